@@ -1,0 +1,81 @@
+"""A change of the outbox → the event that a mapping sees → its call."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from dbt_segconn.plan import SEGMENT_ID, Sync
+from dbt_segconn.warehouse.session import Row
+from dbt_segconn.warehouse.values import CONVERTERS, Column
+
+# What Segment's envelope calls the kinds of change
+EVENTS = {"added": "new", "updated": "updated", "deleted": "deleted"}
+
+
+class CallMaker:
+    """Makes the call of one change: always the same one, messageId included, however often it is asked.
+
+    A change is a row of the outbox: change number, kind, record id, then the values of `columns`.
+    """
+
+    def __init__(
+        self, sync: Sync, columns: Sequence[Column], *, write_key: str, sync_id: str, started_at: datetime
+    ) -> None:
+        self._to_call = sync.to_call
+        self._names = tuple(column.property for column in columns)
+        self._converters = tuple(
+            (column.property, CONVERTERS[column.kind]) for column in columns if column.kind in CONVERTERS
+        )
+        self._keep_null = sync.mapping.sync_null_values
+        self._consent = sync.mapping.consent
+        self._names_record = sync.names_record
+        self._prefix = message_id_prefix(write_key, sync.id, sync_id)
+        self._received_at = f"{started_at:%Y-%m-%dT%H:%M:%S}.{started_at.microsecond // 1000:03}Z"
+
+    def __call__(self, change: Row) -> dict[str, Any]:
+        """Return the change's call; raises RecordError where the record cannot be one."""
+        message_id = f"{self._prefix}{change[0]}"
+        call = self._to_call(self.event(change, message_id))
+        call.setdefault("messageId", message_id)
+        return call
+
+    def event(self, change: Row, message_id: str) -> dict[str, Any]:
+        """Wrap a change in Segment's envelope, which the paths of a mapping start from."""
+        properties = dict(zip(self._names, change[3:], strict=True))
+        for name, convert in self._converters:
+            properties[name] = convert(properties[name])
+        context = {"consent": {"categoryPreferences": self._preferences(properties)}} if self._consent else {}
+        if not self._keep_null:
+            properties = {name: value for name, value in properties.items() if value is not None}
+        if self._names_record or change[1] == "deleted":
+            properties[SEGMENT_ID] = change[2]
+        return {
+            "type": "track",
+            "event": EVENTS[change[1]],
+            "messageId": message_id,
+            "receivedAt": self._received_at,
+            "properties": properties,
+            "context": context,
+        }
+
+    def _preferences(self, properties: Mapping[str, Any]) -> dict[str, bool]:
+        """Read the consent columns; what is not clearly given counts as withheld."""
+        return {category: properties[column] in _GIVEN for category, column in self._consent.items()}
+
+
+_GIVEN: tuple[Any, ...] = (True, 1, "true", "True", "TRUE", "1", "t")
+
+
+def message_id_prefix(write_key: str, mapping_id: str, sync_id: str) -> str:
+    """Return what all messageIds of a sync start with; the change number makes each one unique.
+
+    The outbox is frozen, so a change number names the same record on every attempt of this sync; no
+    other sync shares the prefix, so that a record which returns to an earlier state is sent again.
+    """
+    digest = hashlib.blake2b("\x1f".join((write_key, mapping_id, sync_id)).encode(), digest_size=16)
+    return f"{digest.hexdigest()}-"
+
+

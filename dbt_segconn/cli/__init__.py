@@ -1,0 +1,5 @@
+"""The command line: the only package that prints or exits."""
+
+from dbt_segconn.cli.commands import main
+
+__all__ = ["main"]

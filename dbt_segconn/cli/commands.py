@@ -1,0 +1,208 @@
+"""The commands. Each imports what it needs only when it is called: help and errors come at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dbt_segconn import __version__
+from dbt_segconn.cli.options import output_options, project_options, selection_options, words
+from dbt_segconn.errors import ConfigurationError, SegconnError
+
+if TYPE_CHECKING:
+    from dbt_segconn.invocation import Options
+
+OK, FAILED, NOT_STARTED, INTERRUPTED = 0, 1, 2, 130
+
+
+class Group(click.Group):
+    """Turns our errors into a message and an exit code; any other error is a bug and keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            count = len(error.problems)
+            heading = "This needs mending first:" if count == 1 else f"These {count} things need mending first:"
+            _fail(heading, *(f"  {problem}" for problem in error.problems), code=NOT_STARTED)
+        except SegconnError as error:
+            _fail(f"Could not go on: {error}", code=FAILED)
+
+
+def _fail(*lines: str, code: int) -> None:
+    for line in lines:
+        click.echo(line, err=True)
+    sys.exit(code)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="dbt-segconn")
+def main() -> None:
+    """Reverse ETL from dbt models to Segment: fast, in order, nothing lost, nothing twice.
+
+    Declare mappings in dbt model YAML (config.meta.segconn), run dbt, then dbt-segconn:
+
+    \b
+      dbt build
+      dbt-segconn validate         check every mapping; no network, no warehouse
+      dbt-segconn preview          show the calls that would be sent; sends nothing
+      dbt-segconn run              deliver what has changed
+      dbt-segconn status           the last sync of every mapping
+    """
+
+
+def _options(**given: Any) -> Options:
+    from dbt_segconn.invocation import Options
+
+    for name in ("select", "exclude"):
+        if name in given:
+            given[name] = words(given[name])
+    return Options(**given)
+
+
+@main.command()
+@project_options
+@selection_options
+@click.option("--threads", type=click.IntRange(1), help="Syncs at the same time; the target's threads by default.")
+@click.option("--fail-fast/--no-fail-fast", "-x", envvar=["DBT_ENGINE_FAIL_FAST", "DBT_FAIL_FAST"], help="Start no further sync once one has failed.")
+@click.option("--full-refresh", is_flag=True, help="Forget the records of earlier syncs first: everything is sent again.")
+@click.option("--ignore-tests", is_flag=True, help="Sync models although their dbt tests have failed.")
+@click.option("--allow-guarded", multiple=True, metavar="MAPPING", help="Let a mapping (model.mapping) through its guards.")
+@click.option("--break-lock", is_flag=True, help="Take over mappings that another process seems to be syncing.")
+@output_options
+def run(*, log_format: str, quiet: bool, use_colors: bool | None, **given: Any) -> None:
+    """Deliver what has changed in the models that dbt has just refreshed.
+
+    Reads dbt's manifest and run results, works out added, updated and deleted records inside the
+    warehouse, and sends them as Segment calls. What a crash, a kill or an outage leaves undelivered is
+    delivered by the next run, with the same messageIds.
+
+    \b
+    Examples:
+      dbt-segconn run
+      dbt-segconn run --select customers+ --exclude tag:slow
+      dbt-segconn run --select customers --all        although dbt did not just refresh it
+      dbt-segconn run --full-refresh --select orders  send every record again
+
+    Exit codes: 0 all well, 1 a sync failed or discarded records, 2 could not start, 130 interrupted.
+    """
+    from dbt_segconn.cli.screen import Printer, Screen
+    from dbt_segconn.invocation import run as run_invocation
+    from dbt_segconn.report import write_artifact
+
+    printer = Printer(log_format=log_format, quiet=quiet, colors=use_colors)
+    screen = Screen(printer)
+    stop = threading.Event()
+    with _graceful(stop, lambda: printer.line("Interrupted: finishing what is in flight. Again to stop at once.", level="warn")):
+        result = run_invocation(_options(**given), screen, stop)
+    screen.close(result)
+    sys.exit(INTERRUPTED if stop.is_set() else OK if result.success else FAILED)
+
+
+@contextmanager
+def _graceful(stop: threading.Event, say: Callable[[], None]) -> Iterator[None]:
+    """On the first SIGINT or SIGTERM set `stop`; the second does what it does without us."""
+
+    def ask(number: int, _: Any) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+        say()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@main.command()
+@project_options
+def validate(**given: Any) -> None:
+    """Check segconn.yml and every mapping of the project, without warehouse or network.
+
+    All problems are listed at once. Needs dbt's manifest: `dbt parse` is enough.
+    """
+    from dbt_segconn.invocation import read_plan
+
+    try:
+        plan = read_plan(_options(**given), needs_results=False)
+    except ConfigurationError as error:
+        _fail(*error.problems, f"{len(error.problems)} problems found.", code=FAILED)
+        return
+    models = len({sync.model.unique_id for sync in plan.syncs})
+    click.echo(f"All well: {len(plan.syncs)} mappings on {models} models.")
+
+
+@main.command()
+@project_options
+@selection_options
+@click.option("--mapping", multiple=True, metavar="NAME", help="Only these mappings (model.mapping, or its name alone).")
+@click.option("--kind", type=click.Choice(["added", "updated", "deleted"]), multiple=True, help="Only changes of this kind.")
+@click.option("--limit", "-n", type=click.IntRange(1), default=5, show_default=True, help="Calls of each mapping.")
+def preview(*, mapping: tuple[str, ...], kind: tuple[str, ...], limit: int, **given: Any) -> None:
+    """Show the calls that a run would send now, as JSON lines. Sends nothing, changes nothing.
+
+    \b
+    Examples:
+      dbt-segconn preview --select customers
+      dbt-segconn preview --mapping identify_customers --kind deleted -n 1
+    """
+    import orjson
+
+    from dbt_segconn.preview import preview_calls
+
+    given["all"] = True
+    for shown in preview_calls(_options(**given), mappings=mapping, kinds=kind, limit=limit):
+        click.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
+
+
+@main.command()
+@project_options
+@click.option("--history", is_flag=True, help="The newest syncs instead of one line a mapping.")
+@click.option("--discards", is_flag=True, help="The records that were refused, with their reasons.")
+@click.option("--limit", "-n", type=click.IntRange(1), default=50, show_default=True, help="Lines of history or discards.")
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def status(*, history: bool, discards: bool, limit: int, output: str, **given: Any) -> None:
+    """Show the last sync of every mapping, the history of syncs, or the discarded records.
+
+    \b
+    Examples:
+      dbt-segconn status
+      dbt-segconn status --history -n 20
+      dbt-segconn status --discards
+    """
+
+
+@main.command()
+@project_options
+@click.argument("mappings", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
+    """Forget the records of MAPPINGS (model.mapping), so that the next run sends all of them as added."""
+
+
+@main.command()
+@click.argument("action", required=False)
+def fields(action: str | None) -> None:
+    """List the fields of an ACTION, or of all five."""
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8123, show_default=True, help="0 takes any free port.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; this machine alone by default.")
+@click.option("--write-key", multiple=True, envvar="SEGMENT_WRITE_KEY", help="Accept only these write keys; any by default.")
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Append every accepted call to this file, as JSON lines.")
+def debugger(*, port: int, host: str, write_key: tuple[str, ...], log: Path | None) -> None:
+    """Run a local Tracking API, with a page that shows the calls as they arrive.
+
+    Point a destination at it: endpoint: http://127.0.0.1:8123
+    """

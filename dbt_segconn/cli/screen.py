@@ -1,0 +1,126 @@
+"""What an invocation looks like while it goes on: dbt-like lines, JSON lines, a progress bar."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+import click
+import orjson
+from tqdm import tqdm
+
+from dbt_segconn import __version__
+from dbt_segconn.gate import Choice
+from dbt_segconn.invocation import Listener, Plan, RunResult
+from dbt_segconn.plan import Sync
+from dbt_segconn.report import as_json, closing_lines, end_line, skip_line, start_line
+from dbt_segconn.sync import SyncResult
+
+_COLORS = {"success": "green", "partial": "yellow", "failed": "red", "blocked": "red", "canceled": "yellow"}
+
+
+class Printer:
+    """Prints one event at a time, whichever thread it comes from."""
+
+    def __init__(self, *, log_format: str = "text", quiet: bool = False, colors: bool | None = None) -> None:
+        self._json = log_format == "json"
+        self._quiet = quiet
+        self._colors = colors
+        self._guard = threading.Lock()
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a progress bar has its place: on a terminal that lines are read on."""
+        return not self._json and not self._quiet and sys.stderr.isatty()
+
+    def line(
+        self, text: str, *, level: str = "info", event: str = "Note", color: str | None = None, **data: Any
+    ) -> None:
+        """Print an event: as a line with its time, or as a JSON object with its data."""
+        if self._quiet and level == "info":
+            return
+        now = datetime.now(timezone.utc)
+        if self._json:
+            info = {"level": level, "name": event, "msg": text, "ts": now.isoformat()}
+            rendered = orjson.dumps({"info": info, "data": data}).decode()
+        else:
+            rendered = f"{now.astimezone():%H:%M:%S}  {click.style(text, fg=color) if color else text}"
+        with self._guard, tqdm.external_write_mode():
+            click.echo(rendered, color=self._colors)
+
+
+class Screen(Listener):
+    """Prints an invocation as it goes on."""
+
+    def __init__(self, printer: Printer) -> None:
+        self._printer = printer
+        self._bar: tqdm[Any] | None = None
+        self._done: dict[str, tuple[int, int]] = {}
+        self._guard = threading.Lock()
+
+    def begin(self, plan: Plan, choice: Choice) -> None:
+        """Say what was found, and what is skipped."""
+        self._printer.line(f"Running with dbt-segconn={__version__}", event="MainReportVersion")
+        models = len({sync.model.unique_id for sync in plan.syncs})
+        self._printer.line(
+            f"Found {len(plan.syncs)} mappings on {models} models, {len(plan.settings.destinations)} destinations",
+            event="Found",
+        )
+        if choice.untouched:
+            self._printer.line(
+                f"{len(choice.untouched)} mappings are left alone: the last dbt invocation did not build their "
+                "models (--all syncs models as they are)",
+                event="Untouched",
+                mappings=[sync.name for sync in choice.untouched],
+            )
+        for skip in choice.skipped:
+            level = "warn" if skip.is_failure else "info"
+            self._printer.line(skip_line(skip), level=level, event="Skip", color="yellow", mapping=skip.sync.name)
+        if not choice.chosen:
+            self._printer.line("Nothing to sync.", level="warn", event="NothingToDo")
+
+    def start(self, number: int, total: int, sync: Sync) -> None:
+        """Say that a sync starts."""
+        text = start_line(number, total, sync.name, sync.destination)
+        self._printer.line(text, event="SyncStart", mapping=sync.name)
+
+    def note(self, sync: Sync, text: str) -> None:
+        """Say what the user should know before the sync ends."""
+        self._printer.line(f"{sync.name}: {text}", level="warn", event="SyncNote", mapping=sync.name)
+
+    def progress(self, sync: Sync, done: int, total: int) -> None:
+        """Move the bar: one for all syncs under way."""
+        if not self._printer.shows_progress:
+            return
+        with self._guard:
+            self._done[sync.id] = (done, total)
+            done, total = (sum(numbers) for numbers in zip(*self._done.values(), strict=True))
+            if self._bar is None:
+                self._bar = tqdm(total=total, unit=" calls", unit_scale=True, leave=False, dynamic_ncols=True)
+            self._bar.total = total
+            self._bar.update(done - self._bar.n)
+
+    def end(self, number: int, total: int, result: SyncResult) -> None:
+        """Say how a sync ended."""
+        self._printer.line(
+            end_line(number, total, result),
+            level={"failed": "error", "blocked": "error", "partial": "warn"}.get(result.status, "info"),
+            event="SyncEnd",
+            color=_COLORS[result.status],
+            mapping=result.sync.name,
+            status=result.status,
+        )
+
+    def close(self, run: RunResult) -> None:
+        """Sum the invocation up."""
+        if self._bar is not None:
+            self._bar.close()
+        level = "info" if run.success else "error"
+        data: Mapping[str, Any] = as_json(run)
+        *lines, last = closing_lines(run)
+        for text in lines:
+            self._printer.line(text, level=level, event="Summary")
+        self._printer.line(last, level=level, event="Done", color="green" if run.success else "red", **data)

@@ -1,0 +1,254 @@
+"""One invocation: settings and artifacts → plan → gate → syncs → result."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from dbt_segconn.artifacts import Manifest, RunResults, read_manifest, read_run_results
+from dbt_segconn.delivery import Destination, Target as DeliveryTarget
+from dbt_segconn.errors import ConfigurationError, SegconnError
+from dbt_segconn.gate import Choice, Skip, choose
+from dbt_segconn.locks import Locks, heartbeat
+from dbt_segconn.plan import Sync, read_syncs
+from dbt_segconn.project import Project, find_profiles_dir, find_project, from_environment, inside
+from dbt_segconn.settings import Settings, read_settings
+from dbt_segconn.state import State
+from dbt_segconn.sync import Job, Observer, SyncResult, run_sync
+from dbt_segconn.warehouse.adapter import Target, Warehouse, open_warehouse
+from dbt_segconn.warehouse.selection import Selection, select_models
+from dbt_segconn.warehouse.source import Source, find_source
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """dbt's own options under dbt's own names, then those of dbt-segconn."""
+
+    project_dir: Path | None = None
+    profiles_dir: Path | None = None
+    profile: str | None = None
+    target: str | None = None
+    target_path: Path | None = None
+    vars: Mapping[str, Any] = field(default_factory=dict)
+    select: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    selector: str | None = None
+    state: Path | None = None
+    threads: int | None = None
+    fail_fast: bool = False
+    full_refresh: bool = False
+    all: bool = False
+    ignore_tests: bool = False
+    allow_guarded: Sequence[str] = ()
+    break_lock: bool = False
+
+
+class Listener(Observer):
+    """Who follows an invocation; does nothing by itself, so that a subclass hears only what it wants."""
+
+    def begin(self, plan: Plan, choice: Choice) -> None:
+        """Hear which syncs will go, before any of them has started."""
+
+    def start(self, number: int, total: int, sync: Sync) -> None:
+        """Hear that a sync starts, as number so-and-so of all."""
+
+    def end(self, number: int, total: int, result: SyncResult) -> None:
+        """Hear how a sync has ended."""
+
+    def note(self, sync: Sync, text: str) -> None:
+        """Hear of something that the user should know before the sync ends."""
+
+    def progress(self, sync: Sync, done: int, total: int) -> None:
+        """Hear how many of the changes to send are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The project as read from its files: all that can be known without a warehouse."""
+
+    project: Project
+    settings: Settings
+    manifest: Manifest
+    results: RunResults | None
+    syncs: tuple[Sync, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How an invocation ended."""
+
+    invocation_id: str
+    started_at: datetime
+    seconds: float
+    results: tuple[SyncResult, ...]
+    skipped: tuple[Skip, ...]
+
+    @property
+    def success(self) -> bool:
+        """Whether every sync delivered every record, and none was kept back by a failure of dbt's."""
+        return all(one.status == "success" for one in self.results) and not any(
+            skip.is_failure for skip in self.skipped
+        )
+
+
+def read_plan(options: Options, *, needs_results: bool = True) -> Plan:
+    """Read the whole project from its files; raises ConfigurationError with all problems found."""
+    project = find_project(options.project_dir, options.target_path, options.vars)
+    settings = read_settings(project.dir, options.vars)
+    manifest = read_manifest(project.target_dir)
+    results = read_run_results(project.target_dir, manifest) if needs_results and not options.all else None
+    return Plan(project, settings, manifest, results, read_syncs(manifest, settings))
+
+
+@contextmanager
+def opened(plan: Plan, options: Options) -> Iterator[Warehouse]:
+    """Open the warehouse that the plan's artifacts are about; it is closed when the block ends."""
+    args = plan.results.args if plan.results else {}
+    with inside(plan.project):
+        warehouse = open_warehouse(_target(plan, options, args), plan.manifest.raw)
+        try:
+            yield warehouse
+        finally:
+            warehouse.close()
+
+
+def _target(plan: Plan, options: Options, args: Mapping[str, Any]) -> Target:
+    """Name the target: the one that dbt ran on, unless the user says another."""
+    target = options.target or from_environment("target")
+    if target and args.get("target") and target != args["target"]:
+        raise ConfigurationError(
+            f"--target {target}: the last dbt invocation ran on the target {args['target']}. Run dbt with "
+            f"--target {target} first."
+        )
+    return Target(
+        project_dir=plan.project.dir,
+        profiles_dir=find_profiles_dir(plan.project, options.profiles_dir, args.get("profiles_dir")),
+        profile=options.profile or from_environment("profile") or args.get("profile"),
+        target=target or args.get("target"),
+        vars=options.vars or args.get("vars") or {},
+        threads=options.threads,
+    )
+
+
+def gate(plan: Plan, options: Options, warehouse: Warehouse) -> Choice:
+    """Choose the syncs that go now."""
+    selection = Selection(options.select, options.exclude, options.selector, options.state)
+    selected = (
+        select_models(selection, warehouse.config, plan.manifest.raw, plan.project.target_dir) if selection else None
+    )
+    return choose(plan.syncs, plan.settings, plan.results, selected=selected, ignore_tests=options.ignore_tests)
+
+
+def find_sources(syncs: Sequence[Sync], warehouse: Warehouse) -> dict[str, Source]:
+    """Look up every sync's model, by sync id; raises ConfigurationError with all that is missing."""
+    sources: dict[str, Source] = {}
+    problems: list[str] = []
+    with warehouse.session("sources") as session:
+        for sync in syncs:
+            try:
+                sources[sync.id] = find_source(sync, session)
+            except ConfigurationError as error:
+                problems.extend(error.problems)
+    if problems:
+        raise ConfigurationError(dict.fromkeys(problems))
+    return sources
+
+
+def run(options: Options, listener: Listener, stop: threading.Event) -> RunResult:
+    """Sync every refreshed model's mappings.
+
+    Raises ConfigurationError, or another SegconnError, where no sync could be started; what happens to a
+    single sync stands in its result. Once `stop` is set, what is in flight is finished and saved.
+    """
+    started, started_at = time.monotonic(), datetime.now(timezone.utc)
+    invocation_id = str(uuid.uuid4())
+    plan = read_plan(options)
+    with opened(plan, options) as warehouse:
+        choice = gate(plan, options, warehouse)
+        sources = find_sources(choice.chosen, warehouse)
+        job = Job(
+            warehouse=warehouse,
+            settings=plan.settings.state,
+            locks=Locks(break_locks=options.break_lock),
+            observer=listener,
+            stop=stop,
+            now=_now,
+            clock=time.monotonic,
+            invocation_id=invocation_id,
+            dbt_invocation_id=plan.results.invocation_id if plan.results else None,
+            full_refresh=options.full_refresh,
+            allow_guarded=options.allow_guarded,
+        )
+        with warehouse.session("prepare") as session:
+            State(session, plan.settings.state, warehouse.database).prepare()
+        listener.begin(plan, choice)
+        with heartbeat(lambda: _beat(job)):
+            results = _run_syncs(
+                plan, choice, sources, job, listener, threads=warehouse.threads, fail_fast=options.fail_fast
+            )
+    return RunResult(invocation_id, started_at, time.monotonic() - started, tuple(results), choice.skipped)
+
+
+def _now() -> datetime:
+    """Return the time in UTC, without a zone, as the state tables keep it."""
+    return datetime.now(timezone.utc).replace(tzinfo=None)
+
+
+def _beat(job: Job) -> None:
+    with job.warehouse.session("heartbeat") as session:
+        job.locks.beat(State(session, job.settings, job.warehouse.database))
+
+
+def _destinations(settings: Settings) -> dict[str, Destination]:
+    """Build one destination for all syncs that share it: they share its rate limit, too."""
+    return {
+        name: Destination(
+            DeliveryTarget(
+                name=name,
+                write_key=one.write_key.get_secret_value(),
+                endpoint=one.base_url,
+                concurrency=one.concurrency,
+                events_per_second=None if math.isinf(one.events_per_second) else one.events_per_second,
+                gzip=one.gzip,
+            )
+        )
+        for name, one in settings.destinations.items()
+    }
+
+
+def _run_syncs(
+    plan: Plan,
+    choice: Choice,
+    sources: Mapping[str, Source],
+    job: Job,
+    listener: Listener,
+    *,
+    threads: int,
+    fail_fast: bool,
+) -> list[SyncResult]:
+    """Run the chosen syncs, so many at a time; none is started once one has failed fast or `stop` is set."""
+    destinations = _destinations(plan.settings)
+    failed = threading.Event()
+
+    def one(number: int, sync: Sync) -> SyncResult | None:
+        if job.stop.is_set() or failed.is_set():
+            return None
+        listener.start(number, len(choice.chosen), sync)
+        result = run_sync(sync, sources[sync.id], destinations[sync.destination], job)
+        if fail_fast and result.status == "failed":
+            failed.set()
+        listener.end(number, len(choice.chosen), result)
+        return result
+
+    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="segconn") as pool:
+        futures = [pool.submit(one, number, sync) for number, sync in enumerate(choice.chosen, start=1)]
+        return [result for future in futures if (result := future.result()) is not None]

@@ -1,0 +1,81 @@
+"""What users write under `config.meta.segconn` of a model, seed or snapshot."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from dbt_segconn.settings import Strict
+
+KINDS = ("added", "updated", "deleted")
+# https://segment.com/docs/connections/reverse-etl/ : which records a mapping sends
+SYNC_MODES: dict[str, tuple[str, ...]] = {
+    "added": ("added",),
+    "updated": ("updated",),
+    "added_or_updated": ("added", "updated"),
+    "deleted": ("deleted",),
+}
+
+
+def _as_kinds(mode: Any) -> tuple[str, ...]:
+    kinds = SYNC_MODES.get(mode) if isinstance(mode, str) else None
+    if kinds is None and isinstance(mode, (list, tuple)) and mode:
+        kinds = tuple(kind for kind in KINDS if kind in mode) if set(map(str, mode)) <= set(KINDS) else None
+    if kinds is None:
+        raise ValueError(f"must be one of {', '.join(SYNC_MODES)}, or a list of {', '.join(KINDS)}")
+    return kinds
+
+
+def _as_names(names: Any) -> Any:
+    return (names,) if isinstance(names, str) else names
+
+
+Kinds = Annotated[tuple[str, ...], BeforeValidator(_as_kinds)]
+Columns = Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=1)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class Guards(Strict):
+    """Limits that block a sync before anything is sent."""
+
+    max_records: Annotated[int, Field(ge=0)] | None = None
+    """Most records that one sync may send."""
+    max_updated_percent: Percent | None = None
+    """Most records, of those known from earlier syncs, that one sync may find updated."""
+    max_deleted_percent: Percent | None = None
+    """Most records, of those known from earlier syncs, that one sync may find deleted."""
+
+
+class MappingMeta(Strict):
+    """One mapping: which records of the model become which calls."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    """Name of the mapping, unique within its model."""
+    action: str
+    """identify, track, group, page or screen."""
+    destination: str | None = None
+    """A destination of segconn.yml; may be left out where there is only one."""
+    sync_mode: Kinds = SYNC_MODES["added_or_updated"]
+    """added, updated, added_or_updated, deleted; or a list of added, updated, deleted."""
+    enabled: bool = True
+    """A mapping that is not enabled is listed as skipped."""
+    first_sync: Literal["send", "baseline"] = "send"
+    """`baseline` remembers every record of the first sync and sends none."""
+    sync_null_values: bool = True
+    """Whether null columns are sent, which overwrites the value downstream, or left out."""
+    consent: dict[str, str] = {}
+    """Consent category id: boolean column; every call then carries these preferences."""
+    guards: Guards = Guards()
+    """Limits that block a sync before anything is sent."""
+    fields: dict[str, Any]
+    """The action's fields, in Segment's mapping language or its `$` shorthand."""
+
+
+class ModelMeta(Strict):
+    """The whole of `config.meta.segconn`."""
+
+    unique_identifier: Columns | None = None
+    """Column (or columns) that tell records apart; the model's primary key where left out."""
+    mappings: Annotated[list[Any], Field(min_length=1)]
+    """The mappings of this model; each is read on its own, so that all problems are found."""

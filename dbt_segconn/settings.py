@@ -1,0 +1,242 @@
+"""segconn.yml: the destinations and where their state is kept."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from dbt_segconn.errors import ConfigurationError
+
+FILE_NAME = "segconn.yml"
+
+# https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/
+ENDPOINTS = {
+    "us-west-2": "https://api.segment.io",
+    "eu-west-1": "https://events.eu1.segmentapis.com",
+}
+
+
+class Strict(BaseModel):
+    """What users write: unknown keys are errors, and nothing changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _not_blank(key: SecretStr) -> SecretStr:
+    if not key.get_secret_value().strip():
+        raise ValueError("is empty. Set it to the write key of an HTTP API source, by env_var() rather than as text")
+    return key
+
+
+def _is_http(url: str | None) -> str | None:
+    if url is not None and not url.startswith(("https://", "http://")):
+        raise ValueError("must start with https:// (or http:// for a debugger on this machine)")
+    return url
+
+
+def _unlimited(value: Any) -> Any:
+    return math.inf if value == "unlimited" else value
+
+
+class Destination(Strict):
+    """A Segment source reached by a write key."""
+
+    write_key: Annotated[SecretStr, AfterValidator(_not_blank)]
+    """Write key of an HTTP API source; take it from the environment: "{{ env_var('SEGMENT_WRITE_KEY') }}"."""
+    region: Literal["us-west-2", "eu-west-1"] = "us-west-2"
+    """Where the Segment workspace lives; the wrong region gives no error and no data."""
+    endpoint: Annotated[str | None, AfterValidator(_is_http)] = None
+    """Base URL that overrides the region's, such as a proxy or the local debugger."""
+    enabled: bool = True
+    """Whether mappings deliver to it; a disabled destination's mappings are listed as skipped."""
+    events_per_second: Annotated[float, BeforeValidator(_unlimited), Field(gt=0)] = 1000
+    """Most events a second, or `unlimited`; Segment's limit for a workspace is 1,000 unless they raised yours."""
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    """Requests in flight at once."""
+    gzip: bool = False
+    """Compress requests: less traffic, more CPU."""
+
+    @property
+    def base_url(self) -> str:
+        """The URL under which /v1/batch stands."""
+        return (self.endpoint or ENDPOINTS[self.region]).rstrip("/")
+
+
+class StateSettings(Strict):
+    """Where records, outboxes and the history of syncs are kept."""
+
+    database: str | None = None
+    """Database of the state schema; the target's where left out."""
+    schema_: Annotated[str, Field(alias="schema", min_length=1)] = "segconn"
+    """Schema of the state tables, created when missing."""
+
+
+class Settings(Strict):
+    """The whole of segconn.yml."""
+
+    destinations: Annotated[dict[str, Destination], Field(min_length=1)]
+    """Destinations by the name that mappings use."""
+    state: StateSettings = StateSettings()
+    """Where state is kept."""
+
+
+def read_settings(project_dir: Path, variables: Mapping[str, Any]) -> Settings:
+    """Read segconn.yml beside dbt_project.yml, rendered with dbt's own Jinja.
+
+    `variables` answers `var()`. Raises ConfigurationError with every problem found.
+    """
+    path = project_dir / FILE_NAME
+    try:
+        raw = load_yaml(path.read_text(encoding="utf-8"), FILE_NAME)
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{path}: not found. Create it beside dbt_project.yml with at least one destination:\n"
+            "  destinations:\n    app:\n      write_key: \"{{ env_var('SEGMENT_WRITE_KEY') }}\""
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from None
+    problems: list[str] = []
+    rendered = _render(raw, (), variables, problems)
+    if problems:
+        raise ConfigurationError(problems)
+    return parse(Settings, rendered, FILE_NAME)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys in silence; here they are an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands here twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(text: str, file: str) -> Any:
+    """Parse YAML; raises ConfigurationError that names the line."""
+    try:
+        return yaml.load(text, _UniqueKeys)  # noqa: S506  a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{file}:{mark.line + 1}" if mark else file
+        hint = ' (quote "@..." keys and "{{ ... }}" values)' if "{" in text or "@" in text else ""
+        raise ConfigurationError(f"{where}: not valid YAML: {error.problem}{hint}") from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{file}: not valid YAML: {error}") from None
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(model: type[Model], value: Any, where: str) -> Model:
+    """Validate what a user wrote; raises ConfigurationError, one problem a line: `where: path: what`."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        raise ConfigurationError(f"{where}: {_explain(model, one)}" for one in problems) from None
+
+
+_YAML_NAMES = {
+    type(None): "empty",
+    str: "text",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    dict: "a mapping",
+    list: "a list",
+}
+
+
+def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
+    place = ".".join(str(key) for key in problem["loc"]) or "the whole file"
+    if problem["type"] == "extra_forbidden":
+        known = _keys_at(model, problem["loc"][:-1])
+        return f"{place}: unknown key.{near_name(str(problem['loc'][-1]), known)} Known keys: {', '.join(known)}."
+    if problem["type"] == "missing":
+        return f"{place}: is missing."
+    reason = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    if problem["type"] == "value_error":
+        return f"{place}: {reason}."
+    return f"{place}: {reason}, is {_YAML_NAMES.get(type(problem['input']), 'something else')}."
+
+
+def _keys_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
+    """List the keys that are known at a path; steps through lists and dicts stay at their model."""
+    here = model
+    for key in path:
+        fields = {info.alias or name: info for name, info in here.model_fields.items()}
+        if key in fields:
+            here = _model_in(fields[str(key)].annotation) or here
+    return [info.alias or name for name, info in here.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
+
+
+def near_name(wrong: str, known: Iterable[str]) -> str:
+    """Propose the nearest known name as a sentence with a space before it, or nothing."""
+    by_folded = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(wrong.casefold(), by_folded, n=1, cutoff=0.6)
+    return f" Did you mean {by_folded[near[0]]!r}?" if near else ""
+
+
+def _render(value: Any, place: tuple[str, ...], variables: Mapping[str, Any], problems: list[str]) -> Any:
+    """Render every text in the tree, as dbt renders profiles.yml; what fails is added to `problems`."""
+    if isinstance(value, dict):
+        return {key: _render(one, (*place, str(key)), variables, problems) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_render(one, (*place, str(at)), variables, problems) for at, one in enumerate(value)]
+    if not isinstance(value, str) or "{" not in value:
+        return value
+    try:
+        return render(value, variables)
+    except ConfigurationError as error:
+        problems.append(f"{FILE_NAME}: {'.'.join(place)}: {error}")
+        return value
+
+
+def render(text: str, variables: Mapping[str, Any]) -> Any:
+    """Render one text with dbt's Jinja: `env_var()`, `var()`, `as_number` and `as_bool` work as in profiles.yml."""
+    from dbt_common.clients.jinja import get_template  # 0.3 s that --help need not wait for
+    from dbt_common.exceptions import DbtBaseException
+    from jinja2 import TemplateError
+
+    context = {"env_var": _env_var, "var": _var_of(variables), "target": {}}
+    try:
+        return get_template(text, context, native=True).render(context)
+    except (DbtBaseException, TemplateError) as error:
+        raise ConfigurationError(f"cannot be rendered: {getattr(error, 'msg', None) or error}.") from None
+
+
+def _env_var(name: str, default: str | None = None) -> str:
+    """Follow dbt's env_var: https://docs.getdbt.com/reference/dbt-jinja-functions/env_var ."""
+    value = os.environ.get(name, default)
+    if value is None:
+        raise ConfigurationError(
+            f"the environment variable {name} is not set. Set it, or give a default: env_var('{name}', '...')"
+        )
+    return value
+
+
+def _var_of(variables: Mapping[str, Any]) -> Callable[..., Any]:
+    def var(name: str, default: Any = None) -> Any:
+        if name not in variables and default is None:
+            raise ConfigurationError(f"the variable {name} is not set. Give it with --vars")
+        return variables.get(name, default)
+
+    return var

@@ -1,0 +1,161 @@
+"""Boot the dbt adapter of a finished dbt invocation, without parsing the project again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dbt_segconn.errors import ConfigurationError, WarehouseError
+from dbt_segconn.warehouse.session import Session
+
+SQL_FOLDER = Path(__file__).parent / "sql"
+# dbt's loggers, adapters and flags are process-wide: one boot at a time.
+_BOOT = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which warehouse to open: dbt's own options, as flags, environment or run_results.json give them."""
+
+    project_dir: Path
+    profiles_dir: Path
+    profile: str | None = None
+    target: str | None = None
+    vars: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+
+
+class Warehouse:
+    """A live dbt adapter, able to open one session for each thread that needs one."""
+
+    def __init__(self, adapter: Any, config: Any) -> None:
+        self._adapter = adapter
+        self.config = config
+        self.adapter_type: str = adapter.type()
+        self.database: str = config.credentials.database
+        self.threads: int = config.threads
+
+    @contextmanager
+    def session(self, name: str) -> Iterator[Session]:
+        """Open a connection of its own for this thread; no other session may be open on the thread."""
+        from dbt_common.exceptions import DbtBaseException
+
+        try:
+            with self._adapter.connection_named(f"segconn_{name}"):
+                yield Session(self._adapter)
+        except DbtBaseException as error:
+            raise WarehouseError(f"the warehouse cannot be used: {error}") from error
+
+    def close(self) -> None:
+        """Close every connection; a file-based warehouse is then free for other processes."""
+        self._adapter.cleanup_connections()
+
+
+def open_warehouse(target: Target, manifest: Mapping[str, Any]) -> Warehouse:
+    """Open the warehouse that the manifest was built for.
+
+    `manifest` is the parsed manifest.json (schema v12). Raises ConfigurationError where dbt refuses the
+    profile or where the target's adapter is not the manifest's.
+    """
+    from dbt_common.exceptions import DbtBaseException
+
+    with _BOOT:
+        try:
+            adapter, config = _boot(target)
+        except DbtBaseException as error:
+            raise ConfigurationError(f"dbt cannot open the target: {error}") from error
+        built_for = manifest["metadata"].get("adapter_type")
+        if built_for and built_for != adapter.type():
+            raise ConfigurationError(
+                f"{target.project_dir}: the manifest was built for {built_for}, but target "
+                f"{config.target_name} is {adapter.type()}. Run dbt on this target first, or name the one "
+                "it ran on with --target."
+            )
+        _load_macros(adapter, config, manifest)
+    return Warehouse(adapter, config)
+
+
+def _boot(target: Target) -> tuple[Any, Any]:
+    """Follow the steps of dbt's own `run` command up to a registered adapter."""
+    from dbt.adapters.factory import get_adapter, register_adapter, reset_adapters
+    from dbt.config.runtime import RuntimeConfig
+    from dbt.context.providers import generate_runtime_macro_context
+    from dbt.mp_context import get_mp_context
+
+    config = RuntimeConfig.from_args(_flags(target))
+    reset_adapters()
+    register_adapter(config, get_mp_context())
+    adapter = get_adapter(config)
+    adapter.set_macro_context_generator(generate_runtime_macro_context)
+    return adapter, config
+
+
+def _flags(target: Target) -> Any:
+    """Set dbt's process-wide flags: silent, without telemetry, on this project and target."""
+    from dbt.cli.flags import Flags
+    from dbt.cli.types import Command
+    from dbt.events.logging import setup_event_logger
+    from dbt.flags import set_flags
+    from dbt_common.clients.system import get_env
+    from dbt_common.context import set_invocation_context
+
+    set_invocation_context(get_env())
+    options: dict[str, Any] = {
+        "project_dir": str(target.project_dir),
+        "profiles_dir": str(target.profiles_dir),
+        "profile": target.profile,
+        "target": target.target,
+        "vars": dict(target.vars),
+        "threads": target.threads,
+        "log_level": "none",
+        "log_level_file": "none",
+        "quiet": True,
+        "use_colors": False,
+        "send_anonymous_usage_stats": False,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    flags = Flags.from_dict(Command.RUN, given)
+    set_flags(flags)
+    setup_event_logger(flags)  # without it dbt prints every event
+    return flags
+
+
+def _load_macros(adapter: Any, config: Any, manifest: Mapping[str, Any]) -> None:
+    """Give the adapter the project's macros and this package's own, under dbt's dispatch rules."""
+    from dbt.context.query_header import generate_query_header_context
+    from dbt.contracts.graph.manifest import Manifest
+    from dbt.contracts.graph.nodes import Macro
+
+    macros = {name: Macro.from_dict(macro) for name, macro in manifest["macros"].items()}
+    for path in sorted(SQL_FOLDER.glob("*.sql")):
+        macros.update(_parse_macros(path))
+    resolver = Manifest(macros=macros)
+    adapter.set_macro_resolver(resolver)
+    adapter.connections.set_query_header(generate_query_header_context(config, resolver))
+
+
+def _parse_macros(path: Path) -> Iterator[tuple[str, Any]]:
+    """Read the macros of one file; they join dbt's global package, where dispatch finds dialects' own."""
+    from dbt.contracts.graph.nodes import Macro
+    from dbt.node_types import NodeType
+    from dbt_common.clients.jinja import extract_toplevel_blocks
+
+    blocks = extract_toplevel_blocks(path.read_text(), allowed_blocks={"macro"}, collect_raw_data=False)
+    for block in blocks:
+        name = f"macro.dbt.{block.block_name}"
+        yield (
+            name,
+            Macro(
+                name=f"{block.block_name}",
+                macro_sql=block.full_block,
+                package_name="dbt",
+                path=path.name,
+                original_file_path=path.name,
+                resource_type=NodeType.Macro,
+                unique_id=name,
+            ),
+        )

@@ -1,0 +1,106 @@
+"""One thread's connection to the warehouse: statements in, rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dbt_segconn.errors import WarehouseError
+
+Row = tuple[Any, ...]
+
+
+class Session:
+    """Runs this package's SQL macros on one dbt connection.
+
+    A session belongs to the thread that opened it. Every statement outside `transaction()` is committed
+    by itself.
+    """
+
+    def __init__(self, adapter: Any) -> None:
+        self._adapter = adapter
+        self._open = False
+
+    def render(self, macro: str, **arguments: Any) -> str:
+        """Return the SQL text (or the value) that a macro of `sql/` gives in the warehouse's dialect."""
+        result = self._adapter.execute_macro(macro, kwargs=arguments)
+        return result.strip() if isinstance(result, str) else str(result)
+
+    def run(self, macro: str, **arguments: Any) -> None:
+        """Execute the statement that a macro renders; its rows, if any, are ignored."""
+        sql = self.render(macro, **arguments)
+        if self._open:
+            self._execute(sql)
+        else:
+            with self.transaction():
+                self._execute(sql)
+
+    def rows(self, macro: str, **arguments: Any) -> list[Row]:
+        """Return the rows of the query that a macro renders, as the driver gives them."""
+        sql = self.render(macro, **arguments)
+        with self._as_warehouse_error():
+            connections = self._adapter.connections
+            if hasattr(connections, "add_query"):
+                _, cursor = connections.add_query(sql, auto_begin=False)
+                return list(cursor.fetchall())
+            _, table = self._adapter.execute(sql, fetch=True)
+            return [tuple(row) for row in table.rows]
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit all statements together, where the warehouse has transactions."""
+        with self._as_warehouse_error():
+            self._adapter.connections.begin()
+        self._open = True
+        try:
+            yield
+            with self._as_warehouse_error():
+                self._adapter.connections.commit()
+        except BaseException:
+            self._adapter.connections.rollback_if_open()
+            raise
+        finally:
+            self._open = False
+
+    def columns(self, relation: Any) -> dict[str, str]:
+        """Return the relation's columns in order, name → data type, as the warehouse reports them."""
+        with self._dbt_macro():
+            return {column.name: column.dtype for column in self._adapter.get_columns_in_relation(relation)}
+
+    def relation(self, database: str | None, schema: str, identifier: str) -> Any:
+        """Name a table, quoted as dbt quotes it for this project."""
+        return self._adapter.Relation.create(database=database, schema=schema, identifier=identifier)
+
+    def create_schema(self, relation: Any) -> None:
+        """Create the schema that the table belongs to, where it is missing."""
+        with self._dbt_macro():
+            self._adapter.create_schema(relation)
+
+    def exists(self, relation: Any) -> bool:
+        """Say whether the table is there now, whatever dbt's cache remembers."""
+        with self._dbt_macro():
+            found = self._adapter.list_relations_without_caching(relation.without_identifier())
+        return any(one.identifier.lower() == relation.identifier.lower() for one in found)
+
+    def _execute(self, sql: str) -> None:
+        with self._as_warehouse_error():
+            self._adapter.execute(sql, auto_begin=False, fetch=False)
+
+    @contextmanager
+    def _dbt_macro(self) -> Iterator[None]:
+        """Run a step of dbt's own, which may open a transaction and leave it to its caller to commit."""
+        connections = self._adapter.connections
+        with self._as_warehouse_error():
+            yield
+            if not self._open and connections.get_thread_connection().transaction_open:
+                connections.commit()
+
+    @contextmanager
+    def _as_warehouse_error(self) -> Iterator[None]:
+        from dbt_common.exceptions import DbtBaseException
+
+        try:
+            yield
+        except DbtBaseException as error:
+            raise WarehouseError(str(error).strip()) from error

@@ -1,0 +1,236 @@
+{#- The diff of a model against the records of the last sync, and its settling. -#}
+
+{#- Several identifier columns are joined by '|'; a '|' or '\' inside them is escaped. -#}
+{% macro segconn_record_id(identifier) %}
+  {%- set parts = [] -%}
+  {%- for column in identifier -%}
+    {%- set text = 'cast(' ~ segconn_value(column.kind, adapter.quote(column.name)) ~ ' as ' ~ dbt.type_string() ~ ')' -%}
+    {%- if identifier | length > 1 -%}
+      {%- set slash = segconn_literal('\\') -%}
+      {%- set text = "replace(replace(" ~ text ~ ", " ~ slash ~ ", " ~ segconn_literal('\\\\') ~ "), '|', " ~ segconn_literal('\\|') ~ ")" -%}
+    {%- endif -%}
+    {%- do parts.append(text) -%}
+  {%- endfor -%}
+  {{- return(parts | join(" || '|' || ")) -}}
+{% endmacro %}
+
+
+{#- Every value is tagged with its length, so that null differs from '' and ('ab', 'c') from ('a', 'bc').
+    The signature covers the columns' names and kinds. -#}
+{% macro segconn_checksum(signature, columns) %}
+  {%- set parts = ["'" ~ signature ~ "'"] -%}
+  {%- for column in columns -%}
+    {%- set text = 'cast(' ~ column.alias ~ ' as ' ~ dbt.type_string() ~ ')' -%}
+    {%- do parts.append("coalesce('v' || " ~ dbt.length(text) ~ " || ':' || " ~ text ~ ", 'n')") -%}
+  {%- endfor -%}
+  {{- return(dbt.hash(parts | join(' || '))) -}}
+{% endmacro %}
+
+
+{% macro segconn_number_rows() %}
+  {{- return(adapter.dispatch('segconn_number_rows')()) -}}
+{% endmacro %}
+
+{% macro default__segconn_number_rows() %}
+  {{- return('row_number() over (order by record_id)') -}}
+{% endmacro %}
+
+{% macro duckdb__segconn_number_rows() %}
+  {{- return('row_number() over ()') -}}
+{% endmacro %}
+
+{% macro postgres__segconn_number_rows() %}
+  {{- return('row_number() over ()') -}}
+{% endmacro %}
+
+
+{#- A table that may not be there yet, as long as nothing has been synced. -#}
+{% macro segconn_or_empty(relation, columns) %}
+  {%- if relation is not none -%} {{- return(relation | string) -}} {%- endif -%}
+  {%- set nulls = [] -%}
+  {%- for name, kind in columns.items() -%}
+    {%- do nulls.append('cast(null as ' ~ segconn_type(kind) ~ ') as ' ~ name) -%}
+  {%- endfor -%}
+  {{- return('(select ' ~ (nulls | join(', ')) ~ ' from (select 1 as one) as nothing where 1 = 0)') -}}
+{% endmacro %}
+
+
+{#- `diff` holds what the diff is made of: records, discards, model, identifier, columns, signature,
+    unsure_kind, mapping_id, definition, retry_syncs, retry_days. -#}
+{% macro segconn_stage(outbox, diff) %}
+create table {{ outbox }} as
+{{ segconn_changes(diff) }}
+{% endmacro %}
+
+
+{% macro segconn_preview(diff, kinds, limit) %}
+select change_number, kind, record_id
+    {%- for column in diff.columns %}, {{ column.alias }}{% endfor %}
+from ({{ segconn_changes(diff) }}) as changes
+where kind in ({% for kind in kinds %}{{ segconn_literal(kind) }}{{ ', ' if not loop.last }}{% endfor %})
+order by change_number
+limit {{ limit }}
+{% endmacro %}
+
+
+{% macro segconn_changes(diff) %}
+{%- set records = segconn_or_empty(diff.records, {'record_id': 'text', 'checksum': 'text'}) -%}
+{%- set columns = diff.columns -%}
+with source as (
+    select
+        {{ segconn_record_id(diff.identifier) }} as record_id
+        {%- for column in columns %},
+        {{ segconn_value(column.kind, adapter.quote(column.name)) }} as {{ column.alias }}
+        {%- endfor %}
+    from {{ diff.model }}
+),
+
+hashed as (
+    select
+        source.*,
+        {{ segconn_checksum(diff.signature, columns) }} as checksum
+    from source
+),
+
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+
+{#- Refused again and again in the very same form: not offered until the record or the mapping changes. #}
+given_up as (
+    select record_id, checksum
+    from {{ segconn_or_empty(diff.discards, diff.discard_columns) }} as discards
+    where mapping_id = {{ segconn_literal(diff.mapping_id) }} and definition = {{ segconn_literal(diff.definition) }}
+    group by record_id, checksum
+    having count(distinct sync_id) > {{ diff.retry_syncs }}
+        or {{ dbt.datediff('min(discarded_at)', segconn_now(), 'day') }} >= {{ diff.retry_days }}
+),
+
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then {{ segconn_literal(diff.unsure_kind) }}
+            else 'updated'
+        end as kind,
+        hashed.record_id,
+        hashed.checksum
+        {%- for column in columns %},
+        hashed.{{ column.alias }}
+        {%- endfor %}
+    from hashed
+    left join {{ records }} as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+
+    union all
+
+    select
+        'deleted' as kind,
+        records.record_id,
+        records.checksum
+        {%- for column in columns %},
+        null as {{ column.alias }}
+        {%- endfor %}
+    from {{ records }} as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+
+select
+    {{ segconn_number_rows() }} as change_number,
+    changes.*
+from changes
+{% endmacro %}
+
+
+{% macro segconn_count_changes(outbox) %}
+select kind, count(*) as changes, min(change_number) as first_change, max(change_number) as last_change
+from {{ outbox }}
+group by kind
+{% endmacro %}
+
+
+{% macro segconn_count_rows(relation) %}
+select count(*) from {{ relation }}
+{% endmacro %}
+
+
+{% macro segconn_read_changes(outbox, columns, kinds, after, upto) %}
+select change_number, kind, record_id
+    {%- for column in columns %}, {{ column.alias }}{% endfor %}
+from {{ outbox }}
+where change_number > {{ after }} and change_number <= {{ upto }}
+    and kind in ({% for kind in kinds %}{{ segconn_literal(kind) }}{{ ', ' if not loop.last }}{% endfor %})
+order by change_number
+{% endmacro %}
+
+
+{% macro segconn_describe_changes(outbox, numbers) %}
+select change_number, kind, checksum
+from {{ outbox }}
+where change_number in ({{ numbers | join(', ') }})
+{% endmacro %}
+
+
+{#- The changes of an outbox that count as done: discarded ones stay out, to be offered again. -#}
+{% macro segconn_settled(outbox, discards, sync_id) %}
+select record_id, checksum, kind, change_number
+from {{ outbox }}
+where kind in ('added', 'updated', 'deleted')
+    and record_id not in (
+        select record_id from {{ discards }} where sync_id = {{ segconn_literal(sync_id) }} and record_id is not null
+    )
+{% endmacro %}
+
+
+{% macro segconn_forget_settled(outbox, records, discards, sync_id) %}
+delete from {{ records }}
+where record_id in (select record_id from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled)
+{% endmacro %}
+
+
+{% macro segconn_remember_settled(outbox, records, discards, sync_id) %}
+insert into {{ records }} (record_id, checksum)
+select record_id, checksum
+from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled
+where kind in ('added', 'updated')
+{% endmacro %}
+
+
+{#- Of an outbox that will not be delivered to its end: what is confirmed is remembered as it is, what may
+    have been sent with a null checksum, which differs from every record. -#}
+{% macro segconn_abandoned(outbox, discards, sync_id, kinds) %}
+select record_id, checksum, kind, change_number
+from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled
+where kind in ({% for kind in kinds %}{{ segconn_literal(kind) }}{{ ', ' if not loop.last }}{% endfor %})
+{% endmacro %}
+
+
+{% macro segconn_forget_abandoned(outbox, records, discards, sync_id, kinds) %}
+delete from {{ records }}
+where record_id in (select record_id from ({{ segconn_abandoned(outbox, discards, sync_id, kinds) }}) as abandoned)
+{% endmacro %}
+
+
+{% macro segconn_remember_abandoned(outbox, records, discards, sync_id, kinds, watermark) %}
+insert into {{ records }} (record_id, checksum)
+select record_id, case when change_number <= {{ watermark }} then checksum end
+from ({{ segconn_abandoned(outbox, discards, sync_id, kinds) }}) as abandoned
+where kind <> 'deleted' or change_number > {{ watermark }}
+{% endmacro %}
