@@ -1,3 +1,34 @@
 """dbt-segconn: reverse ETL from dbt models to Segment."""
 
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "run"]
+
+if TYPE_CHECKING:
+    from dbt_segconn.invocation import Listener
+    from dbt_segconn.report import RunResult
+
+
+def run(
+    *, listener: Listener | None = None, stop: threading.Event | None = None, **options: Any
+) -> RunResult:
+    """Deliver what has changed in the models that dbt has just refreshed: `dbt-segconn run` from Python.
+
+    `options` are those of the command under their names with underscores, as in `invocation.Options`:
+    `run(project_dir=Path("shop"), select=["customers"], full_refresh=True)`. `listener` hears of every
+    step; setting `stop` ends the run as Ctrl-C ends the command. Like dbt, the run changes the working
+    directory of the process while it lasts; one run at a time.
+
+    Returns a result with `success` and one `SyncResult` a mapping in `results`, and leaves
+    target/segconn/run_results.json. Raises ConfigurationError, with all `problems`, where nothing could
+    be started; what befalls a single sync stands in its result.
+    """
+    from dbt_segconn import invocation  # dbt takes seconds to import
+
+    return invocation.run(
+        invocation.Options(**options), listener or invocation.Listener(), stop or threading.Event()
+    )

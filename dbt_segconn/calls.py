@@ -25,9 +25,9 @@ class CallMaker:
         self, sync: Sync, columns: Sequence[Column], *, write_key: str, sync_id: str, started_at: datetime
     ) -> None:
         self._to_call = sync.to_call
-        self._names = tuple(column.property for column in columns)
+        self._names = tuple(column.key for column in columns)
         self._converters = tuple(
-            (column.property, CONVERTERS[column.kind]) for column in columns if column.kind in CONVERTERS
+            (column.key, CONVERTERS[column.kind]) for column in columns if column.kind in CONVERTERS
         )
         self._keep_null = sync.mapping.sync_null_values
         self._consent = sync.mapping.consent
@@ -77,5 +77,3 @@ def message_id_prefix(write_key: str, mapping_id: str, sync_id: str) -> str:
     """
     digest = hashlib.blake2b("\x1f".join((write_key, mapping_id, sync_id)).encode(), digest_size=16)
     return f"{digest.hexdigest()}-"
-
-

@@ -21,6 +21,7 @@ from dbt_segconn.gate import Choice, Skip, choose
 from dbt_segconn.locks import Locks, heartbeat
 from dbt_segconn.plan import Sync, read_syncs
 from dbt_segconn.project import Project, find_profiles_dir, find_project, from_environment, inside
+from dbt_segconn.report import RunResult, write_artifact
 from dbt_segconn.settings import Settings, read_settings
 from dbt_segconn.state import State
 from dbt_segconn.sync import Job, Observer, SyncResult, run_sync
@@ -82,24 +83,6 @@ class Plan:
     syncs: tuple[Sync, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How an invocation ended."""
-
-    invocation_id: str
-    started_at: datetime
-    seconds: float
-    results: tuple[SyncResult, ...]
-    skipped: tuple[Skip, ...]
-
-    @property
-    def success(self) -> bool:
-        """Whether every sync delivered every record, and none was kept back by a failure of dbt's."""
-        return all(one.status == "success" for one in self.results) and not any(
-            skip.is_failure for skip in self.skipped
-        )
-
-
 def read_plan(options: Options, *, needs_results: bool = True) -> Plan:
     """Read the whole project from its files; raises ConfigurationError with all problems found."""
     project = find_project(options.project_dir, options.target_path, options.vars)
@@ -143,9 +126,13 @@ def gate(plan: Plan, options: Options, warehouse: Warehouse) -> Choice:
     """Choose the syncs that go now."""
     selection = Selection(options.select, options.exclude, options.selector, options.state)
     selected = (
-        select_models(selection, warehouse.config, plan.manifest.raw, plan.project.target_dir) if selection else None
+        select_models(selection, warehouse.config, plan.manifest.raw, plan.project.target_dir)
+        if selection
+        else None
     )
-    return choose(plan.syncs, plan.settings, plan.results, selected=selected, ignore_tests=options.ignore_tests)
+    return choose(
+        plan.syncs, plan.settings, plan.results, selected=selected, ignore_tests=options.ignore_tests
+    )
 
 
 def find_sources(syncs: Sequence[Sync], warehouse: Warehouse) -> dict[str, Source]:
@@ -164,7 +151,7 @@ def find_sources(syncs: Sequence[Sync], warehouse: Warehouse) -> dict[str, Sourc
 
 
 def run(options: Options, listener: Listener, stop: threading.Event) -> RunResult:
-    """Sync every refreshed model's mappings.
+    """Sync every refreshed model's mappings, and write target/segconn/run_results.json.
 
     Raises ConfigurationError, or another SegconnError, where no sync could be started; what happens to a
     single sync stands in its result. Once `stop` is set, what is in flight is finished and saved.
@@ -195,7 +182,9 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
             results = _run_syncs(
                 plan, choice, sources, job, listener, threads=warehouse.threads, fail_fast=options.fail_fast
             )
-    return RunResult(invocation_id, started_at, time.monotonic() - started, tuple(results), choice.skipped)
+    result = RunResult(invocation_id, started_at, time.monotonic() - started, tuple(results), choice.skipped)
+    write_artifact(result, plan.project.target_dir)
+    return result
 
 
 def _now() -> datetime:

@@ -121,7 +121,9 @@ def _sync(model: Model, identifier: tuple[str, ...], raw: Any, at: int, settings
     problems: list[str] = []
     destination = _collect(problems, place, _destination, mapping, settings)
     fields = _collect(problems, place, _expand, mapping)
-    to_call = _collect(problems, place, compile_action, mapping.action, fields) if fields is not None else None
+    to_call = (
+        _collect(problems, place, compile_action, mapping.action, fields) if fields is not None else None
+    )
     if to_call is not None:
         problems.extend(
             f"{place}: fields.{field}: {mapping.action} has no such field."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,6 @@ import orjson
 from dbt_segconn import __version__
 from dbt_segconn.errors import SegconnError
 from dbt_segconn.gate import Skip
-from dbt_segconn.invocation import RunResult
 from dbt_segconn.plan import Sync
 from dbt_segconn.state import SyncState
 from dbt_segconn.sync import SyncResult
@@ -40,6 +41,24 @@ _WORDS = {
     "blocked": ("BLOCKED by its guards", "ERROR"),
     "canceled": ("CANCELED", "ERROR"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How an invocation ended."""
+
+    invocation_id: str
+    started_at: datetime
+    seconds: float
+    results: tuple[SyncResult, ...]
+    skipped: tuple[Skip, ...]
+
+    @property
+    def success(self) -> bool:
+        """Whether every sync delivered every record, and none was kept back by a failure of dbt's."""
+        return all(one.status == "success" for one in self.results) and not any(
+            skip.is_failure for skip in self.skipped
+        )
 
 
 def start_line(number: int, total: int, name: str, destination: str) -> str:

@@ -28,7 +28,13 @@ KEPT_REPEATED = 1000
 INSERT_ROWS = 500
 
 RECORD_COLUMNS = {"record_id": "text", "checksum": "text"}
-LOCK_COLUMNS = {"mapping_id": "text", "token": "text", "holder": "text", "claimed_at": "time", "beat_at": "time"}
+LOCK_COLUMNS = {
+    "mapping_id": "text",
+    "token": "text",
+    "holder": "text",
+    "claimed_at": "time",
+    "beat_at": "time",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +168,9 @@ class State:
 
     def claim(self, mapping_id: str, token: str, holder: str) -> None:
         """Write a claim of a mapping's lock."""
-        self._session.run("segconn_claim", locks=self.locks, mapping_id=mapping_id, token=token, holder=holder)
+        self._session.run(
+            "segconn_claim", locks=self.locks, mapping_id=mapping_id, token=token, holder=holder
+        )
 
     def claims(self, mapping_id: str) -> list[Row]:
         """Return all claims of a mapping: token, holder, since when, age and silence in seconds."""

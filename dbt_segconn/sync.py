@@ -119,7 +119,9 @@ def run_sync(sync: Sync, source: Source, destination: Destination, job: Job) -> 
         message,
         last,
         confirmed=sum(_confirmed(logged).values()),
-        resumed=sum(count for sync_id, count in _confirmed(logged).items() if last and sync_id != last.sync_id),
+        resumed=sum(
+            count for sync_id, count in _confirmed(logged).items() if last and sync_id != last.sync_id
+        ),
     )
 
 
@@ -147,17 +149,22 @@ def _resume(work: _Work) -> None:
         return
     if not work.tables.has_outbox():
         if last.status in {"staging", "running", "settling"}:
-            work.log(last, status="success" if last.status == "settling" else "failed", finished_at=work.job.now())
+            work.log(
+                last, status="success" if last.status == "settling" else "failed", finished_at=work.job.now()
+            )
         return
     if last.status == "staging":
         work.tables.drop_outbox()  # perhaps half made; nothing of it was sent
-        work.log(last, status="failed", finished_at=work.job.now(), error="ended while staging; nothing was sent")
+        work.log(
+            last, status="failed", finished_at=work.job.now(), error="ended while staging; nothing was sent"
+        )
     elif (last.definition, last.signature) == (work.sync.definition, work.source.signature):
         work.job.observer.note(work.sync, f"goes on with the sync of {last.started_at:%Y-%m-%d %H:%M:%S} UTC")
         _settle(work, _deliver(work, work.log(last, status="running", error=None)))
     else:
         work.job.observer.note(
-            work.sync, "its mapping has changed since the last sync was cut short: what that one had not delivered is staged anew"
+            work.sync,
+            "its mapping has changed since the last sync was cut short: what that one had not delivered is staged anew",
         )
         work.tables.abandon(last, work.finished(last, "canceled", "the mapping has changed"))
 
@@ -176,7 +183,9 @@ def _stage(work: _Work) -> SyncState:
             mapping=sync.name,
             destination=sync.destination,
             action=sync.mapping.action,
-            sync_mode="" if is_first and sync.mapping.first_sync == "baseline" else ",".join(sync.mapping.sync_mode),
+            sync_mode=""
+            if is_first and sync.mapping.first_sync == "baseline"
+            else ",".join(sync.mapping.sync_mode),
             status="staging",
             definition=sync.definition,
             signature=work.source.signature,
@@ -225,14 +234,19 @@ def _objection(work: _Work, state: SyncState) -> str | None:
         deleted=state.deleted,
     )
     text = "; ".join(reasons)
-    return f"{text}. Nothing was sent. If this is meant, run with --allow-guarded {work.sync.name}" if text else None
+    return (
+        f"{text}. Nothing was sent. If this is meant, run with --allow-guarded {work.sync.name}"
+        if text
+        else None
+    )
 
 
 def _announce(work: _Work, before: SyncState | None, state: SyncState) -> None:
     """Say it before records are sent again for no change of their data."""
     if before and before.signature != state.signature and state.updated and "updated" in state.sync_mode:
         work.job.observer.note(
-            work.sync, f"the columns that it uses have changed: {state.updated:,} known records are sent again"
+            work.sync,
+            f"the columns that it uses have changed: {state.updated:,} known records are sent again",
         )
 
 
@@ -305,7 +319,9 @@ class _Ledger:
 
     def save_when_due(self) -> None:
         progress = self._delivery.progress()
-        self._work.job.observer.progress(self._work.sync, self._state.confirmed + progress.confirmed, self._state.to_send)
+        self._work.job.observer.progress(
+            self._work.sync, self._state.confirmed + progress.confirmed, self._state.to_send
+        )
         if self._work.job.clock() - self._saved_at >= SAVE_SECONDS:
             self.save(status="running")
 

@@ -31,7 +31,9 @@ class Group(click.Group):
             return super().invoke(ctx)
         except ConfigurationError as error:
             count = len(error.problems)
-            heading = "This needs mending first:" if count == 1 else f"These {count} things need mending first:"
+            heading = (
+                "This needs mending first:" if count == 1 else f"These {count} things need mending first:"
+            )
             _fail(heading, *(f"  {problem}" for problem in error.problems), code=NOT_STARTED)
         except SegconnError as error:
             _fail(f"Could not go on: {error}", code=FAILED)
@@ -71,12 +73,30 @@ def _options(**given: Any) -> Options:
 @main.command()
 @project_options
 @selection_options
-@click.option("--threads", type=click.IntRange(1), help="Syncs at the same time; the target's threads by default.")
-@click.option("--fail-fast/--no-fail-fast", "-x", envvar=["DBT_ENGINE_FAIL_FAST", "DBT_FAIL_FAST"], help="Start no further sync once one has failed.")
-@click.option("--full-refresh", is_flag=True, help="Forget the records of earlier syncs first: everything is sent again.")
+@click.option(
+    "--threads", type=click.IntRange(1), help="Syncs at the same time; the target's threads by default."
+)
+@click.option(
+    "--fail-fast/--no-fail-fast",
+    "-x",
+    envvar=["DBT_ENGINE_FAIL_FAST", "DBT_FAIL_FAST"],
+    help="Start no further sync once one has failed.",
+)
+@click.option(
+    "--full-refresh",
+    is_flag=True,
+    help="Forget the records of earlier syncs first: everything is sent again.",
+)
 @click.option("--ignore-tests", is_flag=True, help="Sync models although their dbt tests have failed.")
-@click.option("--allow-guarded", multiple=True, metavar="MAPPING", help="Let a mapping (model.mapping) through its guards.")
-@click.option("--break-lock", is_flag=True, help="Take over mappings that another process seems to be syncing.")
+@click.option(
+    "--allow-guarded",
+    multiple=True,
+    metavar="MAPPING",
+    help="Let a mapping (model.mapping) through its guards.",
+)
+@click.option(
+    "--break-lock", is_flag=True, help="Take over mappings that another process seems to be syncing."
+)
 @output_options
 def run(*, log_format: str, quiet: bool, use_colors: bool | None, **given: Any) -> None:
     """Deliver what has changed in the models that dbt has just refreshed.
@@ -96,12 +116,16 @@ def run(*, log_format: str, quiet: bool, use_colors: bool | None, **given: Any) 
     """
     from dbt_segconn.cli.screen import Printer, Screen
     from dbt_segconn.invocation import run as run_invocation
-    from dbt_segconn.report import write_artifact
 
     printer = Printer(log_format=log_format, quiet=quiet, colors=use_colors)
     screen = Screen(printer)
     stop = threading.Event()
-    with _graceful(stop, lambda: printer.line("Interrupted: finishing what is in flight. Again to stop at once.", level="warn")):
+    with _graceful(
+        stop,
+        lambda: printer.line(
+            "Interrupted: finishing what is in flight. Again to stop at once.", level="warn"
+        ),
+    ):
         result = run_invocation(_options(**given), screen, stop)
     screen.close(result)
     sys.exit(INTERRUPTED if stop.is_set() else OK if result.success else FAILED)
@@ -145,9 +169,18 @@ def validate(**given: Any) -> None:
 @main.command()
 @project_options
 @selection_options
-@click.option("--mapping", multiple=True, metavar="NAME", help="Only these mappings (model.mapping, or its name alone).")
-@click.option("--kind", type=click.Choice(["added", "updated", "deleted"]), multiple=True, help="Only changes of this kind.")
-@click.option("--limit", "-n", type=click.IntRange(1), default=5, show_default=True, help="Calls of each mapping.")
+@click.option(
+    "--mapping", multiple=True, metavar="NAME", help="Only these mappings (model.mapping, or its name alone)."
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["added", "updated", "deleted"]),
+    multiple=True,
+    help="Only changes of this kind.",
+)
+@click.option(
+    "--limit", "-n", type=click.IntRange(1), default=5, show_default=True, help="Calls of each mapping."
+)
 def preview(*, mapping: tuple[str, ...], kind: tuple[str, ...], limit: int, **given: Any) -> None:
     """Show the calls that a run would send now, as JSON lines. Sends nothing, changes nothing.
 
@@ -169,7 +202,14 @@ def preview(*, mapping: tuple[str, ...], kind: tuple[str, ...], limit: int, **gi
 @project_options
 @click.option("--history", is_flag=True, help="The newest syncs instead of one line a mapping.")
 @click.option("--discards", is_flag=True, help="The records that were refused, with their reasons.")
-@click.option("--limit", "-n", type=click.IntRange(1), default=50, show_default=True, help="Lines of history or discards.")
+@click.option(
+    "--limit",
+    "-n",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Lines of history or discards.",
+)
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def status(*, history: bool, discards: bool, limit: int, output: str, **given: Any) -> None:
     """Show the last sync of every mapping, the history of syncs, or the discarded records.
@@ -180,6 +220,17 @@ def status(*, history: bool, discards: bool, limit: int, output: str, **given: A
       dbt-segconn status --history -n 20
       dbt-segconn status --discards
     """
+    from dbt_segconn import overview
+    from dbt_segconn.cli.tables import show
+
+    options = _options(**given)
+    if history:
+        rows = overview.history(options, limit)
+    elif discards:
+        rows = overview.discards(options, limit)
+    else:
+        rows = overview.overview(options)
+    show(rows, output)
 
 
 @main.command()
@@ -187,22 +238,58 @@ def status(*, history: bool, discards: bool, limit: int, output: str, **given: A
 @click.argument("mappings", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
-    """Forget the records of MAPPINGS (model.mapping), so that the next run sends all of them as added."""
+    """Forget the records of MAPPINGS (model.mapping), so that the next run sends all of them as added.
+
+    \b
+    Example:
+      dbt-segconn reset customers.identify_customers
+    """
+    from dbt_segconn.overview import reset as reset_mappings
+
+    names = ", ".join(mappings)
+    if not yes and not click.confirm(f"The next run will send every record of {names} again. Reset?"):
+        click.echo("Nothing was changed.")
+        return
+    for name in reset_mappings(_options(**given), mappings):
+        click.echo(f"Reset {name}.")
 
 
 @main.command()
 @click.argument("action", required=False)
 def fields(action: str | None) -> None:
-    """List the fields of an ACTION, or of all five."""
+    """List the fields of an ACTION, or of all five: names, types, and what they are for."""
+    from dbt_segconn.actions import describe_action
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=8123, show_default=True, help="0 takes any free port.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; this machine alone by default.")
-@click.option("--write-key", multiple=True, envvar="SEGMENT_WRITE_KEY", help="Accept only these write keys; any by default.")
-@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Append every accepted call to this file, as JSON lines.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8123, show_default=True, help="0 takes any free port."
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Where to listen; this machine alone by default."
+)
+@click.option(
+    "--write-key",
+    multiple=True,
+    envvar="SEGMENT_WRITE_KEY",
+    help="Accept only these write keys; any by default.",
+)
+@click.option(
+    "--log",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Append every accepted call to this file, as JSON lines.",
+)
 def debugger(*, port: int, host: str, write_key: tuple[str, ...], log: Path | None) -> None:
     """Run a local Tracking API, with a page that shows the calls as they arrive.
 
-    Point a destination at it: endpoint: http://127.0.0.1:8123
+    Point a destination of segconn.yml at it: endpoint: http://127.0.0.1:8123
     """
+    from dbt_segconn.debugger import serve
+
+    serve(
+        host,
+        port,
+        write_keys=write_key,
+        log=log,
+        on_ready=lambda url: click.echo(f"Listening on {url} - open it in a browser. Ctrl-C stops it."),
+    )

@@ -61,18 +61,34 @@ def _all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Comma
 
 
 project_options: Callable[[Command], Command] = _all_of(
-    _option("--project-dir", type=FOLDER, help="Folder of dbt_project.yml; this one or the nearest above it by default."),
-    _option("--profiles-dir", type=FOLDER, help="Folder of profiles.yml; where the last dbt invocation had it by default."),
+    _option(
+        "--project-dir",
+        type=FOLDER,
+        help="Folder of dbt_project.yml; this one or the nearest above it by default.",
+    ),
+    _option(
+        "--profiles-dir",
+        type=FOLDER,
+        help="Folder of profiles.yml; where the last dbt invocation had it by default.",
+    ),
     _option("--profile", help="Profile in place of the project's."),
     _option("--target", "-t", help="Target of the profile; the one of the last dbt invocation by default."),
     _option("--target-path", type=FOLDER, help="Folder of dbt's artifacts, such as target."),
-    click.option("--vars", type=Variables(), default={}, metavar="YAML", help="Variables for var(), such as '{day: 2}'."),
+    click.option(
+        "--vars",
+        type=Variables(),
+        default={},
+        metavar="YAML",
+        help="Variables for var(), such as '{day: 2}'.",
+    ),
 )
 """Where the project is and how it is opened."""
 
 selection_options: Callable[[Command], Command] = _all_of(
     click.option("--select", "-s", multiple=True, type=Words(), help="Models, in dbt's selection syntax."),
-    click.option("--exclude", multiple=True, type=Words(), help="Models to leave out, in dbt's selection syntax."),
+    click.option(
+        "--exclude", multiple=True, type=Words(), help="Models to leave out, in dbt's selection syntax."
+    ),
     click.option("--selector", help="A selector of selectors.yml."),
     _option("--state", type=FOLDER, help="Artifacts to compare with, for the state: method."),
     click.option(
@@ -91,7 +107,9 @@ output_options: Callable[[Command], Command] = _all_of(
         help="json: one JSON object a line, as dbt's --log-format json.",
     ),
     _option("--quiet/--no-quiet", "-q", default=False, help="Print errors only."),
-    _option("--use-colors/--no-use-colors", default=None, help="Colour the lines; only on a terminal by default."),
+    _option(
+        "--use-colors/--no-use-colors", default=None, help="Colour the lines; only on a terminal by default."
+    ),
 )
 """How things are said."""
 

@@ -25,7 +25,10 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("boolean", r"bool"),
         ("whole", r"(decimal|numeric|number|bignumeric)\(\d+(, ?0)?\)$"),
         ("decimal", r"decimal|numeric|number|bignumeric"),
-        ("integer", r"u?(tiny|small|medium|big|huge)?int(eger)?\d*(\(\d+\))?$|byteint$|long$|short$|(small|big)?serial$"),
+        (
+            "integer",
+            r"u?(tiny|small|medium|big|huge)?int(eger)?\d*(\(\d+\))?$|byteint$|long$|short$|(small|big)?serial$",
+        ),
         ("float", r"float|double|real$"),
         ("binary", r"blob|bytea|binary|varbinary|bytes"),
         ("text", r""),
@@ -35,9 +38,9 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a model as a sync reads it: `property` is its name in the event that a mapping sees."""
+    """A column of a model as a sync reads it: `key` is its name in the event that a mapping sees."""
 
-    property: str
+    key: str
     name: str
     data_type: str
     alias: str

@@ -1,0 +1,39 @@
+"""Small answers as tables or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+import orjson
+
+
+def show(rows: Sequence[Mapping[str, Any]], output: str) -> None:
+    """Print rows of equal keys: as a table for people, or as JSON lines."""
+    if output == "json":
+        for row in rows:
+            click.echo(orjson.dumps(row).decode())
+    elif rows:
+        _table(rows)
+    else:
+        click.echo("Nothing yet.")
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> None:
+    import agate
+
+    names = [name for name in rows[0] if any(row[name] not in {None, ""} for row in rows)]
+    table = agate.Table(
+        [[_text(row[name]) for name in names] for row in rows],
+        names,
+        [agate.Text(cast_nulls=False)] * len(names),
+    )
+    table.print_table(max_rows=None, max_columns=None, max_column_width=60)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)

@@ -1,0 +1,263 @@
+"""The delivery of one sync: batches go out through a few threads, each until it is confirmed or refused."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import Any
+
+from dbt_segconn.delivery.batches import Batch, Batcher, Outgoing
+from dbt_segconn.delivery.client import Confirmed, Lost, Refused, Throttled, TrackingApi, Unknown
+from dbt_segconn.delivery.destination import Destination
+from dbt_segconn.delivery.watermark import Watermark, _Stretch
+from dbt_segconn.errors import DeliveryError
+
+MAX_ATTEMPTS = 10
+# Where nobody has ever answered, the address is more likely wrong than busy
+FIRST_ATTEMPTS = 5
+BACKOFF_SECONDS = 0.5
+LONGEST_BACKOFF_SECONDS = 60.0
+# So long one batch is held back by 429s before the sync gives up until the next run
+PATIENCE_SECONDS = 900.0
+# So many calls refused one after the other speak against the destination, not against the records
+LONE_REFUSALS = 20
+POLL_SECONDS = 0.1
+
+
+class Canceled(Exception):  # noqa: N818  not an error: the user asked for it
+    """Delivery has stopped because it was asked to; what was in flight is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A record that Segment, or a rule of Segment's, does not take."""
+
+    change_number: int
+    record_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a delivery has come.
+
+    `settled` counts the changes at or below the watermark, `confirmed` the calls taken anywhere;
+    `refusals` are those that were not told before.
+    """
+
+    watermark: int
+    settled: int
+    confirmed: int
+    refusals: tuple[Refusal, ...]
+
+
+class Delivery:
+    """Delivers calls in the order of their change numbers; use it as a context manager.
+
+    At most one change of a record is in a sync, so batches may be in flight side by side. Raises
+    DeliveryError from `send` and `finish` once the API cannot be reached or refuses the destination,
+    and Canceled once `stop` is set. No thread outlives the block.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        start_after: int,
+        stop: threading.Event,
+        notify: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._destination = destination
+        self._stop = stop
+        self._notify = notify
+        self._watermark = Watermark(start_after)
+        self._batcher = Batcher(self._refuse_outgoing)
+        self._queue: queue.Queue[tuple[Batch, _Stretch] | None] = queue.Queue(destination.target.concurrency)
+        self._threads: list[threading.Thread] = []
+        self._guard = threading.Lock()
+        self._confirmed = 0
+        self._untold: list[Refusal] = []
+        self._refused: list[int] = []  # refused numbers that belong to no stretch yet
+        self._last = start_after
+        self._failure: BaseException | None = None
+        self._ended = threading.Event()  # no further batch is to be started
+
+    def __enter__(self) -> Delivery:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._join()
+
+    def send(self, numbers: Sequence[int], record_ids: Sequence[str], calls: Sequence[dict[str, Any]]) -> None:
+        """Take calls with ascending change numbers; waits while all senders are busy."""
+        self._check()
+        outgoing = list(map(Outgoing, numbers, record_ids, calls))
+        for batch in self._batcher.add(outgoing):
+            self._start(batch)
+
+    def refuse(self, change_number: int, record_id: str, reason: str) -> None:
+        """Take note of a record that its caller could not make a call of."""
+        with self._guard:
+            self._refused.append(change_number)
+            self._untold.append(Refusal(change_number, record_id, reason))
+            self._last = max(self._last, change_number)
+
+    def progress(self) -> Progress:
+        """Say how far it has come."""
+        with self._guard:
+            told, self._untold = tuple(self._untold), []
+            return Progress(self._watermark.value, self._watermark.settled, self._confirmed, told)
+
+    def finish(self) -> None:
+        """Send what is left, and wait until all of it is confirmed or refused."""
+        for batch in self._batcher.flush():
+            self._start(batch)
+        self._join()
+        self._check()
+        self._watermark.done(self._stretch(self._last, 0))
+
+    def _check(self) -> None:
+        if self._failure:
+            raise self._failure
+        if self._stop.is_set():
+            raise Canceled
+
+    def _start(self, batch: Batch) -> None:
+        stretch = self._stretch(batch.calls[-1].number, len(batch.calls))
+        if len(self._threads) < self._destination.target.concurrency:
+            thread = threading.Thread(target=self._work, name="segconn-sender", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        while True:
+            self._check()
+            try:
+                return self._queue.put((batch, stretch), timeout=POLL_SECONDS)
+            except queue.Full:
+                continue
+
+    def _stretch(self, last: int, count: int) -> _Stretch:
+        """Open the stretch up to `last`, with the refused ones that lie in it."""
+        with self._guard:
+            within = sum(number <= last for number in self._refused)
+            self._refused = [number for number in self._refused if number > last]
+            self._last = max(self._last, last)
+        return self._watermark.open(last, count + within)
+
+    def _join(self) -> None:
+        """Let every thread come to its end: after the batches it has, or at once where it should stop."""
+        for _ in self._threads:
+            while True:
+                try:
+                    self._queue.put(None, timeout=POLL_SECONDS)
+                    break
+                except queue.Full:
+                    if not any(thread.is_alive() for thread in self._threads):
+                        break
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+
+    def _work(self) -> None:
+        """A sender: one batch after the other, until there are no more."""
+        api = TrackingApi(self._destination.target)
+        try:
+            while (item := self._queue.get()) is not None:
+                if not self._idle():
+                    self._deliver(api, item[0])
+                    self._watermark.done(item[1])
+        except Canceled:
+            self._ended.set()
+        except BaseException as error:  # noqa: BLE001  it surfaces in send() or finish()
+            self._failure = self._failure or error
+            self._ended.set()
+        finally:
+            api.close()
+
+    def _idle(self) -> bool:
+        """Say whether no further batch is to be started."""
+        return self._ended.is_set() or self._stop.is_set() or self._failure is not None
+
+    def _deliver(self, api: TrackingApi, batch: Batch) -> None:
+        """Send a batch until it is confirmed, or split down to what is refused."""
+        answer = self._post_until_known(api, batch)
+        if isinstance(answer, Confirmed):
+            self._destination.confirmed()
+            with self._guard:
+                self._confirmed += len(batch.calls)
+        elif len(batch.calls) == 1:
+            self._refuse_alone(batch.calls[0], answer.reason)
+        else:
+            middle = len(batch.calls) // 2
+            for half in (batch.calls[:middle], batch.calls[middle:]):
+                for part in _rebatched(half):
+                    self._deliver(api, part)
+
+    def _post_until_known(self, api: TrackingApi, batch: Batch) -> Confirmed | Refused:
+        attempts, patience = 0, PATIENCE_SECONDS
+        while True:
+            self._destination.check()
+            self._wait(self._destination.limiter.reserve(len(batch.calls)))
+            answer = api.post(batch.body(datetime.now(timezone.utc)))
+            if isinstance(answer, (Confirmed, Refused)):
+                return answer
+            if isinstance(answer, Lost):
+                self._destination.lose(answer.reason)
+            elif isinstance(answer, Throttled):
+                patience -= self._throttle(answer, attempts, patience)
+            else:
+                attempts += 1
+                self._back_off(answer, attempts)
+
+    def _throttle(self, answer: Throttled, attempts: int, patience: float) -> float:
+        """Hold all senders of the destination back; returns for how long."""
+        seconds = answer.seconds if answer.seconds is not None else self._backoff(attempts + 1)
+        if seconds > patience:
+            raise DeliveryError(self._gave_up(f"it asks to wait for {seconds:.0f} seconds more (HTTP status 429)"))
+        self._destination.limiter.throttle(seconds)
+        if seconds >= 1:
+            self._notify(f"Segment asks for a pause of {seconds:.0f} s (HTTP status 429)")
+        return max(seconds, BACKOFF_SECONDS)
+
+    def _back_off(self, answer: Unknown, attempts: int) -> None:
+        limit = MAX_ATTEMPTS if answer.reached or self._destination.answered.is_set() else FIRST_ATTEMPTS
+        if attempts >= limit:
+            raise DeliveryError(self._gave_up(f"{answer.reason}, {attempts} times"))
+        seconds = self._backoff(attempts)
+        self._notify(f"{answer.reason}; trying again in {seconds:.1f} s ({attempts + 1} of {limit})")
+        self._wait(seconds)
+
+    def _backoff(self, attempts: int) -> float:
+        """Exponential, with full jitter."""
+        return self._destination.jitter(0, min(LONGEST_BACKOFF_SECONDS, BACKOFF_SECONDS * 2**attempts))
+
+    def _gave_up(self, why: str) -> str:
+        target = self._destination.target
+        return (
+            f"destination {target.name} ({target.endpoint}): {why}. What is not delivered stays in the outbox; "
+            "the next run goes on from there"
+        )
+
+    def _wait(self, seconds: float) -> None:
+        if seconds > 0 and self._stop.wait(seconds):
+            raise Canceled
+
+    def _refuse_alone(self, one: Outgoing, reason: str) -> None:
+        if self._destination.refused_alone() >= LONE_REFUSALS:
+            self._destination.lose(f"it refused {LONE_REFUSALS} calls one after the other, the last with: {reason}")
+            self._destination.check()
+        with self._guard:
+            self._untold.append(Refusal(one.number, one.record_id, reason))
+
+    def _refuse_outgoing(self, one: Outgoing, reason: str) -> None:
+        self.refuse(one.number, one.record_id, reason)
+
+
+def _rebatched(calls: Sequence[Outgoing]) -> list[Batch]:
+    """Serialise again calls that have been accepted once: none of them can be refused now."""
+    batcher = Batcher(refuse=lambda _one, _reason: None)
+    return [*batcher.add(calls), *batcher.flush()]
