@@ -1,1 +1,20 @@
-"""."""
+"""The five actions of Segment's "Segment Connections" destination: mapped fields → a Spec call.
+
+https://segment.com/docs/connections/destinations/catalog/actions-segment/
+"""
+
+from dbt_segconn.actions.calls import compile_action
+from dbt_segconn.actions.fields import ACTIONS, Action, Field, find_action
+from dbt_segconn.actions.schema import fields_schema, unknown_fields
+from dbt_segconn.errors import InvalidCall
+
+__all__ = [
+    "ACTIONS",
+    "Action",
+    "Field",
+    "InvalidCall",
+    "compile_action",
+    "fields_schema",
+    "find_action",
+    "unknown_fields",
+]

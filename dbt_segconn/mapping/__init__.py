@@ -1,1 +1,12 @@
-"""."""
+"""Segment's mapping language: a mapping is compiled once and evaluated per record.
+
+The language is that of Segment's open-source mapping-kit, JavaScript's value rules included:
+https://github.com/segmentio/action-destinations/tree/main/packages/core/src/mapping-kit
+"""
+
+from dbt_segconn.errors import MappingError
+from dbt_segconn.mapping.columns import ALL_COLUMNS, columns_used
+from dbt_segconn.mapping.compiler import compile_mapping
+from dbt_segconn.mapping.javascript import MISSING
+
+__all__ = ["ALL_COLUMNS", "MISSING", "MappingError", "columns_used", "compile_mapping"]

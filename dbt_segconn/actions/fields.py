@@ -1,0 +1,236 @@
+"""The fields of the five actions, as data: coercion, messages, reference and schema derive from here.
+
+Names, labels and types are those of Segment's destination, so that exported mappings fit:
+https://github.com/segmentio/action-destinations/tree/main/packages/destination-actions/src/destinations/segment
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+from dbt_segconn.errors import ConfigurationError
+
+Type = Literal["string", "number", "boolean", "object"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field that a mapping can fill. An object has fixed `properties`, or takes any where it has none.
+
+    `context` is the key of the call's context that the field becomes.
+    """
+
+    name: str
+    label: str
+    description: str
+    type: Type = "string"
+    required: bool = False
+    properties: tuple[Field, ...] = ()
+    context: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """An action: the type of the call it makes, and its fields."""
+
+    name: str
+    description: str
+    fields: tuple[Field, ...]
+
+
+def _object(name: str, label: str, description: str, context: str | None, *properties: Field) -> Field:
+    return Field(name, label, description, "object", properties=properties, context=context)
+
+
+USER_ID = Field("user_id", "User ID", "Your database's id of the user. This or anonymous_id is required.")
+ANONYMOUS_ID = Field(
+    "anonymous_id", "Anonymous ID", "Stands in for user_id while the user is not known. One of both is required."
+)
+TIMESTAMP = Field(
+    "timestamp", "Timestamp", "When it happened: ISO-8601 with a time zone. The time of arrival where left out."
+)
+MESSAGE_ID = Field("message_id", "Message ID", "Replaces dbt-segconn's own messageId, and with it the guarantee.")
+CONSENT = Field("consent", "Consent", "Preferences by category: {categoryPreferences: {<id>: true}}.", "object")
+TRAITS = Field("traits", "Traits", "What is known of the user or group: any keys.", "object")
+PROPERTIES = Field("properties", "Properties", "What is known of the event, page or screen: any keys.", "object")
+EVENT_NAME = Field("event_name", "Event Name", "What the user has done, such as Order Completed.", required=True)
+PAGE_NAME = Field("page_name", "Page Name", "Name of the page that was viewed.")
+PAGE_CATEGORY = Field("page_category", "Page Category", "Category of the page that was viewed.")
+SCREEN_NAME = Field("screen_name", "Screen Name", "Name of the screen that was viewed.")
+GROUP_ID = Field("group_id", "Group ID", "Id of the group or account that the user belongs to.", context="groupId")
+TIMEZONE = Field("timezone", "Timezone", "Time zone of the user, such as Europe/Rome.", context="timezone")
+
+APPLICATION = _object(
+    "application",
+    "Application",
+    "The app that the user is in.",
+    "app",
+    Field("name", "Name", "Name of the app."),
+    Field("version", "Version", "Version of the app."),
+    Field("build", "Build", "Build of the app."),
+    Field("namespace", "Namespace", "Namespace of the app."),
+)
+CAMPAIGN_PARAMETERS = _object(
+    "campaign_parameters",
+    "Campaign Parameters",
+    "The campaign behind the call: the UTM parameters.",
+    "campaign",
+    Field("name", "Name", "Name of the campaign."),
+    Field("source", "Source", "Source of the campaign."),
+    Field("medium", "Medium", "Medium of the campaign."),
+    Field("term", "Term", "Term of the campaign."),
+    Field("content", "Content", "Content of the campaign."),
+)
+DEVICE = _object(
+    "device",
+    "Device",
+    "The device in the user's hand.",
+    "device",
+    Field("id", "ID", "Id of the device."),
+    Field("advertising_id", "Advertising ID", "Advertising id of the device."),
+    Field("adTracking_Enabled", "Ad Tracking Enabled", "Whether ads may be tracked.", "boolean"),
+    Field("manufacturer", "Manufacturer", "Who made the device."),
+    Field("model", "Model", "Model of the device."),
+    Field("name", "Name", "Name of the device."),
+    Field("type", "Type", "Type of the device, such as ios."),
+    Field("token", "Token", "Push token of the device."),
+)
+LOCATION = _object(
+    "location",
+    "Location",
+    "Where the user is.",
+    "location",
+    Field("city", "City", "City."),
+    Field("country", "Country", "Country."),
+    Field("latitude", "Latitude", "Degrees north.", "number"),
+    Field("longitude", "Longitude", "Degrees east.", "number"),
+    Field("speed", "Speed", "Speed.", "number"),
+)
+NETWORK = _object(
+    "network",
+    "Network",
+    "The network that the device is on.",
+    "network",
+    Field("bluetooth", "Bluetooth", "Whether Bluetooth is on.", "boolean"),
+    Field("carrier", "Carrier", "Name of the carrier."),
+    Field("cellular", "Cellular", "Whether cellular data is on.", "boolean"),
+    Field("wifi", "WiFi", "Whether WiFi is on.", "boolean"),
+)
+OPERATING_SYSTEM = _object(
+    "operating_system",
+    "Operating System",
+    "The operating system of the device.",
+    "os",
+    Field("name", "Name", "Name of the operating system."),
+    Field("version", "Version", "Version of the operating system."),
+)
+PAGE = _object(
+    "page",
+    "Page",
+    "The page in the browser.",
+    "page",
+    Field("path", "Path", "Path of the page."),
+    Field("referrer", "Referrer", "Page before this one."),
+    Field("search", "Search", "Query of the page."),
+    Field("title", "Title", "Title of the page."),
+    Field("url", "URL", "URL of the page."),
+)
+SCREEN = _object(
+    "screen",
+    "Screen",
+    "The screen of the device.",
+    "screen",
+    Field("density", "Density", "Density of its dots.", "number"),
+    Field("height", "Height", "Height in dots.", "number"),
+    Field("width", "Width", "Width in dots.", "number"),
+)
+ADDRESS = _object(
+    "address",
+    "Address",
+    "The user's address; replaces traits.address.",
+    None,
+    Field("city", "City", "City."),
+    Field("country", "Country", "Country."),
+    Field("postalCode", "Postal Code", "Postal code."),
+    Field("state", "State", "State or region."),
+    Field("street", "Street", "Street and number."),
+)
+IP_ADDRESS = Field("ip_address", "IP Address", "IP address of the user.", context="ip")
+LOCALE = Field("locale", "Locale", "Locale of the user, such as en-US.", context="locale")
+USER_AGENT = Field("user_agent", "User Agent", "User agent of the device.", context="userAgent")
+
+# In the order in which Segment's destination writes them into the context, consent between campaign and device
+_CONTEXT = (
+    APPLICATION,
+    CAMPAIGN_PARAMETERS,
+    DEVICE,
+    IP_ADDRESS,
+    LOCALE,
+    LOCATION,
+    NETWORK,
+    OPERATING_SYSTEM,
+    PAGE,
+    SCREEN,
+    USER_AGENT,
+    TIMEZONE,
+    GROUP_ID,
+)
+_IDS = (USER_ID, ANONYMOUS_ID, TIMESTAMP)
+_ENDING = (MESSAGE_ID, CONSENT)
+
+# A group's id is its own, not its context's; a screen has no time zone there.
+_GROUP_ID = Field("group_id", "Group ID", "Id of the group or account.", required=True)
+_SCREEN_TIMEZONE = Field("timezone", "Timezone", "Taken, but not sent: screen calls have no time zone.")
+
+ACTIONS: dict[str, Action] = {
+    action.name: action
+    for action in (
+        Action(
+            "identify",
+            "Ties a user to what is known of them.",
+            (*_IDS, *_CONTEXT, TRAITS, ADDRESS, *_ENDING),
+        ),
+        Action(
+            "track",
+            "Records what a user has done.",
+            (*_IDS, EVENT_NAME, *_CONTEXT, PROPERTIES, TRAITS, *_ENDING),
+        ),
+        Action(
+            "group",
+            "Ties a user to a group, such as their company.",
+            (*_IDS, _GROUP_ID, *(field for field in _CONTEXT if field is not GROUP_ID), TRAITS, *_ENDING),
+        ),
+        Action(
+            "page",
+            "Records a page view.",
+            (*_IDS, PAGE_NAME, PAGE_CATEGORY, *_CONTEXT, PROPERTIES, *_ENDING),
+        ),
+        Action(
+            "screen",
+            "Records a screen view in an app.",
+            (
+                *_IDS,
+                SCREEN_NAME,
+                *(_SCREEN_TIMEZONE if field is TIMEZONE else field for field in _CONTEXT),
+                PROPERTIES,
+                *_ENDING,
+            ),
+        ),
+    )
+}
+"""name → action"""
+
+
+def find_action(name: str) -> Action:
+    """Return an action by its name, `identify` or Segment's own `sendIdentify`.
+
+    Raises ConfigurationError, with the nearest name, where there is none.
+    """
+    short = name.removeprefix("send").lower() if name.startswith("send") else name
+    if short in ACTIONS:
+        return ACTIONS[short]
+    near = difflib.get_close_matches(str(name).lower(), ACTIONS, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ConfigurationError(f"action: {name!r} is not an action.{hint} Actions: {', '.join(ACTIONS)}.")

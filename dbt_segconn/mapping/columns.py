@@ -1,0 +1,71 @@
+"""Which columns of a record a mapping reads: the keys that stand behind `properties` in its paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from dbt_segconn.mapping.path import relative, steps
+from dbt_segconn.mapping.template import paths
+
+PROPERTIES = "properties"
+ALL_COLUMNS: Final = None
+"""What `columns_used` answers where a mapping takes the record as a whole, or a path of its own making."""
+
+
+class _WholeRecordError(Exception):
+    """The mapping takes more than single columns."""
+
+
+def columns_used(mapping: Any) -> frozenset[str] | None:
+    """Return the columns that a mapping reads, or ALL_COLUMNS where only the record can say."""
+    try:
+        return frozenset(_columns(mapping))
+    except _WholeRecordError:
+        return ALL_COLUMNS
+
+
+def _columns(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        for one in value:
+            yield from _columns(one)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from _of_directive(key, one) if key.startswith("@") else _columns(one)
+
+
+def _of_directive(name: str, value: Any) -> Iterator[str]:
+    if name == "@arrayPath" and isinstance(value, list) and value:
+        yield from _of_path(value[0])  # what is behind it, the shape of an item, starts from the item
+    elif name == "@path":
+        yield from _of_path(value)
+    elif name == "@template":
+        yield from _of_texts(value, paths)
+    elif name == "@liquid":
+        from dbt_segconn.mapping.liquid import paths as liquid_paths
+
+        yield from _of_texts(value, liquid_paths)
+    elif name == "@transform" and isinstance(value, dict):
+        yield from _columns(value.get("apply"))  # its mapping starts from what apply gives
+    else:
+        yield from _columns(value)
+
+
+def _of_texts(value: Any, paths_of: Any) -> Iterator[str]:
+    if not isinstance(value, str):
+        raise _WholeRecordError
+    for path in paths_of(value):
+        yield from _of_path(path)
+
+
+def _of_path(path: Any) -> Iterator[str]:
+    if isinstance(path, dict):
+        yield from _columns(path)
+        if "@path" in path or "@template" in path or "@liquid" in path:
+            raise _WholeRecordError  # a path that the record makes up
+        return
+    keys = steps(relative(path)) if isinstance(path, str) else ()
+    if not keys or keys == (PROPERTIES,):
+        raise _WholeRecordError
+    if keys[0] == PROPERTIES:
+        yield keys[1]

@@ -1,0 +1,60 @@
+"""A mapping → a function from payload to value. Compiling is validating: both follow one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dbt_segconn.errors import EvaluationError, MappingError
+from dbt_segconn.mapping.directives import check, evaluator
+from dbt_segconn.mapping.javascript import MISSING, cleaned, type_of, utf16_units
+
+ROOT_DIRECTIVE = "__segment_internal_directive"
+
+
+def compile_mapping(mapping: Any) -> Callable[[Any], Any]:
+    """Compile a mapping in Segment's own language to a function from payload to value.
+
+    Raises MappingError, whose `problems` are all that is wrong, in Segment's words. The function takes
+    a payload (an object, or MISSING for an empty one) and returns a JSON value, or MISSING where
+    JavaScript has undefined; it raises EvaluationError where Segment's own code throws on a record.
+    """
+    root = _root(mapping)
+    try:
+        if problems := check(root, ()):
+            raise MappingError(problems)
+        evaluate = evaluator(root)
+    except RecursionError:
+        raise MappingError("/ is nested too deeply.") from None
+
+    def transform(payload: Any) -> Any:
+        if type(payload) is not dict:
+            if payload is not MISSING:
+                raise EvaluationError(f"data must be an object, got {type_of(payload)}")
+            payload = {}
+        try:
+            return cleaned(evaluate(payload))
+        except RecursionError:
+            raise EvaluationError("the record or its mapping is nested too deeply") from None
+
+    return transform
+
+
+def _root(mapping: Any) -> dict[str, Any]:
+    """Take the mapping as an object, and put it under its root directive, if it has one."""
+    if isinstance(mapping, str):
+        return {str(index): unit for index, unit in enumerate(utf16_units(mapping))}
+    if isinstance(mapping, list):
+        return {str(index): item for index, item in enumerate(mapping)}
+    if not isinstance(mapping, dict):
+        return {}
+    if ROOT_DIRECTIVE not in mapping:
+        return mapping
+    root = mapping[ROOT_DIRECTIVE]
+    if not isinstance(root, dict) or len(root) != 1:
+        raise MappingError("The root mapping must only have a single directive object")
+    (name, options), *_ = root.items()
+    if not isinstance(options, dict):
+        raise MappingError("The root directive must be an object")
+    others = {key: value for key, value in mapping.items() if key != ROOT_DIRECTIVE}
+    return {name: {**options, "mapping": others}}

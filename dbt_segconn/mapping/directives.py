@@ -1,0 +1,430 @@
+"""The directives: one table, each with what it takes and what it does.
+
+Adding a directive touches this table alone: `check` finds all problems of a mapping by it, and
+`evaluator` compiles what has none. Array elements are compiled without being checked, as in
+Segment's code, so a directive that makes no sense there fails when it is evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from dbt_segconn.errors import EvaluationError
+from dbt_segconn.mapping import javascript as js
+from dbt_segconn.mapping.flatten import flatten
+from dbt_segconn.mapping.javascript import MISSING, PROTOTYPE
+from dbt_segconn.mapping.path import compile_path, relative
+from dbt_segconn.mapping.problems import (
+    Check,
+    Path,
+    Problem,
+    has_fields,
+    has_length,
+    is_a,
+    is_array,
+    is_boolean,
+    is_text,
+    kind_of,
+    one_of,
+)
+from dbt_segconn.mapping.template import compile_template
+
+Evaluate = Callable[[Any], Any]
+Build = Callable[[Any], Evaluate]
+
+# https://github.com/segmentio/action-destinations : limits of @replace, in UTF-16 units
+MOST_REPLACED = 10
+METADATA = "_metadata"
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """What a directive's value must be, and how it is evaluated."""
+
+    check: Check
+    build: Build
+
+
+# --- Any node of a mapping -----------------------------------------------------------------------
+
+
+def check(value: Any, path: Path) -> list[Problem]:
+    """Find every problem of a mapping."""
+    kind = kind_of(value)
+    if kind == "directive":
+        return check_directive(value, path)
+    return check_object(value, path) if kind == "object" else []
+
+
+def check_object(value: Any, path: Path) -> list[Problem]:
+    """Check an object that is no directive, and all that is in it."""
+    if kind_of(value) != "object":
+        return [Problem(path, f"should be an object but {is_a(value)}")]
+    return [problem for key, one in value.items() for problem in check(one, (*path, key))]
+
+
+def check_directive(value: dict[str, Any], path: Path) -> list[Problem]:
+    """Check an object with an @-key."""
+    names = [key for key in value if key.startswith("@")]
+    others = [key for key in value if not key.startswith("@") and key != METADATA]
+    if len(names) > 1:
+        return [Problem(path, f"should only have one @-prefixed key but it has {len(names)} keys")]
+    if others:
+        return [Problem(path, f"should only have one @-prefixed key but it has {len(value)} keys")]
+    name = names[0]
+    if name not in DIRECTIVES:
+        return [Problem(path, f"has an invalid directive: {name}")]
+    return DIRECTIVES[name].check(value[name], (*path, name))
+
+
+def evaluator(value: Any) -> Evaluate:
+    """Compile any node of a mapping."""
+    if isinstance(value, dict):
+        name = _directive_name(value)
+        if name is None:
+            return _object({key: evaluator(one) for key, one in value.items() if key != PROTOTYPE})
+        if name not in DIRECTIVES:
+            return _failure(f"{name} is not a valid directive, got undefined")
+        return DIRECTIVES[name].build(value[name])
+    if isinstance(value, list):
+        items = [evaluator(one) for one in value]
+        return lambda payload: [item(payload) for item in items]
+    return lambda _: value
+
+
+def _directive_name(value: dict[str, Any]) -> str | None:
+    names = [key for key in value if key != METADATA]
+    return names[0] if len(names) == 1 and names[0].startswith("@") else None
+
+
+def _object(fields: dict[str, Evaluate]) -> Evaluate:
+    items = tuple(fields.items())
+    return lambda payload: {key: evaluate(payload) for key, evaluate in items}
+
+
+def _failure(reason: str) -> Evaluate:
+    """Compile what Segment's code throws an error for, whatever the record."""
+
+    def fail(_: Any) -> Any:
+        raise EvaluationError(reason)
+
+    return fail
+
+
+# --- What several directives take ----------------------------------------------------------------
+
+
+def _any_value(value: Any, path: Path) -> list[Problem]:
+    if value is MISSING:
+        return [Problem(path, f"should be a mapping directive or a JSON value but {is_a(value)}")]
+    return check_directive(value, path) if kind_of(value) == "directive" else []
+
+
+def _text_or_directive(value: Any, path: Path) -> list[Problem]:
+    kind = kind_of(value)
+    if kind == "directive":
+        return check_directive(value, path)
+    return [] if kind == "string" else [Problem(path, f"should be a string or a mapping directive but {is_a(value)}")]
+
+
+def _object_or_directive(value: Any, path: Path) -> list[Problem]:
+    kind = kind_of(value)
+    if kind in {"directive", "object"}:
+        return check(value, path)
+    return [Problem(path, f"should be a object or a mapping directive but {is_a(value)}")]
+
+
+def _fields(required: Iterable[str] = (), **checks: Check) -> Check:
+    named = {"else" if name == "otherwise" else name: one for name, one in checks.items()}
+    return has_fields(dict.fromkeys(required, True), named, check_object)
+
+
+def _of_text(name: str, compile_text: Callable[[str], Evaluate]) -> Build:
+    """Compile a directive on a text, which another directive may give."""
+
+    def build(value: Any) -> Evaluate:
+        if isinstance(value, str):
+            return compile_text(value)
+        text_of = evaluator(value)
+
+        def evaluate(payload: Any) -> Any:
+            text = text_of(payload)
+            if not isinstance(text, str):
+                raise EvaluationError(f"{name}: expected string, got {js.type_of(text)}")
+            return compile_text(text)(payload)
+
+        return evaluate
+
+    return build
+
+
+def _with_options(*needed: str, no_object: str, lacks: Callable[[str], str]) -> Callable[[Build], Build]:
+    """Let a directive fail on records where Segment's does: without its options, or with falsy ones."""
+
+    def wrap(build: Build) -> Build:
+        def guarded(options: Any) -> Evaluate:
+            if not isinstance(options, dict):
+                return _failure(no_object)
+            missing = [name for name in needed if not js.is_truthy(options.get(name, MISSING))]
+            return _failure(lacks(missing[0])) if missing else build(options)
+
+        return guarded
+
+    return wrap
+
+
+# --- The directives ------------------------------------------------------------------------------
+
+
+def _path(path: str) -> Evaluate:
+    return compile_path(relative(path))
+
+
+def _if(options: Any) -> Evaluate:
+    if not isinstance(options, dict):
+        return _failure('@if requires an object with an "exists" key')
+    exists, blank = options.get("exists", MISSING), options.get("blank", MISSING)
+    if not js.is_truthy(exists) and not js.is_truthy(blank):
+        return _failure('@if requires an "exists" key or a "blank" key')
+    subject = evaluator(blank if exists is MISSING else exists)
+    then = evaluator(options["then"]) if "then" in options else evaluator(MISSING)
+    otherwise = evaluator(options["else"]) if js.is_truthy(options.get("else")) else evaluator(MISSING)
+    looks_at_text = exists is MISSING
+
+    def evaluate(payload: Any) -> Any:
+        value = subject(payload)
+        holds = value is not None and value is not MISSING
+        if holds and looks_at_text:
+            holds = not js.equals_empty_text(value)
+        return then(payload) if holds else otherwise(payload)
+
+    return evaluate
+
+
+def _case(options: dict[str, Any]) -> Evaluate:
+    if not js.is_truthy(options.get("value", MISSING)):
+        return evaluator(MISSING)
+    value_of = evaluator(options["value"])
+    change = {"lower": js.to_lower_case, "upper": js.to_upper_case}.get(options["operator"])
+
+    def evaluate(payload: Any) -> Any:
+        value = value_of(payload)
+        if not isinstance(value, str):
+            return value
+        if change is None:
+            raise EvaluationError('operator key should have a value of "lower" or "upper"')
+        return change(value)
+
+    return evaluate
+
+
+def _replace(options: dict[str, Any]) -> Evaluate:
+    given = {name: value for name, value in options.items() if value is not None and value is not MISSING}
+    every, ignore_case = given.get("global", True), given.get("ignorecase", False)
+    pairs = [(given["pattern"], given.get("replacement", ""))]
+    if js.is_truthy(given.get("pattern2")):
+        pairs.append((given["pattern2"], given.get("replacement2", "")))
+    if not js.is_truthy(options.get("value", MISSING)):
+        return evaluator(MISSING)
+    value_of = evaluator(options["value"])
+    works = isinstance(every, bool) and isinstance(ignore_case, bool) and all(isinstance(one, str) for one in pairs[0])
+
+    def evaluate(payload: Any) -> Any:
+        value = value_of(payload)
+        if isinstance(value, (bool, int, float)):
+            value = js.to_text(value)
+        if not isinstance(value, str) or not works:
+            return ""
+        for pattern, replacement in pairs:
+            if isinstance(pattern, str) and isinstance(replacement, str):
+                _check_lengths(pattern, replacement)
+                value = js.replace(value, pattern, replacement, every=every, ignore_case=ignore_case)
+        return value
+
+    return evaluate
+
+
+def _check_lengths(pattern: str, replacement: str) -> None:
+    for name, text in (("pattern", pattern), ("replacement", replacement)):
+        if js.utf16_length(text) > MOST_REPLACED:
+            raise EvaluationError(f'@replace requires a "{name}" less than {MOST_REPLACED} characters')
+
+
+def _array_path_check(value: Any, path: Path) -> list[Problem]:
+    if problems := is_array(value, path):
+        return problems
+    first, second = (*value, MISSING, MISSING)[:2]
+    return _text_or_directive(first, path) or check(second, path)
+
+
+def _array_path(value: Any) -> Evaluate:
+    if not isinstance(value, list):
+        return _failure(f"@arrayPath expected array, got {js.type_of(value)}")
+    path, shape = (*value, MISSING, MISSING)[:2]
+    root_of = _path(path) if isinstance(path, str) else evaluator(path)
+    if not isinstance(shape, dict) or not shape:
+        return root_of
+    item_of = evaluator(shape)
+
+    def evaluate(payload: Any) -> Any:
+        root = root_of(payload)
+        if isinstance(root, list):
+            return [item_of(item) for item in root]
+        return [item_of(root)] if isinstance(root, dict) else root
+
+    return evaluate
+
+
+def _flatten(options: dict[str, Any]) -> Evaluate:
+    separator_of = evaluator(options["separator"])
+    value_of = evaluator(options.get("value", MISSING))
+    omit_arrays = js.is_truthy(options.get("omitArrays", MISSING))
+
+    def evaluate(payload: Any) -> Any:
+        separator = separator_of(payload)
+        if not isinstance(separator, str):
+            raise EvaluationError("@flatten requires a string separator")
+        return flatten(value_of(payload), separator, omit_arrays=omit_arrays)
+
+    return evaluate
+
+
+def _json(options: dict[str, Any]) -> Evaluate:
+    value_of = evaluator(options["value"])
+    mode = options["mode"]
+    if mode == "encode":
+        return lambda payload: js.stringify(value_of(payload))
+    if mode == "decode":
+        return lambda payload: _decoded(value_of(payload))
+    return evaluator(MISSING)
+
+
+def _decoded(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return js.parse(value)
+    except ValueError:
+        return value
+
+
+def _merge_check(value: Any, path: Path) -> list[Problem]:
+    if problems := _fields(["objects"], direction=one_of("left", "right"), objects=is_array)(value, path):
+        return problems
+    # Segment's code checks these without their path, and tells only of the first that is wrong
+    return next(filter(None, (_object_or_directive(one, ()) for one in value["objects"])), [])
+
+
+def _merge(options: dict[str, Any]) -> Evaluate:
+    direction_of = evaluator(options["direction"])
+    objects = options["objects"]
+    if not isinstance(objects, list):
+        return _failure(f"@merge: expected opts.array, got {js.type_of(objects)}")
+    items = [evaluator(one) for one in objects]
+
+    def evaluate(payload: Any) -> Any:
+        values = [item(payload) for item in items]
+        return js.assign(values[::-1] if direction_of(payload) == "left" else values)
+
+    return evaluate
+
+
+def _transform(options: dict[str, Any]) -> Evaluate:
+    if not isinstance(options["apply"], dict):
+        return _failure('@transform "apply" key should be an object')
+    apply, mapping = evaluator(options["apply"]), evaluator(options["mapping"])
+    return lambda payload: mapping(js.cleaned(apply(payload)))
+
+
+def _exclude_when_null(value: Any) -> Evaluate:
+    value_of = evaluator(value)
+
+    def evaluate(payload: Any) -> Any:
+        found = value_of(payload)
+        return MISSING if found is None else _without_nulls(found)
+
+    return evaluate
+
+
+def _without_nulls(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+
+
+def _liquid(template: Any) -> Evaluate:
+    from dbt_segconn.mapping.liquid import compile_liquid
+
+    return compile_liquid(template)
+
+
+DIRECTIVES: dict[str, Directive] = {
+    "@path": Directive(_text_or_directive, _of_text("@path", _path)),
+    "@template": Directive(_text_or_directive, _of_text("@template", compile_template)),
+    "@literal": Directive(_any_value, evaluator),
+    "@arrayPath": Directive(_array_path_check, _array_path),
+    "@if": Directive(_fields(exists=_any_value, blank=_any_value, then=_any_value, otherwise=_any_value), _if),
+    "@case": Directive(
+        _fields(operator=is_text, value=_text_or_directive),
+        _with_options(
+            "operator",
+            no_object='@case requires an object with a "operator" key',
+            lacks='@case requires a "{}" key'.format,
+        )(_case),
+    ),
+    "@replace": Directive(
+        _fields(
+            ["pattern", "value"],
+            pattern=has_length(1, MOST_REPLACED),
+            replacement=has_length(0, MOST_REPLACED),
+            value=_text_or_directive,
+            ignorecase=is_boolean,
+            **{"global": is_boolean},
+        ),
+        _with_options(
+            "pattern",
+            no_object='@replace requires an object with a "pattern" key',
+            lacks='@replace requires a "{}" key'.format,
+        )(_replace),
+    ),
+    "@flatten": Directive(
+        _fields(["value"], separator=is_text, value=_any_value),
+        _with_options(
+            "separator",
+            no_object='@flatten requires an object with a "separator" key',
+            lacks='@flatten requires a "{}" key'.format,
+        )(_flatten),
+    ),
+    "@json": Directive(
+        _fields(["value", "mode"], value=_any_value, mode=one_of("encode", "decode")),
+        _with_options(
+            "mode",
+            "value",
+            no_object='@json requires an object with a "value" key',
+            lacks='@json requires a "{}" key'.format,
+        )(_json),
+    ),
+    "@merge": Directive(
+        _merge_check,
+        _with_options(
+            "direction",
+            "objects",
+            no_object='@merge requires an object with an "objects" key and a "direction" key',
+            lacks='@merge requires a "{}" key'.format,
+        )(_merge),
+    ),
+    "@transform": Directive(
+        _fields(["apply", "mapping"], apply=_object_or_directive, mapping=_object_or_directive),
+        _with_options(
+            "mapping",
+            "apply",
+            no_object='@transform requires an object with an "apply" key and a "mapping" key',
+            lacks='@transform requires a "{}" key'.format,
+        )(_transform),
+    ),
+    "@excludeWhenNull": Directive(_any_value, _exclude_when_null),
+    "@liquid": Directive(is_text, _liquid),
+}
+"""name → directive"""

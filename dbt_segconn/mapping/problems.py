@@ -1,0 +1,95 @@
+"""What is wrong with a mapping: Segment's wording, and its path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from dbt_segconn.mapping.javascript import MISSING, stringify, type_of, utf16_length
+
+Path = tuple[str, ...]
+Check = Callable[[Any, Path], "list[Problem]"]
+
+
+class Problem(str):
+    """A problem in Segment's words, `/path what.`; `path` and `reason` are its parts."""
+
+    __slots__ = ("path", "reason")
+
+    path: Path
+    reason: str
+
+    def __new__(cls, path: Path, reason: str) -> Problem:
+        """Word the problem."""
+        problem = super().__new__(cls, f"/{'/'.join(path)} {reason}.")
+        problem.path = path
+        problem.reason = reason
+        return problem
+
+
+def kind_of(value: Any) -> str:
+    """Name a value's type; an object with an @-key is a directive."""
+    if isinstance(value, dict) and any(key.startswith("@") for key in value):
+        return "directive"
+    return type_of(value)
+
+
+def is_a(value: Any) -> str:
+    """Say what a value is instead, with its article."""
+    kind = kind_of(value)
+    return f"it is {'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
+def expect(kind: str, words: str) -> Check:
+    """Check for one type."""
+    return lambda value, path: [] if kind_of(value) == kind else [Problem(path, f"should be {words} but {is_a(value)}")]
+
+
+is_text = expect("string", "a string")
+is_boolean = expect("boolean", "a boolean")
+is_array = expect("array", "an array")
+
+
+def has_length(least: int, most: int) -> Check:
+    """Check a text and its length in UTF-16 units."""
+
+    def check(value: Any, path: Path) -> list[Problem]:
+        if problems := is_text(value, path):
+            return problems
+        if utf16_length(value) < least:
+            return [Problem(path, f"should be a string of length {least} or greater")]
+        if utf16_length(value) > most:
+            return [Problem(path, f"should be a string of length {most} or less")]
+        return []
+
+    return check
+
+
+def one_of(*words: str) -> Check:
+    """Check for one of a few words, in upper or lower case."""
+
+    def check(value: Any, path: Path) -> list[Problem]:
+        if problems := is_text(value, path):
+            return problems
+        if value.lower() in words:
+            return []
+        return [Problem(path, f"should be one of {', '.join(words)} but it is {stringify(value)}")]
+
+    return check
+
+
+def has_fields(required: Mapping[str, bool], checks: Mapping[str, Check], is_object: Check) -> Check:
+    """Check an object and its fields; the object's own problems, if it has any, are all that is told."""
+
+    def check(value: Any, path: Path) -> list[Problem]:
+        if problems := is_object(value, path):
+            return problems
+        return [problem for name in checks for problem in _field(value, name, path)]
+
+    def _field(value: Mapping[str, Any], name: str, path: Path) -> Iterable[Problem]:
+        given = value.get(name, MISSING)
+        if given is not MISSING:
+            return checks[name](given, (*path, name))
+        return [Problem(path, f"should have field {stringify(name)} but it doesn't")] if required.get(name) else []
+
+    return check

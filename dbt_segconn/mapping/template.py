@@ -1,0 +1,51 @@
+"""@template: text with {{path}} and {{{path}}} in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from dbt_segconn.mapping.javascript import MISSING, joined, to_text
+from dbt_segconn.mapping.path import compile_path
+
+_TRIPLE = re.compile(r"\{\{\{([^}]+)\}\}\}")
+_DOUBLE = re.compile(r"\{\{([^}]+)\}\}")
+_SPACE = "\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+
+
+def compile_template(template: str) -> Callable[[Any], str]:
+    """Compile a template. What a {{{path}}} gives is searched for {{path}} again, as Segment does it."""
+    if _TRIPLE.search(template):
+        triple = _compile(template, _TRIPLE)
+        return lambda payload: _compile(triple(payload), _DOUBLE)(payload)
+    return _compile(template, _DOUBLE)
+
+
+def _compile(template: str, placeholder: re.Pattern[str]) -> Callable[[Any], str]:
+    pieces = placeholder.split(template)  # text, path, text, path, …, text
+    texts = pieces[::2]
+    getters = [compile_path(path.strip(_SPACE)) for path in pieces[1::2]]
+    if not getters:
+        return lambda payload: template  # noqa: ARG005  the signature of all evaluators
+    first, rest = texts[0], list(zip(getters, texts[1:], strict=True))
+
+    def render(payload: Any) -> str:
+        parts = [first]
+        for get, text in rest:
+            value = get(payload)
+            if type(value) is str:
+                parts.append(value)
+            elif value is not None and value is not MISSING:
+                parts.append(to_text(value))
+            parts.append(text)
+        return joined("".join(parts))
+
+    return render
+
+
+def paths(template: str) -> Iterator[str]:
+    """List the paths that a template reads."""
+    for placeholder in (_TRIPLE, _DOUBLE):
+        for match in placeholder.finditer(template):
+            yield match[1].strip(_SPACE)

@@ -1,0 +1,89 @@
+"""Inputs and outputs of Segment's real code: one test a line."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from dbt_segconn.actions import compile_action
+from dbt_segconn.errors import InvalidCall, MappingError, RecordError
+from dbt_segconn.mapping import MISSING, compile_mapping
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+LINES = [
+    json.loads(line)
+    for name in ("upstream", "probes", "random")
+    for line in (GOLDEN / f"{name}.jsonl").read_text(encoding="utf-8").split("\n")
+    if line
+]
+# Lines that cannot pass, each with its reason
+EXCEPTIONS = {}
+
+
+def revived(value):
+    """Turn what JSON cannot say into values: undefined, NaN, infinities, -0."""
+    if isinstance(value, dict):
+        if value == {"$undefined": True}:
+            return MISSING
+        if set(value) == {"$number"}:
+            return float(value["$number"])
+        return {key: revived(one) for key, one in value.items()}
+    return [revived(one) for one in value] if isinstance(value, list) else value
+
+
+def on_the_wire(value):
+    """Reduce a value to what JSON carries, numbers compared as JavaScript's."""
+    if value is MISSING or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if isinstance(value, dict):
+        return {key: on_the_wire(one) for key, one in value.items() if one is not MISSING}
+    if isinstance(value, list):
+        return [on_the_wire(one) for one in value]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+def through_the_mapping(mapping, payload):
+    return compile_mapping({"r": mapping})({"p": payload} if payload is not MISSING else {}).get("r", MISSING)
+
+
+def evaluate(line):
+    """Run a line through the public doors."""
+    kind = line["kind"]
+    payload = revived(line.get("payload", {"$undefined": True}))
+    if kind in {"transform", "validate"}:
+        compiled = compile_mapping(revived(line["mapping"]))
+        return compiled(payload) if kind == "transform" else None
+    if kind == "render":
+        return compile_mapping({"@template": line["template"]})(payload)
+    if kind == "liquid":
+        return compile_mapping({"@liquid": line["template"]})(payload)
+    if kind == "get":
+        return compile_mapping({"@path": line["path"]})(payload)
+    if kind == "flatten":
+        options = {"separator": line.get("separator", "."), "omitArrays": line.get("ignoreArrays", False)}
+        return compile_mapping({"@flatten": {"value": {"@path": "$.p"}, **options}})({"p": payload})
+    return {"batch": [compile_action(line["action"], revived(line["mapping"]))(payload)]}
+
+
+def skipped(line):
+    return line["kind"] == "clean" or (line["kind"] == "get" and not isinstance(line["path"], str))
+
+
+@pytest.mark.parametrize("line", [one for one in LINES if not skipped(one)], ids=lambda line: line["id"])
+def test_gives_what_segment_gives(line):
+    if line["id"] in EXCEPTIONS:
+        pytest.skip(EXCEPTIONS[line["id"]])
+    if "error" in line:
+        with pytest.raises((MappingError, RecordError)) as caught:
+            evaluate(line)
+        if line["kind"] != "liquid":
+            said = getattr(caught.value, "problems", None) or (str(caught.value),)
+            assert sorted(said) == sorted(line.get("errors") or [line["error"]])
+    else:
+        expected = revived(line["output"])
+        assert on_the_wire(evaluate(line)) == on_the_wire(expected)
