@@ -24,7 +24,7 @@ def coercion(field: Field) -> Coerce:
         single = value[0] if type(value) is list and len(value) == 1 else value
         converted = convert(single)
         if converted is MISSING:
-            problems.append(_mismatch(field, value))
+            problems.append(_mismatch(field, single))
         return converted
 
     return _text_first(coerce) if field.type == "string" else coerce

@@ -12,6 +12,10 @@ from dbt_segconn.mapping.javascript import MISSING, get_property, is_truthy
 # bracket that closes an index. Other brackets are part of a key.
 _SEPARATOR = re.compile(r"\.|\[(?=[\"'\d])|[\"']\]?|(?<=\d)\]", re.ASCII)
 
+# [""] is the empty key, where a.. b has none
+_EMPTY_KEY = re.compile(r"\[(\"\"|'')\]")
+_EMPTY = "\0"
+
 Getter = Callable[[Any], Any]
 
 
@@ -19,7 +23,8 @@ def steps(path: str) -> tuple[str, ...]:
     """Split a path into keys; the empty path and `.` are the payload itself."""
     if path in {"", "."}:
         return ()
-    return tuple(filter(None, _SEPARATOR.split(path))) or ("",)
+    pieces = _SEPARATOR.split(_EMPTY_KEY.sub(f".{_EMPTY}.", path))
+    return tuple("" if piece == _EMPTY else piece for piece in pieces if piece)
 
 
 def relative(path: str) -> str:

@@ -47,7 +47,13 @@ def expect(kind: str, words: str) -> Check:
 
 is_text = expect("string", "a string")
 is_boolean = expect("boolean", "a boolean")
-is_array = expect("array", "an array")
+
+
+def is_array(value: Any, path: Path) -> list[Problem]:
+    """Check for an array; a directive counts as the object that it is."""
+    kind = type_of(value)
+    article = "an" if kind[0] in "aeiou" else "a"
+    return [] if kind == "array" else [Problem(path, f"should be an array but it is {article} {kind}")]
 
 
 def has_length(least: int, most: int) -> Check:

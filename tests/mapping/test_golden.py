@@ -20,7 +20,25 @@ LINES = [
     if line
 ]
 # Lines that cannot pass, each with its reason
-EXCEPTIONS = {}
+EXCEPTIONS = {
+    "q-0014": "integers beyond 2^53 keep their exact value here",
+    "q-0015": "integers beyond 2^53 keep their exact value here",
+    "q-0122": "the name of a method of Object.prototype, which no record holds",
+    "q-0416": "python-liquid gives texts a size, but no length",
+    "q-0452": "python-liquid has no escaped quotes in texts",
+    "q-0464": "python-liquid compares no text with a number: the record is discarded",
+    "s1-t00196": "python-liquid compares no object with a number: the record is discarded",
+    "q-0483": "liquidjs's block tag belongs to its layouts, which Segment disables",
+    "q-0537": "Segment's validate() looks into no array; its transform(), which compiles here, takes one as an object",
+    "q-0660": "the trigger of a subscription, which is the sync mode here",
+    "q-0661": "a setting of Segment's destination, which is segconn.yml here",
+    "s1-t00017": "a property of a number in liquid",
+    "s1-a00025": "liquidjs skips words after a variable; python-liquid refuses them",
+    "s1-a00088": "liquidjs skips words after a variable; python-liquid refuses them",
+    "up-0333": "a template that is no text, which @template refuses with its path",
+}
+# Segment's user interface fills these in where a mapping leaves them out
+DEFAULT_FIELDS = {"message_id": {"@path": "$.messageId"}, "consent": {"@path": "$.context.consent"}}
 
 
 def revived(value):
@@ -47,10 +65,6 @@ def on_the_wire(value):
     return value
 
 
-def through_the_mapping(mapping, payload):
-    return compile_mapping({"r": mapping})({"p": payload} if payload is not MISSING else {}).get("r", MISSING)
-
-
 def evaluate(line):
     """Run a line through the public doors."""
     kind = line["kind"]
@@ -63,11 +77,12 @@ def evaluate(line):
     if kind == "liquid":
         return compile_mapping({"@liquid": line["template"]})(payload)
     if kind == "get":
-        return compile_mapping({"@path": line["path"]})(payload)
+        return compile_mapping({"@path": f"$.{line['path']}"})(payload)
     if kind == "flatten":
         options = {"separator": line.get("separator", "."), "omitArrays": line.get("ignoreArrays", False)}
         return compile_mapping({"@flatten": {"value": {"@path": "$.p"}, **options}})({"p": payload})
-    return {"batch": [compile_action(line["action"], revived(line["mapping"]))(payload)]}
+    fields = {**(DEFAULT_FIELDS if line.get("use_default_mappings") else {}), **revived(line["mapping"])}
+    return {"batch": [compile_action(line["action"], fields)(payload)]}
 
 
 def skipped(line):
@@ -81,7 +96,7 @@ def test_gives_what_segment_gives(line):
     if "error" in line:
         with pytest.raises((MappingError, RecordError)) as caught:
             evaluate(line)
-        if line["kind"] != "liquid":
+        if "@liquid" not in json.dumps(line.get("mapping", "@liquid")):
             said = getattr(caught.value, "problems", None) or (str(caught.value),)
             assert sorted(said) == sorted(line.get("errors") or [line["error"]])
     else:

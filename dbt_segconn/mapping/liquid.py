@@ -1,0 +1,151 @@
+"""@liquid: templates by python-liquid, set up as Segment sets up liquidjs.
+
+No template reaches files or other templates, and none can run for long: there are no loops, a
+template has at most 1,000 characters, and what it makes of a record is limited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, TextIO
+
+from liquid import BoundTemplate, Environment, RenderContext
+from liquid.builtin.output import Output, OutputNode
+from liquid.builtin.tags.echo_tag import EchoNode, EchoTag
+from liquid.exceptions import LiquidError
+from liquid.undefined import Undefined
+
+from dbt_segconn.errors import EvaluationError
+from dbt_segconn.mapping.javascript import MISSING, joined, utf16_length
+from dbt_segconn.mapping.liquid_filters import FILTERS, Filter, text
+
+# https://github.com/segmentio/action-destinations, packages/core/src/mapping-kit/liquid-directive.ts
+MOST_CHARACTERS = 1_000
+DISABLED_TAGS = ("case", "for", "include", "layout", "render", "tablerow", "break", "continue", "ifchanged", "doc")
+DISABLED_FILTERS = (
+    "array_to_sentence_string",
+    "concat",
+    "find",
+    "find_exp",
+    "find_index",
+    "find_index_exp",
+    "group_by",
+    "group_by_exp",
+    "has",
+    "has_exp",
+    "map",
+    "newline_to_br",
+    "reject",
+    "reject_exp",
+    "reverse",
+    "sort",
+    "sort_natural",
+    "type",
+    "uniq",
+    "where_exp",
+)
+MOST_PRINTED = 1_000_000
+
+
+class _Node(OutputNode):
+    """Prints a value as JavaScript would."""
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        return buffer.write(_limited(text(_plain(self.expression.evaluate(context)))))
+
+
+class _Output(Output):
+    node_class = _Node
+
+
+class _EchoNode(EchoNode):
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        return buffer.write(_limited(text(_plain(self.expression.evaluate(context)))))
+
+
+class _Echo(EchoTag):
+    node_class = _EchoNode
+
+
+def _limited(value: Any) -> Any:
+    """Stop a template that doubles a text again and again."""
+    if isinstance(value, (str, list)) and len(value) > MOST_PRINTED:
+        raise EvaluationError(f"@liquid: a text or list of more than {MOST_PRINTED:,} parts")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return MISSING if isinstance(value, Undefined) else value
+
+
+def _on_plain_values(function: Filter) -> Filter:
+    def apply(value: Any, *arguments: Any, **named: Any) -> Any:
+        return _limited(function(_plain(value), *map(_plain, arguments), **named))
+
+    return apply
+
+
+def _disabled(name: str) -> Filter:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise EvaluationError(f'filter "{name}" is disabled')
+
+    return fail
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(strict_filters=False)
+    environment.add_tag(_Output)
+    environment.add_tag(_Echo)
+    for tag in DISABLED_TAGS:
+        environment.tags.pop(tag, None)
+    environment.filters.clear()
+    environment.filters.update({name: _on_plain_values(function) for name, function in FILTERS.items()})
+    environment.filters.update({name: _disabled(name) for name in DISABLED_FILTERS})
+    return environment
+
+
+def compile_liquid(template: Any) -> Callable[[Any], str]:
+    """Compile a template; one that cannot be parsed fails on every record, as Segment's does."""
+    try:
+        parsed = _parse(template)
+    except EvaluationError as error:
+        reason = str(error)
+
+        def fail(_: Any) -> str:
+            raise EvaluationError(reason)
+
+        return fail
+
+    def render(payload: Any) -> str:
+        try:
+            return joined(parsed.render(**payload) if isinstance(payload, dict) else parsed.render())
+        except EvaluationError:
+            raise
+        except (LiquidError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise EvaluationError(f"@liquid: {type(error).__name__}") from None
+
+    return render
+
+
+def _parse(template: Any) -> BoundTemplate:
+    if not isinstance(template, str):
+        raise EvaluationError("@liquid: expected string")
+    if utf16_length(template) > MOST_CHARACTERS:
+        raise EvaluationError(f"liquid template values are limited to {MOST_CHARACTERS} characters")
+    try:
+        return _environment().from_string(template)
+    except LiquidError as error:
+        raise EvaluationError(f"@liquid: {error}") from None
+
+
+def paths(template: str) -> Iterator[str]:
+    """List the variables that a template reads, as paths; none where it cannot be parsed."""
+    try:
+        analysis = _parse(template).analyze(include_partials=False)
+    except (EvaluationError, LiquidError):
+        return
+    for variables in analysis.globals.values():
+        for variable in variables:
+            yield ".".join(str(segment) for segment in variable.segments)
