@@ -37,9 +37,7 @@ def _text_first(coerce: Coerce) -> Coerce:
 
 def _mismatch(field: Field, value: Any) -> str:
     given = type_of(value)
-    return (
-        f"{field.label} must be {_with_article(field.type)} but it was {_with_article(given)}."
-    )
+    return f"{field.label} must be {_with_article(field.type)} but it was {_with_article(given)}."
 
 
 def _with_article(kind: str) -> str:

@@ -46,20 +46,34 @@ def _object(name: str, label: str, description: str, context: str | None, *prope
 
 USER_ID = Field("user_id", "User ID", "Your database's id of the user. This or anonymous_id is required.")
 ANONYMOUS_ID = Field(
-    "anonymous_id", "Anonymous ID", "Stands in for user_id while the user is not known. One of both is required."
+    "anonymous_id",
+    "Anonymous ID",
+    "Stands in for user_id while the user is not known. One of both is required.",
 )
 TIMESTAMP = Field(
-    "timestamp", "Timestamp", "When it happened: ISO-8601 with a time zone. The time of arrival where left out."
+    "timestamp",
+    "Timestamp",
+    "When it happened: ISO-8601 with a time zone. The time of arrival where left out.",
 )
-MESSAGE_ID = Field("message_id", "Message ID", "Replaces dbt-segconn's own messageId, and with it the guarantee.")
-CONSENT = Field("consent", "Consent", "Preferences by category: {categoryPreferences: {<id>: true}}.", "object")
+MESSAGE_ID = Field(
+    "message_id", "Message ID", "Replaces dbt-segconn's own messageId, and with it the guarantee."
+)
+CONSENT = Field(
+    "consent", "Consent", "Preferences by category: {categoryPreferences: {<id>: true}}.", "object"
+)
 TRAITS = Field("traits", "Traits", "What is known of the user or group: any keys.", "object")
-PROPERTIES = Field("properties", "Properties", "What is known of the event, page or screen: any keys.", "object")
-EVENT_NAME = Field("event_name", "Event Name", "What the user has done, such as Order Completed.", required=True)
+PROPERTIES = Field(
+    "properties", "Properties", "What is known of the event, page or screen: any keys.", "object"
+)
+EVENT_NAME = Field(
+    "event_name", "Event Name", "What the user has done, such as Order Completed.", required=True
+)
 PAGE_NAME = Field("page_name", "Page Name", "Name of the page that was viewed.")
 PAGE_CATEGORY = Field("page_category", "Page Category", "Category of the page that was viewed.")
 SCREEN_NAME = Field("screen_name", "Screen Name", "Name of the screen that was viewed.")
-GROUP_ID = Field("group_id", "Group ID", "Id of the group or account that the user belongs to.", context="groupId")
+GROUP_ID = Field(
+    "group_id", "Group ID", "Id of the group or account that the user belongs to.", context="groupId"
+)
 TIMEZONE = Field("timezone", "Timezone", "Time zone of the user, such as Europe/Rome.", context="timezone")
 
 APPLICATION = _object(

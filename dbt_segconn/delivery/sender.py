@@ -89,11 +89,15 @@ class Delivery:
     def __enter__(self) -> Delivery:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._ended.set()
         self._join()
 
-    def send(self, numbers: Sequence[int], record_ids: Sequence[str], calls: Sequence[dict[str, Any]]) -> None:
+    def send(
+        self, numbers: Sequence[int], record_ids: Sequence[str], calls: Sequence[dict[str, Any]]
+    ) -> None:
         """Take calls with ascending change numbers; waits while all senders are busy."""
         self._check()
         outgoing = list(map(Outgoing, numbers, record_ids, calls))
@@ -217,7 +221,9 @@ class Delivery:
         """Hold all senders of the destination back; returns for how long."""
         seconds = answer.seconds if answer.seconds is not None else self._backoff(attempts + 1)
         if seconds > patience:
-            raise DeliveryError(self._gave_up(f"it asks to wait for {seconds:.0f} seconds more (HTTP status 429)"))
+            raise DeliveryError(
+                self._gave_up(f"it asks to wait for {seconds:.0f} seconds more (HTTP status 429)")
+            )
         self._destination.limiter.throttle(seconds)
         if seconds >= 1:
             self._notify(f"Segment asks for a pause of {seconds:.0f} s (HTTP status 429)")
@@ -248,7 +254,9 @@ class Delivery:
 
     def _refuse_alone(self, one: Outgoing, reason: str) -> None:
         if self._destination.refused_alone() >= LONE_REFUSALS:
-            self._destination.lose(f"it refused {LONE_REFUSALS} calls one after the other, the last with: {reason}")
+            self._destination.lose(
+                f"it refused {LONE_REFUSALS} calls one after the other, the last with: {reason}"
+            )
             self._destination.check()
         with self._guard:
             self._untold.append(Refusal(one.number, one.record_id, reason))

@@ -171,7 +171,9 @@ def joined(text: str) -> str:
     """Make one character of every pair of surrogates that has come together."""
     if _LONE_SURROGATE.search(text) is None:
         return text
-    return _SURROGATES.sub(lambda pair: pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le"), text)
+    return _SURROGATES.sub(
+        lambda pair: pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le"), text
+    )
 
 
 def get_property(value: Any, key: str) -> Any:
@@ -263,7 +265,9 @@ def _tokens(value: Any) -> list[str]:
         return ["null"]
     if isinstance(value, dict):
         members = [
-            f"{_quoted(key)}:{''.join(_tokens(value[key]))}" for key in ordered_keys(value) if value[key] is not MISSING
+            f"{_quoted(key)}:{''.join(_tokens(value[key]))}"
+            for key in ordered_keys(value)
+            if value[key] is not MISSING
         ]
         return ["{", ",".join(members), "}"]
     if isinstance(value, list):
@@ -332,7 +336,9 @@ def cleaned(value: Any) -> Any:
             if one is not MISSING and key != PROTOTYPE
         }
     if isinstance(value, list):
-        return [None if one is MISSING else cleaned(one) if type(one) in _CONTAINERS else one for one in value]
+        return [
+            None if one is MISSING else cleaned(one) if type(one) in _CONTAINERS else one for one in value
+        ]
     return value
 
 

@@ -22,7 +22,18 @@ from dbt_segconn.mapping.liquid_filters import FILTERS, Filter, text
 
 # https://github.com/segmentio/action-destinations, packages/core/src/mapping-kit/liquid-directive.ts
 MOST_CHARACTERS = 1_000
-DISABLED_TAGS = ("case", "for", "include", "layout", "render", "tablerow", "break", "continue", "ifchanged", "doc")
+DISABLED_TAGS = (
+    "case",
+    "for",
+    "include",
+    "layout",
+    "render",
+    "tablerow",
+    "break",
+    "continue",
+    "ifchanged",
+    "doc",
+)
 DISABLED_FILTERS = (
     "array_to_sentence_string",
     "concat",

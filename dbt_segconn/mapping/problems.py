@@ -42,7 +42,9 @@ def is_a(value: Any) -> str:
 
 def expect(kind: str, words: str) -> Check:
     """Check for one type."""
-    return lambda value, path: [] if kind_of(value) == kind else [Problem(path, f"should be {words} but {is_a(value)}")]
+    return lambda value, path: (
+        [] if kind_of(value) == kind else [Problem(path, f"should be {words} but {is_a(value)}")]
+    )
 
 
 is_text = expect("string", "a string")
@@ -96,6 +98,10 @@ def has_fields(required: Mapping[str, bool], checks: Mapping[str, Check], is_obj
         given = value.get(name, MISSING)
         if given is not MISSING:
             return checks[name](given, (*path, name))
-        return [Problem(path, f"should have field {stringify(name)} but it doesn't")] if required.get(name) else []
+        return (
+            [Problem(path, f"should have field {stringify(name)} but it doesn't")]
+            if required.get(name)
+            else []
+        )
 
     return check
