@@ -45,9 +45,6 @@ def choose(
         sync for sync in wanted if results is not None and sync.model.unique_id not in results.outcomes
     ]
     touched = [sync for sync in wanted if sync not in untouched]
-    if results is not None:
-        order = {unique_id: at for at, unique_id in enumerate(results.outcomes)}
-        touched.sort(key=lambda sync: order[sync.model.unique_id])
     skips = {sync.id: _skip(sync, settings, results, ignore_tests=ignore_tests) for sync in touched}
     return Choice(
         chosen=tuple(sync for sync in touched if skips[sync.id] is None),
