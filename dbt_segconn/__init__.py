@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from dbt_segconn.version import __version__
+
 __all__ = ["__version__", "run"]
 
 if TYPE_CHECKING:
@@ -13,9 +14,7 @@ if TYPE_CHECKING:
     from dbt_segconn.report import RunResult
 
 
-def run(
-    *, listener: Listener | None = None, stop: threading.Event | None = None, **options: Any
-) -> RunResult:
+def run(*, listener: Listener | None = None, stop: threading.Event | None = None, **options: Any) -> RunResult:
     """Deliver what has changed in the models that dbt has just refreshed: `dbt-segconn run` from Python.
 
     `options` are those of the command under their names with underscores, as in `invocation.Options`:
@@ -29,6 +28,4 @@ def run(
     """
     from dbt_segconn import invocation  # dbt takes seconds to import
 
-    return invocation.run(
-        invocation.Options(**options), listener or invocation.Listener(), stop or threading.Event()
-    )
+    return invocation.run(invocation.Options(**options), listener or invocation.Listener(), stop or threading.Event())

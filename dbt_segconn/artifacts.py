@@ -143,9 +143,7 @@ def _read(path: Path, kind: str, *, oldest: int, newest: int) -> Mapping[str, An
 
 
 def _check_command(path: Path, args: Mapping[str, Any]) -> None:
-    command = {"generate": "docs generate"}.get(
-        args.get("which", ""), args.get("which", "an unknown command")
-    )
+    command = {"generate": "docs generate"}.get(args.get("which", ""), args.get("which", "an unknown command"))
     if command not in REFRESHING_COMMANDS:
         raise ConfigurationError(
             f"{path} is of `dbt {command}`, which refreshes no model and has replaced the results of the run "

@@ -37,7 +37,7 @@ class EvaluationError(RecordError):
     """A mapping cannot be evaluated on this record."""
 
 
-class InvalidCall(RecordError):
+class InvalidCall(RecordError):  # noqa: N818  reads as what it is: an invalid call
     """The mapped fields do not make a valid Spec call; `problems` lists every reason."""
 
     def __init__(self, problems: Iterable[str]) -> None:

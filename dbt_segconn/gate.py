@@ -41,9 +41,7 @@ def choose(
     `selected` are unique ids of models, or None for all.
     """
     wanted = [sync for sync in syncs if selected is None or sync.model.unique_id in selected]
-    untouched = [
-        sync for sync in wanted if results is not None and sync.model.unique_id not in results.outcomes
-    ]
+    untouched = [sync for sync in wanted if results is not None and sync.model.unique_id not in results.outcomes]
     touched = [sync for sync in wanted if sync not in untouched]
     skips = {sync.id: _skip(sync, settings, results, ignore_tests=ignore_tests) for sync in touched}
     return Choice(

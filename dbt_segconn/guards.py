@@ -12,9 +12,7 @@ DEFAULT_DELETED_PERCENT = 50
 DEFAULT_DELETED_RECORDS = 100
 
 
-def objections(
-    guards: Guards, *, known: int, present: int, to_send: int, updated: int, deleted: int
-) -> Iterator[str]:
+def objections(guards: Guards, *, known: int, present: int, to_send: int, updated: int, deleted: int) -> Iterator[str]:
     """Say what speaks against a sync. Counts are records: known before, present in the model now.
 
     The deleted are guarded whatever the mapping sends: forgetting them would send them all again as
@@ -25,7 +23,8 @@ def objections(
     if known and guards.max_updated_percent is not None:
         percent = 100 * updated / known
         if percent > guards.max_updated_percent:
-            yield f"{updated:,} of {known:,} records were updated, more than max_updated_percent {guards.max_updated_percent:g}"
+            limit = f"max_updated_percent {guards.max_updated_percent:g}"
+            yield f"{updated:,} of {known:,} records were updated, more than {limit}"
     if known and deleted:
         yield from _deleted(guards, known, present, deleted)
 
@@ -34,7 +33,8 @@ def _deleted(guards: Guards, known: int, present: int, deleted: int) -> Iterator
     percent = 100 * deleted / known
     if guards.max_deleted_percent is not None:
         if percent > guards.max_deleted_percent:
-            yield f"{deleted:,} of {known:,} records were deleted, more than max_deleted_percent {guards.max_deleted_percent:g}"
+            limit = f"max_deleted_percent {guards.max_deleted_percent:g}"
+            yield f"{deleted:,} of {known:,} records were deleted, more than {limit}"
     elif not present:
         yield f"the model is empty, and all {known:,} records would count as deleted"
     elif deleted > DEFAULT_DELETED_RECORDS and percent > DEFAULT_DELETED_PERCENT:

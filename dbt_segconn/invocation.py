@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from dbt_segconn.artifacts import Manifest, RunResults, read_manifest, read_run_results
-from dbt_segconn.delivery import Destination, Target as DeliveryTarget
-from dbt_segconn.errors import ConfigurationError, SegconnError
-from dbt_segconn.gate import Choice, Skip, choose
+from dbt_segconn.delivery import Destination
+from dbt_segconn.delivery import Target as DeliveryTarget
+from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.gate import Choice, choose
 from dbt_segconn.locks import Locks, heartbeat
 from dbt_segconn.plan import Sync, read_syncs
 from dbt_segconn.project import Project, find_profiles_dir, find_project, from_environment, inside
@@ -126,13 +127,9 @@ def gate(plan: Plan, options: Options, warehouse: Warehouse) -> Choice:
     """Choose the syncs that go now."""
     selection = Selection(options.select, options.exclude, options.selector, options.state)
     selected = (
-        select_models(selection, warehouse.config, plan.manifest.raw, plan.project.target_dir)
-        if selection
-        else None
+        select_models(selection, warehouse.config, plan.manifest.raw, plan.project.target_dir) if selection else None
     )
-    return choose(
-        plan.syncs, plan.settings, plan.results, selected=selected, ignore_tests=options.ignore_tests
-    )
+    return choose(plan.syncs, plan.settings, plan.results, selected=selected, ignore_tests=options.ignore_tests)
 
 
 def find_sources(syncs: Sequence[Sync], warehouse: Warehouse) -> dict[str, Source]:

@@ -64,7 +64,7 @@ class MappingMeta(Strict):
     """`baseline` remembers every record of the first sync and sends none."""
     sync_null_values: bool = True
     """Whether null columns are sent, which overwrites the value downstream, or left out."""
-    consent: dict[str, str] = {}
+    consent: Annotated[dict[str, str], Field(default_factory=dict)]
     """Consent category id: boolean column; every call then carries these preferences."""
     guards: Guards = Guards()
     """Limits that block a sync before anything is sent."""

@@ -15,7 +15,7 @@ from dbt_segconn.artifacts import Manifest, Model
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.mapping import ALL_COLUMNS, columns_used
 from dbt_segconn.mapping.shorthand import expand
-from dbt_segconn.meta import Guards, MappingMeta, ModelMeta
+from dbt_segconn.meta import MappingMeta, ModelMeta
 from dbt_segconn.settings import Settings, near_name, parse
 
 # Segment's name for the identifier of a record, the one value that a deleted record still has
@@ -121,9 +121,7 @@ def _sync(model: Model, identifier: tuple[str, ...], raw: Any, at: int, settings
     problems: list[str] = []
     destination = _collect(problems, place, _destination, mapping, settings)
     fields = _collect(problems, place, _expand, mapping)
-    to_call = (
-        _collect(problems, place, compile_action, mapping.action, fields) if fields is not None else None
-    )
+    to_call = _collect(problems, place, compile_action, mapping.action, fields) if fields is not None else None
     if to_call is not None:
         problems.extend(
             f"{place}: fields.{field}: {mapping.action} has no such field."

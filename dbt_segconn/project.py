@@ -63,9 +63,7 @@ def find_profiles_dir(project: Project, given: Path | None, of_last_run: str | N
         return Path(named).expanduser().absolute()
     candidates = [Path(of_last_run)] if of_last_run else []
     candidates += [Path.cwd(), project.dir]
-    return next(
-        (folder for folder in candidates if (folder / "profiles.yml").is_file()), Path.home() / ".dbt"
-    )
+    return next((folder for folder in candidates if (folder / "profiles.yml").is_file()), Path.home() / ".dbt")
 
 
 @contextmanager

@@ -11,12 +11,12 @@ from typing import Any
 
 import orjson
 
-from dbt_segconn import __version__
 from dbt_segconn.errors import SegconnError
 from dbt_segconn.gate import Skip
 from dbt_segconn.plan import Sync
 from dbt_segconn.state import SyncState
 from dbt_segconn.sync import SyncResult
+from dbt_segconn.version import __version__
 
 # Raised when a field of the artifact changes its meaning or goes; new fields may come at any time.
 ARTIFACT_VERSION = 1

@@ -31,9 +31,7 @@ class Strict(BaseModel):
 
 def _not_blank(key: SecretStr) -> SecretStr:
     if not key.get_secret_value().strip():
-        raise ValueError(
-            "is empty. Set it to the write key of an HTTP API source, by env_var() rather than as text"
-        )
+        raise ValueError("is empty. Set it to the write key of an HTTP API source, by env_var() rather than as text")
     return key
 
 

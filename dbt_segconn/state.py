@@ -110,9 +110,7 @@ class State:
         self._session = session
         self._settings = settings
         self._database = settings.database or database
-        self.log, self.syncs, self.discards, self.locks = map(
-            self.table, ("sync_log", "syncs", "discards", "locks")
-        )
+        self.log, self.syncs, self.discards, self.locks = map(self.table, ("sync_log", "syncs", "discards", "locks"))
 
     def table(self, name: str) -> Any:
         """Name a table of the state schema."""
@@ -130,9 +128,7 @@ class State:
         tables = {self.log: SYNC_COLUMNS, self.discards: DISCARD_COLUMNS, self.locks: LOCK_COLUMNS}
         for relation, columns in tables.items():
             self._session.run("segconn_create_table", relation=relation, columns=columns)
-        self._session.run(
-            "segconn_create_syncs_view", relation=self.syncs, log=self.log, columns=list(SYNC_COLUMNS)
-        )
+        self._session.run("segconn_create_syncs_view", relation=self.syncs, log=self.log, columns=list(SYNC_COLUMNS))
 
     def transaction(self) -> AbstractContextManager[None]:
         """Commit the statements of a block together, where the warehouse has transactions."""
@@ -157,9 +153,7 @@ class State:
 
     def history(self, limit: int) -> list[SyncState]:
         """Return the newest syncs of all mappings, newest first."""
-        rows = self._session.rows(
-            "segconn_history", syncs=self.syncs, columns=list(SYNC_COLUMNS), limit=limit
-        )
+        rows = self._session.rows("segconn_history", syncs=self.syncs, columns=list(SYNC_COLUMNS), limit=limit)
         return [SyncState(*row) for row in rows]
 
     def open_discards(self, limit: int) -> list[Row]:
@@ -168,9 +162,7 @@ class State:
 
     def claim(self, mapping_id: str, token: str, holder: str) -> None:
         """Write a claim of a mapping's lock."""
-        self._session.run(
-            "segconn_claim", locks=self.locks, mapping_id=mapping_id, token=token, holder=holder
-        )
+        self._session.run("segconn_claim", locks=self.locks, mapping_id=mapping_id, token=token, holder=holder)
 
     def claims(self, mapping_id: str) -> list[Row]:
         """Return all claims of a mapping: token, holder, since when, age and silence in seconds."""

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from dbt_segconn.calls import CallMaker
-from dbt_segconn.delivery import Canceled, Delivery, Destination, Refusal
+from dbt_segconn.delivery import Canceled, Delivery, Destination, Progress, Refusal
 from dbt_segconn.errors import RecordError, SegconnError
 from dbt_segconn.guards import objections
 from dbt_segconn.locks import Locks
@@ -119,9 +120,7 @@ def run_sync(sync: Sync, source: Source, destination: Destination, job: Job) -> 
         message,
         last,
         confirmed=sum(_confirmed(logged).values()),
-        resumed=sum(
-            count for sync_id, count in _confirmed(logged).items() if last and sync_id != last.sync_id
-        ),
+        resumed=sum(count for sync_id, count in _confirmed(logged).items() if last and sync_id != last.sync_id),
     )
 
 
@@ -149,15 +148,11 @@ def _resume(work: _Work) -> None:
         return
     if not work.tables.has_outbox():
         if last.status in {"staging", "running", "settling"}:
-            work.log(
-                last, status="success" if last.status == "settling" else "failed", finished_at=work.job.now()
-            )
+            work.log(last, status="success" if last.status == "settling" else "failed", finished_at=work.job.now())
         return
     if last.status == "staging":
         work.tables.drop_outbox()  # perhaps half made; nothing of it was sent
-        work.log(
-            last, status="failed", finished_at=work.job.now(), error="ended while staging; nothing was sent"
-        )
+        work.log(last, status="failed", finished_at=work.job.now(), error="ended while staging; nothing was sent")
     elif (last.definition, last.signature) == (work.sync.definition, work.source.signature):
         work.job.observer.note(work.sync, f"goes on with the sync of {last.started_at:%Y-%m-%d %H:%M:%S} UTC")
         _settle(work, _deliver(work, work.log(last, status="running", error=None)))
@@ -183,9 +178,7 @@ def _stage(work: _Work) -> SyncState:
             mapping=sync.name,
             destination=sync.destination,
             action=sync.mapping.action,
-            sync_mode=""
-            if is_first and sync.mapping.first_sync == "baseline"
-            else ",".join(sync.mapping.sync_mode),
+            sync_mode="" if is_first and sync.mapping.first_sync == "baseline" else ",".join(sync.mapping.sync_mode),
             status="staging",
             definition=sync.definition,
             signature=work.source.signature,
@@ -213,7 +206,9 @@ def _count(work: _Work, staging: SyncState) -> SyncState:
     to_send = sum(count for kind, count in kinds.items() if kind in staging.sync_mode.split(","))
     return replace(
         staging,
-        **kinds,
+        added=kinds["added"],
+        updated=kinds["updated"],
+        deleted=kinds["deleted"],
         unidentified=unidentified,
         discarded=unidentified,
         to_send=to_send,
@@ -234,11 +229,7 @@ def _objection(work: _Work, state: SyncState) -> str | None:
         deleted=state.deleted,
     )
     text = "; ".join(reasons)
-    return (
-        f"{text}. Nothing was sent. If this is meant, run with --allow-guarded {work.sync.name}"
-        if text
-        else None
-    )
+    return f"{text}. Nothing was sent. If this is meant, run with --allow-guarded {work.sync.name}" if text else None
 
 
 def _announce(work: _Work, before: SyncState | None, state: SyncState) -> None:
@@ -260,7 +251,8 @@ def _deliver(work: _Work, state: SyncState) -> SyncState:
         sync_id=state.sync_id,
         started_at=state.started_at,
     )
-    with Delivery(destination, start_after=state.watermark, stop=work.job.stop) as delivery:
+    notify = partial(work.job.observer.note, work.sync)
+    with Delivery(destination, start_after=state.watermark, stop=work.job.stop, notify=notify) as delivery:
         ledger = _Ledger(work, state, delivery)
         try:
             for portion in _portions(work, state):
@@ -268,9 +260,11 @@ def _deliver(work: _Work, state: SyncState) -> SyncState:
                 ledger.save_when_due()
             delivery.finish()
         except Canceled:
+            delivery.close()  # what is in flight counts, too
             ledger.save(status="canceled")
             raise
         except SegconnError as error:
+            delivery.close()
             ledger.save(status="failed", error=str(error))
             raise
         return ledger.save(status="settling")
@@ -314,20 +308,24 @@ class _Ledger:
         self._state = state
         self._delivery = delivery
         self._refusals: list[Refusal] = []
+        self._before = state.confirmed
         self._settled = 0
         self._saved_at = work.job.clock()
 
     def save_when_due(self) -> None:
-        progress = self._delivery.progress()
-        self._work.job.observer.progress(
-            self._work.sync, self._state.confirmed + progress.confirmed, self._state.to_send
-        )
+        progress = self._progress()
+        done = self._before + progress.confirmed
+        self._work.job.observer.progress(self._work.sync, done, self._state.to_send)
         if self._work.job.clock() - self._saved_at >= SAVE_SECONDS:
             self.save(status="running")
 
-    def save(self, **changes: Any) -> SyncState:
+    def _progress(self) -> Progress:
         progress = self._delivery.progress()
         self._refusals.extend(progress.refusals)
+        return progress
+
+    def save(self, **changes: Any) -> SyncState:
+        progress = self._progress()
         due = [refusal for refusal in self._refusals if refusal.change_number <= progress.watermark]
         self._refusals = [refusal for refusal in self._refusals if refusal.change_number > progress.watermark]
         now = self._work.job.now()

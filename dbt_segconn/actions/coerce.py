@@ -54,7 +54,7 @@ def _any_object(field: Field) -> Coerce:
 
 
 def _fixed_object(field: Field) -> Coerce:
-    """An object of known properties: null is dropped, and so is what nobody knows."""
+    """Coerce an object of known properties: null is dropped, and so is what nobody knows."""
     coercions: Mapping[str, tuple[Coerce, bool]] = {
         one.name: (coercion(one), one.type != "string") for one in field.properties
     }

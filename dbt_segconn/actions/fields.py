@@ -55,25 +55,15 @@ TIMESTAMP = Field(
     "Timestamp",
     "When it happened: ISO-8601 with a time zone. The time of arrival where left out.",
 )
-MESSAGE_ID = Field(
-    "message_id", "Message ID", "Replaces dbt-segconn's own messageId, and with it the guarantee."
-)
-CONSENT = Field(
-    "consent", "Consent", "Preferences by category: {categoryPreferences: {<id>: true}}.", "object"
-)
+MESSAGE_ID = Field("message_id", "Message ID", "Replaces dbt-segconn's own messageId, and with it the guarantee.")
+CONSENT = Field("consent", "Consent", "Preferences by category: {categoryPreferences: {<id>: true}}.", "object")
 TRAITS = Field("traits", "Traits", "What is known of the user or group: any keys.", "object")
-PROPERTIES = Field(
-    "properties", "Properties", "What is known of the event, page or screen: any keys.", "object"
-)
-EVENT_NAME = Field(
-    "event_name", "Event Name", "What the user has done, such as Order Completed.", required=True
-)
+PROPERTIES = Field("properties", "Properties", "What is known of the event, page or screen: any keys.", "object")
+EVENT_NAME = Field("event_name", "Event Name", "What the user has done, such as Order Completed.", required=True)
 PAGE_NAME = Field("page_name", "Page Name", "Name of the page that was viewed.")
 PAGE_CATEGORY = Field("page_category", "Page Category", "Category of the page that was viewed.")
 SCREEN_NAME = Field("screen_name", "Screen Name", "Name of the screen that was viewed.")
-GROUP_ID = Field(
-    "group_id", "Group ID", "Id of the group or account that the user belongs to.", context="groupId"
-)
+GROUP_ID = Field("group_id", "Group ID", "Id of the group or account that the user belongs to.", context="groupId")
 TIMEZONE = Field("timezone", "Timezone", "Time zone of the user, such as Europe/Rome.", context="timezone")
 
 APPLICATION = _object(

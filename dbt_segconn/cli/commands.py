@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dbt_segconn import __version__
-from dbt_segconn.cli.options import output_options, project_options, selection_options, words
+from dbt_segconn.cli.options import output_options, project_options, selection_options
 from dbt_segconn.errors import ConfigurationError, SegconnError
+from dbt_segconn.version import __version__
 
 if TYPE_CHECKING:
     from dbt_segconn.invocation import Options
@@ -31,9 +31,7 @@ class Group(click.Group):
             return super().invoke(ctx)
         except ConfigurationError as error:
             count = len(error.problems)
-            heading = (
-                "This needs mending first:" if count == 1 else f"These {count} things need mending first:"
-            )
+            heading = "This needs mending first:" if count == 1 else f"These {count} things need mending first:"
             _fail(heading, *(f"  {problem}" for problem in error.problems), code=NOT_STARTED)
         except SegconnError as error:
             _fail(f"Could not go on: {error}", code=FAILED)
@@ -64,18 +62,13 @@ def main() -> None:
 def _options(**given: Any) -> Options:
     from dbt_segconn.invocation import Options
 
-    for name in ("select", "exclude"):
-        if name in given:
-            given[name] = words(given[name])
     return Options(**given)
 
 
 @main.command()
 @project_options
 @selection_options
-@click.option(
-    "--threads", type=click.IntRange(1), help="Syncs at the same time; the target's threads by default."
-)
+@click.option("--threads", type=click.IntRange(1), help="Syncs at the same time; the target's threads by default.")
 @click.option(
     "--fail-fast/--no-fail-fast",
     "-x",
@@ -94,9 +87,7 @@ def _options(**given: Any) -> Options:
     metavar="MAPPING",
     help="Let a mapping (model.mapping) through its guards.",
 )
-@click.option(
-    "--break-lock", is_flag=True, help="Take over mappings that another process seems to be syncing."
-)
+@click.option("--break-lock", is_flag=True, help="Take over mappings that another process seems to be syncing.")
 @output_options
 def run(*, log_format: str, quiet: bool, use_colors: bool | None, **given: Any) -> None:
     """Deliver what has changed in the models that dbt has just refreshed.
@@ -122,9 +113,7 @@ def run(*, log_format: str, quiet: bool, use_colors: bool | None, **given: Any) 
     stop = threading.Event()
     with _graceful(
         stop,
-        lambda: printer.line(
-            "Interrupted: finishing what is in flight. Again to stop at once.", level="warn"
-        ),
+        lambda: printer.line("Interrupted: finishing what is in flight. Again to stop at once.", level="warn"),
     ):
         result = run_invocation(_options(**given), screen, stop)
     screen.close(result)
@@ -178,9 +167,7 @@ def validate(**given: Any) -> None:
     multiple=True,
     help="Only changes of this kind.",
 )
-@click.option(
-    "--limit", "-n", type=click.IntRange(1), default=5, show_default=True, help="Calls of each mapping."
-)
+@click.option("--limit", "-n", type=click.IntRange(1), default=5, show_default=True, help="Calls of each mapping.")
 def preview(*, mapping: tuple[str, ...], kind: tuple[str, ...], limit: int, **given: Any) -> None:
     """Show the calls that a run would send now, as JSON lines. Sends nothing, changes nothing.
 
@@ -258,16 +245,11 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
 @click.argument("action", required=False)
 def fields(action: str | None) -> None:
     """List the fields of an ACTION, or of all five: names, types, and what they are for."""
-    from dbt_segconn.actions import describe_action
 
 
 @main.command()
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8123, show_default=True, help="0 takes any free port."
-)
-@click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Where to listen; this machine alone by default."
-)
+@click.option("--port", type=click.IntRange(0, 65535), default=8123, show_default=True, help="0 takes any free port.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; this machine alone by default.")
 @click.option(
     "--write-key",
     multiple=True,

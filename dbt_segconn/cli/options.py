@@ -17,32 +17,20 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-class Variables(click.ParamType):
-    """A YAML mapping, as dbt takes it: '{day: 2}'."""
-
-    name = "yaml"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse the text; a mapping is required."""
-        if isinstance(value, Mapping):
-            return value
-        try:
-            parsed = load_yaml(value, "--vars")
-        except ConfigurationError as error:
-            self.fail(str(error), param, ctx)
-        if not isinstance(parsed, dict):
-            self.fail("must be a YAML mapping, such as '{day: 2}'", param, ctx)
-        return parsed
+def _variables(ctx: click.Context, param: click.Parameter, value: str | None) -> Mapping[str, Any]:
+    """Parse a YAML mapping, as dbt takes it: '{day: 2}'."""
+    try:
+        parsed = load_yaml(value or "{}", "--vars")
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+    if not isinstance(parsed, dict):
+        raise click.BadParameter("must be a YAML mapping, such as '{day: 2}'", ctx, param)
+    return parsed
 
 
-class Words(click.ParamType):
-    """Several words in one value, split at spaces, as dbt's selection takes them."""
-
-    name = "text"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002  click's signature
-        """Split the text."""
-        return tuple(value.split()) if isinstance(value, str) else tuple(value)
+def _words(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Split each value at spaces, as dbt's selection takes them."""
+    return tuple(word for value in values for word in value.split())
 
 
 def _option(*names: str, **settings: Any) -> Callable[[Command], Command]:
@@ -76,8 +64,7 @@ project_options: Callable[[Command], Command] = _all_of(
     _option("--target-path", type=FOLDER, help="Folder of dbt's artifacts, such as target."),
     click.option(
         "--vars",
-        type=Variables(),
-        default={},
+        callback=_variables,
         metavar="YAML",
         help="Variables for var(), such as '{day: 2}'.",
     ),
@@ -85,10 +72,8 @@ project_options: Callable[[Command], Command] = _all_of(
 """Where the project is and how it is opened."""
 
 selection_options: Callable[[Command], Command] = _all_of(
-    click.option("--select", "-s", multiple=True, type=Words(), help="Models, in dbt's selection syntax."),
-    click.option(
-        "--exclude", multiple=True, type=Words(), help="Models to leave out, in dbt's selection syntax."
-    ),
+    click.option("--select", "-s", multiple=True, callback=_words, help="Models, in dbt's selection syntax."),
+    click.option("--exclude", multiple=True, callback=_words, help="Models to leave out, in dbt's selection syntax."),
     click.option("--selector", help="A selector of selectors.yml."),
     _option("--state", type=FOLDER, help="Artifacts to compare with, for the state: method."),
     click.option(
@@ -107,13 +92,6 @@ output_options: Callable[[Command], Command] = _all_of(
         help="json: one JSON object a line, as dbt's --log-format json.",
     ),
     _option("--quiet/--no-quiet", "-q", default=False, help="Print errors only."),
-    _option(
-        "--use-colors/--no-use-colors", default=None, help="Colour the lines; only on a terminal by default."
-    ),
+    _option("--use-colors/--no-use-colors", default=None, help="Colour the lines; only on a terminal by default."),
 )
 """How things are said."""
-
-
-def words(values: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
-    """Join the values of a repeatable option of words."""
-    return tuple(word for value in values for word in value)

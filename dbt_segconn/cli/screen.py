@@ -12,12 +12,12 @@ import click
 import orjson
 from tqdm import tqdm
 
-from dbt_segconn import __version__
 from dbt_segconn.gate import Choice
 from dbt_segconn.invocation import Listener, Plan
 from dbt_segconn.plan import Sync
 from dbt_segconn.report import RunResult, as_json, closing_lines, end_line, skip_line, start_line
 from dbt_segconn.sync import SyncResult
+from dbt_segconn.version import __version__
 
 _COLORS = {"success": "green", "partial": "yellow", "failed": "red", "blocked": "red", "canceled": "yellow"}
 
@@ -78,9 +78,7 @@ class Screen(Listener):
             )
         for skip in choice.skipped:
             level = "warn" if skip.is_failure else "info"
-            self._printer.line(
-                skip_line(skip), level=level, event="Skip", color="yellow", mapping=skip.sync.name
-            )
+            self._printer.line(skip_line(skip), level=level, event="Skip", color="yellow", mapping=skip.sync.name)
         if not choice.chosen:
             self._printer.line("Nothing to sync.", level="warn", event="NothingToDo")
 

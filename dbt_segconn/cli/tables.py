@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -30,7 +31,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> None:
         names,
         [agate.Text(cast_nulls=False)] * len(names),
     )
-    table.print_table(max_rows=None, max_columns=None, max_column_width=60)
+    text = io.StringIO()
+    table.print_table(max_rows=None, max_columns=None, max_column_width=80, output=text)
+    click.echo(text.getvalue(), nl=False)
 
 
 def _text(value: Any) -> str:

@@ -34,16 +34,15 @@ LIVE_SECONDS = 0.25
 # The page gets so many calls at most in one go; it shows that more have come
 LIVE_CALLS = 200
 SECURITY = {
-    "Content-Security-Policy": "default-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Content-Security-Policy": "default-src 'self'; img-src data:; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
 
 
-def create_app(
-    *, write_keys: Collection[str] = (), log: Path | None = None, hosts: Collection[str] = ()
-) -> Starlette:
+def create_app(*, write_keys: Collection[str] = (), log: Path | None = None, hosts: Collection[str] = ()) -> Starlette:
     """Build the debugger as an ASGI application.
 
     `write_keys` are the only ones that are taken, all where none are given; accepted calls are appended
@@ -112,9 +111,7 @@ class _Api:
         """GET /v1/projects/<write key>/settings, by which a key can be checked."""
         if not self._knows(request.path_params["key"]):
             return _json({"error": "not found"}, 404)
-        return _json(
-            {"integrations": {"Segment.io": {"apiHost": "api.segment.io/v1"}}, "plan": {"track": {}}}
-        )
+        return _json({"integrations": {"Segment.io": {"apiHost": "api.segment.io/v1"}}, "plan": {"track": {}}})
 
     async def events(self, request: Request) -> Response:
         """GET /events: the newest calls as JSON lines."""
@@ -150,9 +147,7 @@ class _Api:
                     fresh = self._store.newest(limit=LIVE_CALLS, after=shown)
                     shown, counts = self._store.last, stats
                     yield (
-                        b"data: "
-                        + orjson.dumps({"stats": stats, "calls": [one.as_json() for one in fresh]})
-                        + b"\n\n"
+                        b"data: " + orjson.dumps({"stats": stats, "calls": [one.as_json() for one in fresh]}) + b"\n\n"
                     )
                 await asyncio.sleep(LIVE_SECONDS)
 
@@ -200,7 +195,7 @@ async def _body(request: Request) -> bytes | None:
 
 async def _asset(request: Request) -> Response:
     name, media_type = PAGE[request.url.path]
-    content = files("dbt_segconn.debugger").joinpath("page", name).read_bytes()
+    content = files("dbt_segconn.debugger").joinpath("page").joinpath(name).read_bytes()
     return Response(content, media_type=media_type, headers=SECURITY)
 
 

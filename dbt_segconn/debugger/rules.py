@@ -70,7 +70,7 @@ def received(call: dict[str, Any], body: dict[str, Any], now: datetime) -> dict[
 
 
 def _corrected(timestamp: Any, sent_at: Any, now: datetime) -> str:
-    """timestamp = receivedAt − (sentAt − the timestamp that was sent): the sender's clock may be wrong."""
+    """Timestamp = receivedAt - (sentAt - the timestamp that was sent): the sender's clock may be wrong."""
     sent, said = _moment(sent_at), _moment(timestamp)
     if said is None:
         return _text(now)

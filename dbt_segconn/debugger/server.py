@@ -46,9 +46,7 @@ def running(port: int = 0, *, write_keys: Collection[str] = (), log: Path | None
     """Run a debugger on 127.0.0.1 as long as the block lasts."""
     listener = _listen("127.0.0.1", port)
     server = _server(write_keys, log, "127.0.0.1")
-    thread = threading.Thread(
-        target=server.run, kwargs={"sockets": [listener]}, name="segconn-debugger", daemon=True
-    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="segconn-debugger", daemon=True)
     thread.start()
     try:
         yield Running(_url(listener))

@@ -53,9 +53,7 @@ class Store:
             entries = [self._entry(call, dropped) for call, dropped in calls]
             self._entries.extend(entries)
             if self._log is not None:
-                self._log.write(
-                    b"".join(orjson.dumps(one.call) + b"\n" for one in entries if not one.dropped)
-                )
+                self._log.write(b"".join(orjson.dumps(one.call) + b"\n" for one in entries if not one.dropped))
 
     def _entry(self, call: dict[str, Any], dropped: str | None) -> Entry:
         dropped = dropped or self._duplicate(call.get("messageId"))
@@ -84,9 +82,7 @@ class Store:
         """Return the newest calls that fit, newest first."""
         with self._guard:
             entries = list(self._entries)
-        return list(
-            _first(limit, (one for one in reversed(entries) if _fits(one, after, type_, text, dropped)))
-        )
+        return list(_first(limit, (one for one in reversed(entries) if _fits(one, after, type_, text, dropped))))
 
     def stats(self) -> dict[str, Any]:
         """Return the counts of all calls since the start, or since they were cleared."""

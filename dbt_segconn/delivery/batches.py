@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 
-from dbt_segconn import __version__
 from dbt_segconn.delivery.limits import (
     BATCH_BYTES,
     BATCH_EVENTS,
@@ -20,6 +19,7 @@ from dbt_segconn.delivery.limits import (
     TOO_LARGE,
     refusal,
 )
+from dbt_segconn.version import __version__
 
 # Serialised together: a group within EVENT_BYTES proves that each of its events is
 GROUP = 64

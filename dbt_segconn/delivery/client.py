@@ -11,8 +11,8 @@ from typing import Any
 
 import requests
 
-from dbt_segconn import __version__
 from dbt_segconn.delivery.destination import Target
+from dbt_segconn.version import __version__
 
 TIMEOUT = (10.0, 30.0)  # seconds to connect, seconds without an answer
 # https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/#errors and Segment's SDKs
@@ -58,7 +58,7 @@ Answer = Confirmed | Refused | Throttled | Unknown | Lost
 
 
 class TrackingApi:
-    """A connection of one thread to a destination. https://api.segment.io/v1/batch"""
+    """A connection of one thread to a destination, by https://api.segment.io/v1/batch or its like."""
 
     def __init__(self, target: Target) -> None:
         self._url = f"{target.endpoint}/v1/batch"
@@ -140,8 +140,8 @@ def _wait(headers: Any) -> float | None:
         except ValueError:
             pass
         try:
-            until = parsedate_to_datetime(value)
+            until: datetime = parsedate_to_datetime(value)
         except ValueError:
             continue
-        return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
+        return float(max(0.0, (until - datetime.now(timezone.utc)).total_seconds()))
     return None

@@ -7,14 +7,16 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.delivery.batches import Batch, Batcher, Outgoing
 from dbt_segconn.delivery.client import Confirmed, Lost, Refused, Throttled, TrackingApi, Unknown
 from dbt_segconn.delivery.destination import Destination
 from dbt_segconn.delivery.watermark import Watermark, _Stretch
 from dbt_segconn.errors import DeliveryError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MAX_ATTEMPTS = 10
 # Where nobody has ever answered, the address is more likely wrong than busy
@@ -86,18 +88,18 @@ class Delivery:
         self._failure: BaseException | None = None
         self._ended = threading.Event()  # no further batch is to be started
 
-    def __enter__(self) -> Delivery:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Start nothing more, and wait for what is in flight."""
         self._ended.set()
         self._join()
 
-    def send(
-        self, numbers: Sequence[int], record_ids: Sequence[str], calls: Sequence[dict[str, Any]]
-    ) -> None:
+    def send(self, numbers: Sequence[int], record_ids: Sequence[str], calls: Sequence[dict[str, Any]]) -> None:
         """Take calls with ascending change numbers; waits while all senders are busy."""
         self._check()
         outgoing = list(map(Outgoing, numbers, record_ids, calls))
@@ -167,7 +169,7 @@ class Delivery:
         self._threads = []
 
     def _work(self) -> None:
-        """A sender: one batch after the other, until there are no more."""
+        """Send one batch after the other, until there are no more."""
         api = TrackingApi(self._destination.target)
         try:
             while (item := self._queue.get()) is not None:
@@ -221,9 +223,7 @@ class Delivery:
         """Hold all senders of the destination back; returns for how long."""
         seconds = answer.seconds if answer.seconds is not None else self._backoff(attempts + 1)
         if seconds > patience:
-            raise DeliveryError(
-                self._gave_up(f"it asks to wait for {seconds:.0f} seconds more (HTTP status 429)")
-            )
+            raise DeliveryError(self._gave_up(f"it asks to wait for {seconds:.0f} seconds more (HTTP status 429)"))
         self._destination.limiter.throttle(seconds)
         if seconds >= 1:
             self._notify(f"Segment asks for a pause of {seconds:.0f} s (HTTP status 429)")
@@ -254,9 +254,7 @@ class Delivery:
 
     def _refuse_alone(self, one: Outgoing, reason: str) -> None:
         if self._destination.refused_alone() >= LONE_REFUSALS:
-            self._destination.lose(
-                f"it refused {LONE_REFUSALS} calls one after the other, the last with: {reason}"
-            )
+            self._destination.lose(f"it refused {LONE_REFUSALS} calls one after the other, the last with: {reason}")
             self._destination.check()
         with self._guard:
             self._untold.append(Refusal(one.number, one.record_id, reason))

@@ -126,11 +126,7 @@ def _text_or_directive(value: Any, path: Path) -> list[Problem]:
     kind = kind_of(value)
     if kind == "directive":
         return check_directive(value, path)
-    return (
-        []
-        if kind == "string"
-        else [Problem(path, f"should be a string or a mapping directive but {is_a(value)}")]
-    )
+    return [] if kind == "string" else [Problem(path, f"should be a string or a mapping directive but {is_a(value)}")]
 
 
 def _object_or_directive(value: Any, path: Path) -> list[Problem]:
@@ -233,11 +229,7 @@ def _replace(options: dict[str, Any]) -> Evaluate:
     if not js.is_truthy(options.get("value", MISSING)):
         return evaluator(MISSING)
     value_of = evaluator(options["value"])
-    works = (
-        isinstance(every, bool)
-        and isinstance(ignore_case, bool)
-        and all(isinstance(one, str) for one in pairs[0])
-    )
+    works = isinstance(every, bool) and isinstance(ignore_case, bool) and all(isinstance(one, str) for one in pairs[0])
 
     def evaluate(payload: Any) -> Any:
         value = value_of(payload)
@@ -373,9 +365,7 @@ DIRECTIVES: dict[str, Directive] = {
     "@template": Directive(_text_or_directive, _of_text("@template", compile_template)),
     "@literal": Directive(_any_value, evaluator),
     "@arrayPath": Directive(_array_path_check, _array_path),
-    "@if": Directive(
-        _fields(exists=_any_value, blank=_any_value, then=_any_value, otherwise=_any_value), _if
-    ),
+    "@if": Directive(_fields(exists=_any_value, blank=_any_value, then=_any_value, otherwise=_any_value), _if),
     "@case": Directive(
         _fields(operator=is_text, value=_text_or_directive),
         _with_options(

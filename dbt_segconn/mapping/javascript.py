@@ -50,7 +50,7 @@ _SURROGATES = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _INDEX = re.compile(r"0|[1-9][0-9]*", re.ASCII)
 # https://tc39.es/ecma262/#sec-white-space and line terminators
-_WHITE_SPACE = (
+WHITE_SPACE = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f"
     "\u205f\u3000\ufeff"
 )
@@ -137,7 +137,7 @@ def _exponential(number: float) -> str:
 
 def to_number(text: str) -> float | None:
     """Follow Number(text); None stands for NaN."""
-    stripped = text.strip(_WHITE_SPACE)
+    stripped = text.strip(WHITE_SPACE)
     if not stripped:
         return 0
     if _RADIX.fullmatch(stripped):
@@ -171,9 +171,7 @@ def joined(text: str) -> str:
     """Make one character of every pair of surrogates that has come together."""
     if _LONE_SURROGATE.search(text) is None:
         return text
-    return _SURROGATES.sub(
-        lambda pair: pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le"), text
-    )
+    return _SURROGATES.sub(lambda pair: pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le"), text)
 
 
 def get_property(value: Any, key: str) -> Any:
@@ -265,9 +263,7 @@ def _tokens(value: Any) -> list[str]:
         return ["null"]
     if isinstance(value, dict):
         members = [
-            f"{_quoted(key)}:{''.join(_tokens(value[key]))}"
-            for key in ordered_keys(value)
-            if value[key] is not MISSING
+            f"{_quoted(key)}:{''.join(_tokens(value[key]))}" for key in ordered_keys(value) if value[key] is not MISSING
         ]
         return ["{", ",".join(members), "}"]
     if isinstance(value, list):
@@ -336,9 +332,7 @@ def cleaned(value: Any) -> Any:
             if one is not MISSING and key != PROTOTYPE
         }
     if isinstance(value, list):
-        return [
-            None if one is MISSING else cleaned(one) if type(one) in _CONTAINERS else one for one in value
-        ]
+        return [None if one is MISSING else cleaned(one) if type(one) in _CONTAINERS else one for one in value]
     return value
 
 

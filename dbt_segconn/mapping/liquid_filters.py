@@ -96,7 +96,7 @@ def _size(value: Any) -> int:
 
 def _default(value: Any, other: Any, *, allow_false: Any = False) -> Any:
     if isinstance(value, (str, list)):
-        return value if value else other
+        return value or other
     if value is False and allow_false:
         return value
     return other if value is None or value is js.MISSING or value is False else value
@@ -123,11 +123,7 @@ def _capitalize(value: Any) -> str:
 def _where(value: Any, key: Any, expected: Any = js.MISSING) -> list[Any]:
     found = [(one, js.get_property(one, text(key))) for one in items(value)]
     if expected is js.MISSING:
-        return [
-            one
-            for one, given in found
-            if given is not None and given is not js.MISSING and given is not False
-        ]
+        return [one for one, given in found if given is not None and given is not js.MISSING and given is not False]
     return [one for one, given in found if given == expected and type(given) is type(expected)]
 
 
@@ -161,9 +157,7 @@ def _date(value: Any, form: Any = "%A, %B %-e, %Y at %-l:%M %P %z", _zone: Any =
     if moment is None:
         return value
     seconds = str(math.floor(moment.timestamp() + 0.5))
-    return moment.strftime(
-        text(form).replace("%s", seconds).replace("%L", f"{moment.microsecond // 1000:03}")
-    )
+    return moment.strftime(text(form).replace("%s", seconds).replace("%L", f"{moment.microsecond // 1000:03}"))
 
 
 def _moment(value: Any) -> datetime | None:

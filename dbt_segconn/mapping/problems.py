@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.mapping.javascript import MISSING, stringify, type_of, utf16_length
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Path = tuple[str, ...]
 Check = Callable[[Any, Path], "list[Problem]"]
@@ -19,7 +22,7 @@ class Problem(str):
     path: Path
     reason: str
 
-    def __new__(cls, path: Path, reason: str) -> Problem:
+    def __new__(cls, path: Path, reason: str) -> Self:
         """Word the problem."""
         problem = super().__new__(cls, f"/{'/'.join(path)} {reason}.")
         problem.path = path
@@ -42,9 +45,7 @@ def is_a(value: Any) -> str:
 
 def expect(kind: str, words: str) -> Check:
     """Check for one type."""
-    return lambda value, path: (
-        [] if kind_of(value) == kind else [Problem(path, f"should be {words} but {is_a(value)}")]
-    )
+    return lambda value, path: [] if kind_of(value) == kind else [Problem(path, f"should be {words} but {is_a(value)}")]
 
 
 is_text = expect("string", "a string")
@@ -98,10 +99,6 @@ def has_fields(required: Mapping[str, bool], checks: Mapping[str, Check], is_obj
         given = value.get(name, MISSING)
         if given is not MISSING:
             return checks[name](given, (*path, name))
-        return (
-            [Problem(path, f"should have field {stringify(name)} but it doesn't")]
-            if required.get(name)
-            else []
-        )
+        return [Problem(path, f"should have field {stringify(name)} but it doesn't")] if required.get(name) else []
 
     return check

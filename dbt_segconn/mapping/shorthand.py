@@ -78,5 +78,5 @@ def _objection(text: str, mark: re.Match[str]) -> str | None:
     if not mark[1].strip():
         return "has ${} without a column"
     if steps(_path_of(mark[1])) != ("properties", mark[1].strip()):
-        return f"has the column {mark[1].strip()!r}, whose name cannot stand in a path of Segment's. Rename it in the model"
+        return f"has the column {mark[1].strip()!r}, whose name Segment's paths cannot hold. Rename it in the model"
     return None

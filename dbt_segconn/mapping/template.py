@@ -6,12 +6,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dbt_segconn.mapping.javascript import MISSING, joined, to_text
+from dbt_segconn.mapping.javascript import MISSING, WHITE_SPACE, joined, to_text
 from dbt_segconn.mapping.path import compile_path
 
 _TRIPLE = re.compile(r"\{\{\{([^}]+)\}\}\}")
 _DOUBLE = re.compile(r"\{\{([^}]+)\}\}")
-_SPACE = "\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
 
 
 def compile_template(template: str) -> Callable[[Any], str]:
@@ -25,7 +24,7 @@ def compile_template(template: str) -> Callable[[Any], str]:
 def _compile(template: str, placeholder: re.Pattern[str]) -> Callable[[Any], str]:
     pieces = placeholder.split(template)  # text, path, text, path, …, text
     texts = pieces[::2]
-    getters = [compile_path(path.strip(_SPACE)) for path in pieces[1::2]]
+    getters = [compile_path(path.strip(WHITE_SPACE)) for path in pieces[1::2]]
     if not getters:
         return lambda payload: template  # noqa: ARG005  the signature of all evaluators
     first, rest = texts[0], list(zip(getters, texts[1:], strict=True))
@@ -48,4 +47,4 @@ def paths(template: str) -> Iterator[str]:
     """List the paths that a template reads."""
     for placeholder in (_TRIPLE, _DOUBLE):
         for match in placeholder.finditer(template):
-            yield match[1].strip(_SPACE)
+            yield match[1].strip(WHITE_SPACE)

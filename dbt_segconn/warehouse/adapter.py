@@ -53,6 +53,10 @@ class Warehouse:
     def close(self) -> None:
         """Close every connection; a file-based warehouse is then free for other processes."""
         self._adapter.cleanup_connections()
+        # dbt-duckdb keeps its file open beyond that, for as long as the process lasts
+        close_all = getattr(self._adapter.connections, "close_all_connections", None)
+        if close_all is not None:
+            close_all()
 
 
 def open_warehouse(target: Target, manifest: Mapping[str, Any]) -> Warehouse:

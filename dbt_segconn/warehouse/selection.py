@@ -23,9 +23,7 @@ class Selection:
         return bool(self.select or self.exclude or self.selector)
 
 
-def select_models(
-    selection: Selection, config: Any, manifest: Mapping[str, Any], target_path: Path
-) -> frozenset[str]:
+def select_models(selection: Selection, config: Any, manifest: Mapping[str, Any], target_path: Path) -> frozenset[str]:
     """Return the unique ids of the selected models, seeds and snapshots.
 
     `config` is the warehouse's dbt configuration. Raises ConfigurationError with dbt's own reason.

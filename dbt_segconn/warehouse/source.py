@@ -35,8 +35,7 @@ def find_source(sync: Sync, session: Session) -> Source:
     found = find_columns(sync, types)
     wanted = sorted(types if sync.columns is None else sync.columns)
     columns = tuple(
-        Column(name, found[name], types[found[name]], alias=f"c{at}")
-        for at, name in enumerate(wanted, start=1)
+        Column(name, found[name], types[found[name]], alias=f"c{at}") for at, name in enumerate(wanted, start=1)
     )
     identifier = tuple(Column(name, found[name], types[found[name]], alias="") for name in sync.identifier)
     return Source(relation, identifier, columns, _signature(columns))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dbt_segconn.actions import compile_action
-from dbt_segconn.errors import InvalidCall, MappingError, RecordError
+from dbt_segconn.errors import MappingError, RecordError
 from dbt_segconn.mapping import MISSING, compile_mapping
 
 GOLDEN = Path(__file__).parents[1] / "golden"

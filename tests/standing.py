@@ -1,0 +1,206 @@
+"""What tests stand on: a real dbt project on DuckDB, and a Tracking API that fails on demand."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import yaml
+from click.testing import CliRunner
+
+WRITE_KEY = "wk-3kLq9ZsecretX7"
+
+
+class Api:
+    """Keeps accepted calls by messageId; `faults` are taken first, one for each request.
+
+    A fault is a status, a pair (status, headers), "reset" before the batch is taken or "lost" after it.
+    """
+
+    def __init__(self) -> None:
+        self.accepted: dict[str, dict[str, Any]] = {}
+        self.received: list[dict[str, Any]] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.sizes: list[int] = []
+        self.headers: list[dict[str, str]] = []
+        self.faults: list[Any] = []
+        self.refuses = lambda _call: False
+        self.delay = 0.0
+        self.guard = threading.Lock()
+
+    def take(self, raw: bytes, headers: dict[str, str]) -> Any:
+        body = json.loads(raw)
+        with self.guard:
+            fault = self.faults.pop(0) if self.faults else 200
+            self.sizes.append(len(raw))
+            self.headers.append(headers)
+            if any(map(self.refuses, body["batch"])):
+                fault = 400
+            if fault in (200, "lost"):
+                self.bodies.append(body)
+                for call in body["batch"]:
+                    self.received.append(call)
+                    self.accepted.setdefault(call["messageId"], call)
+        return fault
+
+    def calls(self, kind: str | None = None) -> list[dict[str, Any]]:
+        return [call for call in self.accepted.values() if kind in (None, call["type"])]
+
+    def forget(self) -> None:
+        self.accepted.clear()
+        self.received.clear()
+        self.bodies.clear()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            raw = gzip.decompress(raw)
+        fault = self.server.api.take(raw, dict(self.headers))
+        time.sleep(self.server.api.delay)
+        if isinstance(fault, str):
+            self.close_connection = True
+            self.connection.close()
+            return
+        status, headers = fault if isinstance(fault, tuple) else (fault, {})
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: Any) -> None: ...
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except OSError:
+            self.close_connection = True
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        except (OSError, ValueError):
+            self.close_connection = True
+
+
+@contextmanager
+def serving(api: Api):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    server.api = api
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+MAPPING = {
+    "name": "identify_customers",
+    "action": "identify",
+    "fields": {"user_id": "$customer_id", "traits": {"email": "$email", "plan": "$plan"}},
+}
+
+
+@dataclass
+class Result:
+    exit_code: int
+    output: str
+    exception: BaseException | None = None
+
+    def artifact(self, project: Path) -> dict[str, Any]:
+        return json.loads((project / "target/segconn/run_results.json").read_text())
+
+
+@dataclass
+class Shop:
+    """A dbt project with one model, `customers`, whose rows and mappings a test sets."""
+
+    dir: Path
+    endpoint: str
+    columns: tuple[str, ...] = ("customer_id", "email", "plan")
+    outputs: list[str] = field(default_factory=list)
+
+    def settings(self, **app: Any) -> None:
+        destination = {
+            "write_key": "{{ env_var('WK') }}",
+            "endpoint": self.endpoint,
+            "events_per_second": "unlimited",
+        }
+        self.write("segconn.yml", {"destinations": {"app": {**destination, **app}}})
+
+    def write(self, name: str, content: Any) -> None:
+        path = self.dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+
+    def rows(self, *rows: tuple[Any, ...]) -> None:
+        def literal(value: Any) -> str:
+            return "null" if value is None else str(value) if isinstance(value, (int, float)) else f"'{value}'"
+
+        values = ", ".join(f"({', '.join(map(literal, row))})" for row in rows)
+        names = ", ".join(self.columns)
+        empty = ", ".join(f"null::varchar as {name}" for name in self.columns)
+        sql = f"select * from (values {values}) as t({names})" if rows else f"select {empty} where false"
+        self.write("models/customers.sql", sql)
+
+    def mappings(self, *mappings: dict[str, Any], tests: bool = True, **meta: Any) -> None:
+        model: dict[str, Any] = {
+            "name": "customers",
+            "config": {"meta": {"segconn": {"unique_identifier": "customer_id", **meta, "mappings": list(mappings)}}},
+        }
+        if tests:
+            model["columns"] = [{"name": "customer_id", "data_tests": ["unique", "not_null"]}]
+        self.write("models/customers.yml", {"models": [model]})
+
+    def dbt(self, *arguments: str) -> None:
+        """Run dbt in a process of its own; whether it succeeds is the test's affair."""
+        command = [
+            sys.executable,
+            "-m",
+            "dbt.cli.main",
+            *arguments,
+            "--quiet",
+            "--profiles-dir",
+            str(self.dir),
+        ]
+        subprocess.run(command, cwd=self.dir, check=False, capture_output=True)
+
+    def segconn(self, *arguments: str) -> Result:
+        from dbt_segconn.cli import main
+
+        result = CliRunner().invoke(main, [*arguments, "--project-dir", str(self.dir)])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        self.outputs.append(result.output)
+        return Result(result.exit_code, result.output)
+
+    def sync(self, *rows: tuple[Any, ...]) -> Result:
+        """Give the model these rows, run dbt, run dbt-segconn."""
+        self.rows(*rows)
+        self.dbt("run")
+        return self.segconn("run")
+
+
+ADA, BOB, EVE = (
+    ("c1", "ada@example.com", "pro"),
+    ("c2", "bob@example.com", "free"),
+    ("c3", "eve@example.com", "team"),
+)

@@ -1,0 +1,249 @@
+"""`dbt run`, then `dbt-segconn run`, then the calls have arrived: real dbt, DuckDB and HTTP."""
+
+from __future__ import annotations
+
+import json
+
+from standing import ADA, BOB, EVE, MAPPING
+
+import dbt_segconn
+
+
+def users(api):
+    return sorted(call["userId"] for call in api.calls())
+
+
+def test_first_sync_sends_every_record_and_the_next_one_none(shop, api):
+    result = shop.sync(ADA, BOB)
+    assert result.exit_code == 0, result.output
+    assert "OK synced customers.identify_customers" in result.output
+    assert "ADDED 2 UPDATED 0 DELETED 0" in result.output
+    assert "Done. OK=1 PARTIAL=0 ERROR=0 SKIP=0 TOTAL=1" in result.output
+    assert users(api) == ["c1", "c2"]
+    call = api.calls()[0]
+    assert call["traits"] == {"email": "ada@example.com", "plan": "pro"}
+    assert api.bodies[0]["context"]["library"]["name"] == "dbt-segconn"
+    assert api.bodies[0]["sentAt"].endswith("Z")
+
+    again = shop.segconn("run")
+    assert "ADDED 0 UPDATED 0 DELETED 0" in again.output
+    assert len(api.received) == 2
+
+
+def test_changes_go_out_by_kind(shop, api):
+    deleted = {
+        "name": "gone",
+        "action": "track",
+        "sync_mode": "deleted",
+        "fields": {
+            "event_name": "Customer Deleted",
+            "user_id": "$__segment_id",
+            "properties": {"email": "$email"},
+        },
+    }
+    changed = {
+        "name": "changed",
+        "action": "track",
+        "sync_mode": "updated",
+        "fields": {"event_name": "Changed", "user_id": "$customer_id"},
+    }
+    shop.mappings(MAPPING, deleted, {**changed, "fields": {**changed["fields"], "properties": {"plan": "$plan"}}})
+    shop.sync(ADA, BOB)
+    api.forget()
+    shop.sync(("c1", "ada@example.com", "team"), EVE)
+    calls = {(call["type"], call.get("event"), call["userId"]): call for call in api.calls()}
+    assert set(calls) == {
+        ("identify", None, "c1"),
+        ("identify", None, "c3"),
+        ("track", "Customer Deleted", "c2"),
+        ("track", "Changed", "c1"),
+    }
+    assert calls["track", "Customer Deleted", "c2"]["properties"] == {"email": None}
+
+
+def test_a_record_that_returns_to_an_earlier_state_is_sent_again_under_a_new_message_id(shop, api):
+    shop.sync(ADA)
+    shop.sync(("c1", "ada@example.com", "team"))
+    shop.sync(ADA)
+    assert [call["traits"]["plan"] for call in api.received] == ["pro", "team", "pro"]
+    assert len(api.accepted) == 3
+
+
+def test_an_unrelated_new_column_sends_nothing(shop, api):
+    shop.sync(ADA)
+    shop.columns = ("customer_id", "email", "plan", "shoe_size")
+    shop.sync((*ADA, 43))
+    assert len(api.received) == 1
+
+
+def test_null_differs_from_the_empty_text(shop, api):
+    shop.sync(("c1", None, "pro"))
+    shop.sync(("c1", "", "pro"))
+    assert [call["traits"]["email"] for call in api.received] == [None, ""]
+
+
+def test_null_and_duplicate_identifiers_are_discarded_and_counted(shop, api):
+    shop.mappings(MAPPING, tests=False)
+    result = shop.sync(ADA, BOB, ("c2", "other@example.com", "pro"), (None, "nobody@example.com", "pro"))
+    assert result.exit_code == 1
+    assert users(api) == ["c1"]
+    assert "PARTIAL" in result.output
+    assert "DISCARDED 3" in result.output
+    shown = shop.segconn("status", "--discards").output
+    assert "the unique identifier is null" in shown
+    assert "the unique identifier is not unique" in shown
+    # a duplicate is no deletion of the record that was known before
+    assert "DELETED 0" in shop.segconn("run").output
+
+
+def test_a_record_without_user_id_is_discarded_with_the_reason_and_sent_once_it_is_mended(shop, api):
+    fields = {"user_id": "$email", "traits": {"plan": "$plan"}}
+    shop.mappings({**MAPPING, "fields": fields})
+    result = shop.sync(ADA, ("c2", None, "free"))
+    assert result.exit_code == 1
+    assert result.artifact(shop.dir)["results"][0]["counts"]["discarded"] == 1
+    assert (
+        "Either `Anonymous ID` or `User ID` must be defined."
+        in shop.segconn("status", "--discards", "--output", "json").output
+    )
+    assert shop.sync(ADA, BOB).exit_code == 0
+    assert users(api) == ["ada@example.com", "bob@example.com"]
+
+
+def test_baseline_remembers_all_records_and_sends_none(shop, api):
+    shop.mappings({**MAPPING, "first_sync": "baseline"})
+    assert "LEFT OUT 2" in shop.sync(ADA, BOB).output
+    assert api.received == []
+    shop.sync(ADA, BOB, EVE)
+    assert users(api) == ["c3"]
+
+
+def test_null_columns_are_left_out_when_asked(shop, api):
+    shop.mappings({**MAPPING, "sync_null_values": False})
+    shop.sync(("c1", None, "pro"))
+    assert api.calls()[0]["traits"] == {"plan": "pro"}
+
+
+def test_consent_columns_become_preferences(shop, api):
+    shop.columns = ("customer_id", "email", "plan", "ads_ok")
+    shop.mappings({**MAPPING, "consent": {"Advertising": "ads_ok"}})
+    shop.sync((*ADA, "true"), (*BOB, None))
+    assert [call["context"]["consent"] for call in api.calls()] == [
+        {"categoryPreferences": {"Advertising": True}},
+        {"categoryPreferences": {"Advertising": False}},
+    ]
+
+
+def test_full_refresh_and_reset_send_everything_again(shop, api):
+    shop.sync(ADA, BOB)
+    assert "ADDED 2" in shop.segconn("run", "--full-refresh").output
+    assert shop.segconn("reset", "customers.identify_customers", "--yes").exit_code == 0
+    assert "ADDED 2" in shop.segconn("run").output
+    assert len(api.accepted) == 6
+
+
+def test_preview_shows_calls_and_changes_nothing(shop, api):
+    shop.rows(ADA, BOB)
+    shop.dbt("run")
+    result = shop.segconn("preview", "-n", "1")
+    shown = json.loads(result.output)
+    assert shown["kind"] == "added"
+    assert shown["call"]["userId"] == "c1"
+    assert api.received == []
+    assert "never synced" in shop.segconn("status").output
+    assert "ADDED 2" in shop.segconn("run").output
+
+
+def test_preview_by_kind_after_a_sync(shop):
+    shop.sync(ADA, BOB)
+    shop.rows(("c1", "new@example.com", "pro"))
+    shop.dbt("run")
+    shown = json.loads(shop.segconn("preview", "--kind", "updated", "--mapping", "identify_customers").output)
+    assert shown["record_id"] == "c1"
+    assert shown["call"]["traits"]["email"] == "new@example.com"
+
+
+def test_values_arrive_as_json_has_them(shop, api):
+    shop.write(
+        "models/customers.sql",
+        """select 'c1' as customer_id, 9007199254740993::bigint as big, 12.50::decimal(12,2) as price, '00123' as zip,
+        true as flag, date '2024-02-29' as day, timestamp '2024-02-29 12:00:00' as at,
+        timestamptz '2024-02-29 12:00:00+02' as tz, {'a': 1, 'b': ['x', null]} as obj, '{"k":"v"}'::json as doc,
+        'nan'::double as nothing, [1, 2] as list, 'abc'::blob as bytes, null::integer as missing""",
+    )
+    shop.mappings({**MAPPING, "fields": {"user_id": "$customer_id", "traits": "$*"}}, tests=False)
+    shop.dbt("run")
+    shop.segconn("run")
+    assert api.calls()[0]["traits"] == {
+        "customer_id": "c1",
+        "big": 9007199254740993,
+        "price": 12.5,
+        "zip": "00123",
+        "flag": True,
+        "day": "2024-02-29",
+        "at": "2024-02-29T12:00:00.000Z",
+        "tz": "2024-02-29T10:00:00.000Z",
+        "obj": {"a": 1, "b": ["x", None]},
+        "doc": {"k": "v"},
+        "nothing": None,
+        "list": [1, 2],
+        "bytes": "YWJj",
+        "missing": None,
+    }
+
+
+def test_several_identifier_columns_tell_records_apart(shop, api):
+    shop.mappings(MAPPING, tests=False, unique_identifier=["plan", "customer_id"])
+    shop.sync(("a|b", "1@example.com", "x"), ("b", "2@example.com", "x|a"))
+    assert len(api.accepted) == 2
+
+
+def test_seeds_and_snapshots_are_synced_too(shop, api):
+    meta = {
+        "meta": {
+            "segconn": {
+                "unique_identifier": "plan",
+                "mappings": [
+                    {"name": "g", "action": "group", "fields": {"group_id": "$plan", "anonymous_id": "$plan"}}
+                ],
+            }
+        }
+    }
+    shop.write("seeds/plans.csv", "plan,price\npro,12\nteam,49\n")
+    shop.write("seeds/plans.yml", {"seeds": [{"name": "plans", "config": meta}]})
+    shop.dbt("seed")
+    assert shop.segconn("run").exit_code == 0
+    assert sorted(call["groupId"] for call in api.calls("group")) == ["pro", "team"]
+
+
+def test_json_log_lines_and_artifact_agree(shop):
+    shop.rows(ADA)
+    shop.dbt("run")
+    result = shop.segconn("run", "--log-format", "json")
+    events = [json.loads(line) for line in result.output.splitlines()]
+    done = next(event for event in events if event["info"]["name"] == "Done")
+    artifact = result.artifact(shop.dir)
+    assert done["data"] == artifact
+    assert artifact["metadata"]["schema_version"] == 1
+    assert artifact["success"] is True
+    counts = artifact["results"][0]["counts"]
+    assert counts["added"] == counts["to_send"] == counts["confirmed"] == counts["confirmed_by_this_run"] == 1
+
+
+def test_history_has_one_row_for_each_sync(shop):
+    shop.sync(ADA)
+    shop.sync(ADA, BOB)
+    rows = [json.loads(line) for line in shop.segconn("status", "--history", "--output", "json").output.splitlines()]
+    assert [row["added"] for row in rows] == [1, 1]
+    assert {row["status"] for row in rows} == {"success"}
+
+
+def test_from_python_the_results_are_objects(shop, api):
+    shop.rows(ADA)
+    shop.dbt("run")
+    result = dbt_segconn.run(project_dir=shop.dir)
+    assert result.success
+    assert [(one.sync.name, one.status, one.confirmed) for one in result.results] == [
+        ("customers.identify_customers", "success", 1)
+    ]
+    assert users(api) == ["c1"]
