@@ -87,7 +87,7 @@ selection_options: Callable[[Command], Command] = _all_of(
 output_options: Callable[[Command], Command] = _all_of(
     _option(
         "--log-format",
-        type=click.Choice(["text", "json"]),
+        type=click.Choice(["text", "default", "debug", "json"]),
         default="text",
         help="json: one JSON object a line, as dbt's --log-format json.",
     ),

@@ -34,8 +34,9 @@ LIVE_SECONDS = 0.25
 # The page gets so many calls at most in one go; it shows that more have come
 LIVE_CALLS = 200
 SECURITY = {
-    "Content-Security-Policy": "default-src 'self'; img-src data:; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -46,7 +47,8 @@ def create_app(*, write_keys: Collection[str] = (), log: Path | None = None, hos
     """Build the debugger as an ASGI application.
 
     `write_keys` are the only ones that are taken, all where none are given; accepted calls are appended
-    to `log`; `hosts` are names that it answers to besides those of this machine.
+    to `log`; `hosts` are names that it answers to besides those of this machine. `app.state.store` holds
+    the calls; whoever builds the application closes it.
     """
     store = Store(log)
     api = _Api(store, frozenset(write_keys))
@@ -59,7 +61,9 @@ def create_app(*, write_keys: Collection[str] = (), log: Path | None = None, hos
         Route("/live", api.live, methods=["GET"]),
         Route("/stats", api.stats, methods=["GET"]),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(_LocalOnly, hosts=frozenset(hosts))])
+    app = Starlette(routes=routes, middleware=[Middleware(_LocalOnly, hosts=frozenset(hosts))])
+    app.state.store = store
+    return app
 
 
 class _LocalOnly:

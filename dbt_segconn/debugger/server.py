@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -28,10 +29,13 @@ def serve(
 
     Raises SegconnError where the port is taken or the log cannot be written.
     """
-    listener = _listen(host, port)
     server = _server(write_keys, log, host)
+    listener = _listen(host, port)
     on_ready(_url(listener))
-    server.run(sockets=[listener])
+    try:
+        server.run(sockets=[listener])
+    finally:
+        _close(server)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,8 @@ class Running:
 @contextmanager
 def running(port: int = 0, *, write_keys: Collection[str] = (), log: Path | None = None) -> Iterator[Running]:
     """Run a debugger on 127.0.0.1 as long as the block lasts."""
-    listener = _listen("127.0.0.1", port)
     server = _server(write_keys, log, "127.0.0.1")
+    listener = _listen("127.0.0.1", port)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="segconn-debugger", daemon=True)
     thread.start()
     try:
@@ -54,6 +58,7 @@ def running(port: int = 0, *, write_keys: Collection[str] = (), log: Path | None
         server.should_exit = True
         thread.join()
         listener.close()
+        _close(server)
 
 
 def _server(write_keys: Collection[str], log: Path | None, host: str) -> uvicorn.Server:
@@ -70,6 +75,11 @@ def _server(write_keys: Collection[str], log: Path | None, host: str) -> uvicorn
         timeout_graceful_shutdown=1,
     )
     return uvicorn.Server(config)
+
+
+def _close(server: uvicorn.Server) -> None:
+    app: Any = server.config.app
+    app.state.store.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -84,6 +84,11 @@ class Store:
             entries = list(self._entries)
         return list(_first(limit, (one for one in reversed(entries) if _fits(one, after, type_, text, dropped))))
 
+    def close(self) -> None:
+        """Close the log."""
+        if self._log is not None:
+            self._log.close()
+
     def stats(self) -> dict[str, Any]:
         """Return the counts of all calls since the start, or since they were cleared."""
         counts = {name: self._counts[name] for name in ("requests", "received", "accepted", "dropped")}

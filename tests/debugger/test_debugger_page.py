@@ -1,0 +1,148 @@
+"""The debugger's page in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import requests
+
+from dbt_segconn.debugger import running
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="needs Debian's packages chromium and chromium-driver"
+)
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options=options, service=Service(DRIVER)) as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(browser):
+    with running() as one:
+        page = Page(browser, one.url)
+        page.open()
+        yield page
+        assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+        browser.get("about:blank")
+
+
+class Page:
+    def __init__(self, browser, url):
+        self.browser = browser
+        self.url = url
+
+    def open(self):
+        self.browser.get(self.url)
+        self.until(lambda: self.text("#state") == "Live")
+
+    def post(self, *calls):
+        requests.post(f"{self.url}/v1/batch", json={"batch": list(calls)}, auth=("wk", ""), timeout=5)
+
+    def find(self, selector):
+        return self.browser.find_element("css selector", selector)
+
+    def text(self, selector):
+        return self.find(selector).text
+
+    def rows(self):
+        script = "return [...document.querySelectorAll('#list li')].map(one => one.innerText.split('\\n'))"
+        return self.browser.execute_script(script)
+
+    def press(self, key):
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        ActionChains(self.browser).send_keys(key).perform()
+
+    def until(self, condition):
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.browser, 5, poll_frequency=0.05).until(lambda _: condition())
+
+
+def track(event, **more):
+    return {"type": "track", "userId": "u1", "event": event, **more}
+
+
+def test_calls_appear_live_newest_first_with_what_was_dropped(page):
+    page.post(track("First"))
+    page.until(lambda: len(page.rows()) == 1)
+    page.post(track("Second"), {"type": "identify", "userId": "ada", "traits": {"email": "ada@example.com"}}, track(""))
+    page.until(lambda: len(page.rows()) == 4)
+    names = [row[1] for row in page.rows()]
+    assert names[1:] == ["ada@example.com", "Second", "First"]
+    assert "Dropped: track without event" in page.rows()[0]
+    assert (page.text("#accepted"), page.text("#dropped")) == ("3", "1")
+
+
+def test_filters_by_type_and_text(page):
+    page.post(track("Tea bought"), track("Mug bought"), {"type": "page", "userId": "u", "name": "Tea"})
+    page.until(lambda: len(page.rows()) == 3)
+    page.press("/")
+    page.press("tea")
+    page.until(lambda: len(page.rows()) == 2)
+    page.find("#type").send_keys("track")
+    page.until(lambda: [row[1] for row in page.rows()] == ["Tea bought"])
+
+
+def test_pause_resume_and_clear(page):
+    page.find("#pause").click()
+    page.until(lambda: page.text("#state") == "Paused")
+    page.post(track("Quiet"))
+    page.post(track("Still quiet"))
+    assert page.rows() == []
+    page.find("#pause").click()
+    page.until(lambda: len(page.rows()) == 2)
+    page.find("#clear").click()
+    page.until(lambda: page.rows() == [])
+    page.post(track("Afterwards"))
+    page.until(lambda: [row[1] for row in page.rows()] == ["Afterwards"])
+
+
+def test_the_keyboard_moves_opens_and_closes(page):
+    from selenium.webdriver.common.keys import Keys
+
+    page.post(track("A"), track("B"))
+    page.until(lambda: len(page.rows()) == 2)
+    page.press(Keys.ARROW_DOWN)
+    page.press(Keys.ARROW_DOWN)
+    page.until(lambda: '"event": "A"' in page.text("#body"))
+    page.find("#raw").click()
+    page.until(lambda: '"event":"A"' in page.text("#body"))
+    page.find("#pretty").click()
+    page.until(lambda: '"event": "A"' in page.text("#body"))
+    page.press(Keys.ESCAPE)
+    page.until(lambda: not page.find("#detail").is_displayed())
+
+
+def test_what_a_call_holds_stays_text(page):
+    evil = "<img src=x onerror=\"document.title='owned'\">"
+    page.post(track(evil, userId=evil, properties={"x": evil}), {"type": evil, "userId": evil})
+    page.until(lambda: len(page.rows()) == 2)
+    page.find("#list li").click()
+    page.until(lambda: evil[:4] in page.text("#body"))
+    assert page.browser.title == "dbt-segconn debugger"
+    assert page.browser.find_elements("css selector", "#list img, #body img") == []

@@ -1,0 +1,200 @@
+"""Rules of the mapping language beyond the recorded lines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dbt_segconn.errors import EvaluationError, MappingError
+from dbt_segconn.mapping import ALL_COLUMNS, columns_used, compile_mapping
+from dbt_segconn.mapping import javascript as js
+from dbt_segconn.mapping.directives import DIRECTIVES
+from dbt_segconn.mapping.shorthand import expand
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=4) | st.sampled_from(["__proto__", "length", "a", "0"]), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+WORDS = st.sampled_from(
+    [
+        "$.a",
+        "a.b",
+        "$.",
+        "{{a}}",
+        "{{{a.b[0]}}}",
+        "{{ a | append: a }}",
+        "{% if a %}x{% endif %}",
+        "lower",
+        "encode",
+        "left",
+        "",
+        "$&",
+    ]
+)
+MAPPINGS = st.recursive(
+    SCALARS | WORDS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "a",
+                    "value",
+                    "exists",
+                    "then",
+                    "else",
+                    "pattern",
+                    "objects",
+                    "apply",
+                    "mapping",
+                    "mode",
+                    "operator",
+                    "separator",
+                    "direction",
+                    "__proto__",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+        | st.builds(lambda name, value: {name: value}, st.sampled_from(sorted(DIRECTIVES)), inner)
+    ),
+    max_leaves=16,
+)
+
+
+@given(MAPPINGS, VALUES)
+@settings(max_examples=400, deadline=None)
+def test_any_mapping_on_any_payload_gives_a_value_or_our_error(mapping, payload):
+    try:
+        value = compile_mapping({"r": mapping})({"a": payload})
+        columns_used({"r": mapping})
+    except (MappingError, EvaluationError):
+        return
+    assert isinstance(value, dict)
+
+
+@pytest.mark.parametrize("depth", [500, 5000])
+def test_deep_nesting_ends_in_our_error_at_worst(depth):
+    mapping: object = {"@path": "$.a"}
+    payload: object = "leaf"
+    for _ in range(depth):
+        mapping, payload = {"x": mapping}, {"x": payload}
+    with contextlib.suppress(MappingError, EvaluationError):
+        compile_mapping({"r": mapping})({"a": payload})
+
+
+def test_a_liquid_template_cannot_explode():
+    doubling = "{% assign a = 'xxxxxxxx' %}" + "{% assign a = a | append: a %}" * 30 + "{{ a }}"
+    with pytest.raises(EvaluationError, match="more than 1,000,000"):
+        compile_mapping({"@liquid": doubling})({})
+
+
+@pytest.mark.parametrize("template", ["{% include 'x' %}", "{% render 'x' %}", "{% for x in a %}{% endfor %}"])
+def test_liquid_reaches_no_files_and_has_no_loops(template):
+    with pytest.raises(EvaluationError):
+        compile_mapping({"@liquid": template})({"a": [1]})
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_print_in_the_shortest_form_that_reads_back(number):
+    text = js.number_to_text(number)
+    assert js.to_number(text) == number
+    assert "e" not in text or abs(number) >= 1e21 or abs(number) < 1e-6
+    assert not text.endswith(".0")
+
+
+@given(st.integers())
+def test_integers_keep_every_digit(number):
+    if abs(number) < 10**21:
+        assert js.number_to_text(number) == str(number)
+
+
+@given(VALUES)
+def test_what_is_printed_as_json_reads_back(value):
+    text = js.stringify(value)
+    read = json.loads(text)
+    assert js.stringify(read) == text
+
+
+@given(st.text(max_size=20))
+def test_utf16_units_join_to_the_text_they_came_from(text):
+    units = js.utf16_units(text)
+    assert len(units) == js.utf16_length(text)
+    assert js.joined("".join(units)) == text
+
+
+@given(st.text(alphabet="aAbBkKſß$&`' ", max_size=12), st.text(alphabet="aAkK$", min_size=1, max_size=3))
+def test_replacing_by_the_match_itself_changes_nothing(text, pattern):
+    assert js.replace(text, pattern, "$&", every=True, ignore_case=False) == text
+    assert js.replace(text, pattern, "$&", every=True, ignore_case=True) == text
+
+
+@pytest.mark.parametrize(
+    ("given_", "expanded"),
+    [
+        ("$email", {"@path": "$.properties.email"}),
+        ("$__segment_id", {"@path": "$.properties.__segment_id"}),
+        ("$*", {"@path": "$.properties"}),
+        ("${first} ${last}", {"@template": "{{properties.first}} {{properties.last}}"}),
+        ("${Full Name}!", {"@template": "{{properties['Full Name']}}!"}),
+        ("${email}", {"@template": "{{properties.email}}"}),
+        ("pro", "pro"),
+        ("$5", "$5"),
+        ("$.name", "$.name"),
+        ("5$", "5$"),
+        ("$$email", "$email"),
+        ("$$ and ${a}", {"@template": "$ and {{properties.a}}"}),
+        ({"@path": "$x"}, {"@path": "$x"}),
+        ({"a": ["$b", {"c": "$d"}]}, {"a": [{"@path": "$.properties.b"}, {"c": {"@path": "$.properties.d"}}]}),
+        (7, 7),
+    ],
+)
+def test_the_shorthand_becomes_segments_language(given_, expanded):
+    assert expand(given_) == expanded
+
+
+@pytest.mark.parametrize("text", ["$name is here", "hello $name", "${}", "${a.b}", "a $* b", "${it's}"])
+def test_a_dollar_that_is_neither_column_nor_text_is_an_error_with_its_path(text):
+    with pytest.raises(MappingError) as caught:
+        expand({"traits": {"x": text}})
+    assert caught.value.problems[0].startswith("/traits/x ")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "columns"),
+    [
+        ({"@path": "$.properties.a.b"}, {"a"}),
+        ({"@path": "$.properties['Full Name']"}, {"Full Name"}),
+        ({"x": {"@template": "{{properties.a}} {{{properties.b}}} {{messageId}}"}}, {"a", "b"}),
+        ({"@liquid": "{{ properties.a | append: properties.b.c }}"}, {"a", "b"}),
+        ({"@arrayPath": ["$.properties.items", {"s": {"@path": "$.properties.sku"}}]}, {"items"}),
+        ({"@if": {"exists": {"@path": "$.properties.a"}, "then": {"@path": "$.properties.b"}}}, {"a", "b"}),
+        ({"@transform": {"apply": {"z": {"@path": "$.properties.a"}}, "mapping": {"@path": "$.properties"}}}, {"a"}),
+        ({"x": {"@path": "$.context.consent"}}, set()),
+    ],
+)
+def test_the_columns_that_a_mapping_reads(mapping, columns):
+    assert columns_used(mapping) == columns
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {"@path": "$.properties"},
+        {"@path": "$."},
+        {"@path": {"@path": "$.properties.a"}},
+        {"@merge": {"objects": [{"@path": "$.properties"}], "direction": "left"}},
+    ],
+)
+def test_a_mapping_that_takes_the_whole_record_reads_every_column(mapping):
+    assert columns_used({"traits": mapping}) is ALL_COLUMNS
