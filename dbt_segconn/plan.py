@@ -14,6 +14,7 @@ from dbt_segconn.actions import compile_action, unknown_fields
 from dbt_segconn.artifacts import Manifest, Model
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.mapping import ALL_COLUMNS, columns_used
+from dbt_segconn.mapping.problems import Problem
 from dbt_segconn.mapping.shorthand import expand
 from dbt_segconn.meta import MappingMeta, ModelMeta
 from dbt_segconn.settings import Settings, near_name, parse
@@ -150,8 +151,16 @@ def _collect(problems: list[str], place: str, step: Callable[..., Any], *argumen
     try:
         return step(*arguments)
     except ConfigurationError as error:
-        problems.extend(f"{place}: {problem}" for problem in error.problems)
+        problems.extend(f"{place}: {_in_fields(problem)}" for problem in error.problems)
         return None
+
+
+def _in_fields(problem: str) -> str:
+    """Name the place of a mapping's problem as it stands in the YAML: fields.traits.email."@path"."""
+    if not isinstance(problem, Problem):
+        return problem
+    keys = (f'"{key}"' if key.startswith("@") else key for key in problem.path)
+    return f"{'.'.join(('fields', *keys))}: {problem.reason}."
 
 
 def _expand(mapping: MappingMeta) -> dict[str, Any]:

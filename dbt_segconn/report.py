@@ -69,7 +69,7 @@ def start_line(number: int, total: int, name: str, destination: str) -> str:
 def end_line(number: int, total: int, result: SyncResult) -> str:
     """Say how a sync ended, with the counts of its changes."""
     word, _ = _WORDS[result.status]
-    counts = _counts(result.state) if result.state else ""
+    counts = _counts(result.state, result.resumed) if result.state else ""
     return _dotted(f"{number} of {total} {word} {result.sync.name}", f"{counts}in {result.seconds:.2f}s")
 
 
@@ -82,13 +82,14 @@ def _dotted(text: str, ending: str) -> str:
     return f"{text} {'.' * max(3, WIDTH - len(text) - 1)} [{ending}]"
 
 
-def _counts(state: SyncState) -> str:
+def _counts(state: SyncState, resumed: int) -> str:
     numbers = {
         "ADDED": state.added,
         "UPDATED": state.updated,
         "DELETED": state.deleted,
         "LEFT OUT": state.left_out,
         "DISCARDED": state.discarded,
+        "RESUMED": resumed,
     }
     always = {"ADDED", "UPDATED", "DELETED"}
     return "".join(f"{name} {count} " for name, count in numbers.items() if count or name in always)

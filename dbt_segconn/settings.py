@@ -159,6 +159,19 @@ _YAML_NAMES = {
 }
 
 
+# Pydantic's error types begin with what they want: string_type, bool_parsing, …
+_WANTED = {
+    "string": "text",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "dict": "a mapping",
+    "model": "a mapping",
+    "list": "a list",
+    "tuple": "a name, or a list of names",
+}
+
+
 def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
     place = ".".join(str(key) for key in problem["loc"]) or "the whole file"
     if problem["type"] == "extra_forbidden":
@@ -169,7 +182,9 @@ def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
     reason = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     if problem["type"] == "value_error":
         return f"{place}: {reason}."
-    return f"{place}: {reason}, is {_YAML_NAMES.get(type(problem['input']), 'something else')}."
+    wanted = _WANTED.get(problem["type"].partition("_")[0])
+    given = _YAML_NAMES.get(type(problem["input"]), "something else")
+    return f"{place}: must be {wanted}, is {given}." if wanted else f"{place}: {reason}, is {given}."
 
 
 def _keys_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:

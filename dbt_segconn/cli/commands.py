@@ -17,6 +17,7 @@ from dbt_segconn.errors import ConfigurationError, SegconnError
 from dbt_segconn.version import __version__
 
 if TYPE_CHECKING:
+    from dbt_segconn.actions import Action, Field
     from dbt_segconn.invocation import Options
 
 OK, FAILED, NOT_STARTED, INTERRUPTED = 0, 1, 2, 130
@@ -149,7 +150,7 @@ def validate(**given: Any) -> None:
     try:
         plan = read_plan(_options(**given), needs_results=False)
     except ConfigurationError as error:
-        _fail(*error.problems, f"{len(error.problems)} problems found.", code=FAILED)
+        _fail(*error.problems, f"{len(error.problems)} problem{'s' * (len(error.problems) > 1)} found.", code=FAILED)
         return
     models = len({sync.model.unique_id for sync in plan.syncs})
     click.echo(f"All well: {len(plan.syncs)} mappings on {models} models.")
@@ -245,6 +246,23 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
 @click.argument("action", required=False)
 def fields(action: str | None) -> None:
     """List the fields of an ACTION, or of all five: names, types, and what they are for."""
+    from dbt_segconn.actions import ACTIONS, find_action
+
+    actions = [find_action(action)] if action else ACTIONS.values()
+    click.echo("\n\n".join("\n".join(_reference(one)) for one in actions))
+
+
+def _reference(action: Action) -> Iterator[str]:
+    """List an action's fields, the properties of an object under it."""
+    yield f"{click.style(action.name, bold=True)}: {action.description}"
+    for field in action.fields:
+        yield _field_line(field, "  ")
+        yield from (_field_line(one, "    ") for one in field.properties)
+
+
+def _field_line(field: Field, indent: str) -> str:
+    name = f"{indent}{field.name}{' (required)' if field.required else ''}"
+    return f"{name:<28} {field.type:<8} {field.description}"
 
 
 @main.command()

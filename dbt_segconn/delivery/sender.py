@@ -232,6 +232,9 @@ class Delivery:
     def _back_off(self, answer: Unknown, attempts: int) -> None:
         limit = MAX_ATTEMPTS if answer.reached or self._destination.answered.is_set() else FIRST_ATTEMPTS
         if attempts >= limit:
+            if not self._destination.answered.is_set():
+                self._destination.lose(f"{answer.reason}, {attempts} times")  # no other sync need try
+                self._destination.check()
             raise DeliveryError(self._gave_up(f"{answer.reason}, {attempts} times"))
         seconds = self._backoff(attempts)
         self._notify(f"{answer.reason}; trying again in {seconds:.1f} s ({attempts + 1} of {limit})")
