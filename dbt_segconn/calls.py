@@ -52,7 +52,7 @@ class CallMaker:
             properties = {name: value for name, value in properties.items() if value is not None}
         if self._names_record or change[1] == "deleted":
             properties[SEGMENT_ID] = change[2]
-        return {
+        event = {
             "type": "track",
             "event": EVENTS[change[1]],
             "messageId": message_id,
@@ -60,6 +60,9 @@ class CallMaker:
             "properties": properties,
             "context": context,
         }
+        if self._names_record or change[1] == "deleted":
+            event[SEGMENT_ID] = change[2]  # exported mappings name it here, too
+        return event
 
     def _preferences(self, properties: Mapping[str, Any]) -> dict[str, bool]:
         """Read the consent columns; what is not clearly given counts as withheld."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from dbt_segconn.actions.coerce import Coerce, coercion
 from dbt_segconn.actions.fields import CAMPAIGN_PARAMETERS, Action, find_action
+from dbt_segconn.actions.flat import compile_flat
 from dbt_segconn.errors import InvalidCall
 from dbt_segconn.mapping import MISSING, compile_mapping
 from dbt_segconn.mapping.compiler import ROOT_DIRECTIVE
@@ -29,6 +30,12 @@ def compile_action(action: str, fields: Any) -> Callable[[Any], Call]:
     mapping cannot be evaluated on it.
     """
     definition = find_action(action)
+    general = _compile_general(definition, fields)
+    return compile_flat(definition, fields, general) or general
+
+
+def _compile_general(definition: Action, fields: Any) -> Callable[[Any], Call]:
+    """Compile any mapping: evaluate it, coerce what it gives, build the call."""
     mapped = compile_mapping(fields)
     read = _reader(definition, fields)
     build = _BUILDERS[definition.name]

@@ -265,6 +265,23 @@ def _field_line(field: Field, indent: str) -> str:
     return f"{name:<28} {field.type:<8} {field.description}"
 
 
+@main.command(name="import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_(file: Path) -> None:
+    """Print the YAML of mappings that were exported from Segment.
+
+    FILE is what Segment's Git sync or Terraform provider wrote (.tf), or the Public API's answer (.json).
+    What cannot be carried over is named in comments.
+
+    \b
+    Example:
+      dbt-segconn import segment/subscriptions.tf > customers_meta.yml
+    """
+    from dbt_segconn.importer import as_yaml, read_export
+
+    click.echo(as_yaml(read_export(file)))
+
+
 @main.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8123, show_default=True, help="0 takes any free port.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; this machine alone by default.")

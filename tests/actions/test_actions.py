@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dbt_segconn.actions import ACTIONS, compile_action, fields_schema, unknown_fields
 from dbt_segconn.errors import ConfigurationError, InvalidCall, MappingError
@@ -42,3 +44,42 @@ def test_schema_and_fields_agree(name):
     schema = fields_schema(name)
     assert list(schema["properties"]) == [field.name for field in ACTIONS[name].fields]
     assert all(field.description and field.label for field in ACTIONS[name].fields)
+
+
+COLUMNS = ("id", "at", "a", "b")
+CELLS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=3)
+    | st.lists(st.integers(), max_size=2)
+    | st.dictionaries(st.just("k"), st.none(), max_size=1)
+)
+
+
+@given(
+    st.sampled_from(["identify", "track", "group"]),
+    st.dictionaries(st.sampled_from(COLUMNS), CELLS) | CELLS,
+)
+@settings(max_examples=500, deadline=None)
+def test_the_shortcut_for_flat_mappings_gives_what_the_general_way_gives(action, properties):
+    def fields(column):
+        body = {"x": column("a"), "y": column("b"), "z": 7}
+        ids = {"user_id": column("id"), "timestamp": column("at"), "event_name": column("a"), "group_id": column("b")}
+        taken = {"identify": ["timestamp"], "track": ["event_name"], "group": ["group_id"]}[action]
+        return {
+            "user_id": ids["user_id"],
+            **{name: ids[name] for name in taken},
+            "properties" if action == "track" else "traits": body,
+        }
+
+    def outcome(mapping):
+        try:
+            return repr(compile_action(action, mapping)({"properties": properties}))
+        except InvalidCall as error:
+            return error.problems
+
+    flat = fields(lambda column: {"@path": f"$.properties.{column}"})
+    general = fields(lambda column: {"@literal": {"@path": f"$.properties.{column}"}})
+    assert outcome(flat) == outcome(general)

@@ -1,0 +1,107 @@
+"""A shortcut for what most mappings are: ids and traits or properties, each a column.
+
+Such a mapping is written out as one Python function, whose source holds names of its own making only:
+columns, keys and constants reach it as values. It answers for plain records, and leaves every other
+one (a column that is not there, an object, an id that is no text) to the general way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dbt_segconn.actions.fields import Action
+from dbt_segconn.mapping.javascript import MISSING, PROTOTYPE
+
+Call = dict[str, Any]
+
+# Fields that a plain record fills with text, and the key of the call that each becomes
+_TEXTS = {
+    "user_id": "userId",
+    "anonymous_id": "anonymousId",
+    "event_name": "event",
+    "group_id": "groupId",
+    "timestamp": "timestamp",
+}
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+# What a dict of plain values must not hold: these need the general way's care
+_SPECIAL = frozenset({dict, list, type(MISSING)})
+_PREFIX = "$.properties."
+
+
+def compile_flat(action: Action, fields: Any, general: Callable[[Any], Call]) -> Callable[[Any], Call] | None:
+    """Compile a flat mapping to a function payload → call; returns None for any other mapping.
+
+    `general` is the same mapping compiled the general way, to which records that are not plain are left.
+    """
+    if action.name not in _BODIES or not isinstance(fields, dict):
+        return None
+    body = _BODIES[action.name]
+    texts = {name: value for name, value in fields.items() if name in _TEXTS}
+    if set(fields) - set(texts) - {body} or "user_id" not in texts or not set(_REQUIRED[action.name]) <= set(texts):
+        return None
+    members = fields.get(body, {})
+    if not isinstance(members, dict) or not all(_is_plain(key, value) for key, value in members.items()):
+        return None
+    if not all(_column(value) or (isinstance(value, str) and value) for value in texts.values()):
+        return None
+    return _write(action.name, texts, members, general)
+
+
+# What a call of each type carries besides its ids, and what it cannot do without
+_BODIES = {"identify": "traits", "track": "properties", "group": "traits"}
+_REQUIRED = {"identify": ("user_id",), "track": ("event_name",), "group": ("group_id",)}
+
+
+def _column(value: Any) -> str | None:
+    """Name the column of a path such as `$.properties.email`, of which nothing else is a part."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return None
+    path = value.get("@path")
+    column = path[len(_PREFIX) :] if isinstance(path, str) and path.startswith(_PREFIX) else ""
+    return column if column.replace("_", "a").isalnum() and column != "length" else None
+
+
+def _is_plain(key: Any, value: Any) -> bool:
+    return key != PROTOTYPE and not str(key).startswith("@") and (type(value) in _SCALARS or _column(value) is not None)
+
+
+def _write(
+    kind: str, texts: dict[str, Any], members: dict[str, Any], general: Callable[[Any], Call]
+) -> Callable[[Any], Call]:
+    """Write the function out. Its source is made of the names below alone."""
+    values: dict[str, Any] = {"KIND": kind, "SPECIAL": _SPECIAL, "GENERAL": general}
+
+    def constant(value: Any) -> str:
+        name = f"K{len(values)}"
+        values[name] = value
+        return name
+
+    def expression(value: Any) -> str:
+        column = _column(value)
+        return f"record[{constant(column)}]" if column else constant(value)
+
+    lines = [f"    {name} = {expression(value)}" for name, value in texts.items()]
+    pairs = ", ".join(f"{constant(key)}: {expression(value)}" for key, value in members.items())
+    whole = [f"  if type({name}) is int: {name} = str({name})" for name in texts if name != "timestamp"]
+    tests = " or ".join(f"type({name}) is not str or not {name}" for name in texts)
+    ids = ", ".join(f"'{_TEXTS[name]}': {name}" for name in _TEXTS if name in texts)
+    context = "'traits': {}, 'consent': {}" if kind == "track" else "'consent': {}"
+    source = "\n".join(
+        [
+            f"def to_call(payload, *, {', '.join(f'{name}={name}' for name in values)}):",
+            "  try:",
+            "    record = payload['properties']",
+            *lines,
+            f"    body = {{{pairs}}}",
+            "  except (KeyError, TypeError):",
+            "    return GENERAL(payload)",
+            *whole,
+            f"  if {tests} or not SPECIAL.isdisjoint(map(type, body.values())):",
+            "    return GENERAL(payload)",
+            f"  return {{{ids}, 'context': {{{context}}}, '{_BODIES[kind]}': body, 'type': KIND}}",
+        ]
+    )
+    exec(compile(source, f"<flat {kind} mapping>", "exec"), values)  # noqa: S102  names of our own making alone
+    compiled: Callable[[Any], Call] = values["to_call"]
+    return compiled

@@ -1,0 +1,98 @@
+"""Mappings exported from Segment become YAML that dbt-segconn takes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from standing import ADA
+
+TERRAFORM = """
+resource "segment_destination" "d" { name = "web" }
+resource "segment_destination_subscription" "one" {
+  action_id      = "vm2tNA5U1zxUusQkdC4D7Z"
+  destination_id = "689c"
+  enabled        = false
+  model_id       = "goGE"
+  name           = "Send Identify"
+  reverse_etl_schedule = { config = null, strategy = "MANUAL" }
+  settings = jsonencode({
+    consent = { "@path" = "$.context.consent" }
+    message_id = { "@path" = "$.messageId" }
+    engage_space = "x"
+    traits = {
+      Email = { "@path" = "$.properties.email" }
+      greeting = { "@template" = "Hi \\"{{properties.plan}}\\" $${x}" }
+      price = "$five"
+      list = ["a", 1, true, null]
+    }
+    user_id = { "@path" = "$.__segment_id" }
+  })
+  trigger = "event = \\"new\\" or event = \\"updated\\""
+}
+"""
+
+
+def imported(shop, name, text):
+    shop.write(name, text)
+    from click.testing import CliRunner
+
+    from dbt_segconn.cli import main
+
+    return CliRunner().invoke(main, ["import", str(shop.dir / name)])
+
+
+def test_a_terraform_resource_becomes_a_mapping_that_delivers(shop, api):
+    printed = imported(shop, "x.tf", TERRAFORM.replace("\\\\", "\\")).output
+    assert "# not carried over: the schedule" in printed
+    assert "# not carried over: fields.engage_space" in printed
+    meta = yaml.safe_load(printed)["segconn"]
+    (mapping,) = meta["mappings"]
+    assert mapping["sync_mode"] == "added_or_updated"
+    assert mapping["enabled"] is False
+    assert "consent" not in mapping["fields"]
+    shop.mappings({**mapping, "enabled": True})
+    assert shop.sync(ADA).exit_code == 0
+    (call,) = api.calls()
+    assert call["userId"] == "c1"
+    assert call["traits"] == {
+        "Email": "ada@example.com",
+        "greeting": 'Hi "pro" ${x}',
+        "price": "$five",
+        "list": ["a", 1, True, None],
+    }
+
+
+@pytest.mark.parametrize(
+    ("trigger", "mode"),
+    [
+        ('event = "new"', "added"),
+        ('event = "updated"', "updated"),
+        ('event = "deleted"', "deleted"),
+        ('event = "deleted" or event = "new"', ["added", "deleted"]),
+        ('type = "track"', None),
+    ],
+)
+def test_triggers_become_sync_modes(shop, trigger, mode):
+    answer = {
+        "data": {
+            "subscriptions": [
+                {"name": "x", "actionSlug": "sendTrack", "trigger": trigger, "settings": {"event_name": "E"}}
+            ]
+        }
+    }
+    printed = imported(shop, "x.json", json.dumps(answer)).output
+    mapping = yaml.safe_load(printed)["segconn"]["mappings"][0]
+    assert mapping["action"] == "track"
+    assert mapping.get("sync_mode") == mode
+    assert ("choose a sync_mode" in printed) is (mode is None)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("x.tf", "resource {"), ("x.json", "{"), ("x.json", "{}"), ("x.tf", "a = 1\n")]
+)
+def test_a_file_without_mappings_is_refused(shop, name, text):
+    result = imported(shop, name, text)
+    assert result.exit_code == 2
+    assert name in result.output
