@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
 import time
@@ -175,13 +176,30 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
         with warehouse.session("prepare") as session:
             State(session, plan.settings.state, warehouse.database).prepare()
         listener.begin(plan, choice)
-        with heartbeat(lambda: _beat(job)):
+        with heartbeat(lambda: _beat(job)), _rare_collections():
             results = _run_syncs(
                 plan, choice, sources, job, listener, threads=warehouse.threads, fail_fast=options.fail_fast
             )
     result = RunResult(invocation_id, started_at, time.monotonic() - started, tuple(results), choice.skipped)
     write_artifact(result, plan.project.target_dir)
     return result
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Keep the garbage collector from searching all of dbt again and again while calls are made.
+
+    Calls hold no cycles; without this, it takes half of the time of a delivery.
+    """
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def _now() -> datetime:
