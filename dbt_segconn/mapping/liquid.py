@@ -18,6 +18,7 @@ from liquid.undefined import Undefined
 
 from dbt_segconn.errors import EvaluationError
 from dbt_segconn.mapping.javascript import MISSING, joined, utf16_length
+from dbt_segconn.mapping.liquid_compare import compare_like_javascript
 from dbt_segconn.mapping.liquid_filters import FILTERS, Filter, text
 
 # https://github.com/segmentio/action-destinations, packages/core/src/mapping-kit/liquid-directive.ts
@@ -146,9 +147,11 @@ def _parse(template: Any) -> BoundTemplate:
     if utf16_length(template) > MOST_CHARACTERS:
         raise EvaluationError(f"liquid template values are limited to {MOST_CHARACTERS} characters")
     try:
-        return _environment().from_string(template)
+        parsed = _environment().from_string(template)
     except LiquidError as error:
         raise EvaluationError(f"@liquid: {error}") from None
+    compare_like_javascript(parsed)
+    return parsed
 
 
 def paths(template: str) -> Iterator[str]:

@@ -26,8 +26,6 @@ EXCEPTIONS = {
     "q-0122": "the name of a method of Object.prototype, which no record holds",
     "q-0416": "python-liquid gives texts a size, but no length",
     "q-0452": "python-liquid has no escaped quotes in texts",
-    "q-0464": "python-liquid compares no text with a number: the record is discarded",
-    "s1-t00196": "python-liquid compares no object with a number: the record is discarded",
     "q-0483": "liquidjs's block tag belongs to its layouts, which Segment disables",
     "q-0537": "Segment's validate() looks into no array; its transform(), which compiles here, takes one as an object",
     "q-0660": "the trigger of a subscription, which is the sync mode here",

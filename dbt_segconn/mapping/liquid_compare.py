@@ -1,0 +1,92 @@
+"""Comparisons in @liquid as JavaScript makes them: `"12" > 5` holds, and an object is neither more nor less."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from liquid import BoundTemplate, Expression, Node, RenderContext
+from liquid.builtin.expressions.logical import GeExpression, GtExpression, LeExpression, LtExpression
+from liquid.undefined import Undefined
+
+from dbt_segconn.mapping import javascript as js
+
+Test = Callable[[Any, Any], bool]
+
+
+def _number(value: Any) -> float | None:
+    """Follow ToNumber; None stands for NaN, with which every comparison fails."""
+    if value is None:
+        return 0
+    if isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, (str, list)):
+        return js.to_number(js.to_text(value))
+    return None
+
+
+def _compare(test: Test, left: Any, right: Any) -> bool:
+    if isinstance(left, Undefined) or isinstance(right, Undefined):
+        return False
+    if isinstance(left, str) and isinstance(right, str):
+        return test(js.utf16_units(left), js.utf16_units(right))
+    numbers = _number(left), _number(right)
+    return None not in numbers and test(*numbers)
+
+
+class _Less(LtExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> object:
+        return _compare(operator.lt, self.left.evaluate(context), self.right.evaluate(context))
+
+
+class _LessOrEqual(LeExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> object:
+        return _compare(operator.le, self.left.evaluate(context), self.right.evaluate(context))
+
+
+class _Greater(GtExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> object:
+        return _compare(operator.gt, self.left.evaluate(context), self.right.evaluate(context))
+
+
+class _GreaterOrEqual(GeExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> object:
+        return _compare(operator.ge, self.left.evaluate(context), self.right.evaluate(context))
+
+
+_OWN: dict[type[Expression], type[Expression]] = {
+    LtExpression: _Less,
+    LeExpression: _LessOrEqual,
+    GtExpression: _Greater,
+    GeExpression: _GreaterOrEqual,
+}
+
+
+def compare_like_javascript(template: BoundTemplate) -> None:
+    """Give every comparison of a parsed template JavaScript's meaning; python-liquid has no setting for it."""
+    context = RenderContext(template)
+    for node in template.nodes:
+        _visit_node(node, context)
+
+
+def _visit_node(node: Node, context: RenderContext) -> None:
+    for expression in node.expressions():
+        _visit(expression)
+    for child in node.children(context):
+        _visit_node(child, context)
+
+
+def _visit(expression: Expression) -> None:
+    if type(expression) in _OWN:
+        expression.__class__ = _OWN[type(expression)]
+    for child in expression.children():
+        _visit(child)
