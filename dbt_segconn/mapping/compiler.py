@@ -51,9 +51,11 @@ def _root(mapping: Any) -> dict[str, Any]:
     if ROOT_DIRECTIVE not in mapping:
         return mapping
     root = mapping[ROOT_DIRECTIVE]
-    if not isinstance(root, dict) or len(root) != 1:
+    if isinstance(root, (dict, list, str)) and len(root) > 1:
         raise MappingError("The root mapping must only have a single directive object")
-    (name, options), *_ = root.items()
+    name, options = next(iter(root.items())) if isinstance(root, dict) and root else ("", None)
+    if isinstance(options, list):
+        return {name: options}
     if not isinstance(options, dict):
         raise MappingError("The root directive must be an object")
     others = {key: value for key, value in mapping.items() if key != ROOT_DIRECTIVE}

@@ -203,11 +203,15 @@ def _if(options: Any) -> Evaluate:
     return evaluate
 
 
+_CASES = {"lower": js.to_lower_case, "upper": js.to_upper_case}
+
+
 def _case(options: dict[str, Any]) -> Evaluate:
     if not js.is_truthy(options.get("value", MISSING)):
         return evaluator(MISSING)
     value_of = evaluator(options["value"])
-    change = {"lower": js.to_lower_case, "upper": js.to_upper_case}.get(options["operator"])
+    operator = options["operator"]
+    change = _CASES.get(operator) if isinstance(operator, str) else None
 
     def evaluate(payload: Any) -> Any:
         value = value_of(payload)
@@ -298,7 +302,12 @@ def _json(options: dict[str, Any]) -> Evaluate:
         return lambda payload: js.stringify(value_of(payload))
     if mode == "decode":
         return lambda payload: _decoded(value_of(payload))
-    return evaluator(MISSING)
+
+    def neither(payload: Any) -> Any:
+        value_of(payload)  # which may fail
+        return MISSING
+
+    return neither
 
 
 def _decoded(value: Any) -> Any:
@@ -334,8 +343,16 @@ def _merge(options: dict[str, Any]) -> Evaluate:
 def _transform(options: dict[str, Any]) -> Evaluate:
     if not isinstance(options["apply"], dict):
         return _failure('@transform "apply" key should be an object')
+    if problems := check(options["apply"], ()):  # what stands in an array has not been checked yet
+        return _failure(" ".join(problems))
     apply, mapping = evaluator(options["apply"]), evaluator(options["mapping"])
-    return lambda payload: mapping(js.cleaned(apply(payload)))
+
+    def evaluate(payload: Any) -> Any:
+        if type(payload) is not dict:
+            raise EvaluationError(f"data must be an object, got {js.type_of(payload)}")
+        return mapping(js.cleaned(apply(payload)))
+
+    return evaluate
 
 
 def _exclude_when_null(value: Any) -> Evaluate:

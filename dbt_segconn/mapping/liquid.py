@@ -6,6 +6,7 @@ template has at most 1,000 characters, and what it makes of a record is limited.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, TextIO
@@ -141,13 +142,26 @@ def compile_liquid(template: Any) -> Callable[[Any], str]:
     return render
 
 
+_VALUE = r"\w[\w.\[\]-]*"
+# An output or a condition that is a value, then words that are no operators
+_IDLE_WORDS = re.compile(
+    rf"(\{{\{{-?\s*{_VALUE}|\{{%-?\s*(?:if|elsif|unless)\s+{_VALUE})\s+"
+    r"(?!contains\b|and\b|or\b)[A-Za-z][\w ]*?(?=\s*(?:\||-?\}\}|-?%\}))"
+)
+
+
+def _without_idle_words(template: str) -> str:
+    """Drop what liquidjs skips: `{{ col with space | escape }}` is `{{ col | escape }}`."""
+    return _IDLE_WORDS.sub(r"\1", template)
+
+
 def _parse(template: Any) -> BoundTemplate:
     if not isinstance(template, str):
         raise EvaluationError("@liquid: expected string")
     if utf16_length(template) > MOST_CHARACTERS:
         raise EvaluationError(f"liquid template values are limited to {MOST_CHARACTERS} characters")
     try:
-        parsed = _environment().from_string(template)
+        parsed = _environment().from_string(_without_idle_words(template))
     except LiquidError as error:
         raise EvaluationError(f"@liquid: {error}") from None
     compare_like_javascript(parsed)

@@ -7,7 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from liquid import BoundTemplate, Expression, Node, RenderContext
-from liquid.builtin.expressions.logical import GeExpression, GtExpression, LeExpression, LtExpression
+from liquid.builtin.expressions.logical import (
+    EqExpression,
+    GeExpression,
+    GtExpression,
+    LeExpression,
+    LtExpression,
+    NeExpression,
+)
+from liquid.builtin.expressions.primitive import Blank
 from liquid.undefined import Undefined
 
 from dbt_segconn.mapping import javascript as js
@@ -33,6 +41,33 @@ def _compare(test: Test, left: Any, right: Any) -> bool:
         return test(js.utf16_units(left), js.utf16_units(right))
     numbers = _number(left), _number(right)
     return None not in numbers and test(*numbers)
+
+
+def _equals(left: Any, right: Any) -> bool | None:
+    """Compare with `blank`, which null, false and white space are, too; None for any other comparison."""
+    if isinstance(left, Blank):
+        left, right = right, left
+    if not isinstance(right, Blank):
+        return None
+    if left is None or left is False or isinstance(left, Undefined):
+        return True
+    return not left.strip() if isinstance(left, str) else left in ([], {})
+
+
+class _Equal(EqExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> object:
+        blank = _equals(self.left.evaluate(context), self.right.evaluate(context))
+        return super().evaluate(context) if blank is None else blank
+
+
+class _NotEqual(NeExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> object:
+        blank = _equals(self.left.evaluate(context), self.right.evaluate(context))
+        return super().evaluate(context) if blank is None else not blank
 
 
 class _Less(LtExpression):
@@ -64,6 +99,8 @@ class _GreaterOrEqual(GeExpression):
 
 
 _OWN: dict[type[Expression], type[Expression]] = {
+    EqExpression: _Equal,
+    NeExpression: _NotEqual,
     LtExpression: _Less,
     LeExpression: _LessOrEqual,
     GtExpression: _Greater,

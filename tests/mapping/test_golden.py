@@ -31,8 +31,6 @@ EXCEPTIONS = {
     "q-0660": "the trigger of a subscription, which is the sync mode here",
     "q-0661": "a setting of Segment's destination, which is segconn.yml here",
     "s1-t00017": "a property of a number in liquid",
-    "s1-a00025": "liquidjs skips words after a variable; python-liquid refuses them",
-    "s1-a00088": "liquidjs skips words after a variable; python-liquid refuses them",
     "up-0333": "a template that is no text, which @template refuses with its path",
 }
 # Segment's user interface fills these in where a mapping leaves them out
