@@ -6,9 +6,11 @@ template has at most 1,000 characters, and what it makes of a record is limited.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from inspect import Parameter, signature
 from typing import Any, TextIO
 
 from liquid import BoundTemplate, Environment, RenderContext
@@ -59,6 +61,7 @@ DISABLED_FILTERS = (
     "where_exp",
 )
 MOST_PRINTED = 1_000_000
+_STRICT = frozenset({"append", "prepend"})
 
 
 class _Node(OutputNode):
@@ -92,9 +95,17 @@ def _plain(value: Any) -> Any:
     return MISSING if isinstance(value, Undefined) else value
 
 
-def _on_plain_values(function: Filter) -> Filter:
+def _on_plain_values(name: str, function: Filter) -> Filter:
+    """Call a filter as JavaScript calls functions: what is too much is ignored, what is missing undefined."""
+    taken = [one for one in signature(function).parameters.values() if one.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    needed = sum(one.default is Parameter.empty for one in taken) - 1
+
     def apply(value: Any, *arguments: Any, **named: Any) -> Any:
-        return _limited(function(_plain(value), *map(_plain, arguments), **named))
+        given = [_plain(one) for one in arguments[: len(taken) - 1]]
+        if len(given) < needed and name in _STRICT:
+            raise EvaluationError(f"{name} expect {needed + 1} arguments")
+        given += [math.nan] * (needed - len(given))
+        return _limited(function(_plain(value), *given, **named))
 
     return apply
 
@@ -114,7 +125,7 @@ def _environment() -> Environment:
     for tag in DISABLED_TAGS:
         environment.tags.pop(tag, None)
     environment.filters.clear()
-    environment.filters.update({name: _on_plain_values(function) for name, function in FILTERS.items()})
+    environment.filters.update({name: _on_plain_values(name, function) for name, function in FILTERS.items()})
     environment.filters.update({name: _disabled(name) for name in DISABLED_FILTERS})
     return environment
 

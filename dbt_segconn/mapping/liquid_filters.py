@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
+from dbt_segconn.errors import EvaluationError
 from dbt_segconn.mapping import javascript as js
 
 Filter = Callable[..., Any]
@@ -36,7 +37,7 @@ def number(value: Any) -> float:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, (int, float)):
-        return 0 if value != value else value  # noqa: PLR0124  NaN
+        return value
     if isinstance(value, (str, list)):
         return js.to_number(js.to_text(value)) or 0
     return 0
@@ -111,6 +112,8 @@ def _truncate(value: Any, length: Any = 50, ending: Any = "...") -> str:
 
 def _truncatewords(value: Any, words: Any = 15, ending: Any = "...") -> str:
     parts = text(value).split()
+    if isinstance(words, str) and js.to_number(words) is None:
+        return ""
     most = max(int(number(words)), 1)
     return " ".join(parts[:most]) + (text(ending) if len(parts) >= most else "")
 
@@ -138,12 +141,27 @@ def _escape(value: Any) -> str:
 
 def _base64_decode(value: Any) -> str:
     try:
-        return base64.b64decode(text(value) + "===").decode("utf-8", "replace")
+        return base64.b64decode(text(value), validate=True).decode("utf-8", "replace")
     except (binascii.Error, ValueError):
-        return ""
+        raise EvaluationError("invalid base64 provided to base64_decode") from None
+
+
+def _end(value: Any, at: int) -> Any:
+    """Take the first or last item of a list, or UTF-16 unit of a text."""
+    sequence = js.utf16_units(value) if isinstance(value, str) else items(value)
+    return sequence[at] if sequence and isinstance(value, (str, list, range)) else ""
+
+
+def _to_integer(value: Any) -> float:
+    if isinstance(value, str):
+        found = js.to_number(value)
+        return math.nan if found is None else found
+    return number(value)
 
 
 def _replace_last(value: Any, pattern: Any, other: Any = "") -> str:
+    if not text(pattern):
+        return text(value) + text(other)
     before, found, after = text(value).rpartition(text(pattern))
     return f"{before}{text(other)}{after}" if found else text(value)
 
@@ -152,7 +170,9 @@ def _slugify(value: Any) -> str:
     return re.sub(r"[\W_]+", "-", text(value)).strip("-").lower()
 
 
-def _date(value: Any, form: Any = "%A, %B %-e, %Y at %-l:%M %P %z", _zone: Any = None) -> Any:
+def _date(value: Any, form: Any = "%A, %B %-e, %Y at %-l:%M %P %z", zone: Any = None) -> Any:
+    if isinstance(zone, str):
+        raise EvaluationError("date: time zones by name are not supported")
     moment = _moment(value)
     if moment is None:
         return value
@@ -165,7 +185,7 @@ def _moment(value: Any) -> datetime | None:
     if value in {"now", "today"} if isinstance(value, str) else False:
         return datetime.now(timezone.utc)
     try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, (int, float)):
             return datetime.fromtimestamp(value, timezone.utc)
         if not isinstance(value, str):
             return None
@@ -181,7 +201,7 @@ def _moment(value: Any) -> datetime | None:
 
 def _date_to_iso(value: Any) -> Any:
     moment = _moment(value)
-    return value if moment is None else f"{moment:%Y-%m-%dT%H:%M:%S}{moment:%z}"
+    return value if moment is None else moment.replace(microsecond=0).isoformat()
 
 
 FILTERS: dict[str, Filter] = {
@@ -196,19 +216,19 @@ FILTERS: dict[str, Filter] = {
     "cgi_escape": lambda value: quote(text(value), safe="", errors="replace").replace("%20", "+"),
     "compact": lambda value: [one for one in items(value) if one is not None and one is not js.MISSING],
     "date": _date,
-    "date_to_xmlschema": lambda value: _date(value, "%Y-%m-%dT%H:%M:%S%z"),
+    "date_to_xmlschema": _date_to_iso,
     "default": _default,
     "divided_by": _divided_by,
     "downcase": lambda value: js.to_lower_case(text(value)),
     "escape": _escape,
     "escape_once": lambda value: _escape(html.unescape(text(value))),
-    "first": lambda value: items(value)[0] if isinstance(value, (list, range)) and value else "",
+    "first": lambda value: _end(value, 0),
     "floor": lambda value: math.floor(number(value)) if math.isfinite(number(value)) else number(value),
     "inspect": js.stringify,
     "join": lambda value, separator=" ": text(separator).join(map(text, items(value))),
     "json": js.stringify,
     "jsonify": js.stringify,
-    "last": lambda value: items(value)[-1] if isinstance(value, (list, range)) and value else "",
+    "last": lambda value: _end(value, -1),
     "lstrip": lambda value: text(value).lstrip(),
     "minus": lambda value, other: _tidy(number(value) - number(other)),
     "modulo": _modulo,
@@ -239,7 +259,7 @@ FILTERS: dict[str, Filter] = {
     "strip_newlines": lambda value: re.sub(r"\r?\n", "", text(value)),
     "sum": _sum,
     "times": lambda value, other: _tidy(number(value) * number(other)),
-    "to_integer": number,
+    "to_integer": _to_integer,
     "truncate": _truncate,
     "truncatewords": _truncatewords,
     "unshift": lambda value, other: [other, *items(value)],
