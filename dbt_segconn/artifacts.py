@@ -33,7 +33,6 @@ class Model:
     materialized: str
     primary_key: tuple[str, ...]
     meta: Any
-    unrendered_meta: Any
     columns: tuple[str, ...]
 
 
@@ -188,7 +187,6 @@ def _segconn_meta(node: Mapping[str, Any]) -> Any:
 def _model(node: Mapping[str, Any]) -> Model:
     version = node.get("version")
     patch = node.get("patch_path") or ""
-    unrendered = ((node.get("unrendered_config") or {}).get("meta") or {}).get(META_KEY)
     return Model(
         unique_id=node["unique_id"],
         name=node["name"] if version is None else f"{node['name']}.v{version}",
@@ -200,6 +198,5 @@ def _model(node: Mapping[str, Any]) -> Model:
         materialized=(node.get("config") or {}).get("materialized") or node["resource_type"],
         primary_key=tuple(node.get("primary_key") or ()),
         meta=_segconn_meta(node),
-        unrendered_meta=unrendered,
         columns=tuple(node.get("columns") or ()),
     )

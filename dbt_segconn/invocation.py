@@ -91,7 +91,7 @@ def read_plan(options: Options, *, needs_results: bool = True) -> Plan:
     settings = read_settings(project.dir, options.vars)
     manifest = read_manifest(project.target_dir)
     results = read_run_results(project.target_dir, manifest) if needs_results and not options.all else None
-    return Plan(project, settings, manifest, results, read_syncs(manifest, settings))
+    return Plan(project, settings, manifest, results, read_syncs(manifest, settings, project.dir))
 
 
 @contextmanager

@@ -6,18 +6,19 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
 
-from dbt_segconn.actions import compile_action, unknown_fields
-from dbt_segconn.artifacts import Manifest, Model
+from dbt_segconn.actions import compile_action, find_action, unknown_fields
+from dbt_segconn.artifacts import META_KEY, Manifest, Model
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.mapping import ALL_COLUMNS, columns_used
 from dbt_segconn.mapping.problems import Problem
 from dbt_segconn.mapping.shorthand import expand
 from dbt_segconn.meta import MappingMeta, ModelMeta
-from dbt_segconn.settings import Settings, near_name, parse
+from dbt_segconn.settings import Settings, load_yaml, near_name, parse
 
 # Segment's name for the identifier of a record, the one value that a deleted record still has
 SEGMENT_ID = "__segment_id"
@@ -46,7 +47,7 @@ class Sync:
     to_call: Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
-def read_syncs(manifest: Manifest, settings: Settings) -> tuple[Sync, ...]:
+def read_syncs(manifest: Manifest, settings: Settings, project_dir: Path) -> tuple[Sync, ...]:
     """Turn every mapping of the project into a sync, enabled or not.
 
     Raises ConfigurationError with all problems of all models, each with file, model, mapping and path.
@@ -55,7 +56,7 @@ def read_syncs(manifest: Manifest, settings: Settings) -> tuple[Sync, ...]:
     problems: list[str] = []
     for model in manifest.models:
         try:
-            syncs.extend(_syncs_of(model, settings))
+            syncs.extend(_syncs_of(model, settings, project_dir))
         except ConfigurationError as error:
             problems.extend(error.problems)
     if problems:
@@ -91,7 +92,7 @@ def _match(name: str, columns: tuple[str, ...]) -> str | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def _syncs_of(model: Model, settings: Settings) -> list[Sync]:
+def _syncs_of(model: Model, settings: Settings, project_dir: Path) -> list[Sync]:
     meta = parse(ModelMeta, model.meta, _place(model))
     problems: list[str] = []
     syncs: list[Sync] = []
@@ -103,7 +104,7 @@ def _syncs_of(model: Model, settings: Settings) -> list[Sync]:
         )
     if model.materialized == "ephemeral":
         problems.append(f"{_place(model)}: an ephemeral model has no table to sync. Materialize it.")
-    problems.extend(_rendered_away(model))
+    problems.extend(_rendered_away(model, _written_meta(model, project_dir)))
     for at, raw in enumerate(meta.mappings):
         try:
             syncs.append(_sync(model, identifier, raw, at, settings))
@@ -122,7 +123,10 @@ def _sync(model: Model, identifier: tuple[str, ...], raw: Any, at: int, settings
     problems: list[str] = []
     destination = _collect(problems, place, _destination, mapping, settings)
     fields = _collect(problems, place, _expand, mapping)
-    to_call = _collect(problems, place, compile_action, mapping.action, fields) if fields is not None else None
+    action = _collect(problems, place, find_action, mapping.action)
+    to_call = (
+        _collect(problems, place, compile_action, mapping.action, fields) if action and fields is not None else None
+    )
     if to_call is not None:
         problems.extend(
             f"{place}: fields.{field}: {mapping.action} has no such field."
@@ -210,12 +214,26 @@ def _place(model: Model, mapping: str | None = None) -> str:
 _BARE_NAME = re.compile(r"\{\{\{?\s*[\w.\[\]'\" ]+\s*\}?\}\}")
 
 
-def _rendered_away(model: Model) -> list[str]:
+def _written_meta(model: Model, project_dir: Path) -> Any:
+    """Read what stands in the model's YAML file; the manifest only has it as dbt rendered it."""
+    try:
+        text = (project_dir / model.file).read_text(encoding="utf-8")
+        content = load_yaml(text, model.file) if "{{" in text else None
+    except (OSError, UnicodeDecodeError, ConfigurationError):
+        return None  # of another package, or perhaps changed since
+    for kind in ("models", "seeds", "snapshots"):
+        for node in (content or {}).get(kind) or ():
+            if isinstance(node, dict) and node.get("name") == model.name.partition(".v")[0]:
+                return ((node.get("config") or node).get("meta") or {}).get(META_KEY)
+    return None
+
+
+def _rendered_away(model: Model, written: Any) -> list[str]:
     """Find templates that dbt's own Jinja has emptied before anyone else could read them."""
     return [
         f"{_place(model)}: {'.'.join(path)}: dbt has rendered {raw!r} to {now!r}. Write ${{column}} in place of "
         "{{ column }}, or keep it from dbt with {% raw %}…{% endraw %}."
-        for path, raw, now in _texts(model.unrendered_meta, model.meta, ())
+        for path, raw, now in _texts(written, model.meta, ())
         if "{% raw %}" not in raw and _BARE_NAME.search(raw) and _BARE_NAME.sub("", raw) == now
     ]
 

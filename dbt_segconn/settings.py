@@ -179,10 +179,12 @@ def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
         return f"{place}: unknown key.{near_name(str(problem['loc'][-1]), known)} Known keys: {', '.join(known)}."
     if problem["type"] == "missing":
         return f"{place}: is missing."
-    reason = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    reason = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{place}: {reason}."
-    wanted = _WANTED.get(problem["type"].partition("_")[0])
+    reason = reason[reason.find("should ") :]  # without "Input", "String", …
+    subject, _, fault = problem["type"].partition("_")
+    wanted = _WANTED.get(subject) if fault in {"type", "parsing"} else None
     given = _YAML_NAMES.get(type(problem["input"]), "something else")
     return f"{place}: must be {wanted}, is {given}." if wanted else f"{place}: {reason}, is {given}."
 

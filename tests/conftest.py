@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from standing import MAPPING, WRITE_KEY, Api, Shop, serving
+from standing import ADA, WRITE_KEY, Api, new_shop, serving
 
 
 @pytest.fixture
@@ -16,27 +16,29 @@ def api():
         yield api
 
 
+@pytest.fixture(scope="session")
+def parsed(tmp_path_factory):
+    """The manifest that dbt writes for the shop, made when it is first asked for."""
+    kept = []
+
+    def manifest():
+        if not kept:
+            shop = new_shop(tmp_path_factory.mktemp("parsed"), "http://127.0.0.1:9")
+            shop.rows(ADA)
+            shop.dbt("parse")
+            kept.append((shop.dir / "target/manifest.json").read_bytes())
+        return kept[0]
+
+    return manifest
+
+
 @pytest.fixture
-def shop(tmp_path, api, monkeypatch):
+def shop(tmp_path, api, monkeypatch, parsed):
     monkeypatch.setenv("WK", WRITE_KEY)
     for name in ("DBT_PROFILES_DIR", "DBT_PROJECT_DIR", "DBT_TARGET"):
         monkeypatch.delenv(name, raising=False)
-    shop = Shop(tmp_path / "shop", api.url)
-    shop.write(
-        "dbt_project.yml",
-        {
-            "name": "shop",
-            "profile": "shop",
-            "flags": {"send_anonymous_usage_stats": False},
-            "models": {"+materialized": "table"},
-        },
-    )
-    shop.write(
-        "profiles.yml",
-        {"shop": {"target": "dev", "outputs": {"dev": {"type": "duckdb", "path": "shop.duckdb"}}}},
-    )
-    shop.settings()
-    shop.mappings(MAPPING)
+    shop = new_shop(tmp_path, api.url)
+    shop.parsed = parsed
     yield shop
     assert WRITE_KEY not in "".join(shop.outputs), "a write key has reached the output"
     for path in (shop.dir / "target/segconn").glob("*"):

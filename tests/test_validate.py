@@ -1,0 +1,222 @@
+"""What is wrong in a project is said at once, with its place and the way out; nothing is sent."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from standing import ADA, BOB, MAPPING, WRITE_KEY
+
+
+def findings(shop, *mappings, code=1, **meta):
+    shop.manifest(*(mappings or [MAPPING]), **meta)
+    result = shop.segconn("validate")
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_a_sound_project_is_said_to_be_well_without_a_warehouse(shop):
+    assert "All well: 1 mappings on 1 models." in findings(shop, code=0)
+    assert not (shop.dir / "shop.duckdb").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("", "the whole file: must be a mapping, is empty"),
+        ("destinations:\n", "destinations: must be a mapping, is empty"),
+        ("destinations: {}\n", "destinations: "),
+        ("destination: {a: {write_key: x}}\n", "destination: unknown key. Did you mean 'destinations'?"),
+        ("destinations: {a: {wriet_key: x}}\n", "destinations.a.wriet_key: unknown key. Did you mean 'write_key'?"),
+        ("destinations: {a: {wriet_key: x}}\n", "destinations.a.write_key: is missing"),
+        ("destinations: {a: {write_key: ' '}}\n", "destinations.a.write_key: is empty"),
+        ("destinations: {a: {write_key: [x]}}\n", "destinations.a.write_key: must be text, is a list"),
+        (
+            "destinations: {a: {write_key: x, region: mars}}\n",
+            "destinations.a.region: should be 'us-west-2' or 'eu-west-1'",
+        ),
+        ("destinations: {a: {write_key: x, endpoint: ftp://x}}\n", "destinations.a.endpoint: must start with https://"),
+        ("destinations: {a: {write_key: x, events_per_second: fast}}\n", "events_per_second: must be a number"),
+        ("destinations: {a: {write_key: x, concurrency: 0}}\n", "concurrency: should be greater than or equal to 1"),
+        ("destinations: {a: {write_key: x, enabled: perhaps}}\n", "enabled: must be true or false, is text"),
+        ("destinations: {a: {write_key: x}}\nstate: {schema: [s]}\n", "state.schema: must be text, is a list"),
+        ("destinations: {a: {write_key: x}}\nstat: {}\n", "stat: unknown key. Did you mean 'state'?"),
+        (
+            "destinations: {a: {write_key: x, write_key: y}}\n",
+            "segconn.yml:1: not valid YAML: the key 'write_key' stands here twice",
+        ),
+        ("destinations:\n  a: [\n", "segconn.yml:"),
+        ("destinations: {a: {write_key: \"{{ env_var('NOPE') }}\"}}\n", "the environment variable NOPE is not set"),
+        ("destinations: {a: {write_key: \"{{ var('nope') }}\"}}\n", "the variable nope is not set"),
+        ('destinations: {a: {write_key: "{{ nope( }}"}}\n', "destinations.a.write_key: cannot be rendered"),
+    ],
+)
+def test_settings(shop, settings, words):
+    shop.write("segconn.yml", settings)
+    assert words in findings(shop)
+
+
+def test_missing_settings_show_how_to_write_them(shop):
+    (shop.dir / "segconn.yml").unlink()
+    assert "segconn.yml: not found. Create it beside dbt_project.yml" in findings(shop)
+
+
+def test_variables_of_the_command_line_reach_the_settings(shop):
+    shop.manifest(MAPPING)
+    shop.write("segconn.yml", {"destinations": {"app": {"write_key": "{{ var('key') }}"}}})
+    assert shop.segconn("validate", "--vars", "{key: abc}").exit_code == 0
+    assert shop.segconn("validate", "--vars", "[1]").exit_code == 2
+    assert shop.segconn("validate", "--vars", "{").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"action": "identfy"}, "action: 'identfy' is not an action. Did you mean 'identify'?"),
+        ({"action": 3}, "action: must be text, is a number"),
+        ({"destination": "ap"}, "destination: 'ap' is not in segconn.yml. Did you mean 'app'?"),
+        ({"sync_mode": "deletes"}, "sync_mode: must be one of added, updated, added_or_updated, deleted"),
+        ({"sync_mode": ["added", "gone"]}, "sync_mode: must be one of"),
+        ({"first_sync": "never"}, "first_sync: should be 'send' or 'baseline'"),
+        ({"guards": {"max_rows": 3}}, "guards.max_rows: unknown key."),
+        ({"guards": {"max_deleted_percent": 300}}, "guards.max_deleted_percent: should be less than or equal to 100"),
+        ({"field": {}}, "field: unknown key. Did you mean 'fields'?"),
+        ({"fields": ["x"]}, "fields: must be a mapping, is a list"),
+        ({"fields": {"usr_id": "$customer_id"}}, "fields.usr_id: identify has no such field. Did you mean 'user_id'?"),
+        (
+            {"fields": {"user_id": {"@path": 3}}},
+            'fields.user_id."@path": should be a string or a mapping directive but it is a number.',
+        ),
+        ({"fields": {"user_id": {"@pth": "x"}}}, "fields.user_id: has an invalid directive: @pth."),
+        ({"fields": {"user_id": "$customer id"}}, "fields.user_id: has $customer inside a text: write ${customer}"),
+        ({"name": ""}, "name: should have at least 1 character"),
+    ],
+)
+def test_mappings(shop, change, words):
+    output = findings(shop, {**MAPPING, **change})
+    assert words in output
+    assert output.startswith("models/customers.yml: model customers, mapping ")
+
+
+def test_every_problem_of_every_mapping_comes_at_once(shop):
+    broken = {**MAPPING, "action": "x", "destination": "y", "fields": {"user_id": "$a b"}}
+    assert "6 problems found." in findings(shop, broken, {**broken, "name": "other"})
+
+
+def test_a_missing_identifier_falls_back_on_the_primary_key_or_is_asked_for(shop, api):
+    shop.mappings(MAPPING, unique_identifier=None)
+    assert shop.sync(ADA).exit_code == 0
+    shop.mappings(MAPPING, unique_identifier=None, tests=False)
+    shop.dbt("parse")
+    assert "unique_identifier: is missing" in shop.segconn("validate").output
+
+
+def test_two_mappings_of_one_name_and_an_ephemeral_model_are_errors(shop):
+    assert "two mappings of the model have this name" in findings(shop, MAPPING, MAPPING)
+    shop.write("models/customers.sql", "{{ config(materialized='ephemeral') }} select 1 as customer_id")
+    shop.dbt("parse")
+    assert "an ephemeral model has no table to sync" in shop.segconn("validate").output
+
+
+def test_a_template_that_dbt_has_rendered_away_is_noticed(shop):
+    shop.rows(ADA)
+    fields = {"user_id": "$customer_id", "traits": {"greeting": "Hello {{ email }}"}}
+    shop.mappings({**MAPPING, "fields": fields})
+    shop.dbt("parse")
+    output = shop.segconn("validate").output
+    assert "dbt has rendered 'Hello {{ email }}' to 'Hello '" in output
+    assert "${column}" in output
+
+
+def test_with_two_destinations_a_mapping_names_its_own(shop):
+    one = {"write_key": "x", "endpoint": shop.endpoint}
+    shop.write("segconn.yml", {"destinations": {"web": one, "app": one}})
+    assert "destination: is missing. Destinations: web, app." in findings(shop)
+
+
+def test_a_column_that_the_model_lacks_stops_the_run_before_anything_is_sent(shop, api):
+    shop.mappings(
+        {**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"email": "$emial"}}},
+        {**MAPPING, "name": "other"},
+    )
+    result = shop.sync(ADA)
+    assert result.exit_code == 2
+    assert "the column 'emial' is not in main.customers. Did you mean 'email'?" in result.output
+    assert api.received == []
+
+
+def test_columns_are_matched_as_dbt_does_whatever_their_case(shop, api):
+    shop.columns = ("CUSTOMER_ID", "Email", "plan")
+    shop.mappings(MAPPING, tests=False)
+    assert shop.sync(ADA, BOB).exit_code == 0
+    assert api.calls()[0]["traits"]["email"] == "ada@example.com"
+
+
+def test_outside_of_a_project_the_way_in_is_named(shop, tmp_path):
+    from click.testing import CliRunner
+
+    from dbt_segconn.cli import main
+
+    result = CliRunner().invoke(main, ["run", "--project-dir", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "no dbt_project.yml here" in result.output
+
+
+def test_a_table_that_is_gone_is_said(shop):
+    shop.rows(ADA)
+    shop.dbt("run")
+    (shop.dir / "shop.duckdb").unlink()
+    result = shop.segconn("run")
+    assert result.exit_code == 2
+    assert "is not in the warehouse. Run dbt on this target first." in result.output
+
+
+def test_a_broken_profile_is_said(shop):
+    shop.rows(ADA)
+    shop.dbt("run")
+    shop.write("profiles.yml", {"other": {}})
+    result = shop.segconn("run")
+    assert result.exit_code == 2
+    assert "dbt cannot open the target" in result.output
+
+
+def test_help_and_configuration_errors_come_without_dbt(shop):
+    import subprocess
+    import sys
+
+    shop.write("segconn.yml", "")
+    code = (
+        "import sys; from dbt_segconn.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('dbt.cli' in sys.modules or 'dbt.adapters' in sys.modules)"
+    )
+    for arguments in (["--help"], ["run", "--help"], ["run", "--project-dir", str(shop.dir)]):
+        started = time.monotonic()
+        assert (
+            subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False).returncode == 0
+        )
+        assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("action", ["group", ""])
+def test_the_fields_of_actions_are_listed(shop, action):
+    from click.testing import CliRunner
+
+    from dbt_segconn.cli import main
+
+    output = CliRunner().invoke(main, ["fields", *filter(None, [action])]).output
+    assert "group_id (required)" in output
+    assert ("event_name (required)" in output) is (not action)
+
+
+def test_errors_of_the_warehouse_hold_no_secret_and_leave_the_rest_alone(shop, api):
+    shop.sync(ADA)
+    import duckdb
+
+    with duckdb.connect(str(shop.dir / "shop.duckdb")) as connection:
+        connection.execute("drop table segconn.discards")
+    result = shop.segconn("run")
+    assert result.exit_code == 1
+    assert "discards" in result.output
+    assert WRITE_KEY not in result.output
