@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -36,8 +37,16 @@ def _not_blank(key: SecretStr) -> SecretStr:
 
 
 def _is_http(url: str | None) -> str | None:
-    if url is not None and not url.startswith(("https://", "http://")):
+    if url is None:
+        return None
+    if not url.startswith(("https://", "http://")):
         raise ValueError("must start with https:// (or http:// for a debugger on this machine)")
+    try:
+        valid = bool(urlsplit(url).hostname and urlsplit(url).port != 0)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError("is not a valid URL")
     return url
 
 

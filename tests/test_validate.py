@@ -36,6 +36,8 @@ def test_a_sound_project_is_said_to_be_well_without_a_warehouse(shop):
             "destinations.a.region: should be 'us-west-2' or 'eu-west-1'",
         ),
         ("destinations: {a: {write_key: x, endpoint: ftp://x}}\n", "destinations.a.endpoint: must start with https://"),
+        ("destinations: {a: {write_key: x, endpoint: 'http://[bad'}}\n", "destinations.a.endpoint: is not a valid URL"),
+        ("destinations: {a: {write_key: x, endpoint: 'http://:80'}}\n", "destinations.a.endpoint: is not a valid URL"),
         ("destinations: {a: {write_key: x, events_per_second: fast}}\n", "events_per_second: must be a number"),
         ("destinations: {a: {write_key: x, concurrency: 0}}\n", "concurrency: should be greater than or equal to 1"),
         ("destinations: {a: {write_key: x, enabled: perhaps}}\n", "enabled: must be true or false, is text"),

@@ -1,6 +1,7 @@
 """Calls → Segment's Tracking API: checked, batched, at the allowed rate, each confirmed or refused."""
 
+from dbt_segconn.delivery.attempts import Canceled
 from dbt_segconn.delivery.destination import Destination, Target
-from dbt_segconn.delivery.sender import Canceled, Delivery, Progress, Refusal
+from dbt_segconn.delivery.sender import Delivery, Progress, Refusal
 
 __all__ = ["Canceled", "Delivery", "Destination", "Progress", "Refusal", "Target"]

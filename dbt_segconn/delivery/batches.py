@@ -38,8 +38,11 @@ class Outgoing(NamedTuple):
     record_id: str
     call: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return f"Outgoing(number={self.number}, record_id={self.record_id!r})"  # payloads are never shown
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, repr=False)
 class Batch:
     """The events of one request, serialised once for all attempts; `calls` are kept for splitting."""
 
@@ -120,6 +123,6 @@ def _event(call: dict[str, Any]) -> tuple[bytes, str | None]:
             event = json.dumps(call, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         except UnicodeEncodeError:
             return b"", NOT_UTF8
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             return b"", NOT_JSON
     return event, TOO_LARGE if len(event) > EVENT_BYTES else None

@@ -87,21 +87,28 @@ class TrackingApi:
             response = self._session.post(
                 self._url, data=data, timeout=TIMEOUT, allow_redirects=False, **self._environment
             )
-        except requests.exceptions.SSLError:
-            return Lost("its certificate cannot be verified")
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):
-            return Lost("its URL is not valid; is `endpoint` right?")
-        except requests.exceptions.Timeout:
-            return Unknown("no answer in time")
-        except requests.exceptions.ConnectionError as error:
-            return Unknown(_connection_reason(error), reached=False)
-        except requests.exceptions.RequestException as error:
-            return Unknown(type(error).__name__)
+        except OSError as error:  # which all errors of requests are
+            return unanswered(error)
         return classify(response.status_code, response.headers)
 
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
+
+
+def unanswered(error: OSError) -> Answer:
+    """Say what it means that no answer came: unknown, unless trying again cannot help."""
+    if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return Lost("its certificate cannot be verified")
+    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
+        return Lost("its URL is not valid; is `endpoint` right?")
+    if isinstance(error, requests.exceptions.Timeout):
+        return Unknown("no answer in time")
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return Unknown(_connection_reason(error), reached=False)
+    if isinstance(error, requests.exceptions.RequestException):
+        return Unknown(type(error).__name__)
+    return Lost("the certificates to verify it with cannot be read; is REQUESTS_CA_BUNDLE right?")
 
 
 def _connection_reason(error: requests.exceptions.ConnectionError) -> str:
@@ -141,7 +148,9 @@ def _wait(headers: Any) -> float | None:
             pass
         try:
             until: datetime = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
+        if until.tzinfo is None:  # RFC 9110's obsolete forms name no zone; they are UTC
+            until = until.replace(tzinfo=timezone.utc)
         return float(max(0.0, (until - datetime.now(timezone.utc)).total_seconds()))
     return None

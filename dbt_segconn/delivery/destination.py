@@ -35,6 +35,7 @@ class Destination:
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.target = target
+        self.clock = clock
         self.limiter = RateLimiter(target.events_per_second, clock)
         self.jitter = jitter
         self.answered = threading.Event()

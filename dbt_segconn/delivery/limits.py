@@ -26,7 +26,7 @@ _REQUIRED = {"track": "event", "group": "groupId"}
 
 TOO_LARGE = f"the call is larger than Segment's {EVENT_BYTES:,} bytes"
 NOT_UTF8 = "a text in the call is not valid UTF-8"
-NOT_JSON = "a number in the call has no form in JSON"
+NOT_JSON = "a value in the call has no form in JSON, or is nested too deeply"
 
 
 def refusal(call: dict[str, Any]) -> str | None:

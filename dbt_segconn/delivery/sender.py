@@ -5,33 +5,24 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from dbt_segconn.delivery.attempts import Attempts, Canceled
 from dbt_segconn.delivery.batches import Batch, Batcher, Outgoing
-from dbt_segconn.delivery.client import Confirmed, Lost, Refused, Throttled, TrackingApi, Unknown
+from dbt_segconn.delivery.client import Confirmed, TrackingApi
 from dbt_segconn.delivery.destination import Destination
+from dbt_segconn.delivery.limits import BATCH_EVENTS
 from dbt_segconn.delivery.watermark import Watermark, _Stretch
 from dbt_segconn.errors import DeliveryError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-MAX_ATTEMPTS = 10
-# Where nobody has ever answered, the address is more likely wrong than busy
-FIRST_ATTEMPTS = 5
-BACKOFF_SECONDS = 0.5
-LONGEST_BACKOFF_SECONDS = 60.0
-# So long one batch is held back by 429s before the sync gives up until the next run
-PATIENCE_SECONDS = 900.0
 # So many calls refused one after the other speak against the destination, not against the records
 LONE_REFUSALS = 20
 POLL_SECONDS = 0.1
-
-
-class Canceled(Exception):  # noqa: N818  not an error: the user asked for it
-    """Delivery has stopped because it was asked to; what was in flight is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +96,10 @@ class Delivery:
         outgoing = list(map(Outgoing, numbers, record_ids, calls))
         for batch in self._batcher.add(outgoing):
             self._start(batch)
+        if len(self._refused) >= BATCH_EVENTS:  # where hardly any call is good, no batch ever fills
+            for batch in self._batcher.flush():
+                self._start(batch)
+            self._pass_refused()
 
     def refuse(self, change_number: int, record_id: str, reason: str) -> None:
         """Take note of a record that its caller could not make a call of."""
@@ -117,7 +112,8 @@ class Delivery:
         """Say how far it has come."""
         with self._guard:
             told, self._untold = tuple(self._untold), []
-            return Progress(self._watermark.value, self._watermark.settled, self._confirmed, told)
+            watermark, settled = self._watermark.read()
+            return Progress(watermark, settled, self._confirmed, told)
 
     def finish(self) -> None:
         """Send what is left, and wait until all of it is confirmed or refused."""
@@ -125,7 +121,9 @@ class Delivery:
             self._start(batch)
         self._join()
         self._check()
-        self._watermark.done(self._stretch(self._last, 0))
+        if self._watermark.is_waiting():  # the caller settles on our word alone, so it is not given lightly
+            raise DeliveryError(f"destination {self._destination.target.name}: a batch has ended without an answer")
+        self._pass_refused()
 
     def _check(self) -> None:
         if self._failure:
@@ -137,8 +135,8 @@ class Delivery:
         stretch = self._stretch(batch.calls[-1].number, len(batch.calls))
         if len(self._threads) < self._destination.target.concurrency:
             thread = threading.Thread(target=self._work, name="segconn-sender", daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
         while True:
             self._check()
             try:
@@ -153,6 +151,10 @@ class Delivery:
             self._refused = [number for number in self._refused if number > last]
             self._last = max(self._last, last)
         return self._watermark.open(last, count + within)
+
+    def _pass_refused(self) -> None:
+        """Let the watermark over the refused changes that follow the last batch."""
+        self._watermark.done(self._stretch(self._last, 0))
 
     def _join(self) -> None:
         """Let every thread come to its end: after the batches it has, or at once where it should stop."""
@@ -170,27 +172,33 @@ class Delivery:
 
     def _work(self) -> None:
         """Send one batch after the other, until there are no more."""
-        api = TrackingApi(self._destination.target)
         try:
-            while (item := self._queue.get()) is not None:
-                if not self._idle():
-                    self._deliver(api, item[0])
-                    self._watermark.done(item[1])
+            with closing(self._connect()) as api:
+                attempts = Attempts(api, self._destination, self._stop, self._notify)
+                while (item := self._queue.get()) is not None:
+                    if not self._idle():
+                        self._deliver(attempts, item[0])
+                        self._watermark.done(item[1])
         except Canceled:
             self._ended.set()
         except BaseException as error:  # noqa: BLE001  it surfaces in send() or finish()
             self._failure = self._failure or error
             self._ended.set()
-        finally:
-            api.close()
+
+    def _connect(self) -> TrackingApi:
+        with suppress(ValueError):  # whose text and traceback may hold the write key
+            return TrackingApi(self._destination.target)
+        self._destination.lose("its endpoint, its write key or the proxy of the environment is not valid")
+        self._destination.check()
+        raise AssertionError("a lost destination does not pass its check")
 
     def _idle(self) -> bool:
         """Say whether no further batch is to be started."""
         return self._ended.is_set() or self._stop.is_set() or self._failure is not None
 
-    def _deliver(self, api: TrackingApi, batch: Batch) -> None:
+    def _deliver(self, attempts: Attempts, batch: Batch) -> None:
         """Send a batch until it is confirmed, or split down to what is refused."""
-        answer = self._post_until_known(api, batch)
+        answer = attempts.until_known(batch)
         if isinstance(answer, Confirmed):
             self._destination.confirmed()
             with self._guard:
@@ -201,59 +209,7 @@ class Delivery:
             middle = len(batch.calls) // 2
             for half in (batch.calls[:middle], batch.calls[middle:]):
                 for part in _rebatched(half):
-                    self._deliver(api, part)
-
-    def _post_until_known(self, api: TrackingApi, batch: Batch) -> Confirmed | Refused:
-        attempts, patience = 0, PATIENCE_SECONDS
-        while True:
-            self._destination.check()
-            self._wait(self._destination.limiter.reserve(len(batch.calls)))
-            answer = api.post(batch.body(datetime.now(timezone.utc)))
-            if isinstance(answer, (Confirmed, Refused)):
-                return answer
-            if isinstance(answer, Lost):
-                self._destination.lose(answer.reason)
-            elif isinstance(answer, Throttled):
-                patience -= self._throttle(answer, attempts, patience)
-            else:
-                attempts += 1
-                self._back_off(answer, attempts)
-
-    def _throttle(self, answer: Throttled, attempts: int, patience: float) -> float:
-        """Hold all senders of the destination back; returns for how long."""
-        seconds = answer.seconds if answer.seconds is not None else self._backoff(attempts + 1)
-        if seconds > patience:
-            raise DeliveryError(self._gave_up(f"it asks to wait for {seconds:.0f} seconds more (HTTP status 429)"))
-        self._destination.limiter.throttle(seconds)
-        if seconds >= 1:
-            self._notify(f"Segment asks for a pause of {seconds:.0f} s (HTTP status 429)")
-        return max(seconds, BACKOFF_SECONDS)
-
-    def _back_off(self, answer: Unknown, attempts: int) -> None:
-        limit = MAX_ATTEMPTS if answer.reached or self._destination.answered.is_set() else FIRST_ATTEMPTS
-        if attempts >= limit:
-            if not self._destination.answered.is_set():
-                self._destination.lose(f"{answer.reason}, {attempts} times")  # no other sync need try
-                self._destination.check()
-            raise DeliveryError(self._gave_up(f"{answer.reason}, {attempts} times"))
-        seconds = self._backoff(attempts)
-        self._notify(f"{answer.reason}; trying again in {seconds:.1f} s ({attempts + 1} of {limit})")
-        self._wait(seconds)
-
-    def _backoff(self, attempts: int) -> float:
-        """Exponential, with full jitter."""
-        return self._destination.jitter(0, min(LONGEST_BACKOFF_SECONDS, BACKOFF_SECONDS * 2**attempts))
-
-    def _gave_up(self, why: str) -> str:
-        target = self._destination.target
-        return (
-            f"destination {target.name} ({target.endpoint}): {why}. What is not delivered stays in the outbox; "
-            "the next run goes on from there"
-        )
-
-    def _wait(self, seconds: float) -> None:
-        if seconds > 0 and self._stop.wait(seconds):
-            raise Canceled
+                    self._deliver(attempts, part)
 
     def _refuse_alone(self, one: Outgoing, reason: str) -> None:
         if self._destination.refused_alone() >= LONE_REFUSALS:

@@ -26,6 +26,15 @@ class Watermark:
         self._stretches: deque[_Stretch] = deque()
         self._guard = threading.Lock()
 
+    def read(self) -> tuple[int, int]:
+        """Return the watermark and how many changes are settled at it, both of the same moment."""
+        with self._guard:
+            return self.value, self.settled
+
+    def is_waiting(self) -> bool:
+        """Say whether any stretch is not done yet."""
+        return bool(self._stretches)
+
     def open(self, last: int, count: int) -> _Stretch:
         """Begin a stretch of `count` changes that ends with the number `last`."""
         with self._guard:
