@@ -61,6 +61,11 @@ class RunResult:
         )
 
 
+def counted(count: int, noun: str) -> str:
+    """Say how many there are of something: `1 mapping`, `1,000 mappings`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def start_line(number: int, total: int, name: str, destination: str) -> str:
     """Say that a sync starts."""
     return _dotted(f"{number} of {total} START sync {name} to {destination}", "RUN")
@@ -98,7 +103,7 @@ def _counts(state: SyncState, resumed: int) -> str:
 def closing_lines(run: RunResult) -> Iterator[str]:
     """Sum an invocation up, as dbt does: what failed and why, then one line of counts."""
     sent = sum(result.confirmed for result in run.results)
-    yield f"Finished {len(run.results)} syncs in {run.seconds:.2f}s: {sent:,} calls confirmed."
+    yield f"Finished {counted(len(run.results), 'sync')} in {run.seconds:.2f}s: {counted(sent, 'call')} confirmed."
     for result in run.results:
         if result.message:
             yield ""

@@ -123,7 +123,7 @@ def test_only_refreshed_and_selected_models_are_synced(shop, api):
     shop.rows(ADA)
     shop.dbt("run", "--select", "others")
     result = shop.segconn("run")
-    assert "1 mappings are left alone" in result.output
+    assert "1 mapping left alone" in result.output
     assert [call["userId"] for call in api.calls()] == ["o1"]
     shop.dbt("run")
     assert "TOTAL=1" in shop.segconn("run", "--select", "customers").output

@@ -16,7 +16,7 @@ def findings(shop, *mappings, code=1, **meta):
 
 
 def test_a_sound_project_is_said_to_be_well_without_a_warehouse(shop):
-    assert "All well: 1 mappings on 1 models." in findings(shop, code=0)
+    assert "All well: 1 mapping on 1 model." in findings(shop, code=0)
     assert not (shop.dir / "shop.duckdb").exists()
 
 

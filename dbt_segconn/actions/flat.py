@@ -89,7 +89,7 @@ def _write(
     context = "'traits': {}, 'consent': {}" if kind == "track" else "'consent': {}"
     source = "\n".join(
         [
-            f"def to_call(payload, *, {', '.join(f'{name}={name}' for name in values)}):",
+            f"def to_call(payload, {', '.join(f'{name}={name}' for name in values)}):",
             "  try:",
             "    record = payload['properties']",
             *lines,

@@ -146,14 +146,15 @@ def validate(**given: Any) -> None:
     All problems are listed at once. Needs dbt's manifest: `dbt parse` is enough.
     """
     from dbt_segconn.invocation import read_plan
+    from dbt_segconn.report import counted
 
     try:
         plan = read_plan(_options(**given), needs_results=False)
     except ConfigurationError as error:
-        _fail(*error.problems, f"{len(error.problems)} problem{'s' * (len(error.problems) > 1)} found.", code=FAILED)
+        _fail(*error.problems, f"{counted(len(error.problems), 'problem')} found.", code=FAILED)
         return
     models = len({sync.model.unique_id for sync in plan.syncs})
-    click.echo(f"All well: {len(plan.syncs)} mappings on {models} models.")
+    click.echo(f"All well: {counted(len(plan.syncs), 'mapping')} on {counted(models, 'model')}.")
 
 
 @main.command()

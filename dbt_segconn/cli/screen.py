@@ -15,7 +15,7 @@ from tqdm import tqdm
 from dbt_segconn.gate import Choice
 from dbt_segconn.invocation import Listener, Plan
 from dbt_segconn.plan import Sync
-from dbt_segconn.report import RunResult, as_json, closing_lines, end_line, skip_line, start_line
+from dbt_segconn.report import RunResult, as_json, closing_lines, counted, end_line, skip_line, start_line
 from dbt_segconn.sync import SyncResult
 from dbt_segconn.version import __version__
 
@@ -66,13 +66,14 @@ class Screen(Listener):
         self._printer.line(f"Running with dbt-segconn={__version__}", event="MainReportVersion")
         models = len({sync.model.unique_id for sync in plan.syncs})
         self._printer.line(
-            f"Found {len(plan.syncs)} mappings on {models} models, {len(plan.settings.destinations)} destinations",
+            f"Found {counted(len(plan.syncs), 'mapping')} on {counted(models, 'model')}, "
+            f"{counted(len(plan.settings.destinations), 'destination')}",
             event="Found",
         )
         if choice.untouched:
             self._printer.line(
-                f"{len(choice.untouched)} mappings are left alone: the last dbt invocation did not build their "
-                "models (--all syncs models as they are)",
+                f"{counted(len(choice.untouched), 'mapping')} left alone: the last dbt invocation did not build "
+                "the model (--all syncs models as they are)",
                 event="Untouched",
                 mappings=[sync.name for sync in choice.untouched],
             )
