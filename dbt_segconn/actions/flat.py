@@ -1,7 +1,7 @@
 """A shortcut for what most mappings are: ids and traits or properties, each a column.
 
-Such a mapping is written out as one Python function, whose source holds names of its own making only:
-columns, keys and constants reach it as values. It answers for plain records, and leaves every other
+Such a mapping is written out as one Python function. Columns, keys and constants are no part of its
+source: they take the place of its constants once it is compiled. It answers for plain records, and leaves every other
 one (a column that is not there, an object, an id that is no text) to the general way.
 """
 
@@ -69,13 +69,13 @@ def _is_plain(key: Any, value: Any) -> bool:
 def _write(
     kind: str, texts: dict[str, Any], members: dict[str, Any], general: Callable[[Any], Call]
 ) -> Callable[[Any], Call]:
-    """Write the function out. Its source is made of the names below alone."""
-    values: dict[str, Any] = {"KIND": kind, "SPECIAL": _SPECIAL, "GENERAL": general}
+    """Write the function out. Its source holds placeholders, for which the compiled code gets the values."""
+    values: dict[Any, Any] = {}
 
     def constant(value: Any) -> str:
-        name = f"K{len(values)}"
-        values[name] = value
-        return name
+        placeholder = f"placeholder {len(values)}"
+        values[placeholder] = value
+        return repr(placeholder)
 
     def expression(value: Any) -> str:
         column = _column(value)
@@ -89,19 +89,30 @@ def _write(
     context = "'traits': {}, 'consent': {}" if kind == "track" else "'consent': {}"
     source = "\n".join(
         [
-            f"def to_call(payload, {', '.join(f'{name}={name}' for name in values)}):",
+            "def to_call(payload, special=special, general=general):",
             "  try:",
             "    record = payload['properties']",
             *lines,
             f"    body = {{{pairs}}}",
             "  except (KeyError, TypeError):",
-            "    return GENERAL(payload)",
+            "    return general(payload)",
             *whole,
-            f"  if {tests} or not SPECIAL.isdisjoint(map(type, body.values())):",
-            "    return GENERAL(payload)",
-            f"  return {{{ids}, 'context': {{{context}}}, '{_BODIES[kind]}': body, 'type': KIND}}",
+            f"  if {tests} or not special.isdisjoint(map(type, body.values())):",
+            "    return general(payload)",
+            f"  return {{{ids}, 'context': {{{context}}}, '{_BODIES[kind]}': body, 'type': '{kind}'}}",
         ]
     )
-    exec(compile(source, f"<flat {kind} mapping>", "exec"), values)  # noqa: S102  names of our own making alone
-    compiled: Callable[[Any], Call] = values["to_call"]
+    namespace: dict[str, Any] = {"special": _SPECIAL, "general": general}
+    exec(compile(source, f"<flat {kind} mapping>", "exec"), namespace)  # noqa: S102  nothing of the user's is in it
+    to_call = namespace["to_call"]
+    to_call.__code__ = to_call.__code__.replace(co_consts=_filled(to_call.__code__.co_consts, values))
+    compiled: Callable[[Any], Call] = to_call
     return compiled
+
+
+def _filled(constants: tuple[Any, ...], values: dict[Any, Any]) -> tuple[Any, ...]:
+    """Put the values where their placeholders stand, in the tuples of keys, too."""
+    return tuple(
+        _filled(one, values) if isinstance(one, tuple) else values.get(one, one) if isinstance(one, str) else one
+        for one in constants
+    )
