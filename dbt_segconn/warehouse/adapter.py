@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dbt_segconn.errors import ConfigurationError, WarehouseError
+from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.warehouse.session import Session
 
 SQL_FOLDER = Path(__file__).parent / "sql"
@@ -42,13 +42,15 @@ class Warehouse:
     @contextmanager
     def session(self, name: str) -> Iterator[Session]:
         """Open a connection of its own for this thread; no other session may be open on the thread."""
-        from dbt_common.exceptions import DbtBaseException
-
+        session = Session(self._adapter)
+        connection = self._adapter.connection_named(f"segconn_{name}")
+        with session.errors():
+            connection.__enter__()
         try:
-            with self._adapter.connection_named(f"segconn_{name}"):
-                yield Session(self._adapter)
-        except DbtBaseException as error:
-            raise WarehouseError(f"the warehouse cannot be used: {error}") from error
+            yield session
+        finally:
+            with session.errors():
+                connection.__exit__(None, None, None)
 
     def close(self) -> None:
         """Close every connection; a file-based warehouse is then free for other processes."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from dbt_segconn.errors import WarehouseError
+from dbt_segconn.errors import SegconnError, WarehouseError
 
 Row = tuple[Any, ...]
 
@@ -39,7 +39,7 @@ class Session:
     def rows(self, macro: str, **arguments: Any) -> list[Row]:
         """Return the rows of the query that a macro renders, as the driver gives them."""
         sql = self.render(macro, **arguments)
-        with self._as_warehouse_error():
+        with self.errors():
             connections = self._adapter.connections
             if hasattr(connections, "add_query"):
                 _, cursor = connections.add_query(sql, auto_begin=False)
@@ -50,15 +50,16 @@ class Session:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit all statements together, where the warehouse has transactions."""
-        with self._as_warehouse_error():
+        with self.errors():
             self._adapter.connections.begin()
         self._open = True
         try:
             yield
-            with self._as_warehouse_error():
+            with self.errors():
                 self._adapter.connections.commit()
         except BaseException:
-            self._adapter.connections.rollback_if_open()
+            with suppress(Exception):  # the first error is the one to tell
+                self._adapter.connections.rollback_if_open()
             raise
         finally:
             self._open = False
@@ -84,23 +85,24 @@ class Session:
         return any(one.identifier.lower() == relation.identifier.lower() for one in found)
 
     def _execute(self, sql: str) -> None:
-        with self._as_warehouse_error():
+        with self.errors():
             self._adapter.execute(sql, auto_begin=False, fetch=False)
 
     @contextmanager
     def _dbt_macro(self) -> Iterator[None]:
         """Run a step of dbt's own, which may open a transaction and leave it to its caller to commit."""
         connections = self._adapter.connections
-        with self._as_warehouse_error():
+        with self.errors():
             yield
             if not self._open and connections.get_thread_connection().transaction_open:
                 connections.commit()
 
     @contextmanager
-    def _as_warehouse_error(self) -> Iterator[None]:
-        from dbt_common.exceptions import DbtBaseException
-
+    def errors(self) -> Iterator[None]:
+        """Raise a WarehouseError for whatever dbt or the driver raises."""
         try:
             yield
-        except DbtBaseException as error:
-            raise WarehouseError(str(error).strip()) from error
+        except SegconnError:
+            raise
+        except Exception as error:  # drivers raise what they like, and share no root
+            raise WarehouseError(f"the warehouse says: {str(error).strip()}") from error
