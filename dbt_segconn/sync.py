@@ -373,4 +373,5 @@ def _settle(work: _Work, state: SyncState) -> None:
 def _discards_of(state: SyncState) -> str | None:
     if not state.discarded:
         return None
-    return f"{state.discarded:,} records were discarded; `dbt-segconn status --discards` says why"
+    records = "1 record was" if state.discarded == 1 else f"{state.discarded:,} records were"
+    return f"{records} discarded; `dbt-segconn status --discards` says why"
