@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -287,27 +288,29 @@ def import_(file: Path) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=8123, show_default=True, help="0 takes any free port.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; this machine alone by default.")
 @click.option(
-    "--write-key",
+    "--write-key-env",
     multiple=True,
-    envvar="SEGMENT_WRITE_KEY",
-    help="Accept only these write keys; any by default.",
+    metavar="VARIABLE",
+    help="Accept only the write keys in these environment variables; any by default.",
 )
 @click.option(
     "--log",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Append every accepted call to this file, as JSON lines.",
 )
-def debugger(*, port: int, host: str, write_key: tuple[str, ...], log: Path | None) -> None:
+def debugger(*, port: int, host: str, write_key_env: tuple[str, ...], log: Path | None) -> None:
     """Run a local Tracking API, with a page that shows the calls as they arrive.
 
     Point a destination of segconn.yml at it: endpoint: http://127.0.0.1:8123
     """
     from dbt_segconn.debugger import serve
 
+    if unset := [name for name in write_key_env if not os.environ.get(name)]:
+        raise ConfigurationError(f"the environment variable {name} is not set." for name in unset)
     serve(
         host,
         port,
-        write_keys=write_key,
+        write_keys=[os.environ[name] for name in write_key_env],  # not as arguments, which `ps` would show
         log=log,
         on_ready=lambda url: click.echo(f"Listening on {url} - open it in a browser. Ctrl-C stops it."),
     )

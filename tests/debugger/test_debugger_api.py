@@ -157,3 +157,15 @@ def test_a_port_that_is_taken_and_a_log_that_cannot_be_written_are_said(debugger
         pass
     with pytest.raises(SegconnError, match="cannot be written"), running(log=tmp_path):
         pass
+
+
+def test_the_command_takes_write_keys_from_the_environment_not_from_its_arguments(monkeypatch):
+    from click.testing import CliRunner
+
+    from dbt_segconn.cli import main
+
+    monkeypatch.delenv("DEBUGGER_KEY", raising=False)
+    result = CliRunner().invoke(main, ["debugger", "--port", "0", "--write-key-env", "DEBUGGER_KEY"])
+    assert result.exit_code == 2
+    assert "the environment variable DEBUGGER_KEY is not set" in result.output
+    assert "--write-key " not in CliRunner().invoke(main, ["debugger", "--help"]).output
