@@ -8,10 +8,11 @@ one (a column that is not there, an object, an id that is no text) to the genera
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 from dbt_segconn.actions.fields import Action
-from dbt_segconn.mapping.javascript import MISSING, PROTOTYPE
+from dbt_segconn.mapping.javascript import PROTOTYPE
 
 Call = dict[str, Any]
 
@@ -24,8 +25,6 @@ _TEXTS = {
     "timestamp": "timestamp",
 }
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-# What a dict of plain values must not hold: these need the general way's care
-_SPECIAL = frozenset({dict, list, type(MISSING)})
 _PREFIX = "$.properties."
 
 
@@ -44,6 +43,8 @@ def compile_flat(action: Action, fields: Any, general: Callable[[Any], Call]) ->
     if not isinstance(members, dict) or not all(_is_plain(key, value) for key, value in members.items()):
         return None
     if not all(_column(value) or (isinstance(value, str) and value) for value in texts.values()):
+        return None
+    if not any(map(_column, [*texts.values(), *members.values()])):
         return None
     return _write(action.name, texts, members, general)
 
@@ -70,6 +71,7 @@ def _write(
     kind: str, texts: dict[str, Any], members: dict[str, Any], general: Callable[[Any], Call]
 ) -> Callable[[Any], Call]:
     """Write the function out. Its source holds placeholders, for which the compiled code gets the values."""
+    columns = list(dict.fromkeys(filter(None, map(_column, [*texts.values(), *members.values()]))))
     values: dict[Any, Any] = {}
 
     def constant(value: Any) -> str:
@@ -79,9 +81,8 @@ def _write(
 
     def expression(value: Any) -> str:
         column = _column(value)
-        return f"record[{constant(column)}]" if column else constant(value)
+        return f"column_{columns.index(column)}" if column else constant(value)
 
-    lines = [f"    {name} = {expression(value)}" for name, value in texts.items()]
     pairs = ", ".join(f"{constant(key)}: {expression(value)}" for key, value in members.items())
     whole = [f"  if type({name}) is int: {name} = str({name})" for name in texts if name != "timestamp"]
     tests = " or ".join(f"type({name}) is not str or not {name}" for name in texts)
@@ -89,25 +90,33 @@ def _write(
     context = "'traits': {}, 'consent': {}" if kind == "track" else "'consent': {}"
     source = "\n".join(
         [
-            "def to_call(payload, special=special, general=general):",
+            "def to_call(payload, read=read, general=general, hash=hash):",
             "  try:",
-            "    record = payload['properties']",
-            *lines,
-            f"    body = {{{pairs}}}",
+            "    values = read(payload['properties'])",
+            "    hash(values)",  # fails on objects, arrays and MISSING, and on nothing else
             "  except (KeyError, TypeError):",
             "    return general(payload)",
+            f"  {', '.join(f'column_{at}' for at in range(len(columns)))}, = values",
+            *(f"  {name} = {expression(value)}" for name, value in texts.items()),
             *whole,
-            f"  if {tests} or not special.isdisjoint(map(type, body.values())):",
+            f"  if {tests}:",
             "    return general(payload)",
-            f"  return {{{ids}, 'context': {{{context}}}, '{_BODIES[kind]}': body, 'type': '{kind}'}}",
+            f"  return {{{ids}, 'context': {{{context}}}, '{_BODIES[kind]}': {{{pairs}}}, 'type': '{kind}'}}",
         ]
     )
-    namespace: dict[str, Any] = {"special": _SPECIAL, "general": general}
+    namespace: dict[str, Any] = {"read": _reader(columns), "general": general}
     exec(compile(source, f"<flat {kind} mapping>", "exec"), namespace)  # noqa: S102  nothing of the user's is in it
     to_call = namespace["to_call"]
     to_call.__code__ = to_call.__code__.replace(co_consts=_filled(to_call.__code__.co_consts, values))
     compiled: Callable[[Any], Call] = to_call
     return compiled
+
+
+def _reader(columns: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """Read columns of a record; a KeyError or TypeError where one is not there."""
+    if len(columns) == 1:
+        return lambda record: (record[columns[0]],)
+    return itemgetter(*columns)
 
 
 def _filled(constants: tuple[Any, ...], values: dict[Any, Any]) -> tuple[Any, ...]:

@@ -16,9 +16,10 @@ from typing import Any, Final
 
 
 class _Missing:
-    """JavaScript's undefined."""
+    """JavaScript's undefined. Like objects and arrays it has no hash: only plain values have."""
 
     __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return "MISSING"
