@@ -192,7 +192,6 @@ def _rare_collections() -> Iterator[None]:
     Calls hold no cycles; without this, it takes half of the time of a delivery.
     """
     before = gc.get_threshold()
-    gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     try:

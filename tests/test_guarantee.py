@@ -21,7 +21,7 @@ import dbt_segconn
 from dbt_segconn.delivery import attempts
 from dbt_segconn.warehouse.session import Session
 
-EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "8"))
 MAPPING = {
     "name": "state",
     "action": "track",
@@ -42,7 +42,7 @@ FAULTS = st.lists(
 )
 # After how many statements of a run the process dies; most runs live
 DEATHS = st.none() | st.none() | st.integers(0, 40)
-HISTORIES = st.lists(st.tuples(ROWS, FAULTS, DEATHS), min_size=1, max_size=6)
+HISTORIES = st.lists(st.tuples(ROWS, FAULTS, DEATHS), min_size=1, max_size=5)
 
 
 class Killed(BaseException):
