@@ -2,7 +2,8 @@
 
 Random histories of a real DuckDB table and a real Tracking API: rows come, change, return and go; the API
 resets connections before and after it took a batch, answers 401, 429 and 500, refuses some records (always
-the same: what it once took it would take again) until it is mended at the end; the process dies between two statements, with everything that it remembers. GUARANTEE_EXAMPLES=1000 runs more.
+the same: what it once took it would take again) until it is mended at the end; the process dies between
+two statements, with everything that it remembers. GUARANTEE_EXAMPLES=1000 runs more.
 """
 
 from __future__ import annotations
