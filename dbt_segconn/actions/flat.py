@@ -1,8 +1,8 @@
 """A shortcut for what most mappings are: ids and traits or properties, each a column.
 
 Such a mapping is written out as one Python function. Columns, keys and constants are no part of its
-source: they take the place of its constants once it is compiled. It answers for plain records, and leaves every other
-one (a column that is not there, an object, an id that is no text) to the general way.
+source: they take the place of its constants once it is compiled. It answers for plain records, and leaves
+every other one (a column that is not there, an object, an id that is no text) to the general way.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def compile_flat(action: Action, fields: Any, general: Callable[[Any], Call]) ->
     """
     if action.name not in _BODIES or not isinstance(fields, dict):
         return None
-    body = _BODIES[action.name]
-    texts = {name: value for name, value in fields.items() if name in _TEXTS}
-    if set(fields) - set(texts) - {body} or "user_id" not in texts or not set(_REQUIRED[action.name]) <= set(texts):
+    body, own = _BODIES[action.name], _OWN[action.name]
+    texts = {name: value for name, value in fields.items() if name in {*_IDS, *own}}
+    if set(fields) - set(texts) - {body} or not {"user_id", *own} <= set(texts):
         return None
     members = fields.get(body, {})
     if not isinstance(members, dict) or not all(_is_plain(key, value) for key, value in members.items()):
@@ -49,9 +49,10 @@ def compile_flat(action: Action, fields: Any, general: Callable[[Any], Call]) ->
     return _write(action.name, texts, members, general)
 
 
-# What a call of each type carries besides its ids, and what it cannot do without
+_IDS = ("user_id", "anonymous_id", "timestamp")
+# What a call of each type carries besides its ids, and which text it has for itself
 _BODIES = {"identify": "traits", "track": "properties", "group": "traits"}
-_REQUIRED = {"identify": ("user_id",), "track": ("event_name",), "group": ("group_id",)}
+_OWN = {"identify": (), "track": ("event_name",), "group": ("group_id",)}
 
 
 def _column(value: Any) -> str | None:
