@@ -298,7 +298,8 @@ def import_(file: Path) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Append every accepted call to this file, as JSON lines.",
 )
-def debugger(*, port: int, host: str, write_key_env: tuple[str, ...], log: Path | None) -> None:
+@click.option("--log-dropped", is_flag=True, help="Write dropped calls to the log, too, with their reasons.")
+def debugger(*, port: int, host: str, write_key_env: tuple[str, ...], log: Path | None, log_dropped: bool) -> None:
     """Run a local Tracking API, with a page that shows the calls as they arrive.
 
     Point a destination of segconn.yml at it: endpoint: http://127.0.0.1:8123
@@ -312,5 +313,6 @@ def debugger(*, port: int, host: str, write_key_env: tuple[str, ...], log: Path 
         port,
         write_keys=[os.environ[name] for name in write_key_env],  # not as arguments, which `ps` would show
         log=log,
+        log_dropped=log_dropped,
         on_ready=lambda url: click.echo(f"Listening on {url} - open it in a browser. Ctrl-C stops it."),
     )

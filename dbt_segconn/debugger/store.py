@@ -2,97 +2,124 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
+from dbt_segconn.debugger.rules import TYPES
+from dbt_segconn.debugger.seen import SeenIds
+
 KEPT_CALLS = 10_000
-# 16 bytes each: Segment remembers messageIds for a day or more, the debugger so many
-KEPT_MESSAGE_IDS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One call: its number in the order of arrival, and why it was dropped, if it was."""
+    """One call as JSON, its number in the order of arrival, and why it was dropped, if it was."""
 
     number: int
-    call: dict[str, Any]
+    type: Any
     dropped: str | None
+    text: bytes
 
-    def as_json(self) -> dict[str, Any]:
-        """Return what the page and the log show."""
-        return {"number": self.number, "dropped": self.dropped, "call": self.call}
+    def as_line(self) -> bytes:
+        """Return the entry as a line of JSON."""
+        call = orjson.Fragment(self.text)
+        return orjson.dumps({"number": self.number, "dropped": self.dropped, "call": call}) + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which calls to show: of one type, with a text anywhere, dropped or not; all by default."""
+
+    type: str = ""
+    text: str = ""
+    dropped: bool | None = None
+
+    def __call__(self, entry: Entry) -> bool:
+        """Say whether an entry fits."""
+        if self.type and entry.type != self.type:
+            return False
+        if self.dropped is not None and (entry.dropped is not None) is not self.dropped:
+            return False
+        return not self.text or self.text.casefold() in entry.text.decode().casefold()
+
+
+ALL = Filter()
 
 
 class Store:
-    """Takes calls from any thread; keeps the newest, counts all, and appends accepted ones to a log."""
+    """Takes calls from any thread; keeps the newest, counts all, and appends them to a log.
 
-    def __init__(self, log: Path | None = None, kept: int = KEPT_CALLS) -> None:
+    The log is JSON lines: accepted calls as they are, and with `log_dropped` the others, too, each with its
+    reason as `dropped`. OSError where it cannot be written.
+    """
+
+    def __init__(self, log: Path | None = None, *, log_dropped: bool = False, kept: int = KEPT_CALLS) -> None:
         self._entries: deque[Entry] = deque(maxlen=kept)
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._seen = SeenIds()
         self._counts: Counter[str] = Counter()
         self._by_type: Counter[str] = Counter()
         self._by_reason: Counter[str] = Counter()
         self._guard = threading.Lock()
         self._log: BinaryIO | None = log.open("ab", buffering=0) if log else None
+        self._log_dropped = log_dropped
         self.last = 0
+        self.cleared = 0
 
     def count_request(self) -> None:
-        """Count a request."""
+        """Count a request, refused or not."""
         self._counts["requests"] += 1
 
-    def add(self, calls: list[tuple[dict[str, Any], str | None]]) -> None:
+    def add(self, calls: Iterable[tuple[dict[str, Any], str | None]]) -> None:
         """Take calls, each with the reason why it is dropped, if it is. A messageId counts once."""
+        lines = []
         with self._guard:
-            entries = [self._entry(call, dropped) for call, dropped in calls]
-            self._entries.extend(entries)
-            if self._log is not None:
-                self._log.write(b"".join(orjson.dumps(one.call) + b"\n" for one in entries if not one.dropped))
-
-    def _entry(self, call: dict[str, Any], dropped: str | None) -> Entry:
-        dropped = dropped or self._duplicate(call.get("messageId"))
-        self.last += 1
-        self._counts["received"] += 1
-        self._counts["dropped" if dropped else "accepted"] += 1
-        self._by_type[str(call.get("type"))[:20]] += 1
-        if dropped:
-            self._by_reason[dropped] += 1
-        return Entry(self.last, call, dropped)
+            for call, reason in calls:
+                dropped = reason or self._duplicate(call.get("messageId"))
+                text = orjson.dumps(call)
+                self._count(call.get("type"), dropped)
+                self._entries.append(Entry(self.last, call.get("type"), dropped, text))
+                if dropped is None:
+                    lines.append(text)
+                elif self._log_dropped:
+                    lines.append(orjson.dumps({**call, "dropped": dropped}))
+            if self._log is not None and lines:
+                self._log.write(b"\n".join(lines) + b"\n")
 
     def _duplicate(self, message_id: Any) -> str | None:
-        if not message_id:
-            return None
-        digest = hashlib.blake2b(str(message_id).encode("utf-8", "replace"), digest_size=16).digest()
-        if digest in self._seen:
-            return "messageId seen before"
-        self._seen[digest] = None
-        if len(self._seen) > KEPT_MESSAGE_IDS:
-            self._seen.popitem(last=False)
-        return None
+        return None if not message_id or self._seen.add(str(message_id)) else "messageId seen before"
 
-    def newest(
-        self, *, limit: int, after: int = 0, type_: str = "", text: str = "", dropped: bool | None = None
-    ) -> list[Entry]:
-        """Return the newest calls that fit, newest first."""
+    def _count(self, type_: Any, dropped: str | None) -> None:
+        self.last += 1
+        self._counts["received"] += 1
+        self._by_type[type_ if type_ in TYPES else "unknown"] += 1
+        if dropped:
+            self._by_reason[dropped] += 1
+
+    def newest(self, fits: Filter = ALL, *, after: int = 0, limit: int | None = None) -> list[Entry]:
+        """Return the newest calls that fit and came after number `after`, newest first."""
         with self._guard:
-            entries = list(self._entries)
-        return list(_first(limit, (one for one in reversed(entries) if _fits(one, after, type_, text, dropped))))
-
-    def close(self) -> None:
-        """Close the log."""
-        if self._log is not None:
-            self._log.close()
+            entries = list(takewhile(lambda one: one.number > after, reversed(self._entries)))
+        return list(islice(filter(fits, entries), limit))
 
     def stats(self) -> dict[str, Any]:
         """Return the counts of all calls since the start, or since they were cleared."""
-        counts = {name: self._counts[name] for name in ("requests", "received", "accepted", "dropped")}
-        return {**counts, "by_type": dict(self._by_type), "by_reason": dict(self._by_reason)}
+        with self._guard:
+            received, dropped = self._counts["received"], self._by_reason.total()
+            return {
+                "requests": self._counts["requests"],
+                "received": received,
+                "accepted": received - dropped,
+                "dropped": dropped,
+                "by_type": dict(self._by_type),
+                "by_reason": dict(self._by_reason),
+            }
 
     def clear(self) -> None:
         """Forget the calls and the counts; messageIds stay known, as Segment's do."""
@@ -100,16 +127,9 @@ class Store:
             self._entries.clear()
             for counter in (self._counts, self._by_type, self._by_reason):
                 counter.clear()
+            self.cleared += 1
 
-
-def _fits(entry: Entry, after: int, type_: str, text: str, dropped: bool | None) -> bool:  # noqa: FBT001  private
-    if entry.number <= after or (type_ and entry.call.get("type") != type_):
-        return False
-    if dropped is not None and bool(entry.dropped) is not dropped:
-        return False
-    return not text or text.casefold() in orjson.dumps(entry.call).decode().casefold()
-
-
-def _first(limit: int, entries: Iterator[Entry]) -> Iterator[Entry]:
-    for _, entry in zip(range(limit), entries, strict=False):
-        yield entry
+    def close(self) -> None:
+        """Close the log."""
+        if self._log is not None:
+            self._log.close()

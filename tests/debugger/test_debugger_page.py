@@ -77,10 +77,10 @@ class Page:
 
         ActionChains(self.browser).send_keys(key).perform()
 
-    def until(self, condition):
+    def until(self, condition, seconds=5):
         from selenium.webdriver.support.ui import WebDriverWait
 
-        WebDriverWait(self.browser, 5, poll_frequency=0.05).until(lambda _: condition())
+        WebDriverWait(self.browser, seconds, poll_frequency=0.05).until(lambda _: condition())
 
 
 def track(event, **more):
@@ -104,8 +104,21 @@ def test_filters_by_type_and_text(page):
     page.press("/")
     page.press("tea")
     page.until(lambda: len(page.rows()) == 2)
-    page.find("#type").send_keys("track")
+    page.find("#types [data-type=track]").click()
     page.until(lambda: [row[1] for row in page.rows()] == ["Tea bought"])
+    page.post(track("Tea again"), track("Mug again"))
+    page.until(lambda: [row[1] for row in page.rows()] == ["Tea again", "Tea bought"])
+    page.find("#text").clear()
+    page.find("#text").send_keys("nothing like it")
+    page.until(lambda: "No call fits the filter" in page.text("#empty"))
+
+
+def test_shows_dropped_calls_alone_on_request(page):
+    page.post(track("Fine"), track(""))
+    page.until(lambda: len(page.rows()) == 2)
+    page.find("#only-dropped").click()
+    page.until(lambda: len(page.rows()) == 1)
+    assert "Dropped: track without event" in page.rows()[0]
 
 
 def test_pause_resume_and_clear(page):
@@ -113,6 +126,7 @@ def test_pause_resume_and_clear(page):
     page.until(lambda: page.text("#state") == "Paused")
     page.post(track("Quiet"))
     page.post(track("Still quiet"))
+    page.until(lambda: page.text("#state") == "Paused · 2 new")
     assert page.rows() == []
     page.find("#pause").click()
     page.until(lambda: len(page.rows()) == 2)
@@ -129,13 +143,52 @@ def test_the_keyboard_moves_opens_and_closes(page):
     page.until(lambda: len(page.rows()) == 2)
     page.press(Keys.ARROW_DOWN)
     page.press(Keys.ARROW_DOWN)
-    page.until(lambda: '"event": "A"' in page.text("#body"))
-    page.find("#raw").click()
-    page.until(lambda: '"event":"A"' in page.text("#body"))
-    page.find("#pretty").click()
-    page.until(lambda: '"event": "A"' in page.text("#body"))
+    page.until(lambda: page.text("#detail dl div:nth-child(3)") == "event\nA")
     page.press(Keys.ESCAPE)
     page.until(lambda: not page.find("#detail").is_displayed())
+    page.press(" ")
+    page.until(lambda: page.text("#state") == "Paused")
+    page.press(" ")
+    page.until(lambda: page.text("#state") == "Live")
+
+
+def test_pretty_is_a_table_and_raw_the_json_as_it_was_sent(page):
+    page.post(track("A", properties={"id": 9007199254740993, "at": {"city": "Paris"}, "none": None}))
+    page.until(lambda: len(page.rows()) == 1)
+    page.find("#list li").click()
+    page.until(lambda: "id\n9007199254740993\nat.city\nParis\nnone\nnull" in page.text("#body"))
+    page.find("#raw").click()
+    page.until(lambda: '"id": 9007199254740993' in page.text("#body"))
+    page.browser.execute_cdp_cmd(
+        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    )
+    page.find("#copy").click()
+    page.until(lambda: page.text("#copy") == "Copied")
+    page.find("#pretty").click()
+    page.until(lambda: "at.city" in page.text("#body"))
+
+
+def test_a_flood_is_shown_up_to_a_limit_that_the_page_says(page):
+    for _ in range(4):
+        page.post(*[track("Flood")] * 2_000)
+    page.until(lambda: page.text("#accepted") == "8,000")
+    page.until(lambda: "more came here than are shown" in str(page.rows()))
+    assert len(page.rows()) <= 500
+
+
+def test_notices_a_debugger_that_was_started_anew(browser):
+    with running() as first:
+        page = Page(browser, first.url)
+        page.open()
+        page.post(*[track("Old")] * 3)
+        page.until(lambda: len(page.rows()) == 3)
+    page.until(lambda: page.text("#state") == "The debugger does not answer")
+    with running(int(first.url.rpartition(":")[2])):
+        page.until(lambda: page.text("#state") == "Live", seconds=15)
+        page.post(track("New"))
+        page.until(lambda: [row[1] for row in page.rows()] == ["New"])
+    browser.get("about:blank")
+    browser.get_log("browser")
 
 
 def test_what_a_call_holds_stays_text(page):
