@@ -32,7 +32,7 @@ class CallMaker:
         self._keep_null = sync.mapping.sync_null_values
         self._consent = sync.mapping.consent
         self._names_record = sync.names_record
-        self._prefix = message_id_prefix(write_key, sync.id, sync_id)
+        self._prefix = message_id_prefix(write_key, sync_id)
         self._received_at = f"{started_at:%Y-%m-%dT%H:%M:%S}.{started_at.microsecond // 1000:03}Z"
 
     def __call__(self, change: Row) -> dict[str, Any]:
@@ -72,11 +72,12 @@ class CallMaker:
 _GIVEN: tuple[Any, ...] = (True, 1, "true", "True", "TRUE", "1", "t")
 
 
-def message_id_prefix(write_key: str, mapping_id: str, sync_id: str) -> str:
+def message_id_prefix(write_key: str, sync_id: str) -> str:
     """Return what all messageIds of a sync start with; the change number makes each one unique.
 
     The outbox is frozen, so a change number names the same record on every attempt of this sync; no
-    other sync shares the prefix, so that a record which returns to an earlier state is sent again.
+    other sync, of whichever mapping, shares its random id, so that a record which returns to an earlier
+    state is sent again.
     """
-    digest = hashlib.blake2b("\x1f".join((write_key, mapping_id, sync_id)).encode(), digest_size=16)
+    digest = hashlib.blake2b(f"{write_key}\x1f{sync_id}".encode(), digest_size=16)
     return f"{digest.hexdigest()}-"

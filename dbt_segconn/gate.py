@@ -35,13 +35,16 @@ def choose(
     *,
     selected: Collection[str] | None = None,
     ignore_tests: bool = False,
+    only_refreshed: bool = True,
 ) -> Choice:
     """Gate syncs on what dbt did to their models: `results`, or None to take models as they are.
 
-    `selected` are unique ids of models, or None for all.
+    `selected` are unique ids of models, or None for all. Without `only_refreshed`, models that dbt has not
+    touched go, too.
     """
     wanted = [sync for sync in syncs if selected is None or sync.model.unique_id in selected]
-    untouched = [sync for sync in wanted if results is not None and sync.model.unique_id not in results.outcomes]
+    built = results.outcomes if results and only_refreshed else {sync.model.unique_id for sync in wanted}
+    untouched = [sync for sync in wanted if sync.model.unique_id not in built]
     touched = [sync for sync in wanted if sync not in untouched]
     skips = {sync.id: _skip(sync, settings, results, ignore_tests=ignore_tests) for sync in touched}
     return Choice(
@@ -56,7 +59,8 @@ def _skip(sync: Sync, settings: Settings, results: RunResults | None, *, ignore_
         return Skip(sync, "the mapping is disabled")
     if not settings.destinations[sync.destination].enabled:
         return Skip(sync, f"the destination {sync.destination} is disabled")
-    reason = _failure(results.outcomes[sync.model.unique_id], ignore_tests=ignore_tests) if results else None
+    outcome = results.outcomes.get(sync.model.unique_id) if results else None
+    reason = _failure(outcome, ignore_tests=ignore_tests) if outcome else None
     return Skip(sync, reason, is_failure=True) if reason else None
 
 

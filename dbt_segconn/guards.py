@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from dbt_segconn.meta import Guards
+from dbt_segconn.plan import Sync
+from dbt_segconn.state import SyncState
 
 # Without a guard of its own, a mapping refuses to see more than half of its records deleted…
 DEFAULT_DELETED_PERCENT = 50
 # …unless they are as few as this and others are left
 DEFAULT_DELETED_RECORDS = 100
+
+
+def doubts(
+    sync: Sync, state: SyncState, before: SyncState | None, lookalikes: Mapping[str, int], known: int
+) -> Iterator[str]:
+    """Say what makes a sync doubtful before anything is staged.
+
+    `lookalikes` are the records, by name, of mappings that are gone from the project and were like this one;
+    `known` counts this one's own.
+    """
+    for name, records in lookalikes.items():
+        yield (
+            f"no sync of it is known, but {name}, which is gone from the project, was the same mapping and has "
+            f"{records:,} records. If it was renamed, `dbt-segconn adopt {name} {sync.name}` carries them over"
+        )
+    moved = before and before.relation not in {None, state.relation}
+    if before and moved and known and not sync.mapping.guards.allow_moved:
+        yield (
+            f"its last sync read {before.relation}, this one would read {state.relation}, against the {known:,} "
+            "records of the former. If two targets share a state schema, give each its own (state.schema in "
+            "segconn.yml); if the model has moved, let it through, or set guards.allow_moved"
+        )
 
 
 def objections(guards: Guards, *, known: int, present: int, to_send: int, updated: int, deleted: int) -> Iterator[str]:

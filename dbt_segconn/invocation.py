@@ -7,11 +7,11 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from dbt_segconn.artifacts import Manifest, RunResults, read_manifest, read_run_
 from dbt_segconn.delivery import Destination
 from dbt_segconn.delivery import Target as DeliveryTarget
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.gate import Choice, choose
+from dbt_segconn.gate import Choice, Skip, choose
 from dbt_segconn.locks import Locks, heartbeat
-from dbt_segconn.plan import Sync, read_syncs
+from dbt_segconn.outbox import MappingState
+from dbt_segconn.plan import Sync, named, read_syncs
 from dbt_segconn.project import Project, find_profiles_dir, find_project, from_environment, inside
 from dbt_segconn.report import RunResult, write_artifact
 from dbt_segconn.settings import Settings, read_settings
-from dbt_segconn.state import State
+from dbt_segconn.state import RESET, State, SyncState
 from dbt_segconn.sync import Job, Observer, SyncResult, run_sync
 from dbt_segconn.warehouse.adapter import Target, Warehouse, open_warehouse
 from dbt_segconn.warehouse.selection import Selection, select_models
@@ -34,7 +35,11 @@ from dbt_segconn.warehouse.source import Source, find_source
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """dbt's own options under dbt's own names, then those of dbt-segconn."""
+    """dbt's own options under dbt's own names, then those of dbt-segconn.
+
+    `max_runtime` is in seconds. `baseline` remembers every record and sends none; `retry` syncs only what
+    failed, was cut short or has discards, given-up ones included.
+    """
 
     project_dir: Path | None = None
     profiles_dir: Path | None = None
@@ -50,9 +55,13 @@ class Options:
     fail_fast: bool = False
     full_refresh: bool = False
     all: bool = False
+    mappings: Sequence[str] = ()
     ignore_tests: bool = False
     allow_guarded: Sequence[str] = ()
     break_lock: bool = False
+    max_runtime: float | None = None
+    baseline: bool = False
+    retry: bool = False
 
 
 class Listener(Observer):
@@ -90,8 +99,16 @@ def read_plan(options: Options, *, needs_results: bool = True) -> Plan:
     project = find_project(options.project_dir, options.target_path, options.vars)
     settings = read_settings(project.dir, options.vars)
     manifest = read_manifest(project.target_dir)
-    results = read_run_results(project.target_dir, manifest) if needs_results and not options.all else None
-    return Plan(project, settings, manifest, results, read_syncs(manifest, settings, project.dir))
+    syncs = read_syncs(manifest, settings, project.dir)
+    named(syncs, [*options.mappings, *options.allow_guarded])
+    return Plan(project, settings, manifest, _results(project, manifest, options, needs_results=needs_results), syncs)
+
+
+def _results(project: Project, manifest: Manifest, options: Options, *, needs_results: bool) -> RunResults | None:
+    if options.retry:  # whatever they tell of failed models counts; what they cannot tell is no obstacle
+        with suppress(ConfigurationError):
+            return read_run_results(project.target_dir, manifest)
+    return read_run_results(project.target_dir, manifest) if needs_results and not options.all else None
 
 
 @contextmanager
@@ -130,7 +147,14 @@ def gate(plan: Plan, options: Options, warehouse: Warehouse) -> Choice:
     selected = (
         select_models(selection, warehouse.config, plan.manifest.raw, plan.project.target_dir) if selection else None
     )
-    return choose(plan.syncs, plan.settings, plan.results, selected=selected, ignore_tests=options.ignore_tests)
+    return choose(
+        named(plan.syncs, options.mappings),
+        plan.settings,
+        plan.results,
+        selected=selected,
+        ignore_tests=options.ignore_tests,
+        only_refreshed=not options.all,
+    )
 
 
 def find_sources(syncs: Sequence[Sync], warehouse: Warehouse) -> dict[str, Source]:
@@ -156,33 +180,75 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
     """
     started, started_at = time.monotonic(), datetime.now(timezone.utc)
     invocation_id = str(uuid.uuid4())
-    plan = read_plan(options)
-    with opened(plan, options) as warehouse:
-        choice = gate(plan, options, warehouse)
-        sources = find_sources(choice.chosen, warehouse)
-        job = Job(
-            warehouse=warehouse,
-            settings=plan.settings.state,
-            locks=Locks(break_locks=options.break_lock),
-            observer=listener,
-            stop=stop,
-            now=_now,
-            clock=time.monotonic,
-            invocation_id=invocation_id,
-            dbt_invocation_id=plan.results.invocation_id if plan.results else None,
-            full_refresh=options.full_refresh,
-            allow_guarded=options.allow_guarded,
-        )
-        with warehouse.session("prepare") as session:
-            State(session, plan.settings.state, warehouse.database).prepare()
-        listener.begin(plan, choice)
-        with heartbeat(lambda: _beat(job)), _rare_collections():
-            results = _run_syncs(
-                plan, choice, sources, job, listener, threads=warehouse.threads, fail_fast=options.fail_fast
+    with _time_limit(options.max_runtime, stop):
+        plan = read_plan(options)
+        with opened(plan, options) as warehouse:
+            choice = gate(plan, options, warehouse)
+            with warehouse.session("prepare") as session:
+                state = State(session, plan.settings.state, warehouse.database)
+                state.prepare()
+                now = _clock_of(state)
+                choice = _unfinished(choice, state) if options.retry else choice
+            sources = find_sources(choice.chosen, warehouse)
+            allowed = {sync.name for sync in named(plan.syncs, options.allow_guarded)} if options.allow_guarded else ()
+            job = Job(
+                warehouse=warehouse,
+                settings=plan.settings.state,
+                locks=Locks(break_locks=options.break_lock),
+                observer=listener,
+                stop=stop,
+                now=now,
+                clock=time.monotonic,
+                invocation_id=invocation_id,
+                mapping_ids=frozenset(sync.id for sync in plan.syncs),
+                dbt_invocation_id=plan.results.invocation_id if plan.results else None,
+                full_refresh=options.full_refresh,
+                baseline=options.baseline,
+                retry=options.retry,
+                allow_guarded=allowed,
             )
-    result = RunResult(invocation_id, started_at, time.monotonic() - started, tuple(results), choice.skipped)
+            listener.begin(plan, choice)
+            with heartbeat(lambda: _beat(job)), _rare_collections():
+                results, unstarted = _run_syncs(
+                    plan, choice, sources, job, listener, threads=warehouse.threads, fail_fast=options.fail_fast
+                )
+    skipped = (*choice.skipped, *unstarted)
+    result = RunResult(invocation_id, started_at, time.monotonic() - started, tuple(results), skipped)
     write_artifact(result, plan.project.target_dir)
     return result
+
+
+@contextmanager
+def _time_limit(seconds: float | None, stop: threading.Event) -> Iterator[None]:
+    """Set `stop` after so many seconds, where there is a limit."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, stop.set)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _clock_of(state: State) -> Callable[[], datetime]:
+    """Return the warehouse's clock, read once: machines that share the state tables may disagree by their own."""
+    now = state.now()
+    base = now.astimezone(timezone.utc).replace(tzinfo=None) if now.tzinfo else now
+    read_at = time.monotonic()
+    return lambda: base + timedelta(seconds=time.monotonic() - read_at)
+
+
+def _unfinished(choice: Choice, state: State) -> Choice:
+    """Keep the syncs that have something to try again."""
+    chosen = [sync for sync in choice.chosen if _needs_retry(MappingState(state, sync.id), state.last_sync(sync.id))]
+    return replace(choice, chosen=tuple(chosen))
+
+
+def _needs_retry(tables: MappingState, last: SyncState | None) -> bool:
+    return last is not None and (last.status not in {"success", RESET} or tables.discards.count() > 0)
 
 
 @contextmanager
@@ -199,11 +265,6 @@ def _rare_collections() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
-
-
-def _now() -> datetime:
-    """Return the time in UTC, without a zone, as the state tables keep it."""
-    return datetime.now(timezone.utc).replace(tzinfo=None)
 
 
 def _beat(job: Job) -> None:
@@ -237,14 +298,20 @@ def _run_syncs(
     *,
     threads: int,
     fail_fast: bool,
-) -> list[SyncResult]:
-    """Run the chosen syncs, so many at a time; none is started once one has failed fast or `stop` is set."""
+) -> tuple[list[SyncResult], list[Skip]]:
+    """Run the chosen syncs, so many at a time; none is started once one has failed fast or `stop` is set.
+
+    Returns the results, and what was not started for a failure of another.
+    """
     destinations = _destinations(plan.settings)
     failed = threading.Event()
 
-    def one(number: int, sync: Sync) -> SyncResult | None:
-        if job.stop.is_set() or failed.is_set():
-            return None
+    def one(number: int, sync: Sync) -> SyncResult | Skip:
+        if failed.is_set():
+            listener.note(sync, "is not started: another sync has failed (--fail-fast)")
+            return Skip(sync, "another sync has failed (--fail-fast)", is_failure=True)
+        if job.stop.is_set():
+            return SyncResult(sync, "canceled", 0.0, "interrupted before it began; the next run syncs it")
         listener.start(number, len(choice.chosen), sync)
         result = run_sync(sync, sources[sync.id], destinations[sync.destination], job)
         if fail_fast and result.status == "failed":
@@ -253,5 +320,6 @@ def _run_syncs(
         return result
 
     with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="segconn") as pool:
-        futures = [pool.submit(one, number, sync) for number, sync in enumerate(choice.chosen, start=1)]
-        return [result for future in futures if (result := future.result()) is not None]
+        ends = list(pool.map(one, range(1, len(choice.chosen) + 1), choice.chosen))
+    results = [end for end in ends if isinstance(end, SyncResult)]
+    return results, [end for end in ends if isinstance(end, Skip)]

@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +46,26 @@ class Claim:
         return self.silent < EXPIRY_SECONDS and not _is_dead(self.holder)
 
 
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lock that this process has acquired, and may lose to one that breaks it."""
+
+    state: State
+    mapping_id: str
+    name: str
+    token: str
+
+    def confirm(self) -> None:
+        """Raise LockedError where the lock is ours no more: nothing may be written then."""
+        claims = [Claim(*row) for row in self.state.claims(self.mapping_id)]
+        if not any(claim.token == self.token for claim in claims):
+            taker = f"; {claims[0].holder} has taken it over" if claims else ""
+            raise LockedError(
+                f"{self.name}: the lock of this sync was broken{taker}. Nothing more is sent or written; what was "
+                "confirmed meanwhile keeps its messageIds, so that no call counts twice"
+            )
+
+
 class Locks:
     """The locks that this process holds; a thread of its own keeps them alive."""
 
@@ -56,17 +76,18 @@ class Locks:
         self._guard = threading.Lock()
 
     @contextmanager
-    def hold(self, state: State, mapping_id: str, name: str) -> Iterator[None]:
+    def hold(self, state: State, mapping_id: str, name: str) -> Iterator[Lock]:
         """Hold the mapping's lock; raises LockedError that says who has it, and since when."""
         token = self._acquire(state, mapping_id, name)
         with self._guard:
             self._held.add(token)
         try:
-            yield
+            yield Lock(state, mapping_id, name, token)
         finally:
             with self._guard:
                 self._held.discard(token)
-            state.release([token])
+            with suppress(WarehouseError):  # it expires by itself, and the block's own error is the one to tell
+                state.release([token])
 
     def beat(self, state: State) -> None:
         """Let the others know that the held locks are alive."""

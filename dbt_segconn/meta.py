@@ -45,6 +45,8 @@ class Guards(Strict):
     """Most records, of those known from earlier syncs, that one sync may find updated."""
     max_deleted_percent: Percent | None = None
     """Most records, of those known from earlier syncs, that one sync may find deleted."""
+    allow_moved: bool = False
+    """Whether the model's table may have another name or schema than at the last sync (blue/green deployments)."""
 
 
 class MappingMeta(Strict):

@@ -1,15 +1,15 @@
-"""What the state tables say of the past: the last sync of every mapping, the history, the discards; reset."""
+"""What the state tables say of the past: the last sync of every mapping, the history, the discards, orphans."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from dbt_segconn.discards import OPEN_COLUMNS, open_discards
 from dbt_segconn.invocation import Options, Plan, opened, read_plan
-from dbt_segconn.locks import Locks
-from dbt_segconn.preview import named
-from dbt_segconn.state import State
+from dbt_segconn.outbox import MappingState
+from dbt_segconn.state import State, SyncState
 
 HISTORY = (
     "started_at",
@@ -19,16 +19,18 @@ HISTORY = (
     "updated",
     "deleted",
     "left_out",
+    "to_send",
     "confirmed",
     "discarded",
+    "resumed",
     "error",
     "sync_id",
 )
-DISCARDS = ("mapping_id", "mapping", "record_id", "kind", "reason", "attempts", "first_at", "last_at")
 
 
 @contextmanager
-def _state(options: Options) -> Iterator[tuple[Plan, State]]:
+def opened_state(options: Options) -> Iterator[tuple[Plan, State]]:
+    """Open the state tables, as the project's files say where they are; they may not exist yet."""
     plan = read_plan(options, needs_results=False)
     with opened(plan, options) as warehouse, warehouse.session("overview") as session:
         yield plan, State(session, plan.settings.state, warehouse.database)
@@ -36,7 +38,7 @@ def _state(options: Options) -> Iterator[tuple[Plan, State]]:
 
 def overview(options: Options) -> list[dict[str, Any]]:
     """Return one row a mapping of the project: what it is, and how its newest sync ended."""
-    with _state(options) as (plan, state):
+    with opened_state(options) as (plan, state):
         last = {sync.id: state.last_sync(sync.id) for sync in plan.syncs} if state.exists() else {}
     rows = []
     for sync in plan.syncs:
@@ -60,29 +62,34 @@ def overview(options: Options) -> list[dict[str, Any]]:
 
 def history(options: Options, limit: int) -> list[dict[str, Any]]:
     """Return the newest syncs of all mappings, newest first."""
-    with _state(options) as (_, state):
+    with opened_state(options) as (_, state):
         syncs = state.history(limit) if state.exists() else []
     return [{name: getattr(sync, name) for name in HISTORY} for sync in syncs]
 
 
 def discards(options: Options, limit: int) -> list[dict[str, Any]]:
-    """Return the refused records, with the reason, the number of attempts and the first and last time."""
-    with _state(options) as (_, state):
-        rows = state.open_discards(limit) if state.exists() else []
-    return [dict(zip(DISCARDS[1:], row[1:], strict=True)) for row in rows]
+    """Return the refusals that stand: reason, kind, attempts, first and last time, whether it was given up."""
+    with opened_state(options) as (_, state):
+        rows = open_discards(state, limit) if state.exists() else []
+    return [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows]
 
 
-def reset(options: Options, mappings: Collection[str]) -> list[str]:
-    """Forget the records of mappings, so that their next sync finds all of them added.
+def orphans(options: Options) -> list[dict[str, Any]]:
+    """Return the mappings that have state and are gone from the project, with the number of their records."""
+    with opened_state(options) as (plan, state):
+        gone = state.orphans({sync.id for sync in plan.syncs}) if state.exists() else []
+        tables = [MappingState(state, last.mapping_id) for last in gone]
+        return [_orphan(last, one) for last, one in zip(gone, tables, strict=True)]
 
-    Returns the names of the mappings that were reset. Raises ConfigurationError for a name that no
-    mapping has, and LockedError while one is being synced.
-    """
-    locks = Locks()
-    with _state(options) as (plan, state):
-        syncs = named(plan.syncs, mappings)
-        state.prepare()
-        for sync in syncs:
-            with locks.hold(state, sync.id, sync.name):
-                state.of(sync.id).reset()
-    return [sync.name for sync in syncs]
+
+def _orphan(last: SyncState, tables: MappingState) -> dict[str, Any]:
+    has_records, has_outbox = tables.present()
+    return {
+        "mapping": last.mapping,
+        "mapping_id": last.mapping_id,
+        "destination": last.destination,
+        "records": tables.known() if has_records else 0,
+        "outbox": "yes" if has_outbox else "no",
+        "last_sync": last.started_at,
+        "status": last.status,
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,21 @@ def read_syncs(manifest: Manifest, settings: Settings, project_dir: Path) -> tup
     if problems:
         raise ConfigurationError(problems)
     return tuple(syncs)
+
+
+def named(syncs: Sequence[Sync], names: Collection[str]) -> tuple[Sync, ...]:
+    """Keep the syncs of these names, `model.mapping` or the mapping's alone; none named keeps all.
+
+    Raises ConfigurationError for a name that no mapping has.
+    """
+    known = {sync.name for sync in syncs} | {sync.mapping.name for sync in syncs}
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigurationError(
+            f"no mapping is named {name!r}.{near_name(name, known)} Mappings: "
+            f"{', '.join(sorted(sync.name for sync in syncs)) or 'none'}."
+            for name in unknown
+        )
+    return tuple(sync for sync in syncs if not names or {sync.name, sync.mapping.name} & set(names))
 
 
 def find_columns(sync: Sync, available: Iterable[str]) -> dict[str, str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from datetime import datetime, timezone
 from typing import Any
 
 from dbt_segconn.calls import CallMaker
-from dbt_segconn.errors import ConfigurationError, RecordError
+from dbt_segconn.errors import RecordError
 from dbt_segconn.invocation import Options, find_sources, gate, opened, read_plan
+from dbt_segconn.outbox import MappingState
 from dbt_segconn.plan import Sync
-from dbt_segconn.settings import near_name
 from dbt_segconn.state import State
 
 # Stands in for the id of a sync that never happens
@@ -18,25 +18,30 @@ PREVIEW = "preview"
 
 
 def preview_calls(
-    options: Options, *, mappings: Collection[str] = (), kinds: Collection[str] = (), limit: int = 5
+    options: Options,
+    *,
+    kinds: Collection[str] = (),
+    records: Collection[str] = (),
+    limit: int = 5,
 ) -> Iterator[dict[str, Any]]:
     """Yield up to `limit` calls of each mapping: `{"mapping", "kind", "record_id", "call"}`.
 
     A record that would be discarded has `discard`, its reason, in place of `call`. Kinds are those that
-    the mapping sends unless named. Raises ConfigurationError as `run` does.
+    the mapping sends unless named; `records` are identifiers of changed records, also of refused ones that
+    were given up. Raises ConfigurationError as `run` does.
     """
     plan = read_plan(options, needs_results=False)
     with opened(plan, options) as warehouse:
         choice = gate(plan, options, warehouse)
         disabled = [skip.sync for skip in choice.skipped]
-        syncs = named((*choice.chosen, *disabled), mappings)
+        syncs = (*choice.chosen, *disabled)
         sources = find_sources(syncs, warehouse)
         with warehouse.session(PREVIEW) as session:
             state = State(session, plan.settings.state, warehouse.database)
             for sync in syncs:
                 write_key = plan.settings.destinations[sync.destination].write_key.get_secret_value()
                 wanted = kinds or sync.mapping.sync_mode
-                changes = state.of(sync.id).preview(sync, sources[sync.id], wanted, limit)
+                changes = MappingState(state, sync.id).preview(sync, sources[sync.id], wanted, limit, records)
                 make_call = CallMaker(
                     sync,
                     sources[sync.id].columns,
@@ -53,18 +58,3 @@ def _shown(sync: Sync, change: tuple[Any, ...], make_call: CallMaker) -> dict[st
         return {**shown, "call": make_call(change)}
     except RecordError as error:
         return {**shown, "discard": str(error)}
-
-
-def named(syncs: Sequence[Sync], names: Collection[str]) -> tuple[Sync, ...]:
-    """Keep the syncs of these names, `model.mapping` or the mapping's alone; none named keeps all.
-
-    Raises ConfigurationError for a name that no mapping has.
-    """
-    known = {sync.name for sync in syncs} | {sync.mapping.name for sync in syncs}
-    if unknown := [name for name in names if name not in known]:
-        raise ConfigurationError(
-            f"no mapping is named {name!r}.{near_name(name, known)} Mappings: "
-            f"{', '.join(sorted(sync.name for sync in syncs)) or 'none'}."
-            for name in unknown
-        )
-    return tuple(sync for sync in syncs if not names or {sync.name, sync.mapping.name} & set(names))

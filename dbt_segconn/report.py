@@ -14,22 +14,12 @@ import orjson
 from dbt_segconn.errors import SegconnError
 from dbt_segconn.gate import Skip
 from dbt_segconn.plan import Sync
-from dbt_segconn.state import SyncState
+from dbt_segconn.state import COUNTS, SyncState
 from dbt_segconn.sync import SyncResult
 from dbt_segconn.version import __version__
 
 # Raised when a field of the artifact changes its meaning or goes; new fields may come at any time.
 ARTIFACT_VERSION = 1
-STATE_COUNTS = (
-    "added",
-    "updated",
-    "deleted",
-    "unidentified",
-    "left_out",
-    "to_send",
-    "confirmed",
-    "discarded",
-)
 ARTIFACT = Path("segconn") / "run_results.json"
 WIDTH = 80
 
@@ -97,7 +87,9 @@ def _counts(state: SyncState, resumed: int) -> str:
         "RESUMED": resumed,
     }
     always = {"ADDED", "UPDATED", "DELETED"}
-    return "".join(f"{name} {count} " for name, count in numbers.items() if count or name in always)
+    text = "".join(f"{name} {count} " for name, count in numbers.items() if count or name in always)
+    unsettled = state.to_send and state.status in {"failed", "canceled"}
+    return f"{text}CONFIRMED {state.confirmed} of {state.to_send} " if unsettled else text
 
 
 def closing_lines(run: RunResult) -> Iterator[str]:
@@ -143,11 +135,20 @@ def _result(result: SyncResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "sync_id": state.sync_id if state else None,
         "counts": {
-            **({name: getattr(state, name) for name in STATE_COUNTS} if state else {}),
+            **({name: getattr(state, name) for name in COUNTS} if state else {}),
             "confirmed_by_this_run": result.confirmed,
-            "resumed": result.resumed,
+            "resumed_by_this_run": result.resumed,
         },
+        "resumed_sync": _resumed(result.resumed_state),
     }
+
+
+def _resumed(state: SyncState | None) -> dict[str, Any] | None:
+    """Return the earlier sync that this one has finished first, if there was one."""
+    if state is None:
+        return None
+    counts = {name: getattr(state, name) for name in COUNTS}
+    return {"sync_id": state.sync_id, "status": state.status, "counts": counts}
 
 
 def _skipped(skip: Skip) -> dict[str, Any]:

@@ -1,33 +1,44 @@
-"""What is kept in the warehouse: records, outboxes, discards and the history of syncs.
+"""What all syncs share in the warehouse: the history, the discards' table, the claims of locks.
 
-Everything that several syncs share is only ever appended to: a saved watermark is a new row of
-`sync_log`, and the view `syncs` shows the last row of each sync. So no statement here waits for
-another's, and warehouses without update and merge are served, too.
+Everything here is only ever appended to: a saved watermark is a new row of `sync_log`, and the view
+`syncs` shows the last row of each sync. So no statement waits for another's, and warehouses without
+update and merge are served, too.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
+from dbt_segconn.errors import ConfigurationError, WarehouseError
 from dbt_segconn.plan import Sync
 from dbt_segconn.settings import StateSettings
-from dbt_segconn.warehouse.session import Row, Session
+from dbt_segconn.warehouse.session import Row, Session, is_denied
 from dbt_segconn.warehouse.source import Source
-from dbt_segconn.warehouse.values import Column
 
-# https://segment.com/docs/connections/reverse-etl/ : failed records are tried again in 5 syncs or 14 days
-RETRY_SYNCS = 5
-RETRY_DAYS = 14
-# Rows that are not unique by their identifier are all counted; so many of them are kept by name
-KEPT_REPEATED = 1000
 INSERT_ROWS = 500
+# A sync that has ended so has made its changes the new records
+SETTLED = ("success", "partial")
+# A row of the history that stands for no sync: the mapping's records were forgotten here
+RESET = "reset"
 
-RECORD_COLUMNS = {"record_id": "text", "checksum": "text"}
+# What a sync counts: records, in the order in which they are told
+COUNTS = (
+    "added",
+    "updated",
+    "deleted",
+    "unidentified",
+    "left_out",
+    "to_send",
+    "sent",
+    "confirmed",
+    "discarded",
+    "resumed",
+)
 LOCK_COLUMNS = {
     "mapping_id": "text",
     "token": "text",
@@ -41,10 +52,13 @@ LOCK_COLUMNS = {
 class SyncState:
     """One row of the history: a sync as its log last saw it. Times are UTC, counts are records.
 
-    `unidentified` records have an identifier that is null or not unique; they are `discarded`, as are
-    those that Segment or its rules refused. Changes `left_out` by the sync mode are not sent.
+    Extracted were the `added`, `updated` and `deleted` records and the `unidentified` ones, whose
+    identifier is null or not unique. Changes `left_out` by the sync mode are not sent; those `to_send`
+    end up `confirmed` or, with the unidentified ones, `discarded`. `sent` counts the calls that Segment
+    has answered, `resumed` the confirmed ones that a later run than the sync's own has delivered.
     `status` goes from `staging` over `running` and `settling` to one of the final `success`, `partial`
-    and `blocked`, or to `failed` or `canceled`, which leave an outbox to resume.
+    and `blocked`, or to `failed` or `canceled`; without `finished_at`, they have an outbox to resume.
+    `reset` is a row of its own.
     """
 
     sync_id: str
@@ -70,18 +84,43 @@ class SyncState:
     unidentified: int = 0
     left_out: int = 0
     to_send: int = 0
+    sent: int = 0
     confirmed: int = 0
     discarded: int = 0
+    resumed: int = 0
     error: str | None = None
+    identifier: str | None = None
+    relation: str | None = None
 
     def next(self, now: datetime, **changes: Any) -> SyncState:
         """Return the sync's next row of the log."""
         return replace(self, revision=self.revision + 1, saved_at=now, **changes)
 
+    def as_reset(self, now: datetime) -> SyncState:
+        """Return the row that says that the mapping of this sync was reset."""
+        no_counts: Any = dict.fromkeys(COUNTS, 0)
+        return replace(
+            self,
+            sync_id=new_sync_id(),
+            revision=0,
+            sync_mode="",
+            status=RESET,
+            started_at=now,
+            saved_at=now,
+            finished_at=now,
+            watermark=0,
+            error=None,
+            **no_counts,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """A record that a sync refused or Segment did, with the reason."""
+    """A record that a sync refused or Segment did, with the reason.
+
+    `doubtful` is 1 where Segment may have taken an earlier attempt of the same call, else 0. A row of
+    the kind CLOSED ends the record's earlier refusals: what comes after it is counted anew.
+    """
 
     sync_id: str
     mapping_id: str
@@ -92,6 +131,7 @@ class Discard:
     checksum: str | None
     reason: str
     discarded_at: datetime
+    doubtful: int = 0
 
 
 def _columns_of(row: type[Any]) -> dict[str, str]:
@@ -104,40 +144,67 @@ DISCARD_COLUMNS = _columns_of(Discard)
 
 
 class State:
-    """The state schema, as one session of the warehouse sees it."""
+    """The shared tables of the state schema, as one session of the warehouse sees them."""
 
     def __init__(self, session: Session, settings: StateSettings, database: str | None) -> None:
-        self._session = session
+        self.session = session
         self._settings = settings
         self._database = settings.database or database
         self.log, self.syncs, self.discards, self.locks = map(self.table, ("sync_log", "syncs", "discards", "locks"))
 
     def table(self, name: str) -> Any:
         """Name a table of the state schema."""
-        return self._session.relation(self._database, self._settings.schema_, name)
+        return self.session.relation(self._database, self._settings.schema_, name)
 
     def exists(self) -> bool:
-        """Say whether the state schema has been prepared."""
-        return self._session.exists(self.syncs)
+        """Say whether there is any history to read."""
+        return self.session.exists(self.syncs)
 
     def prepare(self) -> None:
-        """Create the schema and its tables where they are missing."""
-        if self.exists():
-            return
-        self._session.create_schema(self.syncs)
+        """Create the schema and its tables where they are missing, and add columns that this version knows.
+
+        Raises ConfigurationError with the rights to ask for where the role may not do so.
+        """
         tables = {self.log: SYNC_COLUMNS, self.discards: DISCARD_COLUMNS, self.locks: LOCK_COLUMNS}
-        for relation, columns in tables.items():
-            self._session.run("segconn_create_table", relation=relation, columns=columns)
-        self._session.run("segconn_create_syncs_view", relation=self.syncs, log=self.log, columns=list(SYNC_COLUMNS))
+        found = self.session.names_beside(self.syncs)
+        as_known = {one.identifier for one in (*tables, self.syncs)} <= found
+        if as_known and list(self.session.columns(self.syncs)) == list(SYNC_COLUMNS):
+            return
+        try:
+            self.session.create_schema(self.syncs)
+            for relation, columns in tables.items():
+                self._complete(relation, columns)
+            self.session.drop_view(self.syncs)
+            self.session.run("segconn_create_syncs_view", relation=self.syncs, log=self.log, columns=list(SYNC_COLUMNS))
+        except WarehouseError as error:
+            if not is_denied(error):
+                raise
+            grant = self.session.render("segconn_grant", relation=self.syncs)
+            raise ConfigurationError(
+                f"segconn.yml: state.schema: the tables of {self.syncs.without_identifier()} cannot be created: "
+                f"{error}. Ask for: {grant}"
+            ) from None
+
+    def _complete(self, relation: Any, columns: Mapping[str, str]) -> None:
+        self.session.run("segconn_create_table", relation=relation, columns=columns)
+        found = {name.lower() for name in self.session.columns(relation)}
+        for name, kind in columns.items():
+            if name not in found:  # of an earlier version, or taken away by hand
+                self.session.run("segconn_add_column", relation=relation, name=name, kind=kind)
+
+    def now(self) -> datetime:
+        """Return the warehouse's time in UTC: one clock for all that share the tables."""
+        now: datetime = self.session.rows("segconn_select_now")[0][0]
+        return now
 
     def transaction(self) -> AbstractContextManager[None]:
         """Commit the statements of a block together, where the warehouse has transactions."""
-        return self._session.transaction()
+        return self.session.transaction()
 
     def append(self, relation: Any, rows: Sequence[SyncState | Discard]) -> None:
         """Append rows to the log or to the discards."""
         for at in range(0, len(rows), INSERT_ROWS):
-            self._session.run(
+            self.session.run(
                 "segconn_append",
                 relation=relation,
                 columns=[one.name for one in fields(rows[0])],
@@ -146,175 +213,70 @@ class State:
 
     def last_sync(self, mapping_id: str) -> SyncState | None:
         """Return the mapping's newest sync."""
-        rows = self._session.rows(
-            "segconn_last_sync", syncs=self.syncs, columns=list(SYNC_COLUMNS), mapping_id=mapping_id
-        )
-        return SyncState(*rows[0]) if rows else None
+        found = self._syncs("segconn_last_sync", mapping_id=mapping_id)
+        return found[0] if found else None
+
+    def last_syncs(self) -> list[SyncState]:
+        """Return the newest sync of every mapping that ever was."""
+        return self._syncs("segconn_last_syncs")
+
+    def has_settled(self, mapping_id: str) -> bool:
+        """Say whether any sync has sent or settled anything since the mapping was new or reset."""
+        arguments = {"syncs": self.syncs, "mapping_id": mapping_id, "settled": SETTLED, "reset": RESET}
+        return bool(self.session.rows("segconn_count_settled", **arguments)[0][0])
 
     def history(self, limit: int) -> list[SyncState]:
         """Return the newest syncs of all mappings, newest first."""
-        rows = self._session.rows("segconn_history", syncs=self.syncs, columns=list(SYNC_COLUMNS), limit=limit)
+        return self._syncs("segconn_history", limit=limit)
+
+    def _syncs(self, query: str, **arguments: Any) -> list[SyncState]:
+        rows = self.session.rows(query, syncs=self.syncs, columns=list(SYNC_COLUMNS), **arguments)
         return [SyncState(*row) for row in rows]
 
-    def open_discards(self, limit: int) -> list[Row]:
-        """Return refused records: mapping id, mapping, record, kind, reason, attempts, first and last time."""
-        return self._session.rows("segconn_open_discards", discards=self.discards, limit=limit)
+    def orphans(self, mapping_ids: Collection[str]) -> list[SyncState]:
+        """Return the newest sync of every mapping that is not among `mapping_ids`, yet was not reset."""
+        return [last for last in self.last_syncs() if last.mapping_id not in mapping_ids and last.status != RESET]
 
     def claim(self, mapping_id: str, token: str, holder: str) -> None:
         """Write a claim of a mapping's lock."""
-        self._session.run("segconn_claim", locks=self.locks, mapping_id=mapping_id, token=token, holder=holder)
+        self.session.run("segconn_claim", locks=self.locks, mapping_id=mapping_id, token=token, holder=holder)
 
     def claims(self, mapping_id: str) -> list[Row]:
         """Return all claims of a mapping: token, holder, since when, age and silence in seconds."""
-        return self._session.rows("segconn_claims", locks=self.locks, mapping_id=mapping_id)
+        return self.session.rows("segconn_claims", locks=self.locks, mapping_id=mapping_id)
 
     def beat(self, tokens: Sequence[str]) -> None:
         """Write a heartbeat of each claim."""
-        self._session.run("segconn_beat", locks=self.locks, tokens=list(tokens))
+        self.session.run("segconn_beat", locks=self.locks, tokens=list(tokens))
 
     def release(self, tokens: Sequence[str]) -> None:
         """Take claims back."""
-        self._session.run("segconn_release", locks=self.locks, tokens=list(tokens))
-
-    def of(self, mapping_id: str) -> MappingState:
-        """Return the tables of one mapping."""
-        return MappingState(self._session, self, mapping_id)
+        self.session.run("segconn_release", locks=self.locks, tokens=list(tokens))
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """How many changes of one kind an outbox holds, and between which change numbers."""
-
-    count: int
-    first: int
-    last: int
-
-
-class MappingState:
-    """The records and the outbox of one mapping."""
-
-    def __init__(self, session: Session, state: State, mapping_id: str) -> None:
-        self._session = session
-        self._state = state
-        self.mapping_id = mapping_id
-        self.records = state.table(f"records_{mapping_id}")
-        self.outbox = state.table(f"outbox_{mapping_id}")
-
-    def has_outbox(self) -> bool:
-        """Say whether a sync has left an outbox."""
-        return self._session.exists(self.outbox)
-
-    def has_records(self) -> bool:
-        """Say whether any sync was settled since the mapping was new or reset."""
-        return self._session.exists(self.records)
-
-    def known(self) -> int:
-        """Count the records of the last settled sync."""
-        return int(self._session.rows("segconn_count_rows", relation=self.records)[0][0])
-
-    def stage(self, sync: Sync, source: Source) -> None:
-        """Freeze the difference between the model and the records as the mapping's outbox."""
-        self._session.run("segconn_create_table", relation=self.records, columns=RECORD_COLUMNS)
-        self._session.run("segconn_stage", outbox=self.outbox, diff=self._diff(sync, source))
-
-    def preview(self, sync: Sync, source: Source, kinds: Iterable[str], limit: int) -> list[Row]:
-        """Return the first changes that a sync would stage now, as `read` does, without writing anything."""
-        diff = self._diff(sync, source)
-        if not self.has_records():
-            diff["records"] = None
-        if not self._state.exists():
-            diff["discards"] = None
-        return self._session.rows("segconn_preview", diff=diff, kinds=list(kinds), limit=limit)
-
-    def _diff(self, sync: Sync, source: Source) -> dict[str, Any]:
-        return {
-            "records": self.records,
-            "discards": self._state.discards,
-            "discard_columns": DISCARD_COLUMNS,
-            "model": source.relation,
-            "identifier": source.identifier,
-            "columns": source.columns,
-            "signature": source.signature,
-            "unsure_kind": "updated" if "updated" in sync.mapping.sync_mode else "added",
-            "mapping_id": self.mapping_id,
-            "definition": sync.definition,
-            "retry_syncs": RETRY_SYNCS,
-            "retry_days": RETRY_DAYS,
-        }
-
-    def count(self) -> Mapping[str, Changes]:
-        """Count the outbox by kind: added, updated, deleted, null_identifier, duplicate_identifier."""
-        rows = self._session.rows("segconn_count_changes", outbox=self.outbox)
-        return {kind: Changes(int(count), int(first), int(last)) for kind, count, first, last in rows}
-
-    def read(self, columns: Sequence[Column], kinds: Iterable[str], after: int, upto: int) -> list[Row]:
-        """Return the changes numbered after `after` up to `upto`: number, kind, record id, the columns."""
-        return self._session.rows(
-            "segconn_read_changes",
-            outbox=self.outbox,
-            columns=list(columns),
-            kinds=list(kinds),
-            after=after,
-            upto=upto,
-        )
-
-    def describe(self, numbers: Sequence[int]) -> dict[int, tuple[str, str | None]]:
-        """Return kind and checksum of single changes, by number."""
-        rows = [
-            row
-            for at in range(0, len(numbers), INSERT_ROWS)
-            for row in self._session.rows(
-                "segconn_describe_changes", outbox=self.outbox, numbers=numbers[at : at + INSERT_ROWS]
-            )
-        ]
-        return {int(number): (kind, checksum) for number, kind, checksum in rows}
-
-    def discard_repeated(self, state: SyncState) -> None:
-        """Write the records whose identifier is null or not unique to the discards."""
-        self._session.run(
-            "segconn_discard_repeated",
-            discards=self._state.discards,
-            outbox=self.outbox,
-            sync_id=state.sync_id,
-            mapping_id=self.mapping_id,
-            mapping=state.mapping,
-            definition=state.definition,
-            limit=KEPT_REPEATED,
-        )
-
-    def settle(self, state: SyncState, final: SyncState) -> None:
-        """Apply the outbox to the records, drop it, and log the sync as finished: together, or repeatably."""
-        tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
-        with self._session.transaction():
-            self._session.run("segconn_forget_settled", **tables, sync_id=state.sync_id)
-            self._session.run("segconn_remember_settled", **tables, sync_id=state.sync_id)
-            self.drop_outbox()
-            self._state.append(self._state.log, [final])
-
-    def abandon(self, state: SyncState, final: SyncState) -> None:
-        """Give up an outbox that no longer fits its mapping; what may have been sent will be sent afresh."""
-        tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
-        kinds = state.sync_mode.split(",")
-        with self._session.transaction():
-            self._session.run("segconn_forget_abandoned", **tables, sync_id=state.sync_id, kinds=kinds)
-            self._session.run(
-                "segconn_remember_abandoned",
-                **tables,
-                sync_id=state.sync_id,
-                kinds=kinds,
-                watermark=state.watermark,
-            )
-            self.drop_outbox()
-            self._state.append(self._state.log, [final])
-
-    def drop_outbox(self) -> None:
-        """Drop the outbox, if there is one."""
-        self._session.run("segconn_drop", relation=self.outbox)
-
-    def reset(self) -> None:
-        """Forget every record, so that the next sync finds them all added."""
-        self.drop_outbox()
-        self._session.run("segconn_drop", relation=self.records)
+def new_state(
+    sync: Sync, now: datetime, *, sync_mode: str = "", invocation_id: str = "", source: Source | None = None
+) -> SyncState:
+    """Return the first row of a sync that is about to be staged."""
+    return SyncState(
+        sync_id=new_sync_id(),
+        revision=0,
+        mapping_id=sync.id,
+        model=sync.model.unique_id,
+        mapping=sync.name,
+        destination=sync.destination,
+        action=sync.mapping.action,
+        sync_mode=sync_mode,
+        status="staging",
+        definition=sync.definition,
+        signature=source.signature if source else "",
+        invocation_id=invocation_id,
+        dbt_invocation_id=None,
+        started_at=now,
+        saved_at=now,
+        identifier=",".join(sync.identifier),
+        relation=str(source.relation) if source else None,
+    )
 
 
 def new_sync_id() -> str:

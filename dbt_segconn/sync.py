@@ -1,23 +1,25 @@
-"""The story of one sync: lock → resume → stage → guards → deliver → settle."""
+"""The story of one sync: lock → check → resume → stage → guards → deliver → settle."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from dbt_segconn.calls import CallMaker
-from dbt_segconn.delivery import Canceled, Delivery, Destination, Progress, Refusal
-from dbt_segconn.errors import RecordError, SegconnError
-from dbt_segconn.guards import objections
+from dbt_segconn.delivery import Canceled, Delivery, Destination
+from dbt_segconn.errors import LockedError, RecordError, SegconnError, SyncError, WarehouseError
+from dbt_segconn.guards import doubts, objections
+from dbt_segconn.ledger import Book, Ledger
 from dbt_segconn.locks import Locks
 from dbt_segconn.meta import KINDS
+from dbt_segconn.outbox import MappingState
 from dbt_segconn.plan import Sync
 from dbt_segconn.settings import StateSettings
-from dbt_segconn.state import Discard, MappingState, State, SyncState, new_sync_id
+from dbt_segconn.state import RESET, State, SyncState, new_state
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.source import Source
@@ -26,7 +28,6 @@ from dbt_segconn.warehouse.source import Source
 PAGE = 20_000
 # Changes handed to delivery at once; between two portions the watermark may be saved
 PORTION = 1_000
-SAVE_SECONDS = 5.0
 
 
 class Observer(Protocol):
@@ -41,7 +42,11 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What all syncs of one invocation share. `now` is the time in UTC, `clock` counts seconds."""
+    """What all syncs of one invocation share. `now` is the warehouse's time in UTC, `clock` counts seconds.
+
+    `mapping_ids` are those of all mappings of the project, to tell which of the history are gone. `baseline`
+    settles every change without sending it, `retry` takes up given-up records again.
+    """
 
     warehouse: Warehouse
     settings: StateSettings
@@ -51,8 +56,11 @@ class Job:
     now: Callable[[], datetime]
     clock: Callable[[], float]
     invocation_id: str
+    mapping_ids: Collection[str] = ()
     dbt_invocation_id: str | None = None
     full_refresh: bool = False
+    baseline: bool = False
+    retry: bool = False
     allow_guarded: Collection[str] = ()
 
 
@@ -61,7 +69,7 @@ class SyncResult:
     """How one sync ended, with the last state of it that was logged.
 
     `confirmed` counts the calls that this run has confirmed; `resumed` those of them that an earlier
-    sync had left in its outbox.
+    run had left in its outbox, whose own last state is `resumed_state`.
     """
 
     sync: Sync
@@ -71,29 +79,25 @@ class SyncResult:
     state: SyncState | None = None
     confirmed: int = 0
     resumed: int = 0
+    resumed_state: SyncState | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """One sync under way; `logged` is what it has written to the log of syncs so far."""
+    """One sync under way."""
 
     sync: Sync
     source: Source
     destination: Destination
     job: Job
-    state: State
-    tables: MappingState
-    logged: list[SyncState]
+    book: Book
 
-    def log(self, state: SyncState, **changes: Any) -> SyncState:
-        logged = state.next(self.job.now(), **changes)
-        self.state.append(self.state.log, [logged])
-        self.logged.append(logged)
-        return logged
+    @property
+    def tables(self) -> MappingState:
+        return self.book.tables
 
-    def finished(self, state: SyncState, status: str, error: str | None = None) -> SyncState:
-        now = self.job.now()
-        return state.next(now, status=status, finished_at=now, error=error)
+    def note(self, text: str) -> None:
+        self.job.observer.note(self.sync, text)
 
 
 def run_sync(sync: Sync, source: Source, destination: Destination, job: Job) -> SyncResult:
@@ -104,23 +108,33 @@ def run_sync(sync: Sync, source: Source, destination: Destination, job: Job) -> 
     try:
         with job.warehouse.session(sync.id) as session:
             state = State(session, job.settings, job.warehouse.database)
-            with job.locks.hold(state, sync.id, sync.name):
-                _tell(_Work(sync, source, destination, job, state, state.of(sync.id), logged))
+            with job.locks.hold(state, sync.id, sync.name) as lock:
+                book = Book(state, MappingState(state, sync.id), lock, job.now, logged)
+                _tell(_Work(sync, source, destination, job, book))
     except Canceled:
         status, message = "canceled", "interrupted; the next run goes on from here"
     except SegconnError as error:
         status, message = "failed", str(error)
+    return _result(sync, job, status, message, logged, job.clock() - started)
+
+
+def _result(
+    sync: Sync, job: Job, status: str | None, message: str | None, logged: Sequence[SyncState], seconds: float
+) -> SyncResult:
     last = logged[-1] if logged else None
     if last and not status:
         status, message = last.status, last.error
+    confirmed = _confirmed(logged)
+    earlier = {state.sync_id: state for state in logged if state.invocation_id != job.invocation_id}
     return SyncResult(
         sync,
         status or "failed",
-        job.clock() - started,
+        seconds,
         message,
         last,
-        confirmed=sum(_confirmed(logged).values()),
-        resumed=sum(count for sync_id, count in _confirmed(logged).items() if last and sync_id != last.sync_id),
+        confirmed=sum(confirmed.values()),
+        resumed=sum(confirmed[sync_id] for sync_id in earlier),
+        resumed_state=next(reversed(earlier.values()), None),
     )
 
 
@@ -131,72 +145,152 @@ def _confirmed(logged: Sequence[SyncState]) -> dict[str, int]:
 
 
 def _tell(work: _Work) -> None:
-    """Take the steps of a sync in their order."""
+    """Take the steps of a sync in their order; say of a failed statement if somebody's hand is behind it."""
+    try:
+        _take_steps(work)
+    except WarehouseError:
+        with suppress(WarehouseError):
+            work.tables.check_columns()
+        raise
+
+
+def _take_steps(work: _Work) -> None:
     if work.job.full_refresh:
-        work.tables.reset()
+        _forget(work)
     else:
         _resume(work)
+    if work.job.stop.is_set():
+        raise Canceled
     staged = _stage(work)
     if staged.status != "blocked":
         _settle(work, _deliver(work, staged))
 
 
+def _new_state(work: _Work, sync_mode: str = "") -> SyncState:
+    """Return the first row of a sync, not yet logged."""
+    state = new_state(
+        work.sync, work.job.now(), sync_mode=sync_mode, invocation_id=work.job.invocation_id, source=work.source
+    )
+    return replace(state, dbt_invocation_id=work.job.dbt_invocation_id)
+
+
+def _forget(work: _Work) -> None:
+    """Start as if there had been no sync before."""
+    with work.book.state.transaction():
+        work.tables.forget(_new_state(work).as_reset(work.job.now()))
+        work.tables.create_records()
+
+
 def _resume(work: _Work) -> None:
     """Finish what an earlier sync has begun: its outbox is delivered before anything new is staged."""
-    last = work.state.last_sync(work.sync.id)
-    if last is None:
-        return
-    if not work.tables.has_outbox():
-        if last.status in {"staging", "running", "settling"}:
-            work.log(last, status="success" if last.status == "settling" else "failed", finished_at=work.job.now())
-        return
+    last = work.book.state.last_sync(work.sync.id)
+    has_records, has_outbox = work.tables.present()
+    if last is None or last.status == RESET:
+        if has_outbox:
+            raise _by_hand(work, f"{work.tables.outbox} is there, but the history knows no sync that left it")
+        work.tables.create_records()  # before the first row of the log: from then on, its absence means something
+    elif not has_records:
+        raise _by_hand(work, f"{work.tables.records} is missing; it held the records of earlier syncs")
+    elif last.finished_at is not None:
+        work.tables.drop_outbox()
+    elif has_outbox:
+        _go_on(work, last)
+    else:
+        _close(work, last)
+
+
+def _by_hand(work: _Work, what: str) -> SyncError:
+    name = work.sync.name
+    return SyncError(
+        f"{what}. Was it altered by hand? What Segment has cannot be told any more: `dbt-segconn reset {name}` lets "
+        f"the next run send every record, `dbt-segconn baseline {name}` remembers the model as it is and sends none"
+    )
+
+
+def _go_on(work: _Work, last: SyncState) -> None:
     if last.status == "staging":
         work.tables.drop_outbox()  # perhaps half made; nothing of it was sent
-        work.log(last, status="failed", finished_at=work.job.now(), error="ended while staging; nothing was sent")
-    elif (last.definition, last.signature) == (work.sync.definition, work.source.signature):
-        work.job.observer.note(work.sync, f"goes on with the sync of {last.started_at:%Y-%m-%d %H:%M:%S} UTC")
-        _settle(work, _deliver(work, work.log(last, status="running", error=None)))
+        work.book.log(last, status="failed", finished_at=work.job.now(), error="ended while staging; nothing was sent")
+    elif last.status != "abandoning" and _fits(work, last):
+        work.note(f"goes on with the sync of {last.started_at:%Y-%m-%d %H:%M:%S} UTC")
+        _settle(work, _deliver(work, work.book.log(last, status="running", error=None)))
     else:
-        work.job.observer.note(
-            work.sync,
-            "its mapping has changed since the last sync was cut short: what that one had not delivered is staged anew",
+        work.note(
+            "its mapping has changed since the last sync was cut short: what that one had not delivered is staged anew"
         )
-        work.tables.abandon(last, work.finished(last, "canceled", "the mapping has changed"))
+        last = work.book.log(last, status="abandoning")
+        final = work.book.finished(last, "canceled", "the mapping has changed")
+        with work.book.state.transaction():
+            work.book.lock.confirm()
+            work.tables.abandon(last, final)
+        work.book.logged.append(final)
+
+
+def _fits(work: _Work, last: SyncState) -> bool:
+    """Say whether the calls of an outbox would be made as they were when it was staged."""
+    return (last.definition, last.signature) == (work.sync.definition, work.source.signature)
+
+
+# What a sync was doing that ended when its outbox was gone already, where nothing else can be told
+_ENDS = {"staging": ("failed", "ended while staging; nothing was sent"), "settling": ("success", None)}
+_ENDS["abandoning"] = ("canceled", "the mapping has changed")
+
+
+def _close(work: _Work, last: SyncState) -> None:
+    """Finish the history of a sync that has left no outbox."""
+    if last.status not in _ENDS:
+        raise _by_hand(
+            work,
+            f"{work.tables.outbox} is missing; it held what the sync of {last.started_at:%Y-%m-%d %H:%M:%S} UTC had "
+            f"not delivered ({last.confirmed:,} of {last.to_send:,} calls were confirmed)",
+        )
+    status, error = _ENDS[last.status]
+    work.book.log(last, status=status, finished_at=work.job.now(), error=error)
 
 
 def _stage(work: _Work) -> SyncState:
     """Freeze what has changed; the state returned is `running`, or `blocked` where a guard objects."""
-    sync, now = work.sync, work.job.now()
-    is_first = not work.tables.has_records()
-    before = work.state.last_sync(sync.id)
-    staging = work.log(
-        SyncState(
-            sync_id=new_sync_id(),
-            revision=0,
-            mapping_id=sync.id,
-            model=sync.model.unique_id,
-            mapping=sync.name,
-            destination=sync.destination,
-            action=sync.mapping.action,
-            sync_mode="" if is_first and sync.mapping.first_sync == "baseline" else ",".join(sync.mapping.sync_mode),
-            status="staging",
-            definition=sync.definition,
-            signature=work.source.signature,
-            invocation_id=work.job.invocation_id,
-            dbt_invocation_id=work.job.dbt_invocation_id,
-            started_at=now,
-            saved_at=now,
-        )
+    state = work.book.state
+    before = state.last_sync(work.sync.id)
+    is_baseline = work.job.baseline or (
+        work.sync.mapping.first_sync == "baseline" and not state.has_settled(work.sync.id)
     )
-    work.tables.stage(sync, work.source)
+    staging = _new_state(work, "" if is_baseline else ",".join(work.sync.mapping.sync_mode))
+    if reason := _meant(work, doubts(work.sync, staging, before, _lookalikes(work, before), work.tables.known())):
+        return work.book.log(staging, status="blocked", finished_at=work.job.now(), error=reason)
+    staging = work.book.log(staging)
+    if work.job.retry:
+        work.tables.discards.close_all(staging)
+    work.tables.stage(work.sync, work.source)
     counted = _count(work, staging)
-    if reason := _objection(work, counted):
+    if reason := _meant(work, _objections(work, counted)):
         work.tables.drop_outbox()
-        return work.log(counted, status="blocked", finished_at=work.job.now(), error=reason)
+        return work.book.log(counted, status="blocked", finished_at=work.job.now(), error=reason)
     _announce(work, before, counted)
     if counted.unidentified:
-        work.tables.discard_repeated(counted)
-    return work.log(counted, status="running")
+        work.tables.discards.append_repeated(work.tables.outbox, counted)
+    return work.book.log(counted, status="running")
+
+
+def _lookalikes(work: _Work, before: SyncState | None) -> dict[str, int]:
+    """Find mappings that are gone from the project and were just like this new one, with their records."""
+    if before is not None:
+        return {}
+    state, sync = work.book.state, work.sync
+    gone = [
+        (one.mapping, MappingState(state, one.mapping_id))
+        for one in state.orphans(work.job.mapping_ids)
+        if (one.definition, one.destination) == (sync.definition, sync.destination)
+    ]
+    return {name: tables.known() for name, tables in gone if tables.present()[0]}
+
+
+def _meant(work: _Work, reasons: Iterator[str]) -> str | None:
+    """Join what speaks against a sync, unless the user has said that it is meant."""
+    if work.job.baseline or work.sync.name in work.job.allow_guarded:
+        return None
+    text = "; ".join(reasons)
+    return f"{text}. Nothing was sent. If this is meant, run with --allow-guarded {work.sync.name}" if text else None
 
 
 def _count(work: _Work, staging: SyncState) -> SyncState:
@@ -216,11 +310,9 @@ def _count(work: _Work, staging: SyncState) -> SyncState:
     )
 
 
-def _objection(work: _Work, state: SyncState) -> str | None:
-    if work.sync.name in work.job.allow_guarded:
-        return None
+def _objections(work: _Work, state: SyncState) -> Iterator[str]:
     known = work.tables.known()
-    reasons = objections(
+    return objections(
         work.sync.mapping.guards,
         known=known,
         present=known - state.deleted + state.added + state.unidentified,
@@ -228,17 +320,19 @@ def _objection(work: _Work, state: SyncState) -> str | None:
         updated=state.updated,
         deleted=state.deleted,
     )
-    text = "; ".join(reasons)
-    return f"{text}. Nothing was sent. If this is meant, run with --allow-guarded {work.sync.name}" if text else None
 
 
 def _announce(work: _Work, before: SyncState | None, state: SyncState) -> None:
     """Say it before records are sent again for no change of their data."""
-    if before and before.signature != state.signature and state.updated and "updated" in state.sync_mode:
-        work.job.observer.note(
-            work.sync,
-            f"the columns that it uses have changed: {state.updated:,} known records are sent again",
+    if before is None or before.status == RESET:
+        return
+    if before.identifier not in {None, state.identifier}:
+        work.note(
+            f"its unique identifier was {before.identifier} and is {state.identifier} now: {state.added:,} records "
+            f"count as added, {state.deleted:,} as deleted"
         )
+    elif before.signature != state.signature and state.updated and "updated" in state.sync_mode:
+        work.note(f"the columns that it uses have changed: {state.updated:,} known records are sent again")
 
 
 def _deliver(work: _Work, state: SyncState) -> SyncState:
@@ -251,18 +345,21 @@ def _deliver(work: _Work, state: SyncState) -> SyncState:
         sync_id=state.sync_id,
         started_at=state.started_at,
     )
-    notify = partial(work.job.observer.note, work.sync)
-    with Delivery(destination, start_after=state.watermark, stop=work.job.stop, notify=notify) as delivery:
-        ledger = _Ledger(work, state, delivery)
+    is_resumed = state.invocation_id != work.job.invocation_id
+    with Delivery(destination, start_after=state.watermark, stop=work.job.stop, notify=work.note) as delivery:
+        ledger = Ledger(work.book, state, delivery, work.job.clock, is_resumed=is_resumed)
         try:
             for portion in _portions(work, state):
                 _send(portion, make_call, delivery)
+                work.job.observer.progress(work.sync, ledger.confirmed, state.to_send)
                 ledger.save_when_due()
             delivery.finish()
         except Canceled:
             delivery.close()  # what is in flight counts, too
             ledger.save(status="canceled")
             raise
+        except LockedError:
+            raise  # whoever holds the lock now writes the log
         except SegconnError as error:
             delivery.close()
             ledger.save(status="failed", error=str(error))
@@ -271,7 +368,7 @@ def _deliver(work: _Work, state: SyncState) -> SyncState:
 
 
 def _portions(work: _Work, state: SyncState) -> Iterator[Sequence[Row]]:
-    """Read the outbox from the watermark on, a page at a time."""
+    """Read the outbox from the watermark on, a page at a time, as long as the lock is ours."""
     kinds = state.sync_mode.split(",")
     waiting = [changes for kind, changes in work.tables.count().items() if kind in kinds]
     if not waiting:
@@ -280,6 +377,7 @@ def _portions(work: _Work, state: SyncState) -> Iterator[Sequence[Row]]:
     last = max(changes.last for changes in waiting)
     for low in range(after, last, PAGE):
         page = work.tables.read(work.source.columns, kinds, low, min(low + PAGE, last))
+        work.book.lock.confirm()  # after reading: another's outbox may stand under the same name
         for at in range(0, len(page), PORTION):
             yield page[at : at + PORTION]
 
@@ -297,77 +395,13 @@ def _send(changes: Sequence[Row], make_call: CallMaker, delivery: Delivery) -> N
     delivery.send(numbers, record_ids, calls)
 
 
-class _Ledger:
-    """Writes down how far a delivery has come: watermark, counts and discards together.
-
-    Only discards at or below the watermark are written; those behind it are met again by a resume.
-    """
-
-    def __init__(self, work: _Work, state: SyncState, delivery: Delivery) -> None:
-        self._work = work
-        self._state = state
-        self._delivery = delivery
-        self._refusals: list[Refusal] = []
-        self._before = state.confirmed
-        self._settled = 0
-        self._saved_at = work.job.clock()
-
-    def save_when_due(self) -> None:
-        progress = self._progress()
-        done = self._before + progress.confirmed
-        self._work.job.observer.progress(self._work.sync, done, self._state.to_send)
-        if self._work.job.clock() - self._saved_at >= SAVE_SECONDS:
-            self.save(status="running")
-
-    def _progress(self) -> Progress:
-        progress = self._delivery.progress()
-        self._refusals.extend(progress.refusals)
-        return progress
-
-    def save(self, **changes: Any) -> SyncState:
-        progress = self._progress()
-        due = [refusal for refusal in self._refusals if refusal.change_number <= progress.watermark]
-        self._refusals = [refusal for refusal in self._refusals if refusal.change_number > progress.watermark]
-        now = self._work.job.now()
-        self._state = self._state.next(
-            now,
-            watermark=progress.watermark,
-            confirmed=self._state.confirmed + progress.settled - self._settled - len(due),
-            discarded=self._state.discarded + len(due),
-            **changes,
-        )
-        with self._work.state.transaction():
-            self._work.state.append(self._work.state.discards, self._discards(due, now))
-            self._work.state.append(self._work.state.log, [self._state])
-        self._work.logged.append(self._state)
-        self._settled = progress.settled
-        self._saved_at = self._work.job.clock()
-        return self._state
-
-    def _discards(self, refusals: Sequence[Refusal], now: datetime) -> list[Discard]:
-        described = self._work.tables.describe([refusal.change_number for refusal in refusals])
-        state = self._state
-        return [
-            Discard(
-                sync_id=state.sync_id,
-                mapping_id=state.mapping_id,
-                mapping=state.mapping,
-                definition=state.definition,
-                record_id=refusal.record_id,
-                kind=described[refusal.change_number][0],
-                checksum=described[refusal.change_number][1],
-                reason=refusal.reason,
-                discarded_at=now,
-            )
-            for refusal in refusals
-        ]
-
-
 def _settle(work: _Work, state: SyncState) -> None:
     """Make the outbox's changes the new records; from here on the sync is history."""
-    final = work.finished(state, "partial" if state.discarded else "success", _discards_of(state))
-    work.tables.settle(state, final)
-    work.logged.append(final)
+    final = work.book.finished(state, "partial" if state.discarded else "success", _discards_of(state))
+    with work.book.state.transaction():
+        work.book.lock.confirm()
+        work.tables.settle(state, final)
+    work.book.logged.append(final)
 
 
 def _discards_of(state: SyncState) -> str | None:

@@ -231,7 +231,9 @@ def test_after_an_outage_the_next_run_goes_on_with_the_same_message_ids(shop, ap
     assert "goes on with the sync of" in again.output
     assert set(api.accepted) == before
     assert len(before) == 2
-    assert again.artifact(shop.dir)["results"][0]["counts"]["resumed"] == 2
+    assert "RESUMED 2" in again.output
+    told = again.artifact(shop.dir)["results"][0]
+    assert told["counts"]["resumed_by_this_run"] == told["resumed_sync"]["counts"]["resumed"] == 2
 
 
 def test_a_mapping_that_was_edited_meanwhile_is_sent_in_its_new_form(shop, api):

@@ -9,11 +9,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from dbt_segconn.cli.options import output_options, project_options, selection_options
+from dbt_segconn.cli.options import mapping_option, output_options, project_options, run_options, selection_options
 from dbt_segconn.errors import ConfigurationError, SegconnError
 from dbt_segconn.version import __version__
 
@@ -61,7 +61,8 @@ def main() -> None:
     """
 
 
-def _options(**given: Any) -> Options:
+def as_options(**given: Any) -> Options:
+    """Gather what was given on the command line."""
     from dbt_segconn.invocation import Options
 
     return Options(**given)
@@ -70,26 +71,13 @@ def _options(**given: Any) -> Options:
 @main.command()
 @project_options
 @selection_options
-@click.option("--threads", type=click.IntRange(1), help="Syncs at the same time; the target's threads by default.")
-@click.option(
-    "--fail-fast/--no-fail-fast",
-    "-x",
-    envvar=["DBT_ENGINE_FAIL_FAST", "DBT_FAIL_FAST"],
-    help="Start no further sync once one has failed.",
-)
+@mapping_option
+@run_options
 @click.option(
     "--full-refresh",
     is_flag=True,
     help="Forget the records of earlier syncs first: everything is sent again.",
 )
-@click.option("--ignore-tests", is_flag=True, help="Sync models although their dbt tests have failed.")
-@click.option(
-    "--allow-guarded",
-    multiple=True,
-    metavar="MAPPING",
-    help="Let a mapping (model.mapping) through its guards.",
-)
-@click.option("--break-lock", is_flag=True, help="Take over mappings that another process seems to be syncing.")
 @output_options
 def run(*, log_format: str, quiet: bool, use_colors: bool | None, **given: Any) -> None:
     """Deliver what has changed in the models that dbt has just refreshed.
@@ -104,31 +92,59 @@ def run(*, log_format: str, quiet: bool, use_colors: bool | None, **given: Any) 
       dbt-segconn run --select customers+ --exclude tag:slow
       dbt-segconn run --select customers --all        although dbt did not just refresh it
       dbt-segconn run --full-refresh --select orders  send every record again
+      dbt-segconn run --max-runtime 50m               what is left is delivered by the next run
 
     Exit codes: 0 all well, 1 a sync failed or discarded records, 2 could not start, 130 interrupted.
     """
+    follow(as_options(**given), log_format=log_format, quiet=quiet, colors=use_colors)
+
+
+@main.command()
+@project_options
+@selection_options
+@mapping_option
+@run_options
+@output_options
+def retry(*, log_format: str, quiet: bool, use_colors: bool | None, **given: Any) -> None:
+    """Sync again what failed, was cut short or has discards, given-up records included.
+
+    Takes models as they are, whether or not dbt has just refreshed them, unless dbt has just failed to
+    build or test them. Records that were given up after 5 syncs or 14 days are tried anew.
+
+    \b
+    Examples:
+      dbt-segconn retry
+      dbt-segconn retry --mapping customers.identify_customers
+    """
+    given["all"] = True
+    follow(as_options(retry=True, **given), log_format=log_format, quiet=quiet, colors=use_colors)
+
+
+def follow(options: Options, *, log_format: str = "text", quiet: bool = False, colors: bool | None = None) -> NoReturn:
+    """Run, tell how it goes, and exit with its code."""
     from dbt_segconn.cli.screen import Printer, Screen
     from dbt_segconn.invocation import run as run_invocation
 
-    printer = Printer(log_format=log_format, quiet=quiet, colors=use_colors)
+    printer = Printer(log_format=log_format, quiet=quiet, colors=colors)
     screen = Screen(printer)
     stop = threading.Event()
     with _graceful(
         stop,
         lambda: printer.line("Interrupted: finishing what is in flight. Again to stop at once.", level="warn"),
     ):
-        result = run_invocation(_options(**given), screen, stop)
+        result = run_invocation(options, screen, stop)
     screen.close(result)
     sys.exit(INTERRUPTED if stop.is_set() else OK if result.success else FAILED)
 
 
 @contextmanager
 def _graceful(stop: threading.Event, say: Callable[[], None]) -> Iterator[None]:
-    """On the first SIGINT or SIGTERM set `stop`; the second does what it does without us."""
+    """On the first SIGINT or SIGTERM set `stop`; the second, of either, ends the process at once."""
 
-    def ask(number: int, _: Any) -> None:
+    def ask(*_: Any) -> None:
         stop.set()
-        signal.signal(number, signal.SIG_DFL)
+        for one in before:
+            signal.signal(one, signal.SIG_DFL)
         say()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -150,7 +166,7 @@ def validate(**given: Any) -> None:
     from dbt_segconn.report import counted
 
     try:
-        plan = read_plan(_options(**given), needs_results=False)
+        plan = read_plan(as_options(**given), needs_results=False)
     except ConfigurationError as error:
         _fail(*error.problems, f"{counted(len(error.problems), 'problem')} found.", code=FAILED)
         return
@@ -161,87 +177,33 @@ def validate(**given: Any) -> None:
 @main.command()
 @project_options
 @selection_options
-@click.option(
-    "--mapping", multiple=True, metavar="NAME", help="Only these mappings (model.mapping, or its name alone)."
-)
+@mapping_option
 @click.option(
     "--kind",
     type=click.Choice(["added", "updated", "deleted"]),
     multiple=True,
     help="Only changes of this kind.",
 )
+@click.option("--record", multiple=True, metavar="ID", help="Only changed records of this identifier.")
 @click.option("--limit", "-n", type=click.IntRange(1), default=5, show_default=True, help="Calls of each mapping.")
-def preview(*, mapping: tuple[str, ...], kind: tuple[str, ...], limit: int, **given: Any) -> None:
+def preview(*, kind: tuple[str, ...], record: tuple[str, ...], limit: int, **given: Any) -> None:
     """Show the calls that a run would send now, as JSON lines. Sends nothing, changes nothing.
+
+    A record that was refused is shown, too, if it is named by --record: its call as it would be now.
 
     \b
     Examples:
       dbt-segconn preview --select customers
       dbt-segconn preview --mapping identify_customers --kind deleted -n 1
+      dbt-segconn preview --record c-1042
     """
     import orjson
 
     from dbt_segconn.preview import preview_calls
 
     given["all"] = True
-    for shown in preview_calls(_options(**given), mappings=mapping, kinds=kind, limit=limit):
+    for shown in preview_calls(as_options(**given), kinds=kind, records=record, limit=limit):
         click.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
-
-
-@main.command()
-@project_options
-@click.option("--history", is_flag=True, help="The newest syncs instead of one line a mapping.")
-@click.option("--discards", is_flag=True, help="The records that were refused, with their reasons.")
-@click.option(
-    "--limit",
-    "-n",
-    type=click.IntRange(1),
-    default=50,
-    show_default=True,
-    help="Lines of history or discards.",
-)
-@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def status(*, history: bool, discards: bool, limit: int, output: str, **given: Any) -> None:
-    """Show the last sync of every mapping, the history of syncs, or the discarded records.
-
-    \b
-    Examples:
-      dbt-segconn status
-      dbt-segconn status --history -n 20
-      dbt-segconn status --discards
-    """
-    from dbt_segconn import overview
-    from dbt_segconn.cli.tables import show
-
-    options = _options(**given)
-    if history:
-        rows = overview.history(options, limit)
-    elif discards:
-        rows = overview.discards(options, limit)
-    else:
-        rows = overview.overview(options)
-    show(rows, output)
-
-
-@main.command()
-@project_options
-@click.argument("mappings", nargs=-1, required=True)
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
-    """Forget the records of MAPPINGS (model.mapping), so that the next run sends all of them as added.
-
-    \b
-    Example:
-      dbt-segconn reset customers.identify_customers
-    """
-    from dbt_segconn.overview import reset as reset_mappings
-
-    names = ", ".join(mappings)
-    if not yes and not click.confirm(f"The next run will send every record of {names} again. Reset?"):
-        click.echo("Nothing was changed.")
-        return
-    for name in reset_mappings(_options(**given), mappings):
-        click.echo(f"Reset {name}.")
 
 
 @main.command()

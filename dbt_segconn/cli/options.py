@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
@@ -83,6 +84,54 @@ selection_options: Callable[[Command], Command] = _all_of(
     ),
 )
 """Which models are meant."""
+
+mapping_option: Callable[[Command], Command] = click.option(
+    "--mapping",
+    "mappings",
+    multiple=True,
+    metavar="NAME",
+    help="Only these mappings (model.mapping, or its name alone).",
+)
+"""Which mappings are meant."""
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.2 on
+    """Seconds, or a number with s, m or h."""
+
+    name = "duration"
+    _SECONDS: ClassVar[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value))
+        if not match:
+            self.fail(f"{value!r} is no duration: write 90s, 15m or 2h.", param, ctx)
+        return float(match[1]) * self._SECONDS[match[2] or "s"]
+
+
+run_options: Callable[[Command], Command] = _all_of(
+    click.option("--threads", type=click.IntRange(1), help="Syncs at the same time; the target's threads by default."),
+    click.option(
+        "--fail-fast/--no-fail-fast",
+        "-x",
+        envvar=environment_variables("fail_fast"),
+        help="Start no further sync once one has failed.",
+    ),
+    click.option("--ignore-tests", is_flag=True, help="Sync models although their dbt tests have failed."),
+    click.option(
+        "--allow-guarded",
+        multiple=True,
+        metavar="MAPPING",
+        help="Let a mapping (model.mapping) through its guards.",
+    ),
+    click.option("--break-lock", is_flag=True, help="Take over mappings that another process seems to be syncing."),
+    click.option(
+        "--max-runtime",
+        type=Duration(),
+        help="End the run as Ctrl-C does after so long (90s, 15m, 2h); the next run goes on from there.",
+    ),
+)
+"""How syncs go."""
 
 output_options: Callable[[Command], Command] = _all_of(
     _option(

@@ -54,6 +54,7 @@ class Attempts:
                 self._throttle(answer, throttles, give_up_at)
             else:
                 errors += 1
+                batch.is_repeated = True
                 self._back_off(answer, errors)
 
     def _take_turn(self, events: int) -> None:

@@ -44,11 +44,15 @@ class Outgoing(NamedTuple):
 
 @dataclass(slots=True, repr=False)
 class Batch:
-    """The events of one request, serialised once for all attempts; `calls` are kept for splitting."""
+    """The events of one request, serialised once for all attempts; `calls` are kept for splitting.
+
+    `is_repeated`: an attempt has had no answer, and may have arrived.
+    """
 
     calls: list[Outgoing] = field(default_factory=list)
     parts: list[memoryview] = field(default_factory=list)
     size: int = ENVELOPE_BYTES
+    is_repeated: bool = False
 
     def takes(self, size: int, events: int) -> bool:
         """Say whether so much more fits."""

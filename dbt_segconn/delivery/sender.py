@@ -27,11 +27,16 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A record that Segment, or a rule of Segment's, does not take."""
+    """A record that Segment (`by_segment`), or a rule of Segment's, does not take.
+
+    `is_repeated`: an earlier attempt had no answer, so Segment may have taken that one.
+    """
 
     change_number: int
     record_id: str
     reason: str
+    by_segment: bool = False
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,19 +209,20 @@ class Delivery:
             with self._guard:
                 self._confirmed += len(batch.calls)
         elif len(batch.calls) == 1:
-            self._refuse_alone(batch.calls[0], answer.reason)
+            self._refuse_alone(batch.calls[0], answer.reason, is_repeated=batch.is_repeated)
         else:
             middle = len(batch.calls) // 2
             for half in (batch.calls[:middle], batch.calls[middle:]):
                 for part in _rebatched(half):
+                    part.is_repeated = batch.is_repeated
                     self._deliver(attempts, part)
 
-    def _refuse_alone(self, one: Outgoing, reason: str) -> None:
+    def _refuse_alone(self, one: Outgoing, reason: str, *, is_repeated: bool) -> None:
         if self._destination.refused_alone() >= LONE_REFUSALS:
             self._destination.lose(f"it refused {LONE_REFUSALS} calls one after the other, the last with: {reason}")
             self._destination.check()
         with self._guard:
-            self._untold.append(Refusal(one.number, one.record_id, reason))
+            self._untold.append(Refusal(one.number, one.record_id, reason, by_segment=True, is_repeated=is_repeated))
 
     def _refuse_outgoing(self, one: Outgoing, reason: str) -> None:
         self.refuse(one.number, one.record_id, reason)

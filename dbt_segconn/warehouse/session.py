@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -9,6 +10,17 @@ from typing import Any
 from dbt_segconn.errors import SegconnError, WarehouseError
 
 Row = tuple[Any, ...]
+
+_DENIED = re.compile(
+    r"permission denied|insufficient privilege|not authorized|access denied|accessdenied|must be owner"
+    r"|does not have .*(permission|privilege)",
+    re.IGNORECASE,
+)
+
+
+def is_denied(error: WarehouseError) -> bool:
+    """Say whether it is a right that the role lacks; warehouses have no common code for it."""
+    return bool(_DENIED.search(str(error)))
 
 
 class Session:
@@ -76,13 +88,29 @@ class Session:
     def create_schema(self, relation: Any) -> None:
         """Create the schema that the table belongs to, where it is missing."""
         with self._dbt_macro():
-            self._adapter.create_schema(relation)
+            # asked first: warehouses refuse even `if not exists` to a role that may not create any
+            if not self._adapter.check_schema_exists(relation.database, relation.schema):
+                self._adapter.create_schema(relation)
 
     def exists(self, relation: Any) -> bool:
         """Say whether the table is there now, whatever dbt's cache remembers."""
+        return relation.identifier.lower() in self.names_beside(relation)
+
+    def names_beside(self, relation: Any) -> set[str]:
+        """Return the lower-case names of the tables and views in the table's schema; none where it is missing."""
         with self._dbt_macro():
             found = self._adapter.list_relations_without_caching(relation.without_identifier())
-        return any(one.identifier.lower() == relation.identifier.lower() for one in found)
+        return {one.identifier.lower() for one in found}
+
+    def drop_view(self, relation: Any) -> None:
+        """Drop a view, if there is one."""
+        with self._dbt_macro():
+            self._adapter.drop_relation(relation.incorporate(type="view"))
+
+    def rename(self, old: Any, new: Any) -> None:
+        """Rename a table within its schema."""
+        with self._dbt_macro():
+            self._adapter.rename_relation(old.incorporate(type="table"), new.incorporate(type="table"))
 
     def _execute(self, sql: str) -> None:
         with self.errors():

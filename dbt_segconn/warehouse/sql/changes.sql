@@ -63,11 +63,14 @@ create table {{ outbox }} as
 {% endmacro %}
 
 
-{% macro segconn_preview(diff, kinds, limit) %}
+{% macro segconn_preview(diff, kinds, limit, record_ids) %}
 select change_number, kind, record_id
     {%- for column in diff.columns %}, {{ column.alias }}{% endfor %}
 from ({{ segconn_changes(diff) }}) as changes
-where kind in ({% for kind in kinds %}{{ segconn_literal(kind) }}{{ ', ' if not loop.last }}{% endfor %})
+where kind in ({{ segconn_literals(kinds) }})
+    {%- if record_ids %}
+    and record_id in ({{ segconn_literals(record_ids) }})
+    {%- endif %}
 order by change_number
 limit {{ limit }}
 {% endmacro %}
@@ -103,11 +106,9 @@ duplicates as (
 {#- Refused again and again in the very same form: not offered until the record or the mapping changes. #}
 given_up as (
     select record_id, checksum
-    from {{ segconn_or_empty(diff.discards, diff.discard_columns) }} as discards
+    from ({{ segconn_attempts(segconn_or_empty(diff.discards, diff.discard_columns), diff) }}) as attempts
     where mapping_id = {{ segconn_literal(diff.mapping_id) }} and definition = {{ segconn_literal(diff.definition) }}
-    group by record_id, checksum
-    having count(distinct sync_id) > {{ diff.retry_syncs }}
-        or {{ dbt.datediff('min(discarded_at)', segconn_now(), 'day') }} >= {{ diff.retry_days }}
+        and given_up = 1
 ),
 
 changes as (
@@ -176,7 +177,7 @@ select change_number, kind, record_id
     {%- for column in columns %}, {{ column.alias }}{% endfor %}
 from {{ outbox }}
 where change_number > {{ after }} and change_number <= {{ upto }}
-    and kind in ({% for kind in kinds %}{{ segconn_literal(kind) }}{{ ', ' if not loop.last }}{% endfor %})
+    and kind in ({{ segconn_literals(kinds) }})
 order by change_number
 {% endmacro %}
 
@@ -188,14 +189,20 @@ where change_number in ({{ numbers | join(', ') }})
 {% endmacro %}
 
 
-{#- The changes of an outbox that count as done: discarded ones stay out, to be offered again. -#}
+{#- The changes of an outbox that count as done. Refused ones stay out, to be offered again; where Segment may
+    have taken an earlier attempt of a refused call, nobody knows what it has: no checksum says so. -#}
 {% macro segconn_settled(outbox, discards, sync_id) %}
-select record_id, checksum, kind, change_number
-from {{ outbox }}
-where kind in ('added', 'updated', 'deleted')
-    and record_id not in (
-        select record_id from {{ discards }} where sync_id = {{ segconn_literal(sync_id) }} and record_id is not null
-    )
+select outbox.record_id, outbox.kind, outbox.change_number,
+    case when refused.record_id is null then outbox.checksum end as checksum,
+    case when refused.record_id is null then 0 else 1 end as is_doubtful
+from {{ outbox }} as outbox
+left join (
+    select record_id, max(doubtful) as doubtful
+    from {{ discards }}
+    where sync_id = {{ segconn_literal(sync_id) }} and record_id is not null and kind <> 'closed'
+    group by record_id
+) as refused on refused.record_id = outbox.record_id
+where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
 {% endmacro %}
 
 
@@ -209,16 +216,16 @@ where record_id in (select record_id from ({{ segconn_settled(outbox, discards, 
 insert into {{ records }} (record_id, checksum)
 select record_id, checksum
 from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled
-where kind in ('added', 'updated')
+where kind in ('added', 'updated') or is_doubtful = 1
 {% endmacro %}
 
 
 {#- Of an outbox that will not be delivered to its end: what is confirmed is remembered as it is, what may
     have been sent with a null checksum, which differs from every record. -#}
 {% macro segconn_abandoned(outbox, discards, sync_id, kinds) %}
-select record_id, checksum, kind, change_number
+select record_id, checksum, kind, change_number, is_doubtful
 from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled
-where kind in ({% for kind in kinds %}{{ segconn_literal(kind) }}{{ ', ' if not loop.last }}{% endfor %})
+where kind in ({{ segconn_literals(kinds) }})
 {% endmacro %}
 
 
@@ -232,5 +239,5 @@ where record_id in (select record_id from ({{ segconn_abandoned(outbox, discards
 insert into {{ records }} (record_id, checksum)
 select record_id, case when change_number <= {{ watermark }} then checksum end
 from ({{ segconn_abandoned(outbox, discards, sync_id, kinds) }}) as abandoned
-where kind <> 'deleted' or change_number > {{ watermark }}
+where kind <> 'deleted' or change_number > {{ watermark }} or is_doubtful = 1
 {% endmacro %}

@@ -17,6 +17,11 @@ create table if not exists {{ relation }} (
 {% endmacro %}
 
 
+{% macro segconn_add_column(relation, name, kind) %}
+alter table {{ relation }} add column {{ name }} {{ segconn_type(kind) }}
+{% endmacro %}
+
+
 {#- One row for each sync: the last that its log says of it. -#}
 {% macro segconn_create_syncs_view(relation, log, columns) %}
 create view {{ relation }} as
@@ -25,7 +30,7 @@ select
     {{ name }}{{ ',' if not loop.last }}
     {%- endfor %}
 from (
-    select log.*, row_number() over (partition by sync_id order by revision desc) as age
+    select log.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
     from {{ log }} as log
 ) as latest
 where age = 1
@@ -55,33 +60,59 @@ limit 1
 {% endmacro %}
 
 
+{% macro segconn_last_syncs(syncs, columns) %}
+select {{ columns | join(', ') }}
+from (
+    select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
+    from {{ syncs }} as syncs
+) as numbered
+where nth = 1
+order by mapping
+{% endmacro %}
+
+
+{% macro segconn_count_settled(syncs, mapping_id, settled, reset) %}
+select count(*)
+from {{ syncs }}
+where mapping_id = {{ segconn_literal(mapping_id) }}
+    and (status in ({{ segconn_literals(settled) }}) or watermark > 0)
+    and started_at > coalesce(
+        (
+            select max(started_at) from {{ syncs }}
+            where mapping_id = {{ segconn_literal(mapping_id) }} and status = {{ segconn_literal(reset) }}
+        ),
+        cast('1970-01-01' as {{ dbt.type_timestamp() }})
+    )
+{% endmacro %}
+
+
+{% macro segconn_select_now() %}
+select {{ segconn_now() }}
+{% endmacro %}
+
+
+{#- The columns of rows that are written again, some of them with other values; of the log, as the next revision. -#}
+{% macro segconn_changed(columns, changed) %}
+    {%- for name in columns %}
+    {% if name in changed %}{{ segconn_literal(changed[name]) }}{% elif name == 'revision' %}revision + 1{% else %}{{ name }}{% endif %}
+    {{- ',' if not loop.last }}
+    {%- endfor %}
+{% endmacro %}
+
+
+{#- A sync belongs to whom the last row of its log says. -#}
+{% macro segconn_adopt_history(log, syncs, columns, old, changed) %}
+insert into {{ log }} ({{ columns | join(', ') }})
+select {{ segconn_changed(columns, changed) }}
+from {{ syncs }}
+where mapping_id = {{ segconn_literal(old) }}
+{% endmacro %}
+
+
 {% macro segconn_history(syncs, columns, limit) %}
 select {{ columns | join(', ') }}
 from {{ syncs }}
 order by started_at desc
-limit {{ limit }}
-{% endmacro %}
-
-
-{#- The records that the last sync of each mapping refused, with all their attempts. -#}
-{% macro segconn_open_discards(discards, limit) %}
-select
-    mapping_id, mapping, record_id, kind, max(reason) as reason, count(distinct sync_id) as attempts,
-    min(discarded_at) as first_at, max(discarded_at) as last_at
-from {{ discards }} as discards
-group by mapping_id, mapping, record_id, kind
-order by last_at desc
-limit {{ limit }}
-{% endmacro %}
-
-
-{% macro segconn_discard_repeated(discards, outbox, sync_id, mapping_id, mapping, definition, limit) %}
-insert into {{ discards }} (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at)
-select {{ segconn_literal(sync_id) }}, {{ segconn_literal(mapping_id) }}, {{ segconn_literal(mapping) }},
-    {{ segconn_literal(definition) }}, record_id, kind, null,
-    case when kind = 'null_identifier' then 'the unique identifier is null' else 'the unique identifier is not unique' end,
-    {{ segconn_now() }}
-from (select distinct record_id, kind from {{ outbox }} where kind in ('null_identifier', 'duplicate_identifier')) as repeated
 limit {{ limit }}
 {% endmacro %}
 
@@ -98,7 +129,7 @@ select {{ segconn_literal(mapping_id) }}, {{ segconn_literal(token) }}, {{ segco
 insert into {{ locks }} (mapping_id, token, holder, claimed_at, beat_at)
 select mapping_id, token, max(holder), min(claimed_at), {{ segconn_now() }}
 from {{ locks }}
-where token in ({% for token in tokens %}{{ segconn_literal(token) }}{{ ', ' if not loop.last }}{% endfor %})
+where token in ({{ segconn_literals(tokens) }})
 group by mapping_id, token
 {% endmacro %}
 
@@ -116,5 +147,27 @@ order by min(claimed_at), token
 
 {% macro segconn_release(locks, tokens) %}
 delete from {{ locks }}
-where token in ({% for token in tokens %}{{ segconn_literal(token) }}{{ ', ' if not loop.last }}{% endfor %})
+where token in ({{ segconn_literals(tokens) }})
+{% endmacro %}
+
+
+{#- What to ask an administrator for, where the state tables cannot be created. -#}
+{% macro segconn_grant(relation) %}
+  {{- return(adapter.dispatch('segconn_grant')(relation, target.user or target.role or 'the role that dbt connects as')) -}}
+{% endmacro %}
+
+{% macro default__segconn_grant(relation, user) %}
+  {{- return("create schema if not exists " ~ relation.without_identifier() ~ "; grant usage, create on schema " ~ relation.without_identifier() ~ " to " ~ adapter.quote(user) ~ ";") -}}
+{% endmacro %}
+
+{% macro postgres__segconn_grant(relation, user) %}
+  {{- return("create schema if not exists " ~ adapter.quote(relation.schema) ~ " authorization " ~ adapter.quote(user) ~ ";") -}}
+{% endmacro %}
+
+{% macro snowflake__segconn_grant(relation, user) %}
+  {{- return("create schema if not exists " ~ relation.without_identifier() ~ "; grant all on schema " ~ relation.without_identifier() ~ " to role " ~ (target.role or user) ~ ";") -}}
+{% endmacro %}
+
+{% macro bigquery__segconn_grant(relation, user) %}
+  {{- return("create schema if not exists " ~ relation.without_identifier() ~ "; grant `roles/bigquery.dataEditor` on schema " ~ relation.without_identifier() ~ " to 'user:" ~ user ~ "';") -}}
 {% endmacro %}

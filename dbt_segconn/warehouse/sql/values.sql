@@ -108,6 +108,13 @@
   {%- endif -%}
 {% endmacro %}
 
+{% macro segconn_literals(values) %}
+  {%- set parts = [] -%}
+  {%- for value in values -%} {%- do parts.append(segconn_literal(value)) -%} {%- endfor -%}
+  {{- return(parts | join(', ')) -}}
+{% endmacro %}
+
+
 {% macro default__segconn_text_literal(value) %}
   {{- return("'" ~ (value | replace("'", "''")) ~ "'") -}}
 {% endmacro %}

@@ -1,0 +1,112 @@
+"""The commands about the state of mappings: what it is, and what a user does to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dbt_segconn.cli.commands import as_options, follow, main
+from dbt_segconn.cli.options import output_options, project_options
+
+
+@main.command()
+@project_options
+@click.option("--history", is_flag=True, help="The newest syncs instead of one line a mapping.")
+@click.option("--discards", is_flag=True, help="The records that are refused, with their reasons.")
+@click.option("--orphans", is_flag=True, help="Mappings that have state and are gone from the project.")
+@click.option(
+    "--limit",
+    "-n",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Lines of history or discards.",
+)
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: str, **given: Any) -> None:
+    """Show the last sync of every mapping, the history of syncs, the discarded records, or orphans.
+
+    \b
+    Examples:
+      dbt-segconn status
+      dbt-segconn status --history -n 20
+      dbt-segconn status --discards
+      dbt-segconn preview --record c-1042   the call of a discarded record, as it would be now
+      dbt-segconn status --orphans
+    """
+    from dbt_segconn import overview
+    from dbt_segconn.cli.tables import show
+
+    options = as_options(**given)
+    if history:
+        rows = overview.history(options, limit)
+    elif discards:
+        rows = overview.discards(options, limit)
+    elif orphans:
+        rows = overview.orphans(options)
+    else:
+        rows = overview.overview(options)
+    show(rows, output)
+
+
+@main.command()
+@project_options
+@click.argument("mappings", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
+    """Forget the records of MAPPINGS (model.mapping), so that the next run sends all of them as added.
+
+    Mappings that are gone from the project are named as `status --orphans` does.
+
+    \b
+    Example:
+      dbt-segconn reset customers.identify_customers
+    """
+    from dbt_segconn.upkeep import reset as reset_mappings
+
+    names = ", ".join(mappings)
+    if not yes and not click.confirm(f"The next run will send every record of {names} again. Reset?"):
+        click.echo("Nothing was changed.")
+        return
+    for name in reset_mappings(as_options(**given), mappings):
+        click.echo(f"Reset {name}.")
+
+
+@main.command()
+@project_options
+@click.argument("mappings", nargs=-1, required=True)
+@output_options
+def baseline(*, mappings: tuple[str, ...], log_format: str, quiet: bool, use_colors: bool | None, **given: Any) -> None:
+    """Remember the records of MAPPINGS as they are now, as if they had been sent, and send none.
+
+    From then on only what changes is sent. For a destination that has the records already, and for state
+    tables that were lost.
+
+    \b
+    Example:
+      dbt-segconn baseline customers.identify_customers
+    """
+    options = as_options(mappings=mappings, all=True, full_refresh=True, baseline=True, **given)
+    follow(options, log_format=log_format, quiet=quiet, colors=use_colors)
+
+
+@main.command()
+@project_options
+@click.argument("old")
+@click.argument("new")
+def adopt(*, old: str, new: str, **given: Any) -> None:
+    """Carry the records and the history of the mapping OLD over to NEW, after it was renamed.
+
+    OLD is gone from the project (`status --orphans` lists such mappings by name and id), NEW has not been
+    synced yet. Nothing is sent.
+
+    \b
+    Example:
+      dbt-segconn adopt customers.identify customers.identify_customers
+    """
+    from dbt_segconn.report import counted
+    from dbt_segconn.upkeep import adopt as adopt_mapping
+
+    records = adopt_mapping(as_options(**given), old, new)
+    click.echo(f"{new} has taken over {counted(records, 'record')} of {old}.")

@@ -1,0 +1,169 @@
+"""The records and the outbox of one mapping: stage, read, settle, give up, forget, carry over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dbt_segconn.discards import Discards
+from dbt_segconn.errors import SyncError
+from dbt_segconn.plan import Sync
+from dbt_segconn.state import INSERT_ROWS, SYNC_COLUMNS, State, SyncState
+from dbt_segconn.warehouse.session import Row
+from dbt_segconn.warehouse.source import Source
+from dbt_segconn.warehouse.values import Column
+
+RECORD_COLUMNS = {"record_id": "text", "checksum": "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How many changes of one kind an outbox holds, and between which change numbers."""
+
+    count: int
+    first: int
+    last: int
+
+
+class MappingState:
+    """The tables that belong to one mapping."""
+
+    def __init__(self, state: State, mapping_id: str) -> None:
+        self._state = state
+        self._session = state.session
+        self.mapping_id = mapping_id
+        self.records = state.table(f"records_{mapping_id}")
+        self.outbox = state.table(f"outbox_{mapping_id}")
+        self.discards = Discards(state, mapping_id)
+
+    def present(self) -> tuple[bool, bool]:
+        """Say whether the table of records is there, and whether a sync has left an outbox."""
+        names = self._session.names_beside(self.records)
+        return self.records.identifier.lower() in names, self.outbox.identifier.lower() in names
+
+    def known(self) -> int:
+        """Count the records of the last settled sync."""
+        return int(self._session.rows("segconn_count_rows", relation=self.records)[0][0])
+
+    def create_records(self) -> None:
+        """Create an empty table of records, where there is none."""
+        self._session.run("segconn_create_table", relation=self.records, columns=RECORD_COLUMNS)
+
+    def check_columns(self) -> None:
+        """Raise SyncError where somebody has altered the tables."""
+        outbox_columns = {"change_number", "kind", "record_id", "checksum"}
+        for relation, wanted in ((self.records, set(RECORD_COLUMNS)), (self.outbox, outbox_columns)):
+            found = {name.lower() for name in self._session.columns(relation)}
+            if found and (missing := sorted(wanted - found)):
+                raise SyncError(f"{relation} has no column {missing[0]}: the table was altered by hand")
+
+    def stage(self, sync: Sync, source: Source) -> None:
+        """Freeze the difference between the model and the records as the mapping's outbox."""
+        self._session.run("segconn_stage", outbox=self.outbox, diff=self._diff(sync, source))
+
+    def preview(
+        self, sync: Sync, source: Source, kinds: Iterable[str], limit: int, record_ids: Collection[str] = ()
+    ) -> list[Row]:
+        """Return the first changes that a sync would stage now, as `read` does, without writing anything.
+
+        Named records are returned although they were given up.
+        """
+        diff = self._diff(sync, source)
+        if not self.present()[0]:
+            diff["records"] = None
+        if record_ids:
+            diff["discards"] = None
+        return self._session.rows(
+            "segconn_preview", diff=diff, kinds=list(kinds), limit=limit, record_ids=list(record_ids)
+        )
+
+    def _diff(self, sync: Sync, source: Source) -> dict[str, Any]:
+        return {
+            "records": self.records,
+            "model": source.relation,
+            "identifier": source.identifier,
+            "columns": source.columns,
+            "signature": source.signature,
+            "unsure_kind": "updated" if "updated" in sync.mapping.sync_mode else "added",
+            "mapping_id": self.mapping_id,
+            "definition": sync.definition,
+            **self.discards.arguments(),
+        }
+
+    def count(self) -> Mapping[str, Changes]:
+        """Count the outbox by kind: added, updated, deleted, null_identifier, duplicate_identifier."""
+        rows = self._session.rows("segconn_count_changes", outbox=self.outbox)
+        return {kind: Changes(int(count), int(first), int(last)) for kind, count, first, last in rows}
+
+    def read(self, columns: Sequence[Column], kinds: Iterable[str], after: int, upto: int) -> list[Row]:
+        """Return the changes numbered after `after` up to `upto`: number, kind, record id, the columns."""
+        return self._session.rows(
+            "segconn_read_changes",
+            outbox=self.outbox,
+            columns=list(columns),
+            kinds=list(kinds),
+            after=after,
+            upto=upto,
+        )
+
+    def describe(self, numbers: Sequence[int]) -> dict[int, tuple[str, str | None]]:
+        """Return kind and checksum of single changes, by number."""
+        rows = [
+            row
+            for at in range(0, len(numbers), INSERT_ROWS)
+            for row in self._session.rows(
+                "segconn_describe_changes", outbox=self.outbox, numbers=numbers[at : at + INSERT_ROWS]
+            )
+        ]
+        return {int(number): (kind, checksum) for number, kind, checksum in rows}
+
+    def settle(self, state: SyncState, final: SyncState) -> None:
+        """Apply the outbox to the records, drop it, and log the sync as finished: together, or repeatably."""
+        tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
+        self._session.run("segconn_forget_settled", **tables, sync_id=state.sync_id)
+        self._session.run("segconn_remember_settled", **tables, sync_id=state.sync_id)
+        self.discards.close_settled(self.outbox, final)
+        self.drop_outbox()
+        self._state.append(self._state.log, [final])
+
+    def abandon(self, state: SyncState, final: SyncState) -> None:
+        """Give up an outbox that no longer fits its mapping; what may have been sent will be sent afresh."""
+        tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
+        given = {**tables, "sync_id": state.sync_id, "kinds": state.sync_mode.split(",")}
+        self._session.run("segconn_forget_abandoned", **given)
+        self._session.run("segconn_remember_abandoned", **given, watermark=state.watermark)
+        self.drop_outbox()
+        self._state.append(self._state.log, [final])
+
+    def drop_outbox(self) -> None:
+        """Drop the outbox, if there is one."""
+        self._session.run("segconn_drop", relation=self.outbox)
+
+    def forget(self, reset: SyncState) -> None:
+        """Forget every record and every refusal, and note it in the history."""
+        self.drop_outbox()
+        self._session.run("segconn_drop", relation=self.records)
+        self.discards.close_all(reset)
+        self._state.append(self._state.log, [reset])
+
+    def adopt(self, old: MappingState, *, model: str, mapping: str) -> None:
+        """Take over records, outbox, discards and history of another mapping, whose name and id are gone.
+
+        An outbox goes on under its own messageIds, which are made of the sync's id alone.
+        """
+        self._session.run("segconn_drop", relation=self.records)
+        self._session.rename(old.records, self.records)
+        if old.present()[1]:
+            self._session.rename(old.outbox, self.outbox)
+        changed = {"mapping_id": self.mapping_id, "mapping": mapping}
+        state = self._state
+        self._session.run(
+            "segconn_adopt_history",
+            log=state.log,
+            syncs=state.syncs,
+            columns=list(SYNC_COLUMNS),
+            old=old.mapping_id,
+            changed={**changed, "model": model},
+        )
+        self.discards.take_over(old.mapping_id, changed)
