@@ -140,15 +140,18 @@ class MappingState:
         """Drop the outbox, if there is one."""
         self._session.run("segconn_drop", relation=self.outbox)
 
-    def forget(self, reset: SyncState) -> None:
-        """Forget every record and every refusal, and note it in the history."""
+    def forget(self, last: SyncState | None, reset: SyncState) -> None:
+        """Forget every record and every refusal, and note it in the history, where `last` is the newest sync."""
+        if last and last.finished_at is None:
+            ended = last.next(reset.saved_at, status="canceled", finished_at=reset.saved_at, error="reset")
+            self._state.append(self._state.log, [ended])
         self.drop_outbox()
         self._session.run("segconn_drop", relation=self.records)
         self.discards.close_all(reset)
         self._state.append(self._state.log, [reset])
 
-    def adopt(self, old: MappingState, *, model: str, mapping: str) -> None:
-        """Take over records, outbox, discards and history of another mapping, whose name and id are gone.
+    def adopt(self, old: MappingState, last: SyncState, *, model: str, mapping: str) -> None:
+        """Take over records, outbox, discards and history of another mapping, whose newest sync is `last`.
 
         An outbox goes on under its own messageIds, which are made of the sync's id alone.
         """
@@ -167,3 +170,4 @@ class MappingState:
             changed={**changed, "model": model},
         )
         self.discards.take_over(old.mapping_id, changed)
+        old.discards.close_all(last)

@@ -176,8 +176,9 @@ def _new_state(work: _Work, sync_mode: str = "") -> SyncState:
 
 def _forget(work: _Work) -> None:
     """Start as if there had been no sync before."""
+    last = work.book.state.last_sync(work.sync.id)
     with work.book.state.transaction():
-        work.tables.forget(_new_state(work).as_reset(work.job.now()))
+        work.tables.forget(last, _new_state(work).as_reset(work.job.now()))
         work.tables.create_records()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.invocation import Options
@@ -28,7 +29,8 @@ def reset(options: Options, mappings: Collection[str]) -> list[str]:
         found = {name for last in orphans for name in (last.mapping, last.mapping_id)}
         syncs = named(plan.syncs, left) if (left := [name for name in mappings if name not in found]) else ()
         for sync in syncs:
-            _forget(state, state.last_sync(sync.id) or new_state(sync, state.now()))
+            never_synced = new_state(sync, state.now()).as_reset(state.now())
+            _forget(state, state.last_sync(sync.id) or never_synced)
         for last in orphans:
             _forget(state, last)
     return [*(sync.name for sync in syncs), *(last.mapping for last in orphans)]
@@ -37,7 +39,7 @@ def reset(options: Options, mappings: Collection[str]) -> list[str]:
 def _forget(state: State, last: SyncState) -> None:
     tables = MappingState(state, last.mapping_id)
     with Locks().hold(state, last.mapping_id, last.mapping), state.transaction():
-        tables.forget(last.as_reset(state.now()))
+        tables.forget(last, last.as_reset(state.now()))
 
 
 def adopt(options: Options, old: str, new: str) -> int:
@@ -61,7 +63,7 @@ def adopt(options: Options, old: str, new: str) -> int:
         locks = Locks()
         with locks.hold(state, sync.id, sync.name), locks.hold(state, last.mapping_id, last.mapping):
             with state.transaction():
-                mine.adopt(theirs, model=sync.model.unique_id, mapping=sync.name)
+                mine.adopt(theirs, replace(last, saved_at=state.now()), model=sync.model.unique_id, mapping=sync.name)
             return mine.known()
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,13 +19,15 @@ from typing import Any
 import yaml
 from click.testing import CliRunner
 
+LATE_SECONDS = 0.5
 WRITE_KEY = "wk-3kLq9ZsecretX7"
 
 
 class Api:
     """Keeps accepted calls by messageId; `faults` are taken first, one for each request.
 
-    A fault is a status, a pair (status, headers), "reset" before the batch is taken or "lost" after it.
+    A fault is a status, a pair (status, headers), "reset" before the batch is taken, "lost" after it, or
+    "late": taken, too, and answered when nobody waits any more.
     """
 
     def __init__(self) -> None:
@@ -46,12 +49,17 @@ class Api:
             self.headers.append(headers)
             if any(map(self.refuses, body["batch"])):
                 fault = 400
-            if fault in (200, "lost"):
+            if fault in (200, "lost", "late"):
                 self.bodies.append(body)
+                write_key = b64decode(headers["Authorization"].removeprefix("Basic ")).decode().rstrip(":")
                 for call in body["batch"]:
                     self.received.append(call)
                     self.accepted.setdefault(call["messageId"], call)
+                    self.note(call, write_key)
         return fault
+
+    def note(self, call: dict[str, Any], write_key: str) -> None:
+        """Hear of each accepted call, and for whom it is."""
 
     def calls(self, kind: str | None = None) -> list[dict[str, Any]]:
         return [call for call in self.accepted.values() if kind in (None, call["type"])]
@@ -70,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Content-Encoding") == "gzip":
             raw = gzip.decompress(raw)
         fault = self.server.api.take(raw, dict(self.headers))
-        time.sleep(self.server.api.delay)
+        time.sleep(LATE_SECONDS if fault == "late" else self.server.api.delay)
         if isinstance(fault, str):
             self.close_connection = True
             self.connection.close()

@@ -1,126 +1,293 @@
 """The guarantee: whatever happens on the way, Segment ends up equal to the model, and hears nothing twice.
 
-Random histories of a real DuckDB table and a real Tracking API: rows come, change, return and go; the API
-resets connections before and after it took a batch, answers 401, 429 and 500, refuses some records (always
-the same: what it once took it would take again) until it is mended at the end; the process dies between
-two statements, with everything that it remembers. GUARANTEE_EXAMPLES=1000 runs more.
+Random histories of a real DuckDB table and a real Tracking API. Rows come, change, return to what they were
+and go; mappings are edited, renamed, reset, joined by a second destination. The API resets connections before
+and after it took a batch, answers late, with 401, 429 and 500, and refuses some records (always the same: what
+it once took it would take again). Each run is a process of its own, which may be killed by SIGKILL at any
+step, meet a failing statement or a full disk, lose its lock or be interrupted. In the end everything is mended.
+
+GUARANTEE_EXAMPLES=5000 runs more histories than the 200 of the test suite.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from contextlib import suppress
 from itertools import pairwise
 
 import duckdb
+import mortal
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from standing import WRITE_KEY, Api, new_shop, serving
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from mortal import Fate
+from standing import Api, new_shop, serving
 
-import dbt_segconn
-from dbt_segconn.delivery import attempts
-from dbt_segconn.warehouse.session import Session
+from dbt_segconn.calls import message_id_prefix
 
-EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "8"))
-MAPPING = {
-    "name": "state",
-    "action": "track",
-    "sync_mode": ["added", "updated", "deleted"],
-    "guards": {"max_deleted_percent": 100},
-    "fields": {
-        "event_name": "State",
-        "user_id": "$__segment_id",
-        "properties": {"email": "$email", "plan": "$plan"},
-    },
-}
-GONE = {"email": None, "plan": None}
+EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "200"))
+SHARDS = 4  # one test each, so that they can run side by side
+KEYS = {"app": "wk-app-5Tz", "ads": "wk-ads-8Qp"}
+ENVIRONMENT = {"WK_APP": KEYS["app"], "WK_ADS": KEYS["ads"]}
+GONE = (None, None)
 
-ROWS = st.dictionaries(st.sampled_from("abcdef"), st.tuples(st.sampled_from("xyz"), st.sampled_from([None, "1", "2"])))
+ROW = st.tuples(st.sampled_from("xyz"), st.sampled_from([None, "1", "2"]))
 FAULTS = st.lists(
-    st.sampled_from([500, "reset", "lost", 401, 200, (429, {"Retry-After": "0"})]),
-    max_size=2,
+    st.sampled_from([500, 503, "reset", "lost", "late", 401, 200, 429, (429, {"Retry-After": "0"}), 408]), max_size=4
 )
-# After how many statements of a run the process dies; most runs live
-DEATHS = st.none() | st.none() | st.integers(0, 40)
-HISTORIES = st.lists(st.tuples(ROWS, FAULTS, DEATHS), min_size=1, max_size=5)
+FATES = st.none() | st.builds(
+    Fate,
+    what=st.sampled_from(["kill", "kill", "kill", "fail", "break", "stop"]),
+    step=st.integers(0, 45),
+    late=st.booleans(),
+)
+FULL_DISK = st.builds(Fate, what=st.just("disk"), step=st.integers(0, 60_000))
 
 
-class Killed(BaseException):
-    """The process is gone: no statement after it reaches the warehouse."""
+class Listening(Api):
+    """Keeps apart what each write key has sent, each messageId once."""
+
+    def __init__(self):
+        super().__init__()
+        self.heard = {key: {} for key in KEYS.values()}
+        self.refused = ()
+
+    def note(self, call, write_key):
+        self.heard[write_key].setdefault(call["messageId"], call)
+
+    def forget(self):
+        super().forget()
+        for calls in self.heard.values():
+            calls.clear()
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, parsed):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WK", WRITE_KEY)
-        patch.setattr(attempts, "BACKOFF_SECONDS", 0.001)
-        api = Api()
-        with serving(api) as url:
-            shop = new_shop(tmp_path_factory.mktemp("guarantee"), url)
-            shop.parsed = parsed
-            shop.manifest(MAPPING)
-            yield shop, api
+def world(tmp_path_factory, parsed):
+    api = Listening()
+    with pytest.MonkeyPatch.context() as patch, serving(api) as url:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        shop = new_shop(tmp_path_factory.mktemp("guarantee"), url)
+        shop.parsed = parsed
+        destinations = {
+            name: {
+                "write_key": f"{{{{ env_var('WK_{name.upper()}') }}}}",
+                "endpoint": url,
+                "events_per_second": "unlimited",
+                "concurrency": 2,
+            }
+            for name in KEYS
+        }
+        shop.write("segconn.yml", {"destinations": destinations})
+        yield shop, api
 
 
-def fill(shop, rows):
-    values = [(key, *row) for key, row in rows.items()]
-    with duckdb.connect(str(shop.dir / "shop.duckdb")) as connection:
-        connection.execute("create or replace table main.customers (customer_id varchar, email varchar, plan varchar)")
-        if values:
-            connection.executemany("insert into main.customers values (?, ?, ?)", values)
+class History(RuleBasedStateMachine):
+    """One project from its first sync to its last."""
+
+    shop, api = None, None
+
+    def __init__(self):
+        super().__init__()
+        (self.shop.dir / "shop.duckdb").unlink(missing_ok=True)
+        (self.shop.dir / "shop.duckdb.wal").unlink(missing_ok=True)
+        self.api.forget()
+        self.api.faults = []
+        self.rows = {}
+        self.past = [{}]  # what the model was, each time before a run
+        self.edits = 0
+        self.has_plan = True
+        self.destinations = ["app"]
+        self.names = {"app": "state", "ads": "ads_state"}
+        self.resets = {name: [] for name in KEYS}  # how much each destination had heard when it was reset
+        self.has_begun = False
+        self.has_run = False
+
+    @initialize(rows=st.dictionaries(st.sampled_from("abcdef"), ROW), refused=st.sampled_from(["", "z"]))
+    def begin(self, rows, refused):
+        self.api.refuses = lambda call: bool(refused) and call["properties"]["email"] == refused
+        self.rows = rows
+        self.has_begun = True
+        self.declare()
+
+    @rule(changes=st.dictionaries(st.sampled_from("abcdef"), ROW, min_size=1, max_size=4))
+    def rows_come_and_change(self, changes):
+        self.rows = {**self.rows, **changes}
+
+    @rule(keys=st.sets(st.sampled_from("abcdef"), min_size=1))
+    def rows_go(self, keys):
+        self.rows = {key: row for key, row in self.rows.items() if key not in keys}
+
+    @rule(back=st.integers(1, 3))
+    def rows_are_as_they_were(self, back):
+        self.rows = dict(self.past[-min(back, len(self.past))])
+
+    @rule(has_plan=st.booleans())
+    def the_mapping_is_edited(self, has_plan):
+        self.edits += 1
+        self.has_plan = has_plan
+        self.declare()
+
+    @rule()
+    def a_destination_joins_or_leaves(self):
+        self.destinations = ["app"] if len(self.destinations) == 2 else ["app", "ads"]
+        self.declare()
+
+    @precondition(lambda self: self.has_run)
+    @rule()
+    def the_mapping_is_renamed(self):
+        old = self.names["app"]
+        self.names["app"] = {"state": "condition", "condition": "state"}[old]
+        self.declare()
+        result = self.shop.segconn("adopt", f"customers.{old}", f"customers.{self.names['app']}")
+        if result.exit_code:  # it was cut short before it had any state
+            assert "no mapping named" in result.output or "no records to carry over" in result.output, result.output
+
+    @precondition(lambda self: self.has_run)
+    @rule()
+    def the_mapping_is_reset(self):
+        result = self.shop.segconn("reset", f"customers.{self.names['app']}", "--yes")
+        assert result.exit_code == 0, result.output
+        self.resets["app"].append(len(self.api.heard[KEYS["app"]]))
+
+    @rule(faults=FAULTS, fate=FATES)
+    def it_runs(self, faults, fate):
+        self.run(faults, fate)
+
+    @rule(faults=FAULTS, fate=FATES)
+    def it_runs_again(self, faults, fate):
+        self.run(faults, fate)
+
+    @rule(disk=FULL_DISK)
+    def it_runs_on_a_full_disk(self, disk):
+        self.run([], disk)
+
+    def teardown(self):
+        if not self.has_begun:
+            return
+        self.api.refuses = lambda _call: False
+        self.run()  # perhaps finishes an outbox that holds records which were refused
+        ending = self.run(retry=True) if self.has_discards() else self.run()
+        assert ending.success, ending
+        self.segment_equals_the_model_and_heard_nothing_twice()
+        self.counts_add_up()
+        heard = sum(map(len, self.api.heard.values()))
+        assert self.run().success
+        assert sum(map(len, self.api.heard.values())) == heard, "a run with nothing changed sends nothing"
+
+    def declare(self):
+        properties = {"email": "$email", **({"plan": "$plan"} if self.has_plan else {}), "edit": self.edits}
+        self.shop.manifest(
+            *(
+                {
+                    "name": self.names[name],
+                    "action": "track",
+                    "destination": name,
+                    "sync_mode": ["added", "updated", "deleted"],
+                    "guards": {"max_deleted_percent": 100},
+                    "fields": {"event_name": "State", "user_id": "$__segment_id", "properties": properties},
+                }
+                for name in self.destinations
+            )
+        )
+
+    def run(self, faults=(), fate=None, **options):
+        values = [(key, *row) for key, row in self.rows.items()]
+        columns = "customer_id varchar, email varchar, plan varchar"
+        with duckdb.connect(str(self.shop.dir / "shop.duckdb")) as connection:
+            connection.execute(f"create or replace table main.customers ({columns})")
+            if values:
+                connection.executemany("insert into main.customers values (?, ?, ?)", values)
+        self.past.append(dict(self.rows))
+        self.has_run = True
+        self.api.faults = list(faults)
+        ending = mortal.run(self.shop.dir, ENVIRONMENT, fate, **options)
+        self.api.faults = []
+        assert not ending.error or ending.error.startswith("SegconnError"), ending.error
+        return ending
+
+    def query(self, sql):
+        with duckdb.connect(str(self.shop.dir / "shop.duckdb"), read_only=True) as connection:
+            cursor = connection.execute(sql)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def has_discards(self):
+        result = self.shop.segconn("status", "--discards", "--output", "json")
+        assert result.exit_code == 0, result.output
+        names = {f"customers.{self.names[name]}" for name in self.destinations}
+        return any(json.loads(line)["mapping"] in names for line in result.output.splitlines() if "{" in line)
+
+    def segment_equals_the_model_and_heard_nothing_twice(self):
+        assert not self.has_discards()
+        for name in self.destinations:
+            heard = list(self.api.heard[KEYS[name]].values())
+            last = {}
+            for call in heard:
+                last[call["userId"]] = call["properties"]
+            now = {user: one for user, one in last.items() if (one["email"], one.get("plan")) != GONE}
+            assert now.keys() == self.rows.keys()
+            for user, one in now.items():
+                assert one["email"] == self.rows[user][0]
+                assert not self.has_plan or one["plan"] == self.rows[user][1]
+            for user in last:
+                calls = [(at, call["properties"]) for at, call in enumerate(heard) if call["userId"] == user]
+                self.nothing_twice(name, user, calls)
+                self.in_order(user, [call for _, call in calls])
+
+    def nothing_twice(self, name, user, calls):
+        for (at, one), (then, other) in pairwise(calls):
+            was_reset = any(at < reset <= then for reset in self.resets[name])
+            assert one != other or was_reset, f"{name} heard of {user} twice: {one}"
+
+    def in_order(self, user, calls):
+        """Every call is what the model was at a run of its own, and these runs follow each other."""
+        runs = iter(self.past)
+        for call in calls:
+            assert any(
+                row[0] == call["email"] and ("plan" not in call or row[1] == call["plan"])
+                for row in (past.get(user, GONE) for past in runs)
+            ), f"{user} was never like this, or not in this order: {calls}"
+
+    def counts_add_up(self):
+        for sync in self.query("select * from segconn.syncs"):
+            key = KEYS[sync["destination"]]
+            prefix = message_id_prefix(key, sync["sync_id"])
+            heard = sum(message_id.startswith(prefix) for message_id in self.api.heard[key])
+            assert heard >= sync["confirmed"]
+            assert sync["finished_at"], f"left open: {sync}"
+            if sync["status"] in {"success", "partial"}:
+                assert sync["added"] + sync["updated"] + sync["deleted"] == sync["to_send"] + sync["left_out"]
+                assert sync["to_send"] == sync["sent"] == sync["confirmed"] + sync["discarded"], sync
+                assert sync["confirmed"] == heard, sync
+                assert sync["resumed"] <= sync["confirmed"]
+        artifact = json.loads((self.shop.dir / "target/segconn/run_results.json").read_text())
+        rows = {sync["sync_id"]: sync for sync in self.query("select * from segconn.syncs")}
+        for result in artifact["results"]:
+            counts = result["counts"]
+            row = rows[result["sync_id"]]
+            assert {name: row[name] for name in counts if name in row} == {
+                name: count for name, count in counts.items() if name in row
+            }
 
 
-def run(shop, api, faults=(), death=None):
-    """Run once; returns whether everything went well."""
-    api.faults = list(faults)
-    statements = [0]
-    real = Session.run
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_after_a_last_clean_run_segment_equals_the_model_and_heard_nothing_twice(world, shard):
+    class Shard(History):
+        shop, api = world
 
-    def counted(session, *arguments, **named):
-        statements[0] += 1
-        if death is not None and statements[0] > death:
-            raise Killed
-        return real(session, *arguments, **named)
-
-    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
-        patch.setattr(Session, "run", counted)
-        result = dbt_segconn.run(project_dir=shop.dir, profiles_dir=shop.dir, all=True, break_lock=True, threads=1)
-        return result.success
-    return False
-
-
-def heard(api):
-    """Replay what the API accepted, each messageId once: every user's states in their order."""
-    states = {}
-    for call in api.accepted.values():
-        states.setdefault(call["userId"], []).append(call["properties"])
-    return states
-
-
-@given(HISTORIES, st.sampled_from([(), ("z",)]))
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize=EXAMPLES < 100,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-def test_after_a_last_clean_run_segment_equals_the_model_and_heard_nothing_twice(project, history, refused):
-    shop, api = project
-    api.refuses = lambda call: call["properties"]["email"] in refused
-    (shop.dir / "shop.duckdb").unlink(missing_ok=True)
-    api.forget()
-    for rows, faults, death in history:
-        fill(shop, rows)
-        run(shop, api, faults, death)
-    api.refuses = lambda _call: False
-    for _ in range(2):  # the first may finish an outbox that holds records which were refused
-        assert run(shop, api)
-    states = heard(api)
-    model = {key: {"email": email, "plan": plan} for key, (email, plan) in rows.items()}
-    assert {user: all_of[-1] for user, all_of in states.items() if all_of[-1] != GONE} == model
-    for user, all_of in states.items():
-        assert all(one != other for one, other in pairwise(all_of)), f"{user} heard twice"
-    accepted = len(api.accepted)
-    assert run(shop, api)
-    assert len(api.accepted) == accepted, "a run with nothing changed sends nothing"
+    Shard.__name__ = f"Shard{shard}"  # hypothesis derives its choices from the name
+    Shard.__qualname__ = f"Shard{shard}"
+    run_state_machine_as_test(
+        Shard,
+        settings=settings(
+            max_examples=max(1, EXAMPLES // SHARDS),
+            stateful_step_count=8,
+            deadline=None,
+            derandomize=EXAMPLES <= 200,
+            phases=(Phase.generate,),  # the few steps of a history read well enough, and shrinking takes minutes
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

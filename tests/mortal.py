@@ -1,0 +1,156 @@
+"""Runs in processes of their own, which meet a fault at a step of their work, or die there by a real SIGKILL.
+
+A step is a statement that reaches the warehouse, or a request that reaches the Tracking API. A fork server
+that has imported dbt already makes a process cost some milliseconds.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    ["dbt_segconn.invocation", "dbt.cli.main", "dbt.adapters.duckdb", "dbt.context.providers", "duckdb"]
+)
+PATIENCE_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What happens at the step of this number, just before it takes effect or (`late`) just after.
+
+    `kill` ends the process, `fail` lets the warehouse report a full disk, `break` takes the locks away,
+    `stop` asks the run to end as Ctrl-C does. `disk` allows no file to grow beyond its size at the start
+    by more than so many bytes as `step` says.
+    """
+
+    what: str
+    step: int
+    late: bool = False
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a process ended: killed, or with the results of its run, or with what it raised."""
+
+    killed: bool
+    success: bool = False
+    statuses: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def run(project: Path, environment: dict[str, str], fate: Fate | None = None, **options: Any) -> Ending:
+    """Run dbt-segconn once in a process of its own."""
+    ours, theirs = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_live, args=(theirs, project, environment, fate, options), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        ending = ours.recv() if ours.poll(PATIENCE_SECONDS) else Ending(killed=False, error="it hangs")
+    except EOFError:
+        ending = Ending(killed=True)
+    process.join(10)
+    if ending.killed:
+        assert process.exitcode == -signal.SIGKILL, f"it ended by itself with {process.exitcode}"
+    process.kill()
+    return ending
+
+
+def _live(pipe: Any, project: Path, environment: dict[str, str], fate: Fate | None, options: dict[str, Any]) -> None:
+    os.environ.update(environment)
+    stop = threading.Event()
+    try:
+        _impatient()
+        _install(fate, project, stop)
+        import dbt_segconn
+        from dbt_segconn.errors import SegconnError
+
+        try:
+            result = dbt_segconn.run(
+                project_dir=project, profiles_dir=project, all=True, threads=1, stop=stop, **options
+            )
+        except SegconnError as error:
+            pipe.send(Ending(killed=False, error=f"SegconnError: {error}"))
+        else:
+            pipe.send(Ending(False, result.success, tuple(one.status for one in result.results)))
+    except BaseException:  # noqa: BLE001  the test shows it
+        pipe.send(Ending(killed=False, error=traceback.format_exc()))
+
+
+def _impatient() -> None:
+    """Let waiting for the API take no time worth mentioning."""
+    from dbt_segconn.delivery import attempts, client
+
+    attempts.BACKOFF_SECONDS = 0.001
+    client.TIMEOUT = (1.0, 0.2)
+
+
+def _install(fate: Fate | None, project: Path, stop: threading.Event) -> None:
+    if fate is None:
+        return
+    if fate.what == "disk":
+        largest = max((path.stat().st_size for path in project.glob("*.duckdb*")), default=0)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest + fate.step,) * 2)
+        return
+    from dbt.adapters.sql.connections import SQLConnectionManager
+
+    from dbt_segconn.delivery.client import TrackingApi
+
+    steps = _Steps(fate, stop)
+    SQLConnectionManager.add_query = steps.around(SQLConnectionManager.add_query, may_fail=True)
+    TrackingApi.post = steps.around(TrackingApi.post, may_fail=False)
+
+
+class _Steps:
+    def __init__(self, fate: Fate, stop: threading.Event) -> None:
+        self._fate = fate
+        self._stop = stop
+        self._count = 0
+        self._guard = threading.Lock()
+
+    def around(self, function: Any, *, may_fail: bool) -> Any:
+        def counted(one: Any, *arguments: Any, **named: Any) -> Any:
+            with self._guard:
+                is_now = self._count == self._fate.step
+                self._count += 1
+            if is_now and not self._fate.late:
+                self._befall(one, may_fail=may_fail)
+            answer = function(one, *arguments, **named)
+            if is_now and self._fate.late:
+                self._befall(one, may_fail=may_fail)
+            return answer
+
+        return counted
+
+    def _befall(self, one: Any, *, may_fail: bool) -> None:
+        if self._fate.what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self._fate.what == "stop":
+            self._stop.set()
+        elif self._fate.what == "fail" and may_fail:
+            from dbt_common.exceptions import DbtDatabaseError
+
+            raise DbtDatabaseError("IO Error: could not write to file: No space left on device")
+        elif self._fate.what == "break" and may_fail:
+            _break_locks(one)
+
+
+def _break_locks(connections: Any) -> None:
+    """Do what another process with --break-lock does, beside the connection of this one."""
+    import duckdb
+
+    handle = connections.get_thread_connection().handle
+    with handle.cursor()._cursor.cursor() as other:
+        try:
+            other.execute("delete from segconn.locks")
+        except duckdb.Error:
+            return  # no such table yet, or it is being written to
