@@ -47,12 +47,21 @@ class Ending:
     error: str | None = None
 
 
-def run(project: Path, environment: dict[str, str], fate: Fate | None = None, **options: Any) -> Ending:
-    """Run dbt-segconn once in a process of its own."""
+def run(
+    project: Path,
+    environment: dict[str, str],
+    fate: Fate | None = None,
+    *,
+    kill_after: float | None = None,
+    **options: Any,
+) -> Ending:
+    """Run dbt-segconn once in a process of its own; `kill_after` so many seconds it is killed, if it still runs."""
     ours, theirs = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_live, args=(theirs, project, environment, fate, options), daemon=True)
     process.start()
     theirs.close()
+    if kill_after is not None and not ours.poll(kill_after):
+        process.kill()
     try:
         ending = ours.recv() if ours.poll(PATIENCE_SECONDS) else Ending(killed=False, error="it hangs")
     except EOFError:

@@ -191,6 +191,32 @@ class Shop:
         node["config"]["meta"] = {"segconn": {"unique_identifier": "customer_id", **meta, "mappings": list(mappings)}}
         path.write_text(json.dumps(manifest))
 
+    def table(self, *rows: tuple[Any, ...], name: str = "main.customers") -> None:
+        """Make the model's table hold these rows, as dbt would."""
+        with self.connect() as connection:
+            columns = ", ".join(f"{column} varchar" for column in self.columns)
+            connection.execute(f"create or replace table {name} ({columns})")
+            if rows:
+                connection.executemany(f"insert into {name} values ({', '.join('?' * len(self.columns))})", rows)
+
+    def connect(self) -> Any:
+        """Open the warehouse beside dbt-segconn."""
+        import duckdb
+
+        return duckdb.connect(str(self.dir / "shop.duckdb"))
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """Return what the warehouse answers, a row each."""
+        with self.connect() as connection:
+            cursor = connection.execute(sql)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def resync(self, *rows: tuple[Any, ...], options: tuple[str, ...] = ()) -> Result:
+        """Sync a table of these rows, with the mappings that `manifest` has set; saves dbt's own run."""
+        self.table(*rows)
+        return self.segconn("run", "--all", *options)
+
     def dbt(self, *arguments: str) -> None:
         """Run dbt in a process of its own; whether it succeeds is the test's affair."""
         command = [

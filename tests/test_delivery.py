@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 
 import pytest
 from standing import ADA, BOB, MAPPING, WRITE_KEY
@@ -249,62 +244,3 @@ def test_changed_columns_are_announced_before_everything_is_sent_again(shop):
     shop.sync(ADA, BOB)
     shop.mappings({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"mail": "$email"}}})
     assert "2 known records are sent again" in shop.sync(ADA, BOB).output
-
-
-def many(shop, count):
-    shop.write(
-        "models/customers.sql",
-        f"select 'c' || i as customer_id, 'x' || i as email, 'pro' as plan from range({count}) t(i)",
-    )
-    shop.dbt("run")
-
-
-def start(shop):
-    command = [
-        sys.executable,
-        "-c",
-        "from dbt_segconn.cli import main; main()",
-        "run",
-        "--project-dir",
-        str(shop.dir),
-    ]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
-
-
-def wait_for(api, requests):
-    deadline = time.monotonic() + 60
-    while len(api.sizes) < requests and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-
-def test_killed_in_the_middle_every_record_arrives_exactly_once(shop, api):
-    many(shop, 30_000)
-    api.delay = 0.15
-    for kill_at in (1, 9):
-        process = start(shop)
-        wait_for(api, kill_at)
-        process.kill()
-        process.communicate()
-    api.delay = 0
-    result = shop.segconn("run")
-    assert result.exit_code == 0, result.output
-    assert len(api.accepted) == 30_000
-    assert len({one["userId"] for one in api.calls()}) == 30_000
-    assert "ADDED 0" in shop.segconn("run").output
-
-
-def test_an_interrupt_ends_with_130_and_loses_nothing(shop, api):
-    many(shop, 60_000)
-    api.delay = 0.2
-    process = start(shop)
-    wait_for(api, 3)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode == 130, output
-    assert "finishing what is in flight" in output
-    assert "CANCELED customers.identify_customers" in output
-    assert len(api.accepted) < 60_000
-    api.delay = 0
-    assert shop.segconn("run").exit_code == 0
-    assert len(api.accepted) == 60_000
-    assert len(api.received) == 60_000, "what was in flight was confirmed, so nothing was sent twice"

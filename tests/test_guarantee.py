@@ -15,7 +15,6 @@ import json
 import os
 from itertools import pairwise
 
-import duckdb
 import mortal
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -193,12 +192,7 @@ class History(RuleBasedStateMachine):
         )
 
     def run(self, faults=(), fate=None, **options):
-        values = [(key, *row) for key, row in self.rows.items()]
-        columns = "customer_id varchar, email varchar, plan varchar"
-        with duckdb.connect(str(self.shop.dir / "shop.duckdb")) as connection:
-            connection.execute(f"create or replace table main.customers ({columns})")
-            if values:
-                connection.executemany("insert into main.customers values (?, ?, ?)", values)
+        self.shop.table(*((key, *row) for key, row in self.rows.items()))
         self.past.append(dict(self.rows))
         self.has_run = True
         self.api.faults = list(faults)
@@ -206,12 +200,6 @@ class History(RuleBasedStateMachine):
         self.api.faults = []
         assert not ending.error or ending.error.startswith("SegconnError"), ending.error
         return ending
-
-    def query(self, sql):
-        with duckdb.connect(str(self.shop.dir / "shop.duckdb"), read_only=True) as connection:
-            cursor = connection.execute(sql)
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def has_discards(self):
         result = self.shop.segconn("status", "--discards", "--output", "json")
@@ -251,7 +239,7 @@ class History(RuleBasedStateMachine):
             ), f"{user} was never like this, or not in this order: {calls}"
 
     def counts_add_up(self):
-        for sync in self.query("select * from segconn.syncs"):
+        for sync in self.shop.query("select * from segconn.syncs"):
             key = KEYS[sync["destination"]]
             prefix = message_id_prefix(key, sync["sync_id"])
             heard = sum(message_id.startswith(prefix) for message_id in self.api.heard[key])
@@ -263,7 +251,7 @@ class History(RuleBasedStateMachine):
                 assert sync["confirmed"] == heard, sync
                 assert sync["resumed"] <= sync["confirmed"]
         artifact = json.loads((self.shop.dir / "target/segconn/run_results.json").read_text())
-        rows = {sync["sync_id"]: sync for sync in self.query("select * from segconn.syncs")}
+        rows = {sync["sync_id"]: sync for sync in self.shop.query("select * from segconn.syncs")}
         for result in artifact["results"]:
             counts = result["counts"]
             row = rows[result["sync_id"]]

@@ -1,0 +1,176 @@
+"""Killed, interrupted, out of time: what is in flight counts, and the next run goes on from there."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import mortal
+import orjson
+import pytest
+from standing import ADA, BOB, EVE, MAPPING, WRITE_KEY, Api, serving
+
+RECORDS = 200_000
+KILLS = 20
+SHARDS = 4  # one test each, so that they can run side by side
+
+
+class Counting(Api):
+    """Keeps nothing but who was heard under which messageId; each batch takes a moment."""
+
+    def __init__(self):
+        super().__init__()
+        self.users = {}
+        self.numbers = []
+        self.began = 0.0
+
+    def take(self, raw, headers):
+        batch = orjson.loads(raw)["batch"]
+        time.sleep(0.06)
+        with self.guard:
+            self.began = self.began if self.numbers else time.monotonic()
+            for call in batch:
+                self.users.setdefault(call["messageId"], call["userId"])
+                self.numbers.append(int(call["messageId"].rpartition("-")[2]))
+        return 200
+
+
+def customers(shop, count):
+    with shop.connect() as connection:
+        connection.execute(
+            "create or replace table main.customers as "
+            f"select 'c' || i as customer_id, 'x' || i as email, 'pro' as plan from range({count}) t(i)"
+        )
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_killed_at_any_moment_of_a_first_sync_every_record_arrives_exactly_once(shop, shard):
+    api = Counting()
+    chance = random.Random(shard)
+    with serving(api) as url:
+        shop.manifest(MAPPING)
+        shop.endpoint = url
+        shop.settings(concurrency=2)
+        customers(shop, RECORDS)
+        fresh = (shop.dir / "shop.duckdb").read_bytes()
+        started = time.monotonic()
+        assert mortal.run(shop.dir, {"WK": WRITE_KEY}).success
+        longest = time.monotonic() - started
+        killed = 0
+        while killed < KILLS / SHARDS:
+            (shop.dir / "shop.duckdb").write_bytes(fresh)
+            (shop.dir / "shop.duckdb.wal").unlink(missing_ok=True)
+            api.users.clear()
+            api.numbers.clear()
+            moment = chance.uniform(0, longest)
+            killed += mortal.run(shop.dir, {"WK": WRITE_KEY}, kill_after=moment).killed
+            delivered = time.monotonic() - api.began if api.numbers else 0
+            api.numbers = []
+            saved = watermark(shop)
+            assert mortal.run(shop.dir, {"WK": WRITE_KEY}).success
+            assert min(api.numbers, default=RECORDS + 1) > saved, "it goes on behind the watermark"
+            assert saved > 0 or delivered < 3, "the watermark is saved while it goes on"
+            assert len(api.users) == len(set(api.users.values())) == RECORDS
+
+
+def watermark(shop):
+    """Return how far the killed run had come by its own word; 0 where it had hardly begun."""
+    if not shop.query("select 1 from information_schema.tables where table_name = 'syncs'"):
+        return 0
+    (row,) = shop.query("select coalesce(max(watermark), 0) as watermark from segconn.syncs")
+    return row["watermark"]
+
+
+def start(shop, *options):
+    command = [sys.executable, "-c", "from dbt_segconn.cli import main; main()", "run", "--all", *options]
+    return subprocess.Popen(
+        [*command, "--project-dir", str(shop.dir)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ,
+    )
+
+
+def wait_for(api, requests):
+    deadline = time.monotonic() + 60
+    while len(api.sizes) < requests and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_with_130_and_loses_nothing(shop, api, number):
+    shop.manifest(MAPPING)
+    customers(shop, 60_000)
+    api.delay = 0.2
+    process = start(shop)
+    wait_for(api, 3)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "finishing what is in flight" in output
+    assert "CANCELED customers.identify_customers" in output
+    (row,) = shop.query("select status, watermark, confirmed, to_send from segconn.syncs")
+    assert row["status"] == "canceled"
+    assert row["watermark"] == row["confirmed"] == len(api.accepted) < row["to_send"] == 60_000
+    api.delay = 0
+    again = shop.segconn("run", "--all")
+    assert again.exit_code == 0
+    assert f"RESUMED {60_000 - row['confirmed']}" in again.output
+    assert len(api.received) == len({one["userId"] for one in api.calls()}) == 60_000
+
+
+def test_a_second_signal_of_either_kind_ends_it_at_once(shop, api):
+    shop.manifest(MAPPING)
+    customers(shop, 60_000)
+    api.delay = 20
+    process = start(shop)
+    wait_for(api, 1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=5)
+    assert process.returncode == -signal.SIGTERM
+    api.delay = 0
+    assert shop.segconn("run", "--all").exit_code == 0
+    assert len(api.accepted) == 60_000
+
+
+def test_max_runtime_ends_a_run_as_a_signal_does(shop, api):
+    shop.manifest(MAPPING)
+    shop.settings(events_per_second=5_000)
+    customers(shop, 60_000)
+    result = shop.segconn("run", "--all", "--max-runtime", "3s")
+    assert result.exit_code == 130, result.output
+    assert "CANCELED customers.identify_customers" in result.output
+    assert "CONFIRMED" in result.output
+    assert 0 < len(api.accepted) < 60_000
+    shop.settings()
+    assert shop.segconn("run", "--all").exit_code == 0
+    assert len(api.received) == 60_000
+
+
+def test_a_duration_that_is_none_is_said(shop):
+    result = shop.segconn("run", "--max-runtime", "soon")
+    assert result.exit_code == 2
+    assert "'soon' is no duration: write 90s, 15m or 2h" in result.output
+
+
+def test_syncs_that_were_not_started_are_listed(shop, api):
+    other = {**MAPPING, "name": "others"}
+    shop.manifest(MAPPING, other)
+    shop.table(ADA, BOB, EVE)
+    late = shop.segconn("run", "--all", "--threads", "1", "--max-runtime", "0s")
+    assert late.exit_code == 130
+    assert "interrupted before it began" in late.output
+    api.faults = [401]
+    result = shop.segconn("run", "--all", "--threads", "1", "--fail-fast")
+    assert result.exit_code == 1
+    assert "customers.others: is not started: another sync has failed (--fail-fast)" in result.output
+    assert "ERROR=1 SKIP=1 TOTAL=2" in result.output
