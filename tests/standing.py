@@ -34,6 +34,7 @@ class Api:
         self.accepted: dict[str, dict[str, Any]] = {}
         self.received: list[dict[str, Any]] = []
         self.bodies: list[dict[str, Any]] = []
+        self.tried: list[dict[str, Any]] = []
         self.sizes: list[int] = []
         self.headers: list[dict[str, str]] = []
         self.faults: list[Any] = []
@@ -46,6 +47,7 @@ class Api:
         with self.guard:
             fault = self.faults.pop(0) if self.faults else 200
             self.sizes.append(len(raw))
+            self.tried.append(body)
             self.headers.append(headers)
             if any(map(self.refuses, body["batch"])):
                 fault = 400
@@ -68,6 +70,7 @@ class Api:
         self.accepted.clear()
         self.received.clear()
         self.bodies.clear()
+        self.tried.clear()
 
 
 class _Handler(BaseHTTPRequestHandler):

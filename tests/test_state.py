@@ -1,0 +1,195 @@
+"""The state tables: created, altered or dropped by hand, carried over when a mapping is renamed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from standing import ADA, BOB, EVE, MAPPING
+
+NAME = "customers.identify_customers"
+RENAMED = {**MAPPING, "name": "customers_to_app"}
+
+
+@pytest.fixture
+def synced(shop, api):
+    """A shop with two customers that Segment knows."""
+    shop.manifest(MAPPING)
+    shop.resync(ADA, BOB)
+    api.forget()
+    return shop
+
+
+def tables(shop):
+    return {row["table_name"]: row for row in shop.query("from information_schema.tables where table_schema='segconn'")}
+
+
+def records(shop):
+    return next(name for name in tables(shop) if name.startswith("records_"))
+
+
+def test_records_that_were_dropped_by_hand_are_not_taken_for_a_first_sync(synced, api):
+    synced.query(f"drop table segconn.{records(synced)}")
+    result = synced.segconn("run", "--all")
+    assert result.exit_code == 1
+    assert f"{records_name(result)} is missing; it held the records of earlier syncs" in result.output
+    assert f"`dbt-segconn reset {NAME}`" in result.output
+    assert f"`dbt-segconn baseline {NAME}`" in result.output
+    assert api.received == []
+    assert "LEFT OUT 2" in synced.segconn("baseline", NAME).output
+    assert synced.resync(ADA, BOB, EVE).exit_code == 0
+    assert [call["userId"] for call in api.calls()] == ["c3"]
+
+
+def records_name(result):
+    return next(word for word in result.output.split() if '"records_' in word)
+
+
+def test_reset_is_the_other_way_out(synced, api):
+    synced.query(f"drop table segconn.{records(synced)}")
+    assert synced.segconn("reset", NAME, "--yes").exit_code == 0
+    assert "ADDED 2" in synced.segconn("run", "--all").output
+    assert len(api.received) == 2
+    history = synced.segconn("status", "--history", "--output", "json").output.splitlines()
+    assert [json.loads(line)["status"] for line in history] == ["success", "reset", "success"]
+
+
+def test_an_altered_table_is_named(synced):
+    synced.query(f"alter table segconn.{records(synced)} drop column checksum")
+    result = synced.segconn("run", "--all")
+    assert result.exit_code == 1
+    assert "has no column checksum: the table was altered by hand" in result.output
+    assert synced.segconn("reset", NAME, "--yes").exit_code == 0
+    assert synced.segconn("run", "--all").exit_code == 0
+
+
+def test_an_outbox_that_was_dropped_by_hand_is_missed(synced, api):
+    api.faults = [401]
+    synced.resync(ADA, BOB, EVE)
+    (outbox,) = (name for name in tables(synced) if name.startswith("outbox_"))
+    synced.query(f"drop table segconn.{outbox}")
+    result = synced.segconn("run", "--all")
+    assert result.exit_code == 1
+    assert "is missing; it held what the sync of" in result.output
+    assert "(0 of 1 calls were confirmed)" in result.output
+    assert synced.segconn("baseline", NAME).exit_code == 0
+    assert api.received == []
+
+
+def test_an_outbox_without_a_history_is_not_thrown_away(synced, api):
+    api.faults = [401]
+    synced.resync(ADA, BOB, EVE)
+    synced.query("delete from segconn.sync_log")
+    assert "the history knows no sync that left it" in synced.segconn("run", "--all").output
+
+
+@pytest.mark.parametrize("table", ["discards", "locks", "syncs"])
+def test_shared_tables_that_lose_nothing_are_made_anew(synced, api, table):
+    synced.query(f"drop {'view' if table == 'syncs' else 'table'} segconn.{table}")
+    assert synced.resync(ADA, BOB, EVE).exit_code == 0
+    assert [call["userId"] for call in api.calls()] == ["c3"]
+
+
+def test_tables_of_an_earlier_version_get_the_columns_that_they_lack(synced, api):
+    synced.query("drop view segconn.syncs")
+    for column in ("relation", "identifier", "sent", "resumed"):
+        synced.query(f"alter table segconn.sync_log drop column {column}")
+    synced.query("create view segconn.syncs as select * from segconn.sync_log")
+    synced.query("alter table segconn.discards drop column doubtful")
+    assert synced.resync(ADA, BOB, EVE).exit_code == 0
+    assert [call["userId"] for call in api.calls()] == ["c3"]
+
+
+def test_a_renamed_mapping_is_held_back_until_its_records_are_adopted(synced, api):
+    synced.manifest(RENAMED)
+    result = synced.segconn("run", "--all")
+    assert result.exit_code == 1
+    assert "BLOCKED by its guards" in result.output
+    assert f"{NAME}, which is gone from the project, was the same mapping and has 2 records" in result.output
+    assert f"`dbt-segconn adopt {NAME} customers.customers_to_app`" in result.output
+    (orphan,) = map(json.loads, synced.segconn("status", "--orphans", "--output", "json").output.splitlines())
+    assert (orphan["mapping"], orphan["records"], orphan["outbox"]) == (NAME, 2, "no")
+    adopted = synced.segconn("adopt", NAME, "customers_to_app")
+    assert adopted.exit_code == 0, adopted.output
+    assert "has taken over 2 records" in adopted.output
+    assert synced.segconn("status", "--orphans").output == "Nothing yet.\n"
+    synced.resync(ADA, BOB, EVE)
+    assert [call["userId"] for call in api.calls()] == ["c3"]
+    assert json.loads(synced.segconn("status", "--output", "json").output)["mapping"] == "customers.customers_to_app"
+
+
+def test_a_rename_can_be_meant_as_a_new_mapping(synced, api):
+    synced.manifest(RENAMED)
+    assert synced.segconn("run", "--all", "--allow-guarded", "customers_to_app").exit_code == 0
+    assert len(api.received) == 2
+    assert "has been synced already" in synced.segconn("adopt", NAME, "customers_to_app").output
+
+
+def test_an_outbox_that_is_adopted_goes_on_under_its_message_ids(synced, api):
+    api.faults = ["lost", 401]
+    synced.resync(ADA, BOB, EVE)
+    synced.manifest(RENAMED)
+    assert synced.segconn("adopt", NAME, "customers_to_app").exit_code == 0
+    result = synced.segconn("run", "--all")
+    assert "RESUMED 1" in result.output
+    assert len(api.received) == 2
+    assert len(api.accepted) == 1
+
+
+def test_a_mapping_that_is_something_else_is_no_rename(synced, api):
+    synced.manifest({**MAPPING, "name": "other", "fields": {"user_id": "$email"}})
+    assert synced.segconn("run", "--all").exit_code == 0
+    assert len(api.received) == 2
+
+
+def test_orphans_can_be_forgotten(synced):
+    synced.manifest(RENAMED)
+    assert "Reset customers.identify_customers." in synced.segconn("reset", NAME, "--yes").output
+    assert synced.segconn("status", "--orphans").output == "Nothing yet.\n"
+    assert synced.segconn("run", "--all").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("customers.nothing", NAME, "no mapping named 'customers.nothing' is gone from the project"),
+        (NAME, NAME, "is gone from the project"),
+        ("x", "nowhere", "no mapping is named 'nowhere'"),
+    ],
+)
+def test_adopt_says_what_it_cannot_find(synced, old, new, words):
+    result = synced.segconn("adopt", old, new)
+    assert result.exit_code == 2
+    assert words in result.output
+
+
+def test_another_target_with_the_same_state_schema_is_held_back(synced, api):
+    """Two developers' targets in one database must not take each other's records for their own."""
+    synced.table(EVE, name="main.customers_of_ada")
+    path = synced.dir / "target/manifest.json"
+    path.write_text(path.read_text().replace('"alias": "customers"', '"alias": "customers_of_ada"'))
+    result = synced.segconn("run", "--all")
+    assert result.exit_code == 1
+    assert 'its last sync read "shop"."main"."customers"' in result.output
+    assert "give each its own (state.schema in segconn.yml)" in result.output
+    assert api.received == []
+    assert "DELETED 2" in synced.segconn("run", "--all", "--allow-guarded", NAME).output
+
+
+def test_a_changed_identifier_is_announced_with_its_counts(shop, api):
+    by_id = {**MAPPING, "guards": {"max_deleted_percent": 100}}
+    shop.manifest(by_id)
+    shop.resync(ADA, BOB)
+    shop.manifest(by_id, unique_identifier="email")
+    result = shop.segconn("run", "--all")
+    words = "its unique identifier was customer_id and is email now: 2 records count as added, 2 as deleted"
+    assert words in result.output
+    assert result.output.index(words) < result.output.index("OK synced")
+
+
+def test_a_baseline_that_was_blocked_at_first_is_still_a_baseline(shop, api):
+    shop.manifest({**MAPPING, "first_sync": "baseline", "guards": {"max_records": 0}})
+    assert shop.resync(ADA, BOB).exit_code == 0
+    shop.segconn("reset", NAME, "--yes")
+    assert "LEFT OUT 2" in shop.segconn("run", "--all").output
+    assert api.received == []
