@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dbt_segconn.artifacts import Manifest, RunResults, read_manifest, read_run_results
-from dbt_segconn.delivery import Destination
+from dbt_segconn.delivery import Destination, OAuth, check_installed
 from dbt_segconn.delivery import Target as DeliveryTarget
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.gate import Choice, Skip, choose
@@ -25,6 +25,7 @@ from dbt_segconn.outbox import MappingState
 from dbt_segconn.plan import Sync, named, read_syncs
 from dbt_segconn.project import Project, find_profiles_dir, find_project, from_environment, inside
 from dbt_segconn.report import RunResult, write_artifact
+from dbt_segconn.settings import Destination as DestinationSettings
 from dbt_segconn.settings import Settings, read_settings
 from dbt_segconn.state import RESET, State, SyncState
 from dbt_segconn.sync import Job, Observer, SyncResult, run_sync
@@ -182,6 +183,7 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
     invocation_id = str(uuid.uuid4())
     with _time_limit(options.max_runtime, stop):
         plan = read_plan(options)
+        destinations = _destinations(plan.settings)
         with opened(plan, options) as warehouse:
             choice = gate(plan, options, warehouse)
             with warehouse.session("prepare") as session:
@@ -210,7 +212,7 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
             listener.begin(plan, choice)
             with heartbeat(lambda: _beat(job)), _rare_collections():
                 results, unstarted = _run_syncs(
-                    plan, choice, sources, job, listener, threads=warehouse.threads, fail_fast=options.fail_fast
+                    choice, sources, destinations, job, listener, threads=warehouse.threads, fail_fast=options.fail_fast
                 )
     skipped = (*choice.skipped, *unstarted)
     result = RunResult(invocation_id, started_at, time.monotonic() - started, tuple(results), skipped)
@@ -283,16 +285,31 @@ def _destinations(settings: Settings) -> dict[str, Destination]:
                 concurrency=one.concurrency,
                 events_per_second=None if math.isinf(one.events_per_second) else one.events_per_second,
                 gzip=one.gzip,
+                oauth=_oauth(one),
             )
         )
         for name, one in settings.destinations.items()
     }
 
 
+def _oauth(destination: DestinationSettings) -> OAuth | None:
+    given = destination.oauth
+    if given is None or not destination.enabled:
+        return None
+    check_installed()
+    return OAuth(
+        client_id=given.client_id,
+        key_id=given.key_id,
+        private_key=given.private_key.get_secret_value(),
+        token_url=destination.token_url,
+        scope=given.scope,
+    )
+
+
 def _run_syncs(
-    plan: Plan,
     choice: Choice,
     sources: Mapping[str, Source],
+    destinations: Mapping[str, Destination],
     job: Job,
     listener: Listener,
     *,
@@ -303,7 +320,6 @@ def _run_syncs(
 
     Returns the results, and what was not started for a failure of another.
     """
-    destinations = _destinations(plan.settings)
     failed = threading.Event()
 
     def one(number: int, sync: Sync) -> SyncResult | Skip:

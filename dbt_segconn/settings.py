@@ -22,6 +22,13 @@ ENDPOINTS = {
     "us-west-2": "https://api.segment.io",
     "eu-west-1": "https://events.eu1.segmentapis.com",
 }
+# https://segment.com/docs/connections/oauth/
+TOKEN_URLS = {
+    "us-west-2": "https://oauth2.segment.io/token",
+    "eu-west-1": "https://oauth2.eu1.segmentapis.com/token",
+}
+# https://www.rfc-editor.org/rfc/rfc7518#section-3.3 : RS256 needs a key of this size or larger
+RSA_BITS = 2048
 
 
 class Strict(BaseModel):
@@ -34,6 +41,29 @@ def _not_blank(key: SecretStr) -> SecretStr:
     if not key.get_secret_value().strip():
         raise ValueError("is empty. Set it to the write key of an HTTP API source, by env_var() rather than as text")
     return key
+
+
+def _is_rsa_key(key: SecretStr) -> SecretStr:
+    """Check a private key as far as what is installed can; the run itself needs the extra `oauth`."""
+    pem = key.get_secret_value().replace("\\n", "\n")  # as many keep it in the environment, on one line
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    except ImportError:
+        return SecretStr(pem)
+    try:
+        loaded = load_pem_private_key(pem.encode(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        loaded = None
+    if not isinstance(loaded, RSAPrivateKey):
+        raise ValueError(  # noqa: TRY004  what pydantic takes for a problem of the user's
+            "is not an RSA private key: PEM text without a passphrase, beginning with -----BEGIN PRIVATE KEY----- "
+            "or -----BEGIN RSA PRIVATE KEY-----"
+        )
+    if loaded.key_size < RSA_BITS:
+        raise ValueError(f"has {loaded.key_size} bits; Segment needs an RSA key of {RSA_BITS} bits or more")
+    return SecretStr(pem)
 
 
 def _is_http(url: str | None) -> str | None:
@@ -54,6 +84,21 @@ def _unlimited(value: Any) -> Any:
     return math.inf if value == "unlimited" else value
 
 
+class OAuthSettings(Strict):
+    """An OAuth application of Segment, which stands beside the write key: its calls carry a bearer token."""
+
+    client_id: Annotated[str, Field(min_length=1)]
+    """Id of the OAuth application."""
+    key_id: Annotated[str, Field(min_length=1)]
+    """Id that Segment gave the public key of `private_key`."""
+    private_key: Annotated[SecretStr, AfterValidator(_is_rsa_key)]
+    """RSA private key as PEM text; take it from the environment: "{{ env_var('SEGMENT_PRIVATE_KEY') }}"."""
+    scope: Annotated[str, Field(min_length=1)] = "tracking_api:write"
+    """What the token is asked for."""
+    token_url: Annotated[str | None, AfterValidator(_is_http)] = None
+    """URL that overrides the region's token endpoint."""
+
+
 class Destination(Strict):
     """A Segment source reached by a write key."""
 
@@ -71,11 +116,18 @@ class Destination(Strict):
     """Requests in flight at once."""
     gzip: bool = False
     """Compress requests: less traffic, more CPU."""
+    oauth: OAuthSettings | None = None
+    """Where the source asks for OAuth; needs the extra dbt-segconn[oauth]."""
 
     @property
     def base_url(self) -> str:
         """The URL under which /v1/batch stands."""
         return (self.endpoint or ENDPOINTS[self.region]).rstrip("/")
+
+    @property
+    def token_url(self) -> str:
+        """The URL that gives access tokens."""
+        return (self.oauth and self.oauth.token_url) or TOKEN_URLS[self.region]
 
 
 class StateSettings(Strict):

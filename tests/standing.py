@@ -40,6 +40,7 @@ class Api:
         self.faults: list[Any] = []
         self.refuses = lambda _call: False
         self.delay = 0.0
+        self.clock_ahead = 0.0
         self.guard = threading.Lock()
 
     def take(self, raw: bytes, headers: dict[str, str]) -> Any:
@@ -86,13 +87,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
-        status, headers = fault if isinstance(fault, tuple) else (fault, {})
+        answer = fault if isinstance(fault, tuple) else (fault, {})
+        status, headers, body = (*answer, b"{}")[:3]
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(body)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or time.time()) + self.server.api.clock_ahead)
 
     def log_message(self, *_: Any) -> None: ...
 

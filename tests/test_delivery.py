@@ -8,7 +8,7 @@ import pytest
 from standing import ADA, BOB, MAPPING, WRITE_KEY
 
 from dbt_segconn.delivery import Canceled, Delivery, Destination, Target
-from dbt_segconn.delivery.client import Confirmed, Lost, Refused, Throttled, Unknown, classify
+from dbt_segconn.delivery.answers import Confirmed, Lost, Refused, Throttled, Unknown, classify
 from dbt_segconn.delivery.rate import RateLimiter
 from dbt_segconn.errors import DeliveryError
 

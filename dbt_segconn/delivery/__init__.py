@@ -2,6 +2,7 @@
 
 from dbt_segconn.delivery.attempts import Canceled
 from dbt_segconn.delivery.destination import Destination, Target
+from dbt_segconn.delivery.oauth import OAuth, check_installed
 from dbt_segconn.delivery.sender import Delivery, Progress, Refusal
 
-__all__ = ["Canceled", "Delivery", "Destination", "Progress", "Refusal", "Target"]
+__all__ = ["Canceled", "Delivery", "Destination", "OAuth", "Progress", "Refusal", "Target", "check_installed"]

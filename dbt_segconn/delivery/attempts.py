@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
 
+from dbt_segconn.delivery.answers import Confirmed, Lost, Refused, Throttled, Unknown
 from dbt_segconn.delivery.batches import Batch
-from dbt_segconn.delivery.client import Confirmed, Lost, Refused, Throttled, TrackingApi, Unknown
+from dbt_segconn.delivery.client import TrackingApi
 from dbt_segconn.delivery.destination import Destination
 from dbt_segconn.errors import DeliveryError
 

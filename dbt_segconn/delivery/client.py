@@ -1,156 +1,65 @@
-"""One request to the Tracking API → an answer: a value that says what is to be done."""
+"""One request to the Tracking API → an answer."""
 
 from __future__ import annotations
 
 import base64
 import gzip
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
-from typing import Any
+import json
 
-import requests
-
+from dbt_segconn.delivery.answers import Answer, Lost, Unauthorized, classify, unanswered
+from dbt_segconn.delivery.connection import Connection
 from dbt_segconn.delivery.destination import Target
-from dbt_segconn.version import __version__
-
-TIMEOUT = (10.0, 30.0)  # seconds to connect, seconds without an answer
-# https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/#errors and Segment's SDKs
-RETRIED = frozenset({408, 410, 460})
-NOT_RETRIED = frozenset({501, 505})
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """The API took the batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Something in the batch is not acceptable; sending it again as it is would not help."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Throttled:
-    """Too fast: wait for so many seconds, or by our own judgement where there is no number."""
-
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """The batch may or may not have arrived: send it again. `reached` is whether anybody answered."""
-
-    reason: str
-    reached: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The API will take nothing from this destination until somebody mends it."""
-
-    reason: str
-
-
-Answer = Confirmed | Refused | Throttled | Unknown | Lost
+from dbt_segconn.delivery.oauth import Tokens
 
 
 class TrackingApi:
-    """A connection of one thread to a destination, by https://api.segment.io/v1/batch or its like."""
+    """A connection of one thread to a destination, by https://api.segment.io/v1/batch or its like.
 
-    def __init__(self, target: Target) -> None:
-        self._url = f"{target.endpoint}/v1/batch"
+    With `tokens`, a bearer token stands in the header and the write key in the body, as Segment's SDKs have
+    it. Raises ValueError for a write key that cannot be sent.
+    """
+
+    def __init__(self, target: Target, tokens: Tokens | None = None) -> None:
+        self._tokens = tokens
         self._gzip = target.gzip
-        self._session = requests.Session()
-        # Proxies and certificates of the environment, looked up once and not for every request
-        self._environment: dict[str, Any] = dict(
-            self._session.merge_environment_settings(self._url, {}, None, None, None)
-        )
-        self._session.trust_env = False
-        key = base64.b64encode(f"{target.write_key}:".encode()).decode()
-        self._session.headers.update(
-            {
-                "Authorization": f"Basic {key}",
-                "Content-Type": "application/json",
-                "User-Agent": f"dbt-segconn/{__version__}",
-            }
-        )
+        headers = {"Content-Type": "application/json"}
         if target.gzip:
-            self._session.headers["Content-Encoding"] = "gzip"
+            headers["Content-Encoding"] = "gzip"
+        if not tokens:
+            headers["Authorization"] = f"Basic {base64.b64encode(f'{target.write_key}:'.encode()).decode()}"
+        # some bytes more than a batch has counted, far below the 25 KB that it leaves to Segment's limit
+        self._opening = f'{{"writeKey":{json.dumps(target.write_key, ensure_ascii=False)},'.encode() if tokens else b"{"
+        self._connection = Connection(f"{target.endpoint}/v1/batch", headers)
 
     def post(self, body: bytes) -> Answer:
-        """Send one batch."""
-        data = gzip.compress(body, compresslevel=5) if self._gzip else body
+        """Send one batch: a JSON object."""
+        data = self._opening + body[1:] if self._tokens else body
+        if self._gzip:
+            data = gzip.compress(data, compresslevel=5)
+        return self._authorized(data, self._tokens) if self._tokens else self._send(data)
+
+    def _authorized(self, data: bytes, tokens: Tokens) -> Answer:
+        """Send it with a token, and with another one where that token should have been good and is not."""
+        for _ in range(2):
+            token = tokens.get()
+            if not isinstance(token, str):
+                return token
+            answer = self._send(data, Authorization=f"Bearer {token}")
+            if not isinstance(answer, Unauthorized):
+                return answer
+            tokens.drop(token)
+        return Lost(
+            "it refused two access tokens, the second of them new; is the OAuth application in Segment connected to "
+            "the source of this write key, with the `scope` of segconn.yml?"
+        )
+
+    def _send(self, data: bytes, **headers: str) -> Answer:
         try:
-            response = self._session.post(
-                self._url, data=data, timeout=TIMEOUT, allow_redirects=False, **self._environment
-            )
-        except OSError as error:  # which all errors of requests are
+            response = self._connection.post(data, **headers)
+        except OSError as error:
             return unanswered(error)
         return classify(response.status_code, response.headers)
 
     def close(self) -> None:
         """Close the connection."""
-        self._session.close()
-
-
-def unanswered(error: OSError) -> Answer:
-    """Say what it means that no answer came: unknown, unless trying again cannot help."""
-    if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return Lost("its certificate cannot be verified")
-    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
-        return Lost("its URL is not valid; is `endpoint` right?")
-    if isinstance(error, requests.exceptions.Timeout):
-        return Unknown("no answer in time")
-    if isinstance(error, requests.exceptions.ConnectionError):
-        return Unknown(_connection_reason(error), reached=False)
-    if isinstance(error, requests.exceptions.RequestException):
-        return Unknown(type(error).__name__)
-    return Lost("the certificates to verify it with cannot be read; is REQUESTS_CA_BUNDLE right?")
-
-
-def _connection_reason(error: requests.exceptions.ConnectionError) -> str:
-    """Name the cause in few words: the library's own text holds addresses of objects."""
-    text = str(error)
-    if "refused" in text:
-        return "connection refused"
-    if "resolve" in text or "getaddrinfo" in text:
-        return "its host name cannot be resolved"
-    return "the connection broke"
-
-
-def classify(status: int, headers: Any) -> Answer:
-    """Say what an HTTP answer means; its body may hold payloads and is never looked at."""
-    if 200 <= status < 300:
-        return Confirmed()
-    if status in {400, 413}:
-        return Refused(f"Segment refused the call with HTTP status {status}")
-    if status == 429:
-        return Throttled(_wait(headers))
-    if status in {401, 403}:
-        return Lost(f"it refused the write key with HTTP status {status}")
-    if status in RETRIED or (status >= 500 and status not in NOT_RETRIED):
-        return Unknown(f"HTTP status {status}")
-    return Lost(f"it answered with HTTP status {status}; is `endpoint` or `region` right?")
-
-
-def _wait(headers: Any) -> float | None:
-    """Read how long to wait: Retry-After, in seconds or as a date, else X-RateLimit-Reset in seconds."""
-    for name in ("Retry-After", "X-RateLimit-Reset"):
-        value = headers.get(name)
-        if value is None:
-            continue
-        try:
-            return max(0.0, float(value))
-        except ValueError:
-            pass
-        try:
-            until: datetime = parsedate_to_datetime(value)
-        except (ValueError, OverflowError):
-            continue
-        if until.tzinfo is None:  # RFC 9110's obsolete forms name no zone; they are UTC
-            until = until.replace(tzinfo=timezone.utc)
-        return float(max(0.0, (until - datetime.now(timezone.utc)).total_seconds()))
-    return None
+        self._connection.close()

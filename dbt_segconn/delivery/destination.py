@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dbt_segconn.delivery.oauth import OAuth, Tokens
 from dbt_segconn.delivery.rate import RateLimiter
 from dbt_segconn.errors import DeliveryError
 
@@ -22,6 +23,7 @@ class Target:
     concurrency: int = 8
     events_per_second: float | None = 1000
     gzip: bool = False
+    oauth: OAuth | None = None
 
 
 class Destination:
@@ -37,6 +39,7 @@ class Destination:
         self.target = target
         self.clock = clock
         self.limiter = RateLimiter(target.events_per_second, clock)
+        self.tokens = Tokens(target.oauth, clock) if target.oauth else None
         self.jitter = jitter
         self.answered = threading.Event()
         self._lost: str | None = None

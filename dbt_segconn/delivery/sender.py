@@ -9,9 +9,10 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dbt_segconn.delivery.answers import Confirmed
 from dbt_segconn.delivery.attempts import Attempts, Canceled
 from dbt_segconn.delivery.batches import Batch, Batcher, Outgoing
-from dbt_segconn.delivery.client import Confirmed, TrackingApi
+from dbt_segconn.delivery.client import TrackingApi
 from dbt_segconn.delivery.destination import Destination
 from dbt_segconn.delivery.limits import BATCH_EVENTS
 from dbt_segconn.delivery.watermark import Watermark, _Stretch
@@ -192,7 +193,7 @@ class Delivery:
 
     def _connect(self) -> TrackingApi:
         with suppress(ValueError):  # whose text and traceback may hold the write key
-            return TrackingApi(self._destination.target)
+            return TrackingApi(self._destination.target, self._destination.tokens)
         self._destination.lose("its endpoint, its write key or the proxy of the environment is not valid")
         self._destination.check()
         raise AssertionError("a lost destination does not pass its check")

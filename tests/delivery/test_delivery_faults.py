@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from standing import ADA, BOB, WRITE_KEY
 
 from dbt_segconn.delivery import Canceled, Delivery, Destination, Target
+from dbt_segconn.delivery.answers import Confirmed, Lost, Throttled, Unknown, classify, unanswered
 from dbt_segconn.delivery.attempts import PATIENCE_SECONDS, Attempts
 from dbt_segconn.delivery.batches import Batch, Batcher, Outgoing
-from dbt_segconn.delivery.client import Confirmed, Lost, Throttled, TrackingApi, Unknown, classify, unanswered
+from dbt_segconn.delivery.client import TrackingApi
 from dbt_segconn.delivery.rate import RateLimiter
 from dbt_segconn.delivery.watermark import Watermark
 from dbt_segconn.errors import DeliveryError

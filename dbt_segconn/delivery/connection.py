@@ -1,0 +1,38 @@
+"""A connection to one URL that things are posted to: to Segment, or to a webhook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+
+from dbt_segconn.version import __version__
+
+TIMEOUT = (10.0, 30.0)  # seconds to connect, seconds without an answer
+
+
+class Connection:
+    """Posts to one URL from one thread; follows no redirect and reads no netrc.
+
+    Raises ValueError where a header cannot be sent, and from `post` OSError, which all errors of requests are.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], *, timeout: tuple[float, float] = TIMEOUT) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._session = requests.Session()
+        # Proxies and certificates of the environment, looked up once and not for every request
+        self._environment: dict[str, Any] = dict(self._session.merge_environment_settings(url, {}, None, None, None))
+        self._session.trust_env = False
+        self._session.headers.update({"User-Agent": f"dbt-segconn/{__version__}", **headers})
+
+    def post(self, data: bytes, **headers: str) -> requests.Response:
+        """Send one request, with more headers for this time."""
+        return self._session.post(
+            self._url, data=data, headers=headers, timeout=self._timeout, allow_redirects=False, **self._environment
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
