@@ -15,6 +15,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from dbt_segconn.alerts import alerting
 from dbt_segconn.artifacts import Manifest, RunResults, read_manifest, read_run_results
 from dbt_segconn.delivery import Destination, OAuth, check_installed
 from dbt_segconn.delivery import Target as DeliveryTarget
@@ -82,6 +83,9 @@ class Listener(Observer):
 
     def progress(self, sync: Sync, done: int, total: int) -> None:
         """Hear how many of the changes to send are done."""
+
+    def warn(self, text: str) -> None:
+        """Hear of something that went wrong beside the syncs, such as an alert that could not be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,41 +183,45 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
     Raises ConfigurationError, or another SegconnError, where no sync could be started; what happens to a
     single sync stands in its result. Once `stop` is set, what is in flight is finished and saved.
     """
+    plan = read_plan(options)
+    with alerting(plan.settings.alerts, plan.project.dir.resolve().name, listener.warn) as ended:
+        return ended(_run(plan, options, listener, stop))
+
+
+def _run(plan: Plan, options: Options, listener: Listener, stop: threading.Event) -> RunResult:
     started, started_at = time.monotonic(), datetime.now(timezone.utc)
     invocation_id = str(uuid.uuid4())
-    with _time_limit(options.max_runtime, stop):
-        plan = read_plan(options)
-        destinations = _destinations(plan.settings)
-        with opened(plan, options) as warehouse:
-            choice = gate(plan, options, warehouse)
-            with warehouse.session("prepare") as session:
-                state = State(session, plan.settings.state, warehouse.database)
-                state.prepare()
-                now = _clock_of(state)
-                choice = _unfinished(choice, state) if options.retry else choice
-            sources = find_sources(choice.chosen, warehouse)
-            allowed = {sync.name for sync in named(plan.syncs, options.allow_guarded)} if options.allow_guarded else ()
-            job = Job(
-                warehouse=warehouse,
-                settings=plan.settings.state,
-                locks=Locks(break_locks=options.break_lock),
-                observer=listener,
-                stop=stop,
-                now=now,
-                clock=time.monotonic,
-                invocation_id=invocation_id,
-                mapping_ids=frozenset(sync.id for sync in plan.syncs),
-                dbt_invocation_id=plan.results.invocation_id if plan.results else None,
-                full_refresh=options.full_refresh,
-                baseline=options.baseline,
-                retry=options.retry,
-                allow_guarded=allowed,
+    destinations = _destinations(plan.settings)
+    with _time_limit(options.max_runtime, stop), opened(plan, options) as warehouse:
+        choice = gate(plan, options, warehouse)
+        with warehouse.session("prepare") as session:
+            state = State(session, plan.settings.state, warehouse.database)
+            state.prepare()
+            now = _clock_of(state)
+            choice = _unfinished(choice, state) if options.retry else choice
+        sources = find_sources(choice.chosen, warehouse)
+        allowed = {sync.name for sync in named(plan.syncs, options.allow_guarded)} if options.allow_guarded else ()
+        job = Job(
+            warehouse=warehouse,
+            settings=plan.settings.state,
+            locks=Locks(break_locks=options.break_lock),
+            observer=listener,
+            stop=stop,
+            now=now,
+            clock=time.monotonic,
+            invocation_id=invocation_id,
+            mapping_ids=frozenset(sync.id for sync in plan.syncs),
+            dbt_invocation_id=plan.results.invocation_id if plan.results else None,
+            full_refresh=options.full_refresh,
+            baseline=options.baseline,
+            retry=options.retry,
+            allow_guarded=allowed,
+        )
+        listener.begin(plan, choice)
+        with heartbeat(lambda: _beat(job)), _rare_collections():
+            results, unstarted = _run_syncs(
+                choice, sources, destinations, job, listener, threads=warehouse.threads, fail_fast=options.fail_fast
             )
-            listener.begin(plan, choice)
-            with heartbeat(lambda: _beat(job)), _rare_collections():
-                results, unstarted = _run_syncs(
-                    choice, sources, destinations, job, listener, threads=warehouse.threads, fail_fast=options.fail_fast
-                )
     skipped = (*choice.skipped, *unstarted)
     result = RunResult(invocation_id, started_at, time.monotonic() - started, tuple(results), skipped)
     write_artifact(result, plan.project.target_dir)

@@ -18,7 +18,7 @@ from dbt_segconn.mapping import ALL_COLUMNS, columns_used
 from dbt_segconn.mapping.problems import Problem
 from dbt_segconn.mapping.shorthand import expand
 from dbt_segconn.meta import MappingMeta, ModelMeta
-from dbt_segconn.settings import Settings, load_yaml, near_name, parse
+from dbt_segconn.settings import FILE_NAME, Settings, load_yaml, near_name, parse
 
 # Segment's name for the identifier of a record, the one value that a deleted record still has
 SEGMENT_ID = "__segment_id"
@@ -59,6 +59,7 @@ def read_syncs(manifest: Manifest, settings: Settings, project_dir: Path) -> tup
             syncs.extend(_syncs_of(model, settings, project_dir))
         except ConfigurationError as error:
             problems.extend(error.problems)
+    problems.extend(() if problems else _alerts_of_nothing(settings, syncs))
     if problems:
         raise ConfigurationError(problems)
     return tuple(syncs)
@@ -77,6 +78,17 @@ def named(syncs: Sequence[Sync], names: Collection[str]) -> tuple[Sync, ...]:
             for name in unknown
         )
     return tuple(sync for sync in syncs if not names or {sync.name, sync.mapping.name} & set(names))
+
+
+def _alerts_of_nothing(settings: Settings, syncs: Sequence[Sync]) -> list[str]:
+    """Find the mappings that alerts name and the project does not have."""
+    problems: list[str] = []
+    for at, alert in enumerate(settings.alerts):
+        try:
+            named(syncs, alert.mappings)
+        except ConfigurationError as error:
+            problems.extend(f"{FILE_NAME}: alerts.{at}.mappings: {problem}" for problem in error.problems)
+    return problems
 
 
 def find_columns(sync: Sync, available: Iterable[str]) -> dict[str, str]:

@@ -11,7 +11,16 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from dbt_segconn.errors import ConfigurationError
 
@@ -139,6 +148,33 @@ class StateSettings(Strict):
     """Schema of the state tables, created when missing."""
 
 
+def _is_webhook(url: SecretStr) -> SecretStr:
+    _is_http(url.get_secret_value())
+    return url
+
+
+class AlertSettings(Strict):
+    """A webhook that hears of syncs which did not go well."""
+
+    url: Annotated[SecretStr, AfterValidator(_is_webhook)]
+    """URL of the webhook, which is a secret: "{{ env_var('SLACK_WEBHOOK') }}"."""
+    format: Literal["slack", "json"] = "slack"
+    """A message for an incoming webhook of Slack's, or the facts as JSON."""
+    when: tuple[Literal["failed", "partial", "blocked"], ...] = ("failed", "partial", "blocked")
+    """Statuses to hear of; a sync that dbt's failure kept back counts as failed."""
+    delivery_rate_below: Annotated[float | None, Field(gt=0, le=100)] = None
+    """Hear also of syncs that confirmed less than this percentage of the records that they were to send."""
+    mappings: tuple[str, ...] = ()
+    """Only these mappings, by `model.mapping` or by the mapping's name alone; all of them where left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_on(cls, given: Any) -> Any:
+        if isinstance(given, dict) and True in given:
+            raise ValueError("YAML reads the key `on` as true. Write `when: [failed, partial, blocked]`")
+        return given
+
+
 class Settings(Strict):
     """The whole of segconn.yml."""
 
@@ -146,6 +182,8 @@ class Settings(Strict):
     """Destinations by the name that mappings use."""
     state: StateSettings = StateSettings()
     """Where state is kept."""
+    alerts: tuple[AlertSettings, ...] = ()
+    """Webhooks that hear of syncs which did not go well."""
 
 
 def read_settings(project_dir: Path, variables: Mapping[str, Any]) -> Settings:

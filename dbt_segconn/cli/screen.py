@@ -92,6 +92,10 @@ class Screen(Listener):
         """Say what the user should know before the sync ends."""
         self._printer.line(f"{sync.name}: {text}", level="warn", event="SyncNote", mapping=sync.name)
 
+    def warn(self, text: str) -> None:
+        """Say what went wrong beside the syncs."""
+        self._printer.line(text, level="warn", event="Warning", color="yellow")
+
     def progress(self, sync: Sync, done: int, total: int) -> None:
         """Move the bar: one for all syncs under way."""
         if not self._printer.shows_progress:

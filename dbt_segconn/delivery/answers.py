@@ -56,12 +56,12 @@ class Unauthorized(Lost):
 Answer = Confirmed | Refused | Throttled | Unknown | Lost
 
 
-def unanswered(error: OSError) -> Answer:
+def unanswered(error: OSError) -> Unknown | Lost:
     """Say what it means that no answer came: unknown, unless trying again cannot help."""
     if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return Lost("its certificate cannot be verified")
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
-        return Lost("its URL is not valid; is `endpoint` right?")
+        return Lost("its URL is not valid")
     if isinstance(error, requests.exceptions.Timeout):
         return Unknown("no answer in time")
     if isinstance(error, requests.exceptions.ConnectionError):
