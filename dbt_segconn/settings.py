@@ -191,7 +191,21 @@ def read_settings(project_dir: Path, variables: Mapping[str, Any]) -> Settings:
 
     `variables` answers `var()`. Raises ConfigurationError with every problem found.
     """
-    path = project_dir / FILE_NAME
+    read = _read(project_dir / FILE_NAME, variables)
+    if isinstance(read, Settings):
+        return read
+    raise ConfigurationError(read)  # here and not below: no local of a traceback holds a key as text
+
+
+def _read(path: Path, variables: Mapping[str, Any]) -> Settings | tuple[str, ...]:
+    """Return the settings, or what is wrong with them."""
+    try:
+        return parse(Settings, _rendered(path, variables), FILE_NAME)
+    except ConfigurationError as error:
+        return error.problems
+
+
+def _rendered(path: Path, variables: Mapping[str, Any]) -> Any:
     try:
         raw = load_yaml(path.read_text(encoding="utf-8"), FILE_NAME)
     except FileNotFoundError:
@@ -205,7 +219,7 @@ def read_settings(project_dir: Path, variables: Mapping[str, Any]) -> Settings:
     rendered = _render(raw, (), variables, problems)
     if problems:
         raise ConfigurationError(problems)
-    return parse(Settings, rendered, FILE_NAME)
+    return rendered
 
 
 class _UniqueKeys(yaml.SafeLoader):

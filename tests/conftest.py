@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from leaks import watching
 from standing import ADA, WRITE_KEY, Api, new_shop, serving
 
 
@@ -39,8 +40,9 @@ def shop(tmp_path, api, monkeypatch, parsed):
         monkeypatch.delenv(name, raising=False)
     shop = new_shop(tmp_path, api.url)
     shop.parsed = parsed
-    yield shop
-    assert WRITE_KEY not in "".join(shop.outputs), "a write key has reached the output"
-    for path in (shop.dir / "target/segconn").glob("*"):
-        assert WRITE_KEY not in path.read_text(), "a write key has reached an artifact"
+    api.watch = shop.watch
+    shop.watch.use_key(WRITE_KEY)
+    with watching(shop.watch):
+        yield shop
+    assert shop.watch.leaks(shop.dir) == []
     shutil.rmtree(shop.dir, ignore_errors=True)

@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 from click.testing import CliRunner
+from leaks import SHOWING_CALLS, Watch, locals_of
 
 LATE_SECONDS = 0.5
 WRITE_KEY = "wk-3kLq9ZsecretX7"
@@ -41,6 +42,7 @@ class Api:
         self.refuses = lambda _call: False
         self.delay = 0.0
         self.clock_ahead = 0.0
+        self.watch: Watch | None = None
         self.guard = threading.Lock()
 
     def take(self, raw: bytes, headers: dict[str, str]) -> Any:
@@ -50,6 +52,7 @@ class Api:
             self.sizes.append(len(raw))
             self.tried.append(body)
             self.headers.append(headers)
+            self._tell(body, headers)
             if any(map(self.refuses, body["batch"])):
                 fault = 400
             if fault in (200, "lost", "late"):
@@ -63,6 +66,12 @@ class Api:
 
     def note(self, call: dict[str, Any], write_key: str) -> None:
         """Hear of each accepted call, and for whom it is."""
+
+    def _tell(self, body: dict[str, Any], headers: dict[str, str]) -> None:
+        if self.watch:
+            self.watch.use_authorization(headers.get("Authorization", ""))
+            for call in body["batch"]:
+                self.watch.use_call(call)
 
     def calls(self, kind: str | None = None) -> list[dict[str, Any]]:
         return [call for call in self.accepted.values() if kind in (None, call["type"])]
@@ -153,7 +162,7 @@ class Shop:
     dir: Path
     endpoint: str
     columns: tuple[str, ...] = ("customer_id", "email", "plan")
-    outputs: list[str] = field(default_factory=list)
+    watch: Watch = field(default_factory=Watch, repr=False)
     parsed: Callable[[], bytes] = bytes
 
     def settings(self, **app: Any) -> None:
@@ -170,6 +179,9 @@ class Shop:
         path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
 
     def rows(self, *rows: tuple[Any, ...]) -> None:
+        for row in rows:
+            self.watch.use_row(row)
+
         def literal(value: Any) -> str:
             return "null" if value is None else str(value) if isinstance(value, (int, float)) else f"'{value}'"
 
@@ -242,9 +254,12 @@ class Shop:
         from dbt_segconn.cli import main
 
         result = CliRunner().invoke(main, [*arguments, "--project-dir", str(self.dir)])
+        shows_calls = not SHOWING_CALLS.isdisjoint(arguments)
+        self.watch.saw(f"the output of {' '.join(arguments)}", result.output, may_hold_payload=shows_calls)
+        for text in locals_of(result.exception):
+            self.watch.saw(f"a traceback of {' '.join(arguments)}", text, may_hold_payload=True)
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
-        self.outputs.append(result.output)
         return Result(result.exit_code, result.output)
 
     def sync(self, *rows: tuple[Any, ...]) -> Result:

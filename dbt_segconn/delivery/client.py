@@ -9,7 +9,7 @@ import json
 from dbt_segconn.delivery.answers import Answer, Lost, Unauthorized, classify, unanswered
 from dbt_segconn.delivery.connection import Connection
 from dbt_segconn.delivery.destination import Target
-from dbt_segconn.delivery.oauth import Tokens
+from dbt_segconn.delivery.oauth import Token, Tokens
 
 
 class TrackingApi:
@@ -42,9 +42,9 @@ class TrackingApi:
         """Send it with a token, and with another one where that token should have been good and is not."""
         for _ in range(2):
             token = tokens.get()
-            if not isinstance(token, str):
+            if not isinstance(token, Token):
                 return token
-            answer = self._send(data, Authorization=f"Bearer {token}")
+            answer = self._send(data, token)
             if not isinstance(answer, Unauthorized):
                 return answer
             tokens.drop(token)
@@ -53,9 +53,9 @@ class TrackingApi:
             "the source of this write key, with the `scope` of segconn.yml?"
         )
 
-    def _send(self, data: bytes, **headers: str) -> Answer:
+    def _send(self, data: bytes, token: Token | None = None) -> Answer:
         try:
-            response = self._connection.post(data, **headers)
+            response = self._connection.post(data, token)
         except OSError as error:
             return unanswered(error)
         return classify(response.status_code, response.headers)

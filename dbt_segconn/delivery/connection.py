@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import requests
@@ -10,6 +10,8 @@ import requests
 from dbt_segconn.version import __version__
 
 TIMEOUT = (10.0, 30.0)  # seconds to connect, seconds without an answer
+
+Authorization = Callable[[requests.PreparedRequest], requests.PreparedRequest]
 
 
 class Connection:
@@ -27,10 +29,10 @@ class Connection:
         self._session.trust_env = False
         self._session.headers.update({"User-Agent": f"dbt-segconn/{__version__}", **headers})
 
-    def post(self, data: bytes, **headers: str) -> requests.Response:
-        """Send one request, with more headers for this time."""
+    def post(self, data: bytes, auth: Authorization | None = None) -> requests.Response:
+        """Send one request; `auth` may put its header in."""
         return self._session.post(
-            self._url, data=data, headers=headers, timeout=self._timeout, allow_redirects=False, **self._environment
+            self._url, data=data, auth=auth, timeout=self._timeout, allow_redirects=False, **self._environment
         )
 
     def close(self) -> None:

@@ -47,10 +47,17 @@ class OAuth:
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class Token:
+    """An access token, used until then; as `auth` of requests it sets the header, and shows itself nowhere else."""
+
     text: str = field(repr=False)
     renewed_at: float
     used_until: float
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Authorize a request."""
+        request.headers["Authorization"] = f"Bearer {self.text}"
+        return request
 
 
 def check_installed() -> None:
@@ -74,43 +81,43 @@ class Tokens:
         self._clock = clock
         self._now = now
         self._skew = 0.0  # seconds that Segment's clock is ahead of ours
-        self._token: _Token | None = None
+        self._token: Token | None = None
         self._asked = 0
         self._answer: Answer = Unknown("no access token yet")
         self._guard = threading.Lock()
 
-    def get(self) -> str | Answer:
+    def get(self) -> Token | Answer:
         """Return a token that is good now, or why there is none, to be dealt with as if a batch had met it."""
         token, asked = self._token, self._asked
         if token and self._clock() < token.renewed_at:
-            return token.text
+            return token
         usable = token if token and self._clock() < token.used_until else None
         if not self._guard.acquire(blocking=usable is None):
-            return usable.text if usable else self._answer  # another sender is renewing it
+            return usable or self._answer  # another sender is renewing it
         try:
             if self._asked == asked:  # else another sender has asked while this one was waiting
                 self._ask(usable)
-            return self._token.text if self._token else self._answer
+            return self._token or self._answer
         finally:
             self._guard.release()
 
-    def drop(self, text: str) -> None:
+    def drop(self, token: Token) -> None:
         """Use a token no more that the API has refused."""
         with self._guard:
-            if self._token and self._token.text == text:
+            if self._token and self._token.text == token.text:
                 self._token = None
 
-    def _ask(self, usable: _Token | None) -> None:
+    def _ask(self, usable: Token | None) -> None:
         """Ask for a new token; where there is none, go on with the old one while it is good."""
         answer = self._request()
-        if isinstance(answer, _Token):
+        if isinstance(answer, Token):
             self._token, self._answer = answer, Unknown("its access token was refused meanwhile")
         else:
             self._answer = answer
             self._token = usable and replace(usable, renewed_at=self._clock() + RENEWED_AGAIN_SECONDS)
         self._asked += 1
 
-    def _request(self) -> _Token | Answer:
+    def _request(self) -> Token | Answer:
         """Ask once, and once more where the clock had to be put right first."""
         connection = Connection(self._oauth.token_url, {"Content-Type": "application/x-www-form-urlencoded"})
         try:
@@ -159,7 +166,7 @@ class Tokens:
         before, self._skew = self._skew, server.timestamp() - self._now()
         return abs(self._skew - before) > SKEW_SECONDS
 
-    def _token_of(self, response: requests.Response) -> _Token | Answer:
+    def _token_of(self, response: requests.Response) -> Token | Answer:
         try:
             given: Any = response.json()
             text, seconds = given["access_token"], float(given["expires_in"])
@@ -168,7 +175,7 @@ class Tokens:
         if not isinstance(text, str) or not text:
             return self._explained(Unknown("no access token in the answer"))
         now = self._clock()
-        return _Token(text, now + seconds * RENEWED_AFTER, now + max(seconds - SPARE_SECONDS, seconds * RENEWED_AFTER))
+        return Token(text, now + seconds * RENEWED_AFTER, now + max(seconds - SPARE_SECONDS, seconds * RENEWED_AFTER))
 
     def _explained(self, answer: Answer, status: int | None = None) -> Answer:
         """Say that it is the token that could not be had, and what to check; never what was sent or answered."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from dbt_segconn.errors import SegconnError, WarehouseError
+from dbt_segconn.warehouse.masking import told
 
 Row = tuple[Any, ...]
 
@@ -127,10 +128,11 @@ class Session:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Raise a WarehouseError for whatever dbt or the driver raises."""
+        """Raise a WarehouseError for whatever dbt or the driver raises, without the values of rows."""
         try:
             yield
         except SegconnError:
             raise
-        except Exception as error:  # drivers raise what they like, and share no root
-            raise WarehouseError(f"the warehouse says: {str(error).strip()}") from error
+        except Exception as error:  # noqa: BLE001  drivers raise what they like, and share no root
+            text, is_masked = told(error)
+            raise WarehouseError(f"the warehouse says: {text}") from (None if is_masked else error)

@@ -12,6 +12,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from leaks import locals_of
 from standing import ADA, BOB, WRITE_KEY, Api, serving
 
 from dbt_segconn.delivery import Delivery, Destination, OAuth, Target, attempts
@@ -280,17 +281,17 @@ def test_an_api_that_refuses_new_tokens_too_ends_the_delivery(api, call, host):
 def test_a_token_is_renewed_ahead_of_its_expiry_and_used_on_while_that_fails(host):
     now = [0.0]
     tokens = Tokens(oauth(host), clock=lambda: now[0])
-    first = tokens.get()
+    first = tokens.get().text
     now[0] = 1799
-    assert tokens.get() == first
+    assert tokens.get().text == first
     now[0] = 1801
     host.faults = [503]
-    assert tokens.get() == first, "it is still good"
+    assert tokens.get().text == first, "it is still good"
     now[0] += RENEWED_AGAIN_SECONDS - 1
-    assert tokens.get() == first
+    assert tokens.get().text == first
     assert len(host.sizes) == 2
     now[0] += 2
-    assert tokens.get() == host.given[1] != first
+    assert tokens.get().text == host.given[1] != first
     host.faults = [503]
     now[0] += 3599
     assert tokens.get() == Unknown(f"no access token from {host.url}: HTTP status 503")
@@ -301,3 +302,12 @@ def test_nothing_of_it_is_shown():
     target = Target("app", WRITE_KEY, "http://127.0.0.1:9", oauth=OAuth(CLIENT, KEY_ID, key, "http://x/token", SCOPE))
     destination = Destination(target)
     assert key[30:60] not in repr([target, destination, destination.tokens, vars(destination)])
+
+
+def test_a_bug_below_shows_no_key_and_no_token_in_the_locals_of_its_traceback(api, call, host, monkeypatch):
+    monkeypatch.setattr("dbt_segconn.delivery.client.classify", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        deliver(api, call, host, 1, gzip=True)
+    shown = "".join(locals_of(caught.value))
+    assert "_authorized" in shown
+    assert not [key for key in (WRITE_KEY, host.given[0], pem(KEY)[30:60]) if key in shown]

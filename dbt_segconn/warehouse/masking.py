@@ -1,0 +1,50 @@
+"""What a driver says of an error, without the values of rows that it may quote."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+# Of the DB-API (PEP 249), whose classes each driver makes anew: what is wrong with the rows themselves.
+# DuckDB says the same of texts that are no JSON or no time with a class of its own.
+ROW_ERRORS = frozenset({"DataError", "IntegrityError", "InvalidInputException"})
+# https://www.postgresql.org/docs/current/errcodes-appendix.html : data exceptions, broken constraints. For
+# drivers, such as Snowflake's, that have one class for all errors of SQL.
+ROW_STATES = ("22", "23")
+MASK = "'…'"
+
+# What databases add line by line: whole rows, the statement, values of parameters
+_ADDED = re.compile(r"^\s*(DETAIL|LINE \d+|CONTEXT|QUERY|STATEMENT|PARAMETERS)\b.*", re.MULTILINE | re.DOTALL)
+_NAMED = r'\b(?:column|relation|table|constraint|type|index|schema|domain|function) "[\w.$]+"'
+# From the first quote to the last: a value may hold quotes itself, and an open one is not trusted either
+_QUOTED = r"""["'`].*["'`]|["'`].*\Z"""
+_VALUES = re.compile(rf"(?P<named>{_NAMED})|{_QUOTED}|\d{{5,}}", re.DOTALL)
+
+
+def told(error: BaseException) -> tuple[str, bool]:
+    """Return what an error says, and whether values had to be masked in it.
+
+    dbt wraps the driver's error, so its causes are looked at, too. Nothing below the line of the first value is
+    kept: DuckDB shows there once more where in a text it stumbled.
+    """
+    text = str(error).strip()
+    if not any(map(_is_about_rows, _chain(error))):
+        return text, False
+    masked = _VALUES.sub(lambda found: found["named"] or MASK, _ADDED.sub("", text))
+    head, mask, tail = masked.partition(MASK)
+    return f"{head}{mask}{tail.partition(chr(10))[0]}".strip(), True
+
+
+def _is_about_rows(error: BaseException) -> bool:
+    if ROW_ERRORS & {one.__name__ for one in type(error).__mro__}:
+        return True
+    states = (getattr(error, name, None) for name in ("sqlstate", "pgcode"))
+    return any(isinstance(state, str) and state.startswith(ROW_STATES) for state in states)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
