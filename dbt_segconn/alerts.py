@@ -27,13 +27,13 @@ TIMEOUT_SECONDS = 10.0
 SHOWN = 20
 MESSAGE_CHARACTERS = 500
 
-# status → what somebody who reads of it should do
+# status → what somebody who reads of it should do, beyond what the message says
 _ADVICE = {
-    "failed": "Mend the cause and run again: what was not delivered stays in the outbox.",
-    "partial": "`dbt-segconn status --discards` says why; these records are offered again by the next syncs.",
-    "blocked": "Look at the model; if this is meant, run with `--allow-guarded`.",
+    "failed": "Mend the cause and run again.",
+    "partial": "These records are offered again by the next syncs.",
+    "blocked": "Look at the model before you let it through.",
     "skipped": "Mend the model or its tests, then run dbt and dbt-segconn again.",
-    "canceled": "The next run goes on from here.",
+    "canceled": "The next run goes on from there.",
 }
 
 
@@ -150,7 +150,7 @@ def _broken(alert: AlertSettings, what: str, project: str) -> bytes:
 
 
 def _message(text: str | None) -> str:
-    return _escaped((text or "")[:MESSAGE_CHARACTERS])
+    return _escaped(" ".join((text or "").split())[:MESSAGE_CHARACTERS])
 
 
 def _name(text: str) -> str:
