@@ -32,7 +32,7 @@ _ADVICE = {
     "failed": "Mend the cause and run again.",
     "partial": "These records are offered again by the next syncs.",
     "blocked": "Look at the model before you let it through.",
-    "skipped": "Mend the model or its tests, then run dbt and dbt-segconn again.",
+    "skipped": "Mend the cause, then run dbt and dbt-segconn again.",
     "canceled": "The next run goes on from there.",
 }
 

@@ -141,7 +141,7 @@ def _shown(frame: FrameType) -> str:
 def watching(watch: Watch) -> Iterator[None]:
     """Hear of every secret that is read, every error of ours, every log record, every process of ours."""
     handler = logging.Handler(logging.DEBUG)
-    handler.emit = lambda record: watch.saw(f"the log of {record.name}", record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: watch.saw(f"the log of {record.name}", record.getMessage())
     root = logging.getLogger()
     level = root.level
     with pytest.MonkeyPatch.context() as patch:

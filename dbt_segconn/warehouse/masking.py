@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 # Of the DB-API (PEP 249), whose classes each driver makes anew: what is wrong with the rows themselves.
 # DuckDB says the same of texts that are no JSON or no time with a class of its own.
@@ -38,8 +39,17 @@ def told(error: BaseException) -> tuple[str, bool]:
 def _is_about_rows(error: BaseException) -> bool:
     if ROW_ERRORS & {one.__name__ for one in type(error).__mro__}:
         return True
-    states = (getattr(error, name, None) for name in ("sqlstate", "pgcode"))
-    return any(isinstance(state, str) and state.startswith(ROW_STATES) for state in states)
+    return any(state.startswith(ROW_STATES) for state in _states(error))
+
+
+def _states(error: BaseException) -> Iterator[str]:
+    """Yield the SQLSTATE, under the names by which psycopg, Snowflake's driver and pyspark give it."""
+    for name in ("sqlstate", "pgcode", "getSqlState"):
+        state = getattr(error, name, None)
+        with suppress(Exception):  # pyspark asks its JVM
+            state = state() if callable(state) else state
+        if isinstance(state, str):
+            yield state
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -26,6 +26,11 @@ class ProgrammingError(DatabaseError):
     sqlstate = "22018"
 
 
+class CapturedError(Error):
+    def getSqlState(self):  # noqa: N802  pyspark's name
+        return "22018"
+
+
 def wrapped(error, text):
     """Wrap it as dbt does: the driver's error is the cause of dbt's, which has its text."""
     try:
@@ -59,7 +64,11 @@ def wrapped(error, text):
         ("Type INT64 with value 491711223344 can't be cast", "Type INT64 with value '…' can'…'"),
     ],
 )
-@pytest.mark.parametrize("error", [InvalidTextRepresentationError(), ProgrammingError()], ids=["class", "sqlstate"])
+@pytest.mark.parametrize(
+    "error",
+    [InvalidTextRepresentationError(), ProgrammingError(), CapturedError()],
+    ids=["class", "sqlstate", "pyspark"],
+)
 def test_values_of_rows_are_masked_and_the_rest_is_kept(error, text, masked):
     assert told(wrapped(error, text)) == (masked, True)
 
