@@ -57,7 +57,7 @@ class Api:
                 fault = 400
             if fault in (200, "lost", "late"):
                 self.bodies.append(body)
-                write_key = b64decode(headers["Authorization"].removeprefix("Basic ")).decode().rstrip(":")
+                write_key = body.get("writeKey") or _user(headers["Authorization"])
                 for call in body["batch"]:
                     self.received.append(call)
                     self.accepted.setdefault(call["messageId"], call)
@@ -81,6 +81,10 @@ class Api:
         self.received.clear()
         self.bodies.clear()
         self.tried.clear()
+
+
+def _user(authorization: str) -> str:
+    return b64decode(authorization.removeprefix("Basic ")).decode().rstrip(":")
 
 
 class _Handler(BaseHTTPRequestHandler):
