@@ -217,8 +217,10 @@ def test_errors_of_the_warehouse_hold_no_secret_and_leave_the_rest_alone(shop, a
     import duckdb
 
     with duckdb.connect(str(shop.dir / "shop.duckdb")) as connection:
-        connection.execute("drop table segconn.discards")
+        connection.execute("alter table segconn.locks rename to kept")
+        connection.execute("create view segconn.locks as select * from segconn.kept")
     result = shop.segconn("run")
     assert result.exit_code == 1
-    assert "discards" in result.output
+    assert "the warehouse says: " in result.output
+    assert "locks is not an table" in result.output
     assert WRITE_KEY not in result.output
