@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from dbt_segconn.actions import Layout, compile_rows
+from dbt_segconn.errors import RecordError
 from dbt_segconn.plan import SEGMENT_ID, Sync
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.values import CONVERTERS, Column
 
 # What Segment's envelope calls the kinds of change
 EVENTS = {"added": "new", "updated": "updated", "deleted": "deleted"}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Calls with the numbers of their changes and the ids of their records, in their order.
+
+    `are_checked`: the calls are known to keep Segment's limits, but for their size.
+    """
+
+    numbers: list[int]
+    record_ids: list[str]
+    calls: list[Any]
+    are_checked: bool
 
 
 class CallMaker:
@@ -34,6 +50,23 @@ class CallMaker:
         self._names_record = sync.names_record
         self._prefix = message_id_prefix(write_key, sync_id)
         self._received_at = f"{started_at:%Y-%m-%dT%H:%M:%S}.{started_at.microsecond // 1000:03}Z"
+        self._to_calls = compile_rows(sync.mapping.action, sync.fields, _layout(sync, columns), self._prefix)
+
+    def many(self, changes: Sequence[Row], refuse: Callable[[int, str, str], None]) -> Made:
+        """Make the calls of changes; those that cannot be one are handed to `refuse`, with the reason."""
+        calls = self._to_calls(changes) if self._to_calls else [None] * len(changes)
+        if None not in calls:
+            return Made([change[0] for change in changes], [change[2] for change in changes], calls, are_checked=True)
+        made = Made([], [], [], are_checked=False)
+        for change, call in zip(changes, calls, strict=True):
+            try:
+                made.calls.append(call or self(change))
+            except RecordError as error:
+                refuse(change[0], change[2], str(error))
+            else:
+                made.numbers.append(change[0])
+                made.record_ids.append(change[2])
+        return made
 
     def __call__(self, change: Row) -> dict[str, Any]:
         """Return the change's call; raises RecordError where the record cannot be one."""
@@ -67,6 +100,18 @@ class CallMaker:
     def _preferences(self, properties: Mapping[str, Any]) -> dict[str, bool]:
         """Read the consent columns; what is not clearly given counts as withheld."""
         return {category: properties[column] in _GIVEN for category, column in self._consent.items()}
+
+
+def _layout(sync: Sync, columns: Sequence[Column]) -> Layout:
+    kinds = {column.key: column.kind for column in columns}
+    return Layout(
+        columns=tuple(kinds),
+        scalars=frozenset(name for name, kind in kinds.items() if kind != "json"),
+        timestamps=frozenset(name for name, kind in kinds.items() if kind in {"timestamp", "timestamptz"}),
+        converters={name: CONVERTERS[kind] for name, kind in kinds.items() if kind in CONVERTERS},
+        record_id=SEGMENT_ID,
+        keep_null=sync.mapping.sync_null_values,
+    )
 
 
 _GIVEN: tuple[Any, ...] = (True, 1, "true", "True", "TRUE", "1", "t")

@@ -31,7 +31,8 @@ class Sync:
     """One mapping, compiled and checked: all that a sync needs to know besides the data.
 
     `columns` are the columns that a call is made of, or None where the mapping takes the whole record;
-    `names_record` says whether it asks for the record's own `__segment_id`.
+    `names_record` says whether it asks for the record's own `__segment_id`; `fields` are the action's, in
+    Segment's language.
     `definition` changes when, and only when, the same record would make another call.
     """
 
@@ -43,6 +44,7 @@ class Sync:
     identifier: tuple[str, ...]
     columns: frozenset[str] | None
     names_record: bool
+    fields: Mapping[str, Any]
     definition: str
     to_call: Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -172,6 +174,7 @@ def _sync(model: Model, identifier: tuple[str, ...], raw: Any, at: int, settings
         identifier=identifier,
         columns=None if used is ALL_COLUMNS else (used | set(mapping.consent.values())) - {SEGMENT_ID},
         names_record=SEGMENT_ID.encode() in orjson.dumps(fields),
+        fields=fields,
         definition=_definition(mapping, identifier, fields),
         to_call=to_call,
     )

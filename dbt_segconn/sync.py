@@ -11,7 +11,7 @@ from typing import Protocol
 
 from dbt_segconn.calls import CallMaker
 from dbt_segconn.delivery import Canceled, Delivery, Destination
-from dbt_segconn.errors import LockedError, RecordError, SegconnError, SyncError, WarehouseError
+from dbt_segconn.errors import LockedError, SegconnError, SyncError, WarehouseError
 from dbt_segconn.guards import doubts, objections
 from dbt_segconn.ledger import Book, Ledger
 from dbt_segconn.locks import Locks
@@ -339,7 +339,7 @@ def _announce(work: _Work, before: SyncState | None, state: SyncState) -> None:
 def _deliver(work: _Work, state: SyncState) -> SyncState:
     """Send what is behind the watermark; what cannot be sent now stays in the outbox."""
     destination = work.destination
-    make_call = CallMaker(
+    calls = CallMaker(
         work.sync,
         work.source.columns,
         write_key=destination.target.write_key,
@@ -351,7 +351,8 @@ def _deliver(work: _Work, state: SyncState) -> SyncState:
         ledger = Ledger(work.book, state, delivery, work.job.clock, is_resumed=is_resumed)
         try:
             for portion in _portions(work, state):
-                _send(portion, make_call, delivery)
+                made = calls.many(portion, delivery.refuse)
+                delivery.send(made.numbers, made.record_ids, made.calls, are_checked=made.are_checked)
                 work.job.observer.progress(work.sync, ledger.confirmed, state.to_send)
                 ledger.save_when_due()
             delivery.finish()
@@ -381,19 +382,6 @@ def _portions(work: _Work, state: SyncState) -> Iterator[Sequence[Row]]:
         work.book.lock.confirm()  # after reading: another's outbox may stand under the same name
         for at in range(0, len(page), PORTION):
             yield page[at : at + PORTION]
-
-
-def _send(changes: Sequence[Row], make_call: CallMaker, delivery: Delivery) -> None:
-    numbers, record_ids, calls = [], [], []
-    for change in changes:
-        try:
-            calls.append(make_call(change))
-        except RecordError as error:
-            delivery.refuse(change[0], change[2], str(error))
-        else:
-            numbers.append(change[0])
-            record_ids.append(change[2])
-    delivery.send(numbers, record_ids, calls)
 
 
 def _settle(work: _Work, state: SyncState) -> None:

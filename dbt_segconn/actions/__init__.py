@@ -5,6 +5,7 @@ https://segment.com/docs/connections/destinations/catalog/actions-segment/
 
 from dbt_segconn.actions.calls import compile_action
 from dbt_segconn.actions.fields import ACTIONS, Action, Field, find_action
+from dbt_segconn.actions.rows import Layout, compile_rows
 from dbt_segconn.actions.schema import fields_schema, unknown_fields
 from dbt_segconn.errors import InvalidCall
 
@@ -13,7 +14,9 @@ __all__ = [
     "Action",
     "Field",
     "InvalidCall",
+    "Layout",
     "compile_action",
+    "compile_rows",
     "fields_schema",
     "find_action",
     "unknown_fields",

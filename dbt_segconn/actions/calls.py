@@ -10,7 +10,7 @@ from typing import Any
 
 from dbt_segconn.actions.coerce import Coerce, coercion
 from dbt_segconn.actions.fields import CAMPAIGN_PARAMETERS, Action, find_action
-from dbt_segconn.actions.flat import compile_flat
+from dbt_segconn.actions.flat import compile_flat, find_flat
 from dbt_segconn.errors import InvalidCall
 from dbt_segconn.mapping import MISSING, compile_mapping
 from dbt_segconn.mapping.compiler import ROOT_DIRECTIVE
@@ -31,7 +31,8 @@ def compile_action(action: str, fields: Any) -> Callable[[Any], Call]:
     """
     definition = find_action(action)
     general = _compile_general(definition, fields)
-    return compile_flat(definition, fields, general) or general
+    flat = find_flat(definition, fields)
+    return compile_flat(flat, general) if flat else general
 
 
 def _compile_general(definition: Action, fields: Any) -> Callable[[Any], Call]:

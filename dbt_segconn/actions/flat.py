@@ -1,13 +1,15 @@
 """A shortcut for what most mappings are: ids and traits or properties, each a column.
 
-Such a mapping is written out as one Python function. Columns, keys and constants are no part of its
-source: they take the place of its constants once it is compiled. It answers for plain records, and leaves
-every other one (a column that is not there, an object, an id that is no text) to the general way.
+Such a mapping is written out as one Python function: of a payload here, of rows in `rows.py`. Columns, keys
+and constants are no part of its source: they take the place of its constants once it is compiled. It answers
+for plain records, and leaves every other one (a column that is not there, an object, an id that is no text)
+to the general way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -28,11 +30,25 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 _PREFIX = "$.properties."
 
 
-def compile_flat(action: Action, fields: Any, general: Callable[[Any], Call]) -> Callable[[Any], Call] | None:
-    """Compile a flat mapping to a function payload → call; returns None for any other mapping.
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A mapping of ids and traits or properties that are columns or constants, and of nothing else.
 
-    `general` is the same mapping compiled the general way, to which records that are not plain are left.
+    `texts` are the fields that a plain record fills with text, `members` the traits or properties.
     """
+
+    kind: str
+    texts: dict[str, Any]
+    members: dict[str, Any]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that it reads."""
+        return list(dict.fromkeys(filter(None, map(column_of, [*self.texts.values(), *self.members.values()]))))
+
+
+def find_flat(action: Action, fields: Any) -> Flat | None:
+    """Return what a mapping consists of, if it is flat."""
     if action.name not in _BODIES or not isinstance(fields, dict):
         return None
     body, own = _BODIES[action.name], _OWN[action.name]
@@ -42,11 +58,10 @@ def compile_flat(action: Action, fields: Any, general: Callable[[Any], Call]) ->
     members = fields.get(body, {})
     if not isinstance(members, dict) or not all(_is_plain(key, value) for key, value in members.items()):
         return None
-    if not all(_column(value) or (isinstance(value, str) and value) for value in texts.values()):
+    if not all(column_of(value) or (isinstance(value, str) and value) for value in texts.values()):
         return None
-    if not any(map(_column, [*texts.values(), *members.values()])):
-        return None
-    return _write(action.name, texts, members, general)
+    flat = Flat(action.name, texts, members)
+    return flat if flat.columns else None
 
 
 _IDS = ("user_id", "anonymous_id", "timestamp")
@@ -55,7 +70,7 @@ _BODIES = {"identify": "traits", "track": "properties", "group": "traits"}
 _OWN = {"identify": (), "track": ("event_name",), "group": ("group_id",)}
 
 
-def _column(value: Any) -> str | None:
+def column_of(value: Any) -> str | None:
     """Name the column of a path such as `$.properties.email`, of which nothing else is a part."""
     if not isinstance(value, dict) or len(value) != 1:
         return None
@@ -65,51 +80,84 @@ def _column(value: Any) -> str | None:
 
 
 def _is_plain(key: Any, value: Any) -> bool:
-    return key != PROTOTYPE and not str(key).startswith("@") and (type(value) in _SCALARS or _column(value) is not None)
+    plain = type(value) in _SCALARS or column_of(value) is not None
+    return key != PROTOTYPE and not str(key).startswith("@") and plain
 
 
-def _write(
-    kind: str, texts: dict[str, Any], members: dict[str, Any], general: Callable[[Any], Call]
-) -> Callable[[Any], Call]:
-    """Write the function out. Its source holds placeholders, for which the compiled code gets the values."""
-    columns = list(dict.fromkeys(filter(None, map(_column, [*texts.values(), *members.values()]))))
-    values: dict[Any, Any] = {}
+class Writer:
+    """Writes the source of a function that makes the calls of a flat mapping.
 
-    def constant(value: Any) -> str:
-        placeholder = f"placeholder {len(values)}"
-        values[placeholder] = value
+    The source holds placeholders; the compiled code gets the users' own keys, constants and columns.
+    """
+
+    def __init__(self, flat: Flat) -> None:
+        self._flat = flat
+        self._values: dict[Any, Any] = {}
+
+    def constant(self, value: Any) -> str:
+        """Return the source of a constant."""
+        placeholder = f"placeholder {len(self._values)}"
+        self._values[placeholder] = value
         return repr(placeholder)
 
-    def expression(value: Any) -> str:
-        column = _column(value)
-        return f"column_{columns.index(column)}" if column else constant(value)
+    def statements(self, variable: Callable[[str], str]) -> list[str]:
+        """Return what sets the texts; `variable` holds a column."""
+        flat = self._flat
+        sets = [f"{name} = {self._expression(value, variable)}" for name, value in flat.texts.items()]
+        return sets + [f"if type({name}) is int: {name} = str({name})" for name in flat.texts if name != "timestamp"]
 
-    pairs = ", ".join(f"{constant(key)}: {expression(value)}" for key, value in members.items())
-    whole = [f"  if type({name}) is int: {name} = str({name})" for name in texts if name != "timestamp"]
-    tests = " or ".join(f"type({name}) is not str or not {name}" for name in texts)
-    ids = ", ".join(f"'{_TEXTS[name]}': {name}" for name in _TEXTS if name in texts)
-    context = "'traits': {}, 'consent': {}" if kind == "track" else "'consent': {}"
-    source = "\n".join(
-        [
-            "def to_call(payload, read=read, general=general, hash=hash):",
-            "  try:",
-            "    values = read(payload['properties'])",
-            "    hash(values)",  # fails on objects, arrays and MISSING, and on nothing else
-            "  except (KeyError, TypeError):",
-            "    return general(payload)",
-            f"  {', '.join(f'column_{at}' for at in range(len(columns)))}, = values",
-            *(f"  {name} = {expression(value)}" for name, value in texts.items()),
-            *whole,
-            f"  if {tests}:",
-            "    return general(payload)",
-            f"  return {{{ids}, 'context': {{{context}}}, '{_BODIES[kind]}': {{{pairs}}}, 'type': '{kind}'}}",
-        ]
-    )
-    namespace: dict[str, Any] = {"read": _reader(columns), "general": general}
-    exec(compile(source, f"<flat {kind} mapping>", "exec"), namespace)  # noqa: S102  nothing of the user's is in it
-    to_call = namespace["to_call"]
-    to_call.__code__ = to_call.__code__.replace(co_consts=_filled(to_call.__code__.co_consts, values))
-    compiled: Callable[[Any], Call] = to_call
+    @property
+    def unfit(self) -> str:
+        """The condition under which the record is left to the general way."""
+        return " or ".join(f"type({name}) is not str or not {name}" for name in self._flat.texts)
+
+    def call(self, variable: Callable[[str], str], more: str = "") -> str:
+        """Return the expression of the call."""
+        flat = self._flat
+        ids = ", ".join(f"'{key}': {name}" for name, key in _TEXTS.items() if name in flat.texts)
+        context = "'traits': {}, 'consent': {}" if flat.kind == "track" else "'consent': {}"
+        members = flat.members.items()
+        pairs = ", ".join(f"{self.constant(key)}: {self._expression(value, variable)}" for key, value in members)
+        body = f"'{_BODIES[flat.kind]}': {{{pairs}}}"
+        return f"{{{ids}, 'context': {{{context}}}, {body}, 'type': '{flat.kind}'{more}}}"
+
+    def _expression(self, value: Any, variable: Callable[[str], str]) -> str:
+        column = column_of(value)
+        return variable(column) if column else self.constant(value)
+
+    def compile(self, lines: Iterable[str], name: str, namespace: dict[str, Any]) -> Any:
+        """Compile the source of one function of this name."""
+        code = compile("\n".join(lines), f"<flat {self._flat.kind} mapping>", "exec")
+        exec(code, namespace)  # noqa: S102  nothing of the user's is in it
+        function = namespace[name]
+        function.__code__ = function.__code__.replace(co_consts=_filled(function.__code__.co_consts, self._values))
+        return function
+
+
+def compile_flat(flat: Flat, general: Callable[[Any], Call]) -> Callable[[Any], Call]:
+    """Compile a flat mapping to a function payload → call.
+
+    `general` is the same mapping compiled the general way, to which records that are not plain are left.
+    """
+    writer, columns = Writer(flat), flat.columns
+
+    def variable(column: str) -> str:
+        return f"column_{columns.index(column)}"
+
+    lines = [
+        "def to_call(payload, read=read, general=general, hash=hash):",
+        "  try:",
+        "    values = read(payload['properties'])",
+        "    hash(values)",  # fails on objects, arrays and MISSING, and on nothing else
+        "  except (KeyError, TypeError):",
+        "    return general(payload)",
+        f"  {', '.join(map(variable, columns))}, = values",
+        *(f"  {statement}" for statement in writer.statements(variable)),
+        f"  if {writer.unfit}:",
+        "    return general(payload)",
+        f"  return {writer.call(variable)}",
+    ]
+    compiled: Callable[[Any], Call] = writer.compile(lines, "to_call", {"read": _reader(columns), "general": general})
     return compiled
 
 

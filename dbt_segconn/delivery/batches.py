@@ -77,10 +77,11 @@ class Batcher:
         self._refuse = refuse
         self._open = Batch()
 
-    def add(self, calls: Sequence[Outgoing]) -> Iterator[Batch]:
-        """Take calls, and yield every batch that they fill."""
-        for at in range(0, len(calls), GROUP):
-            group = [one for one in calls[at : at + GROUP] if self._allowed(one)]
+    def add(self, calls: Sequence[Outgoing], *, are_checked: bool = False) -> Iterator[Batch]:
+        """Take calls, and yield every batch that they fill; those that `are_checked` are only measured."""
+        allowed = calls if are_checked else [one for one in calls if self._allowed(one)]
+        for at in range(0, len(allowed), GROUP):
+            group = allowed[at : at + GROUP]
             for some, part in self._serialise(group):
                 if not self._open.takes(len(part) + 1, len(some)):
                     yield from self.flush()
@@ -98,7 +99,7 @@ class Batcher:
             self._refuse(one, reason)
         return not reason
 
-    def _serialise(self, group: list[Outgoing]) -> Iterator[tuple[list[Outgoing], memoryview]]:
+    def _serialise(self, group: Sequence[Outgoing]) -> Iterator[tuple[Sequence[Outgoing], memoryview]]:
         """Serialise a group at once; only where that fails or is too large, each call by itself."""
         if not group:
             return

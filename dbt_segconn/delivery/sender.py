@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.delivery.answers import Confirmed
@@ -96,11 +97,21 @@ class Delivery:
         self._ended.set()
         self._join()
 
-    def send(self, numbers: Sequence[int], record_ids: Sequence[str], calls: Sequence[dict[str, Any]]) -> None:
-        """Take calls with ascending change numbers; waits while all senders are busy."""
+    def send(
+        self,
+        numbers: Sequence[int],
+        record_ids: Sequence[str],
+        calls: Sequence[dict[str, Any]],
+        *,
+        are_checked: bool = False,
+    ) -> None:
+        """Take calls with ascending change numbers; waits while all senders are busy.
+
+        `are_checked`: the calls are known to keep Segment's limits, but for their size.
+        """
         self._check()
-        outgoing = list(map(Outgoing, numbers, record_ids, calls))
-        for batch in self._batcher.add(outgoing):
+        outgoing = list(map(_outgoing, zip(numbers, record_ids, calls, strict=True)))
+        for batch in self._batcher.add(outgoing, are_checked=are_checked):
             self._start(batch)
         if len(self._refused) >= BATCH_EVENTS:  # where hardly any call is good, no batch ever fills
             for batch in self._batcher.flush():
@@ -227,6 +238,10 @@ class Delivery:
 
     def _refuse_outgoing(self, one: Outgoing, reason: str) -> None:
         self.refuse(one.number, one.record_id, reason)
+
+
+# Outgoing(*three), without a call of Python's for each
+_outgoing = partial(tuple.__new__, Outgoing)
 
 
 def _rebatched(calls: Sequence[Outgoing]) -> list[Batch]:
