@@ -13,13 +13,15 @@ import signal
 import threading
 import traceback
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["dbt_segconn.invocation", "dbt.cli.main", "dbt.adapters.duckdb", "dbt.context.providers", "duckdb"]
-)
+CONTEXT.set_forkserver_preload(["dbt_segconn.invocation", "dbt.cli.main", "dbt.context.providers", "warm"])
 PATIENCE_SECONDS = 120
 
 
@@ -56,6 +58,7 @@ def run(
     **options: Any,
 ) -> Ending:
     """Run dbt-segconn once in a process of its own; `kill_after` so many seconds it is killed, if it still runs."""
+    _start_server()
     ours, theirs = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_live, args=(theirs, project, environment, fate, options), daemon=True)
     process.start()
@@ -71,6 +74,14 @@ def run(
         assert process.exitcode == -signal.SIGKILL, f"it ended by itself with {process.exitcode}"
     process.kill()
     return ending
+
+
+@cache
+def _start_server() -> None:
+    """Start the fork server where it finds `warm`: of sys.path it only knows what the environment says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        forkserver.ensure_running()
 
 
 def _live(pipe: Any, project: Path, environment: dict[str, str], fate: Fate | None, options: dict[str, Any]) -> None:
