@@ -7,6 +7,7 @@ import shutil
 import pytest
 from leaks import watching
 from standing import ADA, WRITE_KEY, Api, new_shop, serving
+from warehouses.postgres import postgres, postgres_server  # noqa: F401
 
 
 @pytest.fixture

@@ -191,7 +191,7 @@ class Shop:
 
         values = ", ".join(f"({', '.join(map(literal, row))})" for row in rows)
         names = ", ".join(self.columns)
-        empty = ", ".join(f"null::varchar as {name}" for name in self.columns)
+        empty = ", ".join(f"cast(null as {{{{ dbt.type_string() }}}}) as {name}" for name in self.columns)
         sql = f"select * from (values {values}) as t({names})" if rows else f"select {empty} where false"
         self.write("models/customers.sql", sql)
 
@@ -280,8 +280,11 @@ ADA, BOB, EVE = (
 )
 
 
-def new_shop(folder: Path, endpoint: str) -> Shop:
-    """Write a dbt project with its profile, settings and one mapping."""
+DUCKDB = {"type": "duckdb", "path": "shop.duckdb"}
+
+
+def new_shop(folder: Path, endpoint: str, output: dict[str, Any] = DUCKDB) -> Shop:
+    """Write a dbt project with its profile, settings and one mapping; `output` says in which warehouse."""
     shop = Shop(folder / "shop", endpoint)
     shop.write(
         "dbt_project.yml",
@@ -294,7 +297,7 @@ def new_shop(folder: Path, endpoint: str) -> Shop:
     )
     shop.write(
         "profiles.yml",
-        {"shop": {"target": "dev", "outputs": {"dev": {"type": "duckdb", "path": "shop.duckdb"}}}},
+        {"shop": {"target": "dev", "outputs": {"dev": output}}},
     )
     shop.settings()
     shop.mappings(MAPPING)

@@ -1,0 +1,86 @@
+"""Fixtures: one shop, in each of the warehouses in turn."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from standing import ADA, MAPPING, WRITE_KEY, Result, Shop, new_shop
+from warehouses.duckdb_file import duckdb_file  # noqa: F401
+
+# A database of its own for each test: the manifest names this one until it is used
+PARSED_DATABASE = "database_of_the_test"
+
+
+@dataclass
+class House(Shop):
+    """A shop whose table can be set without dbt, which saves seconds."""
+
+    warehouse: Any = None
+
+    def fill(self, *rows: tuple[Any, ...]) -> None:
+        """Give the model these rows, as dbt would; a value is text or None."""
+        self.table(
+            ", ".join(f"{name} varchar(200)" for name in self.columns),
+            *(", ".join("null" if value is None else f"'{value}'" for value in row) for row in rows),
+        )
+
+    def table(self, columns: str, *rows: str) -> None:
+        """Make the model a table of these columns with these rows, both in SQL."""
+        name = f"{self.warehouse.schema}.customers"
+        self.warehouse.execute(f"drop table if exists {name}")
+        self.warehouse.execute(f"create table {name} ({columns})")
+        for at in range(0, len(rows), 2000):
+            values = ", ".join(f"({row})" for row in rows[at : at + 2000])
+            self.warehouse.execute(f"insert into {name} values {values}")
+
+    def run(self, *arguments: str) -> Result:
+        return self.segconn("run", "--all", *arguments)
+
+    def synced(self, *rows: tuple[Any, ...]) -> Result:
+        """Give the model these rows, run dbt-segconn."""
+        self.fill(*rows)
+        return self.run()
+
+    def counts(self) -> dict[str, int]:
+        """Return what the artifact of the last run says of its one mapping."""
+        artifact = json.loads((self.dir / "target/segconn/run_results.json").read_text())
+        return artifact["results"][0]["counts"]
+
+
+@pytest.fixture(params=["duckdb_file", "postgres"])
+def warehouse(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def manifests(tmp_path_factory):
+    """The manifests that dbt has written for the shop, by adapter."""
+    kept: dict[str, str] = {}
+
+    def manifest(warehouse) -> str:
+        if warehouse.name not in kept:
+            shop = new_shop(tmp_path_factory.mktemp(f"parsed_{warehouse.name}"), "http://127.0.0.1:9", warehouse.output)
+            shop.rows(ADA)
+            shop.dbt("parse")
+            manifest = json.loads((shop.dir / "target/manifest.json").read_text())
+            node = manifest["nodes"]["model.shop.customers"]
+            kept[warehouse.name] = json.dumps(manifest).replace(f'"{node["database"]}"', f'"{PARSED_DATABASE}"')
+        return kept[warehouse.name]
+
+    return manifest
+
+
+@pytest.fixture
+def shop(tmp_path, api, monkeypatch, manifests, warehouse):
+    monkeypatch.setenv("WK", WRITE_KEY)
+    plain = new_shop(tmp_path, api.url, warehouse.output)
+    shop = House(plain.dir, plain.endpoint, warehouse=warehouse)
+    shop.parsed = lambda: manifests(warehouse).replace(PARSED_DATABASE, warehouse.database).encode()
+    shop.manifest(MAPPING)
+    yield shop
+    assert WRITE_KEY not in "".join(shop.outputs), "a write key has reached the output"
+    shutil.rmtree(shop.dir, ignore_errors=True)

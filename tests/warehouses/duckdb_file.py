@@ -1,0 +1,44 @@
+"""DuckDB, in a file beside the project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+
+@dataclass
+class DuckDB:
+    """A DuckDB file; `output` goes into profiles.yml."""
+
+    path: Path
+    name = "duckdb"
+    database = "shop"
+    schema = "main"
+    # No other process can open the file while one is at work on it
+    shared = False
+    time_zone: str = "UTC"
+
+    @property
+    def output(self) -> dict[str, Any]:
+        return {"type": "duckdb", "path": str(self.path), "settings": {"TimeZone": self.time_zone}, "threads": 4}
+
+    def execute(self, sql: str) -> None:
+        with duckdb.connect(str(self.path)) as connection:
+            connection.execute(sql)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.path)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def set_time_zone(self, zone: str) -> None:
+        """Set the time zone that every later session starts with: `output` has changed."""
+        self.time_zone = zone
+
+
+@pytest.fixture
+def duckdb_file(tmp_path) -> DuckDB:
+    return DuckDB(tmp_path / "shop.duckdb")

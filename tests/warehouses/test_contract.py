@@ -1,0 +1,211 @@
+"""The main job is the same in every warehouse: real dbt, a real warehouse, real HTTP, the command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from standing import ADA, BOB, EVE, MAPPING
+
+EVENT = {
+    "name": "state",
+    "action": "track",
+    "sync_mode": ["added", "updated", "deleted"],
+    "fields": {"event_name": "State", "user_id": "$__segment_id", "properties": {"email": "$email", "plan": "$plan"}},
+}
+
+
+def users(api):
+    return sorted(call["userId"] for call in api.calls())
+
+
+def read_json(result):
+    """Read JSON values that stand one behind the other, on a line each or on several."""
+    found, rest = [], result.output.strip()
+    while rest:
+        value, end = json.JSONDecoder().raw_decode(rest)
+        found.append(value)
+        rest = rest[end:].strip()
+    return found
+
+
+def test_after_dbt_run_the_first_sync_sends_every_record_and_the_next_one_none(shop, api):
+    result = shop.sync(ADA, BOB)
+    assert result.exit_code == 0, result.output
+    assert "ADDED 2 UPDATED 0 DELETED 0" in result.output
+    assert users(api) == ["c1", "c2"]
+    assert {"email": "ada@example.com", "plan": "pro"} in [call["traits"] for call in api.calls()]
+    assert "ADDED 0 UPDATED 0 DELETED 0" in shop.segconn("run").output
+    assert len(api.received) == 2
+
+
+def test_changes_go_out_by_kind_and_a_record_that_returns_is_sent_again(shop, api):
+    shop.manifest(EVENT)
+    shop.synced(ADA, BOB, EVE)
+    api.forget()
+    result = shop.synced(("c1", "ada@example.com", None), EVE, ("c4", "", "free"))
+    assert "ADDED 1 UPDATED 1 DELETED 1" in result.output
+    assert {call["userId"]: call["properties"] for call in api.calls()} == {
+        "c1": {"email": "ada@example.com", "plan": None},
+        "c2": {"email": None, "plan": None},
+        "c4": {"email": "", "plan": "free"},
+    }
+    shop.synced(ADA, BOB, EVE)
+    assert [call["properties"]["plan"] for call in api.received if call["userId"] == "c1"] == [None, "pro"]
+    assert len(api.accepted) == len(api.received) == 6
+
+
+def test_null_and_duplicate_identifiers_are_discarded_and_counted(shop, api):
+    result = shop.synced(ADA, BOB, ("c2", "other@example.com", "pro"), (None, "nobody@example.com", "pro"))
+    assert result.exit_code == 1
+    assert "DISCARDED 3" in result.output
+    assert users(api) == ["c1"]
+    discards = read_json(shop.segconn("status", "--discards", "--output", "json"))
+    assert sorted((row["record_id"] or "", row["reason"]) for row in discards) == [
+        ("", "the unique identifier is null"),
+        ("c2", "the unique identifier is not unique"),
+    ]
+    assert "DELETED 0" in shop.run().output
+
+
+def test_several_identifier_columns_tell_records_apart(shop, api):
+    shop.manifest({**MAPPING, "fields": {"user_id": "$__segment_id"}}, unique_identifier=["plan", "customer_id"])
+    shop.synced(("a|b", "1@example.com", "x"), ("b", "2@example.com", "x|a"), ("c", None, "\\"), (None, None, "y"))
+    assert users(api) == ["\\\\|c", "x\\|a|b", "x|a\\|b"]
+    assert shop.counts()["unidentified"] == 1
+
+
+def test_refused_records_are_listed_and_sent_once_they_are_mended(shop, api):
+    api.refuses = lambda call: call["traits"]["email"] == "bob's"
+    shop.columns = ("customer_id", "email", "plan")
+    result = shop.synced(ADA, ("c2", "bob''s", "free"), EVE)
+    assert result.exit_code == 1
+    assert users(api) == ["c1", "c3"]
+    (discard,) = read_json(shop.segconn("status", "--discards", "--output", "json"))
+    assert (discard["record_id"], discard["kind"], discard["attempts"]) == ("c2", "added", 1)
+    assert shop.counts() | {"to_send": 3, "confirmed": 2, "discarded": 1} == shop.counts()
+    assert shop.synced(ADA, BOB, EVE).exit_code == 0
+    assert users(api) == ["c1", "c2", "c3"]
+
+
+def test_baseline_remembers_and_reset_forgets(shop, api):
+    shop.manifest({**MAPPING, "first_sync": "baseline"})
+    assert "LEFT OUT 2" in shop.synced(ADA, BOB).output
+    assert api.received == []
+    shop.synced(ADA, BOB, EVE)
+    assert users(api) == ["c3"]
+    shop.manifest(MAPPING)
+    assert shop.segconn("reset", "customers.identify_customers", "--yes").exit_code == 0
+    assert "ADDED 3" in shop.run().output
+    assert "ADDED 3" in shop.run("--full-refresh").output
+
+
+def test_preview_changes_nothing_and_status_tells_the_history(shop, api):
+    shop.fill(ADA, BOB)
+    assert {line["record_id"] for line in read_json(shop.segconn("preview"))} == {"c1", "c2"}
+    assert "never synced" in shop.segconn("status").output
+    shop.run()
+    shop.fill(("c1", "new@example.com", "pro"))
+    (shown,) = read_json(shop.segconn("preview", "--kind", "updated"))
+    assert (shown["record_id"], shown["call"]["traits"]["email"]) == ("c1", "new@example.com")
+    assert len(api.received) == 2
+    shop.run()
+    rows = read_json(shop.segconn("status", "--history", "--output", "json"))
+    assert [(row["status"], row["added"], row["updated"], row["deleted"]) for row in rows] == [
+        ("success", 0, 1, 1),
+        ("success", 2, 0, 0),
+    ]
+    assert "success" in shop.segconn("status").output
+
+
+def test_a_guard_blocks_and_lets_through_when_it_is_meant(shop, api):
+    shop.synced(ADA, BOB)
+    assert "BLOCKED" in shop.synced().output.upper()
+    assert "DELETED 2" in shop.run("--allow-guarded", "customers.identify_customers").output
+
+
+@contextmanager
+def running(shop):
+    """`dbt-segconn run` in a process of its own, which is killed at the end."""
+    program = str(Path(sys.executable).parent / "dbt-segconn")
+    process = subprocess.Popen([program, "run", "--all", "--project-dir", str(shop.dir)], stdout=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def wait_for(condition, seconds=60):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.02)
+
+
+def test_killed_in_the_middle_it_is_resumed_and_every_record_arrives_once(shop, api, warehouse):
+    count = 6000
+    shop.settings(concurrency=1)
+    shop.fill(*((f"c{at}", f"{at}@example.com", "pro") for at in range(count)))
+    api.delay = 3.0
+    with running(shop):
+        wait_for(lambda: api.received)
+        if warehouse.shared:
+            second = shop.run()
+            assert second.exit_code == 1
+            assert "is being synced by" in second.output
+            assert "--break-lock" in second.output
+    api.delay = 0
+    assert 0 < len(api.received) < count
+    result = shop.run()
+    assert result.exit_code == 0, result.output
+    assert "goes on with the sync of" in result.output
+    assert users(api) == sorted(f"c{at}" for at in range(count))
+    assert len(api.accepted) == count
+    assert shop.counts()["resumed"] == count
+    assert "ADDED 0 UPDATED 0 DELETED 0" in shop.run().output
+
+
+def test_an_outage_leaves_the_outbox_and_an_edited_mapping_gives_it_up(shop, api, monkeypatch):
+    from dbt_segconn.delivery import attempts
+
+    monkeypatch.setattr(attempts, "BACKOFF_SECONDS", 0.001)
+    api.faults = [401]
+    assert shop.synced(ADA, BOB).exit_code == 1
+    shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"mail": "$email"}}})
+    result = shop.run()
+    assert "its mapping has changed" in result.output
+    assert sorted(call["traits"]["mail"] for call in api.calls()) == ["ada@example.com", "bob@example.com"]
+
+
+@pytest.mark.parametrize("statement", ["segconn_remember_settled", "segconn_drop", "segconn_append"])
+def test_killed_while_settling_it_is_settled_again(shop, api, monkeypatch, statement):
+    from dbt_segconn.warehouse.session import Session
+
+    class Killed(BaseException):
+        pass
+
+    real = Session.run
+
+    def run(session, macro, **arguments):
+        # the log's rows are appended all along; only settling writes one with a final status
+        final = macro != "segconn_append" or "success" in str(arguments["rows"])
+        if macro == statement and final and api.received:
+            raise Killed
+        return real(session, macro, **arguments)
+
+    shop.manifest(EVENT)
+    shop.fill(ADA, BOB)
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "run", run)
+        with pytest.raises(Killed):
+            shop.run()
+    assert shop.run("--break-lock").exit_code == 0
+    assert len(api.accepted) == 2
+    assert "ADDED 0 UPDATED 0 DELETED 0" in shop.run().output
