@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from dbt_segconn.settings import Strict
+from dbt_segconn.settings import Strict, near_name
 
 KINDS = ("added", "updated", "deleted")
 # https://segment.com/docs/connections/reverse-etl/ : which records a mapping sends
@@ -34,6 +35,17 @@ def _as_names(names: Any) -> Any:
 Kinds = Annotated[tuple[str, ...], BeforeValidator(_as_kinds)]
 Columns = Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=1)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+def _known_zone(name: str) -> str:
+    known = available_timezones()
+    if known and name not in known:  # a system without time zones has only the warehouse's word
+        near = near_name(name, sorted(known))
+        raise ValueError(f"{name!r} is no time zone of the IANA database, such as Europe/Berlin.{near}")
+    return name
+
+
+Zone = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+/-]+$"), AfterValidator(_known_zone)]
 
 
 class Guards(Strict):
@@ -64,6 +76,8 @@ class MappingMeta(Strict):
     """A mapping that is not enabled is listed as skipped."""
     first_sync: Literal["send", "baseline"] = "send"
     """`baseline` remembers every record of the first sync and sends none."""
+    decimals: Literal["number", "text"] = "number"
+    """`text` keeps every digit of numbers with decimals, where a JSON number would lose some."""
     sync_null_values: bool = True
     """Whether null columns are sent, which overwrites the value downstream, or left out."""
     consent: Annotated[dict[str, str], Field(default_factory=dict)]
@@ -79,5 +93,7 @@ class ModelMeta(Strict):
 
     unique_identifier: Columns | None = None
     """Column (or columns) that tell records apart; the model's primary key where left out."""
+    timezone: Zone = "UTC"
+    """Time zone that the model's timestamps without one of their own are in."""
     mappings: Annotated[list[Any], Field(min_length=1)]
     """The mappings of this model; each is read on its own, so that all problems are found."""

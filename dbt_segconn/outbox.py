@@ -12,7 +12,7 @@ from dbt_segconn.plan import Sync
 from dbt_segconn.state import INSERT_ROWS, SYNC_COLUMNS, State, SyncState
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.source import Source
-from dbt_segconn.warehouse.values import Column
+from dbt_segconn.warehouse.values import LOSSY_KINDS, Column
 
 RECORD_COLUMNS = {"record_id": "text", "checksum": "text"}
 
@@ -61,6 +61,7 @@ class MappingState:
     def stage(self, sync: Sync, source: Source) -> None:
         """Freeze the difference between the model and the records as the mapping's outbox."""
         self._session.run("segconn_stage", outbox=self.outbox, diff=self._diff(sync, source))
+        self._session.run("segconn_index_outbox", outbox=self.outbox)
 
     def preview(
         self, sync: Sync, source: Source, kinds: Iterable[str], limit: int, record_ids: Collection[str] = ()
@@ -95,6 +96,12 @@ class MappingState:
         """Count the outbox by kind: added, updated, deleted, null_identifier, duplicate_identifier."""
         rows = self._session.rows("segconn_count_changes", outbox=self.outbox)
         return {kind: Changes(int(count), int(first), int(last)) for kind, count, first, last in rows}
+
+    def count_lost(self, source: Source, kinds: Iterable[str]) -> int:
+        """Count the values that JSON cannot hold, among the changes of these kinds."""
+        if not any(column.kind in LOSSY_KINDS for column in source.columns):
+            return 0
+        return int(self._session.rows("segconn_count_lost", outbox=self.outbox, kinds=list(kinds))[0][0])
 
     def read(self, columns: Sequence[Column], kinds: Iterable[str], after: int, upto: int) -> list[Row]:
         """Return the changes numbered after `after` up to `upto`: number, kind, record id, the columns."""

@@ -42,6 +42,7 @@ class Sync:
     mapping: MappingMeta
     destination: str
     identifier: tuple[str, ...]
+    timezone: str
     columns: frozenset[str] | None
     names_record: bool
     fields: Mapping[str, Any]
@@ -136,7 +137,7 @@ def _syncs_of(model: Model, settings: Settings, project_dir: Path) -> list[Sync]
     problems.extend(_rendered_away(model, _written_meta(model, project_dir)))
     for at, raw in enumerate(meta.mappings):
         try:
-            syncs.append(_sync(model, identifier, raw, at, settings))
+            syncs.append(_sync(model, identifier, raw, at, settings, timezone=meta.timezone))
         except ConfigurationError as error:
             problems.extend(error.problems)
     problems.extend(_repeated_names(model, syncs))
@@ -145,7 +146,7 @@ def _syncs_of(model: Model, settings: Settings, project_dir: Path) -> list[Sync]
     return syncs
 
 
-def _sync(model: Model, identifier: tuple[str, ...], raw: Any, at: int, settings: Settings) -> Sync:
+def _sync(model: Model, identifier: tuple[str, ...], raw: Any, at: int, settings: Settings, *, timezone: str) -> Sync:
     name = raw.get("name") if isinstance(raw, dict) else None
     place = _place(model, name if isinstance(name, str) else f"number {at + 1}")
     mapping = parse(MappingMeta, raw, place)
@@ -172,6 +173,7 @@ def _sync(model: Model, identifier: tuple[str, ...], raw: Any, at: int, settings
         mapping=mapping,
         destination=destination,
         identifier=identifier,
+        timezone=timezone,
         columns=None if used is ALL_COLUMNS else (used | set(mapping.consent.values())) - {SEGMENT_ID},
         names_record=SEGMENT_ID.encode() in orjson.dumps(fields),
         fields=fields,

@@ -268,6 +268,7 @@ def _stage(work: _Work) -> SyncState:
         work.tables.drop_outbox()
         return work.book.log(counted, status="blocked", finished_at=work.job.now(), error=reason)
     _announce(work, before, counted)
+    _announce_lost(work, counted)
     if counted.unidentified:
         work.tables.discards.append_repeated(work.tables.outbox, counted)
     return work.book.log(counted, status="running")
@@ -323,6 +324,11 @@ def _objections(work: _Work, state: SyncState) -> Iterator[str]:
     )
 
 
+def _announce_lost(work: _Work, state: SyncState) -> None:
+    if lost := work.tables.count_lost(work.source, state.sync_mode.split(",")):
+        work.note(f"{lost:,} value{'s' if lost > 1 else ''} that JSON cannot hold (NaN, infinity): sent as null")
+
+
 def _announce(work: _Work, before: SyncState | None, state: SyncState) -> None:
     """Say it before records are sent again for no change of their data."""
     if before is None or before.status == RESET:
@@ -334,7 +340,6 @@ def _announce(work: _Work, before: SyncState | None, state: SyncState) -> None:
         )
     elif before.signature != state.signature and state.updated and "updated" in state.sync_mode:
         work.note(f"the columns that it uses have changed: {state.updated:,} known records are sent again")
-
 
 def _deliver(work: _Work, state: SyncState) -> SyncState:
     """Send what is behind the watermark; what cannot be sent now stays in the outbox."""

@@ -47,6 +47,7 @@ class Warehouse:
         with session.errors():
             connection.__enter__()
         try:
+            session.run("segconn_open_session")
             yield session
         finally:
             with session.errors():

@@ -33,6 +33,7 @@ class Session:
 
     def __init__(self, adapter: Any) -> None:
         self._adapter = adapter
+        self.adapter_type: str = adapter.type()
         self._open = False
 
     def render(self, macro: str, **arguments: Any) -> str:
@@ -41,8 +42,10 @@ class Session:
         return result.strip() if isinstance(result, str) else str(result)
 
     def run(self, macro: str, **arguments: Any) -> None:
-        """Execute the statement that a macro renders; its rows, if any, are ignored."""
+        """Execute the statement that a macro renders, if any; its rows are ignored."""
         sql = self.render(macro, **arguments)
+        if not sql:
+            return
         if self._open:
             self._execute(sql)
         else:
@@ -52,13 +55,10 @@ class Session:
     def rows(self, macro: str, **arguments: Any) -> list[Row]:
         """Return the rows of the query that a macro renders, as the driver gives them."""
         sql = self.render(macro, **arguments)
-        with self.errors():
-            connections = self._adapter.connections
-            if hasattr(connections, "add_query"):
-                _, cursor = connections.add_query(sql, auto_begin=False)
-                return list(cursor.fetchall())
-            _, table = self._adapter.execute(sql, fetch=True)
-            return [tuple(row) for row in table.rows]
+        if self._open:
+            return self._fetch(sql)
+        with self.transaction():  # drivers open one by themselves, and would leave it open
+            return self._fetch(sql)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -79,6 +79,8 @@ class Session:
 
     def columns(self, relation: Any) -> dict[str, str]:
         """Return the relation's columns in order, name → data type, as the warehouse reports them."""
+        if self.render("segconn_describe_columns", relation=relation):
+            return dict(self.rows("segconn_describe_columns", relation=relation))
         with self._dbt_macro():
             return {column.name: column.dtype for column in self._adapter.get_columns_in_relation(relation)}
 
@@ -112,6 +114,15 @@ class Session:
         """Rename a table within its schema."""
         with self._dbt_macro():
             self._adapter.rename_relation(old.incorporate(type="table"), new.incorporate(type="table"))
+
+    def _fetch(self, sql: str) -> list[Row]:
+        with self.errors():
+            connections = self._adapter.connections
+            if hasattr(connections, "add_query"):
+                _, cursor = connections.add_query(sql, auto_begin=False)
+                return list(cursor.fetchall())
+            _, table = self._adapter.execute(sql, fetch=True)
+            return [tuple(row) for row in table.rows]
 
     def _execute(self, sql: str) -> None:
         with self.errors():

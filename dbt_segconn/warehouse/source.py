@@ -9,7 +9,7 @@ from typing import Any
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.plan import Sync, find_columns
 from dbt_segconn.warehouse.session import Session
-from dbt_segconn.warehouse.values import Column
+from dbt_segconn.warehouse.values import Column, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,14 @@ def find_source(sync: Sync, session: Session) -> Source:
         )
     found = find_columns(sync, types)
     wanted = sorted(types if sync.columns is None else sync.columns)
-    columns = tuple(
-        Column(name, found[name], types[found[name]], alias=f"c{at}") for at, name in enumerate(wanted, start=1)
-    )
-    identifier = tuple(Column(name, found[name], types[found[name]], alias="") for name in sync.identifier)
-    return Source(relation, identifier, columns, _signature(columns))
+
+    def column(name: str, alias: str = "") -> Column:
+        data_type = types[found[name]]
+        kind = kind_of(data_type, session.adapter_type, exact_decimals=sync.mapping.decimals == "text")
+        return Column(name, found[name], data_type, alias, kind, sync.timezone)
+
+    columns = tuple(column(name, f"c{at}") for at, name in enumerate(wanted, start=1))
+    return Source(relation, tuple(map(column, sync.identifier)), columns, _signature(columns))
 
 
 def _signature(columns: tuple[Column, ...]) -> str:

@@ -6,6 +6,8 @@ in each dialect. What is left for Python is in `CONVERTERS`.
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,47 +20,91 @@ import orjson
 _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
-        ("json", r".*\[\d*\]$|struct|map\b|map\(|row\(|json|array|object|variant|super|union|record|super$"),
+        ("json", r".*\[\d*\]$|struct|map\b|map\(|row\(|json|array|object|variant|super$|union|record|hstore"),
         ("timestamptz", r"timestamp.*with (local )?time zone|timestamptz|timestamp_l?tz|datetimeoffset"),
         ("timestamp", r"timestamp|datetime"),
         ("date", r"date$"),
         ("boolean", r"bool"),
         ("whole", r"(decimal|numeric|number|bignumeric)\(\d+(, ?0)?\)$"),
-        ("decimal", r"decimal|numeric|number|bignumeric"),
+        ("decimal", r"(decimal|numeric|number|bignumeric)\(\d{1,2}, ?\d{1,2}\)$|money$"),
+        ("number", r"decimal|numeric|number|bignumeric|bigdecimal"),
         (
             "integer",
             r"u?(tiny|small|medium|big|huge)?int(eger)?\d*(\(\d+\))?$|byteint$|long$|short$|(small|big)?serial$",
         ),
-        ("float", r"float|double|real$"),
-        ("binary", r"blob|bytea|binary|varbinary|bytes"),
+        ("single", r"real$|float4$"),
+        ("float", r"float|double"),
+        ("interval", r"interval"),
+        ("binary", r"blob|bytea|binary|varbinary|varbyte|bytes"),
         ("text", r""),
     )
+)
+
+# Where a warehouse gives a name another meaning than the others do
+_OWN_KINDS: dict[str, dict[str, str]] = {
+    "bigquery": {"timestamp": "timestamptz"},
+    "databricks": {"timestamp": "timestamptz", "float": "single"},
+    "duckdb": {"float": "single"},
+    "redshift": {"float": "float"},
+    "snowflake": {"real": "float", "float4": "float"},
+    "spark": {"timestamp": "timestamptz", "float": "single"},
+}
+
+# Kinds that can hold what JSON cannot, such as NaN and the infinite: it is sent as null
+LOSSY_KINDS = frozenset(
+    {"decimal", "number", "exact", "single", "float", "date", "timestamp", "timestamptz", "interval"}
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a model as a sync reads it: `key` is its name in the event that a mapping sees."""
+    """A column of a model as a sync reads it: `key` is its name in the event that a mapping sees.
+
+    `kind` is the kind of JSON value that it becomes, `zone` the time zone of its timestamps, if they have
+    none of their own.
+    """
 
     key: str
     name: str
     data_type: str
     alias: str
+    kind: str
+    zone: str = "UTC"
 
-    @property
-    def kind(self) -> str:
-        """The kind of JSON value that the column's data type becomes."""
-        data_type = self.data_type.lower().strip()
-        return next(kind for kind, pattern in _KINDS if pattern.match(data_type))
+
+def kind_of(data_type: str, adapter_type: str, *, exact_decimals: bool = False) -> str:
+    """Return the kind of JSON value that a data type of a warehouse becomes.
+
+    With `exact_decimals`, numbers with decimals are text of all their digits, the kind `exact`.
+    """
+    name = data_type.lower().strip()
+    kind = _OWN_KINDS.get(adapter_type, {}).get(name) or next(kind for kind, pattern in _KINDS if pattern.match(name))
+    return "exact" if exact_decimals and kind in {"decimal", "number"} else kind
+
+
+# orjson makes floats of integers this long, and of no shorter ones
+_LONG_INTEGER = re.compile(r"\d{19}")
 
 
 def _parsed(value: Any) -> Any:
+    """Read JSON with integers of any size; NaN and the infinite, which some warehouses write, are null."""
     if not isinstance(value, (str, bytes)):
         return value  # some drivers parse JSON by themselves
+    text = value if isinstance(value, str) else value.decode()
     try:
-        return orjson.loads(value)
+        if not _LONG_INTEGER.search(text):
+            return orjson.loads(text)
     except orjson.JSONDecodeError:
-        return value
+        pass
+    try:
+        return json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+    except ValueError:
+        return text
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
 
 
 def _whole(value: Any) -> Any:
@@ -69,4 +115,18 @@ def _decimal(value: Any) -> Any:
     return float(value) if isinstance(value, Decimal) else value
 
 
-CONVERTERS: dict[str, Callable[[Any], Any]] = {"json": _parsed, "whole": _whole, "decimal": _decimal}
+def _number(value: Any) -> Any:
+    """Keep integers exact in a type that holds both integers and fractions."""
+    if not isinstance(value, Decimal):
+        return value
+    if not value.is_finite():
+        return None
+    return int(value) if value == value.to_integral_value() else _finite(str(value))
+
+
+CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "json": _parsed,
+    "whole": _whole,
+    "decimal": _decimal,
+    "number": _number,
+}

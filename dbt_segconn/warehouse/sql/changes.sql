@@ -4,7 +4,7 @@
 {% macro segconn_record_id(identifier) %}
   {%- set parts = [] -%}
   {%- for column in identifier -%}
-    {%- set text = 'cast(' ~ segconn_value(column.kind, adapter.quote(column.name)) ~ ' as ' ~ dbt.type_string() ~ ')' -%}
+    {%- set text = 'cast(' ~ segconn_identifier(column) ~ ' as ' ~ dbt.type_string() ~ ')' -%}
     {%- if identifier | length > 1 -%}
       {%- set slash = segconn_literal('\\') -%}
       {%- set text = "replace(replace(" ~ text ~ ", " ~ slash ~ ", " ~ segconn_literal('\\\\') ~ "), '|', " ~ segconn_literal('\\|') ~ ")" -%}
@@ -63,6 +63,22 @@ create table {{ outbox }} as
 {% endmacro %}
 
 
+{#- What makes pages of an outbox quick to find, where a table's order alone does not. -#}
+{% macro segconn_index_outbox(outbox) %}
+  {{- return(adapter.dispatch('segconn_index_outbox')(outbox)) -}}
+{% endmacro %}
+
+{% macro default__segconn_index_outbox(outbox) %}
+{% endmacro %}
+
+{% macro postgres__segconn_index_outbox(outbox) %}
+create index on {{ outbox }} (change_number)
+{% endmacro %}
+
+{% macro redshift__segconn_index_outbox(outbox) %}
+{% endmacro %}
+
+
 {% macro segconn_preview(diff, kinds, limit, record_ids) %}
 select change_number, kind, record_id
     {%- for column in diff.columns %}, {{ column.alias }}{% endfor %}
@@ -83,8 +99,9 @@ with source as (
     select
         {{ segconn_record_id(diff.identifier) }} as record_id
         {%- for column in columns %},
-        {{ segconn_value(column.kind, adapter.quote(column.name)) }} as {{ column.alias }}
-        {%- endfor %}
+        {{ segconn_value(column) }} as {{ column.alias }}
+        {%- endfor %},
+        {{ segconn_count_lost_values(columns) }} as lost_values
     from {{ diff.model }}
 ),
 
@@ -121,7 +138,8 @@ changes as (
             else 'updated'
         end as kind,
         hashed.record_id,
-        hashed.checksum
+        hashed.checksum,
+        hashed.lost_values
         {%- for column in columns %},
         hashed.{{ column.alias }}
         {%- endfor %}
@@ -143,7 +161,8 @@ changes as (
     select
         'deleted' as kind,
         records.record_id,
-        records.checksum
+        records.checksum,
+        0 as lost_values
         {%- for column in columns %},
         null as {{ column.alias }}
         {%- endfor %}
@@ -164,6 +183,13 @@ from changes
 select kind, count(*) as changes, min(change_number) as first_change, max(change_number) as last_change
 from {{ outbox }}
 group by kind
+{% endmacro %}
+
+
+{% macro segconn_count_lost(outbox, kinds) %}
+select coalesce(sum(lost_values), 0)
+from {{ outbox }}
+where kind in ({{ segconn_literals(kinds) }})
 {% endmacro %}
 
 

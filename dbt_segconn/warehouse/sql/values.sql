@@ -1,101 +1,384 @@
-{#- One expression for each kind of column: what it gives is a JSON value already, or text of one. -#}
+{#- One expression for each kind of column: what it gives is a JSON value already, or text of one.
+    A column has `name`, `data_type`, `kind` and, for timestamps without a zone of their own, `zone`. -#}
 
-{% macro segconn_value(kind, column) %}
-  {{- return(adapter.dispatch('segconn_' ~ kind)(column)) -}}
+{% macro segconn_value(column) %}
+  {%- set name = adapter.quote(column.name) -%}
+  {%- set lost = segconn_lost(column) -%}
+  {%- if column.kind == 'timestamp' and column.zone not in ('UTC', 'Etc/UTC') -%}
+    {%- set name = adapter.dispatch('segconn_in_utc')(name, column.zone) -%}
+  {%- endif -%}
+  {%- set value = adapter.dispatch('segconn_' ~ column.kind)(name, column.data_type) -%}
+  {{- return('case when ' ~ lost ~ ' then null else ' ~ value ~ ' end' if lost else value) -}}
 {% endmacro %}
 
 
-{% macro default__segconn_text(column) %}
+{#- Identifiers are always text: that of a JSON value is not quoted. -#}
+{% macro segconn_identifier(column) %}
+  {{- return(adapter.quote(column.name) if column.kind == 'json' else segconn_value(column)) -}}
+{% endmacro %}
+
+
+{#- The condition that a column holds what JSON cannot; '' where it never does. -#}
+{% macro segconn_lost(column) %}
+  {{- return(adapter.dispatch('segconn_lost')(adapter.quote(column.name), column.kind)) -}}
+{% endmacro %}
+
+{% macro default__segconn_lost(column, kind) %}
+  {%- if kind in ('float', 'single') -%}
+    {{- return("lower(cast(" ~ column ~ " as " ~ dbt.type_string() ~ ")) in ('nan', 'inf', '-inf', 'infinity', '-infinity')") -}}
+  {%- endif -%}
+  {{- return('') -}}
+{% endmacro %}
+
+{% macro duckdb__segconn_lost(column, kind) %}
+  {{- return('not isfinite(' ~ column ~ ')' if kind in ('float', 'single', 'date', 'timestamp', 'timestamptz') else '') -}}
+{% endmacro %}
+
+{% macro postgres__segconn_lost(column, kind) %}
+  {%- if kind in ('date', 'timestamp', 'timestamptz', 'interval') -%} {{- return('not isfinite(' ~ column ~ ')') -}}
+  {%- elif kind in ('float', 'single', 'number', 'exact') -%} {{- return(column ~ " in ('NaN', 'Infinity', '-Infinity')") -}}
+  {%- elif kind == 'decimal' -%} {{- return('cast(' ~ column ~ " as numeric) = 'NaN'") -}}
+  {%- endif -%}
+  {{- return('') -}}
+{% endmacro %}
+
+{% macro redshift__segconn_lost(column, kind) %}
+  {{- return(default__segconn_lost(column, kind)) -}}
+{% endmacro %}
+
+
+{% macro segconn_count_lost_values(columns) %}
+  {%- set parts = [] -%}
+  {%- for column in columns -%}
+    {%- set lost = segconn_lost(column) -%}
+    {%- if lost -%} {%- do parts.append('case when ' ~ lost ~ ' then 1 else 0 end') -%} {%- endif -%}
+  {%- endfor -%}
+  {{- return(parts | join(' + ') if parts else '0') -}}
+{% endmacro %}
+
+
+{% macro default__segconn_text(column, data_type) %}
   {{- return('cast(' ~ column ~ ' as ' ~ dbt.type_string() ~ ')') -}}
 {% endmacro %}
 
 
-{% macro default__segconn_integer(column) %}
+{% macro default__segconn_integer(column, data_type) %}
   {{- return(column) -}}
 {% endmacro %}
 
 
 {#- Decimals of scale 0, which may hold more digits than any integer type. -#}
-{% macro default__segconn_whole(column) %}
+{% macro default__segconn_whole(column, data_type) %}
   {{- return(column) -}}
 {% endmacro %}
 
-{% macro duckdb__segconn_whole(column) %}
+{% macro duckdb__segconn_whole(column, data_type) %}
   {{- return('cast(' ~ column ~ ' as hugeint)') -}}
 {% endmacro %}
 
 
-{% macro default__segconn_decimal(column) %}
+{#- By way of text, which gives the nearest double. -#}
+{% macro default__segconn_decimal(column, data_type) %}
   {{- return('cast(' ~ column ~ ' as ' ~ dbt.type_float() ~ ')') -}}
 {% endmacro %}
 
-{% macro duckdb__segconn_decimal(column) %}
-  {{- return('cast(' ~ column ~ ' as double)') -}}
+{% macro duckdb__segconn_decimal(column, data_type) %}
+  {{- return('cast(cast(' ~ column ~ ' as varchar) as double)') -}}
+{% endmacro %}
+
+{% macro postgres__segconn_decimal(column, data_type) %}
+  {{- return('cast(cast(' ~ column ~ ' as numeric) as double precision)') -}}
+{% endmacro %}
+
+{% macro redshift__segconn_decimal(column, data_type) %}
+  {{- return('cast(' ~ column ~ ' as double precision)') -}}
 {% endmacro %}
 
 
-{#- JSON has no NaN and no infinities. -#}
-{% macro default__segconn_float(column) %}
-  {{- return("case when cast(" ~ column ~ " as " ~ dbt.type_string() ~ ") in ('NaN', 'Infinity', '-Infinity', 'inf', '-inf') then null else " ~ column ~ " end") -}}
+{#- Decimals without a precision, which hold integers and fractions. -#}
+{% macro default__segconn_number(column, data_type) %}
+  {{- return(column) -}}
 {% endmacro %}
 
-{% macro duckdb__segconn_float(column) %}
-  {{- return('case when isfinite(' ~ column ~ ') then cast(' ~ column ~ ' as double) end') -}}
+{% macro postgres__segconn_number(column, data_type) %}
+  {{- return('trim_scale(' ~ column ~ ')') -}}
 {% endmacro %}
 
-
-{% macro default__segconn_boolean(column) %}
+{% macro redshift__segconn_number(column, data_type) %}
   {{- return(column) -}}
 {% endmacro %}
 
 
-{% macro default__segconn_date(column) %}
+{#- Decimals with all their digits, as text. -#}
+{% macro default__segconn_exact(column, data_type) %}
   {{- return('cast(' ~ column ~ ' as ' ~ dbt.type_string() ~ ')') -}}
+{% endmacro %}
+
+{% macro postgres__segconn_exact(column, data_type) %}
+  {{- return('cast(cast(' ~ column ~ ' as numeric) as text)') -}}
+{% endmacro %}
+
+{% macro redshift__segconn_exact(column, data_type) %}
+  {{- return(default__segconn_exact(column, data_type)) -}}
+{% endmacro %}
+
+
+{% macro default__segconn_float(column, data_type) %}
+  {{- return(column) -}}
+{% endmacro %}
+
+
+{#- Of single precision: 0.1 stays 0.1 and does not become 0.10000000149011612. -#}
+{% macro default__segconn_single(column, data_type) %}
+  {{- return('cast(cast(' ~ column ~ ' as ' ~ dbt.type_string() ~ ') as ' ~ dbt.type_float() ~ ')') -}}
+{% endmacro %}
+
+{% macro duckdb__segconn_single(column, data_type) %}
+  {{- return('cast(cast(' ~ column ~ ' as varchar) as double)') -}}
+{% endmacro %}
+
+{% macro spark__segconn_single(column, data_type) %}
+  {{- return('cast(cast(' ~ column ~ ' as string) as double)') -}}
+{% endmacro %}
+
+
+{% macro default__segconn_boolean(column, data_type) %}
+  {{- return(column) -}}
+{% endmacro %}
+
+
+{#- Dates and timestamps before the year 1 have ISO-8601's years: 44 BC is -0043. -#}
+{% macro default__segconn_date(column, data_type) %}
+  {{- return('cast(' ~ column ~ ' as ' ~ dbt.type_string() ~ ')') -}}
+{% endmacro %}
+
+{% macro duckdb__segconn_date(column, data_type) %}
+  {{- return(duckdb__segconn_dated(column, "cast(" ~ column ~ " as varchar)", "'-%m-%d'")) -}}
+{% endmacro %}
+
+{% macro postgres__segconn_date(column, data_type) %}
+  {{- return(postgres__segconn_dated(column, "to_char(" ~ column ~ ", 'YYYY-MM-DD')", "'-MM-DD'")) -}}
+{% endmacro %}
+
+{% macro redshift__segconn_date(column, data_type) %}
+  {{- return(default__segconn_date(column, data_type)) -}}
+{% endmacro %}
+
+{% macro duckdb__segconn_dated(column, usual, rest) %}
+  {%- set year = "extract(year from " ~ column ~ ")" -%}
+  {{- return("case when " ~ year ~ " > 0 then " ~ usual ~ " else case when " ~ year ~ " < 0 then '-' else '' end || lpad(cast(-" ~ year ~ " as varchar), 4, '0') || strftime(" ~ column ~ ", " ~ rest ~ ") end") -}}
+{% endmacro %}
+
+{#- PostgreSQL knows no year 0: 1 BC is -1. -#}
+{% macro postgres__segconn_dated(column, usual, rest) %}
+  {%- set year = "extract(year from " ~ column ~ ")" -%}
+  {{- return("case when " ~ year ~ " > 0 then " ~ usual ~ " else case when " ~ year ~ " < -1 then '-' else '' end || lpad(cast(-" ~ year ~ " - 1 as text), 4, '0') || to_char(" ~ column ~ ", " ~ rest ~ ") end") -}}
 {% endmacro %}
 
 
 {#- Timestamps become ISO-8601 in UTC: milliseconds, or microseconds where there are any. -#}
-{% macro default__segconn_timestamp(column) %}
+{% macro default__segconn_timestamp(column, data_type) %}
   {{- return("replace(cast(" ~ column ~ " as " ~ dbt.type_string() ~ "), ' ', 'T') || 'Z'") -}}
 {% endmacro %}
 
-{% macro duckdb__segconn_timestamp(column) %}
-  {{- return("case when microsecond(" ~ column ~ ") % 1000 = 0 then strftime(" ~ column ~ ", '%Y-%m-%dT%H:%M:%S.%gZ') else strftime(" ~ column ~ ", '%Y-%m-%dT%H:%M:%S.%fZ') end") -}}
+{% macro duckdb__segconn_timestamp(column, data_type) %}
+  {%- set exact = column if (data_type | lower) == 'timestamp' else "cast(" ~ column ~ " as timestamp)" -%}
+  {%- set usual = "case when microsecond(" ~ exact ~ ") % 1000 = 0 then strftime(" ~ exact ~ ", '%Y-%m-%dT%H:%M:%S.%gZ') else strftime(" ~ exact ~ ", '%Y-%m-%dT%H:%M:%S.%fZ') end" -%}
+  {{- return(duckdb__segconn_dated(exact, usual, "'-%m-%dT%H:%M:%S.%fZ'")) -}}
 {% endmacro %}
 
-{% macro postgres__segconn_timestamp(column) %}
-  {{- return("to_char(" ~ column ~ ", case when extract(microseconds from " ~ column ~ ")::bigint % 1000 = 0 then 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"' else 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"' end)") -}}
+{% macro postgres__segconn_timestamp(column, data_type) %}
+  {%- set usual = "to_char(" ~ column ~ ", case when extract(microseconds from " ~ column ~ ")::bigint % 1000 = 0 then 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"' else 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"' end)" -%}
+  {{- return(postgres__segconn_dated(column, usual, "'-MM-DD\"T\"HH24:MI:SS.US\"Z\"'")) -}}
+{% endmacro %}
+
+{% macro redshift__segconn_timestamp(column, data_type) %}
+  {{- return("to_char(" ~ column ~ ", 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')") -}}
+{% endmacro %}
+
+{% macro bigquery__segconn_timestamp(column, data_type) %}
+  {{- return("format_datetime(if(mod(extract(microsecond from " ~ column ~ "), 1000) = 0, '%Y-%m-%dT%H:%M:%E3SZ', '%Y-%m-%dT%H:%M:%E6SZ'), " ~ column ~ ")") -}}
+{% endmacro %}
+
+{% macro snowflake__segconn_timestamp(column, data_type) %}
+  {{- return("to_varchar(" ~ column ~ ", 'YYYY-MM-DD\"T\"HH24:MI:SS') || case when mod(date_part(nanosecond, " ~ column ~ "), 1000000) = 0 then to_varchar(" ~ column ~ ", '.FF3') else to_varchar(" ~ column ~ ", '.FF6') end || 'Z'") -}}
+{% endmacro %}
+
+{% macro spark__segconn_timestamp(column, data_type) %}
+  {{- return("date_format(" ~ column ~ ", \"yyyy-MM-dd'T'HH:mm:ss\") || case when date_format(" ~ column ~ ", 'SSSSSS') like '%000' then date_format(" ~ column ~ ", '.SSS') else date_format(" ~ column ~ ", '.SSSSSS') end || 'Z'") -}}
 {% endmacro %}
 
 
-{% macro default__segconn_timestamptz(column) %}
-  {{- return(adapter.dispatch('segconn_timestamp')("(" ~ column ~ " at time zone 'UTC')")) -}}
+{% macro default__segconn_timestamptz(column, data_type) %}
+  {{- return(adapter.dispatch('segconn_timestamp')("(" ~ column ~ " at time zone 'UTC')", 'timestamp')) -}}
+{% endmacro %}
+
+{% macro bigquery__segconn_timestamptz(column, data_type) %}
+  {{- return(bigquery__segconn_timestamp("datetime(" ~ column ~ ", 'UTC')", 'datetime')) -}}
+{% endmacro %}
+
+{% macro snowflake__segconn_timestamptz(column, data_type) %}
+  {{- return(snowflake__segconn_timestamp("convert_timezone('UTC', " ~ column ~ ")", data_type)) -}}
+{% endmacro %}
+
+{#- The session's zone is UTC. -#}
+{% macro spark__segconn_timestamptz(column, data_type) %}
+  {{- return(spark__segconn_timestamp(column, data_type)) -}}
 {% endmacro %}
 
 
-{% macro default__segconn_json(column) %}
+{#- A timestamp without a zone, which is in `zone`, as one without a zone that is in UTC. -#}
+{% macro default__segconn_in_utc(column, zone) %}
+  {{- return("((" ~ column ~ " at time zone " ~ segconn_literal(zone) ~ ") at time zone 'UTC')") -}}
+{% endmacro %}
+
+{% macro duckdb__segconn_in_utc(column, zone) %}
+  {{- return(default__segconn_in_utc("cast(" ~ column ~ " as timestamp)", zone)) -}}
+{% endmacro %}
+
+{% macro bigquery__segconn_in_utc(column, zone) %}
+  {{- return("datetime(timestamp(" ~ column ~ ", " ~ segconn_literal(zone) ~ "), 'UTC')") -}}
+{% endmacro %}
+
+{% macro snowflake__segconn_in_utc(column, zone) %}
+  {{- return("convert_timezone(" ~ segconn_literal(zone) ~ ", 'UTC', " ~ column ~ ")") -}}
+{% endmacro %}
+
+{% macro spark__segconn_in_utc(column, zone) %}
+  {{- return("to_utc_timestamp(" ~ column ~ ", " ~ segconn_literal(zone) ~ ")") -}}
+{% endmacro %}
+
+
+{#- Intervals become ISO-8601's durations, such as P1Y2M3DT4H5M6.5S. -#}
+{% macro default__segconn_interval(column, data_type) %}
   {{- return('cast(' ~ column ~ ' as ' ~ dbt.type_string() ~ ')') -}}
 {% endmacro %}
 
-{% macro duckdb__segconn_json(column) %}
+{% macro duckdb__segconn_interval(column, data_type) %}
+  {%- set parts = [] -%}
+  {%- for letter, part in (('Y', 'year'), ('M', 'month'), ('D', 'day'), ('T', 'time'), ('H', 'hour'), ('M', 'minute')) -%}
+    {%- set value = "datepart('" ~ part ~ "', " ~ column ~ ")" -%}
+    {%- if part == 'time' -%}
+      {%- do parts.append("case when datepart('hour', " ~ column ~ ") <> 0 or datepart('minute', " ~ column ~ ") <> 0 or datepart('microsecond', " ~ column ~ ") <> 0 then 'T' else '' end") -%}
+    {%- else -%}
+      {%- do parts.append("case when " ~ value ~ " <> 0 then " ~ value ~ " || '" ~ letter ~ "' else '' end") -%}
+    {%- endif -%}
+  {%- endfor -%}
+  {%- do parts.append("case when datepart('microsecond', " ~ column ~ ") <> 0 then rtrim(rtrim(format('{:.6f}', datepart('microsecond', " ~ column ~ ") / 1000000.0), '0'), '.') || 'S' else '' end") -%}
+  {{- return("coalesce(nullif('P' || " ~ (parts | join(' || ')) ~ ", 'P'), 'PT0S')") -}}
+{% endmacro %}
+
+
+{% macro default__segconn_json(column, data_type) %}
+  {{- return('cast(' ~ column ~ ' as ' ~ dbt.type_string() ~ ')') -}}
+{% endmacro %}
+
+{% macro duckdb__segconn_json(column, data_type) %}
   {{- return('cast(to_json(' ~ column ~ ') as varchar)') -}}
 {% endmacro %}
 
-{% macro postgres__segconn_json(column) %}
-  {{- return('cast(to_jsonb(' ~ column ~ ') as text)') -}}
+{#- to_json quotes the numbers that JSON cannot hold. -#}
+{% macro postgres__segconn_json(column, data_type) %}
+  {%- if data_type in ('json', 'jsonb') -%} {{- return('cast(' ~ column ~ ' as text)') -}} {%- endif -%}
+  {%- set text = 'cast(to_json(' ~ column ~ ') as text)' -%}
+  {%- if data_type.startswith(('real', 'double', 'numeric')) -%}
+    {%- set text = 'regexp_replace(' ~ text ~ ", '\"(NaN|-?Infinity)\"', 'null', 'g')" -%}
+  {%- endif -%}
+  {{- return(text) -}}
+{% endmacro %}
+
+{% macro redshift__segconn_json(column, data_type) %}
+  {{- return('json_serialize(' ~ column ~ ')') -}}
+{% endmacro %}
+
+{% macro snowflake__segconn_json(column, data_type) %}
+  {{- return('to_json(to_variant(' ~ column ~ '))') -}}
+{% endmacro %}
+
+{% macro bigquery__segconn_json(column, data_type) %}
+  {{- return('to_json_string(' ~ column ~ ')') -}}
+{% endmacro %}
+
+{% macro spark__segconn_json(column, data_type) %}
+  {{- return('to_json(' ~ column ~ ')') -}}
 {% endmacro %}
 
 
-{% macro default__segconn_binary(column) %}
-  {{- return('cast(' ~ column ~ ' as ' ~ dbt.type_string() ~ ')') -}}
-{% endmacro %}
-
-{% macro duckdb__segconn_binary(column) %}
+{% macro default__segconn_binary(column, data_type) %}
   {{- return('base64(' ~ column ~ ')') -}}
 {% endmacro %}
 
-{% macro postgres__segconn_binary(column) %}
+{% macro postgres__segconn_binary(column, data_type) %}
   {{- return("replace(encode(" ~ column ~ ", 'base64'), chr(10), '')") -}}
+{% endmacro %}
+
+{% macro redshift__segconn_binary(column, data_type) %}
+  {{- return("from_varbyte(" ~ column ~ ", 'base64')") -}}
+{% endmacro %}
+
+{% macro snowflake__segconn_binary(column, data_type) %}
+  {{- return('base64_encode(' ~ column ~ ')') -}}
+{% endmacro %}
+
+{% macro bigquery__segconn_binary(column, data_type) %}
+  {{- return('to_base64(' ~ column ~ ')') -}}
+{% endmacro %}
+
+
+{#- How sessions read and write values must depend on nobody's settings. -#}
+{% macro segconn_open_session() %}
+  {{- return(adapter.dispatch('segconn_open_session')()) -}}
+{% endmacro %}
+
+{% macro default__segconn_open_session() %}
+{% endmacro %}
+
+{% macro duckdb__segconn_open_session() %}
+set TimeZone = 'UTC'
+{% endmacro %}
+
+{% macro postgres__segconn_open_session() %}
+set time zone 'UTC'; set datestyle to 'ISO, YMD'; set intervalstyle to 'iso_8601'; set extra_float_digits to 1
+{% endmacro %}
+
+{% macro redshift__segconn_open_session() %}
+set timezone to 'UTC'; set datestyle to 'ISO, YMD'
+{% endmacro %}
+
+{% macro snowflake__segconn_open_session() %}
+alter session set timezone = 'UTC'
+{% endmacro %}
+
+{% macro spark__segconn_open_session() %}
+set spark.sql.session.timeZone = UTC
+{% endmacro %}
+
+
+{#- A query of a relation's columns and data types, where dbt's own answer leaves out what matters here:
+    precision, what arrays hold, which types are enumerations, and all of a materialized view. -#}
+{% macro segconn_describe_columns(relation) %}
+  {{- return(adapter.dispatch('segconn_describe_columns')(relation)) -}}
+{% endmacro %}
+
+{% macro default__segconn_describe_columns(relation) %}
+{% endmacro %}
+
+{% macro postgres__segconn_describe_columns(relation) %}
+select
+    a.attname,
+    case t.typtype
+        when 'e' then 'text'
+        when 'c' then 'record'
+        when 'd' then format_type(t.typbasetype, t.typtypmod)
+        else format_type(a.atttypid, a.atttypmod)
+    end
+from pg_attribute as a
+inner join pg_type as t on t.oid = a.atttypid
+where a.attrelid = to_regclass({{ segconn_literal(relation | string) }}) and a.attnum > 0 and not a.attisdropped
+order by a.attnum
+{% endmacro %}
+
+{% macro redshift__segconn_describe_columns(relation) %}
 {% endmacro %}
 
 
