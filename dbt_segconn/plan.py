@@ -14,7 +14,7 @@ import orjson
 from dbt_segconn.actions import compile_action, find_action, unknown_fields
 from dbt_segconn.artifacts import META_KEY, Manifest, Model
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.mapping import ALL_COLUMNS, columns_used
+from dbt_segconn.mapping import ALL_COLUMNS, columns_named, columns_used
 from dbt_segconn.mapping.problems import Problem
 from dbt_segconn.mapping.shorthand import expand
 from dbt_segconn.meta import MappingMeta, ModelMeta
@@ -31,6 +31,7 @@ class Sync:
     """One mapping, compiled and checked: all that a sync needs to know besides the data.
 
     `columns` are the columns that a call is made of, or None where the mapping takes the whole record;
+    `named` are those that it names in either case, as it spells them;
     `names_record` says whether it asks for the record's own `__segment_id`; `fields` are the action's, in
     Segment's language.
     `definition` changes when, and only when, the same record would make another call.
@@ -44,6 +45,7 @@ class Sync:
     identifier: tuple[str, ...]
     timezone: str
     columns: frozenset[str] | None
+    named: frozenset[str]
     names_record: bool
     fields: Mapping[str, Any]
     definition: str
@@ -97,12 +99,11 @@ def _alerts_of_nothing(settings: Settings, syncs: Sequence[Sync]) -> list[str]:
 def find_columns(sync: Sync, available: Iterable[str]) -> dict[str, str]:
     """Match the columns that the mapping names with those that the warehouse reports.
 
-    Returns property name → column of the warehouse: the exact name, else the only one that differs in
-    case alone, as dbt matches them. Raises ConfigurationError for every column that is not there.
+    Returns name in the mapping → column of the warehouse: the exact name, else the only one that differs
+    in case alone, as dbt matches them. Raises ConfigurationError for every column that is not there.
     """
     columns = tuple(available)
-    wanted = columns if sync.columns is None else tuple(sorted(sync.columns))
-    found = {name: _match(name, columns) for name in (*wanted, *sync.identifier)}
+    found = {name: _match(name, columns) for name in (*sorted(sync.named), *sync.identifier)}
     problems = [
         f"{_place(sync.model, sync.mapping.name)}: the column {name!r} is not in "
         f"{sync.model.schema}.{sync.model.identifier}.{near_name(name, columns)} "
@@ -165,7 +166,7 @@ def _sync(model: Model, identifier: tuple[str, ...], raw: Any, at: int, settings
         )
     if problems or destination is None or to_call is None:
         raise ConfigurationError(problems)
-    used = columns_used(fields)
+    named = (columns_named(fields) | set(mapping.consent.values())) - {SEGMENT_ID}
     return Sync(
         id=_id(model, mapping.name, destination),
         name=f"{model.name}.{mapping.name}",
@@ -174,7 +175,8 @@ def _sync(model: Model, identifier: tuple[str, ...], raw: Any, at: int, settings
         destination=destination,
         identifier=identifier,
         timezone=timezone,
-        columns=None if used is ALL_COLUMNS else (used | set(mapping.consent.values())) - {SEGMENT_ID},
+        columns=None if columns_used(fields) is ALL_COLUMNS else named,
+        named=named,
         names_record=SEGMENT_ID.encode() in orjson.dumps(fields),
         fields=fields,
         definition=_definition(mapping, identifier, fields),

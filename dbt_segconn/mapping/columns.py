@@ -13,19 +13,17 @@ ALL_COLUMNS: Final = None
 """What `columns_used` answers where a mapping takes the record as a whole, or a path of its own making."""
 
 
-class _WholeRecordError(Exception):
-    """The mapping takes more than single columns."""
-
-
 def columns_used(mapping: Any) -> frozenset[str] | None:
     """Return the columns that a mapping reads, or ALL_COLUMNS where only the record can say."""
-    try:
-        return frozenset(_columns(mapping))
-    except _WholeRecordError:
-        return ALL_COLUMNS
+    return ALL_COLUMNS if ALL_COLUMNS in set(_columns(mapping)) else columns_named(mapping)
 
 
-def _columns(value: Any) -> Iterator[str]:
+def columns_named(mapping: Any) -> frozenset[str]:
+    """Return the columns that a mapping names, whether or not it takes others with them."""
+    return frozenset(name for name in _columns(mapping) if name is not ALL_COLUMNS)
+
+
+def _columns(value: Any) -> Iterator[str | None]:
     if isinstance(value, list):
         for one in value:
             yield from _columns(one)
@@ -34,7 +32,7 @@ def _columns(value: Any) -> Iterator[str]:
             yield from _of_directive(key, one) if key.startswith("@") else _columns(one)
 
 
-def _of_directive(name: str, value: Any) -> Iterator[str]:
+def _of_directive(name: str, value: Any) -> Iterator[str | None]:
     if name == "@arrayPath" and isinstance(value, list) and value:
         yield from _of_path(value[0])  # what is behind it, the shape of an item, starts from the item
     elif name == "@path":
@@ -51,21 +49,22 @@ def _of_directive(name: str, value: Any) -> Iterator[str]:
         yield from _columns(value)
 
 
-def _of_texts(value: Any, paths_of: Any) -> Iterator[str]:
+def _of_texts(value: Any, paths_of: Any) -> Iterator[str | None]:
     if not isinstance(value, str):
-        raise _WholeRecordError
+        yield ALL_COLUMNS
+        return
     for path in paths_of(value):
         yield from _of_path(path)
 
 
-def _of_path(path: Any) -> Iterator[str]:
+def _of_path(path: Any) -> Iterator[str | None]:
     if isinstance(path, dict):
         yield from _columns(path)
         if "@path" in path or "@template" in path or "@liquid" in path:
-            raise _WholeRecordError  # a path that the record makes up
+            yield ALL_COLUMNS  # a path that the record makes up
         return
     keys = steps(relative(path)) if isinstance(path, str) else ()
     if not keys or keys == (PROPERTIES,):
-        raise _WholeRecordError
-    if keys[0] == PROPERTIES:
+        yield ALL_COLUMNS
+    elif keys[0] == PROPERTIES:
         yield keys[1]

@@ -33,14 +33,15 @@ def find_source(sync: Sync, session: Session) -> Source:
             "this target first."
         )
     found = find_columns(sync, types)
-    wanted = sorted(types if sync.columns is None else sync.columns)
+    named = {found[name] for name in sync.named}
+    rest = () if sync.columns is not None else (name for name in types if name not in named)
 
-    def column(name: str, alias: str = "") -> Column:
-        data_type = types[found[name]]
-        kind = kind_of(data_type, session.adapter_type, exact_decimals=sync.mapping.decimals == "text")
-        return Column(name, found[name], data_type, alias, kind, sync.timezone)
+    def column(key: str, alias: str = "") -> Column:
+        name = found.get(key, key)
+        kind = kind_of(types[name], session.adapter_type, exact_decimals=sync.mapping.decimals == "text")
+        return Column(key, name, types[name], alias, kind, sync.timezone)
 
-    columns = tuple(column(name, f"c{at}") for at, name in enumerate(wanted, start=1))
+    columns = tuple(column(name, f"c{at}") for at, name in enumerate(sorted((*sync.named, *rest)), start=1))
     return Source(relation, tuple(map(column, sync.identifier)), columns, _signature(columns))
 
 

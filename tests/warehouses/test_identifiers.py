@@ -1,0 +1,130 @@
+"""Identifiers of every type, and columns of every name, in every warehouse."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from standing import MAPPING
+
+LONGEST = "the_longest_name_that_postgresql_takes_has_sixty_three_letters_"
+RECORD = {**MAPPING, "sync_mode": ["added", "updated", "deleted"], "fields": {"user_id": "$__segment_id"}}
+
+
+def users(api):
+    return [call["userId"] for call in api.received]
+
+
+@pytest.mark.parametrize(
+    ("data_type", "one", "other", "record_ids"),
+    [
+        ("bigint", "9007199254740993", "9007199254740994", ["9007199254740993", "9007199254740994"]),
+        ("numeric(20,0)", "18446744073709551617", "1", ["1", "18446744073709551617"]),
+        ("uuid", "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'", "'00000000-0000-0000-0000-000000000001'", None),
+        ("varchar(40)", "'Ada'", "'ada'", ["Ada", "ada"]),
+        ("text", "'00123'", "'0123 '", ["00123", "0123 "]),
+        ("date", "'2024-02-29'", "'2024-03-01'", ["2024-02-29", "2024-03-01"]),
+        (
+            "timestamp",
+            "'2024-02-29 12:00'",
+            "'2024-02-29 12:00:00.5'",
+            ["2024-02-29T12:00:00.000Z", "2024-02-29T12:00:00.500Z"],
+        ),
+        ("boolean", "true", "false", ["false", "true"]),
+    ],
+)
+def test_a_record_is_told_by_the_text_of_its_identifier(shop, api, data_type, one, other, record_ids):
+    shop.manifest(RECORD)
+    columns = f"customer_id {data_type}, email varchar(20)"
+    shop.table(columns, f"{one}, 'a'", f"{other}, 'b'")
+    assert shop.run().exit_code == 0
+    expected = record_ids or [
+        "00000000-0000-0000-0000-000000000001",
+        "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+    ]
+    assert sorted(users(api)) == expected
+    api.forget()
+    shop.table(columns, f"{one}, 'a'")
+    assert "ADDED 0 UPDATED 0 DELETED 1" in shop.run().output
+    assert len(users(api)) == 1
+
+
+@pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
+def test_an_enumeration_may_identify_records(shop, api, warehouse):
+    warehouse.execute("create type plan as enum ('pro', 'free')")
+    shop.manifest(RECORD, unique_identifier="plan")
+    shop.table("plan plan, email text", "'pro', 'a'", "'free', 'b'")
+    shop.run()
+    assert sorted(users(api)) == ["free", "pro"]
+
+
+def test_columns_of_any_name_are_found_as_dbt_finds_them(shop, api):
+    shop.table(
+        f'"customerId" integer, "tenantId" varchar(9), "select" integer, "two words" integer, "Größe" integer, '
+        f'{LONGEST} integer, "it""s" integer, "MiXed" integer',
+        "1, 't', 2, 3, 4, 5, 6, 7",
+        "2, 't', 2, 3, 4, 5, 6, 7",
+    )
+    fields = {
+        "user_id": "$customerid",
+        "traits": {
+            "select": "$select",
+            "words": {"@path": "$.properties['two words']"},
+            "größe": {"@path": "$.properties.Größe"},
+            "longest": f"${LONGEST}",
+            "whole": "$*",
+            "mixed": "${mixed} and ${MiXed}",
+        },
+    }
+    shop.manifest({**MAPPING, "fields": fields}, unique_identifier=["tenantid", "customerId"])
+    result = shop.run()
+    assert result.exit_code == 0, result.output
+    assert sorted(users(api)) == ["1", "2"]
+    assert api.calls()[0]["traits"] == {
+        "select": 2,
+        "words": 3,
+        "größe": 4,
+        "longest": 5,
+        "mixed": "7 and 7",
+        "whole": {
+            "customerid": 1,
+            "tenantId": "t",
+            "select": 2,
+            "two words": 3,
+            "Größe": 4,
+            LONGEST: 5,
+            'it"s': 6,
+            "mixed": 7,
+            "MiXed": 7,
+        },
+    }
+    assert "ADDED 0 UPDATED 0" in shop.run().output
+
+
+def test_a_whole_record_names_columns_as_the_warehouse_or_else_the_mapping_does(shop, api):
+    shop.table('customer_id varchar(9), "MiXed" integer, "order" integer', "'c1', 1, 2")
+    shop.manifest({**MAPPING, "fields": {"user_id": "$CUSTOMER_ID", "traits": "$*"}})
+    shop.run()
+    assert api.calls()[0]["traits"] == {"CUSTOMER_ID": "c1", "MiXed": 1, "order": 2}
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are(shop, api):
+    shop.fill(("c1", "", ""))
+    shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"email": "$e_mail"}}})
+    result = shop.run()
+    assert result.exit_code == 2
+    assert "the column 'e_mail' is not in" in result.output
+    assert "customer_id" in result.output
+    assert api.received == []
+
+
+def test_models_and_mappings_of_the_longest_names_have_tables_of_their_own(shop, api, warehouse):
+    names = [f"{LONGEST}{at}" for at in range(2)]
+    shop.manifest(*({**MAPPING, "name": name} for name in names))
+    shop.synced(("c1", "ada@example.com", "pro"))
+    assert len(api.calls()) == 2
+    tables = warehouse.query("select table_name from information_schema.tables where table_schema = 'segconn'")
+    records = [name for (name,) in tables if name.startswith("records_")]
+    assert len(records) == 2
+    assert max(map(len, records)) == 63
+    assert json.loads(shop.segconn("status", "--output", "json").output.splitlines()[0])["status"] == "success"

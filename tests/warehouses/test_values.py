@@ -1,0 +1,232 @@
+"""Every value that a warehouse holds becomes the same JSON, wherever it is and whatever the session's settings."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from standing import MAPPING
+
+ALL = {**MAPPING, "fields": {"user_id": "$customer_id", "traits": "$*"}}
+
+# what it is: {warehouse: (type, SQL of a value)}, JSON. `both` stands for warehouses that say it alike.
+VALUES = {
+    "beyond_2_53": ({"both": ("bigint", "9007199254740993")}, 9007199254740993),
+    "smallest": ({"both": ("bigint", "-9223372036854775808")}, -9223372036854775808),
+    "beyond_2_64": (
+        {"both": ("numeric(38,0)", "12345678901234567890123456789012345678")},
+        12345678901234567890123456789012345678,
+    ),
+    "a_sum": (
+        {"duckdb": ("hugeint", "9007199254740993"), "postgres": ("numeric", "9007199254740993")},
+        9007199254740993,
+    ),
+    "price": ({"both": ("numeric(12,2)", "12.50")}, 12.5),
+    "long_decimal": ({"both": ("numeric(38,20)", "123456789012345678.90123456789012345678")}, 123456789012345680.0),
+    "double": ({"both": ("double precision", "1e21")}, 1e21),
+    "tenth": ({"both": ("real", "0.1")}, 0.1),
+    "nan": ({"both": ("double precision", "'NaN'")}, None),
+    "infinite": ({"both": ("real", "'-Infinity'")}, None),
+    "flag": ({"both": ("boolean", "true")}, True),
+    "zip": ({"both": ("varchar(10)", "'00123'")}, "00123"),
+    "truth": ({"both": ("text", "'true'")}, "true"),
+    "empty": ({"both": ("text", "''")}, ""),
+    "emoji": ({"both": ("text", "'Zoë 👩‍🚀 \\ \" '' <&>'")}, "Zoë 👩‍🚀 \\ \" ' <&>"),
+    "lines": ({"both": ("text", "chr(9) || chr(10) || chr(13)")}, "\t\n\r"),
+    "padded": ({"both": ("char(5)", "'ab'")}, "ab"),
+    "day": ({"both": ("date", "'2024-02-29'")}, "2024-02-29"),
+    "at": ({"both": ("timestamp", "'2024-02-29 12:00:00'")}, "2024-02-29T12:00:00.000Z"),
+    "at_micros": ({"both": ("timestamp", "'2024-02-29 12:00:00.123456'")}, "2024-02-29T12:00:00.123456Z"),
+    "at_zone": ({"both": ("timestamptz", "'2024-02-29 12:00:00.5+02'")}, "2024-02-29T10:00:00.500Z"),
+    "at_last": ({"both": ("timestamp", "'9999-12-31 23:59:59.999'")}, "9999-12-31T23:59:59.999Z"),
+    "day_bc": ({"duckdb": ("date", "'0044-03-15 (BC)'"), "postgres": ("date", "'0044-03-15 BC'")}, "-0043-03-15"),
+    "day_1_bc": ({"duckdb": ("date", "'0001-03-15 (BC)'"), "postgres": ("date", "'0001-03-15 BC'")}, "0000-03-15"),
+    "at_bc": (
+        {"duckdb": ("timestamp", "'0044-03-15 (BC) 12:00:00'"), "postgres": ("timestamp", "'0044-03-15 12:00:00 BC'")},
+        "-0043-03-15T12:00:00.000000Z",
+    ),
+    "day_never": ({"both": ("date", "'infinity'")}, None),
+    "at_never": ({"both": ("timestamptz", "'-infinity'")}, None),
+    "hour": ({"both": ("time", "'12:34:56.5'")}, "12:34:56.5"),
+    "took": ({"both": ("interval", "'14 months 3 days 4 hours 5 minutes 6.5 seconds'")}, "P1Y2M3DT4H5M6.5S"),
+    "took_back": ({"both": ("interval", "'-14 months -90.5 seconds'")}, "P-1Y-2MT-1M-30.5S"),
+    "took_nothing": ({"both": ("interval", "'0 seconds'")}, "PT0S"),
+    "uuid": ({"both": ("uuid", "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'")}, "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+    "doc": (
+        {"both": ("json", """'{"b": {"c": [1, null, 1.50]}, "a": 12345678901234567890123}'""")},
+        {"b": {"c": [1, None, 1.5]}, "a": 12345678901234567890123},
+    ),
+    "doc_text": ({"both": ("text", """'{"a": 1}'""")}, '{"a": 1}'),
+    "words": ({"both": ("text[]", "array['x', null, 'a\"b']")}, ["x", None, 'a"b']),
+    "numbers": ({"both": ("integer[]", "array[1, 2]")}, [1, 2]),
+    "nan_inside": (
+        {"both": ("double precision[]", "array['0.5', 'NaN', '-Infinity']::double precision[]")},
+        [0.5, None, None],
+    ),
+    "bytes": ({"duckdb": ("blob", r"'\x00\xFFa'"), "postgres": ("bytea", r"'\x00ff61'")}, "AP9h"),
+    "mood": ({"both": ("mood", "'sad'")}, "sad"),
+    "person": ({"both": ("person", "row('Ada', 36)")}, {"name": "Ada", "age": 36}),
+    "missing": ({"both": ("integer", "null")}, None),
+}
+
+# What only one of them has
+OWN = {
+    "duckdb": {
+        "nul": ("varchar", "'a' || chr(0) || 'b'", "a\0b"),
+        "map": ("map(varchar, integer)", "map {'a': 1}", {"a": 1}),
+        "union": ("union(number integer, word varchar)", "union_value(word := 'x')", {"word": "x"}),
+        "tiny": ("utinyint", "255", 255),
+        "nanos": ("timestamp_ns", "'2024-02-29 12:00:00.123456789'", "2024-02-29T12:00:00.123457Z"),
+        "seconds": ("timestamp_s", "'2024-02-29 12:00:00'", "2024-02-29T12:00:00.000Z"),
+        "bits": ("bit", "'101'", "101"),
+    },
+    "postgres": {
+        "document": ("jsonb", """'{"b": [1.50], "a": null}'""", {"a": None, "b": [1.5]}),
+        "document_nul": ("json", r"""'{"a": "\u0000"}'""", {"a": "\0"}),
+        "document_null": ("jsonb", "'null'", None),
+        "grid": ("integer[][]", "array[[1, 2], [3, 4]]", [[1, 2], [3, 4]]),
+        "range": ("int4range", "'[1,5)'", "[1,5)"),
+        "span": ("tstzrange", "'[2024-01-01 12:00:00+02,)'", '["2024-01-01 10:00:00+00",)'),
+        "cash": ("money", "'12.50'", 12.5),
+        "precise": ("numeric", "0.10", 0.1),
+        "whole": ("numeric", "12.00", 12),
+        "not_a_number": ("numeric(10,2)", "'NaN'", None),
+        "enormous": ("numeric", "1e400 + 0.5", None),
+        "address": ("inet", "'192.168.0.1/24'", "192.168.0.1/24"),
+        "bits": ("bit varying", "'101'", "101"),
+        "place": ("point", "'(1,2)'", "(1,2)"),
+        "hour_zone": ("timetz", "'12:34:56+02'", "12:34:56+02"),
+        "postcode": ("postcode", "'00123'", "00123"),
+        "took_forever": ("interval", "'infinity'", None),
+    },
+}
+SETUP = {
+    "duckdb": [
+        "create type mood as enum ('sad', 'happy')",
+        "create type person as struct(name text, age integer)",
+    ],
+    "postgres": [
+        "create type mood as enum ('sad', 'happy')",
+        "create type person as (name text, age integer)",
+        "create domain postcode as varchar(5)",
+    ],
+}
+# Values that JSON cannot hold
+LOST = {"duckdb": 4, "postgres": 6}
+
+
+def columns_of(name):
+    shared = {key: (*(says.get(name) or says["both"]), expected) for key, (says, expected) in VALUES.items()}
+    return {**shared, **OWN[name]}
+
+
+@pytest.fixture
+def matrix(shop, warehouse):
+    """A model with a column for each kind of value: one record has them all, the other only nulls."""
+    for statement in SETUP[warehouse.name]:
+        warehouse.execute(statement)
+    columns = columns_of(warehouse.name)
+    shop.table(
+        ", ".join(["customer_id varchar(9)", *(f'"{key}" {kind}' for key, (kind, _, _) in columns.items())]),
+        ", ".join(["'full'", *(sql for _, sql, _ in columns.values())]),
+        ", ".join(["'null'", *("null" for _ in columns)]),
+    )
+    shop.manifest(ALL)
+    return {key: expected for key, (_, _, expected) in columns.items()}
+
+
+def traits(api):
+    return {
+        call["userId"]: {key: v for key, v in call["traits"].items() if key != "customer_id"} for call in api.calls()
+    }
+
+
+def test_every_kind_of_value_arrives_as_the_same_json(shop, api, warehouse, matrix):
+    result = shop.run()
+    assert result.exit_code == 0, result.output
+    arrived = traits(api)
+    assert {key: value for key, value in arrived["full"].items() if value != matrix[key]} == {}
+    assert list(arrived["full"]) == sorted(matrix)
+    assert {type(value) for value in map(arrived["full"].get, ("beyond_2_53", "beyond_2_64", "a_sum"))} == {int}
+    assert set(arrived["null"].values()) == {None}
+    assert f"{LOST[warehouse.name]} values that JSON cannot hold (NaN, infinity): sent as null" in result.output
+
+
+def test_checksums_depend_on_no_session_and_no_machine(shop, api, warehouse, matrix, monkeypatch):
+    shop.run()
+    before = traits(api)
+    warehouse.set_time_zone("America/St_Johns")
+    shop.write("profiles.yml", {"shop": {"target": "dev", "outputs": {"dev": warehouse.output}}})
+    if warehouse.name == "postgres":
+        for setting in ("datestyle to 'German'", "intervalstyle to 'sql_standard'", "extra_float_digits to -3"):
+            warehouse.execute(f"alter database {warehouse.database} set {setting}")
+        assert warehouse.query("show timezone") == [("America/St_Johns",)]
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        again = shop.run()
+        afresh = shop.run("--full-refresh")
+    time.tzset()
+    assert "ADDED 0 UPDATED 0 DELETED 0" in again.output
+    assert "ADDED 2" in afresh.output
+    assert traits(api) == before
+
+
+def test_decimals_keep_all_their_digits_as_text_when_asked(shop, api):
+    shop.table(
+        "customer_id varchar(9), price numeric(12,2), rate numeric(38,20), total numeric(38,0), share double precision",
+        "'c1', 12.50, 123456789012345678.90123456789012345678, 12345678901234567890, 0.5",
+    )
+    shop.manifest({**ALL, "decimals": "text"})
+    shop.run()
+    assert traits(api)["c1"] == {
+        "price": "12.50",
+        "rate": "123456789012345678.90123456789012345678",
+        "total": 12345678901234567890,
+        "share": 0.5,
+    }
+    shop.manifest(ALL)
+    assert "1 known records are sent again" in shop.run().output
+    assert api.calls()[-1]["traits"]["price"] == 12.5
+
+
+def test_naive_timestamps_are_in_the_declared_zone(shop, api):
+    shop.table(
+        "customer_id varchar(9), summer timestamp, winter timestamp, skipped timestamp, doubled timestamp, "
+        "zoned timestamptz, day date, never timestamp",
+        "'c1', '2024-07-01 12:00:00.25', '2024-01-01 00:30:00', '2024-03-31 02:30:00', '2024-10-27 02:30:00', "
+        "'2024-07-01 12:00:00+00', '2024-07-01', 'infinity'",
+    )
+    shop.manifest(ALL, timezone="Europe/Berlin")
+    result = shop.run()
+    assert traits(api)["c1"] == {
+        "summer": "2024-07-01T10:00:00.250Z",
+        "winter": "2023-12-31T23:30:00.000Z",
+        "skipped": "2024-03-31T01:30:00.000Z",
+        "doubled": "2024-10-27T01:30:00.000Z",
+        "zoned": "2024-07-01T12:00:00.000Z",
+        "day": "2024-07-01",
+        "never": None,
+    }
+    assert "1 value that JSON cannot hold" in result.output
+
+
+@pytest.mark.parametrize(("zone", "reason"), [("Europe/Berln", "Europe/Berlin"), ("'; drop", "should match pattern")])
+def test_a_zone_that_nobody_knows_is_an_error_of_the_configuration(shop, zone, reason):
+    shop.fill(("c1", "", ""))
+    shop.manifest(ALL, timezone=zone)
+    result = shop.run()
+    assert result.exit_code == 2
+    assert "timezone" in result.output
+    assert reason in result.output
+
+
+@pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)  # DuckDB refuses it itself
+def test_json_text_that_is_not_unicode_is_discarded(shop, api):
+    shop.table("customer_id varchar(9), doc json", r"""'c1', '{"a": "\ud800"}'""", "'c2', '{}'")
+    shop.manifest(ALL)
+    result = shop.run()
+    assert result.exit_code == 1
+    assert traits(api) == {"c2": {"doc": {}}}
+    assert "UTF-8" in json.loads(shop.segconn("status", "--discards", "--output", "json").output)["reason"]
