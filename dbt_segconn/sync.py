@@ -341,6 +341,7 @@ def _announce(work: _Work, before: SyncState | None, state: SyncState) -> None:
     elif before.signature != state.signature and state.updated and "updated" in state.sync_mode:
         work.note(f"the columns that it uses have changed: {state.updated:,} known records are sent again")
 
+
 def _deliver(work: _Work, state: SyncState) -> SyncState:
     """Send what is behind the watermark; what cannot be sent now stays in the outbox."""
     destination = work.destination

@@ -168,7 +168,7 @@ def test_killed_in_the_middle_it_is_resumed_and_every_record_arrives_once(shop, 
     assert "goes on with the sync of" in result.output
     assert users(api) == sorted(f"c{at}" for at in range(count))
     assert len(api.accepted) == count
-    assert shop.counts()["resumed"] == count
+    assert shop.counts()["resumed_by_this_run"] == count
     assert "ADDED 0 UPDATED 0 DELETED 0" in shop.run().output
 
 
