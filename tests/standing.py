@@ -273,6 +273,13 @@ class Shop:
         return self.segconn("run")
 
 
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.02)
+
+
 ADA, BOB, EVE = (
     ("c1", "ada@example.com", "pro"),
     ("c2", "bob@example.com", "free"),

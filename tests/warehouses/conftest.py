@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +49,17 @@ class House(Shop):
         """Give the model these rows, run dbt-segconn."""
         self.fill(*rows)
         return self.run()
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Run dbt-segconn in a process of its own, which is killed in the end."""
+        program = str(Path(sys.executable).parent / "dbt-segconn")
+        process = subprocess.Popen([program, "run", "--all", "--project-dir", str(self.dir)], stdout=subprocess.DEVNULL)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
     def counts(self) -> dict[str, int]:
         """Return what the artifact of the last run says of its one mapping."""

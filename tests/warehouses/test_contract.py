@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from standing import ADA, BOB, EVE, MAPPING
+from standing import ADA, BOB, EVE, MAPPING, wait_for
 
 EVENT = {
     "name": "state",
@@ -130,31 +124,12 @@ def test_a_guard_blocks_and_lets_through_when_it_is_meant(shop, api):
     assert "DELETED 2" in shop.run("--allow-guarded", "customers.identify_customers").output
 
 
-@contextmanager
-def running(shop):
-    """`dbt-segconn run` in a process of its own, which is killed at the end."""
-    program = str(Path(sys.executable).parent / "dbt-segconn")
-    process = subprocess.Popen([program, "run", "--all", "--project-dir", str(shop.dir)], stdout=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
-
-def wait_for(condition, seconds=60):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited too long"
-        time.sleep(0.02)
-
-
 def test_killed_in_the_middle_it_is_resumed_and_every_record_arrives_once(shop, api, warehouse):
     count = 6000
     shop.settings(concurrency=1)
     shop.fill(*((f"c{at}", f"{at}@example.com", "pro") for at in range(count)))
     api.delay = 3.0
-    with running(shop):
+    with shop.running():
         wait_for(lambda: api.received)
         if warehouse.shared:
             second = shop.run()
