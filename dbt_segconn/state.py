@@ -168,7 +168,7 @@ class State:
         tables = {self.log: SYNC_COLUMNS, self.discards: DISCARD_COLUMNS, self.locks: LOCK_COLUMNS}
         found = self.session.names_beside(self.syncs)
         as_known = {one.identifier for one in (*tables, self.syncs)} <= found
-        if as_known and list(self.session.columns(self.syncs)) == list(SYNC_COLUMNS):
+        if as_known and [name.lower() for name in self.session.columns(self.syncs)] == list(SYNC_COLUMNS):
             return
         try:
             self.session.create_schema(self.syncs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from standing import ADA, MAPPING, WRITE_KEY, Result, Shop, new_shop
 from warehouses.duckdb_file import duckdb_file  # noqa: F401
+from warehouses.snowflake_fake import snowflake_fake, snowflake_server  # noqa: F401
 
 # A database of its own for each test: the manifest names this one until it is used
 PARSED_DATABASE = "database_of_the_test"
@@ -67,7 +69,7 @@ class House(Shop):
         return artifact["results"][0]["counts"]
 
 
-@pytest.fixture(params=["duckdb_file", "postgres"])
+@pytest.fixture(params=os.environ.get("SEGCONN_WAREHOUSES", "duckdb_file postgres").split())
 def warehouse(request):
     return request.getfixturevalue(request.param)
 
