@@ -44,11 +44,11 @@ class MappingState:
 
     def known(self) -> int:
         """Count the records of the last settled sync."""
-        return int(self._session.rows("segconn_count_rows", relation=self.records)[0][0])
+        return int(self._session.rows("segconn_count_records", records=self.records)[0][0])
 
     def create_records(self) -> None:
         """Create an empty table of records, where there is none."""
-        self._session.run("segconn_create_table", relation=self.records, columns=RECORD_COLUMNS)
+        self._session.run("segconn_create_records", relation=self.records, columns=RECORD_COLUMNS)
 
     def check_columns(self) -> None:
         """Raise SyncError where somebody has altered the tables."""
@@ -82,6 +82,7 @@ class MappingState:
     def _diff(self, sync: Sync, source: Source) -> dict[str, Any]:
         return {
             "records": self.records,
+            "record_columns": RECORD_COLUMNS,
             "model": source.relation,
             "identifier": source.identifier,
             "columns": source.columns,

@@ -166,6 +166,7 @@ class Shop:
     dir: Path
     endpoint: str
     columns: tuple[str, ...] = ("customer_id", "email", "plan")
+    state: dict[str, str] = field(default_factory=dict)
     watch: Watch = field(default_factory=Watch, repr=False)
     parsed: Callable[[], bytes] = bytes
 
@@ -175,7 +176,7 @@ class Shop:
             "endpoint": self.endpoint,
             "events_per_second": "unlimited",
         }
-        self.write("segconn.yml", {"destinations": {"app": {**destination, **app}}})
+        self.write("segconn.yml", {"destinations": {"app": {**destination, **app}}, "state": self.state})
 
     def write(self, name: str, content: Any) -> None:
         path = self.dir / name

@@ -63,16 +63,18 @@ class Session:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit all statements together, where the warehouse has transactions."""
+        connections = self._adapter.connections
         with self.errors():
-            self._adapter.connections.begin()
+            if not connections.get_thread_connection().transaction_open:  # Spark's are never closed, and mean nothing
+                connections.begin()
         self._open = True
         try:
             yield
             with self.errors():
-                self._adapter.connections.commit()
+                connections.commit()
         except BaseException:
             with suppress(Exception):  # the first error is the one to tell
-                self._adapter.connections.rollback_if_open()
+                connections.rollback_if_open()
             raise
         finally:
             self._open = False

@@ -17,9 +17,10 @@ import pytest
 from standing import ADA, MAPPING, WRITE_KEY, Result, Shop, new_shop
 from warehouses.duckdb_file import duckdb_file  # noqa: F401
 from warehouses.snowflake_fake import snowflake_fake, snowflake_server  # noqa: F401
+from warehouses.spark_session import spark_folder, spark_session  # noqa: F401
 
 # A database of its own for each test: the manifest names this one until it is used
-PARSED_DATABASE = "database_of_the_test"
+PARSED_DATABASE, PARSED_SCHEMA = "database_of_the_test", "schema_of_the_test"
 
 
 @dataclass
@@ -32,7 +33,7 @@ class House(Shop):
         """Give the model these rows, as dbt would; a value is text or None."""
         self.table(
             ", ".join(f"{name} varchar(200)" for name in self.columns),
-            *(", ".join("null" if value is None else f"'{value}'" for value in row) for row in rows),
+            *(", ".join("null" if value is None else self.warehouse.literal(value) for value in row) for row in rows),
         )
 
     def table(self, columns: str, *rows: str) -> None:
@@ -43,6 +44,14 @@ class House(Shop):
         for at in range(0, len(rows), 2000):
             values = ", ".join(f"({row})" for row in rows[at : at + 2000])
             self.warehouse.execute(f"insert into {name} values {values}")
+
+    def dbt(self, *arguments: str) -> None:
+        if not self.warehouse.alone:
+            super().dbt(*arguments)
+            return
+        from dbt.cli.main import dbtRunner
+
+        dbtRunner().invoke([*arguments, "--quiet", "--profiles-dir", str(self.dir), "--project-dir", str(self.dir)])
 
     def run(self, *arguments: str) -> Result:
         return self.segconn("run", "--all", *arguments)
@@ -81,12 +90,18 @@ def manifests(tmp_path_factory):
 
     def manifest(warehouse) -> str:
         if warehouse.name not in kept:
-            shop = new_shop(tmp_path_factory.mktemp(f"parsed_{warehouse.name}"), "http://127.0.0.1:9", warehouse.output)
+            plain = new_shop(
+                tmp_path_factory.mktemp(f"parsed_{warehouse.name}"), "http://127.0.0.1:9", warehouse.output
+            )
+            shop = House(plain.dir, plain.endpoint, warehouse=warehouse)
             shop.rows(ADA)
             shop.dbt("parse")
             manifest = json.loads((shop.dir / "target/manifest.json").read_text())
             node = manifest["nodes"]["model.shop.customers"]
-            kept[warehouse.name] = json.dumps(manifest).replace(f'"{node["database"]}"', f'"{PARSED_DATABASE}"')
+            text = json.dumps(manifest)
+            for own, name in ((node["database"], PARSED_DATABASE), (node["schema"], PARSED_SCHEMA)):
+                text = text.replace(f'"{own}"', f'"{name}"') if own else text
+            kept[warehouse.name] = text
         return kept[warehouse.name]
 
     return manifest
@@ -97,7 +112,14 @@ def shop(tmp_path, api, monkeypatch, manifests, warehouse):
     monkeypatch.setenv("WK", WRITE_KEY)
     plain = new_shop(tmp_path, api.url, warehouse.output)
     shop = House(plain.dir, plain.endpoint, warehouse=warehouse)
-    shop.parsed = lambda: manifests(warehouse).replace(PARSED_DATABASE, warehouse.database).encode()
+    shop.parsed = lambda: (
+        manifests(warehouse)
+        .replace(PARSED_DATABASE, warehouse.database)
+        .replace(PARSED_SCHEMA, warehouse.schema)
+        .encode()
+    )
+    shop.state = {"schema": warehouse.state_schema}
+    shop.settings()
     shop.manifest(MAPPING)
     yield shop
     assert WRITE_KEY not in "".join(shop.outputs), "a write key has reached the output"

@@ -20,11 +20,18 @@ class DuckDB:
     schema = "main"
     # No other process can open the file while one is at work on it
     shared = False
+    alone = False
+    state_schema = "segconn"
     time_zone: str = "UTC"
 
     @property
     def output(self) -> dict[str, Any]:
         return {"type": "duckdb", "path": str(self.path), "settings": {"TimeZone": self.time_zone}, "threads": 4}
+
+    @staticmethod
+    def literal(value: str) -> str:
+        """Return a text as SQL has it."""
+        return "'" + value.replace("'", "''") + "'"
 
     def execute(self, sql: str) -> None:
         with duckdb.connect(str(self.path)) as connection:

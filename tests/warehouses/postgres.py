@@ -28,6 +28,8 @@ class Postgres:
     schema = "public"
     # Others can look into the warehouse while a process is at work on it
     shared = True
+    alone = False
+    state_schema = "segconn"
 
     @property
     def output(self) -> dict[str, Any]:
@@ -41,6 +43,11 @@ class Postgres:
             "schema": self.schema,
             "threads": 4,
         }
+
+    @staticmethod
+    def literal(value: str) -> str:
+        """Return a text as SQL has it."""
+        return "'" + value.replace("'", "''") + "'"
 
     def execute(self, sql: str) -> None:
         with self._cursor() as cursor:

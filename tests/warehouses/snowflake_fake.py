@@ -21,6 +21,8 @@ class Snowflake:
     name = "snowflake"
     schema = "PUBLIC"
     shared = True
+    alone = False
+    state_schema = "segconn"
 
     @property
     def output(self) -> dict[str, Any]:
@@ -34,6 +36,11 @@ class Snowflake:
             "role": "test",
             "threads": 4,
         }
+
+    @staticmethod
+    def literal(value: str) -> str:
+        """Return a text as SQL has it."""
+        return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
     def execute(self, sql: str) -> None:
         self._run(sql)
@@ -55,10 +62,10 @@ ALREADY_SO = [r"(?is).*alter session set timezone = 'UTC'"]
 
 def _keep_nulls(times: Any, struct: Any) -> Any:
     """Mend what fakesnow makes of a null timestamp, which is 1970."""
-    import pyarrow
+    import pyarrow as pa
 
     fields = [struct.field(at) for at in range(struct.type.num_fields)]
-    return pyarrow.StructArray.from_arrays(fields, fields=list(struct.type), mask=times.combine_chunks().is_null())
+    return pa.StructArray.from_arrays(fields, fields=list(struct.type), mask=times.combine_chunks().is_null())
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ def test_several_identifier_columns_tell_records_apart(shop, api):
 def test_refused_records_are_listed_and_sent_once_they_are_mended(shop, api):
     api.refuses = lambda call: call["traits"]["email"] == "bob's"
     shop.columns = ("customer_id", "email", "plan")
-    result = shop.synced(ADA, ("c2", "bob''s", "free"), EVE)
+    result = shop.synced(ADA, ("c2", "bob's", "free"), EVE)
     assert result.exit_code == 1
     assert users(api) == ["c1", "c3"]
     (discard,) = read_json(shop.segconn("status", "--discards", "--output", "json"))
@@ -125,6 +125,8 @@ def test_a_guard_blocks_and_lets_through_when_it_is_meant(shop, api):
 
 
 def test_killed_in_the_middle_it_is_resumed_and_every_record_arrives_once(shop, api, warehouse):
+    if warehouse.alone:
+        pytest.skip("no other process can open this warehouse; the tests of settling have it die in its own")
     count = 6000
     shop.settings(concurrency=1)
     shop.fill(*((f"c{at}", f"{at}@example.com", "pro") for at in range(count)))

@@ -58,7 +58,7 @@
 {#- `diff` holds what the diff is made of: records, discards, model, identifier, columns, signature,
     unsure_kind, mapping_id, definition, retry_syncs, retry_days. -#}
 {% macro segconn_stage(outbox, diff) %}
-create table {{ outbox }} as
+create table {{ outbox }} {{ segconn_storage() }} as
 {{ segconn_changes(diff) }}
 {% endmacro %}
 
@@ -93,7 +93,7 @@ limit {{ limit }}
 
 
 {% macro segconn_changes(diff) %}
-{%- set records = segconn_or_empty(diff.records, {'record_id': 'text', 'checksum': 'text'}) -%}
+{%- set records = segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) -%}
 {%- set columns = diff.columns -%}
 with source as (
     select
@@ -193,8 +193,18 @@ where kind in ({{ segconn_literals(kinds) }})
 {% endmacro %}
 
 
-{% macro segconn_count_rows(relation) %}
-select count(*) from {{ relation }}
+{#- The records of the last settled sync, in a table of them. -#}
+{% macro segconn_known_records(records) %}
+  {{- return(adapter.dispatch('segconn_known_records')(records)) -}}
+{% endmacro %}
+
+{% macro default__segconn_known_records(records) %}
+  {{- return(records | string) -}}
+{% endmacro %}
+
+
+{% macro segconn_count_records(records) %}
+select count(*) from {{ segconn_known_records(records) }} as records
 {% endmacro %}
 
 
@@ -233,12 +243,20 @@ where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is n
 
 
 {% macro segconn_forget_settled(outbox, records, discards, sync_id) %}
+  {{- return(adapter.dispatch('segconn_forget_settled')(outbox, records, discards, sync_id)) -}}
+{% endmacro %}
+
+{% macro default__segconn_forget_settled(outbox, records, discards, sync_id) %}
 delete from {{ records }}
 where record_id in (select record_id from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled)
 {% endmacro %}
 
 
 {% macro segconn_remember_settled(outbox, records, discards, sync_id) %}
+  {{- return(adapter.dispatch('segconn_remember_settled')(outbox, records, discards, sync_id)) -}}
+{% endmacro %}
+
+{% macro default__segconn_remember_settled(outbox, records, discards, sync_id) %}
 insert into {{ records }} (record_id, checksum)
 select record_id, checksum
 from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled
@@ -256,12 +274,20 @@ where kind in ({{ segconn_literals(kinds) }})
 
 
 {% macro segconn_forget_abandoned(outbox, records, discards, sync_id, kinds) %}
+  {{- return(adapter.dispatch('segconn_forget_abandoned')(outbox, records, discards, sync_id, kinds)) -}}
+{% endmacro %}
+
+{% macro default__segconn_forget_abandoned(outbox, records, discards, sync_id, kinds) %}
 delete from {{ records }}
 where record_id in (select record_id from ({{ segconn_abandoned(outbox, discards, sync_id, kinds) }}) as abandoned)
 {% endmacro %}
 
 
 {% macro segconn_remember_abandoned(outbox, records, discards, sync_id, kinds, watermark) %}
+  {{- return(adapter.dispatch('segconn_remember_abandoned')(outbox, records, discards, sync_id, kinds, watermark)) -}}
+{% endmacro %}
+
+{% macro default__segconn_remember_abandoned(outbox, records, discards, sync_id, kinds, watermark) %}
 insert into {{ records }} (record_id, checksum)
 select record_id, case when change_number <= {{ watermark }} then checksum end
 from ({{ segconn_abandoned(outbox, discards, sync_id, kinds) }}) as abandoned

@@ -3,8 +3,22 @@
 {% macro segconn_type(kind) %}
   {%- if kind == 'text' -%} {{- return(dbt.type_string()) -}}
   {%- elif kind == 'number' -%} {{- return(dbt.type_bigint()) -}}
-  {%- else -%} {{- return(dbt.type_timestamp()) -}}
+  {%- else -%} {{- return(segconn_type_time()) -}}
   {%- endif -%}
+{% endmacro %}
+
+
+{#- Times of the state tables are in UTC and have no zone. -#}
+{% macro segconn_type_time() %}
+  {{- return(adapter.dispatch('segconn_type_time')()) -}}
+{% endmacro %}
+
+{% macro default__segconn_type_time() %}
+  {{- return(dbt.type_timestamp()) -}}
+{% endmacro %}
+
+{% macro spark__segconn_type_time() %}
+  {{- return('timestamp_ntz') -}}
 {% endmacro %}
 
 
@@ -13,7 +27,27 @@ create table if not exists {{ relation }} (
     {%- for name, kind in columns.items() %}
     {{ name }} {{ segconn_type(kind) }}{{ ',' if not loop.last }}
     {%- endfor %}
-)
+) {{ segconn_storage() }}
+{% endmacro %}
+
+
+{#- The format of a new table, where the warehouse's own default would lose something. -#}
+{% macro segconn_storage() %}
+  {{- return(adapter.dispatch('segconn_storage')()) -}}
+{% endmacro %}
+
+{% macro default__segconn_storage() %}
+  {{- return('') -}}
+{% endmacro %}
+
+
+{#- What is known of a mapping's records, in the columns of `records`. -#}
+{% macro segconn_create_records(relation, columns) %}
+  {{- return(adapter.dispatch('segconn_create_records')(relation, columns)) -}}
+{% endmacro %}
+
+{% macro default__segconn_create_records(relation, columns) %}
+  {{- return(segconn_create_table(relation, columns)) -}}
 {% endmacro %}
 
 
@@ -134,6 +168,12 @@ group by mapping_id, token
 {% endmacro %}
 
 
+{#- The holder of a claim that was taken back, where rows cannot be deleted. -#}
+{% macro segconn_released() %}
+  {{- return('(released)') -}}
+{% endmacro %}
+
+
 {% macro segconn_claims(locks, mapping_id) %}
 select token, max(holder) as holder, min(claimed_at) as claimed_at,
     {{ dbt.datediff('min(claimed_at)', segconn_now(), 'second') }} as age_seconds,
@@ -141,11 +181,16 @@ select token, max(holder) as holder, min(claimed_at) as claimed_at,
 from {{ locks }}
 where mapping_id = {{ segconn_literal(mapping_id) }}
 group by token
-order by min(claimed_at), token
+having max(case when holder = {{ segconn_literal(segconn_released()) }} then 1 else 0 end) = 0
+order by 3, 1
 {% endmacro %}
 
 
 {% macro segconn_release(locks, tokens) %}
+  {{- return(adapter.dispatch('segconn_release')(locks, tokens)) -}}
+{% endmacro %}
+
+{% macro default__segconn_release(locks, tokens) %}
 delete from {{ locks }}
 where token in ({{ segconn_literals(tokens) }})
 {% endmacro %}

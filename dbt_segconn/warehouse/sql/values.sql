@@ -394,7 +394,7 @@ order by a.attnum
   {%- if value is none -%} {{- return('null') -}}
   {%- elif value is number -%} {{- return(value | string) -}}
   {%- elif value is string -%} {{- return(adapter.dispatch('segconn_text_literal')(value)) -}}
-  {%- else -%} {{- return("cast('" ~ value.strftime('%Y-%m-%d %H:%M:%S.%f') ~ "' as " ~ dbt.type_timestamp() ~ ")") -}}
+  {%- else -%} {{- return("cast('" ~ value.strftime('%Y-%m-%d %H:%M:%S.%f') ~ "' as " ~ segconn_type_time() ~ ")") -}}
   {%- endif -%}
 {% endmacro %}
 
@@ -444,6 +444,7 @@ order by a.attnum
   {{- return("getdate()") -}}
 {% endmacro %}
 
+{#- The session's zone is UTC. -#}
 {% macro spark__segconn_now() %}
-  {{- return("to_utc_timestamp(current_timestamp(), current_timezone())") -}}
+  {{- return("cast(current_timestamp() as timestamp_ntz)") -}}
 {% endmacro %}

@@ -1,0 +1,90 @@
+{#- Spark's own tables take no update, delete or merge, and no transactions. So a mapping's records are a log
+    there: each settling appends what it knows of its records, and the last row of a record counts. To append
+    the same rows again, after a crash, changes nothing. Released locks are rows, too. -#}
+
+{% macro spark__segconn_storage() %}
+  {{- return('using parquet') -}}
+{% endmacro %}
+
+
+{% macro spark__segconn_create_records(relation, columns) %}
+  {{- return(segconn_create_table(relation, dict(columns, gone='number', settled_at='time'))) -}}
+{% endmacro %}
+
+
+{#- A table that is not there has no rows, and so no log of them. -#}
+{% macro spark__segconn_known_records(records) %}
+  {%- if 'as nothing' in (records | string) -%} {{- return(records) -}} {%- endif -%}
+(
+    select record_id, checksum
+    from (
+        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
+        from {{ records }} as log
+    ) as latest
+    where age = 1 and gone = 0
+)
+{%- endmacro %}
+
+
+{% macro spark__segconn_forget_settled(outbox, records, discards, sync_id) %}
+{% endmacro %}
+
+{% macro spark__segconn_remember_settled(outbox, records, discards, sync_id) %}
+insert into {{ records }}
+select record_id, checksum, case when kind in ('added', 'updated') or is_doubtful = 1 then 0 else 1 end, {{ segconn_now() }}
+from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled
+{% endmacro %}
+
+
+{% macro spark__segconn_forget_abandoned(outbox, records, discards, sync_id, kinds) %}
+{% endmacro %}
+
+{% macro spark__segconn_remember_abandoned(outbox, records, discards, sync_id, kinds, watermark) %}
+insert into {{ records }}
+select record_id, case when change_number <= {{ watermark }} then checksum end,
+    case when kind <> 'deleted' or change_number > {{ watermark }} or is_doubtful = 1 then 0 else 1 end, {{ segconn_now() }}
+from ({{ segconn_abandoned(outbox, discards, sync_id, kinds) }}) as abandoned
+{% endmacro %}
+
+
+{% macro spark__segconn_release(locks, tokens) %}
+insert into {{ locks }} (mapping_id, token, holder, claimed_at, beat_at)
+select mapping_id, token, {{ segconn_literal(segconn_released()) }}, max(claimed_at), {{ segconn_now() }}
+from {{ locks }}
+where token in ({{ segconn_literals(tokens) }})
+group by mapping_id, token
+{% endmacro %}
+
+
+{#- Databricks' tables are of Delta's format, which takes all of these statements. -#}
+{% macro databricks__segconn_storage() %}
+  {{- return('using delta') -}}
+{% endmacro %}
+
+{% macro databricks__segconn_create_records(relation, columns) %}
+  {{- return(default__segconn_create_records(relation, columns)) -}}
+{% endmacro %}
+
+{% macro databricks__segconn_known_records(records) %}
+  {{- return(default__segconn_known_records(records)) -}}
+{% endmacro %}
+
+{% macro databricks__segconn_forget_settled(outbox, records, discards, sync_id) %}
+  {{- return(default__segconn_forget_settled(outbox, records, discards, sync_id)) -}}
+{% endmacro %}
+
+{% macro databricks__segconn_remember_settled(outbox, records, discards, sync_id) %}
+  {{- return(default__segconn_remember_settled(outbox, records, discards, sync_id)) -}}
+{% endmacro %}
+
+{% macro databricks__segconn_forget_abandoned(outbox, records, discards, sync_id, kinds) %}
+  {{- return(default__segconn_forget_abandoned(outbox, records, discards, sync_id, kinds)) -}}
+{% endmacro %}
+
+{% macro databricks__segconn_remember_abandoned(outbox, records, discards, sync_id, kinds, watermark) %}
+  {{- return(default__segconn_remember_abandoned(outbox, records, discards, sync_id, kinds, watermark)) -}}
+{% endmacro %}
+
+{% macro databricks__segconn_release(locks, tokens) %}
+  {{- return(default__segconn_release(locks, tokens)) -}}
+{% endmacro %}
