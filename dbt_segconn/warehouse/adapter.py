@@ -15,6 +15,11 @@ from dbt_segconn.warehouse.session import Session
 SQL_FOLDER = Path(__file__).parent / "sql"
 # dbt's loggers, adapters and flags are process-wide: one boot at a time.
 _BOOT = threading.Lock()
+# What some warehouses lack, and the way out
+_NOT_SERVED = {
+    "sqlite": "SQLite has no md5, which the checksums of records are made of. Build the models with dbt-duckdb, which "
+    "attaches SQLite's files as they are, or in another warehouse."
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,11 @@ def open_warehouse(target: Target, manifest: Mapping[str, Any]) -> Warehouse:
     `manifest` is the parsed manifest.json (schema v12). Raises ConfigurationError where dbt refuses the
     profile or where the target's adapter is not the manifest's.
     """
+    built_for = manifest["metadata"].get("adapter_type")
+    if built_for in _NOT_SERVED:
+        raise ConfigurationError(
+            f"{target.project_dir}: the manifest was built for {built_for}. {_NOT_SERVED[built_for]}"
+        )
     from dbt_common.exceptions import DbtBaseException
 
     with _BOOT:
@@ -75,7 +85,6 @@ def open_warehouse(target: Target, manifest: Mapping[str, Any]) -> Warehouse:
             adapter, config = _boot(target)
         except DbtBaseException as error:
             raise ConfigurationError(f"dbt cannot open the target: {error}") from error
-        built_for = manifest["metadata"].get("adapter_type")
         if built_for and built_for != adapter.type():
             raise ConfigurationError(
                 f"{target.project_dir}: the manifest was built for {built_for}, but target "

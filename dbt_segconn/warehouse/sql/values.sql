@@ -102,6 +102,11 @@
 {% endmacro %}
 
 
+{% macro spark__segconn_decimal(column, data_type) %}
+  {{- return('cast(' ~ column ~ ' as double)') -}}
+{% endmacro %}
+
+
 {#- Decimals without a precision, which hold integers and fractions. -#}
 {% macro default__segconn_number(column, data_type) %}
   {{- return(column) -}}
@@ -306,8 +311,9 @@
   {{- return('to_json_string(' ~ column ~ ')') -}}
 {% endmacro %}
 
+{#- Fields that are null stay, as they do elsewhere. -#}
 {% macro spark__segconn_json(column, data_type) %}
-  {{- return('to_json(' ~ column ~ ')') -}}
+  {{- return('to_json(' ~ column ~ ", map('ignoreNullFields', 'false'))") -}}
 {% endmacro %}
 
 
@@ -317,6 +323,10 @@
 
 {% macro postgres__segconn_binary(column, data_type) %}
   {{- return("replace(encode(" ~ column ~ ", 'base64'), chr(10), '')") -}}
+{% endmacro %}
+
+{% macro spark__segconn_binary(column, data_type) %}
+  {{- return("replace(replace(base64(" ~ column ~ "), chr(13), ''), chr(10), '')") -}}
 {% endmacro %}
 
 {% macro redshift__segconn_binary(column, data_type) %}
