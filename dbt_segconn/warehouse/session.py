@@ -120,6 +120,9 @@ class Session:
     def _fetch(self, sql: str) -> list[Row]:
         with self.errors():
             connections = self._adapter.connections
+            if hasattr(connections, "raw_execute_with_comment"):  # BigQuery's, which has no cursors
+                _, rows = connections.raw_execute_with_comment(sql)
+                return [tuple(row.values()) for row in rows]
             if hasattr(connections, "add_query"):
                 _, cursor = connections.add_query(sql, auto_begin=False)
                 return list(cursor.fetchall())

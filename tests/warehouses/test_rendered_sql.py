@@ -54,7 +54,7 @@ TYPES = {
 
 @pytest.fixture(params=sorted(OUTPUTS))
 def adapter(request):
-    if find_spec(f"dbt.adapters.{request.param}") is None:
+    if find_spec(f"dbt.adapters.{request.param}") is None or (request.param == "spark" and not find_spec("pyspark")):
         pytest.skip(f"dbt-{request.param} is not installed: tests/warehouses/run.sh installs it")
     return request.param
 
@@ -71,6 +71,8 @@ def session(adapter, tmp_path, monkeypatch):
     manifest = json.loads((shop.dir / "target/manifest.json").read_text())
     warehouse = open_warehouse(Target(shop.dir, shop.dir), manifest)
     session = Session(warehouse._adapter)
+    # Databricks' macros ask the cluster for its version
+    monkeypatch.setattr(warehouse._adapter, "compare_dbr_version", lambda *_: 1, raising=False)
     render, statements = Session.render, []
 
     def rendered(self, macro, **arguments):

@@ -4,7 +4,7 @@
 {% macro segconn_record_id(identifier) %}
   {%- set parts = [] -%}
   {%- for column in identifier -%}
-    {%- set text = 'cast(' ~ segconn_identifier(column) ~ ' as ' ~ dbt.type_string() ~ ')' -%}
+    {%- set text = 'cast(' ~ segconn_identifier(column) ~ ' as ' ~ segconn_type_string() ~ ')' -%}
     {%- if identifier | length > 1 -%}
       {%- set slash = segconn_literal('\\') -%}
       {%- set text = "replace(replace(" ~ text ~ ", " ~ slash ~ ", " ~ segconn_literal('\\\\') ~ "), '|', " ~ segconn_literal('\\|') ~ ")" -%}
@@ -20,10 +20,20 @@
 {% macro segconn_checksum(signature, columns) %}
   {%- set parts = ["'" ~ signature ~ "'"] -%}
   {%- for column in columns -%}
-    {%- set text = 'cast(' ~ column.alias ~ ' as ' ~ dbt.type_string() ~ ')' -%}
+    {%- set text = 'cast(' ~ column.alias ~ ' as ' ~ segconn_type_string() ~ ')' -%}
     {%- do parts.append("coalesce('v' || " ~ dbt.length(text) ~ " || ':' || " ~ text ~ ", 'n')") -%}
   {%- endfor -%}
-  {{- return(dbt.hash(parts | join(' || '))) -}}
+  {{- return(adapter.dispatch('segconn_hash')(parts | join(' || '))) -}}
+{% endmacro %}
+
+
+{% macro default__segconn_hash(text) %}
+  {{- return(dbt.hash(text)) -}}
+{% endmacro %}
+
+{#- dbt's own casts to TEXT first, which is cut at 256 characters. -#}
+{% macro redshift__segconn_hash(text) %}
+  {{- return('md5(' ~ text ~ ')') -}}
 {% endmacro %}
 
 

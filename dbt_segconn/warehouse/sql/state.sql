@@ -1,10 +1,25 @@
 {#- The tables of the state schema. The log and the discards are only ever appended to. -#}
 
 {% macro segconn_type(kind) %}
-  {%- if kind == 'text' -%} {{- return(dbt.type_string()) -}}
+  {%- if kind == 'text' -%} {{- return(segconn_type_string()) -}}
   {%- elif kind == 'number' -%} {{- return(dbt.type_bigint()) -}}
   {%- else -%} {{- return(segconn_type_time()) -}}
   {%- endif -%}
+{% endmacro %}
+
+
+{#- Text of any length. -#}
+{% macro segconn_type_string() %}
+  {{- return(adapter.dispatch('segconn_type_string')()) -}}
+{% endmacro %}
+
+{% macro default__segconn_type_string() %}
+  {{- return(dbt.type_string()) -}}
+{% endmacro %}
+
+{#- TEXT has at most 256 characters. -#}
+{% macro redshift__segconn_type_string() %}
+  {{- return('varchar(65535)') -}}
 {% endmacro %}
 
 
@@ -15,6 +30,10 @@
 
 {% macro default__segconn_type_time() %}
   {{- return(dbt.type_timestamp()) -}}
+{% endmacro %}
+
+{% macro bigquery__segconn_type_time() %}
+  {{- return('datetime') -}}
 {% endmacro %}
 
 {% macro spark__segconn_type_time() %}

@@ -32,7 +32,7 @@
 
 {% macro default__segconn_lost(column, kind) %}
   {%- if kind in ('float', 'single') -%}
-    {{- return("lower(cast(" ~ column ~ " as " ~ dbt.type_string() ~ ")) in ('nan', 'inf', '-inf', 'infinity', '-infinity')") -}}
+    {{- return("lower(cast(" ~ column ~ " as " ~ segconn_type_string() ~ ")) in ('nan', 'inf', '-inf', 'infinity', '-infinity')") -}}
   {%- endif -%}
   {{- return('') -}}
 {% endmacro %}
@@ -65,7 +65,7 @@
 
 
 {% macro default__segconn_text(column, data_type) %}
-  {{- return('cast(' ~ column ~ ' as ' ~ dbt.type_string() ~ ')') -}}
+  {{- return('cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ')') -}}
 {% endmacro %}
 
 
@@ -123,7 +123,7 @@
 
 {#- Decimals with all their digits, as text. -#}
 {% macro default__segconn_exact(column, data_type) %}
-  {{- return('cast(' ~ column ~ ' as ' ~ dbt.type_string() ~ ')') -}}
+  {{- return('cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ')') -}}
 {% endmacro %}
 
 {% macro postgres__segconn_exact(column, data_type) %}
@@ -142,7 +142,7 @@
 
 {#- Of single precision: 0.1 stays 0.1 and does not become 0.10000000149011612. -#}
 {% macro default__segconn_single(column, data_type) %}
-  {{- return('cast(cast(' ~ column ~ ' as ' ~ dbt.type_string() ~ ') as ' ~ dbt.type_float() ~ ')') -}}
+  {{- return('cast(cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ') as ' ~ dbt.type_float() ~ ')') -}}
 {% endmacro %}
 
 {% macro duckdb__segconn_single(column, data_type) %}
@@ -161,7 +161,7 @@
 
 {#- Dates and timestamps before the year 1 have ISO-8601's years: 44 BC is -0043. -#}
 {% macro default__segconn_date(column, data_type) %}
-  {{- return('cast(' ~ column ~ ' as ' ~ dbt.type_string() ~ ')') -}}
+  {{- return('cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ')') -}}
 {% endmacro %}
 
 {% macro duckdb__segconn_date(column, data_type) %}
@@ -190,7 +190,7 @@
 
 {#- Timestamps become ISO-8601 in UTC: milliseconds, or microseconds where there are any. -#}
 {% macro default__segconn_timestamp(column, data_type) %}
-  {{- return("replace(cast(" ~ column ~ " as " ~ dbt.type_string() ~ "), ' ', 'T') || 'Z'") -}}
+  {{- return("replace(cast(" ~ column ~ " as " ~ segconn_type_string() ~ "), ' ', 'T') || 'Z'") -}}
 {% endmacro %}
 
 {% macro duckdb__segconn_timestamp(column, data_type) %}
@@ -205,7 +205,7 @@
 {% endmacro %}
 
 {% macro redshift__segconn_timestamp(column, data_type) %}
-  {{- return("to_char(" ~ column ~ ", 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')") -}}
+  {{- return("to_char(" ~ column ~ ", case when to_char(" ~ column ~ ", 'US') like '%000' then 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"' else 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"' end)") -}}
 {% endmacro %}
 
 {% macro bigquery__segconn_timestamp(column, data_type) %}
@@ -263,7 +263,7 @@
 
 {#- Intervals become ISO-8601's durations, such as P1Y2M3DT4H5M6.5S. -#}
 {% macro default__segconn_interval(column, data_type) %}
-  {{- return('cast(' ~ column ~ ' as ' ~ dbt.type_string() ~ ')') -}}
+  {{- return('cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ')') -}}
 {% endmacro %}
 
 {% macro duckdb__segconn_interval(column, data_type) %}
@@ -282,7 +282,7 @@
 
 
 {% macro default__segconn_json(column, data_type) %}
-  {{- return('cast(' ~ column ~ ' as ' ~ dbt.type_string() ~ ')') -}}
+  {{- return('cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ')') -}}
 {% endmacro %}
 
 {% macro duckdb__segconn_json(column, data_type) %}
@@ -428,6 +428,10 @@ order by a.attnum
   {{- return("'" ~ (value | replace("\\", "\\\\") | replace("'", "\\'") | replace("\n", "\\n") | replace("\r", "\\r")) ~ "'") -}}
 {% endmacro %}
 
+{% macro redshift__segconn_text_literal(value) %}
+  {{- return("'" ~ (value | replace("\\", "\\\\") | replace("'", "''")) ~ "'") -}}
+{% endmacro %}
+
 {% macro snowflake__segconn_text_literal(value) %}
   {{- return("'" ~ (value | replace("\\", "\\\\") | replace("'", "''")) ~ "'") -}}
 {% endmacro %}
@@ -447,11 +451,11 @@ order by a.attnum
 {% endmacro %}
 
 {% macro bigquery__segconn_now() %}
-  {{- return("current_timestamp()") -}}
+  {{- return("current_datetime('UTC')") -}}
 {% endmacro %}
 
 {% macro redshift__segconn_now() %}
-  {{- return("getdate()") -}}
+  {{- return("sysdate") -}}
 {% endmacro %}
 
 {#- The session's zone is UTC. -#}

@@ -1,0 +1,846 @@
+-- segconn_grant
+create schema if not exists `shop`.`segconn`; grant `roles/bigquery.dataEditor` on schema `shop`.`segconn` to 'user:the role that dbt connects as';;
+
+-- segconn_create_table
+create table if not exists `shop`.`segconn`.`sync_log` (
+    sync_id string,
+    revision bigint,
+    mapping_id string,
+    model string,
+    mapping string,
+    destination string,
+    action string,
+    sync_mode string,
+    status string,
+    definition string,
+    signature string,
+    invocation_id string,
+    dbt_invocation_id string,
+    started_at datetime,
+    saved_at datetime,
+    finished_at datetime,
+    watermark bigint,
+    added bigint,
+    updated bigint,
+    deleted bigint,
+    unidentified bigint,
+    left_out bigint,
+    to_send bigint,
+    sent bigint,
+    confirmed bigint,
+    discarded bigint,
+    resumed bigint,
+    error string,
+    identifier string,
+    relation string
+);
+
+-- segconn_create_table
+create table if not exists `shop`.`segconn`.`discards` (
+    sync_id string,
+    mapping_id string,
+    mapping string,
+    definition string,
+    record_id string,
+    kind string,
+    checksum string,
+    reason string,
+    discarded_at datetime,
+    doubtful bigint
+);
+
+-- segconn_create_table
+create table if not exists `shop`.`segconn`.`locks` (
+    mapping_id string,
+    token string,
+    holder string,
+    claimed_at datetime,
+    beat_at datetime
+);
+
+-- segconn_add_column
+alter table `shop`.`segconn`.`sync_log` add column sent bigint;
+
+-- segconn_create_syncs_view
+create view `shop`.`segconn`.`syncs` as
+select
+    sync_id,
+    revision,
+    mapping_id,
+    model,
+    mapping,
+    destination,
+    action,
+    sync_mode,
+    status,
+    definition,
+    signature,
+    invocation_id,
+    dbt_invocation_id,
+    started_at,
+    saved_at,
+    finished_at,
+    watermark,
+    added,
+    updated,
+    deleted,
+    unidentified,
+    left_out,
+    to_send,
+    sent,
+    confirmed,
+    discarded,
+    resumed,
+    error,
+    identifier,
+    relation
+from (
+    select log.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
+    from `shop`.`segconn`.`sync_log` as log
+) as latest
+where age = 1;
+
+-- segconn_select_now
+select current_datetime('UTC');
+
+-- segconn_append
+insert into `shop`.`segconn`.`sync_log` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null);
+
+-- segconn_append
+insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+values
+    ('s-1', 'customers_identify_0123abcd', 'customers.it\'s', '0123456789abcdef', 'c\\1', 'added', 'f00', 'wasn\'t\nright', cast('2026-01-02 03:04:05.678000' as datetime), 0);
+
+-- segconn_last_syncs
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation
+from (
+    select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
+    from `shop`.`segconn`.`syncs` as syncs
+) as numbered
+where nth = 1
+order by mapping;
+
+-- segconn_history
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation
+from `shop`.`segconn`.`syncs`
+order by started_at desc
+limit 10;
+
+-- segconn_last_sync
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation
+from `shop`.`segconn`.`syncs`
+where mapping_id = 'customers_identify_0123abcd'
+order by started_at desc
+limit 1;
+
+-- segconn_count_settled
+select count(*)
+from `shop`.`segconn`.`syncs`
+where mapping_id = 'customers_identify_0123abcd'
+    and (status in ('success', 'partial') or watermark > 0)
+    and started_at > coalesce(
+        (
+            select max(started_at) from `shop`.`segconn`.`syncs`
+            where mapping_id = 'customers_identify_0123abcd' and status = 'reset'
+        ),
+        cast('1970-01-01' as timestamp)
+    );
+
+-- segconn_claim
+insert into `shop`.`segconn`.`locks` (mapping_id, token, holder, claimed_at, beat_at)
+select 'customers_identify_0123abcd', 't-1', 'host process 1',
+    current_datetime('UTC'), current_datetime('UTC');
+
+-- segconn_claims
+select token, max(holder) as holder, min(claimed_at) as claimed_at,
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(claimed_at) as datetime),
+        second
+    )
+   as age_seconds,
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(max(beat_at) as datetime),
+        second
+    )
+   as silent_seconds
+from `shop`.`segconn`.`locks`
+where mapping_id = 'customers_identify_0123abcd'
+group by token
+having max(case when holder = '(released)' then 1 else 0 end) = 0
+order by 3, 1;
+
+-- segconn_beat
+insert into `shop`.`segconn`.`locks` (mapping_id, token, holder, claimed_at, beat_at)
+select mapping_id, token, max(holder), min(claimed_at), current_datetime('UTC')
+from `shop`.`segconn`.`locks`
+where token in ('t-1')
+group by mapping_id, token;
+
+-- segconn_release
+delete from `shop`.`segconn`.`locks`
+where token in ('t-1');
+
+-- segconn_create_records
+create table if not exists `shop`.`segconn`.`records_customers_identify_0123abcd` (
+    record_id string,
+    checksum string
+);
+
+-- segconn_count_records
+select count(*) from `shop`.`segconn`.`records_customers_identify_0123abcd` as records;
+
+-- segconn_preview
+select change_number, kind, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, e1
+from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        cast(`column 3` as FLOAT64) as c3,
+        `column 4` as c4,
+        case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else `column 5` end as c5,
+        `column 6` as c6,
+        cast(`column 7` as string) as c7,
+        cast(`column 8` as string) as c8,
+        format_datetime(if(mod(extract(microsecond from datetime(timestamp(`column 9`, 'Europe/Berlin'), 'UTC')), 1000) = 0, '%Y-%m-%dT%H:%M:%E3SZ', '%Y-%m-%dT%H:%M:%E6SZ'), datetime(timestamp(`column 9`, 'Europe/Berlin'), 'UTC')) as c9,
+        format_datetime(if(mod(extract(microsecond from datetime(`column 10`, 'UTC')), 1000) = 0, '%Y-%m-%dT%H:%M:%E3SZ', '%Y-%m-%dT%H:%M:%E6SZ'), datetime(`column 10`, 'UTC')) as c10,
+        cast(`column 11` as string) as c11,
+        cast(`column 12` as string) as c12,
+        to_json_string(`column 13`) as c13,
+        to_json_string(`column 14`) as c14,
+        to_json_string(`column 15`) as c15,
+        to_base64(`column 16`) as c16,
+        cast(`exact` as string) as e1,
+        case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end as lost_values
+    from `shop`.`marts`.`customers`
+),
+hashed as (
+    select
+        source.*,
+        to_hex(md5(cast('0123abcd' || coalesce('v' ||
+    length(
+        cast(c1 as string)
+    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c2 as string)
+    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c3 as string)
+    ) || ':' || cast(c3 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c4 as string)
+    ) || ':' || cast(c4 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c5 as string)
+    ) || ':' || cast(c5 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c6 as string)
+    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c7 as string)
+    ) || ':' || cast(c7 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c8 as string)
+    ) || ':' || cast(c8 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c9 as string)
+    ) || ':' || cast(c9 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c10 as string)
+    ) || ':' || cast(c10 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c11 as string)
+    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c12 as string)
+    ) || ':' || cast(c12 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c13 as string)
+    ) || ':' || cast(c13 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c14 as string)
+    ) || ':' || cast(c14 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c15 as string)
+    ) || ':' || cast(c15 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c16 as string)
+    ) || ':' || cast(c16 as string), 'n') || coalesce('v' ||
+    length(
+        cast(e1 as string)
+    ) || ':' || cast(e1 as string), 'n') as string))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from `shop`.`segconn`.`discards` as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as kind,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c3,
+        hashed.c4,
+        hashed.c5,
+        hashed.c6,
+        hashed.c7,
+        hashed.c8,
+        hashed.c9,
+        hashed.c10,
+        hashed.c11,
+        hashed.c12,
+        hashed.c13,
+        hashed.c14,
+        hashed.c15,
+        hashed.c16,
+        hashed.e1
+    from hashed
+    left join (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as nothing where 1 = 0) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+    union all
+    select
+        'deleted' as kind,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as c1,
+        null as c2,
+        null as c3,
+        null as c4,
+        null as c5,
+        null as c6,
+        null as c7,
+        null as c8,
+        null as c9,
+        null as c10,
+        null as c11,
+        null as c12,
+        null as c13,
+        null as c14,
+        null as c15,
+        null as c16,
+        null as e1
+    from (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as nothing where 1 = 0) as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    row_number() over (order by record_id) as change_number,
+    changes.*
+from changes
+) as changes
+where kind in ('added', 'updated')
+order by change_number
+limit 5;
+
+-- segconn_stage
+create table `shop`.`segconn`.`outbox_customers_identify_0123abcd`  as
+with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        cast(`column 3` as FLOAT64) as c3,
+        `column 4` as c4,
+        case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else `column 5` end as c5,
+        `column 6` as c6,
+        cast(`column 7` as string) as c7,
+        cast(`column 8` as string) as c8,
+        format_datetime(if(mod(extract(microsecond from datetime(timestamp(`column 9`, 'Europe/Berlin'), 'UTC')), 1000) = 0, '%Y-%m-%dT%H:%M:%E3SZ', '%Y-%m-%dT%H:%M:%E6SZ'), datetime(timestamp(`column 9`, 'Europe/Berlin'), 'UTC')) as c9,
+        format_datetime(if(mod(extract(microsecond from datetime(`column 10`, 'UTC')), 1000) = 0, '%Y-%m-%dT%H:%M:%E3SZ', '%Y-%m-%dT%H:%M:%E6SZ'), datetime(`column 10`, 'UTC')) as c10,
+        cast(`column 11` as string) as c11,
+        cast(`column 12` as string) as c12,
+        to_json_string(`column 13`) as c13,
+        to_json_string(`column 14`) as c14,
+        to_json_string(`column 15`) as c15,
+        to_base64(`column 16`) as c16,
+        cast(`exact` as string) as e1,
+        case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end as lost_values
+    from `shop`.`marts`.`customers`
+),
+hashed as (
+    select
+        source.*,
+        to_hex(md5(cast('0123abcd' || coalesce('v' ||
+    length(
+        cast(c1 as string)
+    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c2 as string)
+    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c3 as string)
+    ) || ':' || cast(c3 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c4 as string)
+    ) || ':' || cast(c4 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c5 as string)
+    ) || ':' || cast(c5 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c6 as string)
+    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c7 as string)
+    ) || ':' || cast(c7 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c8 as string)
+    ) || ':' || cast(c8 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c9 as string)
+    ) || ':' || cast(c9 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c10 as string)
+    ) || ':' || cast(c10 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c11 as string)
+    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c12 as string)
+    ) || ':' || cast(c12 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c13 as string)
+    ) || ':' || cast(c13 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c14 as string)
+    ) || ':' || cast(c14 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c15 as string)
+    ) || ':' || cast(c15 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c16 as string)
+    ) || ':' || cast(c16 as string), 'n') || coalesce('v' ||
+    length(
+        cast(e1 as string)
+    ) || ':' || cast(e1 as string), 'n') as string))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from `shop`.`segconn`.`discards` as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as kind,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c3,
+        hashed.c4,
+        hashed.c5,
+        hashed.c6,
+        hashed.c7,
+        hashed.c8,
+        hashed.c9,
+        hashed.c10,
+        hashed.c11,
+        hashed.c12,
+        hashed.c13,
+        hashed.c14,
+        hashed.c15,
+        hashed.c16,
+        hashed.e1
+    from hashed
+    left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+    union all
+    select
+        'deleted' as kind,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as c1,
+        null as c2,
+        null as c3,
+        null as c4,
+        null as c5,
+        null as c6,
+        null as c7,
+        null as c8,
+        null as c9,
+        null as c10,
+        null as c11,
+        null as c12,
+        null as c13,
+        null as c14,
+        null as c15,
+        null as c16,
+        null as e1
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    row_number() over (order by record_id) as change_number,
+    changes.*
+from changes;
+
+-- segconn_count_changes
+select kind, count(*) as changes, min(change_number) as first_change, max(change_number) as last_change
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd`
+group by kind;
+
+-- segconn_count_lost
+select coalesce(sum(lost_values), 0)
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd`
+where kind in ('added', 'updated');
+
+-- segconn_read_changes
+select change_number, kind, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd`
+where change_number > 0 and change_number <= 20000
+    and kind in ('added', 'updated')
+order by change_number;
+
+-- segconn_describe_changes
+select change_number, kind, checksum
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd`
+where change_number in (1, 2);
+
+-- segconn_discard_repeated
+insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
+    '0123456789abcdef', record_id, kind, null,
+    case when kind = 'null_identifier' then 'the unique identifier is null' else 'the unique identifier is not unique' end,
+    cast('2026-01-02 03:04:05.678000' as datetime), 0
+from (
+    select distinct record_id, kind
+    from `shop`.`segconn`.`outbox_customers_identify_0123abcd`
+    where kind in ('null_identifier', 'duplicate_identifier')
+) as repeated
+order by record_id
+limit 1000;
+
+-- segconn_count_discards
+select count(distinct coalesce('v' || record_id, 'n'))
+from (
+select refused.*
+from `shop`.`segconn`.`discards` as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+where mapping_id = 'customers_identify_0123abcd';
+
+-- segconn_open_discards
+select mapping_id, mapping, record_id, kind, reason, all_attempts, since, last_at,
+    case when given_up = 1 and kind in ('added', 'updated', 'deleted') then 'yes' else 'no' end as given_up
+from (
+    select tries.*,
+        cast(sum(attempts) over (partition by mapping_id, coalesce('v' || record_id, 'n')) as bigint) as all_attempts,
+        min(first_at) over (partition by mapping_id, coalesce('v' || record_id, 'n')) as since,
+        row_number() over (partition by mapping_id, coalesce('v' || record_id, 'n') order by last_at desc) as nth
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from `shop`.`segconn`.`discards` as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as tries
+) as numbered
+where nth = 1
+order by last_at desc, mapping, record_id
+limit 10;
+
+-- segconn_forget_settled
+delete from `shop`.`segconn`.`records_customers_identify_0123abcd`
+where record_id in (select record_id from (
+select outbox.record_id, outbox.kind, outbox.change_number,
+    case when refused.record_id is null then outbox.checksum end as checksum,
+    case when refused.record_id is null then 0 else 1 end as is_doubtful
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as outbox
+left join (
+    select record_id, max(doubtful) as doubtful
+    from `shop`.`segconn`.`discards`
+    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    group by record_id
+) as refused on refused.record_id = outbox.record_id
+where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+) as settled);
+
+-- segconn_remember_settled
+insert into `shop`.`segconn`.`records_customers_identify_0123abcd` (record_id, checksum)
+select record_id, checksum
+from (
+select outbox.record_id, outbox.kind, outbox.change_number,
+    case when refused.record_id is null then outbox.checksum end as checksum,
+    case when refused.record_id is null then 0 else 1 end as is_doubtful
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as outbox
+left join (
+    select record_id, max(doubtful) as doubtful
+    from `shop`.`segconn`.`discards`
+    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    group by record_id
+) as refused on refused.record_id = outbox.record_id
+where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+) as settled
+where kind in ('added', 'updated') or is_doubtful = 1;
+
+-- segconn_close_settled
+insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as datetime), 0
+from (
+    select record_id, min(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from `shop`.`segconn`.`discards` as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd'
+    group by record_id
+) as standing
+where (given_up = 0 or record_id in (select record_id from `shop`.`segconn`.`outbox_customers_identify_0123abcd` where record_id is not null))
+    and coalesce('v' || record_id, 'n') not in (
+        select coalesce('v' || record_id, 'n')
+        from `shop`.`segconn`.`discards` as refused
+        where sync_id = 's-1' and kind <> 'closed'
+    );
+
+-- segconn_drop
+drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
+
+-- segconn_append
+insert into `shop`.`segconn`.`sync_log` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null);
+
+-- segconn_forget_abandoned
+delete from `shop`.`segconn`.`records_customers_identify_0123abcd`
+where record_id in (select record_id from (
+select record_id, checksum, kind, change_number, is_doubtful
+from (
+select outbox.record_id, outbox.kind, outbox.change_number,
+    case when refused.record_id is null then outbox.checksum end as checksum,
+    case when refused.record_id is null then 0 else 1 end as is_doubtful
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as outbox
+left join (
+    select record_id, max(doubtful) as doubtful
+    from `shop`.`segconn`.`discards`
+    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    group by record_id
+) as refused on refused.record_id = outbox.record_id
+where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+) as settled
+where kind in ('added', 'updated')
+) as abandoned);
+
+-- segconn_remember_abandoned
+insert into `shop`.`segconn`.`records_customers_identify_0123abcd` (record_id, checksum)
+select record_id, case when change_number <= 0 then checksum end
+from (
+select record_id, checksum, kind, change_number, is_doubtful
+from (
+select outbox.record_id, outbox.kind, outbox.change_number,
+    case when refused.record_id is null then outbox.checksum end as checksum,
+    case when refused.record_id is null then 0 else 1 end as is_doubtful
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as outbox
+left join (
+    select record_id, max(doubtful) as doubtful
+    from `shop`.`segconn`.`discards`
+    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    group by record_id
+) as refused on refused.record_id = outbox.record_id
+where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+) as settled
+where kind in ('added', 'updated')
+) as abandoned
+where kind <> 'deleted' or change_number > 0 or is_doubtful = 1;
+
+-- segconn_drop
+drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
+
+-- segconn_append
+insert into `shop`.`segconn`.`sync_log` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null);
+
+-- segconn_drop
+drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
+
+-- segconn_drop
+drop table if exists `shop`.`segconn`.`records_customers_identify_0123abcd`;
+
+-- segconn_close_all
+insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as datetime), 0
+from (
+    select distinct record_id
+    from (
+select refused.*
+from `shop`.`segconn`.`discards` as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+    where mapping_id = 'customers_identify_0123abcd'
+) as closing;
+
+-- segconn_append
+insert into `shop`.`segconn`.`sync_log` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null);
+

@@ -1,0 +1,816 @@
+-- segconn_open_session
+set timezone to 'UTC'; set datestyle to 'ISO, YMD';
+
+-- segconn_grant
+create schema if not exists "segconn" authorization "u";;
+
+-- segconn_create_table
+create table if not exists "shop"."segconn"."sync_log" (
+    sync_id varchar(65535),
+    revision bigint,
+    mapping_id varchar(65535),
+    model varchar(65535),
+    mapping varchar(65535),
+    destination varchar(65535),
+    action varchar(65535),
+    sync_mode varchar(65535),
+    status varchar(65535),
+    definition varchar(65535),
+    signature varchar(65535),
+    invocation_id varchar(65535),
+    dbt_invocation_id varchar(65535),
+    started_at timestamp,
+    saved_at timestamp,
+    finished_at timestamp,
+    watermark bigint,
+    added bigint,
+    updated bigint,
+    deleted bigint,
+    unidentified bigint,
+    left_out bigint,
+    to_send bigint,
+    sent bigint,
+    confirmed bigint,
+    discarded bigint,
+    resumed bigint,
+    error varchar(65535),
+    identifier varchar(65535),
+    relation varchar(65535)
+);
+
+-- segconn_create_table
+create table if not exists "shop"."segconn"."discards" (
+    sync_id varchar(65535),
+    mapping_id varchar(65535),
+    mapping varchar(65535),
+    definition varchar(65535),
+    record_id varchar(65535),
+    kind varchar(65535),
+    checksum varchar(65535),
+    reason varchar(65535),
+    discarded_at timestamp,
+    doubtful bigint
+);
+
+-- segconn_create_table
+create table if not exists "shop"."segconn"."locks" (
+    mapping_id varchar(65535),
+    token varchar(65535),
+    holder varchar(65535),
+    claimed_at timestamp,
+    beat_at timestamp
+);
+
+-- segconn_add_column
+alter table "shop"."segconn"."sync_log" add column sent bigint;
+
+-- segconn_create_syncs_view
+create view "shop"."segconn"."syncs" as
+select
+    sync_id,
+    revision,
+    mapping_id,
+    model,
+    mapping,
+    destination,
+    action,
+    sync_mode,
+    status,
+    definition,
+    signature,
+    invocation_id,
+    dbt_invocation_id,
+    started_at,
+    saved_at,
+    finished_at,
+    watermark,
+    added,
+    updated,
+    deleted,
+    unidentified,
+    left_out,
+    to_send,
+    sent,
+    confirmed,
+    discarded,
+    resumed,
+    error,
+    identifier,
+    relation
+from (
+    select log.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
+    from "shop"."segconn"."sync_log" as log
+) as latest
+where age = 1;
+
+-- segconn_select_now
+select sysdate;
+
+-- segconn_append
+insert into "shop"."segconn"."sync_log" (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null);
+
+-- segconn_append
+insert into "shop"."segconn"."discards" (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+values
+    ('s-1', 'customers_identify_0123abcd', 'customers.it''s', '0123456789abcdef', 'c\\1', 'added', 'f00', 'wasn''t
+right', cast('2026-01-02 03:04:05.678000' as timestamp), 0);
+
+-- segconn_last_syncs
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation
+from (
+    select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
+    from "shop"."segconn"."syncs" as syncs
+) as numbered
+where nth = 1
+order by mapping;
+
+-- segconn_history
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation
+from "shop"."segconn"."syncs"
+order by started_at desc
+limit 10;
+
+-- segconn_last_sync
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation
+from "shop"."segconn"."syncs"
+where mapping_id = 'customers_identify_0123abcd'
+order by started_at desc
+limit 1;
+
+-- segconn_count_settled
+select count(*)
+from "shop"."segconn"."syncs"
+where mapping_id = 'customers_identify_0123abcd'
+    and (status in ('success', 'partial') or watermark > 0)
+    and started_at > coalesce(
+        (
+            select max(started_at) from "shop"."segconn"."syncs"
+            where mapping_id = 'customers_identify_0123abcd' and status = 'reset'
+        ),
+        cast('1970-01-01' as timestamp)
+    );
+
+-- segconn_claim
+insert into "shop"."segconn"."locks" (mapping_id, token, holder, claimed_at, beat_at)
+select 'customers_identify_0123abcd', 't-1', 'host process 1',
+    sysdate, sysdate;
+
+-- segconn_claims
+select token, max(holder) as holder, min(claimed_at) as claimed_at,
+    datediff(
+        second,
+        min(claimed_at),
+        sysdate
+        ) as age_seconds,
+    datediff(
+        second,
+        max(beat_at),
+        sysdate
+        ) as silent_seconds
+from "shop"."segconn"."locks"
+where mapping_id = 'customers_identify_0123abcd'
+group by token
+having max(case when holder = '(released)' then 1 else 0 end) = 0
+order by 3, 1;
+
+-- segconn_beat
+insert into "shop"."segconn"."locks" (mapping_id, token, holder, claimed_at, beat_at)
+select mapping_id, token, max(holder), min(claimed_at), sysdate
+from "shop"."segconn"."locks"
+where token in ('t-1')
+group by mapping_id, token;
+
+-- segconn_release
+delete from "shop"."segconn"."locks"
+where token in ('t-1');
+
+-- segconn_create_records
+create table if not exists "shop"."segconn"."records_customers_identify_0123abcd" (
+    record_id varchar(65535),
+    checksum varchar(65535)
+);
+
+-- segconn_count_records
+select count(*) from "shop"."segconn"."records_customers_identify_0123abcd" as records;
+
+-- segconn_preview
+select change_number, kind, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, e1
+from (with source as (
+    select
+        replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        "column 1" as c1,
+        "column 2" as c2,
+        cast("column 3" as double precision) as c3,
+        case when lower(cast("column 4" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else cast(cast("column 4" as varchar(65535)) as float) end as c4,
+        case when lower(cast("column 5" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else "column 5" end as c5,
+        "column 6" as c6,
+        cast("column 7" as varchar(65535)) as c7,
+        cast("column 8" as varchar(65535)) as c8,
+        cast("column 9" as varchar(65535)) as c9,
+        to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), case when to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c10,
+        to_char(("column 11" at time zone 'UTC'), case when to_char(("column 11" at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c11,
+        cast("column 12" as varchar(65535)) as c12,
+        json_serialize("column 13") as c13,
+        from_varbyte("column 14", 'base64') as c14,
+        cast("exact" as varchar(65535)) as e1,
+        case when lower(cast("column 4" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end + case when lower(cast("column 5" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end as lost_values
+    from "shop"."marts"."customers"
+),
+hashed as (
+    select
+        source.*,
+        md5('0123abcd' || coalesce('v' ||
+    len(
+        cast(c1 as varchar(65535))
+    ) || ':' || cast(c1 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c2 as varchar(65535))
+    ) || ':' || cast(c2 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c3 as varchar(65535))
+    ) || ':' || cast(c3 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c4 as varchar(65535))
+    ) || ':' || cast(c4 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c5 as varchar(65535))
+    ) || ':' || cast(c5 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c6 as varchar(65535))
+    ) || ':' || cast(c6 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c7 as varchar(65535))
+    ) || ':' || cast(c7 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c8 as varchar(65535))
+    ) || ':' || cast(c8 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c9 as varchar(65535))
+    ) || ':' || cast(c9 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c10 as varchar(65535))
+    ) || ':' || cast(c10 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c11 as varchar(65535))
+    ) || ':' || cast(c11 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c12 as varchar(65535))
+    ) || ':' || cast(c12 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c13 as varchar(65535))
+    ) || ':' || cast(c13 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c14 as varchar(65535))
+    ) || ':' || cast(c14 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(e1 as varchar(65535))
+    ) || ':' || cast(e1 as varchar(65535)), 'n')) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when datediff(
+        day,
+        min(discarded_at),
+        sysdate
+        ) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from "shop"."segconn"."discards" as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from "shop"."segconn"."discards" as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as kind,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c3,
+        hashed.c4,
+        hashed.c5,
+        hashed.c6,
+        hashed.c7,
+        hashed.c8,
+        hashed.c9,
+        hashed.c10,
+        hashed.c11,
+        hashed.c12,
+        hashed.c13,
+        hashed.c14,
+        hashed.e1
+    from hashed
+    left join (select cast(null as varchar(65535)) as record_id, cast(null as varchar(65535)) as checksum from (select 1 as one) as nothing where 1 = 0) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+    union all
+    select
+        'deleted' as kind,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as c1,
+        null as c2,
+        null as c3,
+        null as c4,
+        null as c5,
+        null as c6,
+        null as c7,
+        null as c8,
+        null as c9,
+        null as c10,
+        null as c11,
+        null as c12,
+        null as c13,
+        null as c14,
+        null as e1
+    from (select cast(null as varchar(65535)) as record_id, cast(null as varchar(65535)) as checksum from (select 1 as one) as nothing where 1 = 0) as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    row_number() over () as change_number,
+    changes.*
+from changes
+) as changes
+where kind in ('added', 'updated')
+order by change_number
+limit 5;
+
+-- segconn_stage
+create table "shop"."segconn"."outbox_customers_identify_0123abcd"  as
+with source as (
+    select
+        replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        "column 1" as c1,
+        "column 2" as c2,
+        cast("column 3" as double precision) as c3,
+        case when lower(cast("column 4" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else cast(cast("column 4" as varchar(65535)) as float) end as c4,
+        case when lower(cast("column 5" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else "column 5" end as c5,
+        "column 6" as c6,
+        cast("column 7" as varchar(65535)) as c7,
+        cast("column 8" as varchar(65535)) as c8,
+        cast("column 9" as varchar(65535)) as c9,
+        to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), case when to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c10,
+        to_char(("column 11" at time zone 'UTC'), case when to_char(("column 11" at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c11,
+        cast("column 12" as varchar(65535)) as c12,
+        json_serialize("column 13") as c13,
+        from_varbyte("column 14", 'base64') as c14,
+        cast("exact" as varchar(65535)) as e1,
+        case when lower(cast("column 4" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end + case when lower(cast("column 5" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end as lost_values
+    from "shop"."marts"."customers"
+),
+hashed as (
+    select
+        source.*,
+        md5('0123abcd' || coalesce('v' ||
+    len(
+        cast(c1 as varchar(65535))
+    ) || ':' || cast(c1 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c2 as varchar(65535))
+    ) || ':' || cast(c2 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c3 as varchar(65535))
+    ) || ':' || cast(c3 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c4 as varchar(65535))
+    ) || ':' || cast(c4 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c5 as varchar(65535))
+    ) || ':' || cast(c5 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c6 as varchar(65535))
+    ) || ':' || cast(c6 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c7 as varchar(65535))
+    ) || ':' || cast(c7 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c8 as varchar(65535))
+    ) || ':' || cast(c8 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c9 as varchar(65535))
+    ) || ':' || cast(c9 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c10 as varchar(65535))
+    ) || ':' || cast(c10 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c11 as varchar(65535))
+    ) || ':' || cast(c11 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c12 as varchar(65535))
+    ) || ':' || cast(c12 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c13 as varchar(65535))
+    ) || ':' || cast(c13 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(c14 as varchar(65535))
+    ) || ':' || cast(c14 as varchar(65535)), 'n') || coalesce('v' ||
+    len(
+        cast(e1 as varchar(65535))
+    ) || ':' || cast(e1 as varchar(65535)), 'n')) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when datediff(
+        day,
+        min(discarded_at),
+        sysdate
+        ) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from "shop"."segconn"."discards" as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from "shop"."segconn"."discards" as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as kind,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c3,
+        hashed.c4,
+        hashed.c5,
+        hashed.c6,
+        hashed.c7,
+        hashed.c8,
+        hashed.c9,
+        hashed.c10,
+        hashed.c11,
+        hashed.c12,
+        hashed.c13,
+        hashed.c14,
+        hashed.e1
+    from hashed
+    left join "shop"."segconn"."records_customers_identify_0123abcd" as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+    union all
+    select
+        'deleted' as kind,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as c1,
+        null as c2,
+        null as c3,
+        null as c4,
+        null as c5,
+        null as c6,
+        null as c7,
+        null as c8,
+        null as c9,
+        null as c10,
+        null as c11,
+        null as c12,
+        null as c13,
+        null as c14,
+        null as e1
+    from "shop"."segconn"."records_customers_identify_0123abcd" as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    row_number() over () as change_number,
+    changes.*
+from changes;
+
+-- segconn_count_changes
+select kind, count(*) as changes, min(change_number) as first_change, max(change_number) as last_change
+from "shop"."segconn"."outbox_customers_identify_0123abcd"
+group by kind;
+
+-- segconn_count_lost
+select coalesce(sum(lost_values), 0)
+from "shop"."segconn"."outbox_customers_identify_0123abcd"
+where kind in ('added', 'updated');
+
+-- segconn_read_changes
+select change_number, kind, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14
+from "shop"."segconn"."outbox_customers_identify_0123abcd"
+where change_number > 0 and change_number <= 20000
+    and kind in ('added', 'updated')
+order by change_number;
+
+-- segconn_describe_changes
+select change_number, kind, checksum
+from "shop"."segconn"."outbox_customers_identify_0123abcd"
+where change_number in (1, 2);
+
+-- segconn_discard_repeated
+insert into "shop"."segconn"."discards" (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
+    '0123456789abcdef', record_id, kind, null,
+    case when kind = 'null_identifier' then 'the unique identifier is null' else 'the unique identifier is not unique' end,
+    cast('2026-01-02 03:04:05.678000' as timestamp), 0
+from (
+    select distinct record_id, kind
+    from "shop"."segconn"."outbox_customers_identify_0123abcd"
+    where kind in ('null_identifier', 'duplicate_identifier')
+) as repeated
+order by record_id
+limit 1000;
+
+-- segconn_count_discards
+select count(distinct coalesce('v' || record_id, 'n'))
+from (
+select refused.*
+from "shop"."segconn"."discards" as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from "shop"."segconn"."discards" as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+where mapping_id = 'customers_identify_0123abcd';
+
+-- segconn_open_discards
+select mapping_id, mapping, record_id, kind, reason, all_attempts, since, last_at,
+    case when given_up = 1 and kind in ('added', 'updated', 'deleted') then 'yes' else 'no' end as given_up
+from (
+    select tries.*,
+        cast(sum(attempts) over (partition by mapping_id, coalesce('v' || record_id, 'n')) as bigint) as all_attempts,
+        min(first_at) over (partition by mapping_id, coalesce('v' || record_id, 'n')) as since,
+        row_number() over (partition by mapping_id, coalesce('v' || record_id, 'n') order by last_at desc) as nth
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when datediff(
+        day,
+        min(discarded_at),
+        sysdate
+        ) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from "shop"."segconn"."discards" as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from "shop"."segconn"."discards" as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as tries
+) as numbered
+where nth = 1
+order by last_at desc, mapping, record_id
+limit 10;
+
+-- segconn_forget_settled
+delete from "shop"."segconn"."records_customers_identify_0123abcd"
+where record_id in (select record_id from (
+select outbox.record_id, outbox.kind, outbox.change_number,
+    case when refused.record_id is null then outbox.checksum end as checksum,
+    case when refused.record_id is null then 0 else 1 end as is_doubtful
+from "shop"."segconn"."outbox_customers_identify_0123abcd" as outbox
+left join (
+    select record_id, max(doubtful) as doubtful
+    from "shop"."segconn"."discards"
+    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    group by record_id
+) as refused on refused.record_id = outbox.record_id
+where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+) as settled);
+
+-- segconn_remember_settled
+insert into "shop"."segconn"."records_customers_identify_0123abcd" (record_id, checksum)
+select record_id, checksum
+from (
+select outbox.record_id, outbox.kind, outbox.change_number,
+    case when refused.record_id is null then outbox.checksum end as checksum,
+    case when refused.record_id is null then 0 else 1 end as is_doubtful
+from "shop"."segconn"."outbox_customers_identify_0123abcd" as outbox
+left join (
+    select record_id, max(doubtful) as doubtful
+    from "shop"."segconn"."discards"
+    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    group by record_id
+) as refused on refused.record_id = outbox.record_id
+where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+) as settled
+where kind in ('added', 'updated') or is_doubtful = 1;
+
+-- segconn_close_settled
+insert into "shop"."segconn"."discards" (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp), 0
+from (
+    select record_id, min(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when datediff(
+        day,
+        min(discarded_at),
+        sysdate
+        ) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from "shop"."segconn"."discards" as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from "shop"."segconn"."discards" as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd'
+    group by record_id
+) as standing
+where (given_up = 0 or record_id in (select record_id from "shop"."segconn"."outbox_customers_identify_0123abcd" where record_id is not null))
+    and coalesce('v' || record_id, 'n') not in (
+        select coalesce('v' || record_id, 'n')
+        from "shop"."segconn"."discards" as refused
+        where sync_id = 's-1' and kind <> 'closed'
+    );
+
+-- segconn_drop
+drop table if exists "shop"."segconn"."outbox_customers_identify_0123abcd";
+
+-- segconn_append
+insert into "shop"."segconn"."sync_log" (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null);
+
+-- segconn_forget_abandoned
+delete from "shop"."segconn"."records_customers_identify_0123abcd"
+where record_id in (select record_id from (
+select record_id, checksum, kind, change_number, is_doubtful
+from (
+select outbox.record_id, outbox.kind, outbox.change_number,
+    case when refused.record_id is null then outbox.checksum end as checksum,
+    case when refused.record_id is null then 0 else 1 end as is_doubtful
+from "shop"."segconn"."outbox_customers_identify_0123abcd" as outbox
+left join (
+    select record_id, max(doubtful) as doubtful
+    from "shop"."segconn"."discards"
+    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    group by record_id
+) as refused on refused.record_id = outbox.record_id
+where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+) as settled
+where kind in ('added', 'updated')
+) as abandoned);
+
+-- segconn_remember_abandoned
+insert into "shop"."segconn"."records_customers_identify_0123abcd" (record_id, checksum)
+select record_id, case when change_number <= 0 then checksum end
+from (
+select record_id, checksum, kind, change_number, is_doubtful
+from (
+select outbox.record_id, outbox.kind, outbox.change_number,
+    case when refused.record_id is null then outbox.checksum end as checksum,
+    case when refused.record_id is null then 0 else 1 end as is_doubtful
+from "shop"."segconn"."outbox_customers_identify_0123abcd" as outbox
+left join (
+    select record_id, max(doubtful) as doubtful
+    from "shop"."segconn"."discards"
+    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    group by record_id
+) as refused on refused.record_id = outbox.record_id
+where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+) as settled
+where kind in ('added', 'updated')
+) as abandoned
+where kind <> 'deleted' or change_number > 0 or is_doubtful = 1;
+
+-- segconn_drop
+drop table if exists "shop"."segconn"."outbox_customers_identify_0123abcd";
+
+-- segconn_append
+insert into "shop"."segconn"."sync_log" (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null);
+
+-- segconn_drop
+drop table if exists "shop"."segconn"."outbox_customers_identify_0123abcd";
+
+-- segconn_drop
+drop table if exists "shop"."segconn"."records_customers_identify_0123abcd";
+
+-- segconn_close_all
+insert into "shop"."segconn"."discards" (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp), 0
+from (
+    select distinct record_id
+    from (
+select refused.*
+from "shop"."segconn"."discards" as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from "shop"."segconn"."discards" as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+    where mapping_id = 'customers_identify_0123abcd'
+) as closing;
+
+-- segconn_append
+insert into "shop"."segconn"."sync_log" (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null);
+
