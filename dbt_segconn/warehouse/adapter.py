@@ -52,7 +52,7 @@ class Warehouse:
         with session.errors():
             connection.__enter__()
         try:
-            session.run("segconn_open_session")
+            session.set_up()
             yield session
         finally:
             with session.errors():

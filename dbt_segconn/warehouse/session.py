@@ -41,6 +41,13 @@ class Session:
         result = self._adapter.execute_macro(macro, kwargs=arguments)
         return result.strip() if isinstance(result, str) else str(result)
 
+    def set_up(self) -> None:
+        """Make the connection independent of anybody's settings, such as time zones and formats of dates."""
+        statements = self.render("segconn_open_session").split(";")
+        with self.transaction():
+            for statement in filter(None, map(str.strip, statements)):
+                self._execute(statement)
+
     def run(self, macro: str, **arguments: Any) -> None:
         """Execute the statement that a macro renders, if any; its rows are ignored."""
         sql = self.render(macro, **arguments)

@@ -22,6 +22,7 @@ class Snowflake:
     schema = "PUBLIC"
     shared = True
     alone = False
+    storage = ""
     state_schema = "segconn"
 
     @property
@@ -36,6 +37,10 @@ class Snowflake:
             "role": "test",
             "threads": 4,
         }
+
+    @staticmethod
+    def quote(name: str) -> str:
+        return f'"{name}"'
 
     @staticmethod
     def literal(value: str) -> str:

@@ -23,6 +23,7 @@ class Spark:
     shared = False
     # No other process can run dbt or dbt-segconn beside it
     alone = True
+    storage = "using parquet"
 
     @property
     def output(self) -> dict[str, Any]:
@@ -51,6 +52,10 @@ class Spark:
     @property
     def state_schema(self) -> str:
         return f"{self.schema}_state"
+
+    @staticmethod
+    def quote(name: str) -> str:
+        return f"`{name}`"
 
     @staticmethod
     def literal(value: str) -> str:

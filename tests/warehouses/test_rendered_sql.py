@@ -131,7 +131,7 @@ def do_everything(session, adapter):
         "s-1", tables.mapping_id, "customers.it's", "0123456789abcdef", "c\\1", "added", "f00", "wasn't\nright", AT
     )
 
-    session.run("segconn_open_session")
+    session.set_up()
     session.render("segconn_grant", relation=state.syncs)
     for relation, kinds in ((state.log, SYNC_COLUMNS), (state.discards, DISCARD_COLUMNS), (state.locks, LOCK_COLUMNS)):
         session.run("segconn_create_table", relation=relation, columns=kinds)

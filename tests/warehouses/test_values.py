@@ -116,7 +116,71 @@ SETUP = {
 LOST = {"duckdb": 4, "postgres": 6}
 
 
-def columns_of(name):
+# The same values in the words of warehouses that have no such types; `own` are those that VALUES lacks
+SAID = {
+    "spark": {
+        "beyond_2_53": "cast(9007199254740993 as bigint)",
+        "smallest": "cast('-9223372036854775808' as bigint)",
+        "beyond_2_64": "cast('12345678901234567890123456789012345678' as decimal(38,0))",
+        "price": "cast('12.50' as decimal(12,2))",
+        "long_decimal": "cast('123456789012345678.90123456789012345678' as decimal(38,20))",
+        "double": "cast('1e21' as double)",
+        "tenth": "cast('0.1' as float)",
+        "nan": "cast('NaN' as double)",
+        "infinite": "cast('-Infinity' as float)",
+        "flag": "true",
+        "zip": "'00123'",
+        "truth": "'true'",
+        "empty": "''",
+        "emoji": r"""'Zoë 👩‍🚀 \\ " \' <&>'""",
+        "lines": r"'\t\n\r'",
+        "day": "date'2024-02-29'",
+        "at": "timestamp_ntz'2024-02-29 12:00:00'",
+        "at_micros": "timestamp_ntz'2024-02-29 12:00:00.123456'",
+        "at_zone": "timestamp'2024-02-29 12:00:00.5+02:00'",
+        "at_last": "timestamp_ntz'9999-12-31 23:59:59.999'",
+        "doc_text": """'{"a": 1}'""",
+        "words": """array('x', null, 'a"b')""",
+        "numbers": "array(1, 2)",
+        "nan_inside": "array(0.5D, double('NaN'), double('-Infinity'))",
+        "bytes": "X'00FF61'",
+        "person": "named_struct('name', 'Ada', 'age', 36)",
+        "missing": "cast(null as int)",
+    },
+    "snowflake": {
+        "beyond_2_53": "cast(9007199254740993 as number(38,0))",
+        "smallest": "cast('-9223372036854775808' as number(38,0))",
+        "price": "cast('12.50' as number(12,2))",
+        "long_decimal": "cast('123456789012345678.90123456789012345678' as number(38,20))",
+        "double": "cast('1e21' as float)",
+        "nan": "cast('NaN' as float)",
+        "infinite": "cast('-inf' as float)",
+        "flag": "true",
+        "zip": "'00123'",
+        "truth": "'true'",
+        "empty": "''",
+        "emoji": r"""'Zoë 👩‍🚀 \\ " \' <&>'""",
+        "lines": r"'\t\n\r'",
+        "day": "cast('2024-02-29' as date)",
+        "at": "cast('2024-02-29 12:00:00' as timestamp_ntz)",
+        "at_micros": "cast('2024-02-29 12:00:00.123456' as timestamp_ntz)",
+        "at_zone": "cast('2024-02-29 12:00:00.5 +0200' as timestamp_tz)",
+        "doc": """parse_json('{"b": {"c": [1, null, 1.50]}, "a": 12345678901234567890123}')""",
+        "doc_text": """'{"a": 1}'""",
+        "numbers": "array_construct(1, 2)",
+        "bytes": "to_binary('00FF61', 'HEX')",
+        "person": "object_construct('name', 'Ada', 'age', 36)",
+        "missing": "cast(null as integer)",
+    },
+}
+LOST |= {"spark": 2, "snowflake": 2}
+
+
+def say(warehouse):
+    """Return the columns of the model: name → (type, SQL of a value, its JSON); no type where the value has it."""
+    name = warehouse.name
+    if name in SAID:
+        return {key: (None, sql, VALUES[key][1]) for key, sql in SAID[name].items()}
     shared = {key: (*(says.get(name) or says["both"]), expected) for key, (says, expected) in VALUES.items()}
     return {**shared, **OWN[name]}
 
@@ -124,21 +188,29 @@ def columns_of(name):
 @pytest.fixture
 def matrix(shop, warehouse):
     """A model with a column for each kind of value: one record has them all, the other only nulls."""
-    for statement in SETUP[warehouse.name]:
+    for statement in SETUP.get(warehouse.name, ()):
         warehouse.execute(statement)
-    columns = columns_of(warehouse.name)
-    shop.table(
-        ", ".join(["customer_id varchar(9)", *(f'"{key}" {kind}' for key, (kind, _, _) in columns.items())]),
-        ", ".join(["'full'", *(sql for _, sql, _ in columns.values())]),
-        ", ".join(["'null'", *("null" for _ in columns)]),
-    )
+    columns = say(warehouse)
+    if warehouse.name in SAID:
+        values = ", ".join(f"{sql} as {warehouse.quote(key)}" for key, (_, sql, _) in columns.items())
+        warehouse.execute(
+            f"create table {warehouse.schema}.customers {warehouse.storage} as select 'full' as customer_id, {values} "
+            f"union all select 'null', {', '.join('null' for _ in columns)}"
+        )
+    else:
+        shop.table(
+            ", ".join(["customer_id varchar(9)", *(f'"{key}" {kind}' for key, (kind, _, _) in columns.items())]),
+            ", ".join(["'full'", *(sql for _, sql, _ in columns.values())]),
+            ", ".join(["'null'", *("null" for _ in columns)]),
+        )
     shop.manifest(ALL)
     return {key: expected for key, (_, _, expected) in columns.items()}
 
 
 def traits(api):
     return {
-        call["userId"]: {key: v for key, v in call["traits"].items() if key != "customer_id"} for call in api.calls()
+        call["userId"]: {key: v for key, v in call["traits"].items() if key.lower() != "customer_id"}
+        for call in api.calls()
     }
 
 
@@ -148,7 +220,8 @@ def test_every_kind_of_value_arrives_as_the_same_json(shop, api, warehouse, matr
     arrived = traits(api)
     assert {key: value for key, value in arrived["full"].items() if value != matrix[key]} == {}
     assert list(arrived["full"]) == sorted(matrix)
-    assert {type(value) for value in map(arrived["full"].get, ("beyond_2_53", "beyond_2_64", "a_sum"))} == {int}
+    whole = {"beyond_2_53", "beyond_2_64", "a_sum"} & set(matrix)
+    assert {type(arrived["full"][key]) for key in whole} == {int}
     assert set(arrived["null"].values()) == {None}
     assert f"{LOST[warehouse.name]} values that JSON cannot hold (NaN, infinity): sent as null" in result.output
 
@@ -156,6 +229,8 @@ def test_every_kind_of_value_arrives_as_the_same_json(shop, api, warehouse, matr
 def test_checksums_depend_on_no_session_and_no_machine(shop, api, warehouse, matrix, monkeypatch):
     shop.run()
     before = traits(api)
+    if warehouse.name in SAID:
+        pytest.skip("its sessions have one time zone, as the fixture starts them")
     warehouse.set_time_zone("America/St_Johns")
     shop.write("profiles.yml", {"shop": {"target": "dev", "outputs": {"dev": warehouse.output}}})
     if warehouse.name == "postgres":
