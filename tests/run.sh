@@ -2,6 +2,7 @@
 # All checks: formatting, lint, types, import contracts, tests with branch coverage.
 # Makes its own virtual environment with pinned versions; needs Python 3.10 or newer.
 # Arguments go to pytest: tests/run.sh tests/test_gate.py -k empty
+# Snowflake's SQL, Spark and the SQL that other adapters render take packages of gigabytes: tests/warehouses/run.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=${VENV:-.venv}

@@ -91,7 +91,14 @@ class Session:
         if self.render("segconn_describe_columns", relation=relation):
             return dict(self.rows("segconn_describe_columns", relation=relation))
         with self._dbt_macro():
-            return {column.name: column.dtype for column in self._adapter.get_columns_in_relation(relation)}
+            columns = self._adapter.get_columns_in_relation(relation)
+        return {column.name: self._data_type(column) for column in columns}
+
+    def _data_type(self, column: Any) -> str:
+        """Name a type with the precision of numbers; of BigQuery's, with what arrays and structs hold."""
+        is_whole = self.adapter_type == "bigquery" or column.is_numeric()
+        data_type: str = column.data_type if is_whole else column.dtype
+        return data_type
 
     def relation(self, database: str | None, schema: str, identifier: str) -> Any:
         """Name a table, quoted as dbt quotes it for this project."""

@@ -1,5 +1,5 @@
 -- segconn_open_session
-set spark.sql.session.timeZone = UTC;
+set time zone 'UTC';
 
 -- segconn_grant
 create schema if not exists `shop`.`segconn`; grant usage, create on schema `shop`.`segconn` to `the role that dbt connects as`;;
@@ -214,55 +214,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as string)
-    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c3 as string)
-    ) || ':' || cast(c3 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as string)
-    ) || ':' || cast(c4 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c5 as string)
-    ) || ':' || cast(c5 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as string)
-    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c7 as string)
-    ) || ':' || cast(c7 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c8 as string)
-    ) || ':' || cast(c8 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c9 as string)
-    ) || ':' || cast(c9 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as string)
-    ) || ':' || cast(c10 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as string)
-    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c12 as string)
-    ) || ':' || cast(c12 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as string)
-    ) || ':' || cast(c13 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c14 as string)
-    ) || ':' || cast(c14 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c15 as string)
-    ) || ':' || cast(c15 as string), 'n') || coalesce('v' ||
-    length(
-        cast(e1 as string)
-    ) || ':' || cast(e1 as string), 'n') as string)) as checksum
+        md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'), coalesce(concat('v', md5(cast(c2 as string))), 'n'), coalesce(concat('v', md5(cast(c3 as string))), 'n'), coalesce(concat('v', md5(cast(c4 as string))), 'n'), coalesce(concat('v', md5(cast(c5 as string))), 'n'), coalesce(concat('v', md5(cast(c6 as string))), 'n'), coalesce(concat('v', md5(cast(c7 as string))), 'n'), coalesce(concat('v', md5(cast(c8 as string))), 'n'), coalesce(concat('v', md5(cast(c9 as string))), 'n'), coalesce(concat('v', md5(cast(c10 as string))), 'n'), coalesce(concat('v', md5(cast(c11 as string))), 'n'), coalesce(concat('v', md5(cast(c12 as string))), 'n'), coalesce(concat('v', md5(cast(c13 as string))), 'n'), coalesce(concat('v', md5(cast(c14 as string))), 'n'), coalesce(concat('v', md5(cast(c15 as string))), 'n'), coalesce(concat('v', md5(cast(e1 as string))), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -401,55 +353,7 @@ with source as (
 hashed as (
     select
         source.*,
-        md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as string)
-    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c3 as string)
-    ) || ':' || cast(c3 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as string)
-    ) || ':' || cast(c4 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c5 as string)
-    ) || ':' || cast(c5 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as string)
-    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c7 as string)
-    ) || ':' || cast(c7 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c8 as string)
-    ) || ':' || cast(c8 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c9 as string)
-    ) || ':' || cast(c9 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as string)
-    ) || ':' || cast(c10 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as string)
-    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c12 as string)
-    ) || ':' || cast(c12 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as string)
-    ) || ':' || cast(c13 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c14 as string)
-    ) || ':' || cast(c14 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c15 as string)
-    ) || ':' || cast(c15 as string), 'n') || coalesce('v' ||
-    length(
-        cast(e1 as string)
-    ) || ':' || cast(e1 as string), 'n') as string)) as checksum
+        md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'), coalesce(concat('v', md5(cast(c2 as string))), 'n'), coalesce(concat('v', md5(cast(c3 as string))), 'n'), coalesce(concat('v', md5(cast(c4 as string))), 'n'), coalesce(concat('v', md5(cast(c5 as string))), 'n'), coalesce(concat('v', md5(cast(c6 as string))), 'n'), coalesce(concat('v', md5(cast(c7 as string))), 'n'), coalesce(concat('v', md5(cast(c8 as string))), 'n'), coalesce(concat('v', md5(cast(c9 as string))), 'n'), coalesce(concat('v', md5(cast(c10 as string))), 'n'), coalesce(concat('v', md5(cast(c11 as string))), 'n'), coalesce(concat('v', md5(cast(c12 as string))), 'n'), coalesce(concat('v', md5(cast(c13 as string))), 'n'), coalesce(concat('v', md5(cast(c14 as string))), 'n'), coalesce(concat('v', md5(cast(c15 as string))), 'n'), coalesce(concat('v', md5(cast(e1 as string))), 'n'))) as checksum
     from source
 ),
 duplicates as (

@@ -1,5 +1,6 @@
 -- segconn_open_session
 set spark.sql.session.timeZone = UTC;
+set spark.sql.constraintPropagation.enabled = false;
 
 -- segconn_grant
 create schema if not exists segconn; grant usage, create on schema segconn to `the role that dbt connects as`;;
@@ -278,7 +279,7 @@ from (with source as (
         replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
         `column 1` as c1,
         `column 2` as c2,
-        cast(`column 3` as float) as c3,
+        cast(`column 3` as double) as c3,
         case when lower(cast(`column 4` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else cast(cast(`column 4` as string) as double) end as c4,
         case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else `column 5` end as c5,
         `column 6` as c6,
@@ -286,10 +287,10 @@ from (with source as (
         cast(`column 8` as string) as c8,
         date_format(to_utc_timestamp(`column 9`, 'Europe/Berlin'), "yyyy-MM-dd'T'HH:mm:ss") || case when date_format(to_utc_timestamp(`column 9`, 'Europe/Berlin'), 'SSSSSS') like '%000' then date_format(to_utc_timestamp(`column 9`, 'Europe/Berlin'), '.SSS') else date_format(to_utc_timestamp(`column 9`, 'Europe/Berlin'), '.SSSSSS') end || 'Z' as c9,
         date_format(`column 10`, "yyyy-MM-dd'T'HH:mm:ss") || case when date_format(`column 10`, 'SSSSSS') like '%000' then date_format(`column 10`, '.SSS') else date_format(`column 10`, '.SSSSSS') end || 'Z' as c10,
-        to_json(`column 11`) as c11,
-        to_json(`column 12`) as c12,
-        to_json(`column 13`) as c13,
-        base64(`column 14`) as c14,
+        to_json(`column 11`, map('ignoreNullFields', 'false')) as c11,
+        to_json(`column 12`, map('ignoreNullFields', 'false')) as c12,
+        to_json(`column 13`, map('ignoreNullFields', 'false')) as c13,
+        replace(replace(base64(`column 14`), chr(13), ''), chr(10), '') as c14,
         cast(`exact` as string) as e1,
         case when lower(cast(`column 4` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end + case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end as lost_values
     from marts.customers
@@ -297,52 +298,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as string)
-    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c3 as string)
-    ) || ':' || cast(c3 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as string)
-    ) || ':' || cast(c4 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c5 as string)
-    ) || ':' || cast(c5 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as string)
-    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c7 as string)
-    ) || ':' || cast(c7 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c8 as string)
-    ) || ':' || cast(c8 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c9 as string)
-    ) || ':' || cast(c9 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as string)
-    ) || ':' || cast(c10 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as string)
-    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c12 as string)
-    ) || ':' || cast(c12 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as string)
-    ) || ':' || cast(c13 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c14 as string)
-    ) || ':' || cast(c14 as string), 'n') || coalesce('v' ||
-    length(
-        cast(e1 as string)
-    ) || ':' || cast(e1 as string), 'n') as string)) as checksum
+        md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'), coalesce(concat('v', md5(cast(c2 as string))), 'n'), coalesce(concat('v', md5(cast(c3 as string))), 'n'), coalesce(concat('v', md5(cast(c4 as string))), 'n'), coalesce(concat('v', md5(cast(c5 as string))), 'n'), coalesce(concat('v', md5(cast(c6 as string))), 'n'), coalesce(concat('v', md5(cast(c7 as string))), 'n'), coalesce(concat('v', md5(cast(c8 as string))), 'n'), coalesce(concat('v', md5(cast(c9 as string))), 'n'), coalesce(concat('v', md5(cast(c10 as string))), 'n'), coalesce(concat('v', md5(cast(c11 as string))), 'n'), coalesce(concat('v', md5(cast(c12 as string))), 'n'), coalesce(concat('v', md5(cast(c13 as string))), 'n'), coalesce(concat('v', md5(cast(c14 as string))), 'n'), coalesce(concat('v', md5(cast(e1 as string))), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -464,7 +420,7 @@ with source as (
         replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
         `column 1` as c1,
         `column 2` as c2,
-        cast(`column 3` as float) as c3,
+        cast(`column 3` as double) as c3,
         case when lower(cast(`column 4` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else cast(cast(`column 4` as string) as double) end as c4,
         case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else `column 5` end as c5,
         `column 6` as c6,
@@ -472,10 +428,10 @@ with source as (
         cast(`column 8` as string) as c8,
         date_format(to_utc_timestamp(`column 9`, 'Europe/Berlin'), "yyyy-MM-dd'T'HH:mm:ss") || case when date_format(to_utc_timestamp(`column 9`, 'Europe/Berlin'), 'SSSSSS') like '%000' then date_format(to_utc_timestamp(`column 9`, 'Europe/Berlin'), '.SSS') else date_format(to_utc_timestamp(`column 9`, 'Europe/Berlin'), '.SSSSSS') end || 'Z' as c9,
         date_format(`column 10`, "yyyy-MM-dd'T'HH:mm:ss") || case when date_format(`column 10`, 'SSSSSS') like '%000' then date_format(`column 10`, '.SSS') else date_format(`column 10`, '.SSSSSS') end || 'Z' as c10,
-        to_json(`column 11`) as c11,
-        to_json(`column 12`) as c12,
-        to_json(`column 13`) as c13,
-        base64(`column 14`) as c14,
+        to_json(`column 11`, map('ignoreNullFields', 'false')) as c11,
+        to_json(`column 12`, map('ignoreNullFields', 'false')) as c12,
+        to_json(`column 13`, map('ignoreNullFields', 'false')) as c13,
+        replace(replace(base64(`column 14`), chr(13), ''), chr(10), '') as c14,
         cast(`exact` as string) as e1,
         case when lower(cast(`column 4` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end + case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end as lost_values
     from marts.customers
@@ -483,52 +439,7 @@ with source as (
 hashed as (
     select
         source.*,
-        md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as string)
-    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c3 as string)
-    ) || ':' || cast(c3 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as string)
-    ) || ':' || cast(c4 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c5 as string)
-    ) || ':' || cast(c5 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as string)
-    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c7 as string)
-    ) || ':' || cast(c7 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c8 as string)
-    ) || ':' || cast(c8 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c9 as string)
-    ) || ':' || cast(c9 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as string)
-    ) || ':' || cast(c10 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as string)
-    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c12 as string)
-    ) || ':' || cast(c12 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as string)
-    ) || ':' || cast(c13 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c14 as string)
-    ) || ':' || cast(c14 as string), 'n') || coalesce('v' ||
-    length(
-        cast(e1 as string)
-    ) || ':' || cast(e1 as string), 'n') as string)) as checksum
+        md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'), coalesce(concat('v', md5(cast(c2 as string))), 'n'), coalesce(concat('v', md5(cast(c3 as string))), 'n'), coalesce(concat('v', md5(cast(c4 as string))), 'n'), coalesce(concat('v', md5(cast(c5 as string))), 'n'), coalesce(concat('v', md5(cast(c6 as string))), 'n'), coalesce(concat('v', md5(cast(c7 as string))), 'n'), coalesce(concat('v', md5(cast(c8 as string))), 'n'), coalesce(concat('v', md5(cast(c9 as string))), 'n'), coalesce(concat('v', md5(cast(c10 as string))), 'n'), coalesce(concat('v', md5(cast(c11 as string))), 'n'), coalesce(concat('v', md5(cast(c12 as string))), 'n'), coalesce(concat('v', md5(cast(c13 as string))), 'n'), coalesce(concat('v', md5(cast(c14 as string))), 'n'), coalesce(concat('v', md5(cast(e1 as string))), 'n'))) as checksum
     from source
 ),
 duplicates as (
