@@ -20,8 +20,23 @@ TABLES = frozenset({"model", "seed", "snapshot"})
 
 
 @dataclass(frozen=True, slots=True)
+class ModelColumn:
+    """A column as the model's YAML documents it."""
+
+    name: str
+    data_type: str | None
+    description: str
+    constraints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
-    """A model, seed or snapshot of the manifest, as far as a sync needs it."""
+    """A model, seed or snapshot of the manifest, as far as a sync and its checks need it.
+
+    `raw_meta` is the meta before dbt's Jinja, where dbt keeps it: of what stands in dbt_project.yml.
+    `file` and `sql_file` are relative to the project; `file` is the YAML, or the SQL where there is none.
+    `constraints` are those of the model as a whole: type, columns.
+    """
 
     unique_id: str
     name: str
@@ -33,7 +48,13 @@ class Model:
     materialized: str
     primary_key: tuple[str, ...]
     meta: Any
-    columns: tuple[str, ...]
+    raw_meta: Any
+    columns: tuple[ModelColumn, ...]
+    contract: bool
+    constraints: tuple[tuple[str, tuple[str, ...]], ...]
+    version: str | None
+    sql: str
+    sql_file: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +88,30 @@ class Manifest:
     def models(self) -> tuple[Model, ...]:
         """Every model, seed and snapshot that carries `meta.segconn`."""
         return tuple(
-            _model(node)
-            for node in self.raw["nodes"].values()
+            self.model(unique_id)
+            for unique_id, node in self.raw["nodes"].items()
             if node["resource_type"] in TABLES and _segconn_meta(node) is not None
         )
+
+    def model(self, unique_id: str) -> Model:
+        """Return a model, seed or snapshot, whether or not it carries `meta.segconn`."""
+        node = self.raw["nodes"][unique_id]
+        foreign = node.get("package_name") not in {self.raw["metadata"].get("project_name"), None}
+        return _model(node, f"dbt_packages/{node['package_name']}/" if foreign else "")
+
+    @cached_property
+    def _attached_tests(self) -> Mapping[str, list[Mapping[str, Any]]]:
+        tests: dict[str, list[Mapping[str, Any]]] = {}
+        for node in self.raw["nodes"].values():
+            if node["resource_type"] == "test" and node.get("attached_node"):
+                tests.setdefault(node["attached_node"], []).append(node)
+        return tests
+
+    def generic_tests(self, unique_id: str) -> Iterator[tuple[str, str | None, Mapping[str, Any]]]:
+        """Yield the generic tests of a model: name, column, arguments."""
+        for node in self._attached_tests.get(unique_id, ()):
+            meta = node.get("test_metadata") or {}
+            yield meta.get("name", ""), node.get("column_name"), meta.get("kwargs") or {}
 
     def tests_of(self, test_id: str) -> Iterator[str]:
         """Yield the unique ids of the nodes that a test is about."""
@@ -184,19 +225,35 @@ def _segconn_meta(node: Mapping[str, Any]) -> Any:
     return None
 
 
-def _model(node: Mapping[str, Any]) -> Model:
+def _model(node: Mapping[str, Any], folder: str) -> Model:
     version = node.get("version")
     patch = node.get("patch_path") or ""
+    config = node.get("config") or {}
     return Model(
         unique_id=node["unique_id"],
         name=node["name"] if version is None else f"{node['name']}.v{version}",
         resource_type=node["resource_type"],
-        file=patch.split("://", 1)[-1] or node["original_file_path"],
+        file=folder + (patch.split("://", 1)[-1] or node["original_file_path"]),
         database=node.get("database"),
         schema=node["schema"],
         identifier=node.get("alias") or node["name"],
-        materialized=(node.get("config") or {}).get("materialized") or node["resource_type"],
+        materialized=config.get("materialized") or node["resource_type"],
         primary_key=tuple(node.get("primary_key") or ()),
         meta=_segconn_meta(node),
-        columns=tuple(node.get("columns") or ()),
+        raw_meta=_segconn_meta({"config": node.get("unrendered_config")}),
+        columns=tuple(map(_column, (node.get("columns") or {}).values())),
+        contract=bool((config.get("contract") or {}).get("enforced")),
+        constraints=tuple((one["type"], tuple(one.get("columns") or ())) for one in node.get("constraints") or ()),
+        version=None if version is None else str(version),
+        sql=node.get("raw_code") or "" if node["resource_type"] != "seed" else "",
+        sql_file=folder + node["original_file_path"],
+    )
+
+
+def _column(column: Mapping[str, Any]) -> ModelColumn:
+    return ModelColumn(
+        column["name"],
+        column.get("data_type"),
+        column.get("description") or "",
+        tuple(one["type"] for one in column.get("constraints") or ()),
     )

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from dbt_segconn.actions import Layout, compile_rows
+from dbt_segconn.drafts import SEGMENT_ID
 from dbt_segconn.errors import RecordError
-from dbt_segconn.plan import SEGMENT_ID, Sync
+from dbt_segconn.plan import Sync
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.values import CONVERTERS, Column
 

@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from dbt_segconn.settings import Strict, near_name
+from dbt_segconn.strict import Strict, near_name
 
 KINDS = ("added", "updated", "deleted")
 # https://segment.com/docs/connections/reverse-etl/ : which records a mapping sends

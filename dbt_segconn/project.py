@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.settings import load_yaml, render
+from dbt_segconn.settings import render
+from dbt_segconn.yaml_file import load_yaml
 
 PROJECT_FILE = "dbt_project.yml"
 

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.findings import NO_SETTINGS, NOT_RENDERED, Fault, Finding, InvalidProject
+from dbt_segconn.strict import Strict, read
+from dbt_segconn.yaml_file import Position, compose, load_yaml, position
 
 FILE_NAME = "segconn.yml"
 
@@ -38,12 +30,6 @@ TOKEN_URLS = {
 }
 # https://www.rfc-editor.org/rfc/rfc7518#section-3.3 : RS256 needs a key of this size or larger
 RSA_BITS = 2048
-
-
-class Strict(BaseModel):
-    """What users write: unknown keys are errors, and nothing changes once it is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def _not_blank(key: SecretStr) -> SecretStr:
@@ -189,154 +175,73 @@ class Settings(Strict):
 def read_settings(project_dir: Path, variables: Mapping[str, Any]) -> Settings:
     """Read segconn.yml beside dbt_project.yml, rendered with dbt's own Jinja.
 
-    `variables` answers `var()`. Raises ConfigurationError with every problem found.
+    `variables` answers `var()`. Raises InvalidProject with every problem found.
     """
-    read = _read(project_dir / FILE_NAME, variables)
-    if isinstance(read, Settings):
-        return read
-    raise ConfigurationError(read)  # here and not below: no local of a traceback holds a key as text
+    found = _read(project_dir / FILE_NAME, variables)
+    if isinstance(found, Settings):
+        return found
+    raise InvalidProject(found)  # here and not below: no local of a traceback holds a key as text
 
 
-def _read(path: Path, variables: Mapping[str, Any]) -> Settings | tuple[str, ...]:
+def _read(path: Path, variables: Mapping[str, Any]) -> Settings | tuple[Finding, ...]:
     """Return the settings, or what is wrong with them."""
     try:
-        return parse(Settings, _rendered(path, variables), FILE_NAME)
-    except ConfigurationError as error:
-        return error.problems
+        text = _text(path)
+        raw = load_yaml(text, FILE_NAME)
+    except InvalidProject as error:
+        return error.findings
+    unrendered: list[Fault] = []
+    rendered = _render(raw, (), variables, unrendered)
+    settings, faults = read(Settings, rendered)
+    if settings is not None and not unrendered:
+        return settings
+    unknown = {fault.path for fault in unrendered}  # whether what they would be is right, nobody can say
+    faults = [*unrendered, *(fault for fault in faults if fault.path not in unknown)]
+    return _placed(faults, text)
 
 
-def _rendered(path: Path, variables: Mapping[str, Any]) -> Any:
+def findings_in_settings(project_dir: Path, faults: Iterable[Fault]) -> tuple[Finding, ...]:
+    """Put faults that were found by looking at more than segconn.yml in their places there."""
+    return _placed(faults, _text(project_dir / FILE_NAME))
+
+
+def _text(path: Path) -> str:
     try:
-        raw = load_yaml(path.read_text(encoding="utf-8"), FILE_NAME)
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigurationError(
-            f"{path}: not found. Create it beside dbt_project.yml with at least one destination:\n"
+        message = "not found"
+        fix = (
+            f"Create it beside dbt_project.yml in {path.parent} with at least one destination:\n"
             "  destinations:\n    app:\n      write_key: \"{{ env_var('SEGMENT_WRITE_KEY') }}\""
-        ) from None
+        )
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from None
-    problems: list[str] = []
-    rendered = _render(raw, (), variables, problems)
-    if problems:
-        raise ConfigurationError(problems)
-    return rendered
+        message, fix = f"cannot be read: {error}", ""
+    raise InvalidProject([Finding(NO_SETTINGS, message, fix, FILE_NAME)])
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys in silence; here they are an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands here twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+def _placed(faults: Iterable[Fault], text: str) -> tuple[Finding, ...]:
+    node = compose(text)
+    return tuple(_finding(fault, position(node, fault.path) if node else None) for fault in faults)
 
 
-def load_yaml(text: str, file: str) -> Any:
-    """Parse YAML; raises ConfigurationError that names the line."""
-    try:
-        return yaml.load(text, _UniqueKeys)  # noqa: S506  a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{file}:{mark.line + 1}" if mark else file
-        hint = ' (quote "@..." keys and "{{ ... }}" values)' if "{" in text or "@" in text else ""
-        raise ConfigurationError(f"{where}: not valid YAML: {error.problem}{hint}") from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{file}: not valid YAML: {error}") from None
+def _finding(fault: Fault, where: Position | None) -> Finding:
+    path = fault.path or ("the whole file",)
+    line, column = (where.line, where.column) if where else (None, None)
+    return Finding(fault.rule, fault.message, fault.fix, FILE_NAME, line, column, path=path)
 
 
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def parse(model: type[Model], value: Any, where: str) -> Model:
-    """Validate what a user wrote; raises ConfigurationError, one problem a line: `where: path: what`."""
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        problems = error.errors(include_url=False)
-        raise ConfigurationError(f"{where}: {_explain(model, one)}" for one in problems) from None
-
-
-_YAML_NAMES = {
-    type(None): "empty",
-    str: "text",
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-    dict: "a mapping",
-    list: "a list",
-}
-
-
-# Pydantic's error types begin with what they want: string_type, bool_parsing, …
-_WANTED = {
-    "string": "text",
-    "bool": "true or false",
-    "int": "a whole number",
-    "float": "a number",
-    "dict": "a mapping",
-    "model": "a mapping",
-    "list": "a list",
-    "tuple": "a name, or a list of names",
-}
-
-
-def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
-    place = ".".join(str(key) for key in problem["loc"]) or "the whole file"
-    if problem["type"] == "extra_forbidden":
-        known = _keys_at(model, problem["loc"][:-1])
-        return f"{place}: unknown key.{near_name(str(problem['loc'][-1]), known)} Known keys: {', '.join(known)}."
-    if problem["type"] == "missing":
-        return f"{place}: is missing."
-    reason = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "value_error":
-        return f"{place}: {reason}."
-    reason = reason[reason.find("should ") :]  # without "Input", "String", …
-    subject, _, fault = problem["type"].partition("_")
-    wanted = _WANTED.get(subject) if fault in {"type", "parsing"} else None
-    given = _YAML_NAMES.get(type(problem["input"]), "something else")
-    return f"{place}: must be {wanted}, is {given}." if wanted else f"{place}: {reason}, is {given}."
-
-
-def _keys_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
-    """List the keys that are known at a path; steps through lists and dicts stay at their model."""
-    here = model
-    for key in path:
-        fields = {info.alias or name: info for name, info in here.model_fields.items()}
-        if key in fields:
-            here = _model_in(fields[str(key)].annotation) or here
-    return [info.alias or name for name, info in here.model_fields.items()]
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(_model_in, get_args(annotation))), None)
-
-
-def near_name(wrong: str, known: Iterable[str]) -> str:
-    """Propose the nearest known name as a sentence with a space before it, or nothing."""
-    by_folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(wrong.casefold(), by_folded, n=1, cutoff=0.6)
-    return f" Did you mean {by_folded[near[0]]!r}?" if near else ""
-
-
-def _render(value: Any, place: tuple[str, ...], variables: Mapping[str, Any], problems: list[str]) -> Any:
-    """Render every text in the tree, as dbt renders profiles.yml; what fails is added to `problems`."""
+def _render(value: Any, path: tuple[str, ...], variables: Mapping[str, Any], faults: list[Fault]) -> Any:
+    """Render every text in the tree, as dbt renders profiles.yml; what fails is added to `faults`."""
     if isinstance(value, dict):
-        return {key: _render(one, (*place, str(key)), variables, problems) for key, one in value.items()}
+        return {key: _render(one, (*path, str(key)), variables, faults) for key, one in value.items()}
     if isinstance(value, list):
-        return [_render(one, (*place, str(at)), variables, problems) for at, one in enumerate(value)]
+        return [_render(one, (*path, str(at)), variables, faults) for at, one in enumerate(value)]
     if not isinstance(value, str) or "{" not in value:
         return value
     try:
         return render(value, variables)
     except ConfigurationError as error:
-        problems.append(f"{FILE_NAME}: {'.'.join(place)}: {error}")
+        faults.append(Fault(NOT_RENDERED, path, str(error).removesuffix(".")))
         return value
 
 

@@ -11,8 +11,8 @@ from dbt_segconn.locks import Locks
 from dbt_segconn.outbox import MappingState
 from dbt_segconn.overview import opened_state
 from dbt_segconn.plan import Sync, named
-from dbt_segconn.settings import near_name
 from dbt_segconn.state import State, SyncState, new_state
+from dbt_segconn.strict import near_name
 
 
 def reset(options: Options, mappings: Collection[str]) -> list[str]:

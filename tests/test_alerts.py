@@ -202,7 +202,7 @@ def test_a_run_from_python_alerts_as_well(shop, alert, api, webhook):
         ("{when: [lost]}", "alerts.0.when.0: should be 'failed', 'partial' or 'blocked'"),
         ("{url: http://x, delivery_rate_below: 0}", "alerts.0.delivery_rate_below: should be greater than 0"),
         ("{url: http://x, mapping: [a]}", "alerts.0.mapping: unknown key. Did you mean 'mappings'?"),
-        ("{url: http://x, mappings: [identify]}", "alerts.0.mappings: no mapping is named 'identify'."),
+        ("{url: http://x, mappings: [identify]}", "alerts.0.mappings.0: no mapping is named 'identify'."),
     ],
 )
 def test_what_is_wrong_with_an_alert_is_told_with_its_place(shop, given, words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -45,7 +46,7 @@ def test_a_sound_project_is_said_to_be_well_without_a_warehouse(shop):
         ("destinations: {a: {write_key: x}}\nstat: {}\n", "stat: unknown key. Did you mean 'state'?"),
         (
             "destinations: {a: {write_key: x, write_key: y}}\n",
-            "segconn.yml:1: not valid YAML: the key 'write_key' stands here twice",
+            "segconn.yml:1:34: error SEG101: not valid YAML: the key 'write_key' stands here twice",
         ),
         ("destinations:\n  a: [\n", "segconn.yml:"),
         ("destinations: {a: {write_key: \"{{ env_var('NOPE') }}\"}}\n", "the environment variable NOPE is not set"),
@@ -60,7 +61,7 @@ def test_settings(shop, settings, words):
 
 def test_missing_settings_show_how_to_write_them(shop):
     (shop.dir / "segconn.yml").unlink()
-    assert "segconn.yml: not found. Create it beside dbt_project.yml" in findings(shop)
+    assert "segconn.yml: error SEG102: not found. Create it beside dbt_project.yml" in findings(shop)
 
 
 def test_variables_of_the_command_line_reach_the_settings(shop):
@@ -97,12 +98,12 @@ def test_variables_of_the_command_line_reach_the_settings(shop):
 def test_mappings(shop, change, words):
     output = findings(shop, {**MAPPING, **change})
     assert words in output
-    assert output.startswith("models/customers.yml: model customers, mapping ")
+    assert re.match(r"models/customers\.yml:\d+:\d+: error SEG\d{3}: model customers, mapping ", output)
 
 
 def test_every_problem_of_every_mapping_comes_at_once(shop):
     broken = {**MAPPING, "action": "x", "destination": "y", "fields": {"user_id": "$a b"}}
-    assert "6 problems found." in findings(shop, broken, {**broken, "name": "other"})
+    assert "6 errors in 2 mappings on 1 model." in findings(shop, broken, {**broken, "name": "other"})
 
 
 def test_a_missing_identifier_falls_back_on_the_primary_key_or_is_asked_for(shop, api):

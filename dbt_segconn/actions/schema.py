@@ -14,15 +14,32 @@ from dbt_segconn.mapping.directives import METADATA
 _OF_SEGMENT = frozenset({ROOT_DIRECTIVE, METADATA, "enable_batching", "batch_size", "engage_space"})
 
 
-def unknown_fields(action: str, fields: Any) -> tuple[tuple[str, str | None], ...]:
-    """Find the fields that an action does not have and would drop: each with the nearest name, if any.
-
-    Nested ones, such as `location.citty`, are named by their path.
-    """
-    return tuple(_unknown(fields, find_action(action).fields, ""))
+# Fields of which an action needs one
+IDENTITY = ("user_id", "anonymous_id")
 
 
-def _unknown(given: Any, known: Iterable[Field], prefix: str) -> Iterator[tuple[str, str | None]]:
+def unknown_fields(action: str, fields: Any) -> tuple[tuple[tuple[str, ...], str | None], ...]:
+    """Find the fields that an action does not have and would drop: the path of each, and the nearest name, if any."""
+    return tuple(_unknown(fields, find_action(action).fields, ()))
+
+
+def missing_fields(action: str, fields: Any) -> tuple[str, ...]:
+    """Find the fields without which no call is valid and that are not mapped, a choice of two as `a or b`."""
+    if _is_directive(fields):
+        return ()  # only the record can say which fields it fills
+    missing = [field.name for field in find_action(action).fields if field.required and not _given(fields, field.name)]
+    return (*missing, *(() if any(_given(fields, name) for name in IDENTITY) else (" or ".join(IDENTITY),)))
+
+
+def _given(fields: Mapping[str, Any], name: str) -> bool:
+    return fields.get(name) not in {None, ""} if not isinstance(fields.get(name), (dict, list)) else True
+
+
+def _is_directive(given: Any) -> bool:
+    return not isinstance(given, Mapping) or any(str(key).startswith("@") or key == ROOT_DIRECTIVE for key in given)
+
+
+def _unknown(given: Any, known: Iterable[Field], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str | None]]:
     if not isinstance(given, Mapping) or any(str(key).startswith("@") for key in given):
         return
     by_name = {field.name: field for field in known}
@@ -30,9 +47,9 @@ def _unknown(given: Any, known: Iterable[Field], prefix: str) -> Iterator[tuple[
         field = by_name.get(key)
         if field is None and key not in _OF_SEGMENT:
             near = difflib.get_close_matches(str(key), by_name, n=1)
-            yield f"{prefix}{key}", f"{prefix}{near[0]}" if near else None
+            yield (*path, str(key)), near[0] if near else None
         elif field is not None and field.properties:
-            yield from _unknown(value, field.properties, f"{prefix}{key}.")
+            yield from _unknown(value, field.properties, (*path, str(key)))
 
 
 def fields_schema(action: str) -> dict[str, Any]:

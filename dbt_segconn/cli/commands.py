@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from dbt_segconn.cli.exit_codes import FAILED, INTERRUPTED, NOT_STARTED, OK
 from dbt_segconn.cli.options import mapping_option, output_options, project_options, run_options, selection_options
 from dbt_segconn.errors import ConfigurationError, SegconnError
 from dbt_segconn.version import __version__
@@ -20,8 +21,6 @@ from dbt_segconn.version import __version__
 if TYPE_CHECKING:
     from dbt_segconn.actions import Action, Field
     from dbt_segconn.invocation import Options
-
-OK, FAILED, NOT_STARTED, INTERRUPTED = 0, 1, 2, 130
 
 
 class Group(click.Group):
@@ -153,25 +152,6 @@ def _graceful(stop: threading.Event, say: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@main.command()
-@project_options
-def validate(**given: Any) -> None:
-    """Check segconn.yml and every mapping of the project, without warehouse or network.
-
-    All problems are listed at once. Needs dbt's manifest: `dbt parse` is enough.
-    """
-    from dbt_segconn.invocation import read_plan
-    from dbt_segconn.report import counted
-
-    try:
-        plan = read_plan(as_options(**given), needs_results=False)
-    except ConfigurationError as error:
-        _fail(*error.problems, f"{counted(len(error.problems), 'problem')} found.", code=FAILED)
-        return
-    models = len({sync.model.unique_id for sync in plan.syncs})
-    click.echo(f"All well: {counted(len(plan.syncs), 'mapping')} on {counted(models, 'model')}.")
 
 
 @main.command()

@@ -11,7 +11,7 @@ import click
 
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project import environment_variables
-from dbt_segconn.settings import load_yaml
+from dbt_segconn.yaml_file import load_yaml
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

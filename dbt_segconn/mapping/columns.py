@@ -68,3 +68,15 @@ def _of_path(path: Any) -> Iterator[str | None]:
         yield ALL_COLUMNS
     elif keys[0] == PROPERTIES:
         yield keys[1]
+
+
+def uses(mapping: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield every column that a mapping reads by its name, with the path of the value that reads it."""
+    if isinstance(mapping, dict) and not any(key.startswith("@") for key in mapping):
+        for key, one in mapping.items():
+            yield from uses(one, (*path, key))
+    elif isinstance(mapping, list):
+        for at, one in enumerate(mapping):
+            yield from uses(one, (*path, str(at)))
+    else:
+        yield from ((path, column) for column in sorted(columns_named(mapping)))

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.findings import NO_TABLE, Fault, InvalidProject
 from dbt_segconn.plan import Sync, find_columns
 from dbt_segconn.warehouse.session import Session
 from dbt_segconn.warehouse.values import Column, kind_of
@@ -23,15 +23,13 @@ class Source:
 
 
 def find_source(sync: Sync, session: Session) -> Source:
-    """Look the sync's model up; raises ConfigurationError where it or a column of the mapping is missing."""
+    """Look the sync's model up; raises InvalidProject where it or a column of the mapping is missing."""
     model = sync.model
     relation = session.relation(model.database, model.schema, model.identifier)
     types = session.columns(relation)
     if not types:
-        raise ConfigurationError(
-            f"{model.file}: {model.resource_type} {model.name}: {relation} is not in the warehouse. Run dbt on "
-            "this target first."
-        )
+        missing = Fault(NO_TABLE, (), f"{relation} is not in the warehouse", "Run dbt on this target first.")
+        raise InvalidProject([sync.written.finding(missing)])
     found = find_columns(sync, types)
     named = {found[name] for name in sync.named}
     rest = () if sync.columns is not None else (name for name in types if name not in named)

@@ -36,7 +36,7 @@ def test_all_problems_of_a_record_come_at_once():
 
 def test_misspelt_fields_are_found_with_near_names():
     fields = {"user_id": 1, "trait": {}, "location": {"citty": "x"}, "enable_batching": True}
-    assert unknown_fields("identify", fields) == (("trait", "traits"), ("location.citty", "location.city"))
+    assert unknown_fields("identify", fields) == ((("trait",), "traits"), (("location", "citty"), "city"))
 
 
 @pytest.mark.parametrize("name", ACTIONS)

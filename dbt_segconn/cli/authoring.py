@@ -1,0 +1,94 @@
+"""The commands that help to write mappings and to review them: none of them sends anything."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dbt_segconn.cli.commands import as_options, main
+from dbt_segconn.cli.exit_codes import FAILED, OK
+from dbt_segconn.cli.options import project_options
+from dbt_segconn.findings import RULES
+
+if TYPE_CHECKING:
+    from dbt_segconn.validation import Validation
+
+
+def _explain(ctx: click.Context, _: click.Parameter, code: str | None) -> None:
+    """Answer `--explain CODE`, which needs no project."""
+    if code is None:
+        return
+    from dbt_segconn.formats import explanation
+
+    click.echo(explanation(RULES[code]))
+    ctx.exit()
+
+
+@main.command()
+@project_options
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "json", "github", "sarif"]),
+    default="text",
+    show_default=True,
+    help="github: annotations of a pull request; sarif: SARIF 2.1.0 for code scanning.",
+)
+@click.option("--online", is_flag=True, help="Ask the warehouse for the models' columns, too.")
+@click.option("--warnings-as-errors", is_flag=True, help="Exit with 1 for warnings, too.")
+@click.option(
+    "--explain",
+    type=click.Choice(list(RULES), case_sensitive=False),
+    metavar="CODE",
+    expose_value=False,
+    is_eager=True,
+    callback=_explain,
+    help="Explain the code of a finding.",
+)
+def validate(*, style: str, online: bool, warnings_as_errors: bool, **given: Any) -> None:
+    """Check segconn.yml and every mapping of the project, without warehouse or network.
+
+    All findings are listed at once, each with its line. Needs dbt's manifest: `dbt parse` is enough. Types
+    and names of columns are known from contracts, from documentation and, where `dbt docs generate` has
+    left it, from catalog.json.
+
+    \b
+    Examples:
+      dbt-segconn validate
+      dbt-segconn validate --online                 and ask the warehouse for the columns
+      dbt-segconn validate --format github          in a GitHub workflow
+      dbt-segconn validate --format sarif > segconn.sarif
+      dbt-segconn validate --explain SEG302
+
+    Exit codes: 0 no errors, 1 errors were found, 2 there is no project or no manifest to check.
+    """
+    from dbt_segconn.validation import validate as validate_project
+
+    validation = validate_project(as_options(**given), online=online)
+    _print(validation, style)
+    sys.exit(FAILED if validation.errors or (warnings_as_errors and validation.findings) else OK)
+
+
+def _print(validation: Validation, style: str) -> None:
+    import orjson
+
+    from dbt_segconn import formats
+
+    repository = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd())
+    if style == "json":
+        click.echo(orjson.dumps(formats.as_json(validation), option=orjson.OPT_INDENT_2).decode())
+    elif style == "sarif":
+        click.echo(orjson.dumps(formats.as_sarif(validation, repository), option=orjson.OPT_INDENT_2).decode())
+    elif style == "github":
+        for line in formats.as_github(validation, repository):
+            click.echo(line)
+        click.echo(formats.summary(validation))
+    else:
+        for finding in validation.findings:
+            color = "red" if finding.rule.severity == "error" else "yellow"
+            click.echo(formats.as_line(finding, click.style(finding.rule.severity, fg=color)))
+        click.echo(formats.summary(validation))
