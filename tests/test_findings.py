@@ -27,6 +27,7 @@ models:
           unique_identifier: customer_id  # SEG302
           mappings:
             - name: first
+              destination: app
               action: identify
               frist_sync: send  # SEG201
               guards:
@@ -118,7 +119,7 @@ def test_every_finding_has_the_line_of_the_key_at_fault(broken):
     answer = found(broken)
     expected = marked(MODELS)
     # segconn.yml cannot be read, so that nothing is said of destinations
-    for line, code in ((34, "SEG206"), (40, "SEG207")):
+    for line, code in ((35, "SEG206"), (41, "SEG207")):
         expected[line].remove(code)
     assert by_line(answer, "models/customers.yml") == {line: codes for line, codes in expected.items() if codes}
     assert by_line(answer, "segconn.yml") == marked(SETTINGS)
@@ -139,7 +140,7 @@ def test_run_lists_the_errors_with_their_lines_and_sends_nothing(broken, api):
     broken.settings()
     result = broken.segconn("run", "--all")
     assert result.exit_code == 2
-    assert "  models/customers.yml:18: model customers, mapping first: fields.usr_id: identify has no" in result.output
+    assert "  models/customers.yml:19: model customers, mapping first: fields.usr_id: identify has no" in result.output
     assert api.received == []
 
 
