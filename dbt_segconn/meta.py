@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from dbt_segconn.actions import ACTIONS
 from dbt_segconn.strict import Strict, near_name
 
 KINDS = ("added", "updated", "deleted")
@@ -32,8 +33,21 @@ def _as_names(names: Any) -> Any:
     return (names,) if isinstance(names, str) else names
 
 
-Kinds = Annotated[tuple[str, ...], BeforeValidator(_as_kinds)]
-Columns = Annotated[tuple[str, ...], BeforeValidator(_as_names), Field(min_length=1)]
+def _or_list(of: dict[str, Any], one: dict[str, Any]) -> WithJsonSchema:
+    """Describe one or a list of several, as editors should know it."""
+    return WithJsonSchema({"anyOf": [one, {"type": "array", "items": of, "minItems": 1}]})
+
+
+Kinds = Annotated[
+    tuple[str, ...], BeforeValidator(_as_kinds), _or_list({"enum": list(KINDS)}, {"enum": list(SYNC_MODES)})
+]
+Columns = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_names),
+    Field(min_length=1),
+    _or_list({"type": "string"}, {"type": "string"}),
+]
+Action = Annotated[str, WithJsonSchema({"enum": [*ACTIONS, *(f"send{name.capitalize()}" for name in ACTIONS)]})]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -66,7 +80,7 @@ class MappingMeta(Strict):
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     """Name of the mapping, unique within its model."""
-    action: str
+    action: Action
     """identify, track, group, page or screen."""
     destination: str | None = None
     """A destination of segconn.yml; may be left out where there is only one."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
 
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.findings import NO_SETTINGS, NOT_RENDERED, Fault, Finding, InvalidProject
@@ -79,6 +79,11 @@ def _unlimited(value: Any) -> Any:
     return math.inf if value == "unlimited" else value
 
 
+# What the validators above say, for editors
+_URL = {"anyOf": [{"type": "string", "pattern": r"^https?://([^/:\[\]]|\[[0-9a-fA-F:.]+\])"}, {"type": "null"}]}
+_RATE = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": "unlimited"}]}
+
+
 class OAuthSettings(Strict):
     """An OAuth application of Segment, which stands beside the write key: its calls carry a bearer token."""
 
@@ -90,22 +95,22 @@ class OAuthSettings(Strict):
     """RSA private key as PEM text; take it from the environment: "{{ env_var('SEGMENT_PRIVATE_KEY') }}"."""
     scope: Annotated[str, Field(min_length=1)] = "tracking_api:write"
     """What the token is asked for."""
-    token_url: Annotated[str | None, AfterValidator(_is_http)] = None
+    token_url: Annotated[str | None, AfterValidator(_is_http), WithJsonSchema(_URL)] = None
     """URL that overrides the region's token endpoint."""
 
 
 class Destination(Strict):
     """A Segment source reached by a write key."""
 
-    write_key: Annotated[SecretStr, AfterValidator(_not_blank)]
+    write_key: Annotated[SecretStr, AfterValidator(_not_blank), WithJsonSchema({"type": "string", "pattern": r"\S"})]
     """Write key of an HTTP API source; take it from the environment: "{{ env_var('SEGMENT_WRITE_KEY') }}"."""
     region: Literal["us-west-2", "eu-west-1"] = "us-west-2"
     """Where the Segment workspace lives; the wrong region gives no error and no data."""
-    endpoint: Annotated[str | None, AfterValidator(_is_http)] = None
+    endpoint: Annotated[str | None, AfterValidator(_is_http), WithJsonSchema(_URL)] = None
     """Base URL that overrides the region's, such as a proxy or the local debugger."""
     enabled: bool = True
     """Whether mappings deliver to it; a disabled destination's mappings are listed as skipped."""
-    events_per_second: Annotated[float, BeforeValidator(_unlimited), Field(gt=0)] = 1000
+    events_per_second: Annotated[float, BeforeValidator(_unlimited), Field(gt=0), WithJsonSchema(_RATE)] = 1000
     """Most events a second, or `unlimited`; Segment's limit for a workspace is 1,000 unless they raised yours."""
     concurrency: Annotated[int, Field(ge=1, le=64)] = 8
     """Requests in flight at once."""
@@ -142,7 +147,7 @@ def _is_webhook(url: SecretStr) -> SecretStr:
 class AlertSettings(Strict):
     """A webhook that hears of syncs which did not go well."""
 
-    url: Annotated[SecretStr, AfterValidator(_is_webhook)]
+    url: Annotated[SecretStr, AfterValidator(_is_webhook), WithJsonSchema(_URL["anyOf"][0])]
     """URL of the webhook, which is a secret: "{{ env_var('SLACK_WEBHOOK') }}"."""
     format: Literal["slack", "json"] = "slack"
     """A message for an incoming webhook of Slack's, or the facts as JSON."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from dbt_segconn.actions.fields import Field, find_action
 from dbt_segconn.mapping.compiler import ROOT_DIRECTIVE
-from dbt_segconn.mapping.directives import METADATA
+from dbt_segconn.mapping.directives import DIRECTIVE, METADATA
+from dbt_segconn.mapping.schema import AT_KEY, FIELD
 
 # Settings of Segment's own user interface in exported mappings; they say nothing of the call
 _OF_SEGMENT = frozenset({ROOT_DIRECTIVE, METADATA, "enable_batching", "batch_size", "engage_space"})
@@ -53,19 +54,32 @@ def _unknown(given: Any, known: Iterable[Field], path: tuple[str, ...]) -> Itera
 
 
 def fields_schema(action: str) -> dict[str, Any]:
-    """Return the JSON Schema of an action's `fields`, for editors: any value may be a mapping."""
+    """Return the JSON Schema of an action's `fields`, for editors; it points to `mapping.schema.definitions`."""
     definition = find_action(action)
+    required = [{"required": [field.name]} for field in definition.fields if field.required]
+    mapped = {name: {"properties": {name: {"not": {"enum": ["", None]}}}, "required": [name]} for name in IDENTITY}
     return {
-        "type": "object",
-        "description": definition.description,
-        "properties": {field.name: _schema(field) for field in definition.fields},
-        "required": [field.name for field in definition.fields if field.required],
-        "additionalProperties": False,
+        "if": {"anyOf": [AT_KEY, {"required": [ROOT_DIRECTIVE]}]},
+        "then": {"if": AT_KEY, "then": DIRECTIVE},
+        "else": {
+            "type": "object",
+            "description": definition.description,
+            "properties": {
+                **{field.name: _schema(field, required=field.required) for field in definition.fields},
+                **dict.fromkeys(sorted(_OF_SEGMENT), True),
+            },
+            "allOf": [*required, {"anyOf": list(mapped.values())}],
+            "additionalProperties": False,
+        },
     }
 
 
-def _schema(field: Field) -> dict[str, Any]:
-    schema: dict[str, Any] = {"title": field.label, "description": field.description}
+def _schema(field: Field, *, required: bool = False) -> dict[str, Any]:
+    schema: dict[str, Any] = {"title": field.label, "description": field.description, "allOf": [FIELD]}
     if field.properties:
-        schema["properties"] = {one.name: _schema(one) for one in field.properties}
+        properties = {one.name: _schema(one) for one in field.properties}
+        keys = {**properties, **dict.fromkeys(sorted(_OF_SEGMENT), True)}
+        schema |= {"if": AT_KEY, "else": {"properties": keys, "additionalProperties": False}}
+    if required:
+        schema["not"] = {"enum": ["", None]}
     return schema

@@ -92,3 +92,34 @@ def _print(validation: Validation, style: str) -> None:
             color = "red" if finding.rule.severity == "error" else "yellow"
             click.echo(formats.as_line(finding, click.style(finding.rule.severity, fg=color)))
         click.echo(formats.summary(validation))
+
+
+@main.command()
+@project_options
+@click.argument("what", type=click.Choice(["settings", "meta", "models"]), required=False)
+def schema(*, what: str | None, **given: Any) -> None:
+    """Write the JSON Schemas by which editors complete and check what you write.
+
+    Without an argument, writes .segconn/settings.schema.json (of segconn.yml) and
+    .segconn/models.schema.json (of dbt's YAML files) into the project, and says how VS Code picks them up.
+    With one, prints that schema: of segconn.yml, of config.meta.segconn alone, or of dbt's YAML files.
+
+    \b
+    Examples:
+      dbt-segconn schema
+      dbt-segconn schema meta > segconn-meta.schema.json
+    """
+    import orjson
+
+    from dbt_segconn import editor_schema
+
+    if what is not None:
+        written = getattr(editor_schema, f"{what}_schema")()
+        click.echo(orjson.dumps(written, option=orjson.OPT_INDENT_2).decode())
+        return
+    from dbt_segconn.project import find_project
+
+    project = find_project(given["project_dir"], given["target_path"], given["vars"])
+    for path in editor_schema.write_schemas(project.dir):
+        click.echo(f"Wrote {path.relative_to(project.dir)}.")
+    click.echo(editor_schema.VS_CODE)

@@ -20,6 +20,7 @@ from dbt_segconn.mapping.problems import (
     Check,
     Path,
     Problem,
+    check_of,
     has_fields,
     has_length,
     is_a,
@@ -33,6 +34,9 @@ from dbt_segconn.mapping.template import compile_template
 
 Evaluate = Callable[[Any], Any]
 Build = Callable[[Any], Evaluate]
+
+# Where a schema points to: see schema.py, which defines these
+VALUE, ANY, OBJECT, DIRECTIVE = ({"$ref": f"#/definitions/{name}"} for name in ("value", "any", "object", "directive"))
 
 # https://github.com/segmentio/action-destinations : limits of @replace, in UTF-16 units
 MOST_REPLACED = 10
@@ -50,6 +54,7 @@ class Directive:
 # --- Any node of a mapping -----------------------------------------------------------------------
 
 
+@check_of(VALUE)
 def check(value: Any, path: Path) -> list[Problem]:
     """Find every problem of a mapping."""
     kind = kind_of(value)
@@ -58,6 +63,7 @@ def check(value: Any, path: Path) -> list[Problem]:
     return check_object(value, path) if kind == "object" else []
 
 
+@check_of(OBJECT)
 def check_object(value: Any, path: Path) -> list[Problem]:
     """Check an object that is no directive, and all that is in it."""
     if kind_of(value) != "object":
@@ -65,6 +71,7 @@ def check_object(value: Any, path: Path) -> list[Problem]:
     return [problem for key, one in value.items() for problem in check(one, (*path, key))]
 
 
+@check_of(DIRECTIVE)
 def check_directive(value: dict[str, Any], path: Path) -> list[Problem]:
     """Check an object with an @-key."""
     names = [key for key in value if key.startswith("@")]
@@ -116,12 +123,14 @@ def _failure(reason: str) -> Evaluate:
 # --- What several directives take ----------------------------------------------------------------
 
 
+@check_of(ANY)
 def _any_value(value: Any, path: Path) -> list[Problem]:
     if value is MISSING:
         return [Problem(path, f"should be a mapping directive or a JSON value but {is_a(value)}")]
     return check_directive(value, path) if kind_of(value) == "directive" else []
 
 
+@check_of({"if": {"type": "object"}, "then": DIRECTIVE, "else": {"type": "string"}})
 def _text_or_directive(value: Any, path: Path) -> list[Problem]:
     kind = kind_of(value)
     if kind == "directive":
@@ -129,6 +138,7 @@ def _text_or_directive(value: Any, path: Path) -> list[Problem]:
     return [] if kind == "string" else [Problem(path, f"should be a string or a mapping directive but {is_a(value)}")]
 
 
+@check_of({"allOf": [{"type": "object"}, VALUE]})
 def _object_or_directive(value: Any, path: Path) -> list[Problem]:
     kind = kind_of(value)
     if kind in {"directive", "object"}:
@@ -256,6 +266,9 @@ def _check_lengths(pattern: str, replacement: str) -> None:
             raise EvaluationError(f'@replace requires a "{name}" less than {MOST_REPLACED} characters')
 
 
+@check_of(
+    {"type": "array", "minItems": 1, "items": [_text_or_directive.schema, VALUE], "additionalItems": True},
+)
 def _array_path_check(value: Any, path: Path) -> list[Problem]:
     if problems := is_array(value, path):
         return problems
@@ -319,8 +332,14 @@ def _decoded(value: Any) -> Any:
         return value
 
 
+_merge_fields = _fields(["objects"], direction=one_of("left", "right"), objects=is_array)
+
+
+@check_of(
+    {"allOf": [_merge_fields.schema, {"properties": {"objects": {"items": _object_or_directive.schema}}}]},
+)
 def _merge_check(value: Any, path: Path) -> list[Problem]:
-    if problems := _fields(["objects"], direction=one_of("left", "right"), objects=is_array)(value, path):
+    if problems := _merge_fields(value, path):
         return problems
     # Segment's code checks these without their path, and tells only of the first that is wrong
     return next(filter(None, (_object_or_directive(one, ()) for one in value["objects"])), [])

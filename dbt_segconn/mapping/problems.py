@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.mapping.javascript import MISSING, stringify, type_of, utf16_length
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Path = tuple[str, ...]
-Check = Callable[[Any, Path], "list[Problem]"]
+Find = Callable[[Any, Path], "list[Problem]"]
 
 
 class Problem(str):
@@ -30,6 +31,23 @@ class Problem(str):
         return problem
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Finds what is wrong with a value; `schema` says the same to editors, as JSON Schema."""
+
+    find: Find
+    schema: Mapping[str, Any]
+
+    def __call__(self, value: Any, path: Path) -> list[Problem]:
+        """Return every problem of the value, which stands at this path."""
+        return self.find(value, path)
+
+
+def check_of(schema: Mapping[str, Any]) -> Callable[[Find], Check]:
+    """Make a check of a function: `schema` accepts what it has no problem with."""
+    return lambda find: Check(find, schema)
+
+
 def kind_of(value: Any) -> str:
     """Name a value's type; an object with an @-key is a directive."""
     if isinstance(value, dict) and any(key.startswith("@") for key in value):
@@ -45,13 +63,18 @@ def is_a(value: Any) -> str:
 
 def expect(kind: str, words: str) -> Check:
     """Check for one type."""
-    return lambda value, path: [] if kind_of(value) == kind else [Problem(path, f"should be {words} but {is_a(value)}")]
+
+    def find(value: Any, path: Path) -> list[Problem]:
+        return [] if kind_of(value) == kind else [Problem(path, f"should be {words} but {is_a(value)}")]
+
+    return Check(find, {"type": kind})
 
 
 is_text = expect("string", "a string")
 is_boolean = expect("boolean", "a boolean")
 
 
+@check_of({"type": "array"})
 def is_array(value: Any, path: Path) -> list[Problem]:
     """Check for an array; a directive counts as the object that it is."""
     kind = type_of(value)
@@ -62,6 +85,7 @@ def is_array(value: Any, path: Path) -> list[Problem]:
 def has_length(least: int, most: int) -> Check:
     """Check a text and its length in UTF-16 units."""
 
+    @check_of({"type": "string", "minLength": least, "maxLength": most})
     def check(value: Any, path: Path) -> list[Problem]:
         if problems := is_text(value, path):
             return problems
@@ -76,7 +100,9 @@ def has_length(least: int, most: int) -> Check:
 
 def one_of(*words: str) -> Check:
     """Check for one of a few words, in upper or lower case."""
+    anyhow = "|".join("".join(f"[{one.upper()}{one}]" for one in word) for word in words)
 
+    @check_of({"anyOf": [{"enum": list(words)}, {"type": "string", "pattern": f"^({anyhow})$"}]})
     def check(value: Any, path: Path) -> list[Problem]:
         if problems := is_text(value, path):
             return problems
@@ -89,7 +115,10 @@ def one_of(*words: str) -> Check:
 
 def has_fields(required: Mapping[str, bool], checks: Mapping[str, Check], is_object: Check) -> Check:
     """Check an object and its fields; the object's own problems, if it has any, are all that is told."""
+    properties = {name: one.schema for name, one in checks.items()}
+    needed = [name for name in checks if required.get(name)]
 
+    @check_of({"allOf": [is_object.schema, {"properties": properties, "required": needed}]})
     def check(value: Any, path: Path) -> list[Problem]:
         if problems := is_object(value, path):
             return problems

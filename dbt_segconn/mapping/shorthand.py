@@ -17,6 +17,11 @@ from dbt_segconn.mapping.problems import Path, Problem
 _COLUMN = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 _MARK = re.compile(r"\$\$|\$\{([^}]*)\}|\$(?=[A-Za-z_{*])", re.ASCII)
 RECORD = "$*"
+SHORTHAND = (
+    r"^(\$[A-Za-z_][A-Za-z0-9_]*|\$\*|"
+    r"([^$]|\$\$|\$\{\s*[^}\s.'\"\[\]][^}.'\"\[\]]*\}|\$(?![A-Za-z_{*$]))*)$"
+)
+"""The same rules as a pattern that editors understand: JavaScript's and JSON Schema's."""
 
 
 def expand(value: Any) -> Any:

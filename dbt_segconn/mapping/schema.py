@@ -1,0 +1,50 @@
+"""The mapping language as JSON Schema (draft 7), for editors: derived from the table that checks mappings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dbt_segconn.mapping.directives import DIRECTIVE, DIRECTIVES, METADATA, OBJECT, VALUE
+from dbt_segconn.mapping.shorthand import SHORTHAND
+
+# An object with an @-key, which is a directive or means to be one
+AT_KEY = {"type": "object", "not": {"propertyNames": {"pattern": "^(?!@)"}}}
+FIELD = {"$ref": "#/definitions/field"}
+_ITEM = {"$ref": "#/definitions/item"}
+_TEXT = {"if": {"type": "string"}, "then": {"pattern": SHORTHAND}}
+
+
+def definitions() -> dict[str, Any]:
+    """Return the definitions that a schema of fields points to.
+
+    `field` is a value as users write it, in the `$` shorthand or not; `item` one in a list, where Segment
+    checks nothing; `value`, `any` and `object` are what stands inside of a directive.
+    """
+    return {
+        "directive": {
+            "type": "object",
+            "properties": {METADATA: True, **{name: one.check.schema for name, one in DIRECTIVES.items()}},
+            "additionalProperties": False,
+            "oneOf": [{"required": [name]} for name in DIRECTIVES],
+        },
+        "any": _if_directive({}),
+        "value": _if_directive({"if": {"type": "object"}, "then": OBJECT}),
+        "object": {"type": "object", "not": AT_KEY, "additionalProperties": VALUE},
+        "field": _if_directive(
+            {
+                "allOf": [
+                    _TEXT,
+                    {"if": {"type": "object"}, "then": {"additionalProperties": FIELD}},
+                    {"if": {"type": "array"}, "then": {"items": _ITEM}},
+                ]
+            }
+        ),
+        "item": {
+            "if": AT_KEY,
+            "else": {"allOf": [_TEXT, {"additionalProperties": _ITEM, "items": _ITEM}]},
+        },
+    }
+
+
+def _if_directive(otherwise: dict[str, Any]) -> dict[str, Any]:
+    return {"if": AT_KEY, "then": DIRECTIVE, "else": otherwise}
