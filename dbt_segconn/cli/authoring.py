@@ -11,11 +11,14 @@ import click
 
 from dbt_segconn.cli.commands import as_options, main
 from dbt_segconn.cli.exit_codes import FAILED, OK
-from dbt_segconn.cli.options import project_options
+from dbt_segconn.cli.options import FOLDER, project_options
+from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.findings import RULES
 
 if TYPE_CHECKING:
     from dbt_segconn.validation import Validation
+
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def _explain(ctx: click.Context, _: click.Parameter, code: str | None) -> None:
@@ -123,3 +126,66 @@ def schema(*, what: str | None, **given: Any) -> None:
     for path in editor_schema.write_schemas(project.dir):
         click.echo(f"Wrote {path.relative_to(project.dir)}.")
     click.echo(editor_schema.VS_CODE)
+
+
+@main.command()
+@project_options
+@click.option("--output", "-o", type=FILE, help="File to write, such as models/segconn_exposures.yml; else printed.")
+@click.option("--owner", metavar="NAME", help="Owner where neither the model's meta nor its group names one.")
+@click.option("--owner-email", metavar="ADDRESS", help="Address of that owner.")
+def exposures(*, output: Path | None, owner: str | None, owner_email: str | None, **given: Any) -> None:
+    """Write a dbt exposure for each mapping, so that lineage shows what feeds Segment.
+
+    Each has the model it depends on, its owner, and in its meta the mapping with the columns of each field.
+    Run it again when mappings have changed.
+
+    \b
+    Examples:
+      dbt-segconn exposures --output models/segconn_exposures.yml --owner-email data@example.com
+      dbt ls --resource-type exposure
+      dbt build --select +exposure:segconn_customers_identify_customers
+    """
+    from dbt_segconn.invocation import read_plan
+    from dbt_segconn.lineage import Owner
+    from dbt_segconn.lineage import exposures as exposures_of
+
+    text = exposures_of(read_plan(as_options(**given), needs_results=False), Owner(owner, owner_email))
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        _write(output, text)
+
+
+@main.command()
+@project_options
+@click.option(
+    "--output-dir", "-o", type=FOLDER, default="models/segconn", show_default=True, help="Folder to write to."
+)
+def sources(*, output_dir: Path, **given: Any) -> None:
+    """Write the history of syncs and the discards as a dbt source, with a model of delivery rates on it.
+
+    The tables are there after the first run.
+
+    \b
+    Examples:
+      dbt-segconn sources
+      dbt build --select segconn_delivery_rates
+    """
+    from dbt_segconn import lineage
+    from dbt_segconn.project import find_project
+    from dbt_segconn.settings import read_settings
+
+    project = find_project(given["project_dir"], given["target_path"], given["vars"])
+    folder = project.dir / output_dir
+    _write(folder / "segconn_sources.yml", lineage.sources(read_settings(project.dir, given["vars"])))
+    _write(folder / "segconn_delivery_rates.sql", lineage.delivery_rates())
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file of ours, or refuse to write over one of the user's."""
+    heading = text.partition("\n")[0]
+    if path.exists() and not path.read_text(encoding="utf-8").startswith(heading):
+        raise ConfigurationError(f"{path}: is there already, and not written by this command. Name another file.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    click.echo(f"Wrote {path}.")

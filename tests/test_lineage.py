@@ -1,0 +1,82 @@
+"""dbt parses the exposures that are written, shows them in lineage, and builds on the source of the history."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import yaml
+from standing import ADA, BOB, MAPPING
+
+from dbt_segconn.lineage import COLUMNS
+from dbt_segconn.state import DISCARD_COLUMNS, SYNC_COLUMNS
+
+
+def dbt_lines(shop, *arguments):
+    command = [sys.executable, "-m", "dbt.cli.main", *arguments, "--quiet", "--profiles-dir", str(shop.dir)]
+    result = subprocess.run(command, cwd=shop.dir, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout.split()
+
+
+def test_dbt_shows_an_exposure_for_each_mapping(shop):
+    shop.rows(ADA)
+    track = {"name": "gone", "action": "track", "sync_mode": "deleted", "fields": {"user_id": "$__segment_id"}}
+    track["fields"]["event_name"] = "Left ${plan}"
+    shop.mappings(MAPPING, track, {**MAPPING, "name": "off", "enabled": False})
+    shop.write("models/groups.yml", {"groups": [{"name": "crm", "owner": {"name": "CRM", "email": "crm@example.com"}}]})
+    shop.dbt("parse")
+    refused = shop.segconn("exposures")
+    assert refused.exit_code == 2
+    assert "customers: dbt wants an owner" in refused.output
+    path = shop.dir / "models/segconn_exposures.yml"
+    written = shop.segconn("exposures", "--output", str(path), "--owner", "Data")
+    assert written.exit_code == 0, written.output
+    found = dbt_lines(shop, "ls", "--resource-type", "exposure", "--select", "customers+")
+    assert found == [f"exposure:shop.segconn_customers_{name}" for name in ("gone", "identify_customers")]
+    manifest = json.loads((shop.dir / "target/manifest.json").read_bytes())
+    exposure = manifest["exposures"]["exposure.shop.segconn_customers_gone"]
+    assert exposure["depends_on"]["nodes"] == ["model.shop.customers"]
+    assert exposure["type"] == "application"
+    assert exposure["owner"]["name"] == "Data"
+    assert exposure["config"]["meta"]["segconn"] == {
+        "mapping": "gone",
+        "action": "track",
+        "destination": "app",
+        "sync_mode": ["deleted"],
+        "unique_identifier": ["customer_id"],
+        "columns": ["plan"],
+        "fields": {"user_id": ["__segment_id"], "event_name": ["plan"]},
+    }
+    assert shop.segconn("validate").exit_code == 0
+    model = yaml.safe_load((shop.dir / "models/customers.yml").read_text())
+    model["models"][0]["config"]["group"] = "crm"
+    shop.write("models/customers.yml", model)
+    shop.dbt("parse")
+    assert shop.segconn("exposures", "--output", str(path)).exit_code == 0
+    (owner,) = {json.dumps(one["owner"]) for one in yaml.safe_load(path.read_text())["exposures"]}
+    assert json.loads(owner) == {"name": "CRM", "email": "crm@example.com"}
+    path.write_text("exposures: []\n")
+    refused = shop.segconn("exposures", "--output", str(path))
+    assert refused.exit_code == 2
+    assert "is there already" in refused.output
+    assert path.read_text() == "exposures: []\n"
+
+
+def test_dbt_builds_delivery_rates_on_the_history(shop, api):
+    api.refuses = lambda call: call["userId"] == "c2"
+    assert shop.sync(ADA, BOB).exit_code == 1
+    result = shop.segconn("sources")
+    assert result.exit_code == 0, result.output
+    dbt_lines(shop, "build", "--select", "segconn_delivery_rates", "source:segconn")
+    import duckdb
+
+    with duckdb.connect(str(shop.dir / "shop.duckdb")) as connection:
+        columns = "mapping, syncs, confirmed, discarded, delivered_percent"
+        rows = connection.execute(f"select {columns} from segconn_delivery_rates").fetchall()
+    assert rows == [("customers.identify_customers", 1, 1, 1, 50)]
+
+
+def test_every_column_of_the_source_is_described():
+    assert list(COLUMNS) == list(dict.fromkeys([*SYNC_COLUMNS, *DISCARD_COLUMNS]))
