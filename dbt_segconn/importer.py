@@ -130,7 +130,7 @@ def _imported(subscription: Mapping[str, Any]) -> Imported:
     if action is None:
         left.append(f"the action ({subscription.get('action_id') or subscription.get('actionId')}): name it")
     unknown = unknown_fields(action, settings) if action else ()
-    left.extend(f"fields.{name}: {action} has no such field" for name, _ in unknown)
+    left.extend(f"fields.{'.'.join(path)}: {action} has no such field" for path, _ in unknown)
     own = [name for name in ("enable_batching", "batch_size", "engage_space") if settings.pop(name, None) is not None]
     left.extend(f"fields.{name}: belongs to Segment's own delivery" for name in own)
     mapping: dict[str, Any] = {"name": _name(title), "action": action or "???"}

@@ -14,25 +14,34 @@ SpecType = Literal["text", "number", "boolean", "date", "object", "list"]
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """A reserved name. `taken` are the types of values that serve; the first is the Spec's own."""
+    """A reserved name. `taken` are the types of values that serve; the first is the Spec's own.
+
+    `aliases` are what warehouses call it, in words.
+    """
 
     name: str
     taken: tuple[SpecType, ...]
     description: str
+    aliases: tuple[str, ...] = ()
 
 
 _TEXT: tuple[SpecType, ...] = ("text",)
 _DATE: tuple[SpecType, ...] = ("date", "text")  # an ISO-8601 text is how a date travels
 _COMMON = (
-    Reserved("address", ("object",), "Street address: city, country, postalCode, state, street."),
-    Reserved("avatar", _TEXT, "URL of a picture."),
-    Reserved("createdAt", _DATE, "When the account was created."),
-    Reserved("description", _TEXT, "Description, such as a short biography."),
-    Reserved("email", _TEXT, "Email address."),
+    Reserved("address", ("object",), "Street address: city, country, postalCode, state, street.", ("street address",)),
+    Reserved("avatar", _TEXT, "URL of a picture.", ("avatar url", "picture", "photo url", "logo")),
+    Reserved(
+        "createdAt",
+        _DATE,
+        "When the account was created.",
+        ("signed up at", "signup date", "registered at", "created date", "date created", "joined at"),
+    ),
+    Reserved("description", _TEXT, "Description, such as a short biography.", ("bio", "about")),
+    Reserved("email", _TEXT, "Email address.", ("email address", "mail", "e mail")),
     Reserved("id", ("text", "number"), "Id in your database."),
-    Reserved("name", _TEXT, "Full name."),
-    Reserved("phone", _TEXT, "Phone number."),
-    Reserved("website", _TEXT, "URL of a website."),
+    Reserved("name", _TEXT, "Full name.", ("full name", "display name", "customer name", "company name")),
+    Reserved("phone", _TEXT, "Phone number.", ("phone number", "mobile", "telephone")),
+    Reserved("website", _TEXT, "URL of a website.", ("website url", "homepage", "domain")),
 )
 _PAGE = tuple(Reserved(name, _TEXT, f"The page's {name}.") for name in ("path", "referrer", "search", "title", "url"))
 
@@ -40,25 +49,35 @@ RESERVED: dict[tuple[str, str], tuple[Reserved, ...]] = {
     ("identify", "traits"): (
         *_COMMON,
         Reserved("age", ("number",), "Age in years."),
-        Reserved("birthday", _DATE, "Date of birth."),
-        Reserved("company", ("object",), "Company: name, id, industry, employee_count, plan."),
-        Reserved("firstName", _TEXT, "First name."),
-        Reserved("gender", _TEXT, "Gender."),
-        Reserved("lastName", _TEXT, "Last name."),
-        Reserved("title", _TEXT, "Position in the company."),
-        Reserved("username", _TEXT, "Name to sign in with."),
+        Reserved("birthday", _DATE, "Date of birth.", ("date of birth", "birth date", "dob")),
+        Reserved("company", ("object",), "Company: name, id, industry, employee_count, plan.", ("organization",)),
+        Reserved("firstName", _TEXT, "First name.", ("given name", "forename")),
+        Reserved("gender", _TEXT, "Gender.", ("sex",)),
+        Reserved("lastName", _TEXT, "Last name.", ("surname", "family name")),
+        Reserved("title", _TEXT, "Position in the company.", ("job title", "position")),
+        Reserved("username", _TEXT, "Name to sign in with.", ("user name", "login")),
     ),
     ("group", "traits"): (
         *_COMMON,
-        Reserved("employees", ("number", "text"), "Number of employees."),
-        Reserved("industry", _TEXT, "Industry of the company."),
-        Reserved("plan", _TEXT, "Plan that the group is on."),
+        Reserved(
+            "employees",
+            ("number", "text"),
+            "Number of employees.",
+            ("employee count", "number of employees", "company size"),
+        ),
+        Reserved("industry", _TEXT, "Industry of the company.", ("sector",)),
+        Reserved("plan", _TEXT, "Plan that the group is on.", ("plan name", "subscription plan", "tier")),
     ),
     ("track", "properties"): (
-        Reserved("revenue", ("number",), "Money earned by the event."),
-        Reserved("currency", _TEXT, "Currency of the revenue, as ISO 4217: USD."),
+        Reserved(
+            "revenue",
+            ("number",),
+            "Money earned by the event.",
+            ("order total", "total", "amount", "total amount", "total price", "price"),
+        ),
+        Reserved("currency", _TEXT, "Currency of the revenue, as ISO 4217: USD.", ("currency code",)),
         Reserved("value", ("number",), "Abstract worth of the event."),
     ),
-    ("page", "properties"): (*_PAGE, Reserved("keywords", ("list",), "Keywords of the page.")),
+    ("page", "properties"): (*_PAGE, Reserved("keywords", ("list",), "Keywords of the page.", ("tags",))),
 }
 """(action, field) → its reserved names"""

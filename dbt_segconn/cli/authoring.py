@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dbt_segconn.actions import ACTIONS
 from dbt_segconn.cli.commands import as_options, main
 from dbt_segconn.cli.exit_codes import FAILED, OK
 from dbt_segconn.cli.options import FOLDER, project_options
@@ -16,8 +17,10 @@ from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.findings import RULES
 
 if TYPE_CHECKING:
+    from dbt_segconn.first_mapping import Proposal
     from dbt_segconn.validation import Validation
 
+NEXT = "`dbt parse`, `dbt-segconn validate`, `dbt-segconn preview`."
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -95,6 +98,67 @@ def _print(validation: Validation, style: str) -> None:
             color = "red" if finding.rule.severity == "error" else "yellow"
             click.echo(formats.as_line(finding, click.style(finding.rule.severity, fg=color)))
         click.echo(formats.summary(validation))
+
+
+@main.command()
+@project_options
+@click.argument("model", required=False)
+def init(*, model: str | None, **given: Any) -> None:
+    """Create segconn.yml, the schemas for your editor and, for a MODEL, a first mapping.
+
+    Nothing that is there is written over. The mapping is the one that `suggest` proposes; a model that
+    has mappings is left alone.
+
+    \b
+    Examples:
+      dbt-segconn init
+      dbt-segconn init customers
+    """
+    from dbt_segconn import first_mapping
+    from dbt_segconn.project import find_project
+
+    project = find_project(given["project_dir"], given["target_path"], given["vars"])
+    proposal = first_mapping.propose(as_options(**given), model) if model else None
+    for line in first_mapping.init(project):
+        click.echo(line)
+    if proposal and proposal.model.meta is not None:
+        click.echo(f"{proposal.model.name} has mappings already: left as it is.")
+    elif proposal:
+        _write_mapping(proposal)
+    click.echo(f"Next: {NEXT if proposal else f'`dbt-segconn suggest MODEL` proposes a mapping. Then {NEXT}'}")
+
+
+@main.command()
+@project_options
+@click.argument("model")
+@click.option("--action", type=click.Choice(list(ACTIONS)), help="The action; guessed from the model by default.")
+@click.option("--write", is_flag=True, help="Append the mapping to the model's YAML file.")
+@click.option("--online", is_flag=True, help="Ask the warehouse for the model's columns.")
+def suggest(*, model: str, action: str | None, write: bool, online: bool, **given: Any) -> None:
+    """Propose a mapping of MODEL from the names, types and descriptions of its columns.
+
+    Columns are matched with the action's fields and with the traits and properties that Segment's Spec
+    reserves. What has no match is listed and left out. --write keeps the comments and the layout of the file.
+
+    \b
+    Examples:
+      dbt-segconn suggest customers
+      dbt-segconn suggest orders --action track --write
+    """
+    from dbt_segconn.first_mapping import propose
+
+    proposal = propose(as_options(**given), model, action=action, online=online)
+    if write:
+        _write_mapping(proposal)
+    else:
+        for line in proposal.as_yaml():
+            click.echo(line)
+
+
+def _write_mapping(proposal: Proposal) -> None:
+    click.echo(f"Added a mapping of {proposal.model.name} to {proposal.write()}.")
+    for note in proposal.notes():
+        click.echo(f"  {note}")
 
 
 @main.command()

@@ -1,0 +1,241 @@
+"""A first mapping for a model, from the names, types and descriptions of its columns.
+
+rapidfuzz measures how near a column's words are to those of the action's fields and of the names that
+Segment's Spec reserves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dbt_segconn.actions import ACTIONS
+from dbt_segconn.actions.spec import RESERVED, SpecType
+from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.mapping.shorthand import SHORTHAND
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+# Of 100; below it, columns of quite another meaning begin to match
+CUTOFF = 90
+# A description says more words than a name: it counts for less, and only where the name says nothing
+OF_DESCRIPTION = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the model, as far as it is known."""
+
+    name: str
+    kind: SpecType | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A field of the call (`traits.email`), the column proposed for it, and how sure that is, of 100."""
+
+    field: tuple[str, ...]
+    column: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A mapping to begin with: as YAML would have it, why, and what was left out or is not known."""
+
+    mapping: dict[str, Any]
+    matches: tuple[Match, ...]
+    left_out: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A field that could be filled, with the words that it goes by."""
+
+    field: tuple[str, ...]
+    taken: tuple[SpecType, ...]
+    words: tuple[str, ...]
+
+
+_ID: tuple[SpecType, ...] = ("text", "number")
+_USER = ("user id", "customer id", "uid", "member id", "contact id", "person id", "owner id", "subscriber id")
+# Fields whose columns go by many names; the others go by their own
+_WORDS: dict[str, tuple[tuple[SpecType, ...], tuple[str, ...]]] = {
+    "user_id": (_ID, _USER),
+    "anonymous_id": (_ID, ("anonymous id", "visitor id", "device id", "cookie id")),
+    "group_id": (_ID, ("group id", "account id", "company id", "organization id", "team id", "workspace id")),
+    "event_name": (("text",), ("event name", "event", "event type")),
+    "page_name": (("text",), ("page name",)),
+    "page_category": (("text",), ("page category", "category")),
+    "screen_name": (("text",), ("screen name", "screen")),
+    "timestamp": (
+        ("date",),
+        (
+            "timestamp",
+            "occurred at",
+            "event time",
+            "event at",
+            "ordered at",
+            "viewed at",
+            "happened at",
+            "sent at",
+            "visited at",
+        ),
+    ),
+    "ip_address": (("text",), ("ip address", "ip")),
+    "locale": (("text",), ("locale", "language")),
+    "user_agent": (("text",), ("user agent",)),
+    "timezone": (("text",), ("timezone", "time zone")),
+}
+_ADDRESS: dict[str, tuple[str, ...]] = {
+    "city": ("city", "town"),
+    "country": ("country", "country code"),
+    "postalCode": ("postal code", "zip code", "zip", "postcode"),
+    "state": ("state", "region", "province"),
+    "street": ("street", "street address", "address line"),
+}
+# What a model is called when its records are users, groups, page or screen views
+_LAYERS = frozenset({"stg", "int", "fct", "fact", "dim", "mart", "base", "src"})
+_KINDS = {
+    "identify": "user customer contact lead member subscriber person people profile patient student visitor",
+    "group": "account company organization organisation team workspace group tenant",
+    "page": "page pageview",
+    "screen": "screen screenview",
+}
+
+
+def suggest(
+    model: str,
+    columns: Sequence[Column],
+    identifier: Sequence[str],
+    *,
+    action: str | None = None,
+    destination: str | None = None,
+) -> Suggestion:
+    """Propose a mapping of a model; `destination` is left out where there is only one.
+
+    Raises ConfigurationError where rapidfuzz is not installed.
+    """
+    kind = action or guess_action(model, columns)
+    matches = {match.field: match for match in _assign(tuple(_targets(kind)), columns)}
+    own_id = ("group_id",) if kind == "group" else ("user_id",) if kind == "identify" else None
+    if own_id and len(identifier) == 1:
+        score = matches[own_id].score if own_id in matches else 100.0
+        matches = {field: one for field, one in matches.items() if one.column != identifier[0]}
+        matches[own_id] = Match(own_id, identifier[0], score)
+    fields = _fields(kind, model, matches)
+    used = {match.column for match in matches.values()}
+    left_out = tuple(column.name for column in columns if column.name not in used)
+    named = {"destination": destination} if destination else {}
+    mapping = {"name": f"{kind}_{model}", "action": kind, **named, "fields": fields}
+    return Suggestion(mapping, tuple(matches.values()), left_out, tuple(_missing(kind, fields)))
+
+
+def guess_action(model: str, columns: Sequence[Column]) -> str:
+    """Guess from the model's name and columns what its records are; what has a time of its own is an event."""
+    words = {_singular(word) for word in _words(model).split()}
+    for action, names in _KINDS.items():
+        if words & set(names.split()):
+            return action
+    names_of_columns = {_words(column.name) for column in columns}
+    if "screen name" in names_of_columns:
+        return "screen"
+    if len(names_of_columns & {"path", "url", "referrer", "title", "page name"}) > 1:
+        return "page"
+    timestamp = _Target(("timestamp",), *_WORDS["timestamp"])
+    return "track" if any(_score(timestamp, column) >= CUTOFF for column in columns) else "identify"
+
+
+def _targets(action: str) -> Iterator[_Target]:
+    names = {field.name for field in ACTIONS[action].fields}
+    for name, (taken, words) in _WORDS.items():
+        if name in names:
+            yield _Target((name,), taken, words)
+    for holder in ("traits", "properties"):
+        for one in RESERVED.get((action, holder), ()):
+            if one.name != "id":  # the ids have fields of their own
+                yield _Target((holder, one.name), one.taken, (_words(one.name), *one.aliases))
+    if action in {"identify", "group"}:
+        for name, words in _ADDRESS.items():
+            yield _Target(("traits", "address", name), ("text",), words)
+
+
+def _assign(targets: Iterable[_Target], columns: Iterable[Column]) -> Iterator[Match]:
+    """Give each field its nearest column, the surest first; no column serves twice."""
+    pairs = [(_score(target, column), target.field, column.name) for target in targets for column in columns]
+    taken: set[Any] = set()
+    for score, field, column in sorted(pairs, key=lambda pair: -pair[0]):
+        if score >= CUTOFF and not {field, column} & taken:
+            taken |= {field, column}
+            yield Match(field, column, round(score, 1))
+
+
+def _score(target: _Target, column: Column) -> float:
+    if column.kind is not None and column.kind not in target.taken:
+        return 0
+    fuzz = _rapidfuzz().fuzz
+    name = _words(column.name)
+    # a token more or less makes another thing: company name is no first name
+    by_name = max(fuzz.ratio(name, word) * 0.5 + fuzz.token_sort_ratio(name, word) * 0.5 for word in target.words)
+    if by_name >= CUTOFF or not column.description:
+        return float(by_name)
+    said = _words(column.description).removesuffix(".")
+    return float(max(fuzz.token_sort_ratio(said, word) for word in target.words) * OF_DESCRIPTION)
+
+
+def _rapidfuzz() -> ModuleType:
+    try:
+        import rapidfuzz
+    except ImportError:
+        raise ConfigurationError(
+            "suggest needs rapidfuzz and ruamel.yaml: pip install 'dbt-segconn[suggest]'."
+        ) from None
+    return rapidfuzz
+
+
+def _words(name: str) -> str:
+    """Split a name into words: createdAt, CREATED_AT and created-at are created at."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return " ".join(re.split(r"[\W_]+", spaced.lower())).strip()
+
+
+def _singular(word: str) -> str:
+    if word.endswith("ies"):
+        return f"{word[:-3]}y"
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+
+
+def _fields(action: str, model: str, matches: Mapping[tuple[str, ...], Match]) -> dict[str, Any]:
+    """Write the matches as fields, in the order in which the action has them."""
+    order = [field.name for field in ACTIONS[action].fields]
+    fields: dict[str, Any] = {}
+    if action == "track" and ("event_name",) not in matches:
+        words = [_singular(word) for word in _words(model).split() if word not in _LAYERS]
+        fields["event_name"] = f"{' '.join(words).title()} Recorded".strip()
+    for path in sorted(matches, key=lambda path: order.index(path[0])):
+        here = fields
+        for key in path[:-1]:
+            here = here.setdefault(key, {})
+        here[path[-1]] = shorthand_of(matches[path].column)
+    return fields
+
+
+def shorthand_of(column: str) -> Any:
+    """Write a column as the `$` shorthand does, or as a path where its name is no word."""
+    text = f"${column}"
+    return text if re.fullmatch(SHORTHAND, text) and re.fullmatch(r"\w+", column, re.ASCII) else _path(column)
+
+
+def _path(column: str) -> dict[str, str]:
+    return {"@path": f"$.properties['{column}']"}
+
+
+def _missing(action: str, fields: Mapping[str, Any]) -> Iterator[str]:
+    if not {"user_id", "anonymous_id"} & set(fields):
+        yield "user_id or anonymous_id"
+    yield from (field.name for field in ACTIONS[action].fields if field.required and field.name not in fields)

@@ -1,0 +1,176 @@
+"""A first mapping is proposed from the columns, and written without touching what else is in the file."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from standing import ADA, MAPPING, WRITE_KEY
+
+from dbt_segconn.suggest import Column, suggest
+
+CONTACTS = """\
+# What the crew knows of its contacts.
+version: 2
+
+models:
+  - name: customers   # one row each
+    description: All our customers,
+      leads included.
+    columns:
+      - name:   customer_id
+        description: 'Our own key'
+        data_tests: [ unique, not_null ]   # both
+
+      - {name: email, data_type: varchar, description: "{{ doc('x') }}"}
+      - name: given_name
+      - name: signed_up_at
+        data_type: timestamp with time zone
+      - name: plan
+
+  # the end
+  - name: other
+"""
+
+
+def described(shop, text, columns):
+    shop.columns = columns
+    shop.rows(ADA[:1] + ADA[: len(columns) - 1] + ADA[: max(0, len(columns) - 1 - len(ADA))])
+    shop.write("models/customers.yml", text)
+    shop.write("models/docs.md", "{% docs x %}{% enddocs %}")
+    shop.write("models/other.sql", "select 1 as a")
+    shop.dbt("parse")
+
+
+COLUMNS = ("customer_id", "email", "given_name", "signed_up_at", "plan")
+
+
+@pytest.fixture
+def contacts(shop):
+    described(shop, CONTACTS, COLUMNS)
+    return shop
+
+
+def test_a_mapping_is_proposed_and_runs_as_it_is(contacts, api):
+    shown = contacts.segconn("suggest", "customers")
+    assert shown.exit_code == 0, shown.output
+    proposed = yaml.safe_load(shown.output)
+    fields = {"user_id": "$customer_id", "traits": {"email": "$email", "firstName": "$given_name"}}
+    fields["traits"]["createdAt"] = "$signed_up_at"
+    (mapping,) = proposed["mappings"]
+    assert proposed["unique_identifier"] == "customer_id"
+    assert (mapping["name"], mapping["action"]) == ("identify_customers", "identify")
+    assert mapping["fields"]["user_id"] == fields["user_id"]
+    assert mapping["fields"]["traits"] == fields["traits"]
+    assert "# Left out: plan." in shown.output
+    assert (contacts.dir / "models/customers.yml").read_text() == CONTACTS
+
+    written = contacts.segconn("suggest", "customers", "--write")
+    assert written.exit_code == 0, written.output
+    text = (contacts.dir / "models/customers.yml").read_text()
+    kept = [line for line in text.splitlines() if line in CONTACTS.splitlines()]
+    assert kept == CONTACTS.splitlines()
+    added = yaml.safe_load(text)["models"][0]
+    assert added.pop("config")["meta"]["segconn"] == proposed
+    assert [added, {"name": "other"}] == yaml.safe_load(CONTACTS)["models"]
+    contacts.dbt("run")
+    assert contacts.segconn("run").exit_code == 0
+    (call,) = api.calls()
+    assert set(call["traits"]) == {"email", "firstName", "createdAt"}
+
+
+def test_a_second_mapping_is_appended_under_a_name_of_its_own(contacts):
+    for _ in range(2):
+        assert contacts.segconn("suggest", "customers", "--write").exit_code == 0
+    track = contacts.segconn("suggest", "customers", "--write", "--action", "track")
+    assert "Added a mapping of customers to models/customers.yml." in track.output
+    contacts.dbt("parse")
+    validated = json.loads(contacts.segconn("validate", "--format", "json").output)
+    assert (validated["mappings"], validated["errors"]) == (3, 0)
+    text = (contacts.dir / "models/customers.yml").read_text()
+    assert [line for line in text.splitlines() if line in CONTACTS.splitlines()] == CONTACTS.splitlines()
+    assert text.index("name: track_customers") < text.index("  # the end")
+
+
+def test_a_model_without_yaml_gets_a_file_and_the_warehouse_tells_its_columns(shop):
+    shop.rows(ADA)
+    (shop.dir / "models/customers.yml").unlink()
+    shop.dbt("run")
+    unknown = shop.segconn("suggest", "customers")
+    assert unknown.exit_code == 2
+    assert "nothing is known of its columns" in unknown.output
+    written = shop.segconn("suggest", "customers", "--online", "--write")
+    assert written.exit_code == 0, written.output
+    assert yaml.safe_load((shop.dir / "models/customers.yml").read_text())["models"][0]["name"] == "customers"
+    shop.dbt("run")
+    assert shop.segconn("run").exit_code == 0
+    wrong = shop.segconn("suggest", "custmers")
+    assert wrong.exit_code == 2
+    assert "Did you mean 'customers'?" in wrong.output
+
+
+def test_a_file_whose_layout_cannot_be_kept_is_left_alone(contacts):
+    flow = "{models: [{name: customers, columns: [{name: customer_id}, {name: email}]}, {name: other}]}\n"
+    described(contacts, flow, ("customer_id", "email"))
+    result = contacts.segconn("suggest", "customers", "--write")
+    assert result.exit_code == 2
+    assert "without touching the layout of other lines" in result.output
+    assert (contacts.dir / "models/customers.yml").read_text() == flow
+
+
+def test_init_writes_what_is_missing_and_nothing_else(contacts, monkeypatch):
+    settings = (contacts.dir / "segconn.yml").read_text()
+    result = contacts.segconn("init")
+    assert result.exit_code == 0, result.output
+    assert "segconn.yml is there already: left as it is." in result.output
+    assert (contacts.dir / "segconn.yml").read_text() == settings
+    (contacts.dir / "segconn.yml").unlink()
+    monkeypatch.setenv("SEGMENT_WRITE_KEY", WRITE_KEY)
+    result = contacts.segconn("init", "customers")
+    assert result.exit_code == 0, result.output
+    assert (contacts.dir / "segconn.yml").read_text().startswith("# yaml-language-server: $schema=.segconn/")
+    assert (contacts.dir / ".segconn/settings.schema.json").exists()
+    contacts.dbt("parse")
+    assert contacts.segconn("validate").output == "All well: 1 mapping on 1 model.\n"
+    before = (contacts.dir / "models/customers.yml").read_text()
+    assert "customers has mappings already: left as it is." in contacts.segconn("init", "customers").output
+    assert (contacts.dir / "models/customers.yml").read_text() == before
+
+
+def test_with_several_destinations_the_first_stands_in(shop):
+    one = {"write_key": "x"}
+    shop.write("segconn.yml", {"destinations": {"web": one, "app": one}})
+    shop.manifest(MAPPING)
+    shown = shop.segconn("suggest", "customers")
+    assert yaml.safe_load(shown.output)["mappings"][0]["destination"] == "web"
+    assert "# destination: one of web, app" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("model", "columns", "action", "fields"),
+    [
+        ("dim_accounts", [("ACCOUNT_ID", None), ("Name", None), ("NumberOfEmployees", "number")], "group",
+         {"group_id": "$ACCOUNT_ID", "traits": {"name": "$Name", "employees": "$NumberOfEmployees"}}),
+        ("fct_orders", [("id", None), ("customer_id", None), ("ordered_at", "date"), ("total", "number")], "track",
+         {"event_name": "Order Recorded", "user_id": "$customer_id", "timestamp": "$ordered_at",
+          "properties": {"revenue": "$total"}}),
+        ("web_visits", [("url", None), ("title", None), ("user_id", None), ("visited_at", "date")], "page",
+         {"user_id": "$user_id", "timestamp": "$visited_at", "properties": {"title": "$title", "url": "$url"}}),
+        ("users", [("id", None), ("email", "number"), ("zip", "text"), ("user agent", None)], "identify",
+         {"user_id": "$id", "user_agent": {"@path": "$.properties['user agent']"},
+          "traits": {"address": {"postalCode": "$zip"}}}),
+    ],
+)  # fmt: skip
+def test_columns_are_matched_by_words_types_and_the_kind_of_model(model, columns, action, fields):
+    suggestion = suggest(model, [Column(name, kind) for name, kind in columns], [columns[0][0]])
+    assert suggestion.mapping["action"] == action
+    assert suggestion.mapping["fields"] == fields
+
+
+def test_a_description_helps_where_a_name_says_nothing_and_what_is_missing_is_said():
+    columns = [Column("c7", "text", "Email address"), Column("c8", "text", "Shoe size")]
+    suggestion = suggest("things", columns, [], action="identify")
+    assert suggestion.mapping["fields"] == {"traits": {"email": "$c7"}}
+    assert suggestion.left_out == ("c8",)
+    assert suggestion.missing == ("user_id or anonymous_id",)
