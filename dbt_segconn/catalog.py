@@ -42,6 +42,7 @@ class Catalog:
     """dbt's catalog.json, where `dbt docs generate` has left one beside the manifest."""
 
     def __init__(self, target_dir: Path, manifest: Manifest) -> None:
+        self.manifest = manifest
         self._nodes, written = _read(target_dir / "catalog.json")
         self._fresh = written >= str(manifest.raw["metadata"].get("generated_at") or "")
 

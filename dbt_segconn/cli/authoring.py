@@ -15,6 +15,7 @@ from dbt_segconn.cli.exit_codes import FAILED, OK
 from dbt_segconn.cli.options import FOLDER, project_options
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.findings import RULES
+from dbt_segconn.project import environment_variables
 
 if TYPE_CHECKING:
     from dbt_segconn.first_mapping import Proposal
@@ -190,6 +191,48 @@ def schema(*, what: str | None, **given: Any) -> None:
     for path in editor_schema.write_schemas(project.dir):
         click.echo(f"Wrote {path.relative_to(project.dir)}.")
     click.echo(editor_schema.VS_CODE)
+
+
+@main.command()
+@project_options
+@click.option(
+    "--state",
+    type=FOLDER,
+    envvar=environment_variables("state"),
+    show_envvar=True,
+    required=True,
+    help="Folder with the artifacts to compare with, such as those of production.",
+)
+@click.option("--format", "style", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
+@click.option("--online", is_flag=True, help="Ask the warehouse how many calls each change sends.")
+def diff(*, state: Path, style: str, online: bool, **given: Any) -> None:
+    """Show what this branch changes for Segment, against the artifacts of another state.
+
+    Mappings that are added, removed, renamed or changed; columns they use that are gone or of another type;
+    other identifiers. Reads both manifests, and catalog.json where it is. With --online, counts the calls
+    that each change sends, by the models and the state of the target: --target prod for production's.
+
+    \b
+    Examples:
+      dbt-segconn diff --state prod-artifacts
+      dbt-segconn diff --state prod-artifacts --online --target prod
+      dbt-segconn diff --state prod-artifacts --format markdown > comment.md
+
+    Exit codes: 0 nothing breaks, 1 breaking changes, 2 could not compare.
+    """
+    import orjson
+
+    from dbt_segconn import comparison_formats as formats
+    from dbt_segconn.comparison import compare
+
+    changes = compare(as_options(**given), state, online=online)
+    if style == "json":
+        click.echo(orjson.dumps(formats.as_json(changes), option=orjson.OPT_INDENT_2).decode())
+    else:
+        lines = formats.as_markdown(changes) if style == "markdown" else formats.as_text(changes)
+        for line in lines:
+            click.echo(line)
+    sys.exit(FAILED if any(change.is_breaking for change in changes) else OK)
 
 
 @main.command()
