@@ -23,6 +23,16 @@ class Rule:
     title: str
     advice: str
 
+    @property
+    def section(self) -> str:
+        """The heading of README.md under which more is said."""
+        return SECTIONS[self.code[3]]
+
+
+_META, _SETTINGS = "Reference: config.meta.segconn", "Reference: segconn.yml"
+SECTIONS = {"1": _SETTINGS, "2": _META, "3": _META, "4": _META, "5": _META, "6": _META}
+"""group of codes → heading of README.md"""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:

@@ -35,7 +35,7 @@ def summary(validation: Validation) -> str:
 
 def explanation(rule: Rule) -> str:
     """Explain a code."""
-    return f"{rule.code} {rule.name} ({rule.severity})\n{rule.title}\n\n{rule.advice}"
+    return f"{rule.code} {rule.name} ({rule.severity})\n{rule.title}\n\n{rule.advice}\n\nREADME.md: {rule.section}"
 
 
 def as_json(validation: Validation) -> dict[str, Any]:

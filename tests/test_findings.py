@@ -435,6 +435,8 @@ def test_every_code_is_explained_and_stands_in_the_readme(code):
     assert result.output.startswith(f"{code} {RULES[code].name} ({RULES[code].severity})\n{RULES[code].title}")
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     assert f"| {code} | {RULES[code].severity} | {RULES[code].title} |" in readme
+    assert f"\n## {RULES[code].section}\n" in readme
+    assert RULES[code].section in result.output
 
 
 def test_without_a_manifest_there_is_nothing_to_check(shop):

@@ -16,11 +16,15 @@ import click
 from dbt_segconn.cli.exit_codes import FAILED, INTERRUPTED, NOT_STARTED, OK
 from dbt_segconn.cli.options import mapping_option, output_options, project_options, run_options, selection_options
 from dbt_segconn.errors import ConfigurationError, SegconnError
+from dbt_segconn.findings import InvalidProject
 from dbt_segconn.version import __version__
 
 if TYPE_CHECKING:
     from dbt_segconn.actions import Action, Field
     from dbt_segconn.invocation import Options
+
+
+MORE_OF_FINDINGS = "`dbt-segconn validate` gives each its code, and `validate --explain CODE` says more of it."
 
 
 class Group(click.Group):
@@ -33,7 +37,8 @@ class Group(click.Group):
         except ConfigurationError as error:
             count = len(error.problems)
             heading = "This needs mending first:" if count == 1 else f"These {count} things need mending first:"
-            _fail(heading, *(f"  {problem}" for problem in error.problems), code=NOT_STARTED)
+            more = [MORE_OF_FINDINGS] if isinstance(error, InvalidProject) else []
+            _fail(heading, *(f"  {problem}" for problem in error.problems), *more, code=NOT_STARTED)
         except SegconnError as error:
             _fail(f"Could not go on: {error}", code=FAILED)
 
@@ -189,7 +194,13 @@ def preview(*, kind: tuple[str, ...], record: tuple[str, ...], limit: int, **giv
 @main.command()
 @click.argument("action", required=False)
 def fields(action: str | None) -> None:
-    """List the fields of an ACTION, or of all five: names, types, and what they are for."""
+    """List the fields of an ACTION, or of all five: names, types, and what they are for.
+
+    \b
+    Examples:
+      dbt-segconn fields track
+      dbt-segconn fields
+    """
     from dbt_segconn.actions import ACTIONS, find_action
 
     actions = [find_action(action)] if action else ACTIONS.values()
@@ -245,6 +256,11 @@ def debugger(*, port: int, host: str, write_key_env: tuple[str, ...], log: Path 
     """Run a local Tracking API, with a page that shows the calls as they arrive.
 
     Point a destination of segconn.yml at it: endpoint: http://127.0.0.1:8123
+
+    \b
+    Examples:
+      dbt-segconn debugger
+      dbt-segconn debugger --port 0 --write-key-env SEGMENT_WRITE_KEY --log calls.jsonl
     """
     from dbt_segconn.debugger import serve
 
