@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from dbt_segconn.findings import (
     DOUBTFUL_COLUMN,
     EVENT_NAME,
     NEVER_SENT,
+    STALE_MANIFEST,
     TRAIT_TYPE,
     UNTESTED_IDENTIFIER,
     Fault,
@@ -27,9 +29,12 @@ from dbt_segconn.findings import (
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.path import relative, steps
 from dbt_segconn.plan import no_column
-from dbt_segconn.rendered import traps
+from dbt_segconn.rendered import is_stale, traps
 from dbt_segconn.settings import Settings
 from dbt_segconn.strict import near_name
+
+# A letter too many or too few in a name of ten
+SLIP = 0.92
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ def check(drafts: Iterable[ModelDraft], knowledge: Knowledge) -> Iterator[Findin
 
 
 def _of_model(draft: ModelDraft, columns: KnownColumns, knowledge: Knowledge) -> Iterator[Fault]:
+    if is_stale(draft.written):
+        yield Fault(STALE_MANIFEST, (), "the file has changed since dbt read it", "Run `dbt parse`.")
     yield from traps(draft.written.node)
     for column in draft.identifier:
         yield from _missing(("unique_identifier",), column, columns, draft.written.model)
@@ -119,9 +126,14 @@ def _missing(path: tuple[str, ...], column: str, known: KnownColumns, model: Mod
     elif known.origin == "old catalog":
         fix = f"{near_name(column, names)} It is older than the manifest: --online asks the warehouse.".lstrip()
         yield Fault(DOUBTFUL_COLUMN, path, f"the column {column!r} is not in the catalog of {model.name}", fix)
-    elif near := near_name(column, names):
+    elif near := next((name for name in names if _is_slip(column.casefold(), name.casefold())), None):
         reason = f"the column {column!r} is not documented, but one of nearly the same name is"
-        yield Fault(DOUBTFUL_COLUMN, path, reason, near.strip())
+        yield Fault(DOUBTFUL_COLUMN, path, reason, f"Did you mean {near!r}?")
+
+
+def _is_slip(wrong: str, right: str) -> bool:
+    """Say whether one name is the other with a slip of the pen: created_at and updated_at are two names."""
+    return sorted(wrong) == sorted(right) or difflib.SequenceMatcher(None, wrong, right).ratio() > SLIP
 
 
 def _columns(draft: Draft, known: KnownColumns) -> Iterator[Fault]:

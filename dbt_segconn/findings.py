@@ -122,6 +122,14 @@ NOT_RENDERED = _rule(
     "dbt's Jinja cannot render a value of segconn.yml.",
     "Set the environment variable or give the variable with --vars; env_var() and var() take a default, too.",
 )
+STALE_MANIFEST = _rule(
+    "SEG104",
+    "stale-manifest",
+    "warning",
+    "The mappings in the file are not those that dbt has read.",
+    "The file has changed since. Findings are about what stands in dbt's manifest, and their lines may be off: run "
+    "`dbt parse` first.",
+)
 # 2xx: keys and values
 UNKNOWN_KEY = _rule(
     "SEG201",

@@ -56,6 +56,24 @@ def _emptied_raw(raw: Any, now: Any, path: Path) -> Iterator[Fault]:
         yield Fault(RENDERED_AWAY, path, f"dbt has rendered {raw!r} to {now!r}", fix)
 
 
+def is_stale(written: Written) -> bool:
+    """Say whether the file holds other mappings than the manifest; what Jinja has a hand in is not compared."""
+    if written.node is None or written.model.version is not None:  # dbt merges versions with their model
+        return False
+    return _differs(written.node, written.model.meta)
+
+
+def _differs(node: Node, now: Any) -> bool:
+    if isinstance(node, yaml.ScalarNode):
+        is_text = node.tag == "tag:yaml.org,2002:str" and "{" not in node.value
+        return is_text and node.value != now
+    if not isinstance(now, (dict, list)):
+        return True
+    children = {key: value for key, _, value in entries(node)}
+    keys = {str(key) for key in (now if isinstance(now, dict) else range(len(now)))}
+    return keys != set(children) or any(_differs(value, _at(now, key)) for key, value in children.items())
+
+
 def _at(value: Any, key: str) -> Any:
     if isinstance(value, list):
         return value[int(key)] if key.isdecimal() and int(key) < len(value) else None

@@ -105,13 +105,18 @@ def codes(shop, *mappings, **meta):
     return [one["code"] for one in found(shop)["findings"]]
 
 
+@pytest.fixture(scope="module")
+def kept():
+    return {}
+
+
 @pytest.fixture
-def broken(shop):
+def broken(shop, kept):
     """A project with everything wrong in it, as dbt has read it."""
     shop.write("models/customers.yml", MODELS)
     shop.write("segconn.yml", SETTINGS)
     shop.rows(ADA)
-    shop.dbt("parse")
+    shop.parse(kept)
     return shop
 
 
@@ -395,6 +400,19 @@ def test_an_identifier_is_expected_to_be_tested(shop, identifier, tests, constra
     assert not words or words in answer[0]["message"]
 
 
+def test_a_file_that_has_changed_since_dbt_read_it_is_noticed(shop):
+    shop.manifest(MAPPING)
+    assert found(shop)["findings"] == []
+    for edited in ({**MAPPING, "fields": {"user_id": "$email"}}, {**MAPPING, "enabled": True}):
+        shop.mappings(edited)
+        assert [(one["code"], one["severity"]) for one in found(shop)["findings"]] == [("SEG104", "warning")]
+    jinja = {**MAPPING, "fields": {**MAPPING["fields"], "locale": "{{ var('locale', 'en') }}"}}
+    shop.mappings(jinja)
+    shop.rows(ADA)
+    shop.dbt("parse")
+    assert found(shop)["findings"] == []
+
+
 def test_a_catalog_tells_the_columns_and_an_old_one_only_warns(shop):
     shop.rows(ADA)
     shop.dbt("run")
@@ -414,7 +432,7 @@ def test_a_catalog_tells_the_columns_and_an_old_one_only_warns(shop):
 
 
 def test_a_column_nearly_like_a_documented_one_is_doubted(shop):
-    fields = {"user_id": "$customer_id", "traits": {"a": "$custmer_id", "b": "$something_else"}}
+    fields = {"user_id": "$customer_id", "traits": {"a": "$custmer_id", "b": "$consumer_id", "c": "$other"}}
     shop.manifest({**MAPPING, "fields": fields})
     answer = found(shop)["findings"]
     assert [(one["code"], one["path"]) for one in answer] == [("SEG304", "fields.traits.a")]

@@ -33,6 +33,8 @@ def test_the_sample_project_delivers_all_five_actions_on_both_days(tmp_path, api
         return Counter(call.get("event") or call["type"] for call in api.calls())
 
     assert day(1) == {"identify": 37, "group": 8, "Order Completed": 54, "page": 70, "screen": 46}
+    validated = CliRunner().invoke(main, ["validate", "--warnings-as-errors", "--project-dir", str(project)])
+    assert validated.exit_code == 0, validated.output
     again = day(2)
     assert set(again) == {
         "identify",
