@@ -25,6 +25,8 @@ def summary(validation: Validation) -> str:
     """Sum a validation up in a line."""
     scope = f"{counted(validation.mappings, 'mapping')} on {counted(validation.models, 'model')}"
     warnings = len(validation.findings) - validation.errors
+    if not validation.findings and not validation.mappings:
+        return "dbt's manifest holds no mapping. Run `dbt parse` if you have just written one."
     if not validation.findings:
         return f"All well: {scope}."
     counts = [counted(validation.errors, "error")] if validation.errors else []

@@ -85,7 +85,7 @@ def test_locals_of_tracebacks_are_looked_at(shop, found, monkeypatch):
     code = "def planted(path, variables):\n    key = WRITE_KEY\n    raise ConfigurationError('broken')"
     exec(compile(code, f"{PACKAGE}/planted.py", "exec"), scope)
     monkeypatch.setattr("dbt_segconn.settings._read", scope["planted"])
-    assert shop.segconn("validate").exit_code == 1
+    assert shop.segconn("validate").exit_code == 2
     assert found() == [f"the key {WRITE_KEY!r}"]
 
 

@@ -136,6 +136,11 @@ def test_a_models_meta(shop, meta, given_meta, accepted):
         ("destinations: {app: {write_key: x, concurrency: 65}}", False),
         ("destinations: {app: {write_key: x}}\nstat: {}", False),
         ("destinations: {app: {write_key: x}}\nstate: {schema: ''}", False),
+        ("destinations: {app: {write_key: x}}\nalerts: [{url: 'https://x/y', when: [failed], format: json}]", True),
+        ("destinations: {app: {write_key: x}}\nalerts: [{url: 'https://x/y', when: [lost]}]", False),
+        ("destinations: {app: {write_key: x}}\nalerts: [{url: 'ftp://x'}]", False),
+        ("destinations: {app: {write_key: x}}\nalerts: [{when: [failed]}]", False),
+        ("destinations: {app: {write_key: x, oauth: {client_id: a, key_id: b}}}", False),
     ],
 )
 def test_settings(shop, text, accepted):

@@ -151,6 +151,7 @@ def suggest(*, model: str, action: str | None, write: bool, online: bool, **give
     proposal = propose(as_options(**given), model, action=action, online=online)
     if write:
         _write_mapping(proposal)
+        click.echo(f"Next: {NEXT}")
     else:
         for line in proposal.as_yaml():
             click.echo(line)
