@@ -215,7 +215,7 @@ def test_a_key_of_the_wrong_kind_is_found_in_the_files(secure, monkeypatch, key,
     secure.manifest()
     result = secure.segconn("validate")
     assert result.exit_code == 1
-    assert "segconn.yml: destinations.app.oauth.private_key: " in result.output
+    assert "destinations.app.oauth.private_key: " in result.output
     assert words in result.output
     assert (key[30:60] or key) not in result.output
 
