@@ -29,10 +29,11 @@ from dbt_segconn.report import RunResult, write_artifact
 from dbt_segconn.settings import Destination as DestinationSettings
 from dbt_segconn.settings import Settings, read_settings
 from dbt_segconn.state import RESET, State, SyncState
-from dbt_segconn.sync import Job, Observer, SyncResult, run_sync
+from dbt_segconn.sync import SyncResult, run_sync
 from dbt_segconn.warehouse.adapter import Target, Warehouse, open_warehouse
 from dbt_segconn.warehouse.selection import Selection, select_models
 from dbt_segconn.warehouse.source import Source, find_source
+from dbt_segconn.work import Job, Observer
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,9 +180,9 @@ def test_a_changed_identifier_is_announced_with_its_counts(shop, api):
     by_id = {**MAPPING, "guards": {"max_deleted_percent": 100}}
     shop.manifest(by_id)
     shop.resync(ADA, BOB)
-    shop.manifest(by_id, unique_identifier="email")
+    shop.manifest(by_id, unique_identifier="plan")
     result = shop.segconn("run", "--all")
-    words = "its unique identifier was customer_id and is email now: 2 records count as added, 2 as deleted"
+    words = "its unique identifier was customer_id and is plan now: 2 records count as added, 2 as deleted"
     assert words in result.output
     assert result.output.index(words) < result.output.index("OK synced")
 

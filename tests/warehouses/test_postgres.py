@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from standing import ADA, BOB, MAPPING, wait_for
 
@@ -50,3 +52,50 @@ def test_decimals_of_a_sum_are_integers_where_they_are_whole(shop, api, warehous
     shop.manifest(MAPPING)
     shop.run()
     assert [call["traits"] for call in api.calls()] == [{"email": 9007199254740993, "plan": 2251799813685248.25}]
+
+
+def test_of_two_runs_at_once_one_works_and_the_other_says_who_holds_the_lock(shop, api, warehouse):
+    shop.fill(ADA, BOB)
+    api.delay = 4.0
+    with shop.running() as process:
+        wait_for(lambda: api.received)
+        second = shop.run()
+        assert second.exit_code == 1
+        since = r"process %d since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC" % process.pid
+        assert re.search(f"customers.identify_customers is being synced by .* {since}", second.output), second.output
+        assert "use --break-lock" in second.output
+        assert process.wait(20) == 0
+    assert len(api.received) == 2
+    assert "ADDED 0" in shop.run().output
+
+
+def test_who_lost_its_lock_writes_nothing_more_and_no_call_counts_twice(shop, api, warehouse):
+    shop.fill(ADA, BOB)
+    api.delay = 4.0
+    with shop.running() as process:
+        wait_for(lambda: api.received)
+        api.delay = 0.0
+        taker = shop.run("--break-lock")
+        assert taker.exit_code == 0, taker.output
+        assert "RESUMED 2" in taker.output
+        assert process.wait(20) == 1
+    assert len(api.accepted) == 2, "both have sent the same messageIds"
+    rows = warehouse.query("select status, confirmed, resumed from segconn.syncs order by started_at")
+    assert rows == [("success", 2, 2), ("success", 0, 0)]
+
+
+def test_a_role_without_the_right_to_create_the_schema_is_told_what_to_ask_for(shop, api, warehouse):
+    shop.fill(ADA)
+    role = f"loader_{warehouse.database}"
+    warehouse.execute(f"create role {role} login; grant select on all tables in schema public to {role}")
+    profiles = (shop.dir / "profiles.yml").read_text()
+    shop.write("profiles.yml", profiles.replace("user: postgres", f"user: {role}"))
+    result = shop.run()
+    assert result.exit_code == 2
+    grant = f'create schema if not exists "segconn" authorization "{role}";'
+    assert "segconn.yml: state.schema: the tables of" in result.output
+    assert f"Ask for: {grant}" in result.output
+    assert api.received == []
+    warehouse.execute(grant)
+    assert shop.run().exit_code == 0
+    assert len(api.received) == 1

@@ -1,0 +1,105 @@
+"""What has changed, frozen as an outbox, unless a guard objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from dbt_segconn.guards import doubts, objections
+from dbt_segconn.meta import KINDS
+from dbt_segconn.outbox import MappingState
+from dbt_segconn.state import RESET, SyncState
+from dbt_segconn.work import Work
+
+
+def stage(work: Work) -> SyncState:
+    """Freeze what has changed; the state returned is `running`, or `blocked` where a guard objects."""
+    state = work.book.state
+    before = state.last_sync(work.sync.id)
+    is_baseline = work.job.baseline or (
+        work.sync.mapping.first_sync == "baseline" and not state.has_settled(work.sync.id)
+    )
+    staging = work.new_state("" if is_baseline else ",".join(work.sync.mapping.sync_mode))
+    if reason := _meant(work, doubts(work.sync, staging, before, _lookalikes(work, before), work.tables.known())):
+        return work.book.log(staging, status="blocked", finished_at=work.job.now(), error=reason)
+    staging = work.book.log(staging)
+    if work.job.retry:
+        work.tables.discards.close_all(staging)
+    work.tables.stage(work.sync, work.source)
+    counted = _count(work, staging)
+    if reason := _meant(work, _objections(work, counted)):
+        work.tables.drop_outbox()
+        return work.book.log(counted, status="blocked", finished_at=work.job.now(), error=reason)
+    _announce(work, before, counted)
+    _announce_lost(work, counted)
+    if counted.unidentified:
+        work.tables.discards.append_repeated(work.tables.outbox, counted)
+    return work.book.log(counted, status="running")
+
+
+def _lookalikes(work: Work, before: SyncState | None) -> dict[str, int]:
+    """Find mappings that are gone from the project and were just like this new one, with their records."""
+    if before is not None:
+        return {}
+    state, sync = work.book.state, work.sync
+    gone = [
+        (one.mapping, MappingState(state, one.mapping_id))
+        for one in state.orphans(work.job.mapping_ids)
+        if (one.definition, one.destination) == (sync.definition, sync.destination)
+    ]
+    return {name: tables.known() for name, tables in gone if tables.present()[0]}
+
+
+def _meant(work: Work, reasons: Iterator[str]) -> str | None:
+    """Join what speaks against a sync, unless the user has said that it is meant."""
+    if work.job.baseline or work.sync.name in work.job.allow_guarded:
+        return None
+    text = "; ".join(reasons)
+    return f"{text}. Nothing was sent. If this is meant, run with --allow-guarded {work.sync.name}" if text else None
+
+
+def _count(work: Work, staging: SyncState) -> SyncState:
+    counts = {kind: changes.count for kind, changes in work.tables.count().items()}
+    kinds = {kind: counts.get(kind, 0) for kind in KINDS}
+    unidentified = counts.get("null_identifier", 0) + counts.get("duplicate_identifier", 0)
+    to_send = sum(count for kind, count in kinds.items() if kind in staging.sync_mode.split(","))
+    return replace(
+        staging,
+        added=kinds["added"],
+        updated=kinds["updated"],
+        deleted=kinds["deleted"],
+        unidentified=unidentified,
+        discarded=unidentified,
+        to_send=to_send,
+        left_out=sum(kinds.values()) - to_send,
+    )
+
+
+def _objections(work: Work, state: SyncState) -> Iterator[str]:
+    known = work.tables.known()
+    return objections(
+        work.sync.mapping.guards,
+        known=known,
+        present=known - state.deleted + state.added + state.unidentified,
+        to_send=state.to_send,
+        updated=state.updated,
+        deleted=state.deleted,
+    )
+
+
+def _announce_lost(work: Work, state: SyncState) -> None:
+    if lost := work.tables.count_lost(work.source, state.sync_mode.split(",")):
+        work.note(f"{lost:,} value{'s' if lost > 1 else ''} that JSON cannot hold (NaN, infinity): sent as null")
+
+
+def _announce(work: Work, before: SyncState | None, state: SyncState) -> None:
+    """Say it before records are sent again for no change of their data."""
+    if before is None or before.status == RESET:
+        return
+    if before.identifier not in {None, state.identifier}:
+        work.note(
+            f"its unique identifier was {before.identifier} and is {state.identifier} now: {state.added:,} records "
+            f"count as added, {state.deleted:,} as deleted"
+        )
+    elif before.signature != state.signature and state.updated and "updated" in state.sync_mode:
+        work.note(f"the columns that it uses have changed: {state.updated:,} known records are sent again")
