@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from leaks import watching
 from standing import ADA, MAPPING, WRITE_KEY, Result, Shop, new_shop
 from warehouses.duckdb_file import duckdb_file  # noqa: F401
 from warehouses.snowflake_fake import snowflake_fake, snowflake_server  # noqa: F401
@@ -31,12 +32,12 @@ class House(Shop):
 
     def fill(self, *rows: tuple[Any, ...]) -> None:
         """Give the model these rows, as dbt would; a value is text or None."""
-        self.table(
+        self.make(
             ", ".join(f"{name} varchar(200)" for name in self.columns),
             *(", ".join("null" if value is None else self.warehouse.literal(value) for value in row) for row in rows),
         )
 
-    def table(self, columns: str, *rows: str) -> None:
+    def make(self, columns: str, *rows: str) -> None:
         """Make the model a table of these columns with these rows, both in SQL."""
         name = f"{self.warehouse.schema}.customers"
         self.warehouse.execute(f"drop table if exists {name}")
@@ -121,6 +122,9 @@ def shop(tmp_path, api, monkeypatch, manifests, warehouse):
     shop.state = {"schema": warehouse.state_schema}
     shop.settings()
     shop.manifest(MAPPING)
-    yield shop
-    assert WRITE_KEY not in "".join(shop.outputs), "a write key has reached the output"
+    api.watch = shop.watch
+    shop.watch.use_key(WRITE_KEY)
+    with watching(shop.watch):
+        yield shop
+    assert shop.watch.leaks(shop.dir) == []
     shutil.rmtree(shop.dir, ignore_errors=True)

@@ -36,7 +36,7 @@ def users(api):
 def test_a_record_is_told_by_the_text_of_its_identifier(shop, api, data_type, one, other, record_ids):
     shop.manifest(RECORD)
     columns = f"customer_id {data_type}, email varchar(20)"
-    shop.table(columns, f"{one}, 'a'", f"{other}, 'b'")
+    shop.make(columns, f"{one}, 'a'", f"{other}, 'b'")
     assert shop.run().exit_code == 0
     expected = record_ids or [
         "00000000-0000-0000-0000-000000000001",
@@ -44,7 +44,7 @@ def test_a_record_is_told_by_the_text_of_its_identifier(shop, api, data_type, on
     ]
     assert sorted(users(api)) == expected
     api.forget()
-    shop.table(columns, f"{one}, 'a'")
+    shop.make(columns, f"{one}, 'a'")
     assert "ADDED 0 UPDATED 0 DELETED 1" in shop.run().output
     assert len(users(api)) == 1
 
@@ -53,13 +53,13 @@ def test_a_record_is_told_by_the_text_of_its_identifier(shop, api, data_type, on
 def test_an_enumeration_may_identify_records(shop, api, warehouse):
     warehouse.execute("create type plan as enum ('pro', 'free')")
     shop.manifest(RECORD, unique_identifier="plan")
-    shop.table("plan plan, email text", "'pro', 'a'", "'free', 'b'")
+    shop.make("plan plan, email text", "'pro', 'a'", "'free', 'b'")
     shop.run()
     assert sorted(users(api)) == ["free", "pro"]
 
 
 def test_columns_of_any_name_are_found_as_dbt_finds_them(shop, api):
-    shop.table(
+    shop.make(
         f'"customerId" integer, "tenantId" varchar(9), "select" integer, "two words" integer, "Größe" integer, '
         f'{LONGEST} integer, "it""s" integer, "MiXed" integer',
         "1, 't', 2, 3, 4, 5, 6, 7",
@@ -102,7 +102,7 @@ def test_columns_of_any_name_are_found_as_dbt_finds_them(shop, api):
 
 
 def test_a_whole_record_names_columns_as_the_warehouse_or_else_the_mapping_does(shop, api):
-    shop.table('customer_id varchar(9), "MiXed" integer, "order" integer', "'c1', 1, 2")
+    shop.make('customer_id varchar(9), "MiXed" integer, "order" integer', "'c1', 1, 2")
     shop.manifest({**MAPPING, "fields": {"user_id": "$CUSTOMER_ID", "traits": "$*"}})
     shop.run()
     assert api.calls()[0]["traits"] == {"CUSTOMER_ID": "c1", "MiXed": 1, "order": 2}

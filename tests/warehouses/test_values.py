@@ -198,7 +198,7 @@ def matrix(shop, warehouse):
             f"union all select 'null', {', '.join('null' for _ in columns)}"
         )
     else:
-        shop.table(
+        shop.make(
             ", ".join(["customer_id varchar(9)", *(f'"{key}" {kind}' for key, (kind, _, _) in columns.items())]),
             ", ".join(["'full'", *(sql for _, sql, _ in columns.values())]),
             ", ".join(["'null'", *("null" for _ in columns)]),
@@ -340,7 +340,7 @@ def test_a_zone_that_nobody_knows_is_an_error_of_the_configuration(shop, zone, r
 
 @pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)  # DuckDB refuses it itself
 def test_json_text_that_is_not_unicode_is_discarded(shop, api):
-    shop.table("customer_id varchar(9), doc json", r"""'c1', '{"a": "\ud800"}'""", "'c2', '{}'")
+    shop.make("customer_id varchar(9), doc json", r"""'c1', '{"a": "\ud800"}'""", "'c2', '{}'")
     shop.manifest(ALL)
     result = shop.run()
     assert result.exit_code == 1
