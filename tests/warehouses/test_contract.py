@@ -100,6 +100,19 @@ def test_baseline_remembers_and_reset_forgets(shop, api):
     assert "ADDED 3" in shop.run("--full-refresh").output
 
 
+def test_a_renamed_mapping_adopts_its_records_and_given_up_ones_are_retried(shop, api):
+    api.refuses = lambda call: call["userId"] == "c2"
+    shop.synced(ADA, BOB)
+    api.refuses = lambda _call: False
+    shop.manifest({**MAPPING, "name": "renamed"})
+    assert shop.segconn("adopt", "customers.identify_customers", "customers.renamed").exit_code == 0
+    api.forget()
+    result = shop.segconn("retry", "customers.renamed")
+    assert result.exit_code == 0, result.output
+    assert users(api) == ["c2"]
+    assert "ADDED 0 UPDATED 0 DELETED 0" in shop.run().output
+
+
 def test_preview_changes_nothing_and_status_tells_the_history(shop, api):
     shop.fill(ADA, BOB)
     assert {line["record_id"] for line in read_json(shop.segconn("preview"))} == {"c1", "c2"}
