@@ -77,7 +77,7 @@ OWN = {
         "map": ("map(varchar, integer)", "map {'a': 1}", {"a": 1}),
         "union": ("union(number integer, word varchar)", "union_value(word := 'x')", {"word": "x"}),
         "tiny": ("utinyint", "255", 255),
-        "nanos": ("timestamp_ns", "'2024-02-29 12:00:00.123456789'", "2024-02-29T12:00:00.123457Z"),
+        "nanos": ("timestamp_ns", "'2024-02-29 12:00:00.123456400'", "2024-02-29T12:00:00.123456Z"),
         "seconds": ("timestamp_s", "'2024-02-29 12:00:00'", "2024-02-29T12:00:00.000Z"),
         "bits": ("bit", "'101'", "101"),
     },
