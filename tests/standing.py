@@ -40,7 +40,8 @@ class Api:
         self.headers: list[dict[str, str]] = []
         self.faults: list[Any] = []
         self.refuses = lambda _call: False
-        self.delay = 0.0
+        self.delay = 0.0  # seconds that each answer takes, or until `released`
+        self.released = threading.Event()
         self.clock_ahead = 0.0
         self.watch: Watch | None = None
         self.guard = threading.Lock()
@@ -95,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Content-Encoding") == "gzip":
             raw = gzip.decompress(raw)
         fault = self.server.api.take(raw, dict(self.headers))
-        time.sleep(LATE_SECONDS if fault == "late" else self.server.api.delay)
+        self.server.api.released.wait(LATE_SECONDS if fault == "late" else self.server.api.delay)
         if isinstance(fault, str):
             self.close_connection = True
             self.connection.close()

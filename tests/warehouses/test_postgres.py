@@ -56,12 +56,13 @@ def test_decimals_of_a_sum_are_integers_where_they_are_whole(shop, api, warehous
 
 def test_of_two_runs_at_once_one_works_and_the_other_says_who_holds_the_lock(shop, api, warehouse):
     shop.fill(ADA, BOB)
-    api.delay = 4.0
+    api.delay = 60.0
     with shop.running() as process:
         wait_for(lambda: api.received)
         second = shop.run()
+        api.released.set()
         assert second.exit_code == 1
-        since = r"process %d since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC" % process.pid
+        since = rf"process {process.pid} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
         assert re.search(f"customers.identify_customers is being synced by .* {since}", second.output), second.output
         assert "use --break-lock" in second.output
         assert process.wait(20) == 0
@@ -71,11 +72,12 @@ def test_of_two_runs_at_once_one_works_and_the_other_says_who_holds_the_lock(sho
 
 def test_who_lost_its_lock_writes_nothing_more_and_no_call_counts_twice(shop, api, warehouse):
     shop.fill(ADA, BOB)
-    api.delay = 4.0
+    api.delay = 60.0
     with shop.running() as process:
         wait_for(lambda: api.received)
         api.delay = 0.0
         taker = shop.run("--break-lock")
+        api.released.set()
         assert taker.exit_code == 0, taker.output
         assert "RESUMED 2" in taker.output
         assert process.wait(20) == 1
