@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
+from dbt_segconn.errors import WarehouseError
 from dbt_segconn.guards import doubts, objections
 from dbt_segconn.meta import KINDS
 from dbt_segconn.outbox import MappingState
@@ -25,8 +27,7 @@ def stage(work: Work) -> SyncState:
     staging = work.book.log(staging)
     if work.job.retry:
         work.tables.discards.close_all(staging)
-    work.tables.stage(work.sync, work.source)
-    counted = _count(work, staging)
+    counted = _freeze(work, staging)
     if reason := _meant(work, _objections(work, counted)):
         work.tables.drop_outbox()
         return work.book.log(counted, status="blocked", finished_at=work.job.now(), error=reason)
@@ -35,6 +36,17 @@ def stage(work: Work) -> SyncState:
     if counted.unidentified:
         work.tables.discards.append_repeated(work.tables.outbox, counted)
     return work.book.log(counted, status="running")
+
+
+def _freeze(work: Work, staging: SyncState) -> SyncState:
+    try:
+        work.tables.stage(work.sync, work.source)
+        return _count(work, staging)
+    except WarehouseError as error:
+        with suppress(WarehouseError):  # the first error is the one to tell
+            work.tables.drop_outbox()
+            work.book.log(staging, status="failed", finished_at=work.job.now(), error=str(error))
+        raise
 
 
 def _lookalikes(work: Work, before: SyncState | None) -> dict[str, int]:

@@ -43,6 +43,8 @@ class Watch:
     keys: set[str] = field(default_factory=set)
     values: set[str] = field(default_factory=set)
     identifiers: set[str] = field(default_factory=set)
+    columns: dict[str, set[str]] = field(default_factory=dict)
+    identifying: set[str] = field(default_factory=lambda: {"customer_id"})
     texts: list[tuple[str, bool, str]] = field(default_factory=list)
 
     def saw(self, place: str, text: str, *, may_hold_payload: bool = False) -> None:
@@ -55,11 +57,14 @@ class Watch:
         parts = [line for line in key.splitlines() if not line.startswith("-----")] if "-----" in key else [key]
         self.keys.update(part for part in parts if len(part) >= CHARACTERS)
 
-    def use_row(self, row: Iterable[Any]) -> None:
-        """Take note of a row, whose first column tells records apart."""
-        identifier, *values = row
-        self.identifiers.add(str(identifier))
-        self.values.update(value for value in values if isinstance(value, str))
+    def use_row(self, columns: Iterable[str], row: Iterable[Any]) -> None:
+        """Take note of a row of the model."""
+        for column, value in zip(columns, row, strict=True):
+            self.columns.setdefault(column, set()).add(str(value))
+
+    def identify_by(self, columns: str | Iterable[str] | None) -> None:
+        """Take note of the unique identifier, by which errors name records."""
+        self.identifying.update([columns] if isinstance(columns, str) else columns or [])
 
     def use_call(self, call: dict[str, Any]) -> None:
         """Take note of a call that has arrived."""
@@ -75,7 +80,9 @@ class Watch:
 
     def leaks(self, folder: Path) -> list[str]:
         """List what shows: in what was seen so far, in the artifacts of a project and in its warehouse."""
-        values = sorted(one for one in self.values - self.identifiers if len(one) >= CHARACTERS)[:MANY]
+        identifiers = self.identifiers.union(*(self.columns.get(name, ()) for name in self.identifying))
+        values = self.values.union(*self.columns.values()) - identifiers
+        values = sorted(one for one in values if len(one) >= CHARACTERS)[:MANY]
         places = [*self.texts, *_artifacts(folder), *_tables(folder)]
         found = [
             f"{kind} {secret!r} in {place}"

@@ -186,7 +186,7 @@ class Shop:
 
     def rows(self, *rows: tuple[Any, ...]) -> None:
         for row in rows:
-            self.watch.use_row(row)
+            self.watch.use_row(self.columns, row)
 
         def literal(value: Any) -> str:
             return "null" if value is None else str(value) if isinstance(value, (int, float)) else f"'{value}'"
@@ -198,6 +198,7 @@ class Shop:
         self.write("models/customers.sql", sql)
 
     def mappings(self, *mappings: dict[str, Any], tests: bool = True, **meta: Any) -> None:
+        self.watch.identify_by(meta.get("unique_identifier"))
         model: dict[str, Any] = {
             "name": "customers",
             "config": {"meta": {"segconn": {"unique_identifier": "customer_id", **meta, "mappings": list(mappings)}}},
@@ -220,6 +221,8 @@ class Shop:
 
     def table(self, *rows: tuple[Any, ...], name: str = "main.customers") -> None:
         """Make the model's table hold these rows, as dbt would."""
+        for row in rows:
+            self.watch.use_row(self.columns, row)
         with self.connect() as connection:
             columns = ", ".join(f"{column} varchar" for column in self.columns)
             connection.execute(f"create or replace table {name} ({columns})")

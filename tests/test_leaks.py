@@ -29,7 +29,7 @@ def found(shop):
     def leaks():
         return [leak.partition(" in ")[0] for leak in shop.watch.leaks(shop.dir)]
 
-    shop.watch.use_row(ADA)
+    shop.watch.use_row(shop.columns, ADA)
     yield leaks
     shop.watch = Watch()
 
@@ -87,6 +87,13 @@ def test_locals_of_tracebacks_are_looked_at(shop, found, monkeypatch):
     monkeypatch.setattr("dbt_segconn.settings._read", scope["planted"])
     assert shop.segconn("validate").exit_code == 2
     assert found() == [f"the key {WRITE_KEY!r}"]
+
+
+def test_a_value_that_identifies_records_may_name_them(shop, found):
+    shop.watch.saw("a line", f"the record {EMAIL} is not unique")
+    assert found() == [f"the value {EMAIL!r}"]
+    shop.mappings(unique_identifier=["customer_id", "email"])
+    assert found() == []
 
 
 # --- What the program itself takes care of ---------------------------------------------------------

@@ -63,6 +63,19 @@ def test_an_altered_table_is_named(synced):
     assert synced.segconn("run", "--all").exit_code == 0
 
 
+def test_a_sync_that_fails_while_it_is_staged_is_failed_in_the_history_too(synced):
+    synced.query(
+        "create or replace view main.customers as select error('broken') as customer_id, 'x' as email, 'y' as plan"
+    )
+    result = synced.segconn("run", "--all")
+    assert result.exit_code == 1
+    assert "ERROR syncing" in result.output
+    (row,) = synced.query("select status, finished_at, error from segconn.syncs where status <> 'success'")
+    assert row["status"] == "failed"
+    assert row["finished_at"]
+    assert "broken" in row["error"]
+
+
 def test_an_outbox_that_was_dropped_by_hand_is_missed(synced, api):
     api.faults = [401]
     synced.resync(ADA, BOB, EVE)
