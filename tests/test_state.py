@@ -64,9 +64,8 @@ def test_an_altered_table_is_named(synced):
 
 
 def test_a_sync_that_fails_while_it_is_staged_is_failed_in_the_history_too(synced):
-    synced.query(
-        "create or replace view main.customers as select error('broken') as customer_id, 'x' as email, 'y' as plan"
-    )
+    synced.query("drop table main.customers")
+    synced.query("create view main.customers as select error('broken') as customer_id, 'x' as email, 'y' as plan")
     result = synced.segconn("run", "--all")
     assert result.exit_code == 1
     assert "ERROR syncing" in result.output
