@@ -247,7 +247,7 @@ def _render(value: Any, path: tuple[str, ...], variables: Mapping[str, Any], fau
         return render(value, variables)
     except ConfigurationError as error:
         faults.append(Fault(NOT_RENDERED, path, str(error).removesuffix(".")))
-        return value
+        return ""
 
 
 def render(text: str, variables: Mapping[str, Any]) -> Any:

@@ -233,6 +233,11 @@ select count(*) from {{ segconn_known_records(records) }} as records
 {% endmacro %}
 
 
+{% macro segconn_count_rows(relation) %}
+select count(*) from {{ relation }}
+{% endmacro %}
+
+
 {% macro segconn_read_changes(outbox, columns, kinds, after, upto) %}
 select change_number, kind, record_id
     {%- for column in columns %}, {{ column.alias }}{% endfor %}
