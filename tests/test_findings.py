@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from standing import ADA, MAPPING, WRITE_KEY
 
@@ -136,7 +137,8 @@ def test_every_finding_has_the_line_of_the_key_at_fault(broken):
             assert at.startswith((key, "on:", "no]", "fields")), one
 
     broken.settings()
-    settings = (broken.dir / "segconn.yml").read_text() + "  off_duty: {write_key: x, enabled: false}\n"
+    settings = yaml.safe_load((broken.dir / "segconn.yml").read_text())
+    settings["destinations"]["off_duty"] = {"write_key": "x", "enabled": False}
     broken.write("segconn.yml", settings)
     assert by_line(found(broken), "models/customers.yml") == marked(MODELS)
 
@@ -464,8 +466,6 @@ def test_without_a_manifest_there_is_nothing_to_check(shop):
 
 
 def test_the_pre_commit_hook_runs_validate(shop):
-    import yaml
-
     (hook,) = yaml.safe_load((Path(__file__).parent.parent / ".pre-commit-hooks.yaml").read_text())
     shop.manifest({**MAPPING, "action": "x"})
     entry = [str(Path(sys.executable).parent / hook["entry"].split()[0]), *hook["entry"].split()[1:]]
