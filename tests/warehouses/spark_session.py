@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -78,6 +79,8 @@ class Spark:
 def spark_folder(tmp_path_factory) -> Iterator[Path]:
     if shutil.which("java") is None:
         pytest.skip("Spark needs Java 17 on the PATH: apt-get install openjdk-17-jre-headless")
+    # its debug log, which nobody sees unless they ask for it, repeats the SQL with which the tests fill tables
+    logging.getLogger("py4j").setLevel(logging.INFO)
     yield tmp_path_factory.mktemp("spark")
     from pyspark.sql import SparkSession
 
