@@ -211,10 +211,10 @@ class History(RuleBasedStateMachine):
         assert not self.has_discards()
         for name in self.destinations:
             heard = list(self.api.heard[KEYS[name]].values())
-            last = {}
-            for call in heard:
-                last[call["userId"]] = call["properties"]
-            now = {user: one for user, one in last.items() if (one["email"], one.get("plan")) != GONE}
+            last = {call["userId"]: (at, call["properties"]) for at, call in enumerate(heard)}
+            reset = max(self.resets[name], default=0)  # who left the model after a reset was forgotten before
+            known = {user: one for user, (at, one) in last.items() if at >= reset or user in self.rows}
+            now = {user: one for user, one in known.items() if (one["email"], one.get("plan")) != GONE}
             assert now.keys() == self.rows.keys()
             for user, one in now.items():
                 assert one["email"] == self.rows[user][0]
