@@ -88,29 +88,31 @@ def _live(pipe: Any, project: Path, environment: dict[str, str], fate: Fate | No
     os.environ.update(environment)
     stop = threading.Event()
     try:
-        _impatient()
+        impatient()
         _install(fate, project, stop)
-        import dbt_segconn
-        from dbt_segconn.errors import SegconnError
-
-        try:
-            result = dbt_segconn.run(
-                project_dir=project, profiles_dir=project, all=True, threads=1, stop=stop, **options
-            )
-        except SegconnError as error:
-            pipe.send(Ending(killed=False, error=f"SegconnError: {error}"))
-        else:
-            pipe.send(Ending(False, result.success, tuple(one.status for one in result.results)))
+        pipe.send(run_here(project, stop, **options))
     except BaseException:  # noqa: BLE001  the test shows it
         pipe.send(Ending(killed=False, error=traceback.format_exc()))
 
 
-def _impatient() -> None:
-    """Let waiting for the API take no time worth mentioning."""
-    from dbt_segconn.delivery import attempts, client
+def run_here(project: Path, stop: threading.Event | None = None, **options: Any) -> Ending:
+    """Run dbt-segconn once in this process, which has dbt's templates compiled already."""
+    import dbt_segconn
+    from dbt_segconn.errors import SegconnError
+
+    try:
+        result = dbt_segconn.run(project_dir=project, profiles_dir=project, all=True, threads=1, stop=stop, **options)
+    except SegconnError as error:
+        return Ending(killed=False, error=f"SegconnError: {error}")
+    return Ending(False, result.success, tuple(one.status for one in result.results))
+
+
+def impatient() -> None:
+    """Let waiting for the API take no time worth mentioning, in this process from now on."""
+    from dbt_segconn.delivery import attempts, connection
 
     attempts.BACKOFF_SECONDS = 0.001
-    client.TIMEOUT = (1.0, 0.2)
+    connection.TIMEOUT = (1.0, 0.2)
 
 
 def _install(fate: Fate | None, project: Path, stop: threading.Event) -> None:

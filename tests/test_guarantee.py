@@ -3,8 +3,9 @@
 Random histories of a real DuckDB table and a real Tracking API. Rows come, change, return to what they were
 and go; mappings are edited, renamed, reset, joined by a second destination. The API resets connections before
 and after it took a batch, answers late, with 401, 429 and 500, and refuses some records (always the same: what
-it once took it would take again). Each run is a process of its own, which may be killed by SIGKILL at any
-step, meet a failing statement or a full disk, lose its lock or be interrupted. In the end everything is mended.
+it once took it would take again). A run to which worse happens is a process of its own: it is killed by SIGKILL
+at any step, meets a failing statement or a full disk, loses its lock or is interrupted. In the end everything is
+mended.
 
 GUARANTEE_EXAMPLES=5000 runs more histories than the 200 of the test suite.
 """
@@ -24,6 +25,7 @@ from mortal import Fate
 from standing import Api, new_shop, serving
 
 from dbt_segconn.calls import message_id_prefix
+from dbt_segconn.delivery import attempts, connection
 
 EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "200"))
 SHARDS = 4  # one test each, so that they can run side by side
@@ -67,6 +69,9 @@ def world(tmp_path_factory, parsed):
     with pytest.MonkeyPatch.context() as patch, serving(api) as url:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
+        patch.setattr(attempts, "BACKOFF_SECONDS", attempts.BACKOFF_SECONDS)  # put back after `impatient`
+        patch.setattr(connection, "TIMEOUT", connection.TIMEOUT)
+        mortal.impatient()
         shop = new_shop(tmp_path_factory.mktemp("guarantee"), url)
         shop.parsed = parsed
         destinations = {
@@ -196,7 +201,10 @@ class History(RuleBasedStateMachine):
         self.past.append(dict(self.rows))
         self.has_run = True
         self.api.faults = list(faults)
-        ending = mortal.run(self.shop.dir, ENVIRONMENT, fate, **options)
+        if fate is None:
+            ending = mortal.run_here(self.shop.dir, **options)
+        else:
+            ending = mortal.run(self.shop.dir, ENVIRONMENT, fate, **options)
         self.api.faults = []
         assert not ending.error or ending.error.startswith("SegconnError"), ending.error
         return ending

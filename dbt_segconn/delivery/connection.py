@@ -20,9 +20,9 @@ class Connection:
     Raises ValueError where a header cannot be sent, and from `post` OSError, which all errors of requests are.
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str], *, timeout: tuple[float, float] = TIMEOUT) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str], *, timeout: tuple[float, float] | None = None) -> None:
         self._url = url
-        self._timeout = timeout
+        self._timeout = timeout or TIMEOUT
         self._session = requests.Session()
         # Proxies and certificates of the environment, looked up once and not for every request
         self._environment: dict[str, Any] = dict(self._session.merge_environment_settings(url, {}, None, None, None))
