@@ -172,7 +172,7 @@ class History(RuleBasedStateMachine):
             return
         self.api.refuses = lambda _call: False
         self.run()  # perhaps finishes an outbox that holds records which were refused
-        ending = self.run(retry=True) if self.has_discards() else self.run()
+        ending = self.run(retry=True)
         assert ending.success, ending
         self.segment_equals_the_model_and_heard_nothing_twice()
         self.counts_add_up()
