@@ -43,6 +43,7 @@ def alert(shop, webhook, monkeypatch):
     """Give the project alerts, each by its settings beside the URL."""
     monkeypatch.setenv("HOOK", webhook.url)
     monkeypatch.setattr(attempts, "BACKOFF_SECONDS", 0.001)
+    shop.manifest(MAPPING)
 
     def add(*given):
         settings = yaml.safe_load((shop.dir / "segconn.yml").read_text())
@@ -59,14 +60,14 @@ def text(webhook):
 
 def test_a_run_without_trouble_alerts_nobody(shop, alert, webhook):
     alert({}, {"format": "json", "delivery_rate_below": 100})
-    assert shop.sync(ADA, BOB).exit_code == 0
+    assert shop.resync(ADA, BOB).exit_code == 0
     assert webhook.posted == []
 
 
 def test_a_failed_sync_is_told_to_slack_with_what_to_do(shop, alert, api, webhook):
     alert({})
     api.faults = [401]
-    result = shop.sync(ADA, BOB)
+    result = shop.resync(ADA, BOB)
     assert result.exit_code == 1
     heading, sync, message, advice = text(webhook).splitlines()
     assert heading == "*dbt-segconn* in `shop`: 1 of 1 sync needs a look"
@@ -82,8 +83,8 @@ def test_discards_and_guards_are_told_as_json_with_the_facts_of_the_artifact(sho
     alert({"format": "json"})
     guarded = {**MAPPING, "name": "guarded", "guards": {"max_records": 1}}
     picky = {**MAPPING, "name": "picky", "fields": {"user_id": "$plan"}}
-    shop.mappings(MAPPING, guarded, picky)
-    result = shop.sync(ADA, BOB, ("c4", "dan@example.com", None))
+    shop.manifest(MAPPING, guarded, picky)
+    result = shop.resync(ADA, BOB, ("c4", "dan@example.com", None))
     (posted,) = webhook.posted
     artifact = result.artifact(shop.dir)
     told = {one["name"]: one for one in posted["results"]}
@@ -101,7 +102,7 @@ def test_discards_and_guards_are_told_as_json_with_the_facts_of_the_artifact(sho
 def test_statuses_and_mappings_choose_who_hears(shop, alert, webhook):
     guarded = {**MAPPING, "name": "guarded", "guards": {"max_records": 1}}
     picky = {**MAPPING, "name": "picky", "fields": {"user_id": "$plan"}}
-    shop.mappings(guarded, picky)
+    shop.manifest(guarded, picky)
     alert(
         {"format": "json", "when": ["failed"]},
         {"format": "json", "when": ["blocked"]},
@@ -110,7 +111,7 @@ def test_statuses_and_mappings_choose_who_hears(shop, alert, webhook):
         {"format": "json", "when": [], "delivery_rate_below": 50},
         {"format": "json", "when": [], "delivery_rate_below": 90},
     )
-    shop.sync(ADA, BOB, ("c4", "dan@example.com", None))
+    shop.resync(ADA, BOB, ("c4", "dan@example.com", None))
     told = sorted(tuple(one["name"].split(".")[1] for one in posted["results"]) for posted in webhook.posted)
     assert told == [("guarded",), ("guarded",), ("guarded", "picky"), ("picky",)]
 
@@ -158,7 +159,7 @@ def test_a_failing_webhook_changes_nothing_and_is_named_without_its_path(shop, a
     alert({}, {"format": "json"})
     webhook.faults = [fault, fault]
     shop.mappings(MAPPING, tests=False)
-    result = shop.sync(ADA, BOB, BOB)
+    result = shop.resync(ADA, BOB, BOB)
     assert result.exit_code == 1
     assert f"alert 1 (slack, 127.0.0.1) was not delivered: {reason}" in result.output
     assert f"alert 2 (json, 127.0.0.1) was not delivered: {reason}" in result.output

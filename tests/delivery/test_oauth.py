@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from leaks import locals_of
-from standing import ADA, BOB, WRITE_KEY, Api, serving
+from standing import ADA, BOB, MAPPING, WRITE_KEY, Api, serving
 
 from dbt_segconn.delivery import Delivery, Destination, OAuth, Target, attempts
 from dbt_segconn.delivery.answers import Unknown
@@ -111,6 +111,7 @@ def secure(shop, host, monkeypatch):
     monkeypatch.setenv("PRIVATE_KEY", pem(KEY))
     monkeypatch.setattr(attempts, "BACKOFF_SECONDS", 0.001)
     shop.settings(oauth=settings(host))
+    shop.manifest(MAPPING)
     return shop
 
 
@@ -129,7 +130,7 @@ def settings(host, **changes):
 
 def test_a_sync_is_delivered_by_a_token_with_the_write_key_in_the_body(secure, api, host):
     secure.settings(oauth=settings(host), gzip=True)
-    result = secure.sync(ADA, BOB)
+    result = secure.resync(ADA, BOB)
     assert result.exit_code == 0, result.output + "".join(host.objections)
     assert len(api.accepted) == 2
     assert [body["writeKey"] for body in api.bodies] == [WRITE_KEY]
@@ -139,13 +140,13 @@ def test_a_sync_is_delivered_by_a_token_with_the_write_key_in_the_body(secure, a
 
 def test_a_private_key_on_one_line_is_read(secure, api, monkeypatch):
     monkeypatch.setenv("PRIVATE_KEY", pem(KEY).replace("\n", "\\n"))
-    assert secure.sync(ADA).exit_code == 0
+    assert secure.resync(ADA).exit_code == 0
     assert len(api.accepted) == 1
 
 
 def test_a_revoked_application_is_told_with_what_to_check_and_the_next_run_goes_on(secure, api, host):
     host.faults = [(401, {}, b'{"error":"unauthorized_client"}')]
-    result = secure.sync(ADA)
+    result = secure.resync(ADA)
     assert result.exit_code == 1
     assert "it refused the OAuth application with HTTP status 401. Check `client_id`, `key_id`" in result.output
     assert "unauthorized_client" not in result.output
@@ -156,14 +157,14 @@ def test_a_revoked_application_is_told_with_what_to_check_and_the_next_run_goes_
 
 def test_a_clock_that_is_wrong_by_an_hour_is_put_right_by_the_hosts(secure, api, host):
     host.clock_ahead = 3600
-    assert secure.sync(ADA).exit_code == 0
+    assert secure.resync(ADA).exit_code == 0
     assert (len(host.sizes), len(host.given)) == (2, 1)
 
 
 @pytest.mark.parametrize("fault", [503, "reset", (200, {}, b"<html>"), (200, {}, b'{"access_token": 3}')])
 def test_a_passing_fault_of_the_token_host_loses_nothing(secure, api, host, fault):
     host.faults = [fault, fault]
-    assert secure.sync(ADA).exit_code == 0
+    assert secure.resync(ADA).exit_code == 0
     assert (len(host.sizes), len(api.accepted)) == (3, 1)
 
 
@@ -172,7 +173,7 @@ def test_a_pause_that_the_token_host_asks_for_is_kept(secure, api, host):
     started = []
     take = host.take
     host.take = lambda raw, headers: started.append(time.monotonic()) or take(raw, headers)
-    result = secure.sync(ADA)
+    result = secure.resync(ADA)
     assert "asks for a pause of 1 s" in result.output
     assert started[1] - started[0] >= 1
     assert len(api.accepted) == 1
@@ -180,7 +181,7 @@ def test_a_pause_that_the_token_host_asks_for_is_kept(secure, api, host):
 
 def test_a_token_url_that_nobody_answers_or_that_is_wrong_is_named(secure, host):
     secure.settings(oauth=settings(host, token_url="http://127.0.0.1:9/token"))
-    assert "no access token from http://127.0.0.1:9/token: connection refused, 5 times" in secure.sync(ADA).output
+    assert "no access token from http://127.0.0.1:9/token: connection refused, 5 times" in secure.resync(ADA).output
     secure.settings(oauth=settings(host))
     host.faults = [404]
     assert "it answered with HTTP status 404; is `token_url` or `region` right?" in secure.segconn("run").output
