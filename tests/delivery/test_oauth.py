@@ -151,7 +151,7 @@ def test_a_revoked_application_is_told_with_what_to_check_and_the_next_run_goes_
     assert "it refused the OAuth application with HTTP status 401. Check `client_id`, `key_id`" in result.output
     assert "unauthorized_client" not in result.output
     assert (len(host.sizes), api.received) == (1, [])
-    assert secure.segconn("run").exit_code == 0
+    assert secure.segconn("run", "--all").exit_code == 0
     assert len(api.accepted) == 1
 
 
@@ -184,7 +184,7 @@ def test_a_token_url_that_nobody_answers_or_that_is_wrong_is_named(secure, host)
     assert "no access token from http://127.0.0.1:9/token: connection refused, 5 times" in secure.resync(ADA).output
     secure.settings(oauth=settings(host))
     host.faults = [404]
-    assert "it answered with HTTP status 404; is `token_url` or `region` right?" in secure.segconn("run").output
+    assert "it answered with HTTP status 404; is `token_url` or `region` right?" in secure.segconn("run", "--all").output
 
 
 def test_without_the_extra_a_run_says_how_to_install_it_before_anything_is_sent(secure, api, host, monkeypatch):
@@ -192,13 +192,13 @@ def test_without_the_extra_a_run_says_how_to_install_it_before_anything_is_sent(
     secure.dbt("run")
     for module in ("jwt", "cryptography", "cryptography.exceptions"):
         monkeypatch.setitem(sys.modules, module, None)
-    result = secure.segconn("run")
+    result = secure.segconn("run", "--all")
     assert result.exit_code == 2
     assert "pip install 'dbt-segconn[oauth]'" in result.output
     assert (host.sizes, api.sizes) == ([], [])
     assert secure.segconn("validate").exit_code == 0
     secure.settings(oauth=settings(host), enabled=False)
-    assert secure.segconn("run").exit_code == 0
+    assert secure.segconn("run", "--all").exit_code == 0
 
 
 @pytest.mark.parametrize(
