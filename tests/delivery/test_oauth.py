@@ -184,7 +184,9 @@ def test_a_token_url_that_nobody_answers_or_that_is_wrong_is_named(secure, host)
     assert "no access token from http://127.0.0.1:9/token: connection refused, 5 times" in secure.resync(ADA).output
     secure.settings(oauth=settings(host))
     host.faults = [404]
-    assert "it answered with HTTP status 404; is `token_url` or `region` right?" in secure.segconn("run", "--all").output
+    assert (
+        "it answered with HTTP status 404; is `token_url` or `region` right?" in secure.segconn("run", "--all").output
+    )
 
 
 def test_without_the_extra_a_run_says_how_to_install_it_before_anything_is_sent(secure, api, host, monkeypatch):
