@@ -10,7 +10,7 @@ from dbt_segconn.errors import WarehouseError
 from dbt_segconn.guards import doubts, objections
 from dbt_segconn.meta import KINDS
 from dbt_segconn.outbox import MappingState
-from dbt_segconn.state import RESET, SyncState
+from dbt_segconn.state import RESET, SETTLED, SyncState
 from dbt_segconn.work import Work
 
 
@@ -23,19 +23,25 @@ def stage(work: Work) -> SyncState:
     )
     staging = work.new_state("" if is_baseline else ",".join(work.sync.mapping.sync_mode))
     if reason := _meant(work, doubts(work.sync, staging, before, _lookalikes(work, before), work.tables.known())):
-        return work.book.log(staging, status="blocked", finished_at=work.job.now(), error=reason)
+        return _blocked(work, staging, before, reason)
     staging = work.book.log(staging)
     if work.job.retry:
         work.tables.discards.close_all(staging)
     counted = _freeze(work, staging)
     if reason := _meant(work, _objections(work, counted)):
         work.tables.drop_outbox()
-        return work.book.log(counted, status="blocked", finished_at=work.job.now(), error=reason)
+        return _blocked(work, counted, before, reason)
     _announce(work, before, counted)
     _announce_lost(work, counted)
     if counted.unidentified:
         work.tables.discards.append_repeated(work.tables.outbox, counted)
     return work.book.log(counted, status="running")
+
+
+def _blocked(work: Work, state: SyncState, before: SyncState | None, reason: str) -> SyncState:
+    """Log a sync that has changed nothing: the next one is compared with what the last before it has read."""
+    read = {name: getattr(before, name) for name in ("relation", "identifier", "signature")} if before else {}
+    return work.book.log(state, status="blocked", finished_at=work.job.now(), error=reason, **read)
 
 
 def _freeze(work: Work, staging: SyncState) -> SyncState:
@@ -51,9 +57,9 @@ def _freeze(work: Work, staging: SyncState) -> SyncState:
 
 def _lookalikes(work: Work, before: SyncState | None) -> dict[str, int]:
     """Find mappings that are gone from the project and were just like this new one, with their records."""
-    if before is not None:
-        return {}
     state, sync = work.book.state, work.sync
+    if before is not None and (before.status in {*SETTLED, RESET} or state.has_settled(sync.id)):
+        return {}
     gone = [
         (one.mapping, MappingState(state, one.mapping_id))
         for one in state.orphans(work.job.mapping_ids)

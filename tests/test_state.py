@@ -119,6 +119,7 @@ def test_a_renamed_mapping_is_held_back_until_its_records_are_adopted(synced, ap
     assert "BLOCKED by its guards" in result.output
     assert f"{NAME}, which is gone from the project, was the same mapping and has 2 records" in result.output
     assert f"`dbt-segconn adopt {NAME} customers.customers_to_app`" in result.output
+    assert "was the same mapping and has 2 records" in synced.segconn("run", "--all").output, "the next run, too"
     (orphan,) = map(json.loads, synced.segconn("status", "--orphans", "--output", "json").output.splitlines())
     assert (orphan["mapping"], orphan["records"], orphan["outbox"]) == (NAME, 2, "no")
     adopted = synced.segconn("adopt", NAME, "customers_to_app")
@@ -184,6 +185,7 @@ def test_another_target_with_the_same_state_schema_is_held_back(synced, api):
     assert result.exit_code == 1
     assert 'its last sync read "shop"."main"."customers"' in result.output
     assert "give each its own (state.schema in segconn.yml)" in result.output
+    assert "give each its own" in synced.segconn("run", "--all").output, "the next run, too"
     assert api.received == []
     assert "DELETED 2" in synced.segconn("run", "--all", "--allow-guarded", NAME).output
 
