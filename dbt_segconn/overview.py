@@ -78,8 +78,7 @@ def orphans(options: Options) -> list[dict[str, Any]]:
     """Return the mappings that have state and are gone from the project, with the number of their records."""
     with opened_state(options) as (plan, state):
         gone = state.orphans({sync.id for sync in plan.syncs}) if state.exists() else []
-        tables = [MappingState(state, last.mapping_id) for last in gone]
-        return [_orphan(last, one) for last, one in zip(gone, tables, strict=True)]
+        return [_orphan(last, MappingState(state, last.mapping_id)) for last in gone]
 
 
 def _orphan(last: SyncState, tables: MappingState) -> dict[str, Any]:

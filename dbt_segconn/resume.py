@@ -26,11 +26,11 @@ def resume(work: Work) -> None:
         work.tables.create_records()  # before the first row of the log: from then on, its absence means something
     elif not has_records:
         raise _by_hand(work, f"{work.tables.records} is missing; it held the records of earlier syncs")
-    elif last.finished_at is not None:
+    elif has_outbox and last.finished_at is not None:
         work.tables.drop_outbox()
     elif has_outbox:
         _go_on(work, last)
-    else:
+    elif last.finished_at is None:
         _close(work, last)
 
 
@@ -45,7 +45,7 @@ def _by_hand(work: Work, what: str) -> SyncError:
 def _go_on(work: Work, last: SyncState) -> None:
     if last.status == "staging":
         work.tables.drop_outbox()  # perhaps half made; nothing of it was sent
-        work.book.log(last, status="failed", finished_at=work.job.now(), error="ended while staging; nothing was sent")
+        _close(work, last)
     elif last.status != "abandoning" and _fits(work, last):
         work.note(f"goes on with the sync of {last.started_at:%Y-%m-%d %H:%M:%S} UTC")
         settle(work, deliver(work, work.book.log(last, status="running", error=None)))
@@ -54,7 +54,7 @@ def _go_on(work: Work, last: SyncState) -> None:
             "its mapping has changed since the last sync was cut short: what that one had not delivered is staged anew"
         )
         last = work.book.log(last, status="abandoning")
-        final = work.book.finished(last, "canceled", "the mapping has changed")
+        final = work.book.finished(last, *_ENDS["abandoning"])
         with work.book.state.transaction():
             work.book.lock.confirm()
             work.tables.abandon(last, final)
@@ -67,8 +67,11 @@ def _fits(work: Work, last: SyncState) -> bool:
 
 
 # What a sync was doing that ended when its outbox was gone already, where nothing else can be told
-_ENDS = {"staging": ("failed", "ended while staging; nothing was sent"), "settling": ("success", None)}
-_ENDS["abandoning"] = ("canceled", "the mapping has changed")
+_ENDS = {
+    "staging": ("failed", "ended while staging; nothing was sent"),
+    "settling": ("success", None),
+    "abandoning": ("canceled", "the mapping has changed"),
+}
 
 
 def _close(work: Work, last: SyncState) -> None:

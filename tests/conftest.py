@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
-from leaks import watching
-from standing import ADA, WRITE_KEY, Api, new_shop, serving
+from standing import ADA, WRITE_KEY, Api, new_shop, serving, watched
 from warehouses.postgres import postgres, postgres_server  # noqa: F401
 
 
@@ -41,9 +38,5 @@ def shop(tmp_path, api, monkeypatch, parsed):
         monkeypatch.delenv(name, raising=False)
     shop = new_shop(tmp_path, api.url)
     shop.parsed = parsed
-    api.watch = shop.watch
-    shop.watch.use_key(WRITE_KEY)
-    with watching(shop.watch):
+    with watched(shop, api):
         yield shop
-    assert shop.watch.leaks(shop.dir) == []
-    shutil.rmtree(shop.dir, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from typing import Any
 
 import yaml
 from click.testing import CliRunner
-from leaks import SHOWING_CALLS, Watch, locals_of
+from leaks import SHOWING_CALLS, Watch, locals_of, watching
 
 LATE_SECONDS = 0.5
 WRITE_KEY = "wk-3kLq9ZsecretX7"
@@ -324,3 +325,14 @@ def new_shop(folder: Path, endpoint: str, output: dict[str, Any] = DUCKDB) -> Sh
     shop.settings()
     shop.mappings(MAPPING)
     return shop
+
+
+@contextmanager
+def watched(shop: Shop, api: Api):
+    """Look for leaks in all that a test leaves behind, then remove its project."""
+    api.watch = shop.watch
+    shop.watch.use_key(WRITE_KEY)
+    with watching(shop.watch):
+        yield
+    assert shop.watch.leaks(shop.dir) == []
+    shutil.rmtree(shop.dir, ignore_errors=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from leaks import watching
-from standing import ADA, MAPPING, WRITE_KEY, Result, Shop, new_shop
+from standing import ADA, MAPPING, WRITE_KEY, Result, Shop, new_shop, watched
 from warehouses.duckdb_file import duckdb_file  # noqa: F401
 from warehouses.snowflake_fake import snowflake_fake, snowflake_server  # noqa: F401
 from warehouses.spark_session import spark_folder, spark_session  # noqa: F401
@@ -122,9 +120,5 @@ def shop(tmp_path, api, monkeypatch, manifests, warehouse):
     shop.state = {"schema": warehouse.state_schema}
     shop.settings()
     shop.manifest(MAPPING)
-    api.watch = shop.watch
-    shop.watch.use_key(WRITE_KEY)
-    with watching(shop.watch):
+    with watched(shop, api):
         yield shop
-    assert shop.watch.leaks(shop.dir) == []
-    shutil.rmtree(shop.dir, ignore_errors=True)
