@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def run(*, listener: Listener | None = None, stop: threading.Event | None = None, **options: Any) -> RunResult:
     """Deliver what has changed in the models that dbt has just refreshed: `dbt-segconn run` from Python.
 
-    `options` are those of the command under their names with underscores, as in `invocation.Options`:
+    `options` are those of the command under their names with underscores, as in `opening.Options`:
     `run(project_dir=Path("shop"), select=["customers"], full_refresh=True)`. `listener` hears of every
     step; setting `stop` ends the run as Ctrl-C ends the command. Like dbt, the run changes the working
     directory of the process while it lasts; one run at a time.
@@ -26,6 +26,6 @@ def run(*, listener: Listener | None = None, stop: threading.Event | None = None
     target/segconn/run_results.json. Raises ConfigurationError, with all `problems`, where nothing could
     be started; what befalls a single sync stands in its result.
     """
-    from dbt_segconn import invocation  # dbt takes seconds to import
+    from dbt_segconn import invocation, opening  # dbt takes seconds to import
 
-    return invocation.run(invocation.Options(**options), listener or invocation.Listener(), stop or threading.Event())
+    return invocation.run(opening.Options(**options), listener or invocation.Listener(), stop or threading.Event())

@@ -13,8 +13,8 @@ from dbt_segconn.artifacts import Model, read_manifest
 from dbt_segconn.catalog import Catalog, spec_type
 from dbt_segconn.drafts import SEGMENT_ID, Draft, read_drafts
 from dbt_segconn.findings import InvalidProject, dotted
-from dbt_segconn.invocation import Options, Plan, opened
 from dbt_segconn.mapping.columns import uses
+from dbt_segconn.opening import Options, Plan, opened
 from dbt_segconn.outbox import MappingState
 from dbt_segconn.plan import to_sync
 from dbt_segconn.project import find_project

@@ -15,7 +15,7 @@ from dbt_segconn.drafts import as_columns
 from dbt_segconn.editor_schema import SETTINGS_LINE, write_schemas
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.findings import dotted
-from dbt_segconn.invocation import Options, Plan, opened
+from dbt_segconn.opening import Options, Plan, opened
 from dbt_segconn.project import Project, find_project
 from dbt_segconn.settings import FILE_NAME, Settings
 from dbt_segconn.strict import near_name

@@ -13,9 +13,9 @@ import yaml
 from dbt_segconn.artifacts import Manifest
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.findings import dotted
-from dbt_segconn.invocation import Plan
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.shorthand import expand
+from dbt_segconn.opening import Plan
 from dbt_segconn.plan import Sync
 from dbt_segconn.settings import Settings
 from dbt_segconn.state import DISCARD_COLUMNS, SYNC_COLUMNS

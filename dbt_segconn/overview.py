@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dbt_segconn.discards import OPEN_COLUMNS, open_discards
-from dbt_segconn.invocation import Options, Plan, opened, read_plan
+from dbt_segconn.opening import Options, Plan, opened, read_plan
 from dbt_segconn.outbox import MappingState
 from dbt_segconn.state import State, SyncState
 

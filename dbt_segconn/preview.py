@@ -8,7 +8,7 @@ from typing import Any
 
 from dbt_segconn.calls import CallMaker
 from dbt_segconn.errors import RecordError
-from dbt_segconn.invocation import Options, find_sources, gate, opened, read_plan
+from dbt_segconn.opening import Options, find_sources, gate, opened, read_plan
 from dbt_segconn.outbox import MappingState
 from dbt_segconn.plan import Sync
 from dbt_segconn.state import State

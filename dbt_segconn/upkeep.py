@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.invocation import Options
 from dbt_segconn.locks import Locks
+from dbt_segconn.opening import Options
 from dbt_segconn.outbox import MappingState
 from dbt_segconn.overview import opened_state
 from dbt_segconn.plan import Sync, named

@@ -11,7 +11,7 @@ from dbt_segconn.catalog import Catalog
 from dbt_segconn.checks import Knowledge, check
 from dbt_segconn.drafts import ModelDraft, alerts_of_nothing, read_drafts
 from dbt_segconn.findings import DOUBTFUL_COLUMN, NO_COLUMN, Finding, InvalidProject
-from dbt_segconn.invocation import Options, Plan, opened
+from dbt_segconn.opening import Options, Plan, opened
 from dbt_segconn.plan import to_sync
 from dbt_segconn.project import find_project
 from dbt_segconn.settings import FILE_NAME, Settings, findings_in_settings, read_settings

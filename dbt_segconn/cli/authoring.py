@@ -253,9 +253,9 @@ def exposures(*, output: Path | None, owner: str | None, owner_email: str | None
       dbt ls --resource-type exposure
       dbt build --select +exposure:segconn_customers_identify_customers
     """
-    from dbt_segconn.invocation import read_plan
     from dbt_segconn.lineage import Owner
     from dbt_segconn.lineage import exposures as exposures_of
+    from dbt_segconn.opening import read_plan
 
     text = exposures_of(read_plan(as_options(**given), needs_results=False), Owner(owner, owner_email))
     if output is None:

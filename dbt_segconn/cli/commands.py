@@ -21,7 +21,7 @@ from dbt_segconn.version import __version__
 
 if TYPE_CHECKING:
     from dbt_segconn.actions import Action, Field
-    from dbt_segconn.invocation import Options
+    from dbt_segconn.opening import Options
 
 
 MORE_OF_FINDINGS = "`dbt-segconn validate` gives each its code, and `validate --explain CODE` says more of it."
@@ -67,7 +67,7 @@ def main() -> None:
 
 def as_options(**given: Any) -> Options:
     """Gather what was given on the command line."""
-    from dbt_segconn.invocation import Options
+    from dbt_segconn.opening import Options
 
     return Options(**given)
 

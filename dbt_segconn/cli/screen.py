@@ -13,7 +13,8 @@ import orjson
 from tqdm import tqdm
 
 from dbt_segconn.gate import Choice
-from dbt_segconn.invocation import Listener, Plan
+from dbt_segconn.invocation import Listener
+from dbt_segconn.opening import Plan
 from dbt_segconn.plan import Sync
 from dbt_segconn.report import RunResult, as_json, closing_lines, counted, end_line, skip_line, start_line
 from dbt_segconn.sync import SyncResult
