@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 import uuid
@@ -13,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 from dbt_segconn.alerts import alerting
+from dbt_segconn.calls import rare_collections
 from dbt_segconn.delivery import Destination
 from dbt_segconn.gate import Choice, Skip
 from dbt_segconn.locks import Locks, heartbeat
@@ -24,6 +24,7 @@ from dbt_segconn.state import RESET, State, SyncState
 from dbt_segconn.sync import SyncResult, run_sync
 from dbt_segconn.warehouse.source import Source
 from dbt_segconn.work import Job, Observer
+from dbt_segconn.workforce import workforce
 
 
 class Listener(Observer):
@@ -63,7 +64,11 @@ def _run(plan: Plan, options: Options, listener: Listener, stop: threading.Event
     started, started_at = time.monotonic(), datetime.now(timezone.utc)
     invocation_id = str(uuid.uuid4())
     destinations = build_destinations(plan.settings)
-    with _time_limit(options.max_runtime, stop), opened(plan, options) as warehouse:
+    with (
+        _time_limit(options.max_runtime, stop),
+        opened(plan, options) as warehouse,
+        workforce(options, plan, warehouse, invocation_id) as workers,
+    ):
         choice = gate(plan, options, warehouse)
         with warehouse.session("prepare") as session:
             state = State(session, plan.settings.state, warehouse.database)
@@ -87,9 +92,10 @@ def _run(plan: Plan, options: Options, listener: Listener, stop: threading.Event
             baseline=options.baseline,
             retry=options.retry,
             allow_guarded=allowed,
+            workers=workers,
         )
         listener.begin(plan, choice)
-        with heartbeat(lambda: _beat(job)), _rare_collections():
+        with heartbeat(lambda: _beat(job)), rare_collections():
             results, unstarted = _run_syncs(
                 choice, sources, destinations, job, listener, threads=warehouse.threads, fail_fast=options.fail_fast
             )
@@ -130,22 +136,6 @@ def _unfinished(choice: Choice, state: State) -> Choice:
 
 def _needs_retry(tables: MappingState, last: SyncState | None) -> bool:
     return last is not None and (last.status not in {"success", RESET} or tables.discards.count() > 0)
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Keep the garbage collector from searching all of dbt again and again while calls are made.
-
-    Calls hold no cycles; without this, it takes half of the time of a delivery.
-    """
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 def _beat(job: Job) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
-from dbt_segconn.delivery import Delivery, Progress, Refusal
+from dbt_segconn.delivery import Progress, Refusal
 from dbt_segconn.locks import Lock
 from dbt_segconn.outbox import MappingState
 from dbt_segconn.state import Discard, State, SyncState
@@ -40,6 +40,13 @@ class Book:
         return state.next(now, status=status, finished_at=now, error=error)
 
 
+class Delivering(Protocol):
+    """A delivery under way, in this process or by workers."""
+
+    def progress(self) -> Progress:
+        """Say how far it has come."""
+
+
 class Ledger:
     """Writes one delivery down.
 
@@ -48,7 +55,7 @@ class Ledger:
     """
 
     def __init__(
-        self, book: Book, state: SyncState, delivery: Delivery, clock: Callable[[], float], *, is_resumed: bool
+        self, book: Book, state: SyncState, delivery: Delivering, clock: Callable[[], float], *, is_resumed: bool
     ) -> None:
         self._book = book
         self._state = state

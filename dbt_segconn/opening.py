@@ -28,7 +28,8 @@ class Options:
     """dbt's own options under dbt's own names, then those of dbt-segconn.
 
     `max_runtime` is in seconds. `baseline` remembers every record and sends none; `retry` syncs only what
-    failed, was cut short or has discards, given-up ones included.
+    failed, was cut short or has discards, given-up ones included. `workers` counts processes that deliver,
+    `scheduler` is the address of Dask's in their place.
     """
 
     project_dir: Path | None = None
@@ -50,6 +51,8 @@ class Options:
     allow_guarded: Sequence[str] = ()
     break_lock: bool = False
     max_runtime: float | None = None
+    workers: int = 1
+    scheduler: str | None = None
     baseline: bool = False
     retry: bool = False
 
@@ -145,20 +148,23 @@ def find_sources(syncs: Sequence[Sync], warehouse: Warehouse) -> dict[str, Sourc
 
 def build_destinations(settings: Settings) -> dict[str, Destination]:
     """Build one destination for all syncs that share it: they share its rate limit, too."""
-    return {
-        name: Destination(
-            DeliveryTarget(
-                name=name,
-                write_key=one.write_key.get_secret_value(),
-                endpoint=one.base_url,
-                concurrency=one.concurrency,
-                events_per_second=None if math.isinf(one.events_per_second) else one.events_per_second,
-                gzip=one.gzip,
-                oauth=_oauth(one),
-            )
+    return {name: build_destination(name, one) for name, one in settings.destinations.items()}
+
+
+def build_destination(name: str, settings: DestinationSettings) -> Destination:
+    """Build a destination as segconn.yml describes it."""
+    is_unlimited = math.isinf(settings.events_per_second)
+    return Destination(
+        DeliveryTarget(
+            name=name,
+            write_key=settings.write_key.get_secret_value(),
+            endpoint=settings.base_url,
+            concurrency=settings.concurrency,
+            events_per_second=None if is_unlimited else settings.events_per_second,
+            gzip=settings.gzip,
+            oauth=_oauth(settings),
         )
-        for name, one in settings.destinations.items()
-    }
+    )
 
 
 def _oauth(destination: DestinationSettings) -> OAuth | None:

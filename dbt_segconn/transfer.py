@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from dbt_segconn.calls import CallMaker
+from dbt_segconn.calls import CallMaker, message_id_prefix
 from dbt_segconn.delivery import Canceled, Delivery
 from dbt_segconn.errors import LockedError, SegconnError
 from dbt_segconn.ledger import Ledger
+from dbt_segconn.shares import Share, send
+from dbt_segconn.sharing import SharedDelivery
 from dbt_segconn.state import SyncState
-from dbt_segconn.warehouse.session import Row
 from dbt_segconn.work import Work
-
-# Changes read from the outbox at once: many enough for the warehouse, few enough for memory
-PAGE = 20_000
-# Changes handed to delivery at once; between two portions the watermark may be saved
-PORTION = 1_000
 
 
 def deliver(work: Work, state: SyncState) -> SyncState:
     """Send what is behind the watermark; what cannot be sent now stays in the outbox."""
-    destination = work.destination
-    calls = CallMaker(
-        work.sync,
-        work.source.columns,
-        write_key=destination.target.write_key,
-        sync_id=state.sync_id,
-        started_at=state.started_at,
-    )
     is_resumed = state.invocation_id != work.job.invocation_id
-    with Delivery(destination, start_after=state.watermark, stop=work.job.stop, notify=work.note) as delivery:
+    delivery, steps = _delivery(work, _unsent(work, state))
+    with delivery:
         ledger = Ledger(work.book, state, delivery, work.job.clock, is_resumed=is_resumed)
         try:
-            for portion in _portions(work, state):
-                made = calls.many(portion, delivery.refuse)
-                delivery.send(made.numbers, made.record_ids, made.calls, are_checked=made.are_checked)
+            for _ in steps:
                 work.job.observer.progress(work.sync, ledger.confirmed, state.to_send)
                 ledger.save_when_due()
             delivery.finish()
@@ -51,19 +38,41 @@ def deliver(work: Work, state: SyncState) -> SyncState:
         return ledger.save(status="settling")
 
 
-def _portions(work: Work, state: SyncState) -> Iterator[Sequence[Row]]:
-    """Read the outbox from the watermark on, a page at a time, as long as the lock is ours."""
-    kinds = state.sync_mode.split(",")
+def _delivery(work: Work, unsent: Share) -> tuple[Delivery | SharedDelivery, Iterator[None]]:
+    """Return the delivery, here or by workers, with the steps that make it."""
+    if work.job.workers:
+        shared = SharedDelivery(work, work.job.workers, unsent)
+        return shared, shared.steps()
+    target = work.destination.target
+    calls = CallMaker(
+        work.sync,
+        unsent.columns,
+        write_key=target.write_key,
+        sync_id=unsent.sync_id,
+        started_at=unsent.started_at,
+    )
+    delivery = Delivery(work.destination, start_after=unsent.after, stop=work.job.stop, notify=work.note)
+    return delivery, send(unsent, calls, work.tables, work.book.lock, delivery)
+
+
+def _unsent(work: Work, state: SyncState) -> Share:
+    """Return what is to be sent behind the watermark, as one share."""
+    kinds = tuple(state.sync_mode.split(","))
     waiting = [changes for kind, changes in work.tables.count().items() if kind in kinds]
-    if not waiting:
-        return
-    after = max(state.watermark, min(changes.first for changes in waiting) - 1)
-    last = max(changes.last for changes in waiting)
-    for low in range(after, last, PAGE):
-        page = work.tables.read(work.source.columns, kinds, low, min(low + PAGE, last))
-        work.book.lock.confirm()  # after reading: another's outbox may stand under the same name
-        for at in range(0, len(page), PORTION):
-            yield page[at : at + PORTION]
+    after = max([state.watermark, *([min(changes.first for changes in waiting) - 1] if waiting else [])])
+    return Share(
+        invocation_id=work.job.invocation_id,
+        mapping_id=work.sync.id,
+        sync_id=state.sync_id,
+        started_at=state.started_at,
+        definition=work.sync.definition,
+        fingerprint=message_id_prefix(work.destination.target.write_key, state.sync_id),
+        kinds=kinds,
+        columns=work.source.columns,
+        token=work.book.lock.token,
+        after=after,
+        upto=max([after, *(changes.last for changes in waiting)]),
+    )
 
 
 def settle(work: Work, state: SyncState) -> None:

@@ -14,6 +14,7 @@ from dbt_segconn.locks import Locks
 from dbt_segconn.outbox import MappingState
 from dbt_segconn.plan import Sync
 from dbt_segconn.settings import StateSettings
+from dbt_segconn.shares import Workers
 from dbt_segconn.state import SyncState, new_state
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
@@ -34,7 +35,8 @@ class Job:
     """What all syncs of one invocation share. `now` is the warehouse's time in UTC, `clock` counts seconds.
 
     `mapping_ids` are those of all mappings of the project, to tell which of the history are gone. `baseline`
-    settles every change without sending it, `retry` takes up given-up records again.
+    settles every change without sending it, `retry` takes up given-up records again; `workers`, where there are
+    any, deliver in place of this process.
     """
 
     warehouse: Warehouse
@@ -51,6 +53,7 @@ class Job:
     baseline: bool = False
     retry: bool = False
     allow_guarded: Collection[str] = ()
+    workers: Workers | None = None
 
 
 @dataclass(frozen=True, slots=True)

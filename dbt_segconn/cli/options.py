@@ -130,6 +130,17 @@ run_options: Callable[[Command], Command] = _all_of(
         type=Duration(),
         help="End the run as Ctrl-C does after so long (90s, 15m, 2h); the next run goes on from there.",
     ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1),
+        default=1,
+        help="Deliver by so many processes, where the warehouse lets several connect.",
+    ),
+    click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Deliver by the workers of a Dask scheduler, such as tcp://10.0.0.5:8786.",
+    ),
 )
 """How syncs go."""
 

@@ -1,8 +1,8 @@
 """Calls → Segment's Tracking API: checked, batched, at the allowed rate, each confirmed or refused."""
 
-from dbt_segconn.delivery.attempts import Canceled
+from dbt_segconn.delivery.attempts import Canceled, Stop
 from dbt_segconn.delivery.destination import Destination, Target
 from dbt_segconn.delivery.oauth import OAuth, check_installed
 from dbt_segconn.delivery.sender import Delivery, Progress, Refusal
 
-__all__ = ["Canceled", "Delivery", "Destination", "OAuth", "Progress", "Refusal", "Target", "check_installed"]
+__all__ = ["Canceled", "Delivery", "Destination", "OAuth", "Progress", "Refusal", "Stop", "Target", "check_installed"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
+from typing import Protocol
 
 from dbt_segconn.delivery.answers import Confirmed, Lost, Refused, Throttled, Unknown
 from dbt_segconn.delivery.batches import Batch
@@ -24,6 +24,16 @@ PATIENCE_SECONDS = 900.0
 WAKE_SECONDS = 0.1
 
 
+class Stop(Protocol):
+    """Says whether it is time to stop: an event of this process's threads, or one that several processes share."""
+
+    def is_set(self) -> bool:
+        """Say whether it was set."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait so many seconds for it; returns whether it was set."""
+
+
 class Canceled(Exception):  # noqa: N818  not an error: the user asked for it
     """Delivery has stopped because it was asked to; what was in flight is done."""
 
@@ -31,9 +41,7 @@ class Canceled(Exception):  # noqa: N818  not an error: the user asked for it
 class Attempts:
     """The attempts of one sender. Raises DeliveryError out of patience, and Canceled once `stop` is set."""
 
-    def __init__(
-        self, api: TrackingApi, destination: Destination, stop: threading.Event, notify: Callable[[str], None]
-    ) -> None:
+    def __init__(self, api: TrackingApi, destination: Destination, stop: Stop, notify: Callable[[str], None]) -> None:
         self._api = api
         self._destination = destination
         self._stop = stop

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.delivery.answers import Confirmed
-from dbt_segconn.delivery.attempts import Attempts, Canceled
+from dbt_segconn.delivery.attempts import Attempts, Canceled, Stop
 from dbt_segconn.delivery.batches import Batch, Batcher, Outgoing
 from dbt_segconn.delivery.client import TrackingApi
 from dbt_segconn.delivery.destination import Destination
@@ -68,7 +68,7 @@ class Delivery:
         destination: Destination,
         *,
         start_after: int,
-        stop: threading.Event,
+        stop: Stop,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._destination = destination

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,23 @@ class Target:
 class Warehouse:
     """A live dbt adapter, able to open one session for each thread that needs one."""
 
-    def __init__(self, adapter: Any, config: Any) -> None:
+    def __init__(self, adapter: Any, config: Any, target: Target) -> None:
         self._adapter = adapter
         self.config = config
+        self.target = target
         self.adapter_type: str = adapter.type()
         self.database: str = config.credentials.database
         self.threads: int = config.threads
+
+    @property
+    def only_one_process(self) -> str | None:
+        """Why no second process can open the warehouse beside this one; None where it can."""
+        credentials = self.config.credentials
+        if self.adapter_type == "duckdb" and not getattr(credentials, "is_motherduck", False):
+            return "DuckDB lets one process at a time open its file"
+        if self.adapter_type == "spark" and credentials.method == "session":
+            return "a Spark session belongs to the process that has opened it"
+        return None
 
     @contextmanager
     def session(self, name: str) -> Iterator[Session]:
@@ -92,7 +103,7 @@ def open_warehouse(target: Target, manifest: Mapping[str, Any]) -> Warehouse:
                 "it ran on with --target."
             )
         _load_macros(adapter, config, manifest)
-    return Warehouse(adapter, config)
+    return Warehouse(adapter, config, replace(target, profile=config.profile_name, target=config.target_name))
 
 
 def _boot(target: Target) -> tuple[Any, Any]:

@@ -1,0 +1,168 @@
+"""Several workers deliver one outbox: processes of this machine, or those of a Dask cluster, of which some die."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from standing import MAPPING, wait_for
+
+ON_POSTGRES = pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
+
+SOME = 4_500  # five shares
+
+
+@pytest.fixture
+def shop(shop, warehouse):
+    """A shop of many customers, for a destination that takes one request at a time from each worker."""
+    shop.settings(concurrency=1, events_per_second="unlimited")
+    shop.manifest(MAPPING)
+    warehouse.execute(
+        "create table customers as select 'c' || n::text as customer_id, 'c' || n::text || '@example.com' as email, "
+        f"'pro'::text as plan from generate_series(1, {SOME}) as n"
+    )
+    return shop
+
+
+@contextmanager
+def started(shop, *arguments):
+    program = str(Path(sys.executable).parent / "dbt-segconn")
+    command = [program, "run", "--all", "--project-dir", str(shop.dir), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def workers_of(process) -> list[psutil.Process]:
+    """Find the workers: forks of the fork server, which is a fork's child of the run."""
+    return [
+        worker for server in psutil.Process(process.pid).children() for worker in server.children() if worker.is_running()
+    ]
+
+
+def everyone() -> list[str]:
+    return sorted(f"c{n}" for n in range(1, SOME + 1))
+
+
+def users(calls) -> list[str]:
+    return sorted(call["userId"] for call in calls)
+
+
+@ON_POSTGRES
+def test_two_workers_deliver_side_by_side_and_settle_as_one(shop, api, warehouse):
+    warehouse.execute("update customers set email = repeat('x', 40000) where customer_id = 'c7'")
+    api.delay = 60.0
+    with started(shop, "--workers", "2") as process:
+        wait_for(lambda: len(api.tried) == 2)  # one request at a time from each
+        api.released.set()
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 1, output  # for the discard
+    assert users(api.received) == sorted(set(everyone()) - {"c7"})
+    counts = shop.counts()
+    assert (counts["to_send"], counts["confirmed"], counts["discarded"]) == (SOME, SOME - 1, 1)
+    assert shop.run().exit_code == 1
+    assert len(api.received) == SOME - 1, "something was sent again"
+
+
+@ON_POSTGRES
+def test_a_worker_that_is_killed_is_replaced_and_every_record_arrives_once(shop, api):
+    api.delay = 60.0
+    with started(shop, "--workers", "2") as process:
+        wait_for(lambda: len(api.tried) == 2)
+        workers_of(process)[0].kill()
+        api.released.set()
+        output = process.communicate(timeout=90)[0]
+    assert process.returncode == 0, output
+    assert "a worker has died" in output
+    assert users(api.accepted.values()) == everyone()
+    assert len(api.received) > SOME, "the killed one had delivered nothing"
+    assert shop.counts()["confirmed"] == SOME
+
+
+@ON_POSTGRES
+def test_workers_end_with_the_run_that_is_killed_and_the_next_goes_on_from_its_watermark(shop, api):
+    api.delay = 60.0
+    with started(shop, "--workers", "2") as process:
+        wait_for(lambda: len(api.tried) == 2)
+        workers = workers_of(process)
+        process.kill()
+        psutil.wait_procs(workers, timeout=20)
+        assert not any(worker.is_running() for worker in workers)
+    api.released.set()
+    first = set(api.accepted)
+    with started(shop, "--workers", "2") as process:
+        output = process.communicate(timeout=90)[0]
+    assert process.returncode == 0, output
+    assert first <= set(api.accepted)
+    assert users(api.accepted.values()) == everyone()
+    assert shop.counts()["resumed_by_this_run"] == SOME
+
+
+@ON_POSTGRES
+def test_ctrl_c_lets_the_workers_finish_what_is_in_flight(shop, api):
+    api.delay = 60.0
+    with started(shop, "--workers", "2") as process:
+        wait_for(lambda: len(api.tried) == 2)
+        process.send_signal(2)
+        time.sleep(0.5)
+        api.released.set()
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, output
+    assert len(api.received) < SOME
+    assert shop.counts()["confirmed"] == len(api.received)
+    shop.run()
+    assert users(api.received) == everyone()
+
+
+@ON_POSTGRES
+def test_workers_share_the_rate_of_their_destination(shop, api):
+    shop.settings(events_per_second=1000)
+    moments = []
+    api.note = lambda _call, _key: moments.append(time.monotonic())
+    with started(shop, "--workers", "2") as process:
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert users(api.received) == everyone()
+    # 4,500 at 1,000 a second, less a second's worth to begin with, less the two batches that go last
+    assert moments[-1] - moments[0] > 1.4
+
+
+@ON_POSTGRES
+def test_on_dask_a_share_of_a_worker_that_is_killed_is_delivered_by_another(shop, api):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
+        api.delay = 60.0
+        with started(shop, "--scheduler", cluster.scheduler_address) as process:
+            wait_for(lambda: len(api.tried) == 2)
+            psutil.Process(next(iter(cluster.workers.values())).pid).kill()
+            api.released.set()
+            output = process.communicate(timeout=90)[0]
+    assert process.returncode == 0, output
+    assert users(api.accepted.values()) == everyone()
+    assert len(api.received) > SOME, "the killed one had delivered nothing"
+    counts = shop.counts()
+    assert (counts["confirmed"], counts["discarded"]) == (SOME, 0)
+
+
+@ON_POSTGRES
+def test_a_scheduler_that_nobody_answers_at_is_told_before_anything_is_sent(shop, api, monkeypatch):
+    monkeypatch.setattr("dbt_segconn.workforce.CONNECT_SECONDS", 1)
+    result = shop.run("--scheduler", "tcp://127.0.0.1:9")
+    assert result.exit_code == 2
+    assert "--scheduler tcp://127.0.0.1:9: no Dask scheduler answers there" in result.output
+    assert not api.tried
+
+
+@pytest.mark.parametrize("warehouse", ["duckdb_file"], indirect=True)
+def test_a_warehouse_for_one_process_refuses_workers(shop):
+    result = shop.run("--workers", "2")
+    assert result.exit_code == 2
+    assert "--workers 2: DuckDB lets one process at a time open its file. Leave the option out." in result.output
