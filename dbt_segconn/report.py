@@ -68,6 +68,14 @@ def end_line(number: int, total: int, result: SyncResult) -> str:
     return _dotted(f"{number} of {total} {word} {result.sync.name}", f"{counts}in {result.seconds:.2f}s")
 
 
+def timing_lines(result: SyncResult) -> Iterator[str]:
+    """Say how long each step of a sync took, and what it cost a million calls."""
+    for step, spent in result.spent.items():
+        each = spent.cpu_seconds / result.confirmed * 1e6 if result.confirmed else 0.0
+        per_million = f", {each:.2f} s per million calls" if each else ""
+        yield f"  {step:<9} {spent.seconds:8.2f} s, of CPU {spent.cpu_seconds:.2f} s{per_million}"
+
+
 def skip_line(skip: Skip) -> str:
     """Say that a sync does not go, and why."""
     return _dotted(f"SKIP {skip.sync.name}", skip.reason)
@@ -140,6 +148,7 @@ def _result(result: SyncResult) -> dict[str, Any]:
             "resumed_by_this_run": result.resumed,
         },
         "resumed_sync": _resumed(result.resumed_state),
+        "timing": {step: spent._asdict() for step, spent in result.spent.items()},
     }
 
 

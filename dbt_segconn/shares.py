@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from dbt_segconn.calls import CallMaker
 from dbt_segconn.delivery import Delivery, Progress
 from dbt_segconn.locks import Lock
 from dbt_segconn.outbox import MappingState
+from dbt_segconn.timings import Spent
 from dbt_segconn.warehouse.values import Column
 
 # Changes read from the outbox at once: many enough for the warehouse, few enough for memory
@@ -50,6 +51,7 @@ class Outcome:
     failure: str | None = None
     canceled: bool = False
     notes: tuple[str, ...] = ()
+    spent: Mapping[str, Spent] = field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -82,9 +84,11 @@ class Workers(Protocol):
 def send(share: Share, calls: CallMaker, tables: MappingState, lock: Lock, delivery: Delivery) -> Iterator[None]:
     """Hand the calls of a share to a delivery, a portion at a time, as long as the lock is ours."""
     for low in range(share.after, share.upto, PAGE):
-        page = tables.read(share.columns, share.kinds, low, min(low + PAGE, share.upto))
+        with delivery.timings.measure("fetch"):
+            page = tables.read(share.columns, share.kinds, low, min(low + PAGE, share.upto))
         lock.confirm()  # after reading: another's outbox may stand under the same name
         for at in range(0, len(page), PORTION):
-            made = calls.many(page[at : at + PORTION], delivery.refuse)
+            with delivery.timings.measure("map"):
+                made = calls.many(page[at : at + PORTION], delivery.refuse)
             delivery.send(made.numbers, made.record_ids, made.calls, are_checked=made.are_checked)
             yield

@@ -133,6 +133,7 @@ class SharedDelivery:
             self._untold.append(replace(one, is_repeated=one.is_repeated or (one.by_segment and is_repeated)))
         for note in outcome.notes:
             self.work.note(note)
+        self.work.timings.add(outcome.spent)
         self._failure = self._failure or outcome.failure
 
 

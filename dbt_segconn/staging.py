@@ -16,6 +16,11 @@ from dbt_segconn.work import Work
 
 def stage(work: Work) -> SyncState:
     """Freeze what has changed; the state returned is `running`, or `blocked` where a guard objects."""
+    with work.timings.measure("stage"):
+        return _stage(work)
+
+
+def _stage(work: Work) -> SyncState:
     state = work.book.state
     before = state.last_sync(work.sync.id)
     is_baseline = work.job.baseline or (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from dbt_segconn.delivery import Canceled, Destination
 from dbt_segconn.errors import SegconnError, WarehouseError
@@ -14,6 +14,7 @@ from dbt_segconn.plan import Sync
 from dbt_segconn.resume import forget, resume
 from dbt_segconn.staging import stage
 from dbt_segconn.state import State, SyncState
+from dbt_segconn.timings import Spent, Timings
 from dbt_segconn.transfer import deliver, settle
 from dbt_segconn.warehouse.source import Source
 from dbt_segconn.work import Job, Work
@@ -24,7 +25,7 @@ class SyncResult:
     """How one sync ended, with the last state of it that was logged.
 
     `confirmed` counts the calls that this run has confirmed; `resumed` those of them that an earlier
-    run had left in its outbox, whose own last state is `resumed_state`.
+    run had left in its outbox, whose own last state is `resumed_state`. `spent` says what the steps took.
     """
 
     sync: Sync
@@ -35,24 +36,27 @@ class SyncResult:
     confirmed: int = 0
     resumed: int = 0
     resumed_state: SyncState | None = None
+    spent: Mapping[str, Spent] = field(default_factory=dict)
 
 
 def run_sync(sync: Sync, source: Source, destination: Destination, job: Job) -> SyncResult:
     """Bring what the destination knows up to the model. A SegconnError ends up in the result."""
     started = job.clock()
     logged: list[SyncState] = []
+    timings = Timings()
     status, message = None, None
     try:
         with job.warehouse.session(sync.id) as session:
             state = State(session, job.settings, job.warehouse.database)
             with job.locks.hold(state, sync.id, sync.name) as lock:
                 book = Book(state, MappingState(state, sync.id), lock, job.now, logged)
-                _tell(Work(sync, source, destination, job, book))
+                _tell(Work(sync, source, destination, job, book, timings))
     except Canceled:
         status, message = "canceled", "interrupted; the next run goes on from here"
     except SegconnError as error:
         status, message = "failed", str(error)
-    return _result(sync, job, status, message, logged, job.clock() - started)
+    result = _result(sync, job, status, message, logged, job.clock() - started)
+    return replace(result, spent=timings.spent())
 
 
 def _result(

@@ -16,6 +16,11 @@ from dbt_segconn.work import Work
 
 def deliver(work: Work, state: SyncState) -> SyncState:
     """Send what is behind the watermark; what cannot be sent now stays in the outbox."""
+    with work.timings.measure("deliver"):
+        return _deliver(work, state)
+
+
+def _deliver(work: Work, state: SyncState) -> SyncState:
     is_resumed = state.invocation_id != work.job.invocation_id
     delivery, steps = _delivery(work, _unsent(work, state))
     with delivery:
@@ -51,7 +56,9 @@ def _delivery(work: Work, unsent: Share) -> tuple[Delivery | SharedDelivery, Ite
         sync_id=unsent.sync_id,
         started_at=unsent.started_at,
     )
-    delivery = Delivery(work.destination, start_after=unsent.after, stop=work.job.stop, notify=work.note)
+    delivery = Delivery(
+        work.destination, start_after=unsent.after, stop=work.job.stop, notify=work.note, timings=work.timings
+    )
     return delivery, send(unsent, calls, work.tables, work.book.lock, delivery)
 
 
@@ -78,7 +85,7 @@ def _unsent(work: Work, state: SyncState) -> Share:
 def settle(work: Work, state: SyncState) -> None:
     """Make the outbox's changes the new records; from here on the sync is history."""
     final = work.book.finished(state, "partial" if state.discarded else "success", _discards_of(state))
-    with work.book.state.transaction():
+    with work.timings.measure("settle"), work.book.state.transaction():
         work.book.lock.confirm()
         work.tables.settle(state, final)
     work.book.logged.append(final)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from dbt_segconn.plan import Sync
 from dbt_segconn.settings import StateSettings
 from dbt_segconn.shares import Workers
 from dbt_segconn.state import SyncState, new_state
+from dbt_segconn.timings import Timings
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
 
@@ -65,6 +66,7 @@ class Work:
     destination: Destination
     job: Job
     book: Book
+    timings: Timings = field(default_factory=Timings)
 
     @property
     def tables(self) -> MappingState:

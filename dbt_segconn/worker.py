@@ -56,7 +56,7 @@ class Worker:
             except SegconnError as error:
                 failure = str(error)
             delivery.close()
-            return Outcome(delivery.progress(), failure, canceled, tuple(notes))
+            return Outcome(delivery.progress(), failure, canceled, tuple(notes), delivery.timings.spent())
 
     def close(self) -> None:
         """Close the warehouse."""

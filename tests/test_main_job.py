@@ -247,3 +247,13 @@ def test_from_python_the_results_are_objects(shop, api):
         ("customers.identify_customers", "success", 1)
     ]
     assert users(api) == ["c1"]
+
+
+def test_timings_say_what_each_step_took(shop):
+    shop.manifest(MAPPING)
+    result = shop.resync(ADA, BOB, options=("--timings",))
+    steps = result.artifact(shop.dir)["results"][0]["timing"]
+    assert set(steps) == {"stage", "fetch", "map", "serialise", "post", "deliver", "settle"}
+    assert all(step["seconds"] > 0 and step["cpu_seconds"] >= 0 for step in steps.values())
+    assert all(f"  {step} " in result.output for step in steps)
+    assert "s per million calls" in result.output

@@ -83,7 +83,7 @@ def as_options(**given: Any) -> Options:
     help="Forget the records of earlier syncs first: everything is sent again.",
 )
 @output_options
-def run(*, log_format: str, quiet: bool, use_colors: bool | None, **given: Any) -> None:
+def run(**given: Any) -> None:
     """Deliver what has changed in the models that dbt has just refreshed.
 
     Reads dbt's manifest and run results, works out added, updated and deleted records inside the
@@ -100,7 +100,7 @@ def run(*, log_format: str, quiet: bool, use_colors: bool | None, **given: Any) 
 
     Exit codes: 0 all well, 1 a sync failed or discarded records, 2 could not start, 130 interrupted.
     """
-    follow(as_options(**given), log_format=log_format, quiet=quiet, colors=use_colors)
+    follow(**given)
 
 
 @main.command()
@@ -109,7 +109,7 @@ def run(*, log_format: str, quiet: bool, use_colors: bool | None, **given: Any) 
 @mapping_option
 @run_options
 @output_options
-def retry(*, log_format: str, quiet: bool, use_colors: bool | None, **given: Any) -> None:
+def retry(**given: Any) -> None:
     """Sync again what failed, was cut short or has discards, given-up records included.
 
     Takes models as they are, whether or not dbt has just refreshed them, unless dbt has just failed to
@@ -120,16 +120,16 @@ def retry(*, log_format: str, quiet: bool, use_colors: bool | None, **given: Any
       dbt-segconn retry
       dbt-segconn retry --mapping customers.identify_customers
     """
-    given["all"] = True
-    follow(as_options(retry=True, **given), log_format=log_format, quiet=quiet, colors=use_colors)
+    follow(**{**given, "all": True, "retry": True})
 
 
-def follow(options: Options, *, log_format: str = "text", quiet: bool = False, colors: bool | None = None) -> NoReturn:
-    """Run, tell how it goes, and exit with its code."""
+def follow(*, log_format: str, quiet: bool, use_colors: bool | None, timings: bool, **given: Any) -> NoReturn:
+    """Run with these options, tell how it goes, and exit with its code."""
     from dbt_segconn.cli.screen import Printer, Screen
     from dbt_segconn.invocation import run as run_invocation
 
-    printer = Printer(log_format=log_format, quiet=quiet, colors=colors)
+    options = as_options(**given)
+    printer = Printer(log_format=log_format, quiet=quiet, colors=use_colors, timings=timings)
     screen = Screen(printer)
     stop = threading.Event()
     with _graceful(

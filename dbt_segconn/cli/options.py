@@ -153,5 +153,6 @@ output_options: Callable[[Command], Command] = _all_of(
     ),
     _option("--quiet/--no-quiet", "-q", default=False, help="Print errors only."),
     _option("--use-colors/--no-use-colors", default=None, help="Colour the lines; only on a terminal by default."),
+    click.option("--timings", is_flag=True, help="Say what each step of a sync took, in seconds and CPU."),
 )
 """How things are said."""

@@ -16,7 +16,7 @@ from dbt_segconn.gate import Choice
 from dbt_segconn.invocation import Listener
 from dbt_segconn.opening import Plan
 from dbt_segconn.plan import Sync
-from dbt_segconn.report import RunResult, as_json, closing_lines, counted, end_line, skip_line, start_line
+from dbt_segconn.report import RunResult, as_json, closing_lines, counted, end_line, skip_line, start_line, timing_lines
 from dbt_segconn.sync import SyncResult
 from dbt_segconn.version import __version__
 
@@ -26,7 +26,10 @@ _COLORS = {"success": "green", "partial": "yellow", "failed": "red", "blocked": 
 class Printer:
     """Prints one event at a time, whichever thread it comes from."""
 
-    def __init__(self, *, log_format: str = "text", quiet: bool = False, colors: bool | None = None) -> None:
+    def __init__(
+        self, *, log_format: str = "text", quiet: bool = False, colors: bool | None = None, timings: bool = False
+    ) -> None:
+        self.shows_timings = timings
         self._json = log_format == "json"
         self._quiet = quiet
         self._colors = colors
@@ -119,6 +122,9 @@ class Screen(Listener):
             mapping=result.sync.name,
             status=result.status,
         )
+        if self._printer.shows_timings:
+            for line in timing_lines(result):
+                self._printer.line(line, event="Timing", mapping=result.sync.name)
 
     def close(self, run: RunResult) -> None:
         """Sum the invocation up."""

@@ -77,7 +77,7 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
 @project_options
 @click.argument("mappings", nargs=-1, required=True)
 @output_options
-def baseline(*, mappings: tuple[str, ...], log_format: str, quiet: bool, use_colors: bool | None, **given: Any) -> None:
+def baseline(**given: Any) -> None:
     """Remember the records of MAPPINGS as they are now, as if they had been sent, and send none.
 
     From then on only what changes is sent. For a destination that has the records already, and for state
@@ -87,8 +87,7 @@ def baseline(*, mappings: tuple[str, ...], log_format: str, quiet: bool, use_col
     Example:
       dbt-segconn baseline customers.identify_customers
     """
-    options = as_options(mappings=mappings, all=True, full_refresh=True, baseline=True, **given)
-    follow(options, log_format=log_format, quiet=quiet, colors=use_colors)
+    follow(**given, all=True, full_refresh=True, baseline=True)
 
 
 @main.command()

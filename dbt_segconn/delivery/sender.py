@@ -18,6 +18,7 @@ from dbt_segconn.delivery.destination import Destination
 from dbt_segconn.delivery.limits import BATCH_EVENTS
 from dbt_segconn.delivery.watermark import Watermark, _Stretch
 from dbt_segconn.errors import DeliveryError
+from dbt_segconn.timings import Timings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -70,7 +71,9 @@ class Delivery:
         start_after: int,
         stop: Stop,
         notify: Callable[[str], None] = lambda _: None,
+        timings: Timings | None = None,
     ) -> None:
+        self.timings = timings or Timings()
         self._destination = destination
         self._stop = stop
         self._notify = notify
@@ -110,8 +113,10 @@ class Delivery:
         `are_checked`: the calls are known to keep Segment's limits, but for their size.
         """
         self._check()
-        outgoing = list(map(_outgoing, zip(numbers, record_ids, calls, strict=True)))
-        for batch in self._batcher.add(outgoing, are_checked=are_checked):
+        with self.timings.measure("serialise"):
+            outgoing = map(_outgoing, zip(numbers, record_ids, calls, strict=True))
+            full = list(self._batcher.add(list(outgoing), are_checked=are_checked))
+        for batch in full:
             self._start(batch)
         if len(self._refused) >= BATCH_EVENTS:  # where hardly any call is good, no batch ever fills
             for batch in self._batcher.flush():
@@ -215,7 +220,8 @@ class Delivery:
 
     def _deliver(self, attempts: Attempts, batch: Batch) -> None:
         """Send a batch until it is confirmed, or split down to what is refused."""
-        answer = attempts.until_known(batch)
+        with self.timings.measure("post"):
+            answer = attempts.until_known(batch)
         if isinstance(answer, Confirmed):
             self._destination.confirmed()
             with self._guard:

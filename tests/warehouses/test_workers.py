@@ -43,7 +43,10 @@ def started(shop, *arguments):
 def workers_of(process) -> list[psutil.Process]:
     """Find the workers: forks of the fork server, which is a fork's child of the run."""
     return [
-        worker for server in psutil.Process(process.pid).children() for worker in server.children() if worker.is_running()
+        worker
+        for server in psutil.Process(process.pid).children()
+        for worker in server.children()
+        if worker.is_running()
     ]
 
 
