@@ -83,12 +83,17 @@ class Workers(Protocol):
 
 def send(share: Share, calls: CallMaker, tables: MappingState, lock: Lock, delivery: Delivery) -> Iterator[None]:
     """Hand the calls of a share to a delivery, a portion at a time, as long as the lock is ours."""
-    for low in range(share.after, share.upto, PAGE):
-        with delivery.timings.measure("fetch"):
-            page = tables.read(share.columns, share.kinds, low, min(low + PAGE, share.upto))
+    measure = delivery.timings.measure
+
+    def send_page(after: int, upto: int) -> Iterator[None]:
+        with measure("fetch"):
+            page = tables.read(share.columns, share.kinds, after, upto)
         lock.confirm()  # after reading: another's outbox may stand under the same name
         for at in range(0, len(page), PORTION):
-            with delivery.timings.measure("map"):
+            with measure("map"):
                 made = calls.many(page[at : at + PORTION], delivery.refuse)
             delivery.send(made.numbers, made.record_ids, made.calls, are_checked=made.are_checked)
             yield
+
+    for low in range(share.after, share.upto, PAGE):  # each page is let go of before the next one is read
+        yield from send_page(low, min(low + PAGE, share.upto))

@@ -51,7 +51,7 @@ class Attempts:
         """Send the same bytes, with a fresh `sentAt`, until the answer says what became of them."""
         errors, throttles, give_up_at = 0, 0, math.inf
         while True:
-            self._take_turn(len(batch.calls))
+            self._take_turn(len(batch))
             answer = self._api.post(batch.body(datetime.now(timezone.utc)))
             if isinstance(answer, (Confirmed, Refused)):
                 return answer

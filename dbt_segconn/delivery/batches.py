@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -31,37 +31,33 @@ _TAIL = b'],"context":%b,"sentAt":"%b"}'
 ENVELOPE_BYTES = len(_HEAD) + len(_TAIL % (_LIBRARY, b"2026-01-02T03:04:05.678Z"))
 
 
-class Outgoing(NamedTuple):
-    """A call on its way: the number of its change, and the identifier that errors name it by."""
-
-    number: int
-    record_id: str
-    call: dict[str, Any]
-
-    def __repr__(self) -> str:
-        return f"Outgoing(number={self.number}, record_id={self.record_id!r})"  # payloads are never shown
-
-
 @dataclass(slots=True, repr=False)
 class Batch:
-    """The events of one request, serialised once for all attempts; `calls` are kept for splitting.
+    """The events of one request, serialised once for all attempts, with their changes' numbers and records' ids.
 
     `is_repeated`: an attempt has had no answer, and may have arrived.
     """
 
-    calls: list[Outgoing] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    record_ids: list[str] = field(default_factory=list)
     parts: list[memoryview] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
     size: int = ENVELOPE_BYTES
     is_repeated: bool = False
 
+    def __len__(self) -> int:
+        return len(self.numbers)
+
     def takes(self, size: int, events: int) -> bool:
         """Say whether so much more fits."""
-        return self.size + size <= BATCH_BYTES and len(self.calls) + events <= BATCH_EVENTS
+        return self.size + size <= BATCH_BYTES and len(self.numbers) + events <= BATCH_EVENTS
 
-    def add(self, calls: Sequence[Outgoing], part: memoryview) -> None:
-        """Add calls and their events, joined by commas."""
-        self.calls.extend(calls)
+    def add(self, numbers: Sequence[int], record_ids: Sequence[str], part: memoryview) -> None:
+        """Add events, joined by commas."""
+        self.numbers.extend(numbers)
+        self.record_ids.extend(record_ids)
         self.parts.append(part)
+        self.counts.append(len(numbers))
         self.size += len(part) + 1
 
     def body(self, sent_at: datetime) -> bytes:
@@ -69,53 +65,81 @@ class Batch:
         time = f"{sent_at:%Y-%m-%dT%H:%M:%S}.{sent_at.microsecond // 1000:03}Z".encode()
         return _HEAD + b",".join(self.parts) + _TAIL % (_LIBRARY, time)
 
+    def halves(self) -> tuple[Batch, Batch]:
+        """Split it in two, of the same events under the same messageIds."""
+        halves = (Batch(is_repeated=self.is_repeated), Batch(is_repeated=self.is_repeated))
+        for at, event in enumerate(self._events()):
+            halves[at >= len(self) // 2].add([self.numbers[at]], [self.record_ids[at]], event)
+        return halves
+
+    def _events(self) -> Iterator[memoryview]:
+        """Take groups apart. What was serialised in a group can be read again without a loss."""
+        for part, count in zip(self.parts, self.counts, strict=True):
+            if count == 1:
+                yield part
+            else:
+                yield from (memoryview(orjson.dumps(event)) for event in orjson.loads(b"[" + part + b"]"))
+
 
 class Batcher:
-    """Fills batches with calls in their order; what breaks a limit goes to `refuse` with the reason."""
+    """Fills batches with calls in their order; what breaks a limit goes to `refuse` with number, record and reason.
 
-    def __init__(self, refuse: Callable[[Outgoing, str], None]) -> None:
+    Calls are let go of once they are serialised: what waits to be sent is most of what a delivery holds in memory.
+    """
+
+    def __init__(self, refuse: Callable[[int, str, str], None]) -> None:
         self._refuse = refuse
         self._open = Batch()
 
-    def add(self, calls: Sequence[Outgoing], *, are_checked: bool = False) -> Iterator[Batch]:
+    def add(
+        self,
+        numbers: Sequence[int],
+        record_ids: Sequence[str],
+        calls: Sequence[dict[str, Any]],
+        *,
+        are_checked: bool = False,
+    ) -> Iterator[Batch]:
         """Take calls, and yield every batch that they fill; those that `are_checked` are only measured."""
-        allowed = calls if are_checked else [one for one in calls if self._allowed(one)]
-        for at in range(0, len(allowed), GROUP):
-            group = allowed[at : at + GROUP]
-            for some, part in self._serialise(group):
-                if not self._open.takes(len(part) + 1, len(some)):
+        if not are_checked:
+            allowed = [at for at, call in enumerate(calls) if self._allowed(numbers[at], record_ids[at], call)]
+            numbers, record_ids = [numbers[at] for at in allowed], [record_ids[at] for at in allowed]
+            calls = [calls[at] for at in allowed]
+        for at in range(0, len(calls), GROUP):
+            group = slice(at, at + GROUP)
+            for some_numbers, some_ids, part in self._serialise(numbers[group], record_ids[group], calls[group]):
+                if not self._open.takes(len(part) + 1, len(some_numbers)):
                     yield from self.flush()
-                self._open.add(some, part)
+                self._open.add(some_numbers, some_ids, part)
 
     def flush(self) -> Iterator[Batch]:
         """Yield the open batch, if it holds anything."""
-        if self._open.calls:
+        if self._open.numbers:
             full, self._open = self._open, Batch()
             yield full
 
-    def _allowed(self, one: Outgoing) -> bool:
-        reason = refusal(one.call)
+    def _allowed(self, number: int, record_id: str, call: dict[str, Any]) -> bool:
+        reason = refusal(call)
         if reason:
-            self._refuse(one, reason)
+            self._refuse(number, record_id, reason)
         return not reason
 
-    def _serialise(self, group: Sequence[Outgoing]) -> Iterator[tuple[Sequence[Outgoing], memoryview]]:
+    def _serialise(
+        self, numbers: Sequence[int], record_ids: Sequence[str], calls: Sequence[dict[str, Any]]
+    ) -> Iterator[tuple[Sequence[int], Sequence[str], memoryview]]:
         """Serialise a group at once; only where that fails or is too large, each call by itself."""
-        if not group:
-            return
         try:
-            text = orjson.dumps([one.call for one in group])
+            text = orjson.dumps(calls)
         except TypeError:  # orjson's refusal of huge integers and lone surrogates
             text = b""
         if text and len(text) <= EVENT_BYTES:
-            yield group, memoryview(text)[1:-1]
+            yield numbers, record_ids, memoryview(text)[1:-1]
             return
-        for one in group:
-            event, reason = _event(one.call)
+        for number, record_id, call in zip(numbers, record_ids, calls, strict=True):
+            event, reason = _event(call)
             if reason:
-                self._refuse(one, reason)
+                self._refuse(number, record_id, reason)
             else:
-                yield [one], memoryview(event)
+                yield [number], [record_id], memoryview(event)
 
 
 def _event(call: dict[str, Any]) -> tuple[bytes, str | None]:

@@ -7,12 +7,11 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.delivery.answers import Confirmed
 from dbt_segconn.delivery.attempts import Attempts, Canceled, Stop
-from dbt_segconn.delivery.batches import Batch, Batcher, Outgoing
+from dbt_segconn.delivery.batches import Batch, Batcher
 from dbt_segconn.delivery.client import TrackingApi
 from dbt_segconn.delivery.destination import Destination
 from dbt_segconn.delivery.limits import BATCH_EVENTS
@@ -78,7 +77,7 @@ class Delivery:
         self._stop = stop
         self._notify = notify
         self._watermark = Watermark(start_after)
-        self._batcher = Batcher(self._refuse_outgoing)
+        self._batcher = Batcher(self.refuse)
         self._queue: queue.Queue[tuple[Batch, _Stretch] | None] = queue.Queue(destination.target.concurrency)
         self._threads: list[threading.Thread] = []
         self._guard = threading.Lock()
@@ -114,8 +113,7 @@ class Delivery:
         """
         self._check()
         with self.timings.measure("serialise"):
-            outgoing = map(_outgoing, zip(numbers, record_ids, calls, strict=True))
-            full = list(self._batcher.add(list(outgoing), are_checked=are_checked))
+            full = list(self._batcher.add(numbers, record_ids, calls, are_checked=are_checked))
         for batch in full:
             self._start(batch)
         if len(self._refused) >= BATCH_EVENTS:  # where hardly any call is good, no batch ever fills
@@ -154,7 +152,7 @@ class Delivery:
             raise Canceled
 
     def _start(self, batch: Batch) -> None:
-        stretch = self._stretch(batch.calls[-1].number, len(batch.calls))
+        stretch = self._stretch(batch.numbers[-1], len(batch))
         if len(self._threads) < self._destination.target.concurrency:
             thread = threading.Thread(target=self._work, name="segconn-sender", daemon=True)
             thread.start()
@@ -225,32 +223,17 @@ class Delivery:
         if isinstance(answer, Confirmed):
             self._destination.confirmed()
             with self._guard:
-                self._confirmed += len(batch.calls)
-        elif len(batch.calls) == 1:
-            self._refuse_alone(batch.calls[0], answer.reason, is_repeated=batch.is_repeated)
+                self._confirmed += len(batch)
+        elif len(batch) == 1:
+            self._refuse_alone(batch, answer.reason)
         else:
-            middle = len(batch.calls) // 2
-            for half in (batch.calls[:middle], batch.calls[middle:]):
-                for part in _rebatched(half):
-                    part.is_repeated = batch.is_repeated
-                    self._deliver(attempts, part)
+            for half in batch.halves():
+                self._deliver(attempts, half)
 
-    def _refuse_alone(self, one: Outgoing, reason: str, *, is_repeated: bool) -> None:
+    def _refuse_alone(self, batch: Batch, reason: str) -> None:
         if self._destination.refused_alone() >= LONE_REFUSALS:
             self._destination.lose(f"it refused {LONE_REFUSALS} calls one after the other, the last with: {reason}")
             self._destination.check()
+        refusal = Refusal(batch.numbers[0], batch.record_ids[0], reason, by_segment=True, is_repeated=batch.is_repeated)
         with self._guard:
-            self._untold.append(Refusal(one.number, one.record_id, reason, by_segment=True, is_repeated=is_repeated))
-
-    def _refuse_outgoing(self, one: Outgoing, reason: str) -> None:
-        self.refuse(one.number, one.record_id, reason)
-
-
-# Outgoing(*three), without a call of Python's for each
-_outgoing = partial(tuple.__new__, Outgoing)
-
-
-def _rebatched(calls: Sequence[Outgoing]) -> list[Batch]:
-    """Serialise again calls that have been accepted once: none of them can be refused now."""
-    batcher = Batcher(refuse=lambda _one, _reason: None)
-    return [*batcher.add(calls), *batcher.flush()]
+            self._untold.append(refusal)

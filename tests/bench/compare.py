@@ -90,6 +90,8 @@ def sink(*arguments: Any) -> Iterator[None]:
                 urllib.request.urlopen(f"{SINK}/stats", timeout=1).close()
                 break
             time.sleep(0.05)
+        if process.poll() is not None:
+            raise SystemExit(f"The sink cannot listen on port {PORT}: is another one running?")
         yield
     finally:
         process.kill()

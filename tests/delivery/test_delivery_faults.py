@@ -17,7 +17,7 @@ from standing import ADA, BOB, WRITE_KEY
 from dbt_segconn.delivery import Canceled, Delivery, Destination, Target
 from dbt_segconn.delivery.answers import Confirmed, Lost, Throttled, Unknown, classify, unanswered
 from dbt_segconn.delivery.attempts import PATIENCE_SECONDS, Attempts
-from dbt_segconn.delivery.batches import Batch, Batcher, Outgoing
+from dbt_segconn.delivery.batches import Batch, Batcher
 from dbt_segconn.delivery.client import TrackingApi
 from dbt_segconn.delivery.rate import RateLimiter
 from dbt_segconn.delivery.watermark import Watermark
@@ -71,10 +71,10 @@ def test_a_record_nested_too_deeply_is_refused_alone(call):
     for _ in range(3000):
         nested = {"a": nested}
     refused = []
-    batcher = Batcher(lambda one, reason: refused.append((one.number, reason)))
-    calls = [Outgoing(1, "u1", call(1)), Outgoing(2, "u2", call(2, traits=nested))]
-    assert [one.number for batch in [*batcher.add(calls), *batcher.flush()] for one in batch.calls] == [1]
-    assert refused == [(2, "a value in the call has no form in JSON, or is nested too deeply")]
+    batcher = Batcher(lambda *one: refused.append(one))
+    batches = [*batcher.add([1, 2], ["u1", "u2"], [call(1), call(2, traits=nested)]), *batcher.flush()]
+    assert [batch.numbers for batch in batches] == [[1]]
+    assert refused == [(2, "u2", "a value in the call has no form in JSON, or is nested too deeply")]
 
 
 def test_the_watermark_moves_where_nearly_every_record_is_refused(api, call):
@@ -131,7 +131,7 @@ def test_an_api_that_throttles_for_ever_is_neither_hammered_nor_waited_for_for_e
     api = Scripted(simulated.clock, Throttled(seconds))
     target = Target("app", WRITE_KEY, "http://127.0.0.1:9", events_per_second=rate)
     destination = Destination(target, clock=simulated.clock, jitter=lambda low, high: (low + high) / 2)
-    batch = Batch([Outgoing(n, f"u{n}", call(n)) for n in range(2500)])
+    batch = Batch(list(range(2500)))
     with pytest.raises(DeliveryError, match=r"HTTP status 429.*15 minutes"):
         Attempts(api, destination, simulated, lambda _: None).until_known(batch)
     assert len(api.at) < 50
@@ -290,9 +290,9 @@ def test_write_key_and_payload_reach_no_log_no_error_and_no_repr(api, call, capl
         delivery.send(range(1, 101), [f"u{n}" for n in range(1, 101)], calls)
         with pytest.raises(DeliveryError) as caught:
             delivery.finish()
-    batch = Batch([Outgoing(1, "u1", calls[0])])
+    (batch,) = [*(batcher := Batcher(delivery.refuse)).add([1], ["u1"], calls[:1]), *batcher.flush()]
     shown = [str(caught.value), repr(caught.value), caplog.text, repr(target), repr(destination), repr(delivery)]
-    text = "".join([*shown, repr(batch), repr(batch.calls), repr(delivery.progress()), *heard])
+    text = "".join([*shown, repr(batch), repr(delivery.progress()), *heard])
     assert WRITE_KEY not in text
     assert "ada@example.com" not in text
 
