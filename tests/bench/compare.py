@@ -355,7 +355,6 @@ def postgres_server() -> Iterator[dict[str, Any]]:
 
 def in_postgres(rows: int, output: dict[str, Any]) -> Shop:
     """Load the customers into PostgreSQL, and build the shop on them."""
-    import duckdb
     import psycopg2
 
     shop = Shop(rows, output, name="postgres")
@@ -363,8 +362,10 @@ def in_postgres(rows: int, output: dict[str, Any]) -> Shop:
         subprocess.run([sys.executable, PEERS / "data.py", str(rows), shop.data], check=True)
     csv = FOLDER / "customers.csv"
     columns = "customer_id, full_name, email, updated_at, signup_date, lifetime_value, is_subscribed, phone, plan"
-    with duckdb.connect(str(shop.data), read_only=True) as connection:
-        connection.execute(f"copy (select {columns}, order_count from customers) to '{csv}' (header false)")
+    export = f"copy (select {columns}, order_count from customers) to '{csv}' (header false)"
+    # elsewhere: a process that is started inherits its parent's largest memory as its own
+    code = f"import duckdb; duckdb.connect({str(shop.data)!r}, read_only=True).execute({export!r})"
+    subprocess.run([sys.executable, "-c", code], check=True)
     with psycopg2.connect(host=output["host"], user="postgres", dbname="postgres") as connection:
         cursor = connection.cursor()
         cursor.execute(
