@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from starlette.applications import Starlette
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dbt_segconn.debugger.answers import answer, error_answer, json_answer
+from dbt_segconn.debugger.answers import answer, error_answer
 from dbt_segconn.debugger.local import LocalOnly
 from dbt_segconn.page.frozen import asset
 from dbt_segconn.ui.calls import newest_calls
@@ -61,4 +62,5 @@ async def _asked(request: Request, ask: Callable[[], Answer]) -> Response:
     """Answer what the page asks; not what another site has a browser ask, which would keep the warehouse busy."""
     if request.headers.get("sec-fetch-site", "none") not in OWN:
         raise HTTPException(403, "only for the page itself")
-    return json_answer(await run_in_threadpool(ask))
+    # not orjson, which refuses integers of more than 64 bits, and rows may hold them
+    return answer(json.dumps(await run_in_threadpool(ask)).encode(), "application/json")

@@ -70,7 +70,8 @@ def _problem(error: SegconnError, *, is_kept: bool) -> Answer:
     """Say what is wrong as the page shows it: a title, and lines of more."""
     kept = " Shown is what was read before." if is_kept else ""
     if _BUSY in str(error):
-        return {"title": f"The warehouse is busy: another process has it open.{kept}", "lines": [], "is_busy": True}
+        title = f"The warehouse is busy: another process has it open.{kept}"
+        return {"title": title, "lines": ["It is read again when a run has ended, or when you refresh."]}
     if isinstance(error, ConfigurationError):
-        return {"title": f"This needs mending first:{kept}", "lines": error.problems, "is_busy": False}
-    return {"title": f"The warehouse cannot be read.{kept}", "lines": [str(error)], "is_busy": False}
+        return {"title": f"The project needs mending.{kept}", "lines": error.problems}
+    return {"title": f"The warehouse cannot be read.{kept}", "lines": [str(error)]}

@@ -6,7 +6,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const KINDS = ["added", "updated", "deleted", "discarded"];
 const SHOWN_SYNCS = 20;
 const CHARTED_SYNCS = 90;
-const STRIP_SYNCS = 24;
+const STRIP_SYNCS = 20;
 // What Segment calls a status, and which colour it has
 const STATUSES = {
   in_progress: ["In progress", "info"], success: ["Successful", "good"], partial: ["Partially successful", "warn"],
@@ -88,6 +88,8 @@ function facts(pairs) {
   return element("dl", { className: "facts" }, known.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
 }
 
+// A long name breaks where its words do.
+const breakable = (name) => name.split(/(?<=[._-])/).flatMap((part) => [part, element("wbr")]);
 const none = (text) => element("p", { className: "none" }, text);
 
 // --- the snapshot
@@ -187,7 +189,7 @@ function mappingView(id) {
   const syncs = syncsOf(id);
   return [
     crumbs(),
-    element("h1", { tabindex: "-1" }, element("span", {}, mapping.name), pill(statusOf(mapping)), mapping.is_enabled ? null : element("span", { className: "tag" }, mapping.is_in_project ? "disabled" : "gone from the project")),
+    element("h1", { tabindex: "-1" }, element("span", {}, breakable(mapping.name)), pill(statusOf(mapping)), mapping.is_enabled ? null : element("span", { className: "tag" }, mapping.is_in_project ? "disabled" : "gone from the project")),
     facts([["Model", mapping.model], ["Action", mapping.action], ["Destination", mapping.destination], ["Sync mode", mapping.sync_mode.join(", ")],
       ["Unique identifier", mapping.identifier.join(", ")], ["Written in", mapping.file]]),
     syncs[0]?.error ? said(syncs[0]) : null,
@@ -293,11 +295,12 @@ function lanes(syncs, width, tell) {
     made.append(drawn("rect", { x: centre(at) - bar / 2, y: bottom + 15, width: bar, height: 5, rx: 1, class: `mark ${tone}` }));
   });
   made.append(drawn("text", { x: 0, y: bottom + 21, class: "lane-name" }, "status"));
-  const days = [[0, "start"], [syncs.length - 1, "end"]].filter(([at], nth) => nth === 0 || (at > 0 && slot * at > 150));
-  for (const [at, anchor] of days) {
-    const day = new Date(syncs[at].started_at).toLocaleDateString(undefined, { day: "numeric", month: "short" });
-    made.append(drawn("text", { x: centre(at) + (anchor === "start" ? -bar / 2 : bar / 2), y: height - 2, class: "tick", "text-anchor": syncs.length === 1 ? "end" : anchor }, day));
-  }
+  const last = syncs.length - 1;
+  const day = (sync) => new Date(sync.started_at).toLocaleDateString(undefined, { day: "numeric", month: "short" });
+  const time = (sync) => new Date(sync.started_at).toLocaleTimeString(undefined, { hour: "numeric", minute: "2-digit" });
+  const label = day(syncs[0]) === day(syncs[last]) ? (sync) => `${day(sync)}, ${time(sync)}` : day;
+  if (slot * last > 200) made.append(drawn("text", { x: centre(0) - bar / 2, y: height - 2, class: "tick" }, label(syncs[0])));
+  made.append(drawn("text", { x: centre(last) + bar / 2, y: height - 2, class: "tick", "text-anchor": "end" }, label(syncs[last])));
   made.append(...syncs.map((sync, at) => hit(sync, at === syncs.length - 1, { x: centre(at) - slot / 2, width: slot, height: bottom + strip }, tell)));
   made.addEventListener("mouseleave", () => tell(null));
   made.addEventListener("keydown", walk);
@@ -501,8 +504,8 @@ function callOf({ number: at, dropped, text }, open) {
 
 async function fetched(path, query = {}) {
   try {
-    const answer = await fetch(`${path}?${new URLSearchParams(query)}`, { cache: "no-store" });
-    return parse(await answer.text());
+    const answer = await fetch(`${path}?${new URLSearchParams(query)}`);
+    return answer.ok ? parse(await answer.text()) : { problem: { title: `dbt-segconn ui failed to answer (HTTP status ${answer.status}).`, lines: [] } };
   } catch {
     return { problem: { title: "dbt-segconn ui does not answer. Is it still running?", lines: [] } };
   }
@@ -523,18 +526,17 @@ async function refresh() {
   state.stamp = answer.stamp ?? state.stamp;
   state.snapshot = answer.snapshot ?? state.snapshot;
   $("notice").replaceChildren(...(answer.problem ? [problem(answer.problem)] : []));
-  clearTimeout(state.again);
-  if (answer.problem?.is_busy) state.again = setTimeout(refresh, 5000);
   draw();
 }
 
-// A run that ends on this machine writes its artifact: the page then reads the tables, and never while one is at work.
+// A run that ends on this machine writes its artifact: the page then reads the tables at once, before another process
+// needs them. It never looks by itself at any other time, because to look at a DuckDB file keeps others out of it.
 async function watch() {
   if (!document.hidden && !state.reading) {
     const { stamp } = await fetched("api/stamp");
     if (stamp !== undefined && state.stamp !== null && stamp !== state.stamp) await refresh();
   }
-  setTimeout(watch, 3000);
+  setTimeout(watch, 1000);
 }
 
 // --- drawing
