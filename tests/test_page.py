@@ -280,7 +280,7 @@ def test_the_live_page_follows_runs_and_is_used_by_keyboard(shop, browser):
     with running_debugger() as debugger:
         shop.endpoint = debugger.url
         shop.settings()
-        shop.manifest(MAPPING)
+        shop.manifest({**MAPPING, "fields": {"user_id": "$email", "traits": {"plan": "$plan"}}})
         shop.resync(ADA)
         with running(Options(project_dir=shop.dir)) as url:
             page.open(url)
@@ -297,6 +297,12 @@ def test_the_live_page_follows_runs_and_is_used_by_keyboard(shop, browser):
             page.all("#record")[0].send_keys("c3", Keys.ENTER)
             page.until(lambda: "eve@example.com" in page.text(".pair"))
             assert page.text(".pair").count("eve@example.com") == 2
+
+            shop.resync(ADA_NOW, BOB, ("c3", None, "team"))
+            page.until(lambda: "Discarded records" in page.text())
+            assert page.text(".pair").count("eve@example.com") == 2
+            next(link for link in page.all("th a") if link.text == "c3").click()
+            page.until(lambda: "Would be discarded" in page.text(".pair"))
 
             page.press(Keys.ESCAPE, Keys.ESCAPE)
             page.until(lambda: page.text("h1") == "Overview")

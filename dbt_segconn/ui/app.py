@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -15,15 +16,11 @@ from starlette.routing import Route
 
 from dbt_segconn.debugger.answers import answer, error_answer
 from dbt_segconn.debugger.local import LocalOnly
-from dbt_segconn.page.frozen import asset
+from dbt_segconn.page.frozen import asset, asset_names
 from dbt_segconn.ui.calls import newest_calls
 from dbt_segconn.ui.reader import Answer, Reader
 
-ASSETS = {
-    "/": ("index.html", "text/html"),
-    "/style.css": ("style.css", "text/css"),
-    "/script.js": ("script.js", "text/javascript"),
-}
+MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 # What a browser says of a request that no other site has made
 OWN = frozenset({"same-origin", "none"})
 
@@ -44,7 +41,7 @@ def create_app(reader: Reader, debugger: str) -> Starlette:
     async def calls(request: Request) -> Response:
         return await _asked(request, lambda: newest_calls(debugger))
 
-    routes = [Route(path, _asset) for path in ASSETS]
+    routes = [Route("/", _asset), Route("/{name:str}", _asset)]
     routes += [Route(f"/api/{one.__name__}", one) for one in (snapshot, stamp, preview, calls)]
     return Starlette(
         routes=routes,
@@ -54,8 +51,10 @@ def create_app(reader: Reader, debugger: str) -> Starlette:
 
 
 async def _asset(request: Request) -> Response:
-    name, media_type = ASSETS[request.url.path]
-    return answer(asset(name), media_type)
+    name = request.path_params.get("name", "index.html")
+    if name not in asset_names():
+        raise HTTPException(404, "the page has no such file")
+    return answer(asset(name), MEDIA_TYPES[Path(name).suffix])
 
 
 async def _asked(request: Request, ask: Callable[[], Answer]) -> Response:
