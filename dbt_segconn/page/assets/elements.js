@@ -77,7 +77,9 @@ function facts(pairs) {
 
 // A long name breaks where its words do.
 const breakable = (name) => name.split(/(?<=[._-])/).flatMap((part) => [part, element("wbr")]);
-const none = (text) => element("p", { className: "none" }, text);
+// What stands in `backticks` is code.
+const worded = (text) => text.split("`").map((part, at) => at % 2 ? element("code", {}, part) : part);
+const none = (text) => element("p", { className: "none" }, worded(text));
 
 function listed(value) {
   const entries = flat(value);

@@ -30,7 +30,7 @@ function missing(text) {
 }
 
 function said(sync) {
-  return element("p", { className: `said ${STATUSES[sync.status]?.[1] ?? "off"}` }, sync.error);
+  return element("p", { className: `said ${STATUSES[sync.status]?.[1] ?? "off"}` }, worded(sync.error));
 }
 
 function historyOf(syncs) {

@@ -13,7 +13,8 @@ async function fetched(path, query = {}) {
 }
 
 function problem({ title, lines }) {
-  return element("div", { className: "problem" }, element("strong", {}, title), lines.length ? element("ul", {}, lines.map((one) => element("li", {}, one))) : null);
+  return element("div", { className: "problem" }, element("strong", {}, title),
+    lines.length > 1 ? element("ul", {}, lines.map((one) => element("li", {}, worded(one)))) : lines.map((one) => element("p", {}, worded(one))));
 }
 
 async function refresh() {
