@@ -188,9 +188,11 @@ def test_the_debugger_is_on_this_machine(shop):
 def test_runs_until_a_signal_and_the_debugger_with_it(shop):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-        taken = shop.manifest(MAPPING) or shop.segconn("ui", "--port", str(port))
-        assert (taken.exit_code, "is taken" in taken.output) == (1, True)
-    shop.settings(endpoint=f"http://127.0.0.1:{port}")
+        shop.manifest(MAPPING)
+        shop.settings(endpoint=f"http://127.0.0.1:{port}")
+        for ports in (("--port", str(port)), ("--port", "0", "--with-debugger")):
+            result = shop.segconn("ui", *ports)
+            assert (result.exit_code, f"port {port} is taken" in result.output) == (1, True)
     command = [str(Path(sys.executable).parent / "dbt-segconn"), "ui", "--port", "0", "--with-debugger"]
     with subprocess.Popen(command, cwd=shop.dir, stdout=subprocess.PIPE, text=True) as process:
         url = re.search(r"http://[\d.:]+", process.stdout.readline())[0]

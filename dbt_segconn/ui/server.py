@@ -37,7 +37,7 @@ def serve(
     """
     page = _Page(options, port, debugger, history)
     beside = running_debugger(page.debugger_port) if with_debugger else nullcontext()
-    with beside, ended_by_signals(page.server):
+    with page.listener, beside, ended_by_signals(page.server):
         on_ready(page.url)
         page.run()
 
@@ -62,12 +62,10 @@ class _Page:
         plan = read_plan(options, needs_results=False)
         found = find_debugger(plan.settings, debugger)
         self.debugger_port = urlsplit(found).port or 80
-        self._listener = listen(HOST, port)
+        self.listener = listen(HOST, port)
         self.server = uvicorn.Server(as_config(create_app(Reader(options, history), found)))
-        self.url = url_of(self._listener)
+        self.url = url_of(self.listener)
 
     def run(self) -> None:
-        try:
-            self.server.run(sockets=[self._listener])
-        finally:
-            self._listener.close()
+        with self.listener:
+            self.server.run(sockets=[self.listener])

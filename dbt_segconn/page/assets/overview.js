@@ -55,7 +55,7 @@ function mappingRow(mapping) {
       element("a", { href: linkTo("mapping", mapping.id), className: "open", "data-key": mapping.id, "aria-label": mapping.name }, name),
       mapping.is_in_project ? null : element("span", { className: "tag" }, "gone from the project")),
     element("td", { className: "status" }, pill(statusOf(mapping))),
-    element("td", { className: "latest soft" }, latest ? when(latest.started_at, ago) : "—"),
+    element("td", { className: "latest soft" }, latest ? progress(latest) : "—"),
     element("td", {}, mapping.model),
     element("td", { className: "action" }, element("span", { className: `kind ${mapping.action}` }, mapping.action)),
     element("td", {}, mapping.destination),
@@ -63,6 +63,13 @@ function mappingRow(mapping) {
     latest ? count(latest.confirmed) : element("td", { className: "number zero" }, "—"),
     latest ? count(latest.discarded, "bad") : element("td", { className: "number zero" }, "—"),
     element("td", { className: "recent" }, strip(syncsOf(mapping.id).slice(0, STRIP_SYNCS).reverse())));
+}
+
+// When a sync started, and how far it has come while it goes on.
+function progress(sync) {
+  const done = sync.confirmed + sync.discarded - sync.unidentified;
+  const isOn = sync.status === "in_progress" && sync.to_send > 0;
+  return element("div", {}, when(sync.started_at, ago), isOn ? element("div", {}, `${number(done)} of ${number(sync.to_send)}`) : null);
 }
 
 // How the last syncs ended, oldest first: a taller mark for what needs a look.
