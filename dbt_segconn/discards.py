@@ -17,12 +17,24 @@ RETRY_DAYS = 14
 KEPT_REPEATED = 1000
 CLOSED = "closed"
 
+REASON_COLUMNS = ("sync_id", "kind", "reason", "refused")
+REFUSED_COLUMNS = ("sync_id", "record_id", "kind", "reason")
 OPEN_COLUMNS = ("mapping_id", "mapping", "record_id", "kind", "reason", "attempts", "first_at", "last_at", "given_up")
 
 
 def open_discards(state: State, limit: int) -> list[Row]:
     """Return the refusals that stand, newest first, with OPEN_COLUMNS."""
     return state.session.rows("segconn_open_discards", discards=state.discards, limit=limit, **_PATIENCE)
+
+
+def reasons(state: State, limit: int) -> list[Row]:
+    """Return how many records each sync refused for which reason, newest syncs first, with REASON_COLUMNS."""
+    return state.session.rows("segconn_reasons", discards=state.discards, limit=limit)
+
+
+def refusals(state: State, limit: int) -> list[Row]:
+    """Return the records that syncs refused, whether or not that still stands, newest first, with REFUSED_COLUMNS."""
+    return state.session.rows("segconn_refused", discards=state.discards, limit=limit)
 
 
 class Discards:

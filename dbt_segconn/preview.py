@@ -23,10 +23,12 @@ def preview_calls(
     kinds: Collection[str] = (),
     records: Collection[str] = (),
     limit: int = 5,
+    with_records: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Yield up to `limit` calls of each mapping: `{"mapping", "kind", "record_id", "call"}`.
 
-    A record that would be discarded has `discard`, its reason, in place of `call`. Kinds are those that
+    A record that would be discarded has `discard`, its reason, in place of `call`; `with_records` adds
+    `record`, its columns as the mapping sees them. Kinds are those that
     the mapping sends unless named; `records` are identifiers of changed records, also of refused ones that
     were given up. Raises ConfigurationError as `run` does.
     """
@@ -49,11 +51,13 @@ def preview_calls(
                     sync_id=PREVIEW,
                     started_at=datetime.now(timezone.utc),
                 )
-                yield from (_shown(sync, change, make_call) for change in changes)
+                yield from (_shown(sync, change, make_call, with_record=with_records) for change in changes)
 
 
-def _shown(sync: Sync, change: tuple[Any, ...], make_call: CallMaker) -> dict[str, Any]:
+def _shown(sync: Sync, change: tuple[Any, ...], make_call: CallMaker, *, with_record: bool) -> dict[str, Any]:
     shown = {"mapping": sync.name, "kind": change[1], "record_id": change[2]}
+    if with_record:
+        shown["record"] = make_call.event(change, PREVIEW)["properties"]
     try:
         return {**shown, "call": make_call(change)}
     except RecordError as error:

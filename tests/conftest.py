@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from browser import browser  # noqa: F401
 from standing import ADA, WRITE_KEY, Api, new_shop, serving, watched
 from warehouses.postgres import postgres, postgres_server  # noqa: F401
 

@@ -334,5 +334,6 @@ def watched(shop: Shop, api: Api):
     shop.watch.use_key(WRITE_KEY)
     with watching(shop.watch):
         yield
-    assert shop.watch.leaks(shop.dir) == []
+    leaks = shop.watch.leaks(shop.dir)
+    assert leaks == [], leaks
     shutil.rmtree(shop.dir, ignore_errors=True)

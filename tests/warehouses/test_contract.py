@@ -83,6 +83,10 @@ def test_refused_records_are_listed_and_sent_once_they_are_mended(shop, api):
     assert users(api) == ["c1", "c3"]
     (discard,) = read_json(shop.segconn("status", "--discards", "--output", "json"))
     assert (discard["record_id"], discard["kind"], discard["attempts"]) == ("c2", "added", 1)
+    page = shop.segconn("report", "--html", "-", "--identifiers").output
+    refused = '"kind":"added","reason":"Segment refused the call with HTTP status 400"'
+    assert f'"record_id":"c2",{refused}' in page
+    assert f'{refused},"refused":1' in page
     assert shop.counts() | {"to_send": 3, "confirmed": 2, "discarded": 1} == shop.counts()
     assert shop.synced(ADA, BOB, EVE).exit_code == 0
     assert users(api) == ["c1", "c2", "c3"]

@@ -90,7 +90,7 @@ def session(adapter, tmp_path, monkeypatch):
 
 def do_everything(session, adapter):
     """Take every step of the main job that speaks to the warehouse."""
-    from dbt_segconn.discards import open_discards
+    from dbt_segconn.discards import open_discards, reasons, refusals
     from dbt_segconn.outbox import MappingState
     from dbt_segconn.settings import StateSettings
     from dbt_segconn.state import DISCARD_COLUMNS, LOCK_COLUMNS, SYNC_COLUMNS, Discard, State, SyncState
@@ -158,6 +158,8 @@ def do_everything(session, adapter):
     tables.discards.append_repeated(tables.outbox, log)
     tables.discards.count()
     open_discards(state, 10)
+    reasons(state, 10)
+    refusals(state, 10)
     tables.settle(log, log)
     tables.abandon(log, log)
     tables.forget(None, log)

@@ -51,6 +51,27 @@ limit {{ limit }}
 {% endmacro %}
 
 
+{#- Why the records of each sync were refused, and how many of them; newest syncs first. -#}
+{% macro segconn_reasons(discards, limit) %}
+select sync_id, kind, reason, count(*) as refused
+from {{ discards }}
+where kind <> 'closed'
+group by sync_id, kind, reason
+order by max(discarded_at) desc, sync_id, refused desc, kind, reason
+limit {{ limit }}
+{% endmacro %}
+
+
+{#- The refused records of all syncs, newest first. -#}
+{% macro segconn_refused(discards, limit) %}
+select sync_id, record_id, kind, reason
+from {{ discards }}
+where kind <> 'closed'
+order by discarded_at desc, sync_id, record_id
+limit {{ limit }}
+{% endmacro %}
+
+
 {% macro segconn_count_discards(discards, mapping_id) %}
 select count(distinct {{ segconn_key('record_id') }})
 from ({{ segconn_standing(discards) }}) as standing

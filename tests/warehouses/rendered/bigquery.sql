@@ -678,6 +678,21 @@ where nth = 1
 order by last_at desc, mapping, record_id
 limit 10;
 
+-- segconn_reasons
+select sync_id, kind, reason, count(*) as refused
+from `shop`.`segconn`.`discards`
+where kind <> 'closed'
+group by sync_id, kind, reason
+order by max(discarded_at) desc, sync_id, refused desc, kind, reason
+limit 10;
+
+-- segconn_refused
+select sync_id, record_id, kind, reason
+from `shop`.`segconn`.`discards`
+where kind <> 'closed'
+order by discarded_at desc, sync_id, record_id
+limit 10;
+
 -- segconn_forget_settled
 delete from `shop`.`segconn`.`records_customers_identify_0123abcd`
 where record_id in (select record_id from (

@@ -654,6 +654,21 @@ where nth = 1
 order by last_at desc, mapping, record_id
 limit 10;
 
+-- segconn_reasons
+select sync_id, kind, reason, count(*) as refused
+from segconn.discards
+where kind <> 'closed'
+group by sync_id, kind, reason
+order by max(discarded_at) desc, sync_id, refused desc, kind, reason
+limit 10;
+
+-- segconn_refused
+select sync_id, record_id, kind, reason
+from segconn.discards
+where kind <> 'closed'
+order by discarded_at desc, sync_id, record_id
+limit 10;
+
 -- segconn_remember_settled
 insert into segconn.records_customers_identify_0123abcd
 select record_id, checksum, case when kind in ('added', 'updated') or is_doubtful = 1 then 0 else 1 end, cast(current_timestamp() as timestamp_ntz)

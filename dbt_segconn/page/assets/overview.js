@@ -1,0 +1,88 @@
+"use strict";
+// The overview: each mapping with its latest sync.
+
+const STRIP_SYNCS = 20;
+
+function overview() {
+  const { mappings } = state.snapshot;
+  return [
+    element("h1", { tabindex: "-1" }, "Overview"),
+    mappings.length ? filters(mappings) : null,
+    mappings.length ? element("div", { id: "mappings" }, mappingTable()) : welcome(),
+  ];
+}
+
+function welcome() {
+  return none("This project has no mappings yet. `dbt-segconn suggest MODEL` proposes one.");
+}
+
+function filters(mappings) {
+  if (!mappings.some((one) => statusOf(one) === state.status)) state.status = "";
+  const chips = ["", ...Object.keys(STATUSES)].map((status) => {
+    const fitting = mappings.filter((one) => !status || statusOf(one) === status).length;
+    if (!fitting) return null;
+    return element("button", {
+      type: "button", className: `chip ${STATUSES[status]?.[1] ?? ""}`, "data-key": `chip-${status}`,
+      "aria-pressed": String(state.status === status), onclick: () => { state.status = status; draw(); },
+    }, STATUSES[status]?.[0] ?? "All", element("b", {}, number(fitting)));
+  });
+  const input = element("input", {
+    id: "filter", type: "search", placeholder: "Filter mappings, models, actions, destinations", autocomplete: "off", spellcheck: "false",
+    "aria-keyshortcuts": "/", "data-key": "filter",
+    oninput: () => { state.filter = input.value; $("mappings").replaceChildren(mappingTable()); },
+  });
+  input.value = state.filter;
+  return element("form", { className: "filters", role: "search", "aria-label": "Mappings", onsubmit: (event) => event.preventDefault() },
+    element("div", { className: "chips", role: "group", "aria-label": "Status of the latest sync" }, chips),
+    element("label", { className: "grow" }, element("span", { className: "unseen" }, "Filter"), input));
+}
+
+function mappingTable() {
+  const words = state.filter.toLowerCase().split(/\s+/).filter(Boolean);
+  const fits = (one) => (!state.status || statusOf(one) === state.status)
+    && words.every((word) => [one.name, one.model, one.action, one.destination].join(" ").toLowerCase().includes(word));
+  const rows = state.snapshot.mappings.filter(fits).map(mappingRow);
+  if (!rows.length) return none("No mapping fits the filter.");
+  return table("Mappings with their latest syncs",
+    ["Mapping", "Status", "Latest sync", "Model", "Action", "Destination", "Enabled", "#Confirmed", "#Discarded", "Recent syncs"], rows, { className: "overview" });
+}
+
+function mappingRow(mapping) {
+  const [latest] = syncsOf(mapping.id);
+  const name = mapping.name.startsWith(`${mapping.model}.`) ? mapping.name.slice(mapping.model.length + 1) : mapping.name;
+  return element("tr", { className: mapping.is_enabled ? "row" : "row is-off" },
+    element("th", { scope: "row" },
+      element("a", { href: linkTo("mapping", mapping.id), className: "open", "data-key": mapping.id, "aria-label": mapping.name }, name),
+      mapping.is_in_project ? null : element("span", { className: "tag" }, "gone from the project")),
+    element("td", { className: "status" }, pill(statusOf(mapping))),
+    element("td", { className: "latest soft" }, latest ? progress(latest) : "—"),
+    element("td", {}, mapping.model),
+    element("td", { className: "action" }, element("span", { className: `kind ${mapping.action}` }, mapping.action)),
+    element("td", {}, mapping.destination),
+    element("td", {}, mapping.is_enabled ? "yes" : element("span", { className: "tag" }, "no")),
+    latest ? count(latest.confirmed) : element("td", { className: "number zero" }, "—"),
+    latest ? count(latest.discarded, "bad") : element("td", { className: "number zero" }, "—"),
+    element("td", { className: "recent" }, strip(syncsOf(mapping.id).slice(0, STRIP_SYNCS).reverse())));
+}
+
+// When a sync started, and how far it has come while it goes on.
+function progress(sync) {
+  const done = sync.confirmed + sync.discarded - sync.unidentified;
+  const isOn = sync.status === "in_progress" && sync.to_send > 0;
+  return element("div", {}, when(sync.started_at, ago), isOn ? element("div", {}, `${number(done)} of ${number(sync.to_send)}`) : null);
+}
+
+// How the last syncs ended, oldest first: a taller mark for what needs a look.
+function strip(syncs) {
+  const tally = Object.entries(STATUSES).map(([status, [label]]) => [label, syncs.filter((one) => one.status === status).length]).filter(([, many]) => many);
+  const words = tally.map(([label, many]) => `${many} ${label.toLowerCase()}`).join(", ") || "none";
+  const marks = syncs.map((sync, at) => {
+    const tone = STATUSES[sync.status]?.[1] ?? "off";
+    const height = { good: 8, info: 12, off: 5 }[tone] ?? 16;
+    const left = (STRIP_SYNCS - syncs.length + at) * 5;
+    return drawn("rect", { x: left, y: 16 - height, width: 3, height, rx: 1, class: `mark ${tone}` });
+  });
+  const made = drawn("svg", { class: "strip", width: STRIP_SYNCS * 5, height: 16, role: "img", "aria-label": `Last ${counted(syncs.length, "sync")}: ${words}` }, ...marks);
+  made.prepend(drawn("title", {}, words));
+  return made;
+}
