@@ -36,7 +36,8 @@ install() {
 }
 
 start_debugger() {
-  rm -f target/calls.jsonl target/debugger.url
+  rm -f target/calls.jsonl
+  : >target/debugger.url # read below, perhaps before the debugger's shell has made it
   dbt-segconn debugger --port 0 --log target/calls.jsonl >target/debugger.url &
   debugger=$!
   trap 'kill "$debugger" 2>/dev/null || true; wait "$debugger" 2>/dev/null || true' EXIT
