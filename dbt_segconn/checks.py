@@ -13,7 +13,6 @@ import orjson
 from dbt_segconn.actions.spec import RESERVED, Reserved, SpecType
 from dbt_segconn.artifacts import Manifest, Model
 from dbt_segconn.catalog import Catalog, KnownColumns
-from dbt_segconn.delivery.limits import EVENT_BYTES, MESSAGE_ID_CHARACTERS, refusal
 from dbt_segconn.drafts import SEGMENT_ID, Draft, ModelDraft
 from dbt_segconn.findings import (
     DISABLED_DESTINATION,
@@ -26,6 +25,7 @@ from dbt_segconn.findings import (
     Fault,
     Finding,
 )
+from dbt_segconn.limits import EVENT_BYTES, MESSAGE_ID_CHARACTERS, refusal
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.path import relative, steps
 from dbt_segconn.plan import no_column

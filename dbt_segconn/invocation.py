@@ -14,9 +14,10 @@ from datetime import datetime, timedelta, timezone
 from dbt_segconn.alerts import alerting
 from dbt_segconn.calls import rare_collections
 from dbt_segconn.delivery import Destination
+from dbt_segconn.delivery.configured import build_destinations
 from dbt_segconn.gate import Choice, Skip
 from dbt_segconn.locks import Locks, heartbeat
-from dbt_segconn.opening import Options, Plan, build_destinations, find_sources, gate, opened, read_plan
+from dbt_segconn.opening import Options, Plan, find_sources, gate, opened, read_plan
 from dbt_segconn.outbox import MappingState
 from dbt_segconn.plan import Sync, named
 from dbt_segconn.report import RunResult, write_artifact

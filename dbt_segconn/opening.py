@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -10,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dbt_segconn.artifacts import Manifest, RunResults, read_manifest, read_run_results
-from dbt_segconn.delivery import Destination, OAuth, check_installed
-from dbt_segconn.delivery import Target as DeliveryTarget
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.gate import Choice, choose
 from dbt_segconn.plan import Sync, named, read_syncs
 from dbt_segconn.project import Project, find_profiles_dir, find_project, from_environment, inside
-from dbt_segconn.settings import Destination as DestinationSettings
 from dbt_segconn.settings import Settings, read_settings
 from dbt_segconn.warehouse.adapter import Target, Warehouse, open_warehouse
 from dbt_segconn.warehouse.selection import Selection, select_models
@@ -144,38 +140,3 @@ def find_sources(syncs: Sequence[Sync], warehouse: Warehouse) -> dict[str, Sourc
     if problems:
         raise ConfigurationError(dict.fromkeys(problems))
     return sources
-
-
-def build_destinations(settings: Settings) -> dict[str, Destination]:
-    """Build one destination for all syncs that share it: they share its rate limit, too."""
-    return {name: build_destination(name, one) for name, one in settings.destinations.items()}
-
-
-def build_destination(name: str, settings: DestinationSettings) -> Destination:
-    """Build a destination as segconn.yml describes it."""
-    is_unlimited = math.isinf(settings.events_per_second)
-    return Destination(
-        DeliveryTarget(
-            name=name,
-            write_key=settings.write_key.get_secret_value(),
-            endpoint=settings.base_url,
-            concurrency=settings.concurrency,
-            events_per_second=None if is_unlimited else settings.events_per_second,
-            gzip=settings.gzip,
-            oauth=_oauth(settings),
-        )
-    )
-
-
-def _oauth(destination: DestinationSettings) -> OAuth | None:
-    given = destination.oauth
-    if given is None or not destination.enabled:
-        return None
-    check_installed()
-    return OAuth(
-        client_id=given.client_id,
-        key_id=given.key_id,
-        private_key=given.private_key.get_secret_value(),
-        token_url=destination.token_url,
-        scope=given.scope,
-    )

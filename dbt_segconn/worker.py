@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from dbt_segconn.calls import CallMaker, message_id_prefix, rare_collections
 from dbt_segconn.delivery import Canceled, Delivery, Destination, Progress, Stop
+from dbt_segconn.delivery.configured import build_destination
 from dbt_segconn.errors import ConfigurationError, SegconnError
 from dbt_segconn.locks import Lock
-from dbt_segconn.opening import Options, build_destination, opened, read_plan
+from dbt_segconn.opening import Options, opened, read_plan
 from dbt_segconn.outbox import MappingState
 from dbt_segconn.plan import Sync
 from dbt_segconn.shares import Outcome, Share, send

@@ -14,7 +14,8 @@ from leaks import PACKAGE, Watch, locals_of
 from standing import ADA, BOB, WRITE_KEY
 
 from dbt_segconn.cli import commands
-from dbt_segconn.delivery import Destination, OAuth, Target
+from dbt_segconn.delivery import Destination, Target
+from dbt_segconn.delivery.oauth import OAuth
 from dbt_segconn.errors import ConfigurationError, DeliveryError
 from dbt_segconn.settings import read_settings
 

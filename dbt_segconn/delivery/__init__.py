@@ -2,7 +2,6 @@
 
 from dbt_segconn.delivery.attempts import Canceled, Stop
 from dbt_segconn.delivery.destination import Destination, Target
-from dbt_segconn.delivery.oauth import OAuth, check_installed
 from dbt_segconn.delivery.sender import Delivery, Progress, Refusal
 
-__all__ = ["Canceled", "Delivery", "Destination", "OAuth", "Progress", "Refusal", "Stop", "Target", "check_installed"]
+__all__ = ["Canceled", "Delivery", "Destination", "Progress", "Refusal", "Stop", "Target"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from dbt_segconn.delivery.limits import (
+from dbt_segconn.limits import (
     BATCH_BYTES,
     BATCH_EVENTS,
     EVENT_BYTES,

@@ -14,9 +14,9 @@ from dbt_segconn.delivery.attempts import Attempts, Canceled, Stop
 from dbt_segconn.delivery.batches import Batch, Batcher
 from dbt_segconn.delivery.client import TrackingApi
 from dbt_segconn.delivery.destination import Destination
-from dbt_segconn.delivery.limits import BATCH_EVENTS
 from dbt_segconn.delivery.watermark import Watermark, _Stretch
 from dbt_segconn.errors import DeliveryError
+from dbt_segconn.limits import BATCH_EVENTS
 from dbt_segconn.timings import Timings
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from dbt_segconn.actions import compile_action
 from dbt_segconn.calls import CallMaker
-from dbt_segconn.delivery.limits import refusal
 from dbt_segconn.errors import RecordError
+from dbt_segconn.limits import refusal
 from dbt_segconn.mapping.shorthand import expand
 
 KINDS = {"id": "integer", "name": "text", "price": "decimal", "at": "timestamp", "doc": "json"}

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from leaks import locals_of
 from standing import ADA, BOB, MAPPING, WRITE_KEY, Api, serving
 
-from dbt_segconn.delivery import Delivery, Destination, OAuth, Target, attempts
+from dbt_segconn.delivery import Delivery, Destination, Target, attempts
 from dbt_segconn.delivery.answers import Unknown
-from dbt_segconn.delivery.oauth import RENEWED_AGAIN_SECONDS, Tokens
+from dbt_segconn.delivery.oauth import RENEWED_AGAIN_SECONDS, OAuth, Tokens
 from dbt_segconn.errors import DeliveryError
 
 
