@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dbt_segconn.artifacts import Manifest, RunResults, read_manifest, read_run_results
+from dbt_segconn.drafts import read_drafts
 from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.findings import Finding, InvalidProject
 from dbt_segconn.gate import Choice, choose
 from dbt_segconn.plan import Sync, named, read_syncs
 from dbt_segconn.project import Project, find_profiles_dir, find_project, from_environment, inside
@@ -67,11 +69,21 @@ class Plan:
 def read_plan(options: Options, *, needs_results: bool = True) -> Plan:
     """Read the whole project from its files; raises ConfigurationError with all problems found."""
     project = find_project(options.project_dir, options.target_path, options.vars)
-    settings = read_settings(project.dir, options.vars)
+    try:
+        settings = read_settings(project.dir, options.vars)
+    except InvalidProject as error:
+        raise InvalidProject([*error.findings, *_findings_in_mappings(project)]) from None
     manifest = read_manifest(project.target_dir)
     syncs = read_syncs(manifest, settings, project.dir)
     named(syncs, [*options.mappings, *options.allow_guarded])
     return Plan(project, settings, manifest, _results(project, manifest, options, needs_results=needs_results), syncs)
+
+
+def _findings_in_mappings(project: Project) -> Iterator[Finding]:
+    """Find what is wrong with mappings, whatever is wrong with segconn.yml; nothing where the manifest is missing."""
+    with suppress(ConfigurationError):
+        for draft in read_drafts(read_manifest(project.target_dir), None, project.dir):
+            yield from draft.findings
 
 
 def _results(project: Project, manifest: Manifest, options: Options, *, needs_results: bool) -> RunResults | None:

@@ -106,6 +106,16 @@ def test_every_problem_of_every_mapping_comes_at_once(shop):
     assert "6 errors in 2 mappings on 1 model." in findings(shop, broken, {**broken, "name": "other"})
 
 
+def test_a_run_names_what_is_wrong_with_segconn_yml_and_with_mappings_at_once(shop):
+    shop.manifest({**MAPPING, "action": "x"})
+    shop.settings(regoin="us-west-2")
+    result = shop.segconn("run", "--all")
+    assert result.exit_code == 2
+    assert "These 2 things need mending first:" in result.output
+    assert "destinations.app.regoin: unknown key" in result.output
+    assert "mapping identify_customers, action: " in result.output
+
+
 def test_a_missing_identifier_falls_back_on_the_primary_key_or_is_asked_for(shop, api):
     shop.mappings(MAPPING, unique_identifier=None)
     assert shop.sync(ADA).exit_code == 0
