@@ -113,7 +113,7 @@ def test_a_run_names_what_is_wrong_with_segconn_yml_and_with_mappings_at_once(sh
     assert result.exit_code == 2
     assert "These 2 things need mending first:" in result.output
     assert "destinations.app.regoin: unknown key" in result.output
-    assert "mapping identify_customers, action: " in result.output
+    assert "Actions: identify, track, group, page, screen." in result.output
 
 
 def test_a_missing_identifier_falls_back_on_the_primary_key_or_is_asked_for(shop, api):
