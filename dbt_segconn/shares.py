@@ -77,6 +77,9 @@ class Workers(Protocol):
     def is_lost(self, error: BaseException) -> bool:
         """Say whether the error of a share means that its worker has died."""
 
+    def are_gone(self) -> str | None:
+        """Say why none of them will ever answer, where that is so."""
+
     def stop(self) -> None:
         """Tell all workers to finish what is in flight, and start nothing more."""
 

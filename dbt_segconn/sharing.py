@@ -106,7 +106,12 @@ class SharedDelivery:
 
     def _hear(self, seconds: float) -> None:
         """Wait so long for the next share to end, and take down how it did."""
-        for future in wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED).done:
+        done = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED).done
+        if reason := self.workers.are_gone():
+            self._failure = self._failure or reason
+            self._running.clear()
+            return
+        for future in done:
             part = self._running.pop(future)
             error = future.exception()
             if error is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -22,7 +23,7 @@ from dbt_segconn.version import __version__
 from dbt_segconn.warehouse.adapter import Target, Warehouse
 from dbt_segconn.worker import deliver_share, warm_up
 
-CONNECT_SECONDS = 15
+CONNECT_SECONDS, CLOSE_SECONDS = 15, 5
 POLL_SECONDS = 1.0
 
 
@@ -94,6 +95,10 @@ class LocalWorkers:
         """Say whether the error of a share means that its worker has died."""
         return isinstance(error, BrokenProcessPool)
 
+    def are_gone(self) -> str | None:
+        """Say nothing: a new pool is always at hand."""
+        return None
+
     def stop(self) -> None:
         """Tell all workers to finish what is in flight, and start nothing more."""
         self._stop.set()
@@ -132,8 +137,9 @@ class DaskWorkers:
 
     may_repeat = True
 
-    def __init__(self, client: Any, options: Options, invocation_id: str) -> None:
+    def __init__(self, client: Any, address: str, options: Options, invocation_id: str) -> None:
         self._client = client
+        self._address = address
         self._options = options
         self._stop_name = f"segconn-stop-{invocation_id}"
         self._executor = client.get_executor(pure=False)
@@ -154,11 +160,21 @@ class DaskWorkers:
 
         return isinstance(error, KilledWorker)
 
+    def are_gone(self) -> str | None:
+        """Say that the scheduler is gone: its client forgets the shares that it had handed in."""
+        if self._client.status == "running":
+            return None
+        return (
+            f"the Dask scheduler {self._address} is gone. What it has not told of is delivered again by the next run, "
+            "under the same messageIds"
+        )
+
     def stop(self) -> None:
         """Tell all workers to finish what is in flight, and start nothing more."""
         from distributed import Event
 
-        Event(self._stop_name, client=self._client).set()
+        if self._client.status == "running":
+            Event(self._stop_name, client=self._client).set()
 
 
 @contextmanager
@@ -169,13 +185,16 @@ def _dask_workers(address: str, options: Options, invocation_id: str) -> Iterato
         raise ConfigurationError(
             f"--scheduler {address}: Dask is not installed. pip install 'dbt-segconn[dask]'"
         ) from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it would tell by tracebacks what we tell in a line
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"--scheduler {address}: no Dask scheduler answers there ({error})") from None
-    with client:
+    try:
         _check_versions(address, client)
-        yield DaskWorkers(client, options, invocation_id)
+        yield DaskWorkers(client, address, options, invocation_id)
+    finally:
+        client.close(timeout=CLOSE_SECONDS)
 
 
 def _check_versions(address: str, client: Any) -> None:
