@@ -58,9 +58,13 @@ class MappingState:
             if found and (missing := sorted(wanted - found)):
                 raise SyncError(f"{relation} has no column {missing[0]}: the table was altered by hand")
 
-    def stage(self, sync: Sync, source: Source) -> None:
-        """Freeze the difference between the model and the records as the mapping's outbox."""
-        self._session.run("segconn_stage", outbox=self.outbox, diff=self._diff(sync, source))
+    def stage(self, sync: Sync, source: Source, *, is_baseline: bool = False) -> None:
+        """Freeze the difference between the model and the records as the mapping's outbox.
+
+        A baseline takes up what would be held back for want of consent, too.
+        """
+        diff = {**self._diff(sync, source), "holds_back": holds_back(sync) and not is_baseline}
+        self._session.run("segconn_stage", outbox=self.outbox, diff=diff)
         self._session.run("segconn_index_outbox", outbox=self.outbox)
 
     def preview(
@@ -90,8 +94,16 @@ class MappingState:
             "unsure_kind": "updated" if "updated" in sync.mapping.sync_mode else "added",
             "mapping_id": self.mapping_id,
             "definition": sync.definition,
+            "consent": _consent_columns(sync, source),
+            "holds_back": holds_back(sync),
             **self.discards.arguments(),
         }
+
+    def count_held_back(self, sync: Sync, source: Source) -> int:
+        """Count the records that are held back now for want of consent."""
+        if not holds_back(sync):
+            return 0
+        return int(self._session.rows("segconn_count_held_back", diff=self._diff(sync, source))[0][0])
 
     def count(self) -> Mapping[str, Changes]:
         """Count the outbox by kind: added, updated, deleted, null_identifier, duplicate_identifier."""
@@ -179,3 +191,14 @@ class MappingState:
         )
         self.discards.take_over(old.mapping_id, changed)
         old.discards.close_all(last)
+
+
+def holds_back(sync: Sync) -> bool:
+    """Say whether a sync holds records back that it would send as added, if only they told of consent."""
+    return sync.skips_unknown_consent and "added" in sync.mapping.sync_mode
+
+
+def _consent_columns(sync: Sync, source: Source) -> list[Column]:
+    """Return the columns that tell whether a record says anything of consent, where that matters."""
+    names = set(sync.consent.values()) if sync.skips_unknown_consent else ()
+    return [column for column in source.columns if column.key in names]

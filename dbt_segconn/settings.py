@@ -139,6 +139,15 @@ class StateSettings(Strict):
     """Schema of the state tables, created when missing."""
 
 
+class ConsentSettings(Strict):
+    """What holds for the consent of all records."""
+
+    required: bool = False
+    """Whether each mapping has to name consent columns, by itself or by its model, or to say `consent: not_needed`."""
+    without_value: Literal["send", "skip"] = "send"
+    """Whether records are sent that say nothing of any category: with every preference withheld, or not at all."""
+
+
 def _is_webhook(url: SecretStr) -> SecretStr:
     _is_http(url.get_secret_value())
     return url
@@ -173,6 +182,8 @@ class Settings(Strict):
     """Destinations by the name that mappings use."""
     state: StateSettings = StateSettings()
     """Where state is kept."""
+    consent: ConsentSettings = ConsentSettings()
+    """What holds for the consent of all records."""
     alerts: tuple[AlertSettings, ...] = ()
     """Webhooks that hear of syncs which did not go well."""
 

@@ -38,6 +38,7 @@ def _stage(work: Work) -> SyncState:
         return _blocked(work, counted, before, reason)
     _announce(work, before, counted)
     _announce_lost(work, counted)
+    _announce_held_back(work, counted)
     if counted.unidentified:
         work.tables.discards.append_repeated(work.tables.outbox, counted)
     return work.book.log(counted, status="running")
@@ -51,8 +52,10 @@ def _blocked(work: Work, state: SyncState, before: SyncState | None, reason: str
 
 def _freeze(work: Work, staging: SyncState) -> SyncState:
     try:
-        work.tables.stage(work.sync, work.source)
-        return _count(work, staging)
+        is_baseline = not staging.sync_mode
+        work.tables.stage(work.sync, work.source, is_baseline=is_baseline)
+        held_back = 0 if is_baseline else work.tables.count_held_back(work.sync, work.source)
+        return replace(_count(work, staging), held_back=held_back)
     except WarehouseError as error:
         with suppress(WarehouseError):  # the first error is the one to tell
             work.tables.drop_outbox()
@@ -103,11 +106,17 @@ def _objections(work: Work, state: SyncState) -> Iterator[str]:
     return objections(
         work.sync.mapping.guards,
         known=known,
-        present=known - state.deleted + state.added + state.unidentified,
+        present=known - state.deleted + state.added + state.unidentified + state.held_back,
         to_send=state.to_send,
         updated=state.updated,
         deleted=state.deleted,
     )
+
+
+def _announce_held_back(work: Work, state: SyncState) -> None:
+    if state.held_back:
+        records = "1 record says" if state.held_back == 1 else f"{state.held_back:,} records say"
+        work.note(f"{records} nothing of consent: held back until a category has a value (consent.without_value: skip)")
 
 
 def _announce_lost(work: Work, state: SyncState) -> None:

@@ -32,6 +32,7 @@ COUNTS = (
     "updated",
     "deleted",
     "unidentified",
+    "held_back",
     "left_out",
     "to_send",
     "sent",
@@ -53,7 +54,8 @@ class SyncState:
     """One row of the history: a sync as its log last saw it. Times are UTC, counts are records.
 
     Extracted were the `added`, `updated` and `deleted` records and the `unidentified` ones, whose
-    identifier is null or not unique. Changes `left_out` by the sync mode are not sent; those `to_send`
+    identifier is null or not unique; those `held_back` for want of any consent value, which Segment has never
+    got, are no changes yet. Changes `left_out` by the sync mode are not sent; those `to_send`
     end up `confirmed` or, with the unidentified ones, `discarded`. `sent` counts the calls that Segment
     has answered, `resumed` the confirmed ones that a later run than the sync's own has delivered.
     `status` goes from `staging` over `running` and `settling` to one of the final `success`, `partial`
@@ -82,6 +84,7 @@ class SyncState:
     updated: int = 0
     deleted: int = 0
     unidentified: int = 0
+    held_back: int = 0
     left_out: int = 0
     to_send: int = 0
     sent: int = 0

@@ -169,6 +169,7 @@ class Shop:
     endpoint: str
     columns: tuple[str, ...] = ("customer_id", "email", "plan")
     state: dict[str, str] = field(default_factory=dict)
+    more_settings: dict[str, Any] = field(default_factory=dict)
     watch: Watch = field(default_factory=Watch, repr=False)
     parsed: Callable[[], bytes] = bytes
 
@@ -178,7 +179,8 @@ class Shop:
             "endpoint": self.endpoint,
             "events_per_second": "unlimited",
         }
-        self.write("segconn.yml", {"destinations": {"app": {**destination, **app}}, "state": self.state})
+        settings = {"destinations": {"app": {**destination, **app}}, "state": self.state, **self.more_settings}
+        self.write("segconn.yml", settings)
 
     def write(self, name: str, content: Any) -> None:
         path = self.dir / name

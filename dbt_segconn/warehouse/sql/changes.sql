@@ -81,7 +81,7 @@
 
 
 {#- `diff` holds what the diff is made of: records, discards, model, identifier, columns, signature,
-    unsure_kind, mapping_id, definition, retry_syncs, retry_days. -#}
+    unsure_kind, mapping_id, definition, consent, holds_back, retry_syncs, retry_days. -#}
 {% macro segconn_stage(outbox, diff) %}
 create table {{ outbox }} {{ segconn_storage() }} as
 {{ segconn_changes(diff) }}
@@ -117,10 +117,10 @@ limit {{ limit }}
 {% endmacro %}
 
 
-{% macro segconn_changes(diff) %}
-{%- set records = segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) -%}
+{#- The model's records with their checksums, and the identifiers that are not unique. -#}
+{% macro segconn_identified(diff) %}
 {%- set columns = diff.columns -%}
-with source as (
+source as (
     select
         {{ segconn_record_id(diff.identifier) }} as record_id
         {%- for column in columns %},
@@ -133,7 +133,11 @@ with source as (
 hashed as (
     select
         source.*,
-        {{ segconn_checksum(diff.signature, columns) }} as checksum
+        {{ segconn_checksum_of(diff) }} as checksum
+        {%- if diff.consent %},
+        {{ segconn_checksum(diff.signature, columns) }} as content,
+        {{ segconn_says_nothing_of(diff.consent) }} as says_nothing
+        {%- endif %}
     from source
 ),
 
@@ -143,7 +147,14 @@ duplicates as (
     where record_id is not null
     group by record_id
     having count(*) > 1
-),
+)
+{%- endmacro %}
+
+
+{% macro segconn_changes(diff) %}
+{%- set records = segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) -%}
+{%- set columns = diff.columns -%}
+with {{ segconn_identified(diff) }},
 
 {#- Refused again and again in the very same form: not offered until the record or the mapping changes. #}
 given_up as (
@@ -178,8 +189,11 @@ changes as (
             or duplicates.record_id is not null
             or records.record_id is null
             or records.checksum is null
-            or records.checksum <> hashed.checksum
+            or {{ segconn_has_changed(diff) }}
         )
+        {%- if diff.holds_back %}
+        and (hashed.record_id is null or duplicates.record_id is not null or not {{ segconn_is_held_back() }})
+        {%- endif %}
 
     union all
 
