@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from dbt_segconn.errors import WarehouseError
 from dbt_segconn.guards import doubts, objections
@@ -33,7 +34,7 @@ def _stage(work: Work) -> SyncState:
     if work.job.retry:
         work.tables.discards.close_all(staging)
     counted = _freeze(work, staging)
-    if reason := _meant(work, _objections(work, counted)):
+    if reason := _meant(work, _objections(work, counted)) or _over_budget(work, counted):
         work.tables.drop_outbox()
         return _blocked(work, counted, before, reason)
     _announce(work, before, counted)
@@ -78,10 +79,22 @@ def _lookalikes(work: Work, before: SyncState | None) -> dict[str, int]:
 
 def _meant(work: Work, reasons: Iterator[str]) -> str | None:
     """Join what speaks against a sync, unless the user has said that it is meant."""
-    if work.job.baseline or work.sync.name in work.job.allow_guarded:
-        return None
-    text = "; ".join(reasons)
+    return None if _is_allowed(work) else _refusal(work, "; ".join(reasons))
+
+
+def _is_allowed(work: Work) -> bool:
+    return work.job.baseline or work.sync.name in work.job.allow_guarded
+
+
+def _refusal(work: Work, text: str | None) -> str | None:
     return f"{text}. Nothing was sent. If this is meant, run with --allow-guarded {work.sync.name}" if text else None
+
+
+def _over_budget(work: Work, state: SyncState) -> str | None:
+    """Take the sync's calls from the budget of this run and month, or say why that is too many."""
+    spent = partial(work.book.state.spent, besides=work.job.invocation_id)
+    taken = work.job.budget.take(state.to_send, state.started_at, spent, is_allowed=_is_allowed(work))
+    return _refusal(work, taken)
 
 
 def _count(work: Work, staging: SyncState) -> SyncState:

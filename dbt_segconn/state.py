@@ -232,6 +232,11 @@ class State:
         """Return the newest syncs of all mappings, newest first."""
         return self._syncs("segconn_history", limit=limit)
 
+    def spent(self, since: datetime, *, besides: str = "") -> int:
+        """Count the calls of syncs that ended since then or are not at their end, but for one invocation's own."""
+        arguments = {"syncs": self.syncs, "since": since, "besides": besides, "not_sent": ("blocked", RESET)}
+        return int(self.session.rows("segconn_count_spent", **arguments)[0][0])
+
     def _syncs(self, query: str, **arguments: Any) -> list[SyncState]:
         rows = self.session.rows(query, syncs=self.syncs, columns=list(SYNC_COLUMNS), **arguments)
         return [SyncState(*row) for row in rows]
