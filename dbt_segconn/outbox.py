@@ -63,8 +63,7 @@ class MappingState:
 
         A baseline takes up what would be held back for want of consent, too.
         """
-        diff = {**self._diff(sync, source), "holds_back": holds_back(sync) and not is_baseline}
-        self._session.run("segconn_stage", outbox=self.outbox, diff=diff)
+        self._session.run("segconn_stage", outbox=self.outbox, diff=self._diff(sync, source, is_baseline=is_baseline))
         self._session.run("segconn_index_outbox", outbox=self.outbox)
 
     def preview(
@@ -74,16 +73,26 @@ class MappingState:
 
         Named records are returned although they were given up.
         """
-        diff = self._diff(sync, source)
-        if not self.present()[0]:
-            diff["records"] = None
-        if record_ids:
-            diff["discards"] = None
+        diff = {**self.diff(sync, source), **({"discards": None} if record_ids else {})}
         return self._session.rows(
             "segconn_preview", diff=diff, kinds=list(kinds), limit=limit, record_ids=list(record_ids)
         )
 
-    def _diff(self, sync: Sync, source: Source) -> dict[str, Any]:
+    def sample(self, sync: Sync, source: Source, every: int, limit: int) -> list[Row]:
+        """Return every so-manieth change that a sync would send now, as `preview` does."""
+        kinds = list(sync.mapping.sync_mode)
+        return self._session.rows("segconn_sample", diff=self.diff(sync, source), kinds=kinds, every=every, limit=limit)
+
+    def count_diff(self, sync: Sync, source: Source, *, is_baseline: bool = False) -> Mapping[str, int]:
+        """Count the changes that a sync would stage now, by kind, without writing anything."""
+        rows = self._session.rows("segconn_count_diff", diff=self.diff(sync, source, is_baseline=is_baseline))
+        return {kind: int(count) for kind, count in rows}
+
+    def diff(self, sync: Sync, source: Source, *, is_baseline: bool = False) -> dict[str, Any]:
+        """Return what a diff is made of, where the mapping may not have any records yet."""
+        return {**self._diff(sync, source, is_baseline=is_baseline), **({} if self.present()[0] else {"records": None})}
+
+    def _diff(self, sync: Sync, source: Source, *, is_baseline: bool = False) -> dict[str, Any]:
         return {
             "records": self.records,
             "record_columns": RECORD_COLUMNS,
@@ -95,7 +104,7 @@ class MappingState:
             "mapping_id": self.mapping_id,
             "definition": sync.definition,
             "consent": _consent_columns(sync, source),
-            "holds_back": holds_back(sync),
+            "holds_back": holds_back(sync) and not is_baseline,
             **self.discards.arguments(),
         }
 
@@ -103,7 +112,7 @@ class MappingState:
         """Count the records that are held back now for want of consent."""
         if not holds_back(sync):
             return 0
-        return int(self._session.rows("segconn_count_held_back", diff=self._diff(sync, source))[0][0])
+        return int(self._session.rows("segconn_count_held_back", diff=self.diff(sync, source))[0][0])
 
     def count(self) -> Mapping[str, Changes]:
         """Count the outbox by kind: added, updated, deleted, null_identifier, duplicate_identifier."""

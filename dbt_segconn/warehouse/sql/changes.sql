@@ -117,6 +117,59 @@ limit {{ limit }}
 {% endmacro %}
 
 
+{#- Every so-manieth change of these kinds. -#}
+{% macro segconn_sample(diff, kinds, every, limit) %}
+select change_number, kind, record_id
+    {%- for column in diff.columns %}, {{ column.alias }}{% endfor %}
+from (
+    select changes.*, row_number() over (order by change_number) as nth
+    from ({{ segconn_changes(diff) }}) as changes
+    where kind in ({{ segconn_literals(kinds) }})
+) as numbered
+where mod(nth - 1, {{ every }}) = 0
+order by change_number
+limit {{ limit }}
+{% endmacro %}
+
+
+{% macro segconn_count_diff(diff) %}
+select kind, count(*)
+from ({{ segconn_changes(diff) }}) as changes
+group by kind
+{% endmacro %}
+
+
+{#- Distinct users of changes, and those of them whom no record names that is known. A part has `diff`, `user`, the
+    column that names the user, and `kinds`. -#}
+{% macro segconn_count_users(naming, known) %}
+select count(*), coalesce(sum(case when known.user_id is null then 1 else 0 end), 0)
+from (
+    select distinct user_id
+    from (
+        {%- for part in naming %}
+        select cast({{ part.user }} as {{ segconn_type_string() }}) as user_id
+        from ({{ segconn_changes(part.diff) }}) as changes
+        where kind in ({{ segconn_literals(part.kinds) }}) and {{ part.user }} is not null
+        {{ 'union all' if not loop.last }}
+        {%- endfor %}
+    ) as of_calls
+) as named
+left join (
+    select distinct user_id
+    from (
+        {%- for part in known %}
+        select cast(of_model.{{ part.user }} as {{ segconn_type_string() }}) as user_id
+        from (with {{ segconn_identified(part.diff) }} select * from hashed) as of_model
+        inner join {{ segconn_known_records(part.diff.records | string) }} as records on records.record_id = of_model.record_id
+        {{ 'union all' if not loop.last }}
+        {%- else %}
+        select user_id from {{ segconn_or_empty(none, {'user_id': 'text'}) }} as nobody
+        {%- endfor %}
+    ) as of_records
+) as known on known.user_id = named.user_id
+{% endmacro %}
+
+
 {#- The model's records with their checksums, and the identifiers that are not unique. -#}
 {% macro segconn_identified(diff) %}
 {%- set columns = diff.columns -%}

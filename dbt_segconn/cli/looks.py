@@ -1,0 +1,146 @@
+"""The commands that look before a run: what it would send, what that costs. They write nothing into the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dbt_segconn.cli.commands import as_options, main
+from dbt_segconn.cli.options import mapping_option, project_options, selection_options
+
+if TYPE_CHECKING:
+    from dbt_segconn.estimate import Estimate, Forecast
+
+
+@main.command()
+@project_options
+@selection_options
+@mapping_option
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def estimate(*, style: str, **given: Any) -> None:
+    """Tell what a run would send now, and what it costs: calls, users, bytes, time, money.
+
+    Counts changes in the warehouse, as they are now, whether or not dbt has just refreshed the models; reads
+    each model a few times, sends nothing and writes nothing. Sizes are measured on up to 1,000 calls of each
+    mapping. Money is told where segconn.yml has `pricing`.
+
+    \b
+    Examples:
+      dbt-segconn estimate
+      dbt-segconn estimate --select customers --format json
+    """
+    import orjson
+
+    from dbt_segconn.cli.tables import show
+    from dbt_segconn.estimate import estimate as estimate_run
+
+    given["all"] = True
+    forecast = estimate_run(as_options(**given))
+    if style == "json":
+        click.echo(orjson.dumps(_as_json(forecast), option=orjson.OPT_INDENT_2).decode())
+        return
+    if forecast.mappings:
+        show([*map(_row, forecast.mappings), _total(forecast)], "table")
+    for line in _lines(forecast):
+        click.echo(line)
+
+
+def _as_json(forecast: Forecast) -> dict[str, Any]:
+    total = {
+        "calls": forecast.calls,
+        "users": forecast.users,
+        "bytes": sum(one.size.bytes for one in forecast.mappings),
+        "requests": sum(one.size.requests for one in forecast.mappings),
+        "seconds": forecast.seconds,
+        "calls_this_month": forecast.calls_this_month,
+    }
+    return {
+        "mappings": forecast.mappings,
+        "total": total,
+        "over_budget": forecast.over_budget,
+        "costs": forecast.costs,
+    }
+
+
+def _row(one: Estimate) -> dict[str, str]:
+    return {
+        "mapping": one.mapping,
+        **{kind: f"{one.calls.get(kind, 0):,}" for kind in ("added", "updated", "deleted")},
+        "calls": f"{one.total:,}",
+        "users": f"{one.users.named:,}" if one.users else "?",
+        "new_users": f"{one.users.new:,}" if one.users else "?",
+        "size": _bytes(one.size.bytes),
+        "requests": f"{one.size.requests:,}",
+        "time": _time(one.seconds),
+    }
+
+
+def _total(forecast: Forecast) -> dict[str, str]:
+    kinds = ("added", "updated", "deleted")
+    return {
+        "mapping": "total",
+        **{kind: f"{sum(one.calls.get(kind, 0) for one in forecast.mappings):,}" for kind in kinds},
+        "calls": f"{forecast.calls:,}",
+        "users": f"{forecast.users.named:,}",
+        "new_users": f"{forecast.users.new:,}",
+        "size": _bytes(sum(one.size.bytes for one in forecast.mappings)),
+        "requests": f"{sum(one.size.requests for one in forecast.mappings):,}",
+        "time": _time(forecast.seconds),
+    }
+
+
+def _bytes(count: int) -> str:
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "no limit"
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:,.1f} min"
+
+
+def _lines(forecast: Forecast) -> Iterator[str]:
+    if not forecast.mappings:
+        yield "No mapping to estimate."
+        return
+    for one in forecast.mappings:
+        yield from (f"{one.mapping}: {text}" for text in _notes(one))
+    if forecast.calls:
+        yield (
+            "new_users: those whom no record names that these mappings have sent. Segment bills a user once a month: "
+            "a known one counts, too, where nothing else tracks them this month."
+        )
+    for cost in forecast.costs:
+        before = f" after {cost.before:,} this month" if cost.before else ""
+        price = f"{cost.money:,.2f} {cost.currency}"
+        yield f"{cost.what}: {cost.units:,}{before}, {cost.beyond:,} of them beyond what is included: {price}"
+    yield from (f"Budget: {text}." for text in forecast.over_budget)
+
+
+def _notes(one: Estimate) -> Iterator[str]:
+    if one.size.measured and one.size.measured + one.size.discarded < one.total:
+        yield f"size and requests are extrapolated from {one.size.measured:,} calls"
+    if one.size.discarded:
+        whole = one.size.measured + one.size.discarded
+        yield f"{one.size.discarded:,} of {whole:,} calls that were made would be discarded: `preview` says why"
+    if one.users is None:
+        yield "its user id is no plain column, so that users are not counted, and not in the total"
+    if one.left_out:
+        yield f"{one.left_out:,} changes are left out, by its sync mode or as a baseline"
+    if one.held_back:
+        yield f"{one.held_back:,} records are held back: they say nothing of consent"
+    if one.unidentified:
+        yield f"{one.unidentified:,} records are discarded: their identifier is null or not unique"
+    if one.unfinished:
+        yield (
+            f"a sync that was cut short has {one.unfinished:,} calls left, which a run delivers first; what it has "
+            "delivered already may be counted here once more"
+        )
+    yield from (f"a guard would block it: {text}" for text in one.objections)
