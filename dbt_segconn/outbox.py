@@ -78,6 +78,16 @@ class MappingState:
             "segconn_preview", diff=diff, kinds=list(kinds), limit=limit, record_ids=list(record_ids)
         )
 
+    def find(self, sync: Sync, source: Source, record_id: str, *, also_silent: bool = False) -> Row | None:
+        """Return a record of the model, changed or not, as if it was added.
+
+        One that says nothing of consent is found where such records are sent, or where that is asked for.
+        """
+        holds = sync.skips_unknown_consent and not also_silent
+        diff = {**self._diff(sync, source), "records": None, "discards": None, "holds_back": holds}
+        found = self._session.rows("segconn_preview", diff=diff, kinds=["added"], limit=1, record_ids=[record_id])
+        return found[0] if found else None
+
     def sample(self, sync: Sync, source: Source, every: int, limit: int) -> list[Row]:
         """Return every so-manieth change that a sync would send now, as `preview` does."""
         kinds = list(sync.mapping.sync_mode)

@@ -118,6 +118,13 @@ def named(syncs: Sequence[Sync], names: Collection[str]) -> tuple[Sync, ...]:
     return tuple(sync for sync in syncs if not names or {sync.name, sync.mapping.name} & set(names))
 
 
+def only(name: str, syncs: Collection[Sync]) -> Sync:
+    """Return the one sync that a name has found. Raises ConfigurationError where there are several, or none."""
+    if len(syncs) != 1:
+        raise ConfigurationError(f"{name!r} is the name of {len(syncs)} mappings: write model.mapping.")
+    return next(iter(syncs))
+
+
 def find_columns(sync: Sync, available: Iterable[str]) -> dict[str, str]:
     """Match the columns that the mapping names with those that the warehouse reports.
 

@@ -46,8 +46,9 @@ def preview(
     kinds: Collection[str] = (),
     records: Collection[str] = (),
     limit: int = 5,
+    of_each_kind: bool = False,
 ) -> Iterator[Shown]:
-    """Yield up to `limit` changes of each mapping, with their calls.
+    """Yield up to `limit` changes of each mapping, or of each kind of it, with their calls.
 
     Kinds are those that the mapping sends unless named; `records` are identifiers of changed records, also of
     refused ones that were given up. Raises ConfigurationError as `run` does.
@@ -55,9 +56,11 @@ def preview(
     with looking(options) as look:
         for sync in (*look.choice.chosen, *(skip.sync for skip in look.choice.skipped)):
             wanted = kinds or sync.mapping.sync_mode
-            changes = look.tables(sync).preview(sync, look.sources[sync.id], wanted, limit, records)
             make_call = look.call_maker(sync)
-            yield from (show(sync, change, make_call) for change in changes)
+            groups: list[Collection[str]] = [[kind] for kind in wanted] if of_each_kind else [wanted]
+            for some in groups:
+                changes = look.tables(sync).preview(sync, look.sources[sync.id], some, limit, records)
+                yield from (show(sync, change, make_call) for change in changes)
 
 
 def show(sync: Sync, change: Row, make_call: CallMaker) -> Shown:

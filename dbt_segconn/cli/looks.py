@@ -1,13 +1,15 @@
-"""The commands that look before a run: what it would send, what that costs. They write nothing into the warehouse."""
+"""The commands that look before a run: what it costs, one call of it. They write nothing into the warehouse."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dbt_segconn.cli.commands import as_options, main
+from dbt_segconn.cli.exit_codes import FAILED, OK
 from dbt_segconn.cli.options import mapping_option, project_options, selection_options
 
 if TYPE_CHECKING:
@@ -45,6 +47,37 @@ def estimate(*, style: str, **given: Any) -> None:
         show([*map(_row, forecast.mappings), _total(forecast)], "table")
     for line in _lines(forecast):
         click.echo(line)
+
+
+@main.command(name="send-test")
+@project_options
+@click.argument("mapping")
+@click.option("--record", required=True, metavar="ID", help="Identifier of the record, changed or not.")
+def send_test(*, mapping: str, record: str, **given: Any) -> None:
+    """Deliver the call of one record of MAPPING, to look at it downstream. No state moves.
+
+    The call goes out once, with a messageId of its own, so that Segment takes neither it nor the call of a run
+    for a repetition of the other. It is a real call: destinations behind the source get it, and Segment bills it.
+
+    \b
+    Examples:
+      dbt-segconn send-test customers.identify_customers --record c-1042
+
+    Exit codes: 0 it was taken, 1 it was not, 2 there is no such mapping or record.
+    """
+    from dbt_segconn.cli.side_by_side import as_text, printable
+    from dbt_segconn.send_test import send_test as send
+
+    sent = send(as_options(**given), mapping, record)
+    shown, what = sent.shown, "a change that a run would send, too" if sent.is_change else "unchanged, sent as updated"
+    click.echo(as_text(shown.call))
+    name = f"{shown.mapping}, record {printable(shown.record_id)} ({shown.kind}: {what})"
+    click.echo(f"{'Sent' if sent.is_confirmed else 'Tried to send'} this call of {name}")
+    click.echo(f"to the destination {sent.destination} at {sent.endpoint}: {sent.answer}.")
+    if sent.is_confirmed:
+        click.echo("Taken is not delivered: the source's debugger in Segment shows what became of it.")
+    click.echo("No state has moved: the next run sends what it would have sent anyway.")
+    sys.exit(OK if sent.is_confirmed else FAILED)
 
 
 def _as_json(forecast: Forecast) -> dict[str, Any]:
