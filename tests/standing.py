@@ -47,6 +47,10 @@ class Api:
         self.watch: Watch | None = None
         self.guard = threading.Lock()
 
+    def answer(self, _path: str) -> tuple[int, bytes]:
+        """Answer who asks, and sends nothing."""
+        return 404, b"{}"
+
     def take(self, raw: bytes, headers: dict[str, str]) -> Any:
         body = json.loads(raw)
         with self.guard:
@@ -107,6 +111,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        status, body = self.server.api.answer(self.path)
+        self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -1,8 +1,9 @@
-"""The commands that look before a run: what it costs, one call of it. They write nothing into the warehouse."""
+"""The commands that look before a run: what it costs, one call of it, whether all is there that it needs."""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,45 @@ def send_test(*, mapping: str, record: str, **given: Any) -> None:
         click.echo("Taken is not delivered: the source's debugger in Segment shows what became of it.")
     click.echo("No state has moved: the next run sends what it would have sent anyway.")
     sys.exit(OK if sent.is_confirmed else FAILED)
+
+
+_LABELS = {"ok": ("OK", "green"), "warn": ("WARN", "yellow"), "error": ("ERROR", "red"), "unknown": ("?", "cyan")}
+
+
+@main.command()
+@project_options
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def debug(*, style: str, **given: Any) -> None:
+    """Check all that a run needs: project, profile, warehouse and its rights, write keys, region, clock.
+
+    Sends no call. In the warehouse, it creates a table and drops it again, to see whether it may; Segment is
+    asked whether it knows the write keys. What cannot be told from here is marked with a question mark.
+
+    \b
+    Examples:
+      dbt-segconn debug
+      dbt-segconn debug --target prod --format json
+
+    Exit codes: 0 nothing is wrong, 1 something is.
+    """
+    import orjson
+
+    from dbt_segconn.diagnosis import diagnose
+
+    checks = []
+    for check in diagnose(as_options(**given)):
+        checks.append(check)
+        if style == "text":
+            label, color = _LABELS[check.status]
+            click.echo(f"{click.style(f'{label:<5}', fg=color)}  {check.subject}: {' '.join(check.message.split())}")
+            if check.fix:
+                click.echo(f"       {check.fix}")
+    found = Counter(check.status for check in checks)
+    if style == "json":
+        click.echo(orjson.dumps(checks, option=orjson.OPT_INDENT_2).decode())
+    else:
+        click.echo(f"Done. OK={found['ok']} WARN={found['warn']} ERROR={found['error']} UNKNOWN={found['unknown']}")
+    sys.exit(FAILED if found["error"] else OK)
 
 
 def _as_json(forecast: Forecast) -> dict[str, Any]:

@@ -300,6 +300,11 @@ select count(*) from {{ segconn_known_records(records) }} as records
 {% endmacro %}
 
 
+{% macro segconn_read_one(relation) %}
+select 1 as one from {{ relation }} limit 1
+{% endmacro %}
+
+
 {% macro segconn_count_rows(relation) %}
 select count(*) from {{ relation }}
 {% endmacro %}
