@@ -10,7 +10,7 @@ from typing import Any
 
 from dbt_segconn.actions.flat import column_of
 from dbt_segconn.budget import month_of
-from dbt_segconn.delivery.batches import ENVELOPE_BYTES, Batcher, Outgoing
+from dbt_segconn.delivery.batches import ENVELOPE_BYTES, Batcher
 from dbt_segconn.delivery.limits import BATCH_BYTES, BATCH_EVENTS
 from dbt_segconn.drafts import SEGMENT_ID
 from dbt_segconn.guards import objections
@@ -184,9 +184,9 @@ def _size(look: Look, sync: Sync, calls: int) -> Size:
     refused: list[object] = []
     made = look.call_maker(sync).many(rows, lambda *why: refused.append(why))
     batcher = Batcher(lambda *why: refused.append(why))
-    outgoing = list(map(Outgoing, made.numbers, made.record_ids, made.calls))
-    batches = [*batcher.add(outgoing, are_checked=made.are_checked), *batcher.flush()]
-    measured = sum(len(batch.calls) for batch in batches)
+    filled = batcher.add(made.numbers, made.record_ids, made.calls, are_checked=made.are_checked)
+    batches = [*filled, *batcher.flush()]
+    measured = sum(map(len, batches))
     if not measured:
         return Size(0, len(refused))
     mean = sum(batch.size - ENVELOPE_BYTES for batch in batches) / measured

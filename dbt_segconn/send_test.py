@@ -10,7 +10,7 @@ from typing import Any
 
 from dbt_segconn.delivery import Destination
 from dbt_segconn.delivery.answers import Answer, Confirmed, Throttled
-from dbt_segconn.delivery.batches import Batch, Batcher, Outgoing
+from dbt_segconn.delivery.batches import Batch, Batcher
 from dbt_segconn.delivery.client import TrackingApi
 from dbt_segconn.errors import ConfigurationError, SegconnError
 from dbt_segconn.looking import Look, looking
@@ -79,8 +79,8 @@ def _change(look: Look, sync: Sync, record_id: str) -> tuple[Row, bool]:
 
 def _batch(record_id: str, call: Mapping[str, Any]) -> Batch:
     refused: list[str] = []
-    batcher = Batcher(lambda _, reason: refused.append(reason))
-    batches = [*batcher.add([Outgoing(1, record_id, dict(call))]), *batcher.flush()]
+    batcher = Batcher(lambda _number, _record_id, reason: refused.append(reason))
+    batches = [*batcher.add([1], [record_id], [dict(call)]), *batcher.flush()]
     if refused:
         raise SegconnError(f"the record {record_id!r} would be discarded: {refused[0]}.")
     return batches[0]
