@@ -39,7 +39,10 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """Whom the calls are about: distinct user ids, and those of them whom no record names that was sent before."""
+    """Whom the calls are about, and those of them whom no record names that was sent before.
+
+    Counts distinct user ids, and anonymous ids of calls that have none, as Segment does for MTUs.
+    """
 
     named: int
     new: int
@@ -49,9 +52,10 @@ class Users:
 class Estimate:
     """What one mapping would send: calls by kind; counts of records as a sync has them.
 
-    `users` is None where the user id is no plain column. `seconds` is the time at the destination's rate limit,
-    None where it has none. `unfinished` are calls that a sync which was cut short has left: a run delivers these
-    first, and they are among `calls`, too, as far as they still hold. `objections` are what guards would say.
+    `users` is None where a user or anonymous id is no plain column. `seconds` is the time at the destination's
+    rate limit, None where it has none. `unfinished` are calls that a sync which was cut short has left: a run
+    delivers these first, and they are among `calls`, too, as far as they still hold. `objections` are what guards
+    would say.
     """
 
     mapping: str
@@ -104,10 +108,10 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class _Naming:
-    """A mapping whose user id is a plain column: `user` is that column in its diff, `kinds` what it sends."""
+    """A mapping whose ids are plain columns: `users` are these in its diff, user id first, `kinds` what it sends."""
 
     diff: Mapping[str, Any]
-    user: str
+    users: Sequence[str]
     kinds: Sequence[str]
     is_known: bool
 
@@ -196,14 +200,14 @@ def _size(look: Look, sync: Sync, calls: int) -> Size:
 
 
 def _naming(look: Look, sync: Sync) -> _Naming | None:
-    """Find the column that names the user of each call, where it is one and nothing else."""
-    name = column_of(next((sync.fields[key] for key in ("user_id", "anonymous_id") if key in sync.fields), None))
+    """Find the columns that name the user of each call, where they are columns and nothing else."""
+    names = [column_of(sync.fields[key]) for key in ("user_id", "anonymous_id") if key in sync.fields]
     source, tables = look.sources[sync.id], look.tables(sync)
     aliases = {SEGMENT_ID: "record_id", **{column.key: column.alias for column in source.columns}}
-    if name not in aliases:
+    users = [aliases[name] for name in names if name in aliases]
+    if not users or len(users) < len(names):
         return None
-    is_known = tables.present()[0]
-    return _Naming(tables.diff(sync, source), aliases[name], sync.mapping.sync_mode, is_known)
+    return _Naming(tables.diff(sync, source), users, sync.mapping.sync_mode, tables.present()[0])
 
 
 def _users(look: Look, sending: Sequence[_Naming], known: Collection[_Naming]) -> Users:

@@ -204,7 +204,7 @@ def _notes(one: Estimate) -> Iterator[str]:
         whole = one.size.measured + one.size.discarded
         yield f"{one.size.discarded:,} of {whole:,} calls that were made would be discarded: `preview` says why"
     if one.users is None:
-        yield "its user id is no plain column, so that users are not counted, and not in the total"
+        yield "its ids are no plain columns, so that its users are not counted, neither here nor in the total"
     if one.left_out:
         yield f"{one.left_out:,} changes are left out, by its sync mode or as a baseline"
     if one.held_back:

@@ -52,6 +52,10 @@ TYPES = {
 }
 
 
+# Kinds that tell of consent, each in its own way
+_TELLING = frozenset({"integer", "whole", "boolean", "text", "json"})
+
+
 @pytest.fixture(params=sorted(OUTPUTS))
 def adapter(request):
     if find_spec(f"dbt.adapters.{request.param}") is None or (request.param == "spark" and not find_spec("pyspark")):
@@ -115,9 +119,9 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     source = Source(session.relation(database, "marts", "customers"), identifier, (*columns, *exact), "0123abcd")
     mapping = SimpleNamespace(sync_mode=("added", "updated"))
     sync = SimpleNamespace(definition="0123456789abcdef", mapping=mapping, consent={}, skips_unknown_consent=False)
-    consent = {"consent": {one.key: one.key for one in columns}, "skips_unknown_consent": True}
+    few = replace(source, columns=tuple({one.kind: one for one in columns if one.kind in _TELLING}.values()))
+    consent = {"consent": {one.key: one.key for one in few.columns}, "skips_unknown_consent": True}
     asking = SimpleNamespace(**vars(sync) | consent)
-    asked = replace(source, columns=tuple(columns))
     texts = ("running", "0123456789abcdef", "0123abcd", "i-1", None)
     log = SyncState(
         "s-1",
@@ -156,8 +160,15 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     tables.known()
     tables.preview(sync, source, ["added", "updated"], 5)
     tables.stage(sync, source)
-    tables.stage(asking, asked)
-    tables.count_held_back(asking, asked)
+    tables.stage(asking, few)
+    tables.count_held_back(asking, few)
+    tables.sample(sync, few, 3, 1000)
+    diff = {**tables.diff(sync, few), "records": tables.records}
+    session.rows("segconn_count_diff", diff=diff)
+    naming = [{"diff": diff, "users": [few.columns[0].alias, "record_id"], "kinds": ["added"]}]
+    session.rows("segconn_count_users", naming=naming * 2, known=naming)
+    session.rows("segconn_read_one", relation=source.relation)
+    state.spent(AT, besides="i-1")
     session.rows("segconn_count_changes", outbox=tables.outbox)
     tables.count_lost(source, ["added", "updated"])
     tables.read(columns, ["added", "updated"], 0, 20_000)

@@ -139,28 +139,37 @@ group by kind
 {% endmacro %}
 
 
-{#- Distinct users of changes, and those of them whom no record names that is known. A part has `diff`, `user`, the
-    column that names the user, and `kinds`. -#}
+{#- Who a call is about: the first id that is not empty. -#}
+{% macro segconn_user(columns) %}
+  {%- set ids = [] -%}
+  {%- for column in columns -%} {%- do ids.append("nullif(cast(" ~ column ~ " as " ~ segconn_type_string() ~ "), '')") -%} {%- endfor -%}
+  {{- return(ids[0] if ids | length == 1 else 'coalesce(' ~ (ids | join(', ')) ~ ')') -}}
+{% endmacro %}
+
+
+{#- Distinct users of changes, and those of them whom no record names that is known. A part has `diff`, `users`, the
+    columns that name them, and `kinds`. -#}
 {% macro segconn_count_users(naming, known) %}
 select count(*), coalesce(sum(case when known.user_id is null then 1 else 0 end), 0)
 from (
     select distinct user_id
     from (
         {%- for part in naming %}
-        select cast({{ part.user }} as {{ segconn_type_string() }}) as user_id
+        select {{ segconn_user(part.users) }} as user_id
         from ({{ segconn_changes(part.diff) }}) as changes
-        where kind in ({{ segconn_literals(part.kinds) }}) and {{ part.user }} is not null
+        where kind in ({{ segconn_literals(part.kinds) }})
         {{ 'union all' if not loop.last }}
         {%- endfor %}
     ) as of_calls
+    where user_id is not null
 ) as named
 left join (
     select distinct user_id
     from (
         {%- for part in known %}
-        select cast(of_model.{{ part.user }} as {{ segconn_type_string() }}) as user_id
+        select {{ segconn_user(part.users) }} as user_id
         from (with {{ segconn_identified(part.diff) }} select * from hashed) as of_model
-        inner join {{ segconn_known_records(part.diff.records | string) }} as records on records.record_id = of_model.record_id
+        where record_id in (select record_id from {{ segconn_known_records(part.diff.records | string) }} as records)
         {{ 'union all' if not loop.last }}
         {%- else %}
         select user_id from {{ segconn_or_empty(none, {'user_id': 'text'}) }} as nobody
