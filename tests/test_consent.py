@@ -183,3 +183,13 @@ def test_whatever_happens_segment_hears_what_the_rules_say(asking, api):
         assert sorted(heard) == sorted(expected)
         assert counts(asking)["held_back"] == held_back
         assert len(api.accepted) == len(api.received)
+
+
+def test_a_withdrawal_that_was_cut_short_is_told_once_and_by_its_own_message_id(asking, api):
+    asking.resync((*ADA, "true", None), (*BOB, "true", None))
+    api.faults = ["lost", 401]
+    assert asking.resync((*ADA, None, None), (*BOB, "true", None), ("c3", "", "", None, None)).exit_code == 1
+    assert asking.segconn("run", "--all").exit_code == 0
+    heard = [call for call in api.accepted.values() if call["userId"] == "c1"]
+    assert [call["context"]["consent"]["categoryPreferences"]["Ads"] for call in heard] == [True, False]
+    assert {call["userId"] for call in api.accepted.values()} == {"c1", "c2"}

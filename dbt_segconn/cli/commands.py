@@ -60,7 +60,9 @@ def main() -> None:
     \b
       dbt build
       dbt-segconn validate         check every mapping; no network, no warehouse
+      dbt-segconn debug            check connections, rights and write keys
       dbt-segconn preview          show the calls that would be sent; sends nothing
+      dbt-segconn estimate         tell what a run would send and cost
       dbt-segconn run              deliver what has changed
       dbt-segconn status           the last sync of every mapping
     """
