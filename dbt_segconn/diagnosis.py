@@ -7,16 +7,17 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Literal
 
 from dbt_segconn.artifacts import Manifest, RunResults, read_manifest, read_run_results
+from dbt_segconn.delivery.configured import build_destination
 from dbt_segconn.delivery.inquiry import SETTINGS_HOST, KeyReply, NoReply, ask_about_key, ask_for_time
 from dbt_segconn.delivery.oauth import Token
 from dbt_segconn.errors import ConfigurationError, WarehouseError
 from dbt_segconn.findings import InvalidProject
-from dbt_segconn.opening import Options, Plan, build_destination, opened
+from dbt_segconn.opening import Options, Plan, opened
 from dbt_segconn.plan import Sync, read_syncs
 from dbt_segconn.project import PROJECT_FILE, Project, find_project
 from dbt_segconn.settings import FILE_NAME, Destination, Settings, read_settings
@@ -72,7 +73,8 @@ def diagnose(options: Options) -> Iterator[Check]:
         yield from checks
         yield from _results(project, manifest)
     if settings and manifest:
-        yield from _warehouse(Plan(project, settings, manifest, _last(project, manifest), syncs), options)
+        last = _last(project, manifest, options)
+        yield from _warehouse(Plan(project, settings, manifest, last, syncs), options)
     else:
         yield Check("warehouse", "unknown", f"not looked at: that takes {FILE_NAME} and dbt's manifest")
     for name, destination in (settings.destinations if settings else {}).items():
@@ -118,9 +120,12 @@ def _results(project: Project, manifest: Manifest) -> Iterator[Check]:
         yield Check("dbt's results", "ok", f"the last dbt invocation has refreshed {fresh} models")
 
 
-def _last(project: Project, manifest: Manifest) -> RunResults | None:
+def _last(project: Project, manifest: Manifest, options: Options) -> RunResults | None:
+    """Return what dbt's last run says of how to open the target, which may be another one here."""
     with suppress(ConfigurationError):
-        return read_run_results(project.target_dir, manifest)
+        results = read_run_results(project.target_dir, manifest)
+        given = {name: value for name, value in results.args.items() if name != "target" or not options.target}
+        return replace(results, args=given)
     return None
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from dbt_segconn.actions.flat import column_of
 from dbt_segconn.budget import month_of
 from dbt_segconn.delivery.batches import ENVELOPE_BYTES, Batcher
-from dbt_segconn.delivery.limits import BATCH_BYTES, BATCH_EVENTS
 from dbt_segconn.drafts import SEGMENT_ID
 from dbt_segconn.guards import objections
+from dbt_segconn.limits import BATCH_BYTES, BATCH_EVENTS
 from dbt_segconn.looking import Look, looking
 from dbt_segconn.meta import KINDS
 from dbt_segconn.opening import Options

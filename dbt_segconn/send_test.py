@@ -12,10 +12,11 @@ from dbt_segconn.delivery import Destination
 from dbt_segconn.delivery.answers import Answer, Confirmed, Throttled
 from dbt_segconn.delivery.batches import Batch, Batcher
 from dbt_segconn.delivery.client import TrackingApi
+from dbt_segconn.delivery.configured import build_destination
 from dbt_segconn.errors import ConfigurationError, SegconnError
 from dbt_segconn.looking import Look, looking
 from dbt_segconn.meta import KINDS
-from dbt_segconn.opening import Options, build_destination
+from dbt_segconn.opening import Options
 from dbt_segconn.plan import Sync, only
 from dbt_segconn.preview import Shown, show
 from dbt_segconn.state import new_sync_id

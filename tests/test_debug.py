@@ -59,6 +59,11 @@ def test_all_is_well_with_a_debugger_and_nothing_is_left_behind(shop):
     ):
         assert line in text
     assert tables(shop) == before
+    profiles = (shop.dir / "profiles.yml").read_text()
+    shop.write("profiles.yml", f"{profiles}    other:\n      type: duckdb\n      path: other.duckdb\n")
+    text = debug(shop, "--target", "other")[1]
+    assert "OK     profile: shop, target other: duckdb" in text, "it may be asked of a target that dbt has not run on"
+    assert "Run dbt on this target first" in text
     shop.segconn("run")
     before = tables(shop)
     assert "OK     rights: may create, write, read and drop tables in" in debug(shop)[1]
