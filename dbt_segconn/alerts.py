@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from dbt_segconn.delivery.answers import unanswered
-from dbt_segconn.delivery.connection import Connection
+from dbt_segconn.delivery.connection import Connection, paths_unlogged
 from dbt_segconn.errors import SegconnError
 from dbt_segconn.gate import Skip
 from dbt_segconn.report import RunResult, as_json, counted
@@ -173,7 +172,7 @@ def _send(alerts: Sequence[AlertSettings], bodies: dict[int, bytes], warn: Calla
     # daemons: a webhook that answers a byte a second keeps no process alive
     threads = [threading.Thread(target=post, args=(number,), name="segconn-alert", daemon=True) for number in bodies]
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    with _paths_unlogged():
+    with paths_unlogged():
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -198,18 +197,3 @@ def _post(url: str, body: bytes) -> str | None:
     except Exception as error:  # noqa: BLE001  an alert never ends a run
         return type(error).__name__
     return None if response.ok and not response.is_redirect else f"HTTP status {response.status_code}"
-
-
-@contextmanager
-def _paths_unlogged() -> Iterator[None]:
-    """Keep urllib3, which logs the path of each request for debugging, from logging those of webhooks."""
-    logger = logging.getLogger("urllib3.connectionpool")
-    logger.addFilter(_is_no_debugging)
-    try:
-        yield
-    finally:
-        logger.removeFilter(_is_no_debugging)
-
-
-def _is_no_debugging(record: logging.LogRecord) -> bool:
-    return record.levelno > logging.DEBUG

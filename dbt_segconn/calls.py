@@ -49,7 +49,7 @@ class CallMaker:
             (column.key, CONVERTERS[column.kind]) for column in columns if column.kind in CONVERTERS
         )
         self._keep_null = sync.mapping.sync_null_values
-        self._consent = sync.mapping.consent
+        self._consent = sync.consent
         self._names_record = sync.names_record
         self._prefix = message_id_prefix(write_key, sync_id)
         self._received_at = f"{started_at:%Y-%m-%dT%H:%M:%S}.{started_at.microsecond // 1000:03}Z"
@@ -102,7 +102,7 @@ class CallMaker:
 
     def _preferences(self, properties: Mapping[str, Any]) -> dict[str, bool]:
         """Read the consent columns; what is not clearly given counts as withheld."""
-        return {category: properties[column] in _GIVEN for category, column in self._consent.items()}
+        return {category: _is_given(properties[column]) for category, column in self._consent.items()}
 
 
 def _layout(sync: Sync, columns: Sequence[Column]) -> Layout:
@@ -117,7 +117,9 @@ def _layout(sync: Sync, columns: Sequence[Column]) -> Layout:
     )
 
 
-_GIVEN: tuple[Any, ...] = (True, 1, "true", "True", "TRUE", "1", "t")
+def _is_given(value: Any) -> bool:
+    """Read a consent column; `sql/consent.sql` knows of more values that they are clear, and of none of these less."""
+    return value.lower() in {"true", "t", "1"} if isinstance(value, str) else value in (True, 1)
 
 
 def message_id_prefix(write_key: str, sync_id: str) -> str:

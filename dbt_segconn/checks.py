@@ -66,6 +66,8 @@ def _of_model(draft: ModelDraft, columns: KnownColumns, knowledge: Knowledge) ->
     yield from traps(draft.written.node)
     for column in draft.identifier:
         yield from _missing(("unique_identifier",), column, columns, draft.written.model)
+    for category, column in draft.consent.items():
+        yield from _missing(("consent", category), column, columns, draft.written.model)
     yield from _untested(draft, knowledge.manifest)
 
 
@@ -138,7 +140,7 @@ def _is_slip(wrong: str, right: str) -> bool:
 
 def _columns(draft: Draft, known: KnownColumns) -> Iterator[Fault]:
     model = draft.written.model
-    consent = draft.given.get("consent") or {}
+    consent = {} if draft.inherits_consent else draft.consent or {}
     for path, column in uses(draft.fields or {}):
         yield from _missing(("fields", *path), column, known, model)
     for category, column in consent.items():

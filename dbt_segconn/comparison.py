@@ -192,6 +192,7 @@ def _of_settings(old: Draft, new: Draft) -> Iterator[Detail]:
     before, after = dict(old.given), dict(new.given)
     # left out, it was the only one there was, which today's segconn.yml may no longer tell
     after["destination"] = new.destination
+    before["consent"], after["consent"] = old.consent, new.consent
     before["destination"] = old.destination or old.given.get("destination") or new.destination
     others = sorted({*before, *after} - {"name", "fields", *_SETTINGS})
     for key in (*_SETTINGS, *others):
@@ -233,7 +234,7 @@ def _of_fields(old: Draft, new: Draft) -> Iterator[Detail]:
 
 
 def _used(draft: Draft) -> frozenset[str]:
-    columns = {column for _, column in uses(draft.fields or {})} | set((draft.given.get("consent") or {}).values())
+    columns = {column for _, column in uses(draft.fields or {})} | set((draft.consent or {}).values())
     return frozenset(columns - {SEGMENT_ID})
 
 

@@ -13,6 +13,7 @@ from dbt_segconn.errors import ConfigurationError, MappingError
 from dbt_segconn.findings import (
     BROKEN_MAPPING,
     MISSING_FIELD,
+    NO_CONSENT,
     NO_DESTINATION,
     NO_IDENTIFIER,
     NO_MAPPING,
@@ -27,7 +28,7 @@ from dbt_segconn.findings import (
 from dbt_segconn.mapping import compile_mapping
 from dbt_segconn.mapping.problems import Problem
 from dbt_segconn.mapping.shorthand import expand
-from dbt_segconn.meta import MappingMeta, ModelMeta
+from dbt_segconn.meta import NOT_NEEDED, MappingMeta, ModelMeta
 from dbt_segconn.rendered import broken_by_yaml
 from dbt_segconn.settings import Settings
 from dbt_segconn.strict import near_name, read
@@ -42,7 +43,8 @@ class Draft:
     """One mapping as far as it can be read.
 
     `at` leads from `meta.segconn` to the mapping; `given` are the keys that are right by themselves;
-    `fields` are in Segment's own language; what could not be made for a fault is None.
+    `fields` are in Segment's own language; what could not be made for a fault is None. `consent` are its
+    consent columns by category, its own or, where `inherits_consent`, the model's; None where neither says anything.
     """
 
     written: Written
@@ -51,6 +53,8 @@ class Draft:
     identifier: tuple[str, ...]
     timezone: str
     given: Mapping[str, Any]
+    consent: Mapping[str, str] | None
+    inherits_consent: bool
     mapping: MappingMeta | None
     destination: str | None
     action: Action | None
@@ -65,10 +69,11 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class ModelDraft:
-    """The mappings of one model, with what is wrong with the model as a whole."""
+    """The mappings of one model, with what is wrong with the model as a whole; `consent` are its own columns."""
 
     written: Written
     identifier: tuple[str, ...]
+    consent: Mapping[str, str]
     mappings: tuple[Draft, ...]
     faults: tuple[Fault, ...]
 
@@ -103,17 +108,40 @@ def alerts_of_nothing(settings: Settings, drafts: Iterable[ModelDraft]) -> Itera
                 yield Fault(NO_MAPPING, path, f"no mapping is named {name!r}", fix)
 
 
+def without_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Finding]:
+    """Find the mappings that say nothing of consent, where segconn.yml requires it."""
+    fix = "Name the column of each category, here or for the whole model, or write `consent: not_needed`."
+    for draft in (one for model in drafts for one in model.mappings if settings.consent.required):
+        if draft.consent is None and not any(fault.path[:1] == ("consent",) for fault in draft.faults):
+            yield draft.finding(Fault(NO_CONSENT, ("consent",), "is missing, and segconn.yml requires it", fix))
+
+
 def _draft_model(written: Written, destinations: Collection[str] | None) -> ModelDraft:
     meta, faults = read(ModelMeta, written.model.meta)
     given = _sound(written.model.meta, faults)
     identifier = (meta or ModelMeta.model_construct(**given)).unique_identifier or written.model.primary_key
     faults.extend(_faults_of_model(written, as_columns(identifier), faults))
-    timezone = meta.timezone if meta else "UTC"
+    whole = _Whole(written, as_columns(identifier), meta.timezone if meta else "UTC", given.get("consent"))
     mappings = [
-        _draft(written, ("mappings", str(at)), raw, as_columns(identifier), destinations, timezone=timezone)
-        for at, raw in enumerate(given.get("mappings", ()))
+        _draft(whole, ("mappings", str(at)), raw, destinations) for at, raw in enumerate(given.get("mappings", ()))
     ]
-    return ModelDraft(written, as_columns(identifier), tuple(_told_apart(mappings)), tuple(faults))
+    consent = _columns_of_consent(whole.consent) or {}
+    return ModelDraft(written, whole.identifier, consent, tuple(_told_apart(mappings)), tuple(faults))
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """What a model's mappings have in common."""
+
+    written: Written
+    identifier: tuple[str, ...]
+    timezone: str
+    consent: Any
+
+
+def _columns_of_consent(given: Any) -> Mapping[str, str] | None:
+    """Return the consent columns by category; none are needed, or None where nothing is said."""
+    return {} if given == NOT_NEEDED else given
 
 
 def as_columns(identifier: Any) -> tuple[str, ...]:
@@ -137,26 +165,22 @@ def _sound(raw: Any, faults: Iterable[Fault]) -> dict[str, Any]:
     return {str(key): value for key, value in raw.items() if str(key) not in wrong} if isinstance(raw, dict) else {}
 
 
-def _draft(
-    written: Written,
-    at: Path,
-    raw: Any,
-    identifier: tuple[str, ...],
-    destinations: Collection[str] | None,
-    *,
-    timezone: str,
-) -> Draft:
+def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | None) -> Draft:
     mapping, faults = read(MappingMeta, raw)
     given = _sound(raw, faults)
     action = _action(given, faults)
-    fields = _fields(given, faults)
+    own = given.get("consent")
+    consent = _columns_of_consent(whole.consent if own is None else own)
+    fields = _fields(given, consent, faults)
     return Draft(
-        written=written,
+        written=whole.written,
         name=given.get("name") or f"number {int(at[-1]) + 1}",
         at=at,
-        identifier=identifier,
-        timezone=timezone,
+        identifier=whole.identifier,
+        timezone=whole.timezone,
         given=given,
+        consent=consent,
+        inherits_consent=own is None,
         mapping=mapping,
         destination=_destination(given, destinations, faults),
         action=action,
@@ -188,7 +212,7 @@ def _action(given: Mapping[str, Any], faults: list[Fault]) -> Action | None:
         return None
 
 
-def _fields(given: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any] | None:
+def _fields(given: Mapping[str, Any], consent: Mapping[str, str] | None, faults: list[Fault]) -> dict[str, Any] | None:
     """Put the fields into Segment's own language."""
     if "fields" not in given:
         return None
@@ -197,7 +221,7 @@ def _fields(given: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any] | N
     except MappingError as error:
         faults.extend(map(_in_fields, error.problems))
         return None
-    return {"consent": {"@path": "$.context.consent"}, **fields} if given.get("consent") else fields
+    return {"consent": {"@path": "$.context.consent"}, **fields} if consent else fields
 
 
 def _to_call(

@@ -185,6 +185,15 @@ NO_MAPPING = _rule(
     "An alert names a mapping that the project does not have.",
     "Write its name, or model.mapping; leave `mappings` out for all of them.",
 )
+NO_CONSENT = _rule(
+    "SEG211",
+    "no-consent",
+    "error",
+    "segconn.yml requires consent, and the mapping names no consent columns.",
+    "Name the column of each consent category in `consent`, of the model or of the mapping; write "
+    "`consent: not_needed` where the calls need none. Without a consent object, Segment lets events through to all "
+    "destinations.",
+)
 # 3xx: identifiers and columns
 NO_IDENTIFIER = _rule(
     "SEG301",

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 from dbt_segconn.alerts import alerting
+from dbt_segconn.budget import Budget
 from dbt_segconn.calls import rare_collections
 from dbt_segconn.delivery import Destination
 from dbt_segconn.delivery.configured import build_destinations
@@ -87,6 +88,7 @@ def _run(plan: Plan, options: Options, listener: Listener, stop: threading.Event
             now=now,
             clock=time.monotonic,
             invocation_id=invocation_id,
+            budget=Budget(plan.settings.budget),
             mapping_ids=frozenset(sync.id for sync in plan.syncs),
             dbt_invocation_id=plan.results.invocation_id if plan.results else None,
             full_refresh=options.full_refresh,

@@ -146,6 +146,7 @@ COLUMNS = {
     "updated": "Records found updated.",
     "deleted": "Records found deleted.",
     "unidentified": "Rows whose identifier is null or not unique.",
+    "held_back": "Records that were not sent for want of any consent value, and are no changes yet.",
     "left_out": "Changes that the sync mode does not send.",
     "to_send": "Changes to send.",
     "sent": "Calls that Segment has answered.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -33,6 +33,12 @@ def _as_names(names: Any) -> Any:
     return (names,) if isinstance(names, str) else names
 
 
+def _as_consent(given: Any) -> Any:
+    if not given or not (given == NOT_NEEDED or isinstance(given, dict)):
+        raise ValueError(f"must name a column for each consent category, as {{Ads: ads_ok}}, or be {NOT_NEEDED}")
+    return given
+
+
 def _or_list(of: dict[str, Any], one: dict[str, Any]) -> WithJsonSchema:
     """Describe one or a list of several, as editors should know it."""
     return WithJsonSchema({"anyOf": [one, {"type": "array", "items": of, "minItems": 1}]})
@@ -49,6 +55,19 @@ Columns = Annotated[
 ]
 Action = Annotated[str, WithJsonSchema({"enum": [*ACTIONS, *(f"send{name.capitalize()}" for name in ACTIONS)]})]
 Percent = Annotated[float, Field(ge=0, le=100)]
+NOT_NEEDED: Final = "not_needed"
+Consent = Annotated[
+    dict[str, str] | Literal["not_needed"],
+    BeforeValidator(_as_consent),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1},
+                {"const": NOT_NEEDED},
+            ]
+        }
+    ),
+]
 
 
 def _known_zone(name: str) -> str:
@@ -94,8 +113,8 @@ class MappingMeta(Strict):
     """`text` keeps every digit of numbers with decimals, where a JSON number would lose some."""
     sync_null_values: bool = True
     """Whether null columns are sent, which overwrites the value downstream, or left out."""
-    consent: Annotated[dict[str, str], Field(default_factory=dict)]
-    """Consent category id: boolean column; every call then carries these preferences."""
+    consent: Consent | None = None
+    """Consent category id: boolean column, in place of the model's; or `not_needed`, where calls carry none."""
     guards: Guards = Guards()
     """Limits that block a sync before anything is sent."""
     fields: dict[str, Any]
@@ -109,5 +128,7 @@ class ModelMeta(Strict):
     """Column (or columns) that tell records apart; the model's primary key where left out."""
     timezone: Zone = "UTC"
     """Time zone that the model's timestamps without one of their own are in."""
+    consent: Consent | None = None
+    """Consent category id: boolean column; every call of the model's mappings then carries these preferences."""
     mappings: Annotated[list[Any], Field(min_length=1)]
     """The mappings of this model; each is read on its own, so that all problems are found."""

@@ -58,9 +58,12 @@ class MappingState:
             if found and (missing := sorted(wanted - found)):
                 raise SyncError(f"{relation} has no column {missing[0]}: the table was altered by hand")
 
-    def stage(self, sync: Sync, source: Source) -> None:
-        """Freeze the difference between the model and the records as the mapping's outbox."""
-        self._session.run("segconn_stage", outbox=self.outbox, diff=self._diff(sync, source))
+    def stage(self, sync: Sync, source: Source, *, is_baseline: bool = False) -> None:
+        """Freeze the difference between the model and the records as the mapping's outbox.
+
+        A baseline takes up what would be held back for want of consent, too.
+        """
+        self._session.run("segconn_stage", outbox=self.outbox, diff=self._diff(sync, source, is_baseline=is_baseline))
         self._session.run("segconn_index_outbox", outbox=self.outbox)
 
     def preview(
@@ -70,16 +73,36 @@ class MappingState:
 
         Named records are returned although they were given up.
         """
-        diff = self._diff(sync, source)
-        if not self.present()[0]:
-            diff["records"] = None
-        if record_ids:
-            diff["discards"] = None
+        diff = {**self.diff(sync, source), **({"discards": None} if record_ids else {})}
         return self._session.rows(
             "segconn_preview", diff=diff, kinds=list(kinds), limit=limit, record_ids=list(record_ids)
         )
 
-    def _diff(self, sync: Sync, source: Source) -> dict[str, Any]:
+    def find(self, sync: Sync, source: Source, record_id: str, *, also_silent: bool = False) -> Row | None:
+        """Return a record of the model, changed or not, as if it was added.
+
+        One that says nothing of consent is found where such records are sent, or where that is asked for.
+        """
+        holds = sync.skips_unknown_consent and not also_silent
+        diff = {**self._diff(sync, source), "records": None, "discards": None, "holds_back": holds}
+        found = self._session.rows("segconn_preview", diff=diff, kinds=["added"], limit=1, record_ids=[record_id])
+        return found[0] if found else None
+
+    def sample(self, sync: Sync, source: Source, every: int, limit: int) -> list[Row]:
+        """Return every so-manieth change that a sync would send now, as `preview` does."""
+        kinds = list(sync.mapping.sync_mode)
+        return self._session.rows("segconn_sample", diff=self.diff(sync, source), kinds=kinds, every=every, limit=limit)
+
+    def count_diff(self, sync: Sync, source: Source, *, is_baseline: bool = False) -> Mapping[str, int]:
+        """Count the changes that a sync would stage now, by kind, without writing anything."""
+        rows = self._session.rows("segconn_count_diff", diff=self.diff(sync, source, is_baseline=is_baseline))
+        return {kind: int(count) for kind, count in rows}
+
+    def diff(self, sync: Sync, source: Source, *, is_baseline: bool = False) -> dict[str, Any]:
+        """Return what a diff is made of, where the mapping may not have any records yet."""
+        return {**self._diff(sync, source, is_baseline=is_baseline), **({} if self.present()[0] else {"records": None})}
+
+    def _diff(self, sync: Sync, source: Source, *, is_baseline: bool = False) -> dict[str, Any]:
         return {
             "records": self.records,
             "record_columns": RECORD_COLUMNS,
@@ -90,8 +113,16 @@ class MappingState:
             "unsure_kind": "updated" if "updated" in sync.mapping.sync_mode else "added",
             "mapping_id": self.mapping_id,
             "definition": sync.definition,
+            "consent": _consent_columns(sync, source),
+            "holds_back": holds_back(sync) and not is_baseline,
             **self.discards.arguments(),
         }
+
+    def count_held_back(self, sync: Sync, source: Source) -> int:
+        """Count the records that are held back now for want of consent."""
+        if not holds_back(sync):
+            return 0
+        return int(self._session.rows("segconn_count_held_back", diff=self.diff(sync, source))[0][0])
 
     def count(self) -> Mapping[str, Changes]:
         """Count the outbox by kind: added, updated, deleted, null_identifier, duplicate_identifier."""
@@ -179,3 +210,14 @@ class MappingState:
         )
         self.discards.take_over(old.mapping_id, changed)
         old.discards.close_all(last)
+
+
+def holds_back(sync: Sync) -> bool:
+    """Say whether a sync holds records back that it would send as added, if only they told of consent."""
+    return sync.skips_unknown_consent and "added" in sync.mapping.sync_mode
+
+
+def _consent_columns(sync: Sync, source: Source) -> list[Column]:
+    """Return the columns that tell whether a record says anything of consent, where that matters."""
+    names = set(sync.consent.values()) if sync.skips_unknown_consent else ()
+    return [column for column in source.columns if column.key in names]

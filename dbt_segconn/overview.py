@@ -18,6 +18,7 @@ HISTORY = (
     "added",
     "updated",
     "deleted",
+    "held_back",
     "left_out",
     "to_send",
     "confirmed",

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from dbt_segconn.artifacts import Manifest, Model
-from dbt_segconn.drafts import SEGMENT_ID, Draft, alerts_of_nothing, read_drafts
+from dbt_segconn.drafts import SEGMENT_ID, Draft, alerts_of_nothing, read_drafts, without_consent
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.findings import NO_COLUMN, Fault, Finding, InvalidProject
 from dbt_segconn.mapping import ALL_COLUMNS, columns_named, columns_used
@@ -34,7 +34,8 @@ class Sync:
     `columns` are the columns that a call is made of, or None where the mapping takes the whole record;
     `named` are those that it names in either case, as it spells them;
     `names_record` says whether it asks for the record's own `__segment_id`; `fields` are the action's, in
-    Segment's language.
+    Segment's language; `consent` are the consent columns by category, and `skips_unknown_consent` says whether
+    records that tell nothing of any category are held back.
     `definition` changes when, and only when, the same record would make another call.
     """
 
@@ -49,6 +50,8 @@ class Sync:
     named: frozenset[str]
     names_record: bool
     fields: Mapping[str, Any]
+    consent: Mapping[str, str]
+    skips_unknown_consent: bool
     definition: str
     to_call: Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -65,19 +68,22 @@ def read_syncs(manifest: Manifest, settings: Settings, project_dir: Path) -> tup
     """
     drafts = read_drafts(manifest, settings.destinations, project_dir)
     faults = alerts_of_nothing(settings, drafts)
-    findings = [finding for draft in drafts for finding in draft.findings]
+    findings = [*(one for draft in drafts for one in draft.findings), *without_consent(settings, drafts)]
     if findings := [*findings_in_settings(project_dir, faults), *findings]:
         raise InvalidProject(findings)
-    return tuple(to_sync(one) for draft in drafts for one in draft.mappings)
+    skips = settings.consent.without_value == "skip"
+    return tuple(to_sync(one, skips_unknown_consent=skips) for draft in drafts for one in draft.mappings)
 
 
-def to_sync(draft: Draft) -> Sync:
+def to_sync(draft: Draft, *, skips_unknown_consent: bool = False) -> Sync:
     """Make the sync of a mapping with which nothing is wrong."""
     if draft.mapping is None or draft.fields is None or draft.destination is None or draft.to_call is None:
         raise ValueError(f"{draft.name} has faults")
     mapping, fields = draft.mapping, draft.fields
     model = draft.written.model
-    named = (columns_named(fields) | set(mapping.consent.values())) - {SEGMENT_ID}
+    consent = draft.consent or {}
+    skips = bool(consent) and skips_unknown_consent
+    named = (columns_named(fields) | set(consent.values())) - {SEGMENT_ID}
     return Sync(
         id=_id(model, mapping.name, draft.destination),
         name=f"{model.name}.{mapping.name}",
@@ -90,7 +96,9 @@ def to_sync(draft: Draft) -> Sync:
         named=named,
         names_record=SEGMENT_ID.encode() in orjson.dumps(fields),
         fields=fields,
-        definition=_definition(mapping, draft.identifier, fields),
+        consent=consent,
+        skips_unknown_consent=skips,
+        definition=_definition(mapping, draft.identifier, fields, consent, skips=skips),
         to_call=draft.to_call,
     )
 
@@ -108,6 +116,13 @@ def named(syncs: Sequence[Sync], names: Collection[str]) -> tuple[Sync, ...]:
             for name in unknown
         )
     return tuple(sync for sync in syncs if not names or {sync.name, sync.mapping.name} & set(names))
+
+
+def only(name: str, syncs: Collection[Sync]) -> Sync:
+    """Return the one sync that a name has found. Raises ConfigurationError where there are several, or none."""
+    if len(syncs) != 1:
+        raise ConfigurationError(f"{name!r} is the name of {len(syncs)} mappings: write model.mapping.")
+    return next(iter(syncs))
 
 
 def find_columns(sync: Sync, available: Iterable[str]) -> dict[str, str]:
@@ -134,7 +149,9 @@ def _match(name: str, columns: tuple[str, ...]) -> str | None:
 def _missing(sync: Sync, name: str, columns: tuple[str, ...], table: str) -> Finding:
     if name in sync.identifier:
         return sync.written.finding(no_column(("unique_identifier",), name, columns, table))
-    consent = [("consent", category) for category, column in sync.mapping.consent.items() if column == name]
+    consent = [("consent", category) for category, column in sync.consent.items() if column == name]
+    if consent and not isinstance(sync.mapping.consent, dict):
+        return sync.written.finding(no_column(consent[0], name, columns, table))
     used = [("fields", *path) for path, column in uses(expand(sync.mapping.fields)) if column == name]
     fault = no_column((*consent, *used, ("fields",))[0], name, columns, table)
     return sync.written.finding(fault, mapping=sync.mapping.name, prefix=sync.written.path_of(sync.mapping.name))
@@ -146,8 +163,16 @@ def no_column(path: tuple[str, ...], name: str, columns: tuple[str, ...], table:
     return Fault(NO_COLUMN, path, f"the column {name!r} is not in {table}", fix.lstrip())
 
 
-def _definition(mapping: MappingMeta, identifier: tuple[str, ...], fields: Mapping[str, Any]) -> str:
-    shape = [mapping.action, fields, identifier, mapping.consent, mapping.sync_null_values, mapping.sync_mode]
+def _definition(
+    mapping: MappingMeta,
+    identifier: tuple[str, ...],
+    fields: Mapping[str, Any],
+    consent: Mapping[str, str],
+    *,
+    skips: bool,
+) -> str:
+    shape = [mapping.action, fields, identifier, consent, mapping.sync_null_values, mapping.sync_mode]
+    shape += ["skips unknown consent"] if skips else []  # so that what is held back now is in no outbox of before
     return hashlib.sha256(orjson.dumps(shape, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 

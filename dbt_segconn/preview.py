@@ -2,63 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from datetime import datetime, timezone
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dbt_segconn.calls import CallMaker
 from dbt_segconn.errors import RecordError
-from dbt_segconn.opening import Options, find_sources, gate, opened, read_plan
-from dbt_segconn.outbox import MappingState
+from dbt_segconn.looking import looking
+from dbt_segconn.opening import Options
 from dbt_segconn.plan import Sync
-from dbt_segconn.state import State
-
-# Stands in for the id of a sync that never happens
-PREVIEW = "preview"
+from dbt_segconn.warehouse.session import Row
 
 
-def preview_calls(
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A change and its call, or in its place `discard`, the reason why there would be none.
+
+    `record` are the columns that the mapping sees, with their values.
+    """
+
+    mapping: str
+    kind: str
+    record_id: str
+    record: Mapping[str, Any]
+    call: Mapping[str, Any] | None = None
+    discard: str | None = None
+
+    def as_json(self, *, with_record: bool = False) -> dict[str, Any]:
+        """Return what machines read: the change with its call or the reason."""
+        shown: dict[str, Any] = {"mapping": self.mapping, "kind": self.kind, "record_id": self.record_id}
+        shown |= {"record": self.record} if with_record else {}
+        return {**shown, "call": self.call} if self.discard is None else {**shown, "discard": self.discard}
+
+
+def preview_calls(options: Options, *, with_records: bool = False, **given: Any) -> Iterator[dict[str, Any]]:
+    """Yield what `preview` does as JSON values: `{"mapping", "kind", "record_id", "call"}`, or with `discard`."""
+    return (shown.as_json(with_record=with_records) for shown in preview(options, **given))
+
+
+def preview(
     options: Options,
     *,
     kinds: Collection[str] = (),
     records: Collection[str] = (),
     limit: int = 5,
-    with_records: bool = False,
-) -> Iterator[dict[str, Any]]:
-    """Yield up to `limit` calls of each mapping: `{"mapping", "kind", "record_id", "call"}`.
+    of_each_kind: bool = False,
+) -> Iterator[Shown]:
+    """Yield up to `limit` changes of each mapping, or of each kind of it, with their calls.
 
-    A record that would be discarded has `discard`, its reason, in place of `call`; `with_records` adds
-    `record`, its columns as the mapping sees them. Kinds are those that
-    the mapping sends unless named; `records` are identifiers of changed records, also of refused ones that
-    were given up. Raises ConfigurationError as `run` does.
+    Kinds are those that the mapping sends unless named; `records` are identifiers of changed records, also of
+    refused ones that were given up. Raises ConfigurationError as `run` does.
     """
-    plan = read_plan(options, needs_results=False)
-    with opened(plan, options) as warehouse:
-        choice = gate(plan, options, warehouse)
-        disabled = [skip.sync for skip in choice.skipped]
-        syncs = (*choice.chosen, *disabled)
-        sources = find_sources(syncs, warehouse)
-        with warehouse.session(PREVIEW) as session:
-            state = State(session, plan.settings.state, warehouse.database)
-            for sync in syncs:
-                write_key = plan.settings.destinations[sync.destination].write_key.get_secret_value()
-                wanted = kinds or sync.mapping.sync_mode
-                changes = MappingState(state, sync.id).preview(sync, sources[sync.id], wanted, limit, records)
-                make_call = CallMaker(
-                    sync,
-                    sources[sync.id].columns,
-                    write_key=write_key,
-                    sync_id=PREVIEW,
-                    started_at=datetime.now(timezone.utc),
-                )
-                yield from (_shown(sync, change, make_call, with_record=with_records) for change in changes)
+    with looking(options) as look:
+        for sync in (*look.choice.chosen, *(skip.sync for skip in look.choice.skipped)):
+            wanted = kinds or sync.mapping.sync_mode
+            make_call = look.call_maker(sync)
+            groups: list[Collection[str]] = [[kind] for kind in wanted] if of_each_kind else [wanted]
+            for some in groups:
+                changes = look.tables(sync).preview(sync, look.sources[sync.id], some, limit, records)
+                yield from (show(sync, change, make_call) for change in changes)
 
 
-def _shown(sync: Sync, change: tuple[Any, ...], make_call: CallMaker, *, with_record: bool) -> dict[str, Any]:
-    shown = {"mapping": sync.name, "kind": change[1], "record_id": change[2]}
-    if with_record:
-        shown["record"] = make_call.event(change, PREVIEW)["properties"]
+def show(sync: Sync, change: Row, make_call: CallMaker) -> Shown:
+    """Make the call of a change."""
+    record = make_call.event(change, "")["properties"]
     try:
-        return {**shown, "call": make_call(change)}
+        return Shown(sync.name, change[1], change[2], record, call=make_call(change))
     except RecordError as error:
-        return {**shown, "discard": str(error)}
+        return Shown(sync.name, change[1], change[2], record, discard=str(error))

@@ -91,6 +91,7 @@ def _counts(state: SyncState, resumed: int) -> str:
         "UPDATED": state.updated,
         "DELETED": state.deleted,
         "LEFT OUT": state.left_out,
+        "HELD BACK": state.held_back,
         "DISCARDED": state.discarded,
         "RESUMED": resumed,
     }

@@ -48,6 +48,7 @@ def _go_on(work: Work, last: SyncState) -> None:
         _close(work, last)
     elif last.status != "abandoning" and _fits(work, last):
         work.note(f"goes on with the sync of {last.started_at:%Y-%m-%d %H:%M:%S} UTC")
+        work.job.budget.resume(max(0, last.to_send - last.confirmed))
         settle(work, deliver(work, work.book.log(last, status="running", error=None)))
     else:
         work.note(

@@ -139,6 +139,49 @@ class StateSettings(Strict):
     """Schema of the state tables, created when missing."""
 
 
+class ConsentSettings(Strict):
+    """What holds for the consent of all records."""
+
+    required: bool = False
+    """Whether each mapping has to name consent columns, by itself or by its model, or to say `consent: not_needed`."""
+    without_value: Literal["send", "skip"] = "send"
+    """Whether records are sent that say nothing of any category: with every preference withheld, or not at all."""
+
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class BudgetSettings(Strict):
+    """Calls that may be made, by all mappings of this state schema together; what would pass it is blocked."""
+
+    max_calls_per_run: Count | None = None
+    """Most calls of one run."""
+    max_calls_per_month: Count | None = None
+    """Most calls of a calendar month in UTC, as the history of syncs counts them."""
+
+
+class Price(Strict):
+    """What a plan includes each month, and what is paid beyond it."""
+
+    included: Count = 0
+    """How much of it the plan includes each month."""
+    price: Annotated[float, Field(ge=0)]
+    """Price of `per` more of it."""
+    per: Annotated[int, Field(ge=1)] = 1
+    """How many are paid together, such as 1000."""
+
+
+class PricingSettings(Strict):
+    """What a Segment plan bills, by which `estimate` tells money."""
+
+    currency: Annotated[str, Field(min_length=1)] = "USD"
+    """Currency of the prices."""
+    mtus: Price | None = None
+    """Monthly tracked users; `included` is what your other sources leave over."""
+    api_calls: Price | None = None
+    """API calls; `included` is what your other sources leave over."""
+
+
 def _is_webhook(url: SecretStr) -> SecretStr:
     _is_http(url.get_secret_value())
     return url
@@ -173,6 +216,12 @@ class Settings(Strict):
     """Destinations by the name that mappings use."""
     state: StateSettings = StateSettings()
     """Where state is kept."""
+    consent: ConsentSettings = ConsentSettings()
+    """What holds for the consent of all records."""
+    budget: BudgetSettings = BudgetSettings()
+    """Calls that may be made, by a run and by a month."""
+    pricing: PricingSettings | None = None
+    """What your Segment plan bills, for `estimate`."""
     alerts: tuple[AlertSettings, ...] = ()
     """Webhooks that hear of syncs which did not go well."""
 

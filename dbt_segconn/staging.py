@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from dbt_segconn.errors import WarehouseError
 from dbt_segconn.guards import doubts, objections
@@ -33,11 +34,12 @@ def _stage(work: Work) -> SyncState:
     if work.job.retry:
         work.tables.discards.close_all(staging)
     counted = _freeze(work, staging)
-    if reason := _meant(work, _objections(work, counted)):
+    if reason := _meant(work, _objections(work, counted)) or _over_budget(work, counted):
         work.tables.drop_outbox()
         return _blocked(work, counted, before, reason)
     _announce(work, before, counted)
     _announce_lost(work, counted)
+    _announce_held_back(work, counted)
     if counted.unidentified:
         work.tables.discards.append_repeated(work.tables.outbox, counted)
     return work.book.log(counted, status="running")
@@ -51,8 +53,10 @@ def _blocked(work: Work, state: SyncState, before: SyncState | None, reason: str
 
 def _freeze(work: Work, staging: SyncState) -> SyncState:
     try:
-        work.tables.stage(work.sync, work.source)
-        return _count(work, staging)
+        is_baseline = not staging.sync_mode
+        work.tables.stage(work.sync, work.source, is_baseline=is_baseline)
+        held_back = 0 if is_baseline else work.tables.count_held_back(work.sync, work.source)
+        return replace(_count(work, staging), held_back=held_back)
     except WarehouseError as error:
         with suppress(WarehouseError):  # the first error is the one to tell
             work.tables.drop_outbox()
@@ -75,10 +79,22 @@ def _lookalikes(work: Work, before: SyncState | None) -> dict[str, int]:
 
 def _meant(work: Work, reasons: Iterator[str]) -> str | None:
     """Join what speaks against a sync, unless the user has said that it is meant."""
-    if work.job.baseline or work.sync.name in work.job.allow_guarded:
-        return None
-    text = "; ".join(reasons)
+    return None if _is_allowed(work) else _refusal(work, "; ".join(reasons))
+
+
+def _is_allowed(work: Work) -> bool:
+    return work.job.baseline or work.sync.name in work.job.allow_guarded
+
+
+def _refusal(work: Work, text: str | None) -> str | None:
     return f"{text}. Nothing was sent. If this is meant, run with --allow-guarded {work.sync.name}" if text else None
+
+
+def _over_budget(work: Work, state: SyncState) -> str | None:
+    """Take the sync's calls from the budget of this run and month, or say why that is too many."""
+    spent = partial(work.book.state.spent, besides=work.job.invocation_id)
+    taken = work.job.budget.take(state.to_send, state.started_at, spent, is_allowed=_is_allowed(work))
+    return _refusal(work, taken)
 
 
 def _count(work: Work, staging: SyncState) -> SyncState:
@@ -103,11 +119,17 @@ def _objections(work: Work, state: SyncState) -> Iterator[str]:
     return objections(
         work.sync.mapping.guards,
         known=known,
-        present=known - state.deleted + state.added + state.unidentified,
+        present=known - state.deleted + state.added + state.unidentified + state.held_back,
         to_send=state.to_send,
         updated=state.updated,
         deleted=state.deleted,
     )
+
+
+def _announce_held_back(work: Work, state: SyncState) -> None:
+    if state.held_back:
+        records = "1 record says" if state.held_back == 1 else f"{state.held_back:,} records say"
+        work.note(f"{records} nothing of consent: held back until a category has a value (consent.without_value: skip)")
 
 
 def _announce_lost(work: Work, state: SyncState) -> None:

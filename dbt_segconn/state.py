@@ -32,6 +32,7 @@ COUNTS = (
     "updated",
     "deleted",
     "unidentified",
+    "held_back",
     "left_out",
     "to_send",
     "sent",
@@ -53,7 +54,8 @@ class SyncState:
     """One row of the history: a sync as its log last saw it. Times are UTC, counts are records.
 
     Extracted were the `added`, `updated` and `deleted` records and the `unidentified` ones, whose
-    identifier is null or not unique. Changes `left_out` by the sync mode are not sent; those `to_send`
+    identifier is null or not unique; those `held_back` for want of any consent value, which Segment has never
+    got, are no changes yet. Changes `left_out` by the sync mode are not sent; those `to_send`
     end up `confirmed` or, with the unidentified ones, `discarded`. `sent` counts the calls that Segment
     has answered, `resumed` the confirmed ones that a later run than the sync's own has delivered.
     `status` goes from `staging` over `running` and `settling` to one of the final `success`, `partial`
@@ -82,6 +84,7 @@ class SyncState:
     updated: int = 0
     deleted: int = 0
     unidentified: int = 0
+    held_back: int = 0
     left_out: int = 0
     to_send: int = 0
     sent: int = 0
@@ -228,6 +231,11 @@ class State:
     def history(self, limit: int) -> list[SyncState]:
         """Return the newest syncs of all mappings, newest first."""
         return self._syncs("segconn_history", limit=limit)
+
+    def spent(self, since: datetime, *, besides: str = "") -> int:
+        """Count the calls of syncs that ended since then or are not at their end, but for one invocation's own."""
+        arguments = {"syncs": self.syncs, "since": since, "besides": besides, "not_sent": ("blocked", RESET)}
+        return int(self.session.rows("segconn_count_spent", **arguments)[0][0])
 
     def _syncs(self, query: str, **arguments: Any) -> list[SyncState]:
         rows = self.session.rows(query, syncs=self.syncs, columns=list(SYNC_COLUMNS), **arguments)

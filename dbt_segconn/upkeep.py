@@ -10,7 +10,7 @@ from dbt_segconn.locks import Locks
 from dbt_segconn.opening import Options
 from dbt_segconn.outbox import MappingState
 from dbt_segconn.overview import opened_state
-from dbt_segconn.plan import Sync, named
+from dbt_segconn.plan import named, only
 from dbt_segconn.state import State, SyncState, new_state
 from dbt_segconn.strict import near_name
 
@@ -50,7 +50,7 @@ def adopt(options: Options, old: str, new: str) -> int:
     """
     with opened_state(options) as (plan, state):
         state.prepare()
-        sync = _only(new, named(plan.syncs, [new]))
+        sync = only(new, named(plan.syncs, [new]))
         last = _orphan(old, state.orphans({one.id for one in plan.syncs}))
         if state.has_settled(sync.id):
             raise ConfigurationError(
@@ -76,9 +76,3 @@ def _orphan(name: str, orphans: Iterable[SyncState]) -> SyncState:
         f"no mapping named {name!r} is gone from the project.{near_name(name, by_name)} Gone: "
         f"{', '.join(sorted(by_name)) or 'none'}."
     )
-
-
-def _only(name: str, syncs: Collection[Sync]) -> Sync:
-    if len(syncs) != 1:
-        raise ConfigurationError(f"{name!r} is the name of {len(syncs)} mappings: write model.mapping.")
-    return next(iter(syncs))

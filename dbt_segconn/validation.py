@@ -9,7 +9,7 @@ from pathlib import Path
 from dbt_segconn.artifacts import read_manifest
 from dbt_segconn.catalog import Catalog
 from dbt_segconn.checks import Knowledge, check
-from dbt_segconn.drafts import ModelDraft, alerts_of_nothing, read_drafts
+from dbt_segconn.drafts import ModelDraft, alerts_of_nothing, read_drafts, without_consent
 from dbt_segconn.findings import DOUBTFUL_COLUMN, NO_COLUMN, Finding, InvalidProject
 from dbt_segconn.opening import Options, Plan, opened
 from dbt_segconn.plan import to_sync
@@ -44,6 +44,7 @@ def validate(options: Options, *, online: bool = False) -> Validation:
     drafts = read_drafts(manifest, settings.destinations if settings else None, project.dir)
     if settings:
         findings += findings_in_settings(project.dir, alerts_of_nothing(settings, drafts))
+        findings += without_consent(settings, drafts)
     findings += [finding for draft in drafts for finding in draft.findings]
     findings += check(drafts, Knowledge(manifest, Catalog(project.target_dir, manifest), settings))
     if online and settings:

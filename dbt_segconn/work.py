@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
+from dbt_segconn.budget import Budget
 from dbt_segconn.delivery import Destination
 from dbt_segconn.ledger import Book
 from dbt_segconn.locks import Locks
@@ -48,6 +49,7 @@ class Job:
     now: Callable[[], datetime]
     clock: Callable[[], float]
     invocation_id: str
+    budget: Budget
     mapping_ids: Collection[str] = ()
     dbt_invocation_id: str | None = None
     full_refresh: bool = False

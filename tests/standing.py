@@ -47,6 +47,10 @@ class Api:
         self.watch: Watch | None = None
         self.guard = threading.Lock()
 
+    def answer(self, _path: str) -> tuple[int, bytes]:
+        """Answer who asks, and sends nothing."""
+        return 404, b"{}"
+
     def take(self, raw: bytes, headers: dict[str, str]) -> Any:
         body = json.loads(raw)
         with self.guard:
@@ -111,6 +115,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_GET(self) -> None:
+        status, body = self.server.api.answer(self.path)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
     def date_time_string(self, timestamp: float | None = None) -> str:
         return super().date_time_string((timestamp or time.time()) + self.server.api.clock_ahead)
 
@@ -169,6 +180,7 @@ class Shop:
     endpoint: str
     columns: tuple[str, ...] = ("customer_id", "email", "plan")
     state: dict[str, str] = field(default_factory=dict)
+    more_settings: dict[str, Any] = field(default_factory=dict)
     watch: Watch = field(default_factory=Watch, repr=False)
     parsed: Callable[[], bytes] = bytes
 
@@ -178,7 +190,8 @@ class Shop:
             "endpoint": self.endpoint,
             "events_per_second": "unlimited",
         }
-        self.write("segconn.yml", {"destinations": {"app": {**destination, **app}}, "state": self.state})
+        settings = {"destinations": {"app": {**destination, **app}}, "state": self.state, **self.more_settings}
+        self.write("segconn.yml", settings)
 
     def write(self, name: str, content: Any) -> None:
         path = self.dir / name

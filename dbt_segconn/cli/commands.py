@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -59,7 +60,9 @@ def main() -> None:
     \b
       dbt build
       dbt-segconn validate         check every mapping; no network, no warehouse
+      dbt-segconn debug            check connections, rights and write keys
       dbt-segconn preview          show the calls that would be sent; sends nothing
+      dbt-segconn estimate         tell what a run would send and cost
       dbt-segconn run              deliver what has changed
       dbt-segconn status           the last sync of every mapping
     """
@@ -171,9 +174,16 @@ def _graceful(stop: threading.Event, say: Callable[[], None]) -> Iterator[None]:
 )
 @click.option("--record", multiple=True, metavar="ID", help="Only changed records of this identifier.")
 @click.option("--limit", "-n", type=click.IntRange(1), default=5, show_default=True, help="Calls of each mapping.")
-def preview(*, kind: tuple[str, ...], record: tuple[str, ...], limit: int, **given: Any) -> None:
-    """Show the calls that a run would send now, as JSON lines. Sends nothing, changes nothing.
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "json"]),
+    help="text: each record beside its call, --limit of each kind; JSON objects where the output is no terminal.",
+)
+def preview(*, kind: tuple[str, ...], record: tuple[str, ...], limit: int, style: str | None, **given: Any) -> None:
+    """Show the calls that a run would send now. Sends nothing, changes nothing.
 
+    On a terminal, a record and its call stand side by side; elsewhere, calls are JSON objects.
     A record that was refused is shown, too, if it is named by --record: its call as it would be now.
 
     \b
@@ -181,14 +191,21 @@ def preview(*, kind: tuple[str, ...], record: tuple[str, ...], limit: int, **giv
       dbt-segconn preview --select customers
       dbt-segconn preview --mapping identify_customers --kind deleted -n 1
       dbt-segconn preview --record c-1042
+      dbt-segconn preview --format json > calls.json
     """
-    import orjson
-
-    from dbt_segconn.preview import preview_calls
+    from dbt_segconn.cli.side_by_side import as_json, side_by_side
+    from dbt_segconn.preview import preview as preview_changes
 
     given["all"] = True
-    for shown in preview_calls(as_options(**given), kinds=kind, records=record, limit=limit):
-        click.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
+    is_text = style == "text" or (style is None and sys.stdout.isatty())
+    changes = preview_changes(as_options(**given), kinds=kind, records=record, limit=limit, of_each_kind=is_text)
+    width = shutil.get_terminal_size().columns
+    is_empty = True
+    for shown in changes:
+        click.echo("\n".join(side_by_side(shown, width)) if is_text else as_json(shown.as_json()))
+        is_empty = False
+    if is_text and is_empty:
+        click.echo("Nothing to show: a run would send no such change now.")
 
 
 @main.command()

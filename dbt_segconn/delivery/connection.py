@@ -1,8 +1,10 @@
-"""A connection to one URL that things are posted to: to Segment, or to a webhook."""
+"""A connection to one URL that things are posted to, or asked of: Segment's, or a webhook's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import requests
@@ -15,9 +17,10 @@ Authorization = Callable[[requests.PreparedRequest], requests.PreparedRequest]
 
 
 class Connection:
-    """Posts to one URL from one thread; follows no redirect and reads no netrc.
+    """Posts to one URL from one thread, or asks it; follows no redirect and reads no netrc.
 
-    Raises ValueError where a header cannot be sent, and from `post` OSError, which all errors of requests are.
+    Raises ValueError where a header cannot be sent, and from `post` and `get` OSError, which all errors of
+    requests are.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str], *, timeout: tuple[float, float] | None = None) -> None:
@@ -35,6 +38,25 @@ class Connection:
             self._url, data=data, auth=auth, timeout=self._timeout, allow_redirects=False, **self._environment
         )
 
+    def get(self) -> requests.Response:
+        """Ask, and send nothing."""
+        return self._session.get(self._url, timeout=self._timeout, allow_redirects=False, **self._environment)
+
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
+
+
+@contextmanager
+def paths_unlogged() -> Iterator[None]:
+    """Keep urllib3, which logs the path of each request for debugging, from logging those that hold secrets."""
+    logger = logging.getLogger("urllib3.connectionpool")
+    logger.addFilter(_is_no_debugging)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_debugging)
+
+
+def _is_no_debugging(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG

@@ -108,8 +108,18 @@ class Session:
         """Create the schema that the table belongs to, where it is missing."""
         with self._dbt_macro():
             # asked first: warehouses refuse even `if not exists` to a role that may not create any
-            if not self._adapter.check_schema_exists(relation.database, relation.schema):
+            if not self.schema_exists(relation):
                 self._adapter.create_schema(relation)
+
+    def schema_exists(self, relation: Any) -> bool:
+        """Say whether the schema is there that the table belongs to, or would."""
+        with self._dbt_macro():
+            return bool(self._adapter.check_schema_exists(relation.database, relation.schema))
+
+    def drop_schema(self, relation: Any) -> None:
+        """Drop the schema that the table belonged to, with all that is in it."""
+        with self._dbt_macro():
+            self._adapter.drop_schema(relation.without_identifier())
 
     def exists(self, relation: Any) -> bool:
         """Say whether the table is there now, whatever dbt's cache remembers."""

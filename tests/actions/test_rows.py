@@ -31,8 +31,9 @@ CHANGES = st.lists(st.tuples(st.sampled_from(["added", "updated", "deleted"]), V
 
 def maker(action, fields, **mapping):
     sync = SimpleNamespace(
-        mapping=SimpleNamespace(action=action, consent={}, **mapping),
+        mapping=SimpleNamespace(action=action, **mapping),
         fields=fields,
+        consent={},
         to_call=compile_action(action, fields),
         names_record="__segment_id" in str(fields),
     )

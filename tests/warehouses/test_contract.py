@@ -104,6 +104,33 @@ def test_baseline_remembers_and_reset_forgets(shop, api):
     assert "ADDED 3" in shop.run("--full-refresh").output
 
 
+def test_a_clear_word_of_consent_is_heard_in_every_type_and_records_without_one_are_held_back(shop, api):
+    shop.more_settings = {"consent": {"without_value": "skip"}}
+    shop.settings()
+    categories = ("flag", "number", "amount", "word")
+    shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id"}}, consent={name: name for name in categories})
+    columns = "customer_id varchar(9), flag boolean, number integer, amount decimal(5, 2), word varchar(9)"
+    clear = [
+        f"'{name}{value}', {', '.join(str(value) if one == name else 'null' for one in categories)}"
+        for name, values in (("flag", ("true", "false")), ("number", (1, 0)), ("amount", (1, 0)))
+        for value in values
+    ]
+    words = [f"'{word}', null, null, null, '{word}'" for word in ("t", "FALSE", "perhaps", "")]
+    shop.make(columns, *clear, *words, "'nothing', null, null, null, null", "'other', null, 7, 0.5, null")
+    assert shop.run().exit_code == 0
+    given = {
+        call["userId"]: [name for name, choice in call["context"]["consent"]["categoryPreferences"].items() if choice]
+        for call in api.calls()
+    }
+    yes = {"flagtrue": ["flag"], "number1": ["number"], "amount1": ["amount"], "t": ["word"]}
+    assert given == {**yes, "flagfalse": [], "number0": [], "amount0": [], "FALSE": []}
+    assert shop.counts()["held_back"] == 4
+    api.forget()
+    shop.make(columns, *(one.split(",")[0] + ", null, null, null, null" for one in clear))
+    assert "UPDATED 6 DELETED 2 LEFT OUT 2" in shop.run().output, "consent that is withdrawn is told"
+    assert "UPDATED 0" in shop.run().output
+
+
 def test_a_renamed_mapping_adopts_its_records_and_given_up_ones_are_retried(shop, api):
     api.refuses = lambda call: call["userId"] == "c2"
     shop.synced(ADA, BOB)

@@ -92,12 +92,19 @@ def test_a_role_without_the_right_to_create_the_schema_is_told_what_to_ask_for(s
     warehouse.execute(f"create role {role} login; grant select on all tables in schema public to {role}")
     profiles = (shop.dir / "profiles.yml").read_text()
     shop.write("profiles.yml", profiles.replace("user: postgres", f"user: {role}"))
+    told = shop.segconn("debug").output
     result = shop.run()
     assert result.exit_code == 2
     grant = f'create schema if not exists "segconn" authorization "{role}";'
     assert "segconn.yml: state.schema: the tables of" in result.output
     assert f"Ask for: {grant}" in result.output
+    assert re.search(rf"ERROR  rights: the state tables of .* cannot be kept: .*\n +Ask for: {re.escape(grant)}", told)
     assert api.received == []
     warehouse.execute(grant)
+    assert "OK     rights: may create, write, read and drop tables in" in shop.segconn("debug").output
     assert shop.run().exit_code == 0
     assert len(api.received) == 1
+    warehouse.execute(f"revoke select on customers from {role}")
+    told = shop.segconn("debug")
+    assert told.exit_code == 1
+    assert "ERROR  customers.identify_customers: its model cannot be read" in told.output

@@ -52,6 +52,10 @@ TYPES = {
 }
 
 
+# Kinds that tell of consent, each in its own way
+_TELLING = frozenset({"integer", "whole", "boolean", "text", "json"})
+
+
 @pytest.fixture(params=sorted(OUTPUTS))
 def adapter(request):
     if find_spec(f"dbt.adapters.{request.param}") is None or (request.param == "spark" and not find_spec("pyspark")):
@@ -62,6 +66,7 @@ def adapter(request):
 @pytest.fixture
 def session(adapter, tmp_path, monkeypatch):
     """A session that writes down what it would have executed."""
+    from dbt_segconn.state import SYNC_COLUMNS
     from dbt_segconn.warehouse.adapter import Target, open_warehouse
     from dbt_segconn.warehouse.session import Session
 
@@ -83,12 +88,12 @@ def session(adapter, tmp_path, monkeypatch):
     monkeypatch.setattr(Session, "render", rendered)
     monkeypatch.setattr(Session, "transaction", lambda _self: nullcontext())
     monkeypatch.setattr(Session, "_execute", lambda _self, _sql: None)
-    monkeypatch.setattr(Session, "_fetch", lambda _self, _sql: [(0,) * 29])
+    monkeypatch.setattr(Session, "_fetch", lambda _self, _sql: [(0,) * len(SYNC_COLUMNS)])
     monkeypatch.setattr(Session, "names_beside", lambda _self, _relation: {"syncs"})
     return SimpleNamespace(session=session, statements=statements)
 
 
-def do_everything(session, adapter):
+def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     """Take every step of the main job that speaks to the warehouse."""
     from dbt_segconn.discards import open_discards, reasons, refusals
     from dbt_segconn.outbox import MappingState
@@ -112,7 +117,11 @@ def do_everything(session, adapter):
     ]
     identifier = (replace(columns[0], alias=""), Column("id", "Customer's id", "varchar", "", "text"))
     source = Source(session.relation(database, "marts", "customers"), identifier, (*columns, *exact), "0123abcd")
-    sync = SimpleNamespace(definition="0123456789abcdef", mapping=SimpleNamespace(sync_mode=("added", "updated")))
+    mapping = SimpleNamespace(sync_mode=("added", "updated"))
+    sync = SimpleNamespace(definition="0123456789abcdef", mapping=mapping, consent={}, skips_unknown_consent=False)
+    few = replace(source, columns=tuple({one.kind: one for one in columns if one.kind in _TELLING}.values()))
+    consent = {"consent": {one.key: one.key for one in few.columns}, "skips_unknown_consent": True}
+    asking = SimpleNamespace(**vars(sync) | consent)
     texts = ("running", "0123456789abcdef", "0123abcd", "i-1", None)
     log = SyncState(
         "s-1",
@@ -151,6 +160,15 @@ def do_everything(session, adapter):
     tables.known()
     tables.preview(sync, source, ["added", "updated"], 5)
     tables.stage(sync, source)
+    tables.stage(asking, few)
+    tables.count_held_back(asking, few)
+    tables.sample(sync, few, 3, 1000)
+    diff = {**tables.diff(sync, few), "records": tables.records}
+    session.rows("segconn_count_diff", diff=diff)
+    naming = [{"diff": diff, "users": [few.columns[0].alias, "record_id"], "kinds": ["added"]}]
+    session.rows("segconn_count_users", naming=naming * 2, known=naming)
+    session.rows("segconn_read_one", relation=source.relation)
+    state.spent(AT, besides="i-1")
     session.rows("segconn_count_changes", outbox=tables.outbox)
     tables.count_lost(source, ["added", "updated"])
     tables.read(columns, ["added", "updated"], 0, 20_000)

@@ -36,7 +36,7 @@ function flow(sync) {
   return section("Records",
     element("div", { className: "flow" },
       group("Extracted", sync.added + sync.updated + sync.deleted + sync.unidentified, [["added", sync.added, true, "added"], ["updated", sync.updated, true, "updated"], ["deleted", sync.deleted, true, "deleted"], ["identifier null or not unique", sync.unidentified, false, "discarded"]]),
-      group("To send", sync.to_send, [["left out by the sync mode", sync.left_out, true, ""]]),
+      group("To send", sync.to_send, [["left out by the sync mode", sync.left_out, true, ""], ["held back: no word of consent", sync.held_back, false, ""]]),
       group("Confirmed", sync.confirmed, [["discarded", sync.discarded, true, "discarded"], ["not delivered", pending, false, ""], ["by a later run", sync.resumed, false, ""]])),
     proportion(done));
 }

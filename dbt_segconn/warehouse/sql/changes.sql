@@ -81,7 +81,7 @@
 
 
 {#- `diff` holds what the diff is made of: records, discards, model, identifier, columns, signature,
-    unsure_kind, mapping_id, definition, retry_syncs, retry_days. -#}
+    unsure_kind, mapping_id, definition, consent, holds_back, retry_syncs, retry_days. -#}
 {% macro segconn_stage(outbox, diff) %}
 create table {{ outbox }} {{ segconn_storage() }} as
 {{ segconn_changes(diff) }}
@@ -117,10 +117,72 @@ limit {{ limit }}
 {% endmacro %}
 
 
-{% macro segconn_changes(diff) %}
-{%- set records = segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) -%}
+{#- Every so-manieth change of these kinds. -#}
+{% macro segconn_sample(diff, kinds, every, limit) %}
+select change_number, kind, record_id
+    {%- for column in diff.columns %}, {{ column.alias }}{% endfor %}
+from (
+    select changes.*, row_number() over (order by change_number) as nth
+    from ({{ segconn_changes(diff) }}) as changes
+    where kind in ({{ segconn_literals(kinds) }})
+) as numbered
+where mod(nth - 1, {{ every }}) = 0
+order by change_number
+limit {{ limit }}
+{% endmacro %}
+
+
+{% macro segconn_count_diff(diff) %}
+select kind, count(*)
+from ({{ segconn_changes(diff) }}) as changes
+group by kind
+{% endmacro %}
+
+
+{#- Who a call is about: the first id that is not empty. -#}
+{% macro segconn_user(columns) %}
+  {%- set ids = [] -%}
+  {%- for column in columns -%} {%- do ids.append("nullif(cast(" ~ column ~ " as " ~ segconn_type_string() ~ "), '')") -%} {%- endfor -%}
+  {{- return(ids[0] if ids | length == 1 else 'coalesce(' ~ (ids | join(', ')) ~ ')') -}}
+{% endmacro %}
+
+
+{#- Distinct users of changes, and those of them whom no record names that is known. A part has `diff`, `users`, the
+    columns that name them, and `kinds`. -#}
+{% macro segconn_count_users(naming, known) %}
+select count(*), coalesce(sum(case when known.user_id is null then 1 else 0 end), 0)
+from (
+    select distinct user_id
+    from (
+        {%- for part in naming %}
+        select {{ segconn_user(part.users) }} as user_id
+        from ({{ segconn_changes(part.diff) }}) as changes
+        where kind in ({{ segconn_literals(part.kinds) }})
+        {{ 'union all' if not loop.last }}
+        {%- endfor %}
+    ) as of_calls
+    where user_id is not null
+) as named
+left join (
+    select distinct user_id
+    from (
+        {%- for part in known %}
+        select {{ segconn_user(part.users) }} as user_id
+        from (with {{ segconn_identified(part.diff) }} select * from hashed) as of_model
+        where record_id in (select record_id from {{ segconn_known_records(part.diff.records | string) }} as records)
+        {{ 'union all' if not loop.last }}
+        {%- else %}
+        select user_id from {{ segconn_or_empty(none, {'user_id': 'text'}) }} as nobody
+        {%- endfor %}
+    ) as of_records
+) as known on known.user_id = named.user_id
+{% endmacro %}
+
+
+{#- The model's records with their checksums, and the identifiers that are not unique. -#}
+{% macro segconn_identified(diff) %}
 {%- set columns = diff.columns -%}
-with source as (
+source as (
     select
         {{ segconn_record_id(diff.identifier) }} as record_id
         {%- for column in columns %},
@@ -133,7 +195,11 @@ with source as (
 hashed as (
     select
         source.*,
-        {{ segconn_checksum(diff.signature, columns) }} as checksum
+        {{ segconn_checksum_of(diff) }} as checksum
+        {%- if diff.consent %},
+        {{ segconn_checksum(diff.signature, columns) }} as content,
+        {{ segconn_says_nothing_of(diff.consent) }} as says_nothing
+        {%- endif %}
     from source
 ),
 
@@ -143,7 +209,14 @@ duplicates as (
     where record_id is not null
     group by record_id
     having count(*) > 1
-),
+)
+{%- endmacro %}
+
+
+{% macro segconn_changes(diff) %}
+{%- set records = segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) -%}
+{%- set columns = diff.columns -%}
+with {{ segconn_identified(diff) }},
 
 {#- Refused again and again in the very same form: not offered until the record or the mapping changes. #}
 given_up as (
@@ -178,8 +251,11 @@ changes as (
             or duplicates.record_id is not null
             or records.record_id is null
             or records.checksum is null
-            or records.checksum <> hashed.checksum
+            or {{ segconn_has_changed(diff) }}
         )
+        {%- if diff.holds_back %}
+        and (hashed.record_id is null or duplicates.record_id is not null or not {{ segconn_is_held_back() }})
+        {%- endif %}
 
     union all
 
@@ -230,6 +306,11 @@ where kind in ({{ segconn_literals(kinds) }})
 
 {% macro segconn_count_records(records) %}
 select count(*) from {{ segconn_known_records(records) }} as records
+{% endmacro %}
+
+
+{% macro segconn_read_one(relation) %}
+select 1 as one from {{ relation }} limit 1
 {% endmacro %}
 
 

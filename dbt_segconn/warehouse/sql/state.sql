@@ -139,6 +139,15 @@ where mapping_id = {{ segconn_literal(mapping_id) }}
 {% endmacro %}
 
 
+{#- Of a sync that can go on, all its calls may yet be made. -#}
+{% macro segconn_count_spent(syncs, since, besides, not_sent) %}
+select coalesce(sum(case when finished_at is null then to_send else confirmed end), 0)
+from {{ syncs }}
+where (finished_at is null or finished_at >= {{ segconn_literal(since) }})
+    and status not in ({{ segconn_literals(not_sent) }}) and invocation_id <> {{ segconn_literal(besides) }}
+{% endmacro %}
+
+
 {% macro segconn_select_now() %}
 select {{ segconn_now() }}
 {% endmacro %}

@@ -1,0 +1,66 @@
+"""A record and its call, side by side, as wide as the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
+from typing import Any
+
+import click
+import orjson
+
+from dbt_segconn.preview import Shown
+
+_COLORS = {"added": "green", "updated": "yellow", "deleted": "red"}
+_GAP = " │ "
+NARROWEST = 20
+
+
+def side_by_side(shown: Shown, width: int) -> Iterator[str]:
+    """Yield the lines of a change: its record on the left, on the right its call or why there is none."""
+    kind = click.style(shown.kind, fg=_COLORS.get(shown.kind), bold=True)
+    yield f"{click.style(shown.mapping, bold=True)}  {kind}  {printable(shown.record_id)}"
+    left = list(_record(shown.record))
+    right = as_text(shown.call).splitlines() if shown.call is not None else [f"discarded: {shown.discard}"]
+    half = max(NARROWEST, (width - len(_GAP)) // 2)
+    room = min(half, max(map(len, left), default=NARROWEST))
+    rest = max(NARROWEST, width - room - len(_GAP))
+    pairs = zip_longest(_wrapped(left, room), _wrapped(right, rest), fillvalue="")
+    for one, other in pairs:
+        yield f"{one:<{room}}{_GAP}{other}".rstrip()
+    yield ""
+
+
+def as_json(value: Any) -> str:
+    """Write JSON for machines: integers of any size, and escapes for what is no UTF-8."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    except TypeError:
+        return json.dumps(value, indent=2)
+
+
+def as_text(value: Any) -> str:
+    """Write JSON for people: any value that a call may hold, and nothing that a terminal would obey."""
+    return printable(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def printable(text: str) -> str:
+    """Escape what cannot be printed, line ends aside."""
+    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
+
+
+def _record(record: Mapping[str, Any]) -> Iterator[str]:
+    room = max(map(len, record), default=0)
+    for name, value in record.items():
+        yield printable(f"{name:<{room}}  {json.dumps(value, ensure_ascii=False, default=str)}")
+
+
+def _wrapped(lines: list[str], width: int) -> Iterator[str]:
+    """Cut lines that are too wide; what is left of one stands further in."""
+    for line in lines:
+        indent = " " * min(len(line) - len(line.lstrip()) + 2, width // 2)
+        yield line[:width]
+        room = width - len(indent)
+        for at in range(width, len(line), room):
+            yield indent + line[at : at + room]

@@ -1,0 +1,137 @@
+"""Looking before a run: records beside their calls, and one call sent by itself."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from standing import ADA, BOB, EVE, MAPPING
+
+NAME = "customers.identify_customers"
+
+
+def state(shop):
+    """All that a sync keeps of a mapping."""
+    tables = shop.query("select table_name from information_schema.tables where table_schema = 'segconn'")
+    return {
+        table: shop.query(f"select * from segconn.{table} order by all")
+        for table in sorted(row["table_name"] for row in tables)
+    }
+
+
+def test_records_stand_beside_their_calls_by_kind(shop, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    shop.manifest({**MAPPING, "sync_mode": ["added", "updated", "deleted"]})
+    shop.resync(ADA, BOB)
+    shop.table(("c1", "new@example.com", None), EVE, ("c4", "d\x1b[31m@example.com", "pro"))
+    lines = shop.segconn("preview", "--format", "text").output.splitlines()
+    heads = [line for line in lines if line.startswith(NAME)]
+    kinds = [line.removeprefix(NAME).split() for line in heads]
+    assert [sorted(kinds[:2]), *kinds[2:]] == [[["added", "c3"], ["added", "c4"]], ["updated", "c1"], ["deleted", "c2"]]
+    assert max(map(len, lines)) <= 100
+    assert any(re.fullmatch(r'email +"new@example.com" +│ .*', line) for line in lines)
+    assert any(re.fullmatch(r'.*│ +"email": "new@example.com",', line) for line in lines)
+    assert "discarded: " in next(line for line in lines[lines.index(heads[3]) :] if "│" in line)
+    assert "\x1b" not in "".join(lines), "a value cannot speak to the terminal"
+    shorter = shop.segconn("preview", "--format", "text", "-n", "1").output
+    assert [line.split()[1] for line in shorter.splitlines() if NAME in line] == ["added", "updated", "deleted"]
+    assert "Nothing to show" in shop.segconn("preview", "--format", "text", "--record", "nobody").output
+
+
+def test_pipes_get_the_json_that_they_always_got(shop):
+    shop.manifest(MAPPING)
+    shop.table(ADA)
+    told = json.loads(shop.segconn("preview").output)
+    assert list(told) == ["mapping", "kind", "record_id", "call"]
+    assert json.loads(shop.segconn("preview", "--format", "json").output)["call"]["userId"] == "c1"
+
+
+def test_huge_integers_and_long_values_are_shown(shop, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    shop.manifest(MAPPING)
+    with shop.connect() as connection:
+        connection.execute(
+            "create table main.customers as select 'c1' as customer_id, repeat('long ', 40) as email, "
+            "12345678901234567890123::hugeint as plan"
+        )
+    assert json.loads(shop.segconn("preview").output)["call"]["traits"]["plan"] == 12345678901234567890123
+    lines = shop.segconn("preview", "--format", "text").output.splitlines()
+    assert max(map(len, lines)) <= 60
+    for side in zip(*(line.split("│") for line in lines if "│" in line), strict=True):
+        shown = re.sub(r"\s", "", "".join(side))
+        assert "12345678901234567890123" in shown
+        assert shown.count("long") == 40, "nothing is cut off"
+
+
+def test_a_terminal_gets_them_side_by_side(shop, monkeypatch):
+    shop.manifest(MAPPING)
+    shop.table(ADA)
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _self: True)
+    assert "│ {" in shop.segconn("preview").output
+
+
+def test_one_call_is_sent_and_no_state_moves(shop, api):
+    shop.manifest(MAPPING)
+    shop.table(ADA)
+    result = shop.segconn("send-test", NAME, "--record", "c1")
+    assert result.exit_code == 0, result.output
+    assert f"of {NAME}, record c1 (added: a change that a run would send, too)" in result.output
+    assert f"to the destination app at {api.url}: it took the call" in result.output
+    assert shop.query("select * from information_schema.tables where table_schema = 'segconn'") == []
+    assert shop.resync(ADA).exit_code == 0
+    test, real = api.received
+    assert test["messageId"] != real["messageId"]
+    assert test["traits"] == real["traits"]
+    before = state(shop)
+    result = shop.segconn("send-test", "identify_customers", "--record", "c1")
+    assert "(updated: unchanged, sent as updated)" in result.output
+    assert len({call["messageId"] for call in api.received}) == 3
+    assert state(shop) == before
+
+
+def test_a_mapping_with_message_ids_of_its_own_is_not_swallowed_after_a_test(shop, api):
+    shop.manifest({**MAPPING, "fields": {**MAPPING["fields"], "message_id": "id-${customer_id}"}})
+    shop.table(ADA)
+    shop.segconn("send-test", NAME, "--record", "c1")
+    shop.segconn("run", "--all")
+    assert [call["messageId"] == "id-c1" for call in api.received] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (401, "it refused the write key with HTTP status 401"),
+        (400, "Segment refused the call with HTTP status 400"),
+        ((429, {"Retry-After": "7"}), "it asks to wait for 7 seconds"),
+        ("reset", "the connection broke"),
+    ],
+)
+def test_what_the_api_answered_is_said(shop, api, fault, words):
+    shop.manifest(MAPPING)
+    shop.table(ADA)
+    api.faults = [fault]
+    result = shop.segconn("send-test", NAME, "--record", "c1")
+    assert result.exit_code == 1
+    assert "Tried to send this call" in result.output
+    assert words in result.output
+    assert len(api.tried) == 1
+
+
+def test_what_must_not_be_sent_is_not(shop, api):
+    shop.columns = (*shop.columns, "ads_ok")
+    shop.more_settings = {"consent": {"without_value": "skip"}}
+    shop.settings()
+    shop.manifest(MAPPING, consent={"Ads": "ads_ok"})
+    shop.table((*ADA, None), ("", "no id", "pro", "true"), (*BOB, "true"), (*BOB, "true"))
+    silent = shop.segconn("send-test", NAME, "--record", "c1")
+    assert "says nothing of consent" in silent.output
+    assert (
+        "Either `Anonymous ID` or `User ID` must be defined.\n"
+        in shop.segconn("send-test", NAME, "--record", "").output
+    )
+    assert "has no record 'c2', or several" in shop.segconn("send-test", NAME, "--record", "c2").output
+    assert "no mapping is named 'other'" in shop.segconn("send-test", "other", "--record", "c1").output
+    shop.settings(enabled=False)
+    assert "the destination app is disabled" in shop.segconn("send-test", NAME, "--record", "c1").output
+    assert api.tried == []
