@@ -85,6 +85,11 @@ class Manifest:
         invocation: str | None = self.raw["metadata"].get("invocation_id")
         return invocation
 
+    @property
+    def adapter_type(self) -> str:
+        """The adapter that it was built for."""
+        return str(self.raw["metadata"].get("adapter_type"))
+
     @cached_property
     def models(self) -> tuple[Model, ...]:
         """Every model, seed and snapshot that carries `meta.segconn`."""

@@ -19,6 +19,7 @@ from dbt_segconn.findings import (
     DOUBTFUL_COLUMN,
     EVENT_NAME,
     NEVER_SENT,
+    NO_ORDER,
     STALE_MANIFEST,
     TRAIT_TYPE,
     UNTESTED_IDENTIFIER,
@@ -32,6 +33,7 @@ from dbt_segconn.plan import no_column
 from dbt_segconn.rendered import is_stale, traps
 from dbt_segconn.settings import Settings
 from dbt_segconn.strict import near_name
+from dbt_segconn.warehouse.values import kind_of, misfit
 
 # A letter too many or too few in a name of ten
 SLIP = 0.92
@@ -56,6 +58,7 @@ def check(drafts: Iterable[ModelDraft], knowledge: Knowledge) -> Iterator[Findin
         for draft in model.mappings:
             for one in _CHECKS:
                 yield from map(draft.finding, one(draft, columns))
+            yield from map(draft.finding, _unordered(draft, columns, knowledge.manifest.adapter_type))
             yield from map(draft.finding, _disabled(draft, knowledge.settings))
             yield from map(draft.finding, _event_in_two_cases(draft, events))
 
@@ -145,6 +148,19 @@ def _columns(draft: Draft, known: KnownColumns) -> Iterator[Fault]:
         yield from _missing(("fields", *path), column, known, model)
     for category, column in consent.items():
         yield from _missing(("consent", category), column, known, model)
+    if draft.mapping and draft.mapping.checkpoint:
+        yield from _missing(("checkpoint", "column"), draft.mapping.checkpoint.column, known, model)
+
+
+def _unordered(draft: Draft, known: KnownColumns, adapter_type: str) -> Iterator[Fault]:
+    """Object to a checkpoint whose column is known for certain, and not to be of a type that has one."""
+    given = draft.mapping.checkpoint if draft.mapping else None
+    if given is None or not known.complete:
+        return
+    named = [one for one in known.types.items() if one[0].casefold() == given.column.casefold()]
+    for name, data_type in named:
+        if data_type and (reason := misfit(kind_of(data_type, adapter_type), given.lag)):
+            yield Fault(NO_ORDER, ("checkpoint",), f"{name} is of the type {data_type}: {reason}")
 
 
 def _trait_types(draft: Draft, known: KnownColumns) -> Iterator[Fault]:

@@ -184,6 +184,7 @@ _SETTINGS: dict[str, Effect] = {
     "sync_null_values": "note",
     "consent": "note",
     "first_sync": "note",
+    "checkpoint": "note",
     "guards": "note",
 }
 

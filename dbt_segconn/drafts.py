@@ -12,6 +12,7 @@ from dbt_segconn.artifacts import Manifest
 from dbt_segconn.errors import ConfigurationError, MappingError
 from dbt_segconn.findings import (
     BROKEN_MAPPING,
+    DELETED_UNSEEN,
     MISSING_FIELD,
     NO_CONSENT,
     NO_DESTINATION,
@@ -186,8 +187,14 @@ def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | No
         action=action,
         fields=fields,
         to_call=_to_call(action, fields, faults),
-        faults=(*faults, *_faults_of_fields(action, given.get("fields"))),
+        faults=(*faults, *_faults_of_fields(action, given.get("fields")), *_unseen(mapping)),
     )
+
+
+def _unseen(mapping: MappingMeta | None) -> Iterator[Fault]:
+    if mapping and mapping.checkpoint and "deleted" in mapping.sync_mode:
+        reason = "is a checkpoint, with which deleted records are not looked for, and the sync mode sends them"
+        yield Fault(DELETED_UNSEEN, ("checkpoint",), reason, "Remove one of them.")
 
 
 def _destination(given: Mapping[str, Any], known: Collection[str] | None, faults: list[Fault]) -> str | None:

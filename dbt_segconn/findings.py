@@ -194,6 +194,20 @@ NO_CONSENT = _rule(
     "`consent: not_needed` where the calls need none. Without a consent object, Segment lets events through to all "
     "destinations.",
 )
+DELETED_UNSEEN = _rule(
+    "SEG212",
+    "deleted-unseen",
+    "error",
+    "A mapping with a checkpoint cannot send deleted records.",
+    "A sync that reads only new rows does not see which ones are gone. Leave the checkpoint out, or `deleted`.",
+)
+NO_ORDER = _rule(
+    "SEG213",
+    "no-order",
+    "error",
+    "The checkpoint's column and lag do not fit together.",
+    "Timestamps and dates take a lag such as `1 hour` or `2 days`, integers a number; other types have no checkpoint.",
+)
 # 3xx: identifiers and columns
 NO_IDENTIFIER = _rule(
     "SEG301",

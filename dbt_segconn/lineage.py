@@ -133,6 +133,8 @@ COLUMNS = {
     "destination": "The destination of segconn.yml.",
     "action": "identify, track, group, page or screen.",
     "sync_mode": "The kinds of changes that are sent.",
+    "checkpoint": "Up to where the model has been read once the sync is settled; null without a checkpoint.",
+    "checkpoint_of": "Column, kind and time zone of the checkpoint.",
     "status": "success, partial, blocked, failed or canceled; reset for the reset of a mapping.",
     "definition": "Hash of what makes a call of a record.",
     "signature": "Hash of the columns that were read.",

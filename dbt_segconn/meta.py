@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import available_timezones
 
@@ -81,6 +83,45 @@ def _known_zone(name: str) -> str:
 Zone = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+/-]+$"), AfterValidator(_known_zone)]
 
 
+_LAG = re.compile(r"(\d{1,6}) ?(second|minute|hour|day|week)s?")
+
+
+def _as_lag(lag: Any) -> Any:
+    if isinstance(lag, str) and (found := _LAG.fullmatch(lag.strip().lower())):
+        return timedelta(**{f"{found[2]}s": int(found[1])})
+    if isinstance(lag, str) and lag.strip().isdecimal():  # what dbt's Jinja has rendered
+        return int(lag)
+    is_number = isinstance(lag, int) and not isinstance(lag, bool) and lag >= 0
+    if not is_number and not isinstance(lag, timedelta):
+        raise ValueError(
+            "must be a time such as `1 hour`, `30 minutes` or `2 days`; for a column of integers, a number"
+        )
+    return lag
+
+
+Lag = Annotated[
+    int | timedelta,
+    BeforeValidator(_as_lag),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^\d{1,6} ?([Ss]econd|[Mm]inute|[Hh]our|[Dd]ay|[Ww]eek)s?$"},
+                {"type": "integer", "minimum": 0},
+            ]
+        }
+    ),
+]
+
+
+class Checkpoint(Strict):
+    """Lets a sync read only what may have changed since the last one."""
+
+    column: str
+    """Column of the model that rises with each change of a row: a timestamp, a date or an integer."""
+    lag: Lag
+    """How much later than its own value a row may arrive: `1 hour`, `2 days`; of integers, a number."""
+
+
 class Guards(Strict):
     """Limits that block a sync before anything is sent."""
 
@@ -117,6 +158,8 @@ class MappingMeta(Strict):
     """Consent category id: boolean column, in place of the model's; or `not_needed`, where calls carry none."""
     guards: Guards = Guards()
     """Limits that block a sync before anything is sent."""
+    checkpoint: Checkpoint | None = None
+    """Reads only the rows at or past the last checkpoint minus the lag; deleted records are then not looked for."""
     fields: dict[str, Any]
     """The action's fields, in Segment's mapping language or its `$` shorthand."""
 

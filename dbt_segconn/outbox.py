@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from dbt_segconn.checkpoint import Window, first_to_read, known_checkpoint, reached
 from dbt_segconn.discards import Discards
 from dbt_segconn.errors import SyncError
 from dbt_segconn.plan import Sync
@@ -58,12 +60,39 @@ class MappingState:
             if found and (missing := sorted(wanted - found)):
                 raise SyncError(f"{relation} has no column {missing[0]}: the table was altered by hand")
 
-    def stage(self, sync: Sync, source: Source, *, is_baseline: bool = False) -> None:
-        """Freeze the difference between the model and the records as the mapping's outbox.
+    def window(self, sync: Sync, source: Source) -> Window | None:
+        """Say which rows of the model the next sync reads; None for all of them."""
+        given, column = sync.mapping.checkpoint, source.checkpoint
+        if given is None or column is None or not self._state.exists() or not self.present()[0]:
+            return None
+        checkpoint = known_checkpoint(sync, source, self._state.last_records(self.mapping_id))
+        after = first_to_read(column, checkpoint, given.lag) if checkpoint else None
+        return None if after is None else Window(column, after, self._has_unsettled())
+
+    def _has_unsettled(self) -> bool:
+        """Say whether there are records to read whatever their age: asked first, for it costs the model's order."""
+        arguments = {"records": self.records, "discards": self._state.discards, "mapping_id": self.mapping_id}
+        return bool(self._session.rows("segconn_count_unsettled", **arguments)[0][0])
+
+    def checkpoint(self, sync: Sync, source: Source, window: Window | None, now: datetime) -> str | None:
+        """Return how far a sync that stages this window now will have read; to be asked before it is staged.
+
+        A row that comes in between is then staged and read again, rather than never.
+        """
+        if source.checkpoint is None:
+            return None
+        arguments = {"model": source.relation, "column": source.checkpoint, "window": window}
+        newest = self._session.rows("segconn_newest", **arguments)[0][0]
+        last = self._state.last_records(self.mapping_id) if window else None
+        return reached(source.checkpoint, newest, known_checkpoint(sync, source, last), now)
+
+    def stage(self, sync: Sync, source: Source, window: Window | None = None, *, is_baseline: bool = False) -> None:
+        """Freeze the difference between the model, or a window of it, and the records as the mapping's outbox.
 
         A baseline takes up what would be held back for want of consent, too.
         """
-        self._session.run("segconn_stage", outbox=self.outbox, diff=self._diff(sync, source, is_baseline=is_baseline))
+        diff = self._diff(sync, source, window, is_baseline=is_baseline)
+        self._session.run("segconn_stage", outbox=self.outbox, diff=diff)
         self._session.run("segconn_index_outbox", outbox=self.outbox)
 
     def preview(
@@ -100,10 +129,16 @@ class MappingState:
 
     def diff(self, sync: Sync, source: Source, *, is_baseline: bool = False) -> dict[str, Any]:
         """Return what a diff is made of, where the mapping may not have any records yet."""
-        return {**self._diff(sync, source, is_baseline=is_baseline), **({} if self.present()[0] else {"records": None})}
+        window = None if is_baseline else self.window(sync, source)
+        diff = self._diff(sync, source, window, is_baseline=is_baseline)
+        return {**diff, **({} if self.present()[0] else {"records": None})}
 
-    def _diff(self, sync: Sync, source: Source, *, is_baseline: bool = False) -> dict[str, Any]:
+    def _diff(
+        self, sync: Sync, source: Source, window: Window | None = None, *, is_baseline: bool = False
+    ) -> dict[str, Any]:
         return {
+            "window": window,
+            "refusals": self._state.discards,
             "records": self.records,
             "record_columns": RECORD_COLUMNS,
             "model": source.relation,

@@ -132,7 +132,8 @@ def find_columns(sync: Sync, available: Iterable[str]) -> dict[str, str]:
     in case alone, as dbt matches them. Raises InvalidProject for every column that is not there.
     """
     columns = tuple(available)
-    found = {name: _match(name, columns) for name in (*sorted(sync.named), *sync.identifier)}
+    checkpoint = (sync.mapping.checkpoint.column,) if sync.mapping.checkpoint else ()
+    found = {name: _match(name, columns) for name in (*sorted(sync.named), *sync.identifier, *checkpoint)}
     table = f"{sync.model.schema}.{sync.model.identifier}"
     if missing := [name for name, column in found.items() if column is None]:
         raise InvalidProject(_missing(sync, name, columns, table) for name in missing)
@@ -153,7 +154,8 @@ def _missing(sync: Sync, name: str, columns: tuple[str, ...], table: str) -> Fin
     if consent and not isinstance(sync.mapping.consent, dict):
         return sync.written.finding(no_column(consent[0], name, columns, table))
     used = [("fields", *path) for path, column in uses(expand(sync.mapping.fields)) if column == name]
-    fault = no_column((*consent, *used, ("fields",))[0], name, columns, table)
+    checkpoint = [("checkpoint", "column")] if sync.mapping.checkpoint else []
+    fault = no_column((*consent, *used, *checkpoint, ("fields",))[0], name, columns, table)
     return sync.written.finding(fault, mapping=sync.mapping.name, prefix=sync.written.path_of(sync.mapping.name))
 
 

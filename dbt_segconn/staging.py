@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+from dbt_segconn.checkpoint import Window
+from dbt_segconn.discards import KEPT_REPEATED
 from dbt_segconn.errors import WarehouseError
 from dbt_segconn.guards import doubts, objections
 from dbt_segconn.meta import KINDS
@@ -30,10 +32,11 @@ def _stage(work: Work) -> SyncState:
     staging = work.new_state("" if is_baseline else ",".join(work.sync.mapping.sync_mode))
     if reason := _meant(work, doubts(work.sync, staging, before, _lookalikes(work, before), work.tables.known())):
         return _blocked(work, staging, before, reason)
+    window = _window(work)
     staging = work.book.log(staging)
     if work.job.retry:
         work.tables.discards.close_all(staging)
-    counted = _freeze(work, staging)
+    counted = _freeze(work, staging, window)
     if reason := _meant(work, _objections(work, counted)) or _over_budget(work, counted):
         work.tables.drop_outbox()
         return _blocked(work, counted, before, reason)
@@ -45,18 +48,31 @@ def _stage(work: Work) -> SyncState:
     return work.book.log(counted, status="running")
 
 
+def _window(work: Work) -> Window | None:
+    """Choose the rows to read, and say so: who asks to begin anew, or to try all again, means the whole model."""
+    if work.source.checkpoint is None:
+        return None
+    window = None if work.job.retry or work.job.baseline else work.tables.window(work.sync, work.source)
+    if window is None:
+        work.note("reads the whole model: there is no checkpoint of it as it is now mapped")
+    else:
+        work.note(f"reads rows that are new by {window.column.name}; does not look for deleted ones")
+    return window
+
+
 def _blocked(work: Work, state: SyncState, before: SyncState | None, reason: str) -> SyncState:
     """Log a sync that has changed nothing: the next one is compared with what the last before it has read."""
     read = {name: getattr(before, name) for name in ("relation", "identifier", "signature")} if before else {}
     return work.book.log(state, status="blocked", finished_at=work.job.now(), error=reason, **read)
 
 
-def _freeze(work: Work, staging: SyncState) -> SyncState:
+def _freeze(work: Work, staging: SyncState, window: Window | None) -> SyncState:
     try:
+        checkpoint = work.tables.checkpoint(work.sync, work.source, window, staging.started_at)
         is_baseline = not staging.sync_mode
-        work.tables.stage(work.sync, work.source, is_baseline=is_baseline)
+        work.tables.stage(work.sync, work.source, window, is_baseline=is_baseline)
         held_back = 0 if is_baseline else work.tables.count_held_back(work.sync, work.source)
-        return replace(_count(work, staging), held_back=held_back)
+        return replace(_count(work, replace(staging, checkpoint=checkpoint)), held_back=held_back)
     except WarehouseError as error:
         with suppress(WarehouseError):  # the first error is the one to tell
             work.tables.drop_outbox()
@@ -104,6 +120,8 @@ def _count(work: Work, staging: SyncState) -> SyncState:
     to_send = sum(count for kind, count in kinds.items() if kind in staging.sync_mode.split(","))
     return replace(
         staging,
+        # refused rows are read again by name; where there are more than are kept, only the whole model has them all
+        checkpoint=staging.checkpoint if unidentified <= KEPT_REPEATED else None,
         added=kinds["added"],
         updated=kinds["updated"],
         deleted=kinds["deleted"],

@@ -60,7 +60,8 @@ class SyncState:
     has answered, `resumed` the confirmed ones that a later run than the sync's own has delivered.
     `status` goes from `staging` over `running` and `settling` to one of the final `success`, `partial`
     and `blocked`, or to `failed` or `canceled`; without `finished_at`, they have an outbox to resume.
-    `reset` is a row of its own.
+    `reset` is a row of its own. Once the sync is settled, all up to `checkpoint` of `checkpoint_of`, the
+    mapping's column of that kind and time zone, has been read.
     """
 
     sync_id: str
@@ -94,6 +95,8 @@ class SyncState:
     error: str | None = None
     identifier: str | None = None
     relation: str | None = None
+    checkpoint: str | None = None
+    checkpoint_of: str | None = None
 
     def next(self, now: datetime, **changes: Any) -> SyncState:
         """Return the sync's next row of the log."""
@@ -113,6 +116,7 @@ class SyncState:
             finished_at=now,
             watermark=0,
             error=None,
+            checkpoint=None,
             **no_counts,
         )
 
@@ -219,6 +223,11 @@ class State:
         found = self._syncs("segconn_last_sync", mapping_id=mapping_id)
         return found[0] if found else None
 
+    def last_records(self, mapping_id: str) -> SyncState | None:
+        """Return the sync that made the mapping's records what they are, if it was settled: none gave up its outbox."""
+        found = self._syncs("segconn_last_records", mapping_id=mapping_id, settled=[*SETTLED, RESET])
+        return found[0] if found and found[0].status in SETTLED else None
+
     def last_syncs(self) -> list[SyncState]:
         """Return the newest sync of every mapping that ever was."""
         return self._syncs("segconn_last_syncs")
@@ -284,6 +293,7 @@ def new_state(
         saved_at=now,
         identifier=",".join(sync.identifier),
         relation=str(source.relation) if source else None,
+        checkpoint_of=source.checkpoint.basis if source and source.checkpoint else None,
     )
 
 

@@ -10,7 +10,7 @@ from dbt_segconn.artifacts import read_manifest
 from dbt_segconn.catalog import Catalog
 from dbt_segconn.checks import Knowledge, check
 from dbt_segconn.drafts import ModelDraft, alerts_of_nothing, read_drafts, without_consent
-from dbt_segconn.findings import DOUBTFUL_COLUMN, NO_COLUMN, Finding, InvalidProject
+from dbt_segconn.findings import DOUBTFUL_COLUMN, NO_COLUMN, NO_ORDER, Finding, InvalidProject
 from dbt_segconn.opening import Options, Plan, opened
 from dbt_segconn.plan import to_sync
 from dbt_segconn.project import find_project
@@ -63,7 +63,7 @@ def _settings(project_dir: Path, options: Options) -> tuple[Settings | None, lis
 
 def _certain(findings: Iterable[Finding]) -> Iterator[Finding]:
     """Leave out what files say of columns: the warehouse is about to say it better."""
-    about_columns = {NO_COLUMN, DOUBTFUL_COLUMN}
+    about_columns = {NO_COLUMN, DOUBTFUL_COLUMN, NO_ORDER}
     return (finding for finding in findings if finding.rule not in about_columns)
 
 

@@ -6,20 +6,24 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from dbt_segconn.findings import NO_TABLE, Fault, InvalidProject
+from dbt_segconn.findings import NO_ORDER, NO_TABLE, Fault, InvalidProject
 from dbt_segconn.plan import Sync, find_columns
 from dbt_segconn.warehouse.session import Session
-from dbt_segconn.warehouse.values import Column, kind_of
+from dbt_segconn.warehouse.values import Column, kind_of, misfit
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a sync reads from. Two equal signatures mean equal columns of equal kinds."""
+    """Where a sync reads from. Two equal signatures mean equal columns of equal kinds.
+
+    `checkpoint` is the column that tells which rows are new, where the mapping names one.
+    """
 
     relation: Any
     identifier: tuple[Column, ...]
     columns: tuple[Column, ...]
     signature: str
+    checkpoint: Column | None = None
 
 
 def find_source(sync: Sync, session: Session) -> Source:
@@ -40,7 +44,13 @@ def find_source(sync: Sync, session: Session) -> Source:
         return Column(key, name, types[name], alias, kind, sync.timezone)
 
     columns = tuple(column(name, f"c{at}") for at, name in enumerate(sorted((*sync.named, *rest)), start=1))
-    return Source(relation, tuple(map(column, sync.identifier)), columns, _signature(columns))
+    given = sync.mapping.checkpoint
+    checkpoint = column(given.column) if given else None
+    if given and checkpoint and (reason := misfit(checkpoint.kind, given.lag)):
+        fault = Fault(NO_ORDER, ("checkpoint",), f"{given.column} is of the type {checkpoint.data_type}: {reason}")
+        name = sync.mapping.name
+        raise InvalidProject([sync.written.finding(fault, mapping=name, prefix=sync.written.path_of(name))])
+    return Source(relation, tuple(map(column, sync.identifier)), columns, _signature(columns), checkpoint)
 
 
 def _signature(columns: tuple[Column, ...]) -> str:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -71,6 +72,11 @@ class Column:
     kind: str
     zone: str = "UTC"
 
+    @property
+    def basis(self) -> str:
+        """What a checkpoint in this column is a point of; under another basis it means nothing."""
+        return f"{self.name} ({self.kind}, {self.zone})"
+
 
 def kind_of(data_type: str, adapter_type: str, *, exact_decimals: bool = False) -> str:
     """Return the kind of JSON value that a data type of a warehouse becomes.
@@ -80,6 +86,20 @@ def kind_of(data_type: str, adapter_type: str, *, exact_decimals: bool = False) 
     name = data_type.lower().strip()
     kind = _OWN_KINDS.get(adapter_type, {}).get(name) or next(kind for kind, pattern in _KINDS if pattern.match(name))
     return "exact" if exact_decimals and kind in {"decimal", "number"} else kind
+
+
+# Kinds whose order is the order of time, and those whose order is that of numbers
+TIMES = frozenset({"date", "timestamp", "timestamptz"})
+WHOLE_NUMBERS = frozenset({"integer", "whole"})
+
+
+def misfit(kind: str, lag: int | timedelta) -> str | None:
+    """Say why a column of this kind cannot be a checkpoint with this lag, or None where it can."""
+    if kind not in TIMES | WHOLE_NUMBERS:
+        return "only timestamps, dates and integers tell which rows are new"
+    if not lag or isinstance(lag, timedelta) == (kind in TIMES):
+        return None
+    return "its lag must be a time such as `1 hour`" if kind in TIMES else "its lag must be a whole number"
 
 
 # orjson makes floats of integers this long, and of no shorter ones

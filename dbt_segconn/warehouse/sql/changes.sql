@@ -80,8 +80,9 @@
 {% endmacro %}
 
 
-{#- `diff` holds what the diff is made of: records, discards, model, identifier, columns, signature,
-    unsure_kind, mapping_id, definition, consent, holds_back, retry_syncs, retry_days. -#}
+{#- `diff` holds what the diff is made of: records, discards, refusals, model, window, identifier, columns,
+    signature, unsure_kind, mapping_id, definition, consent,
+    holds_back, retry_syncs, retry_days. -#}
 {% macro segconn_stage(outbox, diff) %}
 create table {{ outbox }} {{ segconn_storage() }} as
 {{ segconn_changes(diff) }}
@@ -190,6 +191,12 @@ source as (
         {%- endfor %},
         {{ segconn_count_lost_values(columns) }} as lost_values
     from {{ diff.model }}
+    {%- if diff.window %}
+    where {{ segconn_is_new(diff.window) }}
+        {%- if diff.window.with_unsettled %}
+        or {{ segconn_key(segconn_record_id(diff.identifier)) }} in ({{ segconn_unsettled(diff.records, diff.refusals, diff.mapping_id) }})
+        {%- endif %}
+    {%- endif %}
 ),
 
 hashed as (
@@ -256,6 +263,7 @@ changes as (
         {%- if diff.holds_back %}
         and (hashed.record_id is null or duplicates.record_id is not null or not {{ segconn_is_held_back() }})
         {%- endif %}
+    {%- if not diff.window %}
 
     union all
 
@@ -271,6 +279,7 @@ changes as (
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
     where source.record_id is null and given_up.record_id is null
+    {%- endif %}
 )
 
 select

@@ -113,6 +113,17 @@ limit 1
 {% endmacro %}
 
 
+{#- Canceled and finished is a sync whose outbox was given up. -#}
+{% macro segconn_last_records(syncs, columns, mapping_id, settled) %}
+select {{ columns | join(', ') }}
+from {{ syncs }}
+where mapping_id = {{ segconn_literal(mapping_id) }}
+    and (status in ({{ segconn_literals(settled) }}) or (status = 'canceled' and finished_at is not null))
+order by started_at desc
+limit 1
+{% endmacro %}
+
+
 {% macro segconn_last_syncs(syncs, columns) %}
 select {{ columns | join(', ') }}
 from (

@@ -1,0 +1,45 @@
+{#- Which rows of a model are new. A window has a `column`, and the value `after` which, or at which, they are. -#}
+
+{#- Rows that tell no order, such as those without a value, are always new. -#}
+{% macro segconn_is_new(window) %}
+  {%- set column = segconn_quote(window.column.name) -%}
+  {%- set lost = segconn_lost(window.column) -%}
+  {{- return('(' ~ column ~ ' >= ' ~ segconn_after(window) ~ ' or ' ~ column ~ ' is null' ~ (' or ' ~ lost if lost else '') ~ ')') -}}
+{% endmacro %}
+
+
+{% macro segconn_after(window) %}
+  {%- set value = segconn_literal(window.after) -%}
+  {{- return(value if window.after is number else 'cast(' ~ value ~ ' as ' ~ window.column.data_type ~ ')') -}}
+{% endmacro %}
+
+
+{#- The newest value of a checkpoint's column, in its own time zone. -#}
+{% macro segconn_newest(model, column, window) %}
+{%- set lost = segconn_lost(column) -%}
+select {{ adapter.dispatch('segconn_' ~ column.kind)('newest', column.data_type) }} as newest
+from (
+    select max({{ segconn_quote(column.name) }}) as newest
+    from {{ model }}
+    {%- if lost or window %}
+    where {% if lost %}not ({{ lost }}){% endif %}{% if lost and window %} and {% endif %}{% if window %}{{ segconn_is_new(window) }}{% endif %}
+    {%- endif %}
+) as newest_rows
+{% endmacro %}
+
+
+{#- The keys of records to be read whatever their age: refused, or nobody knows what Segment has of them. -#}
+{% macro segconn_unsettled(records, discards, mapping_id) %}
+select {{ segconn_key('record_id') }} as record_key
+from {{ segconn_known_records(records) }} as records
+where checksum is null
+union all
+select {{ segconn_key('record_id') }} as record_key
+from ({{ segconn_standing(discards) }}) as standing
+where mapping_id = {{ segconn_literal(mapping_id) }}
+{% endmacro %}
+
+
+{% macro segconn_count_unsettled(records, discards, mapping_id) %}
+select count(*) from ({{ segconn_unsettled(records, discards, mapping_id) }}) as unsettled
+{% endmacro %}
