@@ -21,7 +21,9 @@ from typing import Any
 import pytest
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["dbt_segconn.invocation", "dbt.cli.main", "dbt.context.providers", "warm"])
+CONTEXT.set_forkserver_preload(
+    ["dbt_segconn.invocation", "dbt.cli.main", "dbt.context.providers", "dbt.adapters.postgres", "warm"]
+)
 PATIENCE_SECONDS = 120
 
 
@@ -30,8 +32,8 @@ class Fate:
     """What happens at the step of this number, just before it takes effect or (`late`) just after.
 
     `kill` ends the process, `fail` lets the warehouse report a full disk, `break` takes the locks away,
-    `stop` asks the run to end as Ctrl-C does. `disk` allows no file to grow beyond its size at the start
-    by more than so many bytes as `step` says.
+    `stop` asks the run to end as Ctrl-C does, `cut` lets a server end the connection. `disk` allows no file to
+    grow beyond its size at the start by more than so many bytes as `step` says.
     """
 
     what: str
@@ -163,16 +165,38 @@ class _Steps:
 
             raise DbtDatabaseError("IO Error: could not write to file: No space left on device")
         elif self._fate.what == "break" and may_fail:
-            _break_locks(one)
+            _break_locks(one.get_thread_connection().handle)
+        elif self._fate.what == "cut" and may_fail:
+            _cut(one.get_thread_connection().handle)
 
 
-def _break_locks(connections: Any) -> None:
+def _break_locks(handle: Any) -> None:
     """Do what another process with --break-lock does, beside the connection of this one."""
     import duckdb
+    import psycopg2
 
-    handle = connections.get_thread_connection().handle
-    with handle.cursor()._cursor.cursor() as other:
-        try:
-            other.execute("delete from segconn.locks")
-        except duckdb.Error:
-            return  # no such table yet, or it is being written to
+    broken = "delete from segconn.locks"
+    try:
+        if isinstance(handle, psycopg2.extensions.connection):
+            _execute_beside(handle, f"set lock_timeout = 1000; {broken}")
+        else:
+            with handle.cursor()._cursor.cursor() as other:
+                other.execute(broken)
+    except (duckdb.Error, psycopg2.Error):
+        return  # no such table yet, or it is being written to
+
+
+def _cut(handle: Any) -> None:
+    """Let the server end a connection, and wait until it has."""
+    _execute_beside(handle, f"select pg_terminate_backend({handle.get_backend_pid()}, 5000)")
+
+
+def _execute_beside(handle: Any, statement: str) -> None:
+    import psycopg2
+
+    other = psycopg2.connect(handle.dsn)
+    other.autocommit = True
+    try:
+        other.cursor().execute(statement)
+    finally:
+        other.close()

@@ -179,6 +179,7 @@ class Shop:
     dir: Path
     endpoint: str
     columns: tuple[str, ...] = ("customer_id", "email", "plan")
+    types: dict[str, str] = field(default_factory=dict)  # of columns that hold no text
     state: dict[str, str] = field(default_factory=dict)
     more_settings: dict[str, Any] = field(default_factory=dict)
     watch: Watch = field(default_factory=Watch, repr=False)
@@ -238,7 +239,7 @@ class Shop:
         for row in rows:
             self.watch.use_row(self.columns, row)
         with self.connect() as connection:
-            columns = ", ".join(f"{column} varchar" for column in self.columns)
+            columns = ", ".join(f"{column} {self.types.get(column, 'varchar')}" for column in self.columns)
             connection.execute(f"create or replace table {name} ({columns})")
             if rows:
                 connection.executemany(f"insert into {name} values ({', '.join('?' * len(self.columns))})", rows)

@@ -13,26 +13,21 @@ ADA, BOB, EVE = (
     ("c2", "bob@example.com", "free", "2026-01-01 11:00", 2),
     ("c3", "eve@example.com", "team", "2026-01-01 12:00", 3),
 )
-COLUMNS = "customer_id varchar, email varchar, plan varchar, changed_at {}, version bigint"
 SYNC = "customers.identify_customers"
 NEW = "reads rows that are new by changed_at; does not look for deleted ones"
 WHOLE = "reads the whole model: there is no checkpoint of it as it is now mapped"
 
 
-def fill(shop, *rows, kind="timestamp"):
+def fill(shop, *rows):
     shop.columns = ("customer_id", "email", "plan", "changed_at", "version")
-    for row in rows:
-        shop.watch.use_row(shop.columns, row)
-    shop.watch.identify_by(["changed_at", "version"])  # the history holds a checkpoint, which is a value of a row
-    with shop.connect() as connection:
-        connection.execute(f"create or replace table main.customers ({COLUMNS.format(kind)})")
-        if rows:
-            connection.executemany("insert into main.customers values (?, ?, ?, ?, ?)", rows)
+    shop.types = {"changed_at": "timestamp", "version": "bigint"}
+    shop.watch.identify_by(shop.types)  # the history holds a checkpoint, which is a value of a row
+    shop.table(*rows)
 
 
-def synced(shop, *rows, options=(), kind="timestamp"):
-    fill(shop, *rows, kind=kind)
-    return shop.segconn("run", "--all", *options)
+def synced(shop, *rows):
+    fill(shop, *rows)
+    return shop.segconn("run", "--all")
 
 
 def users(api):

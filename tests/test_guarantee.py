@@ -1,13 +1,14 @@
 """The guarantee: whatever happens on the way, Segment ends up equal to the model, and hears nothing twice.
 
-Random histories of a real DuckDB table and a real Tracking API. Rows come, change, return to what they were
-and go; mappings are edited, renamed, reset, joined by a second destination. The API resets connections before
-and after it took a batch, answers late, with 401, 429 and 500, and refuses some records (always the same: what
-it once took it would take again). A run to which worse happens is a process of its own: it is killed by SIGKILL
-at any step, meets a failing statement or a full disk, loses its lock or is interrupted. In the end everything is
-mended.
+Random histories of a real table, on DuckDB or PostgreSQL, and a real Tracking API. Rows come, change, return to
+what they were and go; mappings are edited, renamed, reset, joined by a second destination; some are read from a
+checkpoint on. The API resets connections before and after it took a batch, answers late, with 401, 429 and 500, and
+refuses some records (always the same: what it once took it would take again). A run to which worse happens is a
+process of its own: it is killed by SIGKILL at any step, meets a failing statement, a full disk or a server that ends
+its connection, loses its lock or is interrupted. In the end everything is mended.
 
-GUARANTEE_EXAMPLES=5000 runs more histories than the 200 of the test suite.
+GUARANTEE_EXAMPLES=5000 runs more histories than the 200 of the test suite on DuckDB, and
+GUARANTEE_POSTGRES_EXAMPLES=500 more than the 12 on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from tempfile import mkdtemp
@@ -25,17 +27,20 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from mortal import Fate
-from standing import Api, new_shop, serving
+from standing import Api, Shop, new_shop, serving
+from warehouses.postgres import Postgres
 
 from dbt_segconn.calls import message_id_prefix
 from dbt_segconn.delivery import attempts, connection
 
 EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "200"))
-SHARDS = 4  # one test each, so that they can run side by side
+POSTGRES_EXAMPLES = int(os.environ.get("GUARANTEE_POSTGRES_EXAMPLES", "12"))
+SHARDS = 5  # one test each, so that they can run side by side; the last one reads from a checkpoint on
 KEYS = {"app": "wk-app-5Tz", "ads": "wk-ads-8Qp"}
 ENVIRONMENT = {"WK_APP": KEYS["app"], "WK_ADS": KEYS["ads"]}
 GONE = (None, None)
 
+UNVERSIONED = "f"  # the row in which the column of the checkpoint is null
 ROW = st.tuples(st.sampled_from("xyz"), st.sampled_from([None, "1", "2"]))
 FAULTS = st.lists(
     st.sampled_from([500, 503, "reset", "lost", "late", 401, 200, 429, (429, {"Retry-After": "0"}), 408]), max_size=4
@@ -44,6 +49,12 @@ FATES = st.none() | st.builds(
     Fate,
     what=st.sampled_from(["kill", "kill", "kill", "fail", "break", "stop"]),
     step=st.integers(0, 45),
+    late=st.booleans(),
+)
+FATES_OF_SERVERS = st.builds(
+    Fate,
+    what=st.sampled_from(["kill", "cut", "cut", "fail", "break"]),
+    step=st.integers(0, 90),
     late=st.booleans(),
 )
 FULL_DISK = st.builds(Fate, what=st.just("disk"), step=st.integers(0, 60_000))
@@ -74,8 +85,46 @@ def in_memory(tmp_path_factory):
     return tmp_path_factory.mktemp("guarantee")
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory, parsed):
+class OnDuckDB(Shop):
+    """A shop whose warehouse is a file."""
+
+    server = None
+
+    def begin_anew(self):
+        """Leave no table of the history before."""
+        (self.dir / "shop.duckdb").unlink(missing_ok=True)
+        (self.dir / "shop.duckdb.wal").unlink(missing_ok=True)
+
+
+class OnPostgres(Shop):
+    """A shop whose warehouse is a server, which outlives the processes that are killed while they talk to it."""
+
+    server: Postgres
+
+    def begin_anew(self):
+        """Leave no table of the history before, and nobody at work on it."""
+        self.server.execute(
+            "select pg_terminate_backend(pid, 1000) from pg_stat_activity "
+            "where datname = current_database() and pid <> pg_backend_pid()"
+        )
+        self.server.execute("set client_min_messages to warning; drop schema if exists segconn cascade")
+
+    def table(self, *rows):
+        columns = ", ".join(f"{column} {self.types.get(column, 'varchar')}" for column in self.columns)
+        values = ", ".join(f"({', '.join('null' if one is None else repr(one) for one in row)})" for row in rows)
+        fill = f"insert into customers values {values}" if rows else ""
+        self.server.execute(f"drop table if exists customers; create table customers ({columns}); {fill}")
+
+    def query(self, sql):
+        with self.server.cursor() as cursor:
+            cursor.execute(sql)
+            names = [column.name for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+@contextmanager
+def world_of(shop, parsed):
+    """Let a shop deliver to an API that hears for each of its keys."""
     api = Listening()
     with pytest.MonkeyPatch.context() as patch, serving(api) as url:
         for name, value in ENVIRONMENT.items():
@@ -83,8 +132,9 @@ def world(tmp_path_factory, parsed):
         patch.setattr(attempts, "BACKOFF_SECONDS", attempts.BACKOFF_SECONDS)  # put back after `impatient`
         patch.setattr(connection, "TIMEOUT", connection.TIMEOUT)
         mortal.impatient()
-        shop = new_shop(in_memory(tmp_path_factory), url)
         shop.parsed = parsed
+        shop.columns = ("customer_id", "email", "plan", "version")
+        shop.types = {"version": "bigint"}
         destinations = {
             name: {
                 "write_key": f"{{{{ env_var('WK_{name.upper()}') }}}}",
@@ -99,18 +149,40 @@ def world(tmp_path_factory, parsed):
         shutil.rmtree(shop.dir.parent)
 
 
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, parsed):
+    shop = OnDuckDB(new_shop(in_memory(tmp_path_factory), "http://127.0.0.1:9").dir, "")
+    with world_of(shop, parsed) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def postgres_world(tmp_path_factory, postgres_server):
+    postgres_server.execute("create database guarantee")
+    server = Postgres(postgres_server.socket, "guarantee")
+    shop = OnPostgres(new_shop(in_memory(tmp_path_factory), "http://127.0.0.1:9", server.output).dir, "")
+    shop.server = server
+    shop.rows(("a", "b", "c"))
+    shop.dbt("parse")
+    manifest = (shop.dir / "target/manifest.json").read_bytes()
+    with world_of(shop, lambda: manifest) as made:
+        yield made
+
+
 class History(RuleBasedStateMachine):
     """One project from its first sync to its last."""
 
     shop, api = None, None
+    has_checkpoint = False
 
     def __init__(self):
         super().__init__()
-        (self.shop.dir / "shop.duckdb").unlink(missing_ok=True)
-        (self.shop.dir / "shop.duckdb.wal").unlink(missing_ok=True)
+        self.shop.begin_anew()
         self.api.forget()
         self.api.faults = []
         self.rows = {}
+        self.written = {}  # the rows of the last run, and how many changes there were when each came to be as it is
+        self.versions = {}
         self.past = [{}]  # what the model was, each time before a run
         self.edits = 0
         self.has_plan = True
@@ -131,13 +203,15 @@ class History(RuleBasedStateMachine):
     def rows_come_and_change(self, changes):
         self.rows = {**self.rows, **changes}
 
+    @precondition(lambda self: not self.has_checkpoint)  # nobody looks for them
     @rule(keys=st.sets(st.sampled_from("abcdef"), min_size=1))
     def rows_go(self, keys):
         self.rows = {key: row for key, row in self.rows.items() if key not in keys}
 
     @rule(back=st.integers(1, 3))
     def rows_are_as_they_were(self, back):
-        self.rows = dict(self.past[-min(back, len(self.past))])
+        kept = self.rows if self.has_checkpoint else {}
+        self.rows = {**kept, **self.past[-min(back, len(self.past))]}
 
     @rule(has_plan=st.booleans())
     def the_mapping_is_edited(self, has_plan):
@@ -175,15 +249,22 @@ class History(RuleBasedStateMachine):
     def it_runs_again(self, faults, fate):
         self.run(faults, fate)
 
+    @precondition(lambda self: self.shop.server is None)
     @rule(disk=FULL_DISK)
     def it_runs_on_a_full_disk(self, disk):
         self.run([], disk)
+
+    @precondition(lambda self: self.shop.server is not None)
+    @rule(faults=FAULTS, fate=FATES_OF_SERVERS)
+    def it_runs_on_a_server(self, faults, fate):
+        self.run(faults, fate)
 
     def teardown(self):
         if not self.has_begun:
             return
         self.api.refuses = lambda _call: False
         self.run()  # perhaps finishes an outbox that holds records which were refused
+        assert {discard["given_up"] for discard in self.discards()} <= {"yes"}, "the others were to be offered again"
         ending = self.run(retry=True)
         assert ending.success, ending
         self.segment_equals_the_model_and_heard_nothing_twice()
@@ -200,7 +281,7 @@ class History(RuleBasedStateMachine):
                     "name": self.names[name],
                     "action": "track",
                     "destination": name,
-                    "sync_mode": ["added", "updated", "deleted"],
+                    **self.reading(),
                     "guards": {"max_deleted_percent": 100},
                     "fields": {"event_name": "State", "user_id": "$__segment_id", "properties": properties},
                 }
@@ -208,8 +289,16 @@ class History(RuleBasedStateMachine):
             )
         )
 
+    def reading(self):
+        if self.has_checkpoint:
+            return {"checkpoint": {"column": "version", "lag": 0}}
+        return {"sync_mode": ["added", "updated", "deleted"]}
+
     def run(self, faults=(), fate=None, **options):
-        self.shop.table(*((key, *row) for key, row in self.rows.items()))
+        changed = [key for key, row in self.rows.items() if self.written.get(key) != row and key not in UNVERSIONED]
+        self.versions.update({key: len(self.past) for key in changed})
+        self.written = dict(self.rows)
+        self.shop.table(*((key, *row, self.versions.get(key)) for key, row in self.rows.items()))
         self.past.append(dict(self.rows))
         self.has_run = True
         self.api.faults = list(faults)
@@ -221,14 +310,15 @@ class History(RuleBasedStateMachine):
         assert not ending.error or ending.error.startswith("SegconnError"), ending.error
         return ending
 
-    def has_discards(self):
+    def discards(self):
         result = self.shop.segconn("status", "--discards", "--output", "json")
         assert result.exit_code == 0, result.output
         names = {f"customers.{self.names[name]}" for name in self.destinations}
-        return any(json.loads(line)["mapping"] in names for line in result.output.splitlines() if "{" in line)
+        rows = [json.loads(line) for line in result.output.splitlines() if "{" in line]
+        return [row for row in rows if row["mapping"] in names]
 
     def segment_equals_the_model_and_heard_nothing_twice(self):
-        assert not self.has_discards()
+        assert self.discards() == []
         for name in self.destinations:
             heard = list(self.api.heard[KEYS[name]].values())
             last = {call["userId"]: (at, call["properties"]) for at, call in enumerate(heard)}
@@ -281,22 +371,36 @@ class History(RuleBasedStateMachine):
             }
 
 
-@pytest.mark.timeout(3000)
-@pytest.mark.parametrize("shard", range(SHARDS))
-def test_after_a_last_clean_run_segment_equals_the_model_and_heard_nothing_twice(world, shard):
+def run_histories(world, name, examples, *, derandomize, has_checkpoint=False):
     class Shard(History):
-        shop, api = world
+        pass
 
-    Shard.__name__ = f"Shard{shard}"  # hypothesis derives its choices from the name
-    Shard.__qualname__ = f"Shard{shard}"
+    Shard.shop, Shard.api = world
+    Shard.has_checkpoint = has_checkpoint
+    Shard.__name__ = Shard.__qualname__ = name  # hypothesis derives its choices from the name
     run_state_machine_as_test(
         Shard,
         settings=settings(
-            max_examples=max(1, EXAMPLES // SHARDS),
+            max_examples=max(1, examples),
             stateful_step_count=8,
             deadline=None,
-            derandomize=EXAMPLES <= 200,
+            derandomize=derandomize,
             phases=(Phase.generate,),  # the few steps of a history read well enough, and shrinking takes minutes
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_after_a_last_clean_run_segment_equals_the_model_and_heard_nothing_twice(world, shard):
+    share = EXAMPLES // SHARDS
+    run_histories(world, f"Shard{shard}", share, derandomize=EXAMPLES <= 200, has_checkpoint=shard == SHARDS - 1)
+
+
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("has_checkpoint", [False, True], ids=["whole", "checkpoint"])
+def test_so_it_is_on_a_server_which_outlives_whoever_is_killed(postgres_world, has_checkpoint):
+    name = "FromCheckpoint" if has_checkpoint else "Whole"
+    share = POSTGRES_EXAMPLES // 3 if has_checkpoint else POSTGRES_EXAMPLES - POSTGRES_EXAMPLES // 3
+    run_histories(postgres_world, name, share, derandomize=POSTGRES_EXAMPLES <= 12, has_checkpoint=has_checkpoint)

@@ -50,11 +50,11 @@ class Postgres:
         return "'" + value.replace("'", "''") + "'"
 
     def execute(self, sql: str) -> None:
-        with self._cursor() as cursor:
+        with self.cursor() as cursor:
             cursor.execute(sql)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with self._cursor() as cursor:
+        with self.cursor() as cursor:
             cursor.execute(sql)
             return cursor.fetchall()
 
@@ -63,7 +63,8 @@ class Postgres:
         self.execute(f"alter database {self.database} set timezone to '{zone}'")
 
     @contextmanager
-    def _cursor(self) -> Iterator[Any]:
+    def cursor(self) -> Iterator[Any]:
+        """Open a connection of its own for one cursor."""
         connection = psycopg2.connect(host=str(self.socket), user=USER, dbname=self.database)
         connection.autocommit = True
         try:

@@ -168,6 +168,40 @@ def test_a_guard_blocks_and_lets_through_when_it_is_meant(shop, api):
     assert "DELETED 2" in shop.run("--allow-guarded", "customers.identify_customers").output
 
 
+def test_a_checkpoint_lets_only_rows_that_are_new_be_read_and_refused_ones_again(shop, api):
+    lags = {"changed_at": "1 hour", "changed_on": "1 day", "version": 1}
+    checkpoints = [{"column": column, "lag": lag} for column, lag in lags.items()]
+    shop.manifest(*({**MAPPING, "name": one["column"], "checkpoint": one} for one in checkpoints))
+
+    moment = "cast('2026-01-01 {hour:02}:00:00' as timestamp), cast('2026-01-01' as date), {hour}"
+
+    def run(*rows):
+        """Sync rows, each an identifier, a plan, and the hour at which it has changed, of one day, or null."""
+        columns = ", ".join(f"{name} varchar(200)" for name in shop.columns)
+        shop.make(
+            f"{columns}, changed_at timestamp, changed_on date, version bigint",
+            *(
+                f"'{user}', null, '{plan}', {moment.format(hour=hour) if hour else 'null, null, null'}"
+                for user, plan, hour in rows
+            ),
+        )
+        api.forget()
+        result = shop.run()
+        return result, sorted((call["userId"], call["traits"]["plan"]) for call in api.calls())
+
+    api.refuses = lambda call: call["userId"] == "c2"
+    result, heard = run(("c1", "a", 7), ("c2", "a", 7), ("c3", "a", 9), ("c4", "a", None))
+    assert result.exit_code == 1
+    assert [user for user, _ in heard] == 3 * ["c1"] + 3 * ["c3"] + 3 * ["c4"]
+    api.refuses = lambda _call: False
+    _, heard = run(("c1", "b", 7), ("c2", "a", 7), ("c3", "b", 8), ("c4", "b", None))
+    assert [heard.count(one) for one in (("c1", "b"), ("c2", "a"), ("c3", "b"), ("c4", "b"))] == [1, 3, 3, 3]
+    result, heard = run(("c3", "b", 8))
+    assert "DELETED 0" in result.output
+    assert "does not look for deleted ones" in result.output
+    assert heard == []
+
+
 def test_killed_in_the_middle_it_is_resumed_and_every_record_arrives_once(shop, api, warehouse):
     if warehouse.alone:
         pytest.skip("no other process can open this warehouse; the tests of settling have it die in its own")

@@ -117,7 +117,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     ]
     identifier = (replace(columns[0], alias=""), Column("id", "Customer's id", "varchar", "", "text"))
     source = Source(session.relation(database, "marts", "customers"), identifier, (*columns, *exact), "0123abcd")
-    mapping = SimpleNamespace(sync_mode=("added", "updated"))
+    mapping = SimpleNamespace(sync_mode=("added", "updated"), checkpoint=None)
     sync = SimpleNamespace(definition="0123456789abcdef", mapping=mapping, consent={}, skips_unknown_consent=False)
     few = replace(source, columns=tuple({one.kind: one for one in columns if one.kind in _TELLING}.values()))
     consent = {"consent": {one.key: one.key for one in few.columns}, "skips_unknown_consent": True}
@@ -169,6 +169,8 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     session.rows("segconn_count_users", naming=naming * 2, known=naming)
     session.rows("segconn_read_one", relation=source.relation)
     state.spent(AT, besides="i-1")
+    state.last_records(tables.mapping_id)
+    stage_what_is_new(session, tables, sync, replace(source, columns=(columns[0],)), columns)
     session.rows("segconn_count_changes", outbox=tables.outbox)
     tables.count_lost(source, ["added", "updated"])
     tables.read(columns, ["added", "updated"], 0, 20_000)
@@ -181,6 +183,19 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     tables.settle(log, log)
     tables.abandon(log, log)
     tables.forget(None, log)
+
+
+def stage_what_is_new(session, tables, sync, source, columns):
+    """Read from a checkpoint in each of the columns that can have one."""
+    from dbt_segconn.checkpoint import Window
+    from dbt_segconn.warehouse.values import TIMES, WHOLE_NUMBERS
+
+    tables._has_unsettled()
+    session.rows("segconn_newest", model=source.relation, column=columns[0], window=None)
+    for column in (one for one in columns if one.kind in TIMES | WHOLE_NUMBERS):
+        after = 41 if column.kind in WHOLE_NUMBERS else str(AT.date() if column.kind == "date" else AT)
+        session.rows("segconn_newest", model=source.relation, column=column, window=Window(column, after))
+        tables.stage(sync, source, Window(column, after, with_unsettled=column.kind == "timestamp"))
 
 
 def tidied(sql):
