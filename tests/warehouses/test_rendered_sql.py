@@ -195,7 +195,8 @@ def stage_what_is_new(session, tables, sync, source, columns):
     for column in (one for one in columns if one.kind in TIMES | WHOLE_NUMBERS):
         after = 41 if column.kind in WHOLE_NUMBERS else str(AT.date() if column.kind == "date" else AT)
         session.rows("segconn_newest", model=source.relation, column=column, window=Window(column, after))
-        tables.stage(sync, source, Window(column, after, with_unsettled=column.kind == "timestamp"))
+        if column.kind == "timestamp":
+            tables.stage(sync, source, Window(column, after, with_unsettled=True))
 
 
 def tidied(sql):
