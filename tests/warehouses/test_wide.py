@@ -1,0 +1,78 @@
+"""Rows of many columns and of long values go through staging, delivery and settling like any others."""
+
+from __future__ import annotations
+
+import json
+
+from standing import MAPPING
+
+COLUMNS = [f"column_{at:03}" for at in range(1, 512)]  # with the identifier, 512
+LONG = 128 * 1024
+
+
+def test_512_columns_by_name_and_as_the_whole_record(shop, api):
+    named = {**MAPPING, "name": "named", "fields": {"user_id": "$customer_id", "traits": {c: f"${c}" for c in COLUMNS}}}
+    whole = {**MAPPING, "name": "whole", "fields": {"user_id": "$customer_id", "traits": "$*"}}
+
+    def run(last):
+        api.forget()
+        columns = ", ".join(f"{name} varchar(200)" for name in ("customer_id", *COLUMNS))
+        values = [f"'{name}'" for name in COLUMNS]
+        rows = (["'c1'", *values], ["'c2'", *values[:-1], last], ["'c3'", *["null"] * len(values)])
+        shop.make(columns, *map(", ".join, rows))
+        result = shop.run()
+        assert result.exit_code == 0, result.output
+        return {(call["userId"], "customer_id" in call["traits"]): call["traits"] for call in api.calls()}
+
+    shop.manifest(named, whole)
+    heard = run("'x'")
+    as_they_are = {name: name for name in COLUMNS}
+    for user, traits in (
+        ("c1", as_they_are),
+        ("c2", {**as_they_are, COLUMNS[-1]: "x"}),
+        ("c3", dict.fromkeys(COLUMNS)),
+    ):
+        assert heard[user, False] == traits
+        assert heard[user, True] == {"customer_id": user, **traits}
+    assert [heard[key][COLUMNS[-1]] for key in run("'y'")] == ["x", "x"], "only the changed record goes, once for each"
+    assert run("'y'") == {}
+
+
+def test_a_value_of_128_kib_is_refused_where_it_is_sent_and_harmless_where_it_is_not(shop, api):
+    cut = {"@liquid": "{{ properties.note | slice: 0, 20 }}"}
+    mappings = {
+        "without": {"user_id": "$customer_id"},
+        "cut": {"user_id": "$customer_id", "traits": {"note": cut}},
+        "whole": {"user_id": "$customer_id", "traits": "$*"},
+    }
+    shop.manifest(*({**MAPPING, "name": name, "fields": fields} for name, fields in mappings.items()))
+
+    def run(last):
+        api.forget()
+        text = "repeat('0123456789abcdef', {})"
+        rows = (
+            f"'c1', {text.format(LONG // 16 - 1)} || '{last}'",
+            "'c2', 'short'",
+            f"'c3', {text.format(1900)}",
+        )
+        shop.make("customer_id varchar(200), note text", *rows)
+        result = shop.run()
+        artifact = json.loads((shop.dir / "target/segconn/run_results.json").read_text())
+        return result, {one["name"].split(".")[1]: one["counts"] for one in artifact["results"]}
+
+    result, counts = run("0123456789abcdef")
+    assert result.exit_code == 1
+    assert {name: (one["added"], one["confirmed"], one["discarded"]) for name, one in counts.items()} == {
+        "without": (3, 3, 0),
+        "cut": (3, 3, 0),
+        "whole": (3, 2, 1),
+    }
+    traits = [(call["userId"], call.get("traits", {}).get("note")) for call in api.calls()]
+    assert sorted(note for user, note in traits if user == "c1" and note) == ["0123456789abcdef0123"]
+    assert sorted(len(note) for user, note in traits if user == "c3" and note) == [20, 30400]
+    (discard,) = json.loads(f"[{shop.segconn('status', '--discards', '--output', 'json').output.strip()}]")
+    assert discard["record_id"] == "c1"
+    assert "32" in discard["reason"], discard
+
+    _, counts = run("0123456789abcdeF")
+    assert {name: one["updated"] + one["added"] for name, one in counts.items()} == {"without": 0, "cut": 1, "whole": 1}
