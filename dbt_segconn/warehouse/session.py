@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 from dbt_segconn.errors import SegconnError, WarehouseError
@@ -17,6 +18,11 @@ _DENIED = re.compile(
     r"|does not have .*(permission|privilege)",
     re.IGNORECASE,
 )
+
+
+# Of Spark's tables of files: two inserts into one at the same time remove each other's files
+_INSERT = re.compile(r"\s*insert into (\S+)", re.IGNORECASE)
+_TURNS: dict[str, threading.Lock] = {}
 
 
 def is_denied(error: WarehouseError) -> bool:
@@ -154,8 +160,13 @@ class Session:
             return [tuple(row) for row in table.rows]
 
     def _execute(self, sql: str) -> None:
-        with self.errors():
+        with self._turn(sql), self.errors():
             self._adapter.execute(sql, auto_begin=False, fetch=False)
+
+    def _turn(self, sql: str) -> AbstractContextManager[Any]:
+        """Wait until no other thread inserts into the same table, where it takes one insert at a time."""
+        insert = _INSERT.match(sql) if self.adapter_type == "spark" else None
+        return _TURNS.setdefault(insert[1], threading.Lock()) if insert else nullcontext()
 
     @contextmanager
     def _dbt_macro(self) -> Iterator[None]:
