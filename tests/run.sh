@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# All checks: formatting, lint, types, import contracts, tests with branch coverage.
-# Makes its own virtual environment with pinned versions; needs Python 3.10 or newer.
+# All checks: formatting, lint, types, import contracts, tests with branch coverage on the newest Python here, and the
+# main job with the oldest dbt on the oldest Python here. Other pairs of dbt and Python: tests/matrix.sh
+# Makes its own virtual environments with pinned versions; needs Python 3.10 to 3.13.
 # Arguments go to pytest: tests/run.sh tests/test_gate.py -k empty
 # Snowflake's SQL, Spark and the SQL that other adapters render take packages of gigabytes: tests/warehouses/run.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=${VENV:-.venv}
 
+source tests/python.sh
+
 find_python() {
-  local candidate
-  for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11 python3.10; do
-    if command -v "$candidate" >/dev/null && "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] < (3, 10))'; then
-      echo "$candidate"
-      return
-    fi
-  done
-  echo "tests/run.sh needs Python 3.10 or newer on the PATH." >&2
-  return 1
+  if [ -n "${PYTHON:-}" ]; then
+    echo "$PYTHON"
+  elif ! python_of 3.13 && ! python_of 3.12 && ! python_of 3.11 && ! python_of 3.10; then
+    echo "tests/run.sh needs Python 3.10 to 3.13, on the PATH or under pyenv." >&2
+    return 1
+  fi
 }
 
 if ! cmp -s tests/constraints.txt "$venv/constraints.txt"; then
@@ -35,3 +35,5 @@ ruff check .
 mypy
 lint-imports
 pytest -n auto --cov --cov-report=term:skip-covered
+tests/matrix.sh 1.8:oldest -- -q tests/warehouses/test_contract.py \
+  -k 'duckdb_file and (after_dbt or by_kind or checkpoint or preview or outage or killed_in)'
