@@ -169,8 +169,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     session.rows("segconn_count_users", naming=naming * 2, known=naming)
     session.rows("segconn_read_one", relation=source.relation)
     state.spent(AT, besides="i-1")
-    state.last_records(tables.mapping_id)
-    stage_what_is_new(session, tables, sync, replace(source, columns=(columns[0],)), columns)
+    stage_what_is_new(state, tables, sync, replace(source, columns=(columns[0],)), columns)
     session.rows("segconn_count_changes", outbox=tables.outbox)
     tables.count_lost(source, ["added", "updated"])
     tables.read(columns, ["added", "updated"], 0, 20_000)
@@ -185,11 +184,13 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     tables.forget(None, log)
 
 
-def stage_what_is_new(session, tables, sync, source, columns):
+def stage_what_is_new(state, tables, sync, source, columns):
     """Read from a checkpoint in each of the columns that can have one."""
     from dbt_segconn.checkpoint import Window
     from dbt_segconn.warehouse.values import TIMES, WHOLE_NUMBERS
 
+    session = state.session
+    state.last_records(tables.mapping_id)
     tables._has_unsettled()
     session.rows("segconn_newest", model=source.relation, column=columns[0], window=None)
     for column in (one for one in columns if one.kind in TIMES | WHOLE_NUMBERS):
