@@ -57,6 +57,11 @@ class Model:
     sql: str
     sql_file: str
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether to read it means to read rows, rather than to compute them."""
+        return self.materialized != "view"
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

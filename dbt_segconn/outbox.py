@@ -142,6 +142,7 @@ class MappingState:
             "records": self.records,
             "record_columns": RECORD_COLUMNS,
             "model": source.relation,
+            "is_stored": sync.model.is_stored,
             "identifier": source.identifier,
             "columns": source.columns,
             "signature": source.signature,

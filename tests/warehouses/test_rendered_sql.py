@@ -118,7 +118,10 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     identifier = (replace(columns[0], alias=""), Column("id", "Customer's id", "varchar", "", "text"))
     source = Source(session.relation(database, "marts", "customers"), identifier, (*columns, *exact), "0123abcd")
     mapping = SimpleNamespace(sync_mode=("added", "updated"), checkpoint=None)
-    sync = SimpleNamespace(definition="0123456789abcdef", mapping=mapping, consent={}, skips_unknown_consent=False)
+    model = SimpleNamespace(is_stored=True)
+    sync = SimpleNamespace(
+        definition="0123456789abcdef", model=model, mapping=mapping, consent={}, skips_unknown_consent=False
+    )
     few = replace(source, columns=tuple({one.kind: one for one in columns if one.kind in _TELLING}.values()))
     consent = {"consent": {one.key: one.key for one in few.columns}, "skips_unknown_consent": True}
     asking = SimpleNamespace(**vars(sync) | consent)

@@ -92,8 +92,7 @@
 
 
 {#- `diff` holds what the diff is made of: records, discards, refusals, model, window, identifier, columns,
-    signature, unsure_kind, mapping_id, definition, consent,
-    holds_back, retry_syncs, retry_days. -#}
+    signature, unsure_kind, mapping_id, definition, consent, holds_back, is_stored, retry_syncs, retry_days. -#}
 {% macro segconn_stage(outbox, diff) %}
 create table {{ outbox }} {{ segconn_storage() }} as
 {{ segconn_changes(diff) }}
@@ -180,7 +179,7 @@ left join (
     from (
         {%- for part in known %}
         select {{ segconn_user(part.users) }} as user_id
-        from (with {{ segconn_identified(part.diff) }} select * from hashed) as of_model
+        from (with {{ segconn_identified(dict(part.diff, window=none)) }} select * from hashed) as of_model
         where record_id in (select record_id from {{ segconn_known_records(part.diff.records | string) }} as records)
         {{ 'union all' if not loop.last }}
         {%- else %}
@@ -191,10 +190,24 @@ left join (
 {% endmacro %}
 
 
+{#- A table is read three times for less than what its copy would take; a view might be computed three times. -#}
+{% macro segconn_inlined(diff) %}
+  {{- return(adapter.dispatch('segconn_inlined')(diff)) -}}
+{% endmacro %}
+
+{% macro default__segconn_inlined(diff) %}
+  {{- return('') -}}
+{% endmacro %}
+
+{% macro duckdb__segconn_inlined(diff) %}
+  {{- return('not materialized ' if diff.is_stored else '') -}}
+{% endmacro %}
+
+
 {#- The model's records with their checksums, and the identifiers that are not unique. -#}
 {% macro segconn_identified(diff) %}
 {%- set columns = diff.columns -%}
-source as (
+source as {{ segconn_inlined(diff) }}(
     select
         {{ segconn_record_id(diff.identifier) }} as record_id
         {%- for column in columns %},
@@ -210,7 +223,7 @@ source as (
     {%- endif %}
 ),
 
-hashed as (
+hashed as {{ segconn_inlined(diff) }}(
     select
         source.*,
         {{ segconn_checksum_of(diff) }} as checksum

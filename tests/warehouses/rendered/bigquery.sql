@@ -110,9 +110,9 @@ where age = 1;
 select current_datetime('UTC');
 
 -- segconn_append
-insert into `shop`.`segconn`.`sync_log` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into `shop`.`segconn`.`sync_log` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
 -- segconn_append
 insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
@@ -120,7 +120,7 @@ values
     ('s-1', 'customers_identify_0123abcd', 'customers.it\'s', '0123456789abcdef', 'c\\1', 'added', 'f00', 'wasn\'t\nright', cast('2026-01-02 03:04:05.678000' as datetime), 0);
 
 -- segconn_last_syncs
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from (
     select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
     from `shop`.`segconn`.`syncs` as syncs
@@ -129,13 +129,13 @@ where nth = 1
 order by mapping;
 
 -- segconn_history
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from `shop`.`segconn`.`syncs`
 order by started_at desc
 limit 10;
 
 -- segconn_last_sync
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from `shop`.`segconn`.`syncs`
 where mapping_id = 'customers_identify_0123abcd'
 order by started_at desc
@@ -593,8 +593,779 @@ select
     changes.*
 from changes;
 
+-- segconn_stage
+create table `shop`.`segconn`.`outbox_customers_identify_0123abcd`  as
+with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 11` as string) as c11,
+        to_json_string(`column 15`) as c15,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+),
+hashed as (
+    select
+        source.*,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5(cast('0123abcd without consent' as string))) else to_hex(md5(cast('0123abcd' || coalesce('v' ||
+    length(
+        cast(c1 as string)
+    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c2 as string)
+    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c6 as string)
+    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c11 as string)
+    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c15 as string)
+    ) || ':' || cast(c15 as string), 'n') as string))) end as checksum,
+        to_hex(md5(cast('0123abcd' || coalesce('v' ||
+    length(
+        cast(c1 as string)
+    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c2 as string)
+    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c6 as string)
+    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c11 as string)
+    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c15 as string)
+    ) || ':' || cast(c15 as string), 'n') as string))) as content,
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from `shop`.`segconn`.`discards` as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as kind,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c11,
+        hashed.c15
+    from hashed
+    left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or (records.checksum <> hashed.checksum and records.checksum <> hashed.content)
+        )
+        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.says_nothing = 1))
+    union all
+    select
+        'deleted' as kind,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as c1,
+        null as c2,
+        null as c6,
+        null as c11,
+        null as c15
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    row_number() over (order by record_id) as change_number,
+    changes.*
+from changes;
+
+-- segconn_count_held_back
+with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 11` as string) as c11,
+        to_json_string(`column 15`) as c15,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+),
+hashed as (
+    select
+        source.*,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5(cast('0123abcd without consent' as string))) else to_hex(md5(cast('0123abcd' || coalesce('v' ||
+    length(
+        cast(c1 as string)
+    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c2 as string)
+    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c6 as string)
+    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c11 as string)
+    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c15 as string)
+    ) || ':' || cast(c15 as string), 'n') as string))) end as checksum,
+        to_hex(md5(cast('0123abcd' || coalesce('v' ||
+    length(
+        cast(c1 as string)
+    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c2 as string)
+    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c6 as string)
+    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c11 as string)
+    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c15 as string)
+    ) || ':' || cast(c15 as string), 'n') as string))) as content,
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+)
+select count(*)
+from hashed
+left join (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as nothing where 1 = 0) as records on records.record_id = hashed.record_id
+left join duplicates on duplicates.record_id = hashed.record_id
+where hashed.record_id is not null and duplicates.record_id is null and (records.record_id is null and hashed.says_nothing = 1);
+
+-- segconn_sample
+select change_number, kind, record_id, c1, c2, c6, c11, c15
+from (
+    select changes.*, row_number() over (order by change_number) as nth
+    from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 11` as string) as c11,
+        to_json_string(`column 15`) as c15,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+),
+hashed as (
+    select
+        source.*,
+        to_hex(md5(cast('0123abcd' || coalesce('v' ||
+    length(
+        cast(c1 as string)
+    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c2 as string)
+    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c6 as string)
+    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c11 as string)
+    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c15 as string)
+    ) || ':' || cast(c15 as string), 'n') as string))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from `shop`.`segconn`.`discards` as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as kind,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c11,
+        hashed.c15
+    from hashed
+    left join (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as nothing where 1 = 0) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+    union all
+    select
+        'deleted' as kind,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as c1,
+        null as c2,
+        null as c6,
+        null as c11,
+        null as c15
+    from (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as nothing where 1 = 0) as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    row_number() over (order by record_id) as change_number,
+    changes.*
+from changes
+) as changes
+    where kind in ('added', 'updated')
+) as numbered
+where mod(nth - 1, 3) = 0
+order by change_number
+limit 1000;
+
+-- segconn_count_diff
+select kind, count(*)
+from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 11` as string) as c11,
+        to_json_string(`column 15`) as c15,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+),
+hashed as (
+    select
+        source.*,
+        to_hex(md5(cast('0123abcd' || coalesce('v' ||
+    length(
+        cast(c1 as string)
+    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c2 as string)
+    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c6 as string)
+    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c11 as string)
+    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c15 as string)
+    ) || ':' || cast(c15 as string), 'n') as string))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from `shop`.`segconn`.`discards` as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as kind,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c11,
+        hashed.c15
+    from hashed
+    left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+    union all
+    select
+        'deleted' as kind,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as c1,
+        null as c2,
+        null as c6,
+        null as c11,
+        null as c15
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    row_number() over (order by record_id) as change_number,
+    changes.*
+from changes
+) as changes
+group by kind;
+
+-- segconn_count_users
+select count(*), coalesce(sum(case when known.user_id is null then 1 else 0 end), 0)
+from (
+    select distinct user_id
+    from (
+        select coalesce(nullif(cast(c1 as string), ''), nullif(cast(record_id as string), '')) as user_id
+        from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 11` as string) as c11,
+        to_json_string(`column 15`) as c15,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+),
+hashed as (
+    select
+        source.*,
+        to_hex(md5(cast('0123abcd' || coalesce('v' ||
+    length(
+        cast(c1 as string)
+    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c2 as string)
+    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c6 as string)
+    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c11 as string)
+    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c15 as string)
+    ) || ':' || cast(c15 as string), 'n') as string))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from `shop`.`segconn`.`discards` as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as kind,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c11,
+        hashed.c15
+    from hashed
+    left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+    union all
+    select
+        'deleted' as kind,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as c1,
+        null as c2,
+        null as c6,
+        null as c11,
+        null as c15
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    row_number() over (order by record_id) as change_number,
+    changes.*
+from changes
+) as changes
+        where kind in ('added')
+        union all
+        select coalesce(nullif(cast(c1 as string), ''), nullif(cast(record_id as string), '')) as user_id
+        from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 11` as string) as c11,
+        to_json_string(`column 15`) as c15,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+),
+hashed as (
+    select
+        source.*,
+        to_hex(md5(cast('0123abcd' || coalesce('v' ||
+    length(
+        cast(c1 as string)
+    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c2 as string)
+    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c6 as string)
+    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c11 as string)
+    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c15 as string)
+    ) || ':' || cast(c15 as string), 'n') as string))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from `shop`.`segconn`.`discards` as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as kind,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c11,
+        hashed.c15
+    from hashed
+    left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+    union all
+    select
+        'deleted' as kind,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as c1,
+        null as c2,
+        null as c6,
+        null as c11,
+        null as c15
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    row_number() over (order by record_id) as change_number,
+    changes.*
+from changes
+) as changes
+        where kind in ('added')
+    ) as of_calls
+    where user_id is not null
+) as named
+left join (
+    select distinct user_id
+    from (
+        select coalesce(nullif(cast(c1 as string), ''), nullif(cast(record_id as string), '')) as user_id
+        from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 11` as string) as c11,
+        to_json_string(`column 15`) as c15,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+),
+hashed as (
+    select
+        source.*,
+        to_hex(md5(cast('0123abcd' || coalesce('v' ||
+    length(
+        cast(c1 as string)
+    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c2 as string)
+    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c6 as string)
+    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c11 as string)
+    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
+    length(
+        cast(c15 as string)
+    ) || ':' || cast(c15 as string), 'n') as string))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+) select * from hashed) as of_model
+        where record_id in (select record_id from `shop`.`segconn`.`records_customers_identify_0123abcd` as records)
+    ) as of_records
+) as known on known.user_id = named.user_id;
+
+-- segconn_read_one
+select 1 as one from `shop`.`marts`.`customers` limit 1;
+
+-- segconn_count_spent
+select coalesce(sum(case when finished_at is null then to_send else confirmed end), 0)
+from `shop`.`segconn`.`syncs`
+where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' as datetime))
+    and status not in ('blocked', 'reset') and invocation_id <> 'i-1';
+
 -- segconn_last_records
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from `shop`.`segconn`.`syncs`
 where mapping_id = 'customers_identify_0123abcd'
     and (status in ('success', 'partial', 'reset') or (status = 'canceled' and finished_at is not null))
@@ -964,9 +1735,9 @@ where (given_up = 0 or record_id in (select record_id from `shop`.`segconn`.`out
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
 
 -- segconn_append
-insert into `shop`.`segconn`.`sync_log` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into `shop`.`segconn`.`sync_log` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
 -- segconn_forget_abandoned
 delete from `shop`.`segconn`.`records_customers_identify_0123abcd`
@@ -1014,9 +1785,9 @@ where kind <> 'deleted' or change_number > 0 or is_doubtful = 1;
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
 
 -- segconn_append
-insert into `shop`.`segconn`.`sync_log` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into `shop`.`segconn`.`sync_log` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
 -- segconn_drop
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
@@ -1045,7 +1816,7 @@ where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarde
 ) as closing;
 
 -- segconn_append
-insert into `shop`.`segconn`.`sync_log` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into `shop`.`segconn`.`sync_log` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
