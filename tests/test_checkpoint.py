@@ -283,3 +283,17 @@ def test_a_checkpoint_that_the_column_cannot_have_is_refused(shop, api):
         for at, (_, _, words) in enumerate(wrong):
             assert f"mapping m{at}: {words}" in output, output
     assert api.received == []
+
+
+def test_records_that_were_held_back_are_read_whatever_their_age_once_they_are_to_be_sent(shop, api):
+    shop.more_settings = {"consent": {"without_value": "skip"}}
+    shop.settings()
+    shop.manifest({**SENT, "consent": {"Ads": "plan"}})
+    says_yes, says_nothing = ("c1", "a@example.com", "true", "2026-01-01 10:00", 1), (*EVE[:2], None, *EVE[3:])
+    old = ("c0", "old@example.com", None, "2026-01-01 01:00", 0)
+    assert "HELD BACK 2" in synced(shop, says_yes, says_nothing, old).output
+    assert "HELD BACK 1" in synced(shop, says_yes, says_nothing, old).output, "of those that are read"
+    shop.more_settings = {}
+    shop.settings()
+    assert WHOLE in synced(shop, says_yes, says_nothing, old).output
+    assert sorted(users(api)) == ["c0", "c1", "c3"]
