@@ -8,6 +8,11 @@ from standing import ADA, WRITE_KEY, Api, new_shop, serving, watched
 from warehouses.postgres import postgres, postgres_server  # noqa: F401
 
 
+def pytest_collection_modifyitems(items):
+    """Let the longest tests begin first, so that no core is idle while the last of them ends."""
+    items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("timeout")), default=0))
+
+
 @pytest.fixture
 def api():
     api = Api()

@@ -34,6 +34,6 @@ ruff format --check .
 ruff check .
 mypy
 lint-imports
-pytest -n auto --cov --cov-report=term:skip-covered
+pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered
 tests/matrix.sh 1.8:oldest -- -q -n 0 tests/warehouses/test_contract.py \
   -k 'duckdb_file and (after_dbt or by_kind or killed_in_the_middle)'
