@@ -146,7 +146,9 @@ def _event(call: dict[str, Any]) -> tuple[bytes, str | None]:
     """Serialise one call: the bytes, or why there are none."""
     try:
         event = orjson.dumps(call)
-    except TypeError:
+    except TypeError as error:
+        if "Recursion" in str(error):  # 254 levels deep; json's own limit differs from Python to Python
+            return b"", NOT_JSON
         try:
             # slower, but integers of any size keep their exact value
             event = json.dumps(call, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
