@@ -284,13 +284,13 @@ def latency(rows: int, rounds: int) -> None:
 DIFF_ALONE = """
 import sys, dbt_segconn.invocation
 from pathlib import Path
-from dbt_segconn.opening import Options, findsources, opened, read_plan
+from dbt_segconn.opening import Options, find_sources, opened, read_plan
 from dbt_segconn.outbox import MappingState
 from dbt_segconn.state import State
 options = Options(all=True)
 plan = read_plan(options)
 with opened(plan, options) as warehouse:
-    sources = findsources(plan.syncs, warehouse)
+    sources = find_sources(plan.syncs, warehouse)
     with warehouse.session("diff") as session:
         sync = plan.syncs[0]
         tables = MappingState(State(session, plan.settings.state, warehouse.database), sync.id)
