@@ -34,6 +34,12 @@ ruff format --check .
 ruff check .
 mypy
 lint-imports
-pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered
+# beside the suite, which often waits
+old_pair=$(mktemp)
+trap 'rm -f "$old_pair"' EXIT
 tests/matrix.sh 1.8:oldest -- -q -n 0 tests/warehouses/test_contract.py \
-  -k 'duckdb_file and (after_dbt or by_kind or killed_in_the_middle)'
+  -k 'duckdb_file and (after_dbt or by_kind or killed_in_the_middle)' >"$old_pair" 2>&1 &
+pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered
+wait $! && passed=0 || passed=$?
+cat "$old_pair"
+exit "$passed"

@@ -7,8 +7,8 @@ refuses some records (always the same: what it once took it would take again). A
 process of its own: it is killed by SIGKILL at any step, meets a failing statement, a full disk or a server that ends
 its connection, loses its lock or is interrupted. In the end everything is mended.
 
-GUARANTEE_EXAMPLES=5000 runs more histories than the 80 of the test suite on DuckDB, and
-GUARANTEE_POSTGRES_EXAMPLES=500 more than the 9 on PostgreSQL.
+GUARANTEE_EXAMPLES=5000 runs more histories than the 50 of the test suite on DuckDB, and
+GUARANTEE_POSTGRES_EXAMPLES=500 more than the 6 on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from warehouses.postgres import Postgres
 from dbt_segconn.calls import message_id_prefix
 from dbt_segconn.delivery import attempts, connection
 
-EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "80"))
-POSTGRES_EXAMPLES = int(os.environ.get("GUARANTEE_POSTGRES_EXAMPLES", "9"))
+EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "50"))
+POSTGRES_EXAMPLES = int(os.environ.get("GUARANTEE_POSTGRES_EXAMPLES", "6"))
 SHARDS = 5  # one test each, so that they can run side by side; the last one reads from a checkpoint on
 KEYS = {"app": "wk-app-5Tz", "ads": "wk-ads-8Qp"}
 ENVIRONMENT = {"WK_APP": KEYS["app"], "WK_ADS": KEYS["ads"]}
@@ -396,7 +396,7 @@ def run_histories(world, name, examples, *, derandomize, has_checkpoint=False):
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_after_a_last_clean_run_segment_equals_the_model_and_heard_nothing_twice(world, shard):
     share = EXAMPLES // SHARDS
-    run_histories(world, f"Shard{shard}", share, derandomize=EXAMPLES <= 80, has_checkpoint=shard == SHARDS - 1)
+    run_histories(world, f"Shard{shard}", share, derandomize=EXAMPLES <= 50, has_checkpoint=shard == SHARDS - 1)
 
 
 @pytest.mark.no_cover  # which takes a third of the time, and whose lines other tests run, too
@@ -405,4 +405,4 @@ def test_after_a_last_clean_run_segment_equals_the_model_and_heard_nothing_twice
 def test_so_it_is_on_a_server_which_outlives_whoever_is_killed(postgres_world, has_checkpoint):
     name = "FromCheckpoint" if has_checkpoint else "Whole"
     share = POSTGRES_EXAMPLES // 3 if has_checkpoint else POSTGRES_EXAMPLES - POSTGRES_EXAMPLES // 3
-    run_histories(postgres_world, name, share, derandomize=POSTGRES_EXAMPLES <= 9, has_checkpoint=has_checkpoint)
+    run_histories(postgres_world, name, share, derandomize=POSTGRES_EXAMPLES <= 6, has_checkpoint=has_checkpoint)
