@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from dbt_segconn.calls import CallMaker, message_id_prefix, rare_collections
 from dbt_segconn.delivery import Canceled, Delivery, Destination, Progress, Stop
-from dbt_segconn.delivery.configured import build_destination
+from dbt_segconn.delivery.configured import build_target
 from dbt_segconn.errors import ConfigurationError, SegconnError
 from dbt_segconn.locks import Lock
 from dbt_segconn.opening import Options, opened, read_plan
@@ -75,8 +75,7 @@ class Worker:
     def _destination(self, name: str, among: int) -> Destination:
         """Return a destination of which this worker has its part of the rate and of the requests in flight."""
         if (name, among) not in self._destinations:
-            settings = self._plan.settings.destinations[name]
-            target = build_destination(name, settings).target
+            target = build_target(name, self._plan.settings.destinations[name])
             rate, concurrency = target.events_per_second, math.ceil(target.concurrency / among)
             part = replace(target, events_per_second=rate and rate / among, concurrency=concurrency)
             self._destinations[name, among] = Destination(part)

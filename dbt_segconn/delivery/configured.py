@@ -17,17 +17,20 @@ def build_destinations(settings: Settings) -> dict[str, Destination]:
 
 def build_destination(name: str, settings: DestinationSettings) -> Destination:
     """Build a destination as segconn.yml describes it."""
+    return Destination(build_target(name, settings))
+
+
+def build_target(name: str, settings: DestinationSettings) -> Target:
+    """Say where calls go, and how, as segconn.yml describes it."""
     is_unlimited = math.isinf(settings.events_per_second)
-    return Destination(
-        Target(
-            name=name,
-            write_key=settings.write_key.get_secret_value(),
-            endpoint=settings.base_url,
-            concurrency=settings.concurrency,
-            events_per_second=None if is_unlimited else settings.events_per_second,
-            gzip=settings.gzip,
-            oauth=_oauth(settings),
-        )
+    return Target(
+        name=name,
+        write_key=settings.write_key.get_secret_value(),
+        endpoint=settings.base_url,
+        concurrency=settings.concurrency,
+        events_per_second=None if is_unlimited else settings.events_per_second,
+        gzip=settings.gzip,
+        oauth=_oauth(settings),
     )
 
 
