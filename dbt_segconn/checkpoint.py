@@ -34,7 +34,7 @@ def known_checkpoint(sync: Sync, source: Source, last: SyncState | None) -> str 
 
     That is so where other records, or other columns of them, are compared now: rows of any age may differ.
     """
-    if source.checkpoint is None or last is None or last.checkpoint_of != source.basis:
+    if source.checkpoint is None or last is None or last.checkpoint_of != source.checkpoint.basis:
         return None
     was = (last.definition, last.signature, last.identifier)
     is_same = was == (sync.definition, source.signature, ",".join(sync.identifier))

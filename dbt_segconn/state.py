@@ -293,7 +293,7 @@ def new_state(
         saved_at=now,
         identifier=",".join(sync.identifier),
         relation=str(source.relation) if source else None,
-        checkpoint_of=source.basis if source else None,
+        checkpoint_of=source.checkpoint.basis if source and source.checkpoint else None,
     )
 
 

@@ -16,8 +16,7 @@ from dbt_segconn.warehouse.values import Column, kind_of, misfit
 class Source:
     """Where a sync reads from. Two equal signatures mean equal columns of equal kinds.
 
-    `checkpoint` is the column that tells which rows are new, where the mapping names one; `basis` says what a point
-    in it stands for: under another basis, rows of any age may have to be read.
+    `checkpoint` is the column that tells which rows are new, where the mapping names one.
     """
 
     relation: Any
@@ -25,7 +24,6 @@ class Source:
     columns: tuple[Column, ...]
     signature: str
     checkpoint: Column | None = None
-    basis: str | None = None
 
 
 def find_source(sync: Sync, session: Session) -> Source:
@@ -52,15 +50,7 @@ def find_source(sync: Sync, session: Session) -> Source:
         fault = Fault(NO_ORDER, ("checkpoint",), f"{given.column} is of the type {checkpoint.data_type}: {reason}")
         name = sync.mapping.name
         raise InvalidProject([sync.written.finding(fault, mapping=name, prefix=sync.written.path_of(name))])
-    identifier = tuple(map(column, sync.identifier))
-    basis = _basis(sync, checkpoint) if checkpoint else None
-    return Source(relation, identifier, columns, _signature(columns), checkpoint, basis)
-
-
-def _basis(sync: Sync, column: Column) -> str:
-    """Tell checkpoints apart; where records may be held back, they were not all compared."""
-    held_back = ", without records that say nothing of consent" if sync.skips_unknown_consent else ""
-    return f"{column.name} ({column.kind}, {column.zone}{held_back})"
+    return Source(relation, tuple(map(column, sync.identifier)), columns, _signature(columns), checkpoint)
 
 
 def _signature(columns: tuple[Column, ...]) -> str:

@@ -72,6 +72,11 @@ class Column:
     kind: str
     zone: str = "UTC"
 
+    @property
+    def basis(self) -> str:
+        """What a checkpoint in this column is a point of; under another basis it means nothing."""
+        return f"{self.name} ({self.kind}, {self.zone})"
+
 
 def kind_of(data_type: str, adapter_type: str, *, exact_decimals: bool = False) -> str:
     """Return the kind of JSON value that a data type of a warehouse becomes.
