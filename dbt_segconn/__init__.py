@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -28,4 +29,7 @@ def run(*, listener: Listener | None = None, stop: threading.Event | None = None
     """
     from dbt_segconn import invocation, opening  # dbt takes seconds to import
 
-    return invocation.run(opening.Options(**options), listener or invocation.Listener(), stop or threading.Event())
+    try:
+        return invocation.run(opening.Options(**options), listener or invocation.Listener(), stop or threading.Event())
+    finally:
+        gc.collect()  # dbt's adapter and macros hold cycles; the process lives on, perhaps for many runs

@@ -92,7 +92,10 @@ class MappingState:
         A baseline takes up what would be held back for want of consent, too.
         """
         diff = self._diff(sync, source, window, is_baseline=is_baseline)
-        self._session.run("segconn_stage", outbox=self.outbox, diff=diff)
+        later = bool(self._session.rows("segconn_can_number_later", outbox=self.outbox))
+        self._session.run("segconn_stage", outbox=self.outbox, diff=diff, is_numbered=not later)
+        if later:
+            self._session.run("segconn_number_later", outbox=self.outbox)
         self._session.run("segconn_index_outbox", outbox=self.outbox)
 
     def preview(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from browser import browser  # noqa: F401
 from standing import ADA, WRITE_KEY, Api, new_shop, serving, watched
@@ -11,6 +13,13 @@ from warehouses.postgres import postgres, postgres_server  # noqa: F401
 def pytest_collection_modifyitems(items):
     """Let the longest tests begin first, so that no core is idle while the last of them ends."""
     items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("timeout")), default=0))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collected():
+    """Collect what runs in this process have left: the command leaves that to the end of its own."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -1,29 +1,21 @@
 """Runs in processes of their own, which meet a fault at a step of their work, or die there by a real SIGKILL.
 
-A step is a statement that reaches the warehouse, or a request that reaches the Tracking API. A fork server
-that has imported dbt already makes a process cost some milliseconds.
+A step is a statement that reaches the warehouse, or a request that reaches the Tracking API.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import resource
 import signal
 import threading
 import traceback
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-import pytest
+from forked import CONTEXT, start
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["dbt_segconn.invocation", "dbt.cli.main", "dbt.context.providers", "dbt.adapters.postgres", "warm"]
-)
 PATIENCE_SECONDS = 120
 
 
@@ -47,7 +39,7 @@ class Ending:
 
     killed: bool
     success: bool = False
-    statuses: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
     error: str | None = None
 
 
@@ -60,10 +52,8 @@ def run(
     **options: Any,
 ) -> Ending:
     """Run dbt-segconn once in a process of its own; `kill_after` so many seconds it is killed, if it still runs."""
-    _start_server()
     ours, theirs = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_live, args=(theirs, project, environment, fate, options), daemon=True)
-    process.start()
+    process = start(_live, theirs, project, environment, fate, options)
     theirs.close()
     if kill_after is not None and not ours.poll(kill_after):
         process.kill()
@@ -76,14 +66,6 @@ def run(
         assert process.exitcode == -signal.SIGKILL, f"it ended by itself with {process.exitcode}"
     process.kill()
     return ending
-
-
-@cache
-def _start_server() -> None:
-    """Start the fork server where it finds `warm`: of sys.path it only knows what the environment says."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
-        forkserver.ensure_running()
 
 
 def _live(pipe: Any, project: Path, environment: dict[str, str], fate: Fate | None, options: dict[str, Any]) -> None:
@@ -106,7 +88,8 @@ def run_here(project: Path, stop: threading.Event | None = None, **options: Any)
         result = dbt_segconn.run(project_dir=project, profiles_dir=project, all=True, threads=1, stop=stop, **options)
     except SegconnError as error:
         return Ending(killed=False, error=f"SegconnError: {error}")
-    return Ending(False, result.success, tuple(one.status for one in result.results))
+    ends = tuple(one.status if one.message is None else f"{one.status}: {one.message}" for one in result.results)
+    return Ending(killed=False, success=result.success, ends=ends)
 
 
 def impatient() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from base64 import b64decode
@@ -19,6 +17,7 @@ from typing import Any
 
 import yaml
 from click.testing import CliRunner
+from forked import run_dbt
 from leaks import SHOWING_CALLS, Watch, locals_of, watching
 
 LATE_SECONDS = 0.5
@@ -264,16 +263,7 @@ class Shop:
 
     def dbt(self, *arguments: str) -> None:
         """Run dbt in a process of its own; whether it succeeds is the test's affair."""
-        command = [
-            sys.executable,
-            "-m",
-            "dbt.cli.main",
-            *arguments,
-            "--quiet",
-            "--profiles-dir",
-            str(self.dir),
-        ]
-        subprocess.run(command, cwd=self.dir, check=False, capture_output=True)
+        run_dbt(self.dir, *arguments, "--quiet", "--profiles-dir", str(self.dir))
 
     def parse(self, kept: dict[str, bytes]) -> None:
         """Let dbt parse the project, once for all tests that share `kept` and write the same project."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import yaml
+from forked import run_dbt
 from standing import ADA, BOB, MAPPING
 
 from dbt_segconn.lineage import COLUMNS
@@ -14,10 +13,9 @@ from dbt_segconn.state import DISCARD_COLUMNS, SYNC_COLUMNS
 
 
 def dbt_lines(shop, *arguments):
-    command = [sys.executable, "-m", "dbt.cli.main", *arguments, "--quiet", "--profiles-dir", str(shop.dir)]
-    result = subprocess.run(command, cwd=shop.dir, check=False, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout.split()
+    code, printed = run_dbt(shop.dir, *arguments, "--quiet", "--profiles-dir", str(shop.dir))
+    assert code == 0, printed
+    return printed.split()
 
 
 def test_dbt_shows_an_exposure_for_each_mapping(shop):

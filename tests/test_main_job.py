@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 from standing import ADA, BOB, EVE, MAPPING
@@ -247,6 +248,17 @@ def test_from_python_the_results_are_objects(shop, api):
         ("customers.identify_customers", "success", 1)
     ]
     assert users(api) == ["c1"]
+
+
+def test_runs_from_python_leave_no_memory_behind(shop):
+    shop.sync(ADA)
+
+    def objects_after_a_run():
+        dbt_segconn.run(project_dir=shop.dir)
+        return len(gc.get_objects())
+
+    before = objects_after_a_run()
+    assert objects_after_a_run() - before < 1000  # dbt's adapter and macros are 10,000
 
 
 def test_timings_say_what_each_step_took(shop):

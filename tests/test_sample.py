@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 from click.testing import CliRunner
+from forked import run_dbt
 
 from dbt_segconn.cli import main
 
@@ -23,10 +22,9 @@ def test_the_sample_project_delivers_all_five_actions_on_both_days(tmp_path, api
 
     def day(number):
         api.forget()
-        build = [sys.executable, "-m", "dbt.cli.main", "build", "--vars", f"{{day: {number}}}"]
-        built = subprocess.run(build, cwd=project, capture_output=True, text=True, check=False)
-        assert built.returncode == 0, built.stdout
-        assert "deprecat" not in built.stdout.lower()
+        code, printed = run_dbt(project, "build", "--vars", f"{{day: {number}}}")
+        assert code == 0, printed
+        assert "deprecat" not in printed.lower()
         result = CliRunner().invoke(main, ["run", "--project-dir", str(project)])
         assert result.exit_code == 0, result.output
         assert "SKIP customers.identify_for_app" in result.output

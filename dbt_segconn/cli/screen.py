@@ -30,15 +30,12 @@ class Printer:
         self, *, log_format: str = "text", quiet: bool = False, colors: bool | None = None, timings: bool = False
     ) -> None:
         self.shows_timings = timings
+        # asked once: a system call lets go of the interpreter's lock, and waits to have it back
+        self.shows_progress = log_format != "json" and not quiet and sys.stderr.isatty()
         self._json = log_format == "json"
         self._quiet = quiet
         self._colors = colors
         self._guard = threading.Lock()
-
-    @property
-    def shows_progress(self) -> bool:
-        """Whether a progress bar has its place: on a terminal that lines are read on."""
-        return not self._json and not self._quiet and sys.stderr.isatty()
 
     def line(
         self, text: str, *, level: str = "info", event: str = "Note", color: str | None = None, **data: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -117,8 +117,22 @@ def _boot(target: Target) -> tuple[Any, Any]:
     reset_adapters()
     register_adapter(config, get_mp_context())
     adapter = get_adapter(config)
-    adapter.set_macro_context_generator(generate_runtime_macro_context)
+    adapter.set_macro_context_generator(_Contexts(generate_runtime_macro_context))
     return adapter, config
+
+
+class _Contexts(threading.local):
+    """What dbt gives to macros, once for each package and thread: to make it takes longer than most macros do."""
+
+    def __init__(self, generate: Callable[..., dict[str, Any]]) -> None:
+        self._generate = generate
+        self._made: dict[tuple[str, str | None], dict[str, Any]] = {}
+
+    def __call__(self, macro: Any, config: Any, resolver: Any, package: str | None) -> dict[str, Any]:
+        key = macro.package_name, package
+        if key not in self._made:
+            self._made[key] = self._generate(macro, config, resolver, package)
+        return self._made[key]
 
 
 def _flags(target: Target) -> Any:

@@ -66,8 +66,10 @@ class Session:
                 self._execute(sql)
 
     def rows(self, macro: str, **arguments: Any) -> list[Row]:
-        """Return the rows of the query that a macro renders, as the driver gives them."""
+        """Return the rows of the query that a macro renders, if any, as the driver gives them."""
         sql = self.render(macro, **arguments)
+        if not sql:
+            return []
         if self._open:
             return self._fetch(sql)
         with self.transaction():  # drivers open one by themselves, and would leave it open

@@ -93,9 +93,29 @@
 
 {#- `diff` holds what the diff is made of: records, discards, refusals, model, window, identifier, columns,
     signature, unsure_kind, mapping_id, definition, consent, holds_back, is_stored, retry_syncs, retry_days. -#}
-{% macro segconn_stage(outbox, diff) %}
+{% macro segconn_stage(outbox, diff, is_numbered) %}
 create table {{ outbox }} {{ segconn_storage() }} as
-{{ segconn_changes(diff) }}
+{{ segconn_changes(diff, is_numbered) }}
+{% endmacro %}
+
+
+{#- A row where changes can be numbered by their places once they are staged. Until then, DuckDB makes use of all its
+    threads; to number rows, it needs them in their order, and takes one. Catalogues that it attaches have no places. -#}
+{% macro segconn_can_number_later(outbox) %}
+  {{- return(adapter.dispatch('segconn_can_number_later')(outbox)) -}}
+{% endmacro %}
+
+{% macro default__segconn_can_number_later(outbox) %}
+{% endmacro %}
+
+{% macro duckdb__segconn_can_number_later(outbox) %}
+select 1 as one from duckdb_databases() where database_name = {{ segconn_literal(outbox.database) }} and type = 'duckdb'
+{% endmacro %}
+
+
+{% macro segconn_number_later(outbox) %}
+alter table {{ outbox }} add column change_number bigint;
+update {{ outbox }} set change_number = rowid + 1
 {% endmacro %}
 
 
@@ -244,7 +264,7 @@ duplicates as (
 {%- endmacro %}
 
 
-{% macro segconn_changes(diff) %}
+{% macro segconn_changes(diff, is_numbered=true) %}
 {%- set records = segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) -%}
 {%- set columns = diff.columns -%}
 with {{ segconn_identified(diff) }},
@@ -307,7 +327,9 @@ changes as (
 )
 
 select
+    {%- if is_numbered %}
     {{ segconn_number_rows() }} as change_number,
+    {%- endif %}
     changes.*
 from changes
 {% endmacro %}
