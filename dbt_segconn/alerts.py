@@ -16,9 +16,10 @@ from dbt_segconn.delivery.answers import unanswered
 from dbt_segconn.delivery.connection import Connection, paths_unlogged
 from dbt_segconn.errors import SegconnError
 from dbt_segconn.gate import Skip
-from dbt_segconn.report import RunResult, as_json, counted
+from dbt_segconn.report import RunResult, as_json
 from dbt_segconn.settings import AlertSettings
 from dbt_segconn.sync import SyncResult
+from dbt_segconn.wording import counted
 
 # A webhook has so long to answer; the run is done and only waits for this
 TIMEOUT_SECONDS = 10.0

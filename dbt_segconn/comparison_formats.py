@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dbt_segconn.comparison import Change
-from dbt_segconn.report import counted
+from dbt_segconn.wording import counted
 
 SCHEMA_VERSION = 1
 _SIGNS = {"added": "+", "removed": "-", "renamed": ">", "changed": "~"}

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dbt_segconn.findings import RULES, Finding, Rule, dotted
-from dbt_segconn.report import counted
 from dbt_segconn.validation import Validation
 from dbt_segconn.version import __version__
+from dbt_segconn.wording import counted
 
 SCHEMA_VERSION = 1
 

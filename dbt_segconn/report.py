@@ -17,6 +17,7 @@ from dbt_segconn.plan import Sync
 from dbt_segconn.state import COUNTS, SyncState
 from dbt_segconn.sync import SyncResult
 from dbt_segconn.version import __version__
+from dbt_segconn.wording import counted
 
 # Raised when a field of the artifact changes its meaning or goes; new fields may come at any time.
 ARTIFACT_VERSION = 1
@@ -49,11 +50,6 @@ class RunResult:
         return all(one.status == "success" for one in self.results) and not any(
             skip.is_failure for skip in self.skipped
         )
-
-
-def counted(count: int, noun: str) -> str:
-    """Say how many there are of something: `1 mapping`, `1,000 mappings`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def start_line(number: int, total: int, name: str, destination: str) -> str:

@@ -104,8 +104,8 @@ def adopt(*, old: str, new: str, **given: Any) -> None:
     Example:
       dbt-segconn adopt customers.identify customers.identify_customers
     """
-    from dbt_segconn.report import counted
     from dbt_segconn.upkeep import adopt as adopt_mapping
+    from dbt_segconn.wording import counted
 
     records = adopt_mapping(as_options(**given), old, new)
     click.echo(f"{new} has taken over {counted(records, 'record')} of {old}.")
