@@ -23,13 +23,12 @@ EVENTS = {"added": "new", "updated": "updated", "deleted": "deleted"}
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Calls with the numbers of their changes and the ids of their records, in their order.
+    """Calls with the numbers of their changes, in their order.
 
     `are_checked`: the calls are known to keep Segment's limits, but for their size.
     """
 
     numbers: list[int]
-    record_ids: list[str]
     calls: list[Any]
     are_checked: bool
 
@@ -37,7 +36,8 @@ class Made:
 class CallMaker:
     """Makes the call of one change: always the same one, messageId included, however often it is asked.
 
-    A change is a row of the outbox: change number, kind, record id, then the values of `columns`.
+    A change is a row of the outbox: change number, kind, record id, then the values of `columns`. Kind and record id
+    may be None where the mapping does not `reads_record`.
     """
 
     def __init__(
@@ -55,20 +55,24 @@ class CallMaker:
         self._received_at = f"{started_at:%Y-%m-%dT%H:%M:%S}.{started_at.microsecond // 1000:03}Z"
         self._to_calls = compile_rows(sync.mapping.action, sync.fields, _layout(sync, columns), self._prefix)
 
-    def many(self, changes: Sequence[Row], refuse: Callable[[int, str, str], None]) -> Made:
+    @property
+    def reads_record(self) -> bool:
+        """Whether a call may tell of which kind a change is, and of which record."""
+        return self._names_record or self._to_calls is None
+
+    def many(self, changes: Sequence[Row], refuse: Callable[[int, str], None]) -> Made:
         """Make the calls of changes; those that cannot be one are handed to `refuse`, with the reason."""
         calls = self._to_calls(changes) if self._to_calls else [None] * len(changes)
         if None not in calls:
-            return Made([change[0] for change in changes], [change[2] for change in changes], calls, are_checked=True)
-        made = Made([], [], [], are_checked=False)
+            return Made([change[0] for change in changes], calls, are_checked=True)
+        made = Made([], [], are_checked=False)
         for change, call in zip(changes, calls, strict=True):
             try:
                 made.calls.append(call or self(change))
             except RecordError as error:
-                refuse(change[0], change[2], str(error))
+                refuse(change[0], str(error))
             else:
                 made.numbers.append(change[0])
-                made.record_ids.append(change[2])
         return made
 
     def __call__(self, change: Row) -> dict[str, Any]:
@@ -90,7 +94,7 @@ class CallMaker:
             properties[SEGMENT_ID] = change[2]
         event = {
             "type": "track",
-            "event": EVENTS[change[1]],
+            "event": EVENTS.get(change[1]),
             "messageId": message_id,
             "receivedAt": self._received_at,
             "properties": properties,

@@ -188,7 +188,7 @@ def _size(look: Look, sync: Sync, calls: int) -> Size:
     refused: list[object] = []
     made = look.call_maker(sync).many(rows, lambda *why: refused.append(why))
     batcher = Batcher(lambda *why: refused.append(why))
-    filled = batcher.add(made.numbers, made.record_ids, made.calls, are_checked=made.are_checked)
+    filled = batcher.add(made.numbers, made.calls, are_checked=made.are_checked)
     batches = [*filled, *batcher.flush()]
     measured = sum(map(len, batches))
     if not measured:

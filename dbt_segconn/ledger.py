@@ -113,16 +113,16 @@ class Ledger:
         return progress
 
     def _discards(self, refusals: Sequence[Refusal], state: SyncState) -> list[Discard]:
-        described = self._book.tables.describe([refusal.change_number for refusal in refusals])
+        changes = self._book.tables.describe([refusal.change_number for refusal in refusals])
         return [
             Discard(
                 sync_id=state.sync_id,
                 mapping_id=state.mapping_id,
                 mapping=state.mapping,
                 definition=state.definition,
-                record_id=refusal.record_id,
-                kind=described[refusal.change_number][0],
-                checksum=described[refusal.change_number][1],
+                kind=changes[refusal.change_number].kind,
+                record_id=changes[refusal.change_number].record_id,
+                checksum=changes[refusal.change_number].checksum,
                 reason=refusal.reason,
                 discarded_at=state.saved_at,
                 # what an earlier run may have sent before it ended, Segment may have taken

@@ -80,8 +80,8 @@ def _change(look: Look, sync: Sync, record_id: str) -> tuple[Row, bool]:
 
 def _batch(record_id: str, call: Mapping[str, Any]) -> Batch:
     refused: list[str] = []
-    batcher = Batcher(lambda _number, _record_id, reason: refused.append(reason))
-    batches = [*batcher.add([1], [record_id], [dict(call)]), *batcher.flush()]
+    batcher = Batcher(lambda _number, reason: refused.append(reason))
+    batches = [*batcher.add([1], [dict(call)]), *batcher.flush()]
     if refused:
         raise SegconnError(f"the record {record_id!r} would be discarded: {refused[0]}.")
     return batches[0]

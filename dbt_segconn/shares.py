@@ -90,12 +90,12 @@ def send(share: Share, calls: CallMaker, tables: MappingState, lock: Lock, deliv
 
     def send_page(after: int, upto: int) -> Iterator[None]:
         with measure("fetch"):
-            page = tables.read(share.columns, share.kinds, after, upto)
+            page = tables.read(share.columns, share.kinds, after, upto, with_record=calls.reads_record)
         lock.confirm()  # after reading: another's outbox may stand under the same name
         for at in range(0, len(page), PORTION):
             with measure("map"):
                 made = calls.many(page[at : at + PORTION], delivery.refuse)
-            delivery.send(made.numbers, made.record_ids, made.calls, are_checked=made.are_checked)
+            delivery.send(made.numbers, made.calls, are_checked=made.are_checked)
             yield
 
     for low in range(share.after, share.upto, PAGE):  # each page is let go of before the next one is read

@@ -31,7 +31,7 @@ def destination(api, **target):
 def deliver(api, calls, *, stop=None, **target):
     """Deliver calls numbered from 1, and return the progress at the end."""
     with Delivery(destination(api, **target), start_after=0, stop=stop or threading.Event()) as delivery:
-        delivery.send(list(range(1, len(calls) + 1)), [one["userId"] for one in calls], calls)
+        delivery.send(list(range(1, len(calls) + 1)), calls)
         delivery.finish()
         return delivery.progress()
 
@@ -78,7 +78,7 @@ def test_a_passing_fault_loses_nothing_and_doubles_nothing(api, faults):
 def test_one_bad_record_is_found_by_splitting(api):
     api.refuses = lambda one: one["userId"] == "u37"
     progress = deliver(api, [call(n) for n in range(100)])
-    assert [(one.record_id, one.change_number) for one in progress.refusals] == [("u37", 38)]
+    assert [one.change_number for one in progress.refusals] == [38]
     assert "HTTP status 400" in progress.refusals[0].reason
     assert progress.confirmed == 99
     assert progress.watermark == 100
@@ -119,7 +119,7 @@ def test_nobody_at_the_address_is_told_after_a_few_attempts(api):
     object.__setattr__(gone, "target", Target("app", WRITE_KEY, "http://127.0.0.1:9", events_per_second=None))
     heard = []
     with Delivery(gone, start_after=0, stop=threading.Event(), notify=heard.append) as delivery:
-        delivery.send([1], ["u1"], [call(1)])
+        delivery.send([1], [call(1)])
         with pytest.raises(DeliveryError, match="connection refused, 5 times"):
             delivery.finish()
     assert "trying again" in heard[0]
@@ -167,7 +167,7 @@ def test_stop_finishes_what_is_in_flight_and_starts_nothing_more(api):
         with pytest.raises(Canceled):  # noqa: PT012  whichever of the many calls meets it
             for start in range(0, 100_000, 1000):
                 numbers = list(range(start + 1, start + 1001))
-                delivery.send(numbers, [f"u{n}" for n in numbers], [call(n) for n in numbers])
+                delivery.send(numbers, [call(n) for n in numbers])
     progress = delivery.progress()
     assert 0 < progress.watermark == len(api.accepted)
 

@@ -33,13 +33,12 @@ ENVELOPE_BYTES = len(_HEAD) + len(_TAIL % (_LIBRARY, b"2026-01-02T03:04:05.678Z"
 
 @dataclass(slots=True, repr=False)
 class Batch:
-    """The events of one request, serialised once for all attempts, with their changes' numbers and records' ids.
+    """The events of one request, serialised once for all attempts, with their changes' numbers.
 
     `is_repeated`: an attempt has had no answer, and may have arrived.
     """
 
     numbers: list[int] = field(default_factory=list)
-    record_ids: list[str] = field(default_factory=list)
     parts: list[memoryview] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     size: int = ENVELOPE_BYTES
@@ -52,10 +51,9 @@ class Batch:
         """Say whether so much more fits."""
         return self.size + size <= BATCH_BYTES and len(self.numbers) + events <= BATCH_EVENTS
 
-    def add(self, numbers: Sequence[int], record_ids: Sequence[str], part: memoryview) -> None:
+    def add(self, numbers: Sequence[int], part: memoryview) -> None:
         """Add events, joined by commas."""
         self.numbers.extend(numbers)
-        self.record_ids.extend(record_ids)
         self.parts.append(part)
         self.counts.append(len(numbers))
         self.size += len(part) + 1
@@ -69,7 +67,7 @@ class Batch:
         """Split it in two, of the same events under the same messageIds."""
         halves = (Batch(is_repeated=self.is_repeated), Batch(is_repeated=self.is_repeated))
         for at, event in enumerate(self._events()):
-            halves[at >= len(self) // 2].add([self.numbers[at]], [self.record_ids[at]], event)
+            halves[at >= len(self) // 2].add([self.numbers[at]], event)
         return halves
 
     def _events(self) -> Iterator[memoryview]:
@@ -82,34 +80,32 @@ class Batch:
 
 
 class Batcher:
-    """Fills batches with calls in their order; what breaks a limit goes to `refuse` with number, record and reason.
+    """Fills batches with calls in their order; what breaks a limit goes to `refuse` with number and reason.
 
     Calls are let go of once they are serialised: what waits to be sent is most of what a delivery holds in memory.
     """
 
-    def __init__(self, refuse: Callable[[int, str, str], None]) -> None:
+    def __init__(self, refuse: Callable[[int, str], None]) -> None:
         self._refuse = refuse
         self._open = Batch()
 
     def add(
         self,
         numbers: Sequence[int],
-        record_ids: Sequence[str],
         calls: Sequence[dict[str, Any]],
         *,
         are_checked: bool = False,
     ) -> Iterator[Batch]:
         """Take calls, and yield every batch that they fill; those that `are_checked` are only measured."""
         if not are_checked:
-            allowed = [at for at, call in enumerate(calls) if self._allowed(numbers[at], record_ids[at], call)]
-            numbers, record_ids = [numbers[at] for at in allowed], [record_ids[at] for at in allowed]
-            calls = [calls[at] for at in allowed]
+            allowed = [at for at, call in enumerate(calls) if self._allowed(numbers[at], call)]
+            numbers, calls = [numbers[at] for at in allowed], [calls[at] for at in allowed]
         for at in range(0, len(calls), GROUP):
             group = slice(at, at + GROUP)
-            for some_numbers, some_ids, part in self._serialise(numbers[group], record_ids[group], calls[group]):
-                if not self._open.takes(len(part) + 1, len(some_numbers)):
+            for some, part in self._serialise(numbers[group], calls[group]):
+                if not self._open.takes(len(part) + 1, len(some)):
                     yield from self.flush()
-                self._open.add(some_numbers, some_ids, part)
+                self._open.add(some, part)
 
     def flush(self) -> Iterator[Batch]:
         """Yield the open batch, if it holds anything."""
@@ -117,29 +113,29 @@ class Batcher:
             full, self._open = self._open, Batch()
             yield full
 
-    def _allowed(self, number: int, record_id: str, call: dict[str, Any]) -> bool:
+    def _allowed(self, number: int, call: dict[str, Any]) -> bool:
         reason = refusal(call)
         if reason:
-            self._refuse(number, record_id, reason)
+            self._refuse(number, reason)
         return not reason
 
     def _serialise(
-        self, numbers: Sequence[int], record_ids: Sequence[str], calls: Sequence[dict[str, Any]]
-    ) -> Iterator[tuple[Sequence[int], Sequence[str], memoryview]]:
+        self, numbers: Sequence[int], calls: Sequence[dict[str, Any]]
+    ) -> Iterator[tuple[Sequence[int], memoryview]]:
         """Serialise a group at once; only where that fails or is too large, each call by itself."""
         try:
             text = orjson.dumps(calls)
         except TypeError:  # orjson's refusal of huge integers and lone surrogates
             text = b""
         if text and len(text) <= EVENT_BYTES:
-            yield numbers, record_ids, memoryview(text)[1:-1]
+            yield numbers, memoryview(text)[1:-1]
             return
-        for number, record_id, call in zip(numbers, record_ids, calls, strict=True):
+        for number, call in zip(numbers, calls, strict=True):
             event, reason = _event(call)
             if reason:
-                self._refuse(number, record_id, reason)
+                self._refuse(number, reason)
             else:
-                yield [number], [record_id], memoryview(event)
+                yield [number], memoryview(event)
 
 
 def _event(call: dict[str, Any]) -> tuple[bytes, str | None]:

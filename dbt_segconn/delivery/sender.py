@@ -29,13 +29,12 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A record that Segment (`by_segment`), or a rule of Segment's, does not take.
+    """A change whose call Segment (`by_segment`), or a rule of Segment's, does not take.
 
     `is_repeated`: an earlier attempt had no answer, so Segment may have taken that one.
     """
 
     change_number: int
-    record_id: str
     reason: str
     by_segment: bool = False
     is_repeated: bool = False
@@ -102,7 +101,6 @@ class Delivery:
     def send(
         self,
         numbers: Sequence[int],
-        record_ids: Sequence[str],
         calls: Sequence[dict[str, Any]],
         *,
         are_checked: bool = False,
@@ -113,7 +111,7 @@ class Delivery:
         """
         self._check()
         with self.timings.measure("serialise"):
-            full = list(self._batcher.add(numbers, record_ids, calls, are_checked=are_checked))
+            full = list(self._batcher.add(numbers, calls, are_checked=are_checked))
         for batch in full:
             self._start(batch)
         if len(self._refused) >= BATCH_EVENTS:  # where hardly any call is good, no batch ever fills
@@ -121,11 +119,11 @@ class Delivery:
                 self._start(batch)
             self._pass_refused()
 
-    def refuse(self, change_number: int, record_id: str, reason: str) -> None:
-        """Take note of a record that its caller could not make a call of."""
+    def refuse(self, change_number: int, reason: str) -> None:
+        """Take note of a change that its caller could not make a call of."""
         with self._guard:
             self._refused.append(change_number)
-            self._untold.append(Refusal(change_number, record_id, reason))
+            self._untold.append(Refusal(change_number, reason))
             self._last = max(self._last, change_number)
 
     def progress(self) -> Progress:
@@ -234,6 +232,6 @@ class Delivery:
         if self._destination.refused_alone() >= LONE_REFUSALS:
             self._destination.lose(f"it refused {LONE_REFUSALS} calls one after the other, the last with: {reason}")
             self._destination.check()
-        refusal = Refusal(batch.numbers[0], batch.record_ids[0], reason, by_segment=True, is_repeated=batch.is_repeated)
+        refusal = Refusal(batch.numbers[0], reason, by_segment=True, is_repeated=batch.is_repeated)
         with self._guard:
             self._untold.append(refusal)

@@ -27,7 +27,7 @@ def deliver(call):
         destination = Destination(Target("app", write_key, url, **given), jitter=lambda low, _: low)
         with Delivery(destination, start_after=0, stop=threading.Event()) as delivery:
             numbers = range(1, count + 1)
-            delivery.send(numbers, [f"u{n}" for n in numbers], [call(n) for n in numbers])
+            delivery.send(numbers, [call(n) for n in numbers])
             delivery.finish()
             return delivery.progress()
 

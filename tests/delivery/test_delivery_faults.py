@@ -58,7 +58,7 @@ def test_a_batch_without_an_answer_is_never_taken_for_done(api, call, monkeypatc
     monkeypatch.setattr(Delivery, "_work", lambda self: self._queue.get())
     destination = Destination(Target("app", WRITE_KEY, api.url, events_per_second=None))
     with Delivery(destination, start_after=0, stop=threading.Event()) as delivery:
-        delivery.send([1], ["u1"], [call(1)])
+        delivery.send([1], [call(1)])
         with pytest.raises(DeliveryError, match="without an answer"):
             delivery.finish()
 
@@ -72,18 +72,18 @@ def test_a_record_nested_too_deeply_is_refused_alone(call):
         nested = {"a": nested}
     refused = []
     batcher = Batcher(lambda *one: refused.append(one))
-    batches = [*batcher.add([1, 2], ["u1", "u2"], [call(1), call(2, traits=nested)]), *batcher.flush()]
+    batches = [*batcher.add([1, 2], [call(1), call(2, traits=nested)]), *batcher.flush()]
     assert [batch.numbers for batch in batches] == [[1]]
-    assert refused == [(2, "u2", "a value in the call has no form in JSON, or is nested too deeply")]
+    assert refused == [(2, "a value in the call has no form in JSON, or is nested too deeply")]
 
 
 def test_the_watermark_moves_where_nearly_every_record_is_refused(api, call):
     destination = Destination(Target("app", WRITE_KEY, api.url, events_per_second=None))
     with Delivery(destination, start_after=0, stop=threading.Event()) as delivery:
-        delivery.send([1], ["u1"], [call(1)])
+        delivery.send([1], [call(1)])
         for start in range(2, 20_002, 1000):
             numbers = range(start, start + 1000)
-            delivery.send(numbers, [f"u{n}" for n in numbers], [call(n, userId="") for n in numbers])
+            delivery.send(numbers, [call(n, userId="") for n in numbers])
             assert len(delivery._refused) < 2500
         deadline = time.monotonic() + 10
         while delivery.progress().watermark < 15_000:
@@ -151,7 +151,7 @@ def test_a_pause_holds_for_senders_that_already_had_their_moment(api, call):
     destination = Destination(Target("app", WRITE_KEY, api.url, events_per_second=10_000))
     numbers = range(1, 20_001)
     with Delivery(destination, start_after=0, stop=threading.Event()) as delivery:
-        delivery.send(numbers, [f"u{n}" for n in numbers], [call(n, traits={}) for n in numbers])
+        delivery.send(numbers, [call(n, traits={}) for n in numbers])
         delivery.finish()
     # what was on the wire when the 429 was read may still arrive
     assert [at for at in sent_at if 0.2 < at - sent_at[1] < 0.95] == []
@@ -182,7 +182,7 @@ def test_the_loss_of_a_destination_wakes_senders_that_are_waiting(api, call):
     api.faults = [(429, {"Retry-After": "60"})]
     destination = Destination(Target("app", WRITE_KEY, api.url, events_per_second=None))
     with Delivery(destination, start_after=0, stop=threading.Event()) as delivery:
-        delivery.send([1], ["u1"], [call(1)])
+        delivery.send([1], [call(1)])
         threading.Timer(0.3, destination.lose, ["it refused the write key"]).start()
         started = time.monotonic()
         with pytest.raises(DeliveryError, match="refused the write key"):
@@ -195,7 +195,7 @@ def test_a_stop_ends_a_backoff_at_once_and_the_splitting_of_a_batch(api, call):
     api.refuses = lambda _: stop.set() or True
     destination = Destination(Target("app", WRITE_KEY, api.url, events_per_second=None))
     with Delivery(destination, start_after=0, stop=stop) as delivery:
-        delivery.send([1, 2], ["u1", "u2"], [call(1), call(2)])
+        delivery.send([1, 2], [call(1), call(2)])
         with pytest.raises(Canceled):
             delivery.finish()
     assert len(api.sizes) == 1
@@ -287,10 +287,10 @@ def test_write_key_and_payload_reach_no_log_no_error_and_no_repr(api, call, capl
     destination = Destination(target, jitter=lambda low, _: low)
     calls = [call(n, traits={"email": "ada@example.com"}) for n in range(1, 101)]
     with Delivery(destination, start_after=0, stop=threading.Event(), notify=heard.append) as delivery:
-        delivery.send(range(1, 101), [f"u{n}" for n in range(1, 101)], calls)
+        delivery.send(range(1, 101), calls)
         with pytest.raises(DeliveryError) as caught:
             delivery.finish()
-    (batch,) = [*(batcher := Batcher(delivery.refuse)).add([1], ["u1"], calls[:1]), *batcher.flush()]
+    (batch,) = [*(batcher := Batcher(delivery.refuse)).add([1], calls[:1]), *batcher.flush()]
     shown = [str(caught.value), repr(caught.value), caplog.text, repr(target), repr(destination), repr(delivery)]
     text = "".join([*shown, repr(batch), repr(delivery.progress()), *heard])
     assert WRITE_KEY not in text

@@ -231,7 +231,7 @@ def deliver(api, call, host, count=20_000, **target):
     target = Target("app", WRITE_KEY, api.url, events_per_second=None, concurrency=8, oauth=oauth(host), **target)
     with Delivery(Destination(target, jitter=lambda low, _: low), start_after=0, stop=threading.Event()) as delivery:
         numbers = range(1, count + 1)
-        delivery.send(numbers, [f"u{n}" for n in numbers], [call(n) for n in numbers])
+        delivery.send(numbers, [call(n) for n in numbers])
         delivery.finish()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -38,6 +39,31 @@ def started(shop, *arguments):
             yield process
         finally:
             process.kill()
+
+
+@contextmanager
+def dask_of_processes():
+    """A scheduler and a worker, each in a process of its own."""
+    from distributed import Client
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    dask = str(Path(sys.executable).parent / "dask")
+    local = ("--host", "127.0.0.1", "--no-dashboard")
+    commands = (
+        [dask, "scheduler", *local, "--port", address.rpartition(":")[2]],
+        [dask, "worker", address, *local, "--nthreads", "1"],
+    )
+    processes = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for command in commands]
+    try:
+        with Client(address, timeout=60, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=60)
+        yield address, processes[0]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def workers_of(process) -> list[psutil.Process]:
@@ -153,6 +179,21 @@ def test_on_dask_a_share_of_a_worker_that_is_killed_is_delivered_by_another(shop
     assert len(api.received) > SOME, "the killed one had delivered nothing"
     counts = shop.counts()
     assert (counts["confirmed"], counts["discarded"]) == (SOME, 0)
+
+
+@ON_POSTGRES
+def test_a_scheduler_that_is_killed_ends_the_run_with_the_reason_and_the_next_delivers_the_rest(shop, api):
+    with dask_of_processes() as (address, scheduler):
+        api.delay = 60.0
+        with started(shop, "--scheduler", address) as process:
+            wait_for(lambda: api.tried)
+            scheduler.kill()
+            api.released.set()
+            output = process.communicate(timeout=90)[0]
+    assert process.returncode == 1, output
+    assert f"the Dask scheduler {address} is gone" in output
+    assert shop.run().exit_code == 0
+    assert users(api.accepted.values()) == everyone()
 
 
 @ON_POSTGRES

@@ -4,7 +4,7 @@
 {% macro segconn_record_id(identifier) %}
   {%- set parts = [] -%}
   {%- for column in identifier -%}
-    {%- set text = 'cast(' ~ segconn_identifier(column) ~ ' as ' ~ segconn_type_string() ~ ')' -%}
+    {%- set text = segconn_as_text(segconn_identifier(column), column.kind) -%}
     {%- if identifier | length > 1 -%}
       {%- set slash = segconn_literal('\\') -%}
       {%- set text = "replace(replace(" ~ text ~ ", " ~ slash ~ ", " ~ segconn_literal('\\\\') ~ "), '|', " ~ segconn_literal('\\|') ~ ")" -%}
@@ -24,10 +24,10 @@
 {% macro default__segconn_checksum(signature, columns) %}
   {%- set parts = ["'" ~ signature ~ "'"] -%}
   {%- for column in columns -%}
-    {%- set text = 'cast(' ~ column.alias ~ ' as ' ~ segconn_type_string() ~ ')' -%}
+    {%- set text = segconn_as_text(column.alias, column.kind) -%}
     {%- do parts.append("coalesce('v' || " ~ dbt.length(text) ~ " || ':' || " ~ text ~ ", 'n')") -%}
   {%- endfor -%}
-  {{- return(adapter.dispatch('segconn_hash')(parts | join(' || '))) -}}
+  {{- return(dbt.hash(parts | join(' || '))) -}}
 {% endmacro %}
 
 
@@ -53,13 +53,14 @@
 {% endmacro %}
 
 
-{% macro default__segconn_hash(text) %}
-  {{- return(dbt.hash(text)) -}}
-{% endmacro %}
-
-{#- dbt's own casts to TEXT first, which is cut at 256 characters. -#}
-{% macro redshift__segconn_hash(text) %}
-  {{- return('md5(' ~ text ~ ')') -}}
+{#- Of the values' own hashes, for no text may be longer than a column; and without dbt's cast to TEXT, which is cut at
+    256 characters. -#}
+{% macro redshift__segconn_checksum(signature, columns) %}
+  {%- set parts = ["'" ~ signature ~ "'"] -%}
+  {%- for column in columns -%}
+    {%- do parts.append("coalesce('v' || md5(" ~ segconn_as_text(column.alias, column.kind) ~ "), 'n')") -%}
+  {%- endfor -%}
+  {{- return('md5(' ~ (parts | join(' || ')) ~ ')') -}}
 {% endmacro %}
 
 
@@ -374,18 +375,17 @@ select count(*) from {{ relation }}
 {% endmacro %}
 
 
-{% macro segconn_read_changes(outbox, columns, kinds, after, upto) %}
-select change_number, kind, record_id
+{% macro segconn_read_changes(outbox, columns, kinds, after, upto, with_record) %}
+select change_number, {{ 'kind, record_id' if with_record else 'null as kind, null as record_id' }}
     {%- for column in columns %}, {{ column.alias }}{% endfor %}
 from {{ outbox }}
 where change_number > {{ after }} and change_number <= {{ upto }}
     and kind in ({{ segconn_literals(kinds) }})
-order by change_number
 {% endmacro %}
 
 
 {% macro segconn_describe_changes(outbox, numbers) %}
-select change_number, kind, checksum
+select change_number, kind, record_id, checksum
 from {{ outbox }}
 where change_number in ({{ numbers | join(', ') }})
 {% endmacro %}

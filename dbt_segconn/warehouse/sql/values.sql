@@ -25,6 +25,24 @@
 {% endmacro %}
 
 
+{#- A value as text, to be compared or hashed. -#}
+{% macro segconn_as_text(value, kind) %}
+  {{- return(adapter.dispatch('segconn_as_text')(value, kind)) -}}
+{% endmacro %}
+
+{% macro default__segconn_as_text(value, kind) %}
+  {{- return('cast(' ~ value ~ ' as ' ~ segconn_type_string() ~ ')') -}}
+{% endmacro %}
+
+{#- It casts no boolean to text. -#}
+{% macro redshift__segconn_as_text(value, kind) %}
+  {%- if kind == 'boolean' -%}
+    {{- return('case when ' ~ value ~ " then 'true' when not " ~ value ~ " then 'false' end") -}}
+  {%- endif -%}
+  {{- return(default__segconn_as_text(value, kind)) -}}
+{% endmacro %}
+
+
 {#- The condition that a column holds what JSON cannot; '' where it never does. -#}
 {% macro segconn_lost(column) %}
   {{- return(adapter.dispatch('segconn_lost')(segconn_quote(column.name), column.kind)) -}}

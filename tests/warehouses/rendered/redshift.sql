@@ -227,52 +227,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' ||
-    len(
-        cast(c1 as varchar(65535))
-    ) || ':' || cast(c1 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c2 as varchar(65535))
-    ) || ':' || cast(c2 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c3 as varchar(65535))
-    ) || ':' || cast(c3 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c4 as varchar(65535))
-    ) || ':' || cast(c4 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c5 as varchar(65535))
-    ) || ':' || cast(c5 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c6 as varchar(65535))
-    ) || ':' || cast(c6 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c7 as varchar(65535))
-    ) || ':' || cast(c7 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c8 as varchar(65535))
-    ) || ':' || cast(c8 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c9 as varchar(65535))
-    ) || ':' || cast(c9 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c10 as varchar(65535))
-    ) || ':' || cast(c10 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c11 as varchar(65535))
-    ) || ':' || cast(c11 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c12 as varchar(65535))
-    ) || ':' || cast(c12 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c13 as varchar(65535))
-    ) || ':' || cast(c13 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c14 as varchar(65535))
-    ) || ':' || cast(c14 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(e1 as varchar(65535))
-    ) || ':' || cast(e1 as varchar(65535)), 'n')) as checksum
+        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c3 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c4 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c5 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('v' || md5(cast(e1 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -412,52 +367,7 @@ with source as (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' ||
-    len(
-        cast(c1 as varchar(65535))
-    ) || ':' || cast(c1 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c2 as varchar(65535))
-    ) || ':' || cast(c2 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c3 as varchar(65535))
-    ) || ':' || cast(c3 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c4 as varchar(65535))
-    ) || ':' || cast(c4 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c5 as varchar(65535))
-    ) || ':' || cast(c5 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c6 as varchar(65535))
-    ) || ':' || cast(c6 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c7 as varchar(65535))
-    ) || ':' || cast(c7 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c8 as varchar(65535))
-    ) || ':' || cast(c8 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c9 as varchar(65535))
-    ) || ':' || cast(c9 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c10 as varchar(65535))
-    ) || ':' || cast(c10 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c11 as varchar(65535))
-    ) || ':' || cast(c11 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c12 as varchar(65535))
-    ) || ':' || cast(c12 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c13 as varchar(65535))
-    ) || ':' || cast(c13 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c14 as varchar(65535))
-    ) || ':' || cast(c14 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(e1 as varchar(65535))
-    ) || ':' || cast(e1 as varchar(65535)), 'n')) as checksum
+        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c3 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c4 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c5 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('v' || md5(cast(e1 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -583,38 +493,8 @@ with source as (
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('v' ||
-    len(
-        cast(c1 as varchar(65535))
-    ) || ':' || cast(c1 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c2 as varchar(65535))
-    ) || ':' || cast(c2 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c6 as varchar(65535))
-    ) || ':' || cast(c6 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c12 as varchar(65535))
-    ) || ':' || cast(c12 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c13 as varchar(65535))
-    ) || ':' || cast(c13 as varchar(65535)), 'n')) end as checksum,
-        md5('0123abcd' || coalesce('v' ||
-    len(
-        cast(c1 as varchar(65535))
-    ) || ':' || cast(c1 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c2 as varchar(65535))
-    ) || ':' || cast(c2 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c6 as varchar(65535))
-    ) || ':' || cast(c6 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c12 as varchar(65535))
-    ) || ':' || cast(c12 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c13 as varchar(65535))
-    ) || ':' || cast(c13 as varchar(65535)), 'n')) as content,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
+        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as content,
         case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
     from source
 ),
@@ -721,38 +601,8 @@ with source as (
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('v' ||
-    len(
-        cast(c1 as varchar(65535))
-    ) || ':' || cast(c1 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c2 as varchar(65535))
-    ) || ':' || cast(c2 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c6 as varchar(65535))
-    ) || ':' || cast(c6 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c12 as varchar(65535))
-    ) || ':' || cast(c12 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c13 as varchar(65535))
-    ) || ':' || cast(c13 as varchar(65535)), 'n')) end as checksum,
-        md5('0123abcd' || coalesce('v' ||
-    len(
-        cast(c1 as varchar(65535))
-    ) || ':' || cast(c1 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c2 as varchar(65535))
-    ) || ':' || cast(c2 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c6 as varchar(65535))
-    ) || ':' || cast(c6 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c12 as varchar(65535))
-    ) || ':' || cast(c12 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c13 as varchar(65535))
-    ) || ':' || cast(c13 as varchar(65535)), 'n')) as content,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
+        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as content,
         case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
     from source
 ),
@@ -787,22 +637,7 @@ from (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' ||
-    len(
-        cast(c1 as varchar(65535))
-    ) || ':' || cast(c1 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c2 as varchar(65535))
-    ) || ':' || cast(c2 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c6 as varchar(65535))
-    ) || ':' || cast(c6 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c12 as varchar(65535))
-    ) || ':' || cast(c12 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c13 as varchar(65535))
-    ) || ':' || cast(c13 as varchar(65535)), 'n')) as checksum
+        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -914,22 +749,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' ||
-    len(
-        cast(c1 as varchar(65535))
-    ) || ':' || cast(c1 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c2 as varchar(65535))
-    ) || ':' || cast(c2 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c6 as varchar(65535))
-    ) || ':' || cast(c6 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c12 as varchar(65535))
-    ) || ':' || cast(c12 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c13 as varchar(65535))
-    ) || ':' || cast(c13 as varchar(65535)), 'n')) as checksum
+        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1041,22 +861,7 @@ from (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' ||
-    len(
-        cast(c1 as varchar(65535))
-    ) || ':' || cast(c1 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c2 as varchar(65535))
-    ) || ':' || cast(c2 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c6 as varchar(65535))
-    ) || ':' || cast(c6 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c12 as varchar(65535))
-    ) || ':' || cast(c12 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c13 as varchar(65535))
-    ) || ':' || cast(c13 as varchar(65535)), 'n')) as checksum
+        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1163,22 +968,7 @@ from changes
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' ||
-    len(
-        cast(c1 as varchar(65535))
-    ) || ':' || cast(c1 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c2 as varchar(65535))
-    ) || ':' || cast(c2 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c6 as varchar(65535))
-    ) || ':' || cast(c6 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c12 as varchar(65535))
-    ) || ':' || cast(c12 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c13 as varchar(65535))
-    ) || ':' || cast(c13 as varchar(65535)), 'n')) as checksum
+        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1290,22 +1080,7 @@ left join (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' ||
-    len(
-        cast(c1 as varchar(65535))
-    ) || ':' || cast(c1 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c2 as varchar(65535))
-    ) || ':' || cast(c2 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c6 as varchar(65535))
-    ) || ':' || cast(c6 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c12 as varchar(65535))
-    ) || ':' || cast(c12 as varchar(65535)), 'n') || coalesce('v' ||
-    len(
-        cast(c13 as varchar(65535))
-    ) || ':' || cast(c13 as varchar(65535)), 'n')) as checksum
+        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1428,10 +1203,7 @@ where mapping_id = 'customers_identify_0123abcd'
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' ||
-    len(
-        cast(c1 as varchar(65535))
-    ) || ':' || cast(c1 as varchar(65535)), 'n')) as checksum
+        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1524,11 +1296,10 @@ where kind in ('added', 'updated');
 select change_number, kind, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14
 from "shop"."segconn"."outbox_customers_identify_0123abcd"
 where change_number > 0 and change_number <= 20000
-    and kind in ('added', 'updated')
-order by change_number;
+    and kind in ('added', 'updated');
 
 -- segconn_describe_changes
-select change_number, kind, checksum
+select change_number, kind, record_id, checksum
 from "shop"."segconn"."outbox_customers_identify_0123abcd"
 where change_number in (1, 2);
 
