@@ -1479,11 +1479,10 @@ where kind in ('added', 'updated');
 select change_number, kind, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14
 from segconn.outbox_customers_identify_0123abcd
 where change_number > 0 and change_number <= 20000
-    and kind in ('added', 'updated')
-order by change_number;
+    and kind in ('added', 'updated');
 
 -- segconn_describe_changes
-select change_number, kind, checksum
+select change_number, kind, record_id, checksum
 from segconn.outbox_customers_identify_0123abcd
 where change_number in (1, 2);
 
