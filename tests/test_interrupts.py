@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import mortal
 import orjson
@@ -140,6 +141,20 @@ def test_a_second_signal_of_either_kind_ends_it_at_once(shop, api):
     api.delay = 0
     assert shop.segconn("run", "--all").exit_code == 0
     assert len(api.accepted) == 60_000
+
+
+def test_a_log_that_cannot_be_written_ends_no_delivery(shop, api):
+    shop.manifest(MAPPING)
+    customers(shop, 100)
+    program = str(Path(sys.executable).parent / "dbt-segconn")
+    command = [program, "run", "--all", "--project-dir", str(shop.dir)]
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run(command, stdout=full, timeout=60, check=False).returncode == 0
+    assert len(api.received) == 100
+    with subprocess.Popen([*command, "--full-refresh"], stdout=subprocess.PIPE) as process:
+        process.stdout.close()
+    assert process.returncode == 0
+    assert len(api.received) == 200
 
 
 def test_max_runtime_ends_a_run_as_a_signal_does(shop, api):

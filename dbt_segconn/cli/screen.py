@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -50,7 +51,8 @@ class Printer:
             rendered = orjson.dumps({"info": info, "data": data}).decode()
         else:
             rendered = f"{now.astimezone():%H:%M:%S}  {click.style(text, fg=color) if color else text}"
-        with self._guard, tqdm.external_write_mode():
+        # a full disk under the log, or nobody who reads it, is no reason to end a delivery
+        with self._guard, suppress(OSError), tqdm.external_write_mode():
             click.echo(rendered, color=self._colors)
 
 
