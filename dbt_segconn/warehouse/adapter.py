@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -72,10 +72,11 @@ class Warehouse:
     def close(self) -> None:
         """Close every connection; a file-based warehouse is then free for other processes."""
         self._adapter.cleanup_connections()
-        # dbt-duckdb keeps its file open beyond that, for as long as the process lasts
-        close_all = getattr(self._adapter.connections, "close_all_connections", None)
-        if close_all is not None:
-            close_all()
+        connections = self._adapter.connections
+        if hasattr(connections, "close_all_connections"):  # dbt-duckdb's, which keep the file open beyond that
+            with suppress(Exception):  # where nothing was ever opened
+                connections.env().close()
+            connections.close_all_connections()
 
 
 def open_warehouse(target: Target, manifest: Mapping[str, Any]) -> Warehouse:
