@@ -15,8 +15,9 @@ from dbt_segconn.outbox import MappingState
 from dbt_segconn.timings import Spent
 from dbt_segconn.warehouse.values import Column
 
-# Changes read from the outbox at once: many enough for the warehouse, few enough for memory
+# Changes read from the outbox at once, and values: many enough for the warehouse, few enough for memory
 PAGE = 20_000
+PAGE_VALUES = 200_000
 # Changes handed to delivery at once; between two portions the watermark may be saved
 PORTION = 1_000
 
@@ -98,5 +99,6 @@ def send(share: Share, calls: CallMaker, tables: MappingState, lock: Lock, deliv
             delivery.send(made.numbers, made.calls, are_checked=made.are_checked)
             yield
 
-    for low in range(share.after, share.upto, PAGE):  # each page is let go of before the next one is read
-        yield from send_page(low, min(low + PAGE, share.upto))
+    size = max(PORTION, min(PAGE, PAGE_VALUES // max(1, len(share.columns))))
+    for low in range(share.after, share.upto, size):  # each page is let go of before the next one is read
+        yield from send_page(low, min(low + size, share.upto))
