@@ -14,6 +14,7 @@ from dbt_segconn.guards import doubts, objections
 from dbt_segconn.meta import KINDS
 from dbt_segconn.outbox import MappingState
 from dbt_segconn.state import RESET, SETTLED, SyncState
+from dbt_segconn.wording import counted
 from dbt_segconn.work import Work
 
 
@@ -152,7 +153,7 @@ def _announce_held_back(work: Work, state: SyncState) -> None:
 
 def _announce_lost(work: Work, state: SyncState) -> None:
     if lost := work.tables.count_lost(work.source, state.sync_mode.split(",")):
-        work.note(f"{lost:,} value{'s' if lost > 1 else ''} that JSON cannot hold (NaN, infinity): sent as null")
+        work.note(f"{counted(lost, 'value')} that JSON cannot hold (NaN, infinity): sent as null")
 
 
 def _announce(work: Work, before: SyncState | None, state: SyncState) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
-from collections import Counter
 from functools import cache
 from multiprocessing import forkserver
 from pathlib import Path
@@ -17,8 +16,8 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     ["dbt_segconn.invocation", "dbt.cli.main", "dbt.context.providers", "dbt.adapters.postgres", "warm"]
 )
-# How often dbt was run on projects and profiles that are the same
-_SEEN: Counter[tuple[bytes, ...]] = Counter()
+# The projects and profiles that dbt was run on
+_SEEN: set[tuple[bytes, ...]] = set()
 
 
 def start(target: Any, *arguments: Any) -> multiprocessing.process.BaseProcess:
@@ -35,10 +34,10 @@ def run_dbt(folder: Path, *arguments: str) -> tuple[int, str]:
     parsed = folder / "target/partial_parse.msgpack"
     if all(file.exists() for file in files) and not parsed.exists():
         key = tuple(file.read_bytes() for file in files)
-        _SEEN[key] += 1
-        if _SEEN[key] > 1 and (macros := _parsed_macros(*key)):
+        if key in _SEEN and (macros := _parsed_macros(*key)):
             parsed.parent.mkdir(exist_ok=True)
             parsed.write_bytes(macros)
+        _SEEN.add(key)
     return _run(folder, arguments)
 
 

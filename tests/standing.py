@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import sys
 import threading
 import time
 from base64 import b64decode
@@ -21,6 +22,7 @@ from forked import run_dbt
 from leaks import SHOWING_CALLS, Watch, locals_of, watching
 
 LATE_SECONDS = 0.5
+PROGRAM = str(Path(sys.executable).parent / "dbt-segconn")
 WRITE_KEY = "wk-3kLq9ZsecretX7"
 
 

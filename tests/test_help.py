@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from standing import PROGRAM
 
 from dbt_segconn.cli import main
 
@@ -34,20 +34,18 @@ def test_every_command_shows_examples_that_parse_and_stands_in_the_readme(name):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete(shell):
-    program = str(Path(sys.executable).parent / "dbt-segconn")
     env = {**os.environ, "_DBT_SEGCONN_COMPLETE": f"{shell}_source"}
-    script = subprocess.run([program], env=env, capture_output=True, text=True, check=False)
+    script = subprocess.run([PROGRAM], env=env, capture_output=True, text=True, check=False)
     assert "_DBT_SEGCONN_COMPLETE" in script.stdout, script.stderr
     assert f"_DBT_SEGCONN_COMPLETE={shell}_source" in README or f"`{shell}_source`" in README
 
 
 def test_values_are_completed():
-    program = str(Path(sys.executable).parent / "dbt-segconn")
     env = {
         **os.environ,
         "_DBT_SEGCONN_COMPLETE": "zsh_complete",
         "COMP_WORDS": "dbt-segconn validate --format ",
         "COMP_CWORD": "3",
     }
-    found = subprocess.run([program], env=env, capture_output=True, text=True, check=False)
+    found = subprocess.run([PROGRAM], env=env, capture_output=True, text=True, check=False)
     assert {"text", "json", "github", "sarif"} <= set(found.stdout.split())

@@ -6,14 +6,13 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import mortal
 import orjson
 import pytest
-from standing import ADA, BOB, EVE, MAPPING, WRITE_KEY, Api, serving
+from standing import ADA, BOB, EVE, MAPPING, PROGRAM, WRITE_KEY, Api, serving
 
 RECORDS = 200_000
 KILLS = 20
@@ -87,11 +86,10 @@ def watermark(shop):
     return row["watermark"]
 
 
-def start(shop, *options):
-    command = [sys.executable, "-c", "from dbt_segconn.cli import main; main()", "run", "--all", *options]
+def start(shop, *options, stdout=subprocess.PIPE):
     return subprocess.Popen(
-        [*command, "--project-dir", str(shop.dir)],
-        stdout=subprocess.PIPE,
+        [PROGRAM, "run", "--all", *options, "--project-dir", str(shop.dir)],
+        stdout=stdout,
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ,
@@ -146,14 +144,12 @@ def test_a_second_signal_of_either_kind_ends_it_at_once(shop, api):
 def test_a_log_that_cannot_be_written_ends_no_delivery(shop, api):
     shop.manifest(MAPPING)
     customers(shop, 100)
-    program = str(Path(sys.executable).parent / "dbt-segconn")
-    command = [program, "run", "--all", "--project-dir", str(shop.dir)]
     with Path("/dev/full").open("w") as full:
-        assert subprocess.run(command, stdout=full, timeout=60, check=False).returncode == 0
+        assert start(shop, stdout=full).wait(timeout=60) == 0
     assert len(api.received) == 100
-    with subprocess.Popen([*command, "--full-refresh"], stdout=subprocess.PIPE) as process:
-        process.stdout.close()
-    assert process.returncode == 0
+    process = start(shop, "--full-refresh")
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
     assert len(api.received) == 200
 
 

@@ -9,12 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import requests
 from browser import needs_browser
-from standing import ADA, BOB, EVE, MAPPING, WRITE_KEY
+from standing import ADA, BOB, EVE, MAPPING, PROGRAM, WRITE_KEY
 
 from dbt_segconn.opening import Options
 from dbt_segconn.ui import running
@@ -193,7 +192,7 @@ def test_runs_until_a_signal_and_the_debugger_with_it(shop):
         for ports in (("--port", str(port)), ("--port", "0", "--with-debugger")):
             result = shop.segconn("ui", *ports)
             assert (result.exit_code, f"port {port} is taken" in result.output) == (1, True)
-    command = [str(Path(sys.executable).parent / "dbt-segconn"), "ui", "--port", "0", "--with-debugger"]
+    command = [PROGRAM, "ui", "--port", "0", "--with-debugger"]
     with subprocess.Popen(command, cwd=shop.dir, stdout=subprocess.PIPE, text=True) as process:
         url = re.search(r"http://[\d.:]+", process.stdout.readline())[0]
         answer = requests.get(f"{url}/api/calls", timeout=5).json()

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-from standing import ADA, MAPPING, WRITE_KEY, Result, Shop, new_shop, watched
+from standing import ADA, MAPPING, PROGRAM, WRITE_KEY, Result, Shop, new_shop, watched
 from warehouses.duckdb_file import duckdb_file  # noqa: F401
 from warehouses.snowflake_fake import snowflake_fake, snowflake_server  # noqa: F401
 from warehouses.spark_session import spark_folder, spark_session  # noqa: F401
@@ -63,8 +61,7 @@ class House(Shop):
     @contextmanager
     def running(self) -> Iterator[subprocess.Popen[bytes]]:
         """Run dbt-segconn in a process of its own, which is killed in the end."""
-        program = str(Path(sys.executable).parent / "dbt-segconn")
-        process = subprocess.Popen([program, "run", "--all", "--project-dir", str(self.dir)], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([PROGRAM, "run", "--all", "--project-dir", str(self.dir)], stdout=subprocess.DEVNULL)
         try:
             yield process
         finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from standing import MAPPING, wait_for
+from standing import MAPPING, PROGRAM, wait_for
 
 ON_POSTGRES = pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
 
@@ -32,8 +32,7 @@ def shop(shop, warehouse):
 
 @contextmanager
 def started(shop, *arguments):
-    program = str(Path(sys.executable).parent / "dbt-segconn")
-    command = [program, "run", "--all", "--project-dir", str(shop.dir), *arguments]
+    command = [PROGRAM, "run", "--all", "--project-dir", str(shop.dir), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             yield process

@@ -36,7 +36,7 @@
 {% macro duckdb__segconn_checksum(signature, columns) %}
   {%- set parts = ["'" ~ signature ~ "'"] -%}
   {%- for column in columns -%}
-    {%- set text = 'cast(' ~ column.alias ~ ' as ' ~ segconn_type_string() ~ ')' -%}
+    {%- set text = segconn_as_text(column.alias, column.kind) -%}
     {%- do parts.append("'v', length(" ~ text ~ "), ':', " ~ text) -%}
   {%- endfor -%}
   {{- return('md5(concat(' ~ (parts | join(', ')) ~ '))') -}}
