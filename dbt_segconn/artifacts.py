@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from dbt_segconn.collecting import no_collections
 from dbt_segconn.errors import ConfigurationError
 
 META_KEY = "segconn"
@@ -172,7 +172,8 @@ def read_run_results(target_dir: Path, manifest: Manifest) -> RunResults:
 
 def _read(path: Path, kind: str, *, oldest: int, newest: int) -> Mapping[str, Any]:
     try:
-        raw = _parsed(path.read_bytes())
+        with no_collections():
+            raw = orjson.loads(path.read_bytes())
         version = int(raw["metadata"]["dbt_schema_version"].rsplit("/v", 1)[1].removesuffix(".json"))
     except FileNotFoundError:
         raise ConfigurationError(
@@ -191,17 +192,6 @@ def _read(path: Path, kind: str, *, oldest: int, newest: int) -> Mapping[str, An
         )
     checked: Mapping[str, Any] = raw
     return checked
-
-
-def _parsed(text: bytes) -> Any:
-    """Parse JSON without the garbage collector, which would look through the growing manifest again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        return orjson.loads(text)
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _check_command(path: Path, args: Mapping[str, Any]) -> None:

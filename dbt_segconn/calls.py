@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -135,19 +133,3 @@ def message_id_prefix(write_key: str, sync_id: str) -> str:
     """
     digest = hashlib.blake2b(f"{write_key}\x1f{sync_id}".encode(), digest_size=16)
     return f"{digest.hexdigest()}-"
-
-
-@contextmanager
-def rare_collections() -> Iterator[None]:
-    """Keep the garbage collector from searching all of dbt again and again while calls are made.
-
-    Calls hold no cycles; without this, it takes half of the time of a delivery.
-    """
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta, timezone
 
 from dbt_segconn.alerts import alerting
 from dbt_segconn.budget import Budget
-from dbt_segconn.calls import rare_collections
 from dbt_segconn.delivery import Destination
 from dbt_segconn.delivery.configured import build_destinations
 from dbt_segconn.gate import Choice, Skip
@@ -98,7 +97,7 @@ def _run(plan: Plan, options: Options, listener: Listener, stop: threading.Event
             workers=workers,
         )
         listener.begin(plan, choice)
-        with heartbeat(lambda: _beat(job)), rare_collections():
+        with heartbeat(lambda: _beat(job)):
             results, unstarted = _run_syncs(
                 choice, sources, destinations, job, listener, threads=warehouse.threads, fail_fast=options.fail_fast
             )

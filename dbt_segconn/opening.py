@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dbt_segconn.artifacts import Manifest, RunResults, read_manifest, read_run_results
+from dbt_segconn.collecting import no_collections, rare_collections
 from dbt_segconn.drafts import read_drafts
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.findings import Finding, InvalidProject
@@ -97,8 +98,9 @@ def _results(project: Project, manifest: Manifest, options: Options, *, needs_re
 def opened(plan: Plan, options: Options) -> Iterator[Warehouse]:
     """Open the warehouse that the plan's artifacts are about; it is closed when the block ends."""
     args = plan.results.args if plan.results else {}
-    with inside(plan.project):
-        warehouse = open_warehouse(_target(plan, options, args), plan.manifest.raw)
+    with inside(plan.project), rare_collections():
+        with no_collections():
+            warehouse = open_warehouse(_target(plan, options, args), plan.manifest.raw)
         try:
             yield warehouse
         finally:

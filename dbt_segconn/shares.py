@@ -16,10 +16,10 @@ from dbt_segconn.timings import Spent
 from dbt_segconn.warehouse.values import Column
 
 # Changes read from the outbox at once, and values: many enough for the warehouse, few enough for memory
-PAGE = 20_000
-PAGE_VALUES = 200_000
+PAGE = 30_000
+PAGE_VALUES = 300_000
 # Changes handed to delivery at once; between two portions the watermark may be saved
-PORTION = 1_000
+PORTION = 2_500
 
 
 @dataclass(frozen=True, slots=True)

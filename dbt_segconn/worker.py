@@ -7,7 +7,7 @@ import threading
 from contextlib import ExitStack
 from dataclasses import replace
 
-from dbt_segconn.calls import CallMaker, message_id_prefix, rare_collections
+from dbt_segconn.calls import CallMaker, message_id_prefix
 from dbt_segconn.delivery import Canceled, Delivery, Destination, Progress, Stop
 from dbt_segconn.delivery.configured import build_target
 from dbt_segconn.errors import ConfigurationError, SegconnError
@@ -27,7 +27,6 @@ class Worker:
         self._syncs = {sync.id: sync for sync in self._plan.syncs}
         self._open = ExitStack()
         self._warehouse = self._open.enter_context(opened(self._plan, options))
-        self._open.enter_context(rare_collections())
         self._destinations: dict[tuple[str, int], Destination] = {}
 
     def deliver(self, share: Share, stop: Stop) -> Outcome:

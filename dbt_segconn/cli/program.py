@@ -6,7 +6,7 @@ import atexit
 import os
 import sys
 
-from dbt_segconn.cli import main
+from dbt_segconn.collecting import rare_collections
 
 
 class _Leaving:
@@ -33,8 +33,13 @@ def program() -> None:
     """Run the command line and end the process."""
     leaving = _Leaving()
     atexit.register(leaving.leave)  # the first to be registered is the last to be called
-    try:
-        main()
-    except SystemExit as end:
-        leaving.code = end.code if isinstance(end.code, int) else None
-        raise
+    # pydantic's, which are looked for in everything that is installed, and would see write keys
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    with rare_collections():
+        from dbt_segconn.cli import main
+
+        try:
+            main()
+        except SystemExit as end:
+            leaving.code = end.code if isinstance(end.code, int) else None
+            raise

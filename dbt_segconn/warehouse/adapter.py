@@ -140,12 +140,12 @@ def _flags(target: Target) -> Any:
     """Set dbt's process-wide flags: silent, without telemetry, on this project and target."""
     from dbt.cli.flags import Flags
     from dbt.cli.types import Command
-    from dbt.events.logging import setup_event_logger
     from dbt.flags import set_flags
     from dbt_common.clients.system import get_env
     from dbt_common.context import set_invocation_context
 
     set_invocation_context(get_env())
+    _silence()
     options: dict[str, Any] = {
         "project_dir": str(target.project_dir),
         "profiles_dir": str(target.profiles_dir),
@@ -162,8 +162,23 @@ def _flags(target: Target) -> Any:
     given = {name: value for name, value in options.items() if value is not None}
     flags = Flags.from_dict(Command.RUN, given)
     set_flags(flags)
-    setup_event_logger(flags)  # without it dbt prints every event
     return flags
+
+
+def _silence() -> None:
+    """Let no event of dbt be told, and none be made a message of before somebody listens to it."""
+    from dbt_common.events.base_types import EventLevel
+    from dbt_common.events.event_manager import EventManager
+    from dbt_common.events.event_manager_client import ctx_set_event_manager
+
+    class Unheard(EventManager):  # type: ignore[misc]
+        """Without listeners, the ten events of a statement took longer than many statements do."""
+
+        def fire_event(self, e: Any, *arguments: Any, **named: Any) -> None:
+            if self.loggers or self.callbacks or e.level_tag() != EventLevel.DEBUG:
+                super().fire_event(e, *arguments, **named)
+
+    ctx_set_event_manager(Unheard())
 
 
 def _load_macros(adapter: Any, config: Any, manifest: Mapping[str, Any]) -> None:
