@@ -112,7 +112,7 @@ class Destination(Strict):
     """Whether mappings deliver to it; a disabled destination's mappings are listed as skipped."""
     events_per_second: Annotated[float, BeforeValidator(_unlimited), Field(gt=0), WithJsonSchema(_RATE)] = 1000
     """Most events a second, or `unlimited`; Segment's limit for a workspace is 1,000 unless they raised yours."""
-    concurrency: Annotated[int, Field(ge=1, le=64)] = 8
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 12
     """Requests in flight at once."""
     gzip: bool = False
     """Compress requests: less traffic, more CPU."""

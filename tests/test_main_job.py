@@ -261,6 +261,17 @@ def test_runs_from_python_leave_no_memory_behind(shop):
     assert objects_after_a_run() - before < 1000  # dbt's adapter and macros are 10,000
 
 
+def test_dbt_is_heard_as_ever_after_a_run_from_python(shop):
+    from dbt.cli.main import dbtRunner
+
+    shop.sync(ADA)
+    dbt_segconn.run(project_dir=shop.dir)
+    heard = []
+    folders = ["--project-dir", str(shop.dir), "--profiles-dir", str(shop.dir)]
+    dbtRunner(callbacks=[lambda event: heard.append(event.info.level)]).invoke(["list", "--quiet", *folders])
+    assert "debug" in heard
+
+
 def test_timings_say_what_each_step_took(shop):
     shop.manifest(MAPPING)
     result = shop.resync(ADA, BOB, options=("--timings",))

@@ -20,7 +20,7 @@ class Target:
     name: str
     write_key: str = field(repr=False)
     endpoint: str
-    concurrency: int = 8
+    concurrency: int = 12
     events_per_second: float | None = 1000
     gzip: bool = False
     oauth: OAuth | None = None
