@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -26,6 +26,9 @@ from dbt_segconn.sync import SyncResult, run_sync
 from dbt_segconn.warehouse.source import Source
 from dbt_segconn.work import Job, Observer
 from dbt_segconn.workforce import workforce
+
+# A signal may come to another thread; Python handles it when its main thread wakes up
+WAKE_SECONDS = 0.2
 
 
 class Listener(Observer):
@@ -175,6 +178,9 @@ def _run_syncs(
         return result
 
     with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="segconn") as pool:
-        ends = list(pool.map(one, range(1, len(choice.chosen) + 1), choice.chosen))
+        futures = [pool.submit(one, number, sync) for number, sync in enumerate(choice.chosen, 1)]
+        while wait(futures, WAKE_SECONDS).not_done:
+            continue
+        ends = [future.result() for future in futures]
     results = [end for end in ends if isinstance(end, SyncResult)]
     return results, [end for end in ends if isinstance(end, Skip)]

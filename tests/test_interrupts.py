@@ -131,7 +131,7 @@ def test_a_second_signal_of_either_kind_ends_it_at_once(shop, api):
     process = start(shop)
     wait_for(api, 1)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
+    assert any("Again to stop at once" in line for line in process.stdout)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=5)
