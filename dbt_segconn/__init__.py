@@ -32,5 +32,5 @@ def run(*, listener: Listener | None = None, stop: threading.Event | None = None
     try:
         return invocation.run(opening.Options(**options), listener or invocation.Listener(), stop or threading.Event())
     finally:
-        gc.unfreeze()
+        gc.unfreeze()  # where nothing was opened, what the caller has is still frozen with the manifest
         gc.collect()  # dbt's adapter and macros hold cycles; the process lives on, perhaps for many runs

@@ -18,6 +18,7 @@ from dbt_segconn.warehouse.values import Column
 # Changes read from the outbox at once, and values: many enough for the warehouse, few enough for memory
 PAGE = 30_000
 PAGE_VALUES = 300_000
+SMALLEST_PAGE = 1_000
 # Changes handed to delivery at once; between two portions the watermark may be saved
 PORTION = 2_500
 
@@ -99,6 +100,6 @@ def send(share: Share, calls: CallMaker, tables: MappingState, lock: Lock, deliv
             delivery.send(made.numbers, made.calls, are_checked=made.are_checked)
             yield
 
-    size = max(PORTION, min(PAGE, PAGE_VALUES // max(1, len(share.columns))))
+    size = max(SMALLEST_PAGE, min(PAGE, PAGE_VALUES // max(1, len(share.columns))))
     for low in range(share.after, share.upto, size):  # each page is let go of before the next one is read
         yield from send_page(low, min(low + size, share.upto))

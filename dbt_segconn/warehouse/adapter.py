@@ -137,7 +137,7 @@ class _Contexts(threading.local):
 
 
 def _flags(target: Target) -> Any:
-    """Set dbt's process-wide flags: silent, without telemetry, on this project and target."""
+    """Silence dbt, and set its process-wide flags: without telemetry, on this project and target."""
     from dbt.cli.flags import Flags
     from dbt.cli.types import Command
     from dbt.flags import set_flags
@@ -153,10 +153,6 @@ def _flags(target: Target) -> Any:
         "target": target.target,
         "vars": dict(target.vars),
         "threads": target.threads,
-        "log_level": "none",
-        "log_level_file": "none",
-        "quiet": True,
-        "use_colors": False,
         "send_anonymous_usage_stats": False,
     }
     given = {name: value for name, value in options.items() if value is not None}
