@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+import inspect
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import orjson
 from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
 
 from dbt_segconn.actions import ACTIONS, fields_schema
 from dbt_segconn.artifacts import META_KEY
@@ -66,8 +70,28 @@ def models_schema() -> dict[str, Any]:
     }
 
 
+class _Described(GenerateJsonSchema):
+    """Adds what stands below the fields of a model: read here alone, for to read it at each start takes its time."""
+
+    def model_schema(self, schema: Any) -> dict[str, Any]:
+        found = super().model_schema(schema)
+        model: type[BaseModel] = schema["cls"]
+        for name, text in _texts_below_fields(model):
+            found["properties"][model.model_fields[name].alias or name]["description"] = text
+        return found
+
+
+def _texts_below_fields(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    """Yield each field of the class with the docstring that follows it."""
+    (definition,) = ast.parse(inspect.getsource(model)).body
+    for field, text in pairwise(definition.body if isinstance(definition, ast.ClassDef) else []):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(docstring))):
+                yield name, inspect.cleandoc(docstring)
+
+
 def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema(ref_template=_REF)
+    schema = model.model_json_schema(ref_template=_REF, schema_generator=_Described)
     if known := schema.pop("$defs", None):
         schema["definitions"] = {name: _rendered(one) for name, one in known.items()}
     return _rendered(schema)

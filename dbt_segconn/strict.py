@@ -14,7 +14,7 @@ from dbt_segconn.findings import MISSING_KEY, UNKNOWN_KEY, WRONG_TYPE, WRONG_VAL
 class Strict(BaseModel):
     """What users write: unknown keys are errors, and nothing changes once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -217,3 +217,13 @@ def test_both_schemas_are_written_into_the_project(shop):
     assert "# yaml-language-server: $schema=.segconn/settings.schema.json" in result.output
     for name in ("settings", "models"):
         jsonschema.Draft7Validator.check_schema(json.loads((shop.dir / f".segconn/{name}.schema.json").read_text()))
+
+
+def test_editors_are_told_what_each_setting_means(meta):
+    settings_schema, mapping = schema_of("settings").schema, meta.schema["definitions"]["mapping"]
+    shown = [settings_schema, *settings_schema["definitions"].values(), meta.schema, mapping]
+    shown += [meta.schema["definitions"][name] for name in ("Checkpoint", "Guards")]
+    told = {name: about.get("description") for one in shown for name, about in one["properties"].items()}
+    assert not [name for name, description in told.items() if not description]
+    assert told["schema"] == "Schema of the state tables, created when missing."
+    assert told["sync_null_values"].startswith("Whether null columns are sent, which overwrites")
