@@ -11,8 +11,8 @@ from dbt_segconn.version import __version__
 __all__ = ["__version__", "run"]
 
 if TYPE_CHECKING:
-    from dbt_segconn.invocation import Listener
-    from dbt_segconn.report import RunResult
+    from dbt_segconn.runs.invocation import Listener
+    from dbt_segconn.runs.report import RunResult
 
 
 def run(*, listener: Listener | None = None, stop: threading.Event | None = None, **options: Any) -> RunResult:
@@ -27,7 +27,10 @@ def run(*, listener: Listener | None = None, stop: threading.Event | None = None
     target/segconn/run_results.json. Raises ConfigurationError, with all `problems`, where nothing could
     be started; what befalls a single sync stands in its result.
     """
-    from dbt_segconn import invocation, opening  # dbt takes seconds to import
+    from dbt_segconn.runs import (
+        invocation,
+        opening,  # dbt takes seconds to import
+    )
 
     try:
         return invocation.run(opening.Options(**options), listener or invocation.Listener(), stop or threading.Event())

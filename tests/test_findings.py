@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from standing import ADA, MAPPING, WRITE_KEY
 
 from dbt_segconn.cli import main
-from dbt_segconn.findings import RULES
+from dbt_segconn.project.findings import RULES
 
 # Each line that is at fault ends in the codes that stand for it.
 MODELS = """
@@ -163,9 +163,9 @@ def test_github_gets_annotations_from_the_root_of_the_repository(broken, monkeyp
 
 
 def test_github_properties_are_escaped_as_github_says():
-    from dbt_segconn.findings import WRONG_VALUE, Finding
-    from dbt_segconn.formats import as_github
-    from dbt_segconn.validation import Validation
+    from dbt_segconn.authoring.formats import as_github
+    from dbt_segconn.authoring.validation import Validation
+    from dbt_segconn.project.findings import WRONG_VALUE, Finding
 
     finding = Finding(WRONG_VALUE, "100% wrong,\nreally: so", "", "a,b:c.yml", 3, 7)
     (line,) = as_github(Validation(Path("/r"), 1, 1, (finding,)), Path("/r"))

@@ -30,8 +30,8 @@ from mortal import Fate
 from standing import Api, Shop, new_shop, serving
 from warehouses.postgres import Postgres
 
-from dbt_segconn.calls import message_id_prefix
 from dbt_segconn.delivery import attempts, connection
+from dbt_segconn.syncs.calls import message_id_prefix
 
 EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "50"))
 POSTGRES_EXAMPLES = int(os.environ.get("GUARANTEE_POSTGRES_EXAMPLES", "6"))

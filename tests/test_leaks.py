@@ -17,7 +17,7 @@ from dbt_segconn.cli import commands
 from dbt_segconn.delivery import Destination, Target
 from dbt_segconn.delivery.oauth import OAuth
 from dbt_segconn.errors import ConfigurationError, DeliveryError
-from dbt_segconn.settings import read_settings
+from dbt_segconn.project.settings import read_settings
 
 EMAIL = ADA[1]
 PATH = "/services/T0/B0/hookS3cret"
@@ -85,7 +85,7 @@ def test_locals_of_tracebacks_are_looked_at(shop, found, monkeypatch):
     scope = {"ConfigurationError": ConfigurationError, "WRITE_KEY": WRITE_KEY}
     code = "def planted(path, variables):\n    key = WRITE_KEY\n    raise ConfigurationError('broken')"
     exec(compile(code, f"{PACKAGE}/planted.py", "exec"), scope)
-    monkeypatch.setattr("dbt_segconn.settings._read", scope["planted"])
+    monkeypatch.setattr("dbt_segconn.project.settings._read", scope["planted"])
     assert shop.segconn("validate").exit_code == 2
     assert found() == [f"the key {WRITE_KEY!r}"]
 

@@ -8,8 +8,8 @@ import yaml
 from forked import run_dbt
 from standing import ADA, BOB, MAPPING
 
-from dbt_segconn.lineage import COLUMNS
-from dbt_segconn.state import DISCARD_COLUMNS, SYNC_COLUMNS
+from dbt_segconn.authoring.lineage import COLUMNS
+from dbt_segconn.state.tables import DISCARD_COLUMNS, SYNC_COLUMNS
 
 
 def dbt_lines(shop, *arguments):

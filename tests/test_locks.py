@@ -12,7 +12,7 @@ import pytest
 from standing import ADA
 
 from dbt_segconn.errors import LockedError
-from dbt_segconn.locks import EXPIRY_SECONDS, Locks, heartbeat
+from dbt_segconn.state.locks import EXPIRY_SECONDS, Locks, heartbeat
 
 
 class Table:

@@ -15,7 +15,7 @@ import requests
 from browser import needs_browser
 from standing import ADA, BOB, EVE, MAPPING, PROGRAM, WRITE_KEY
 
-from dbt_segconn.opening import Options
+from dbt_segconn.runs.opening import Options
 from dbt_segconn.ui import running
 
 EVIL = "</script><img src=x onerror=\"document.title='owned'\">"

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from standing import ADA, MAPPING, WRITE_KEY
 
-from dbt_segconn.suggest import Column, suggest
+from dbt_segconn.authoring.suggest import Column, suggest
 
 CONTACTS = """\
 # What the crew knows of its contacts.

@@ -14,12 +14,12 @@ from dbt_segconn.cli.commands import as_options, main
 from dbt_segconn.cli.exit_codes import FAILED, OK
 from dbt_segconn.cli.options import FOLDER, project_options
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.findings import RULES
-from dbt_segconn.project import environment_variables
+from dbt_segconn.project.findings import RULES
+from dbt_segconn.project.place import environment_variables
 
 if TYPE_CHECKING:
-    from dbt_segconn.first_mapping import Proposal
-    from dbt_segconn.validation import Validation
+    from dbt_segconn.authoring.first_mapping import Proposal
+    from dbt_segconn.authoring.validation import Validation
 
 NEXT = "`dbt parse`, `dbt-segconn validate`, `dbt-segconn preview`."
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -29,7 +29,7 @@ def _explain(ctx: click.Context, _: click.Parameter, code: str | None) -> None:
     """Answer `--explain CODE`, which needs no project."""
     if code is None:
         return
-    from dbt_segconn.formats import explanation
+    from dbt_segconn.authoring.formats import explanation
 
     click.echo(explanation(RULES[code]))
     ctx.exit()
@@ -73,7 +73,7 @@ def validate(*, style: str, online: bool, warnings_as_errors: bool, **given: Any
 
     Exit codes: 0 no errors, 1 errors were found, 2 there is no project or no manifest to check.
     """
-    from dbt_segconn.validation import validate as validate_project
+    from dbt_segconn.authoring.validation import validate as validate_project
 
     validation = validate_project(as_options(**given), online=online)
     _print(validation, style)
@@ -83,7 +83,7 @@ def validate(*, style: str, online: bool, warnings_as_errors: bool, **given: Any
 def _print(validation: Validation, style: str) -> None:
     import orjson
 
-    from dbt_segconn import formats
+    from dbt_segconn.authoring import formats
 
     repository = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd())
     if style == "json":
@@ -115,8 +115,8 @@ def init(*, model: str | None, **given: Any) -> None:
       dbt-segconn init
       dbt-segconn init customers
     """
-    from dbt_segconn import first_mapping
-    from dbt_segconn.project import find_project
+    from dbt_segconn.authoring import first_mapping
+    from dbt_segconn.project.place import find_project
 
     project = find_project(given["project_dir"], given["target_path"], given["vars"])
     proposal = first_mapping.propose(as_options(**given), model) if model else None
@@ -146,7 +146,7 @@ def suggest(*, model: str, action: str | None, write: bool, online: bool, **give
       dbt-segconn suggest customers
       dbt-segconn suggest orders --action track --write
     """
-    from dbt_segconn.first_mapping import propose
+    from dbt_segconn.authoring.first_mapping import propose
 
     proposal = propose(as_options(**given), model, action=action, online=online)
     if write:
@@ -180,13 +180,13 @@ def schema(*, what: str | None, **given: Any) -> None:
     """
     import orjson
 
-    from dbt_segconn import editor_schema
+    from dbt_segconn.authoring import editor_schema
 
     if what is not None:
         written = getattr(editor_schema, f"{what}_schema")()
         click.echo(orjson.dumps(written, option=orjson.OPT_INDENT_2).decode())
         return
-    from dbt_segconn.project import find_project
+    from dbt_segconn.project.place import find_project
 
     project = find_project(given["project_dir"], given["target_path"], given["vars"])
     for path in editor_schema.write_schemas(project.dir):
@@ -223,8 +223,8 @@ def diff(*, state: Path, style: str, online: bool, **given: Any) -> None:
     """
     import orjson
 
-    from dbt_segconn import comparison_formats as formats
-    from dbt_segconn.comparison import compare
+    from dbt_segconn.authoring import comparison_formats as formats
+    from dbt_segconn.authoring.comparison import compare
 
     changes = compare(as_options(**given), state, online=online)
     if style == "json":
@@ -253,9 +253,9 @@ def exposures(*, output: Path | None, owner: str | None, owner_email: str | None
       dbt ls --resource-type exposure
       dbt build --select +exposure:segconn_customers_identify_customers
     """
-    from dbt_segconn.lineage import Owner
-    from dbt_segconn.lineage import exposures as exposures_of
-    from dbt_segconn.opening import read_plan
+    from dbt_segconn.authoring.lineage import Owner
+    from dbt_segconn.authoring.lineage import exposures as exposures_of
+    from dbt_segconn.runs.opening import read_plan
 
     text = exposures_of(read_plan(as_options(**given), needs_results=False), Owner(owner, owner_email))
     if output is None:
@@ -279,9 +279,9 @@ def sources(*, output_dir: Path, **given: Any) -> None:
       dbt-segconn sources
       dbt build --select segconn_delivery_rates
     """
-    from dbt_segconn import lineage
-    from dbt_segconn.project import find_project
-    from dbt_segconn.settings import read_settings
+    from dbt_segconn.authoring import lineage
+    from dbt_segconn.project.place import find_project
+    from dbt_segconn.project.settings import read_settings
 
     project = find_project(given["project_dir"], given["target_path"], given["vars"])
     folder = project.dir / output_dir

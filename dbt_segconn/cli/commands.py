@@ -17,12 +17,12 @@ import click
 from dbt_segconn.cli.exit_codes import FAILED, INTERRUPTED, NOT_STARTED, OK
 from dbt_segconn.cli.options import mapping_option, output_options, project_options, run_options, selection_options
 from dbt_segconn.errors import ConfigurationError, SegconnError
-from dbt_segconn.findings import InvalidProject
+from dbt_segconn.project.findings import InvalidProject
 from dbt_segconn.version import __version__
 
 if TYPE_CHECKING:
     from dbt_segconn.actions import Action, Field
-    from dbt_segconn.opening import Options
+    from dbt_segconn.runs.opening import Options
 
 
 MORE_OF_FINDINGS = "`dbt-segconn validate` gives each its code, and `validate --explain CODE` says more of it."
@@ -70,7 +70,7 @@ def main() -> None:
 
 def as_options(**given: Any) -> Options:
     """Gather what was given on the command line."""
-    from dbt_segconn.opening import Options
+    from dbt_segconn.runs.opening import Options
 
     return Options(**given)
 
@@ -129,7 +129,7 @@ def retry(**given: Any) -> None:
 def follow(*, log_format: str, quiet: bool, use_colors: bool | None, timings: bool, **given: Any) -> NoReturn:
     """Run with these options, tell how it goes, and exit with its code."""
     from dbt_segconn.cli.screen import Printer, Screen
-    from dbt_segconn.invocation import run as run_invocation
+    from dbt_segconn.runs.invocation import run as run_invocation
 
     options = as_options(**given)
     printer = Printer(log_format=log_format, quiet=quiet, colors=use_colors, timings=timings)
@@ -194,7 +194,7 @@ def preview(*, kind: tuple[str, ...], record: tuple[str, ...], limit: int, style
       dbt-segconn preview --format json > calls.json
     """
     from dbt_segconn.cli.side_by_side import as_json, side_by_side
-    from dbt_segconn.preview import preview as preview_changes
+    from dbt_segconn.inspection.preview import preview as preview_changes
 
     given["all"] = True
     is_text = style == "text" or (style is None and sys.stdout.isatty())
@@ -249,7 +249,7 @@ def import_(file: Path) -> None:
     Example:
       dbt-segconn import segment/subscriptions.tf > customers_meta.yml
     """
-    from dbt_segconn.importer import as_yaml, read_export
+    from dbt_segconn.authoring.importer import as_yaml, read_export
 
     click.echo(as_yaml(read_export(file)))
 

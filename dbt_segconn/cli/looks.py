@@ -14,7 +14,7 @@ from dbt_segconn.cli.exit_codes import FAILED, OK
 from dbt_segconn.cli.options import mapping_option, project_options, selection_options
 
 if TYPE_CHECKING:
-    from dbt_segconn.estimate import Estimate, Forecast
+    from dbt_segconn.inspection.estimate import Estimate, Forecast
 
 
 @main.command()
@@ -37,7 +37,7 @@ def estimate(*, style: str, **given: Any) -> None:
     import orjson
 
     from dbt_segconn.cli.tables import show
-    from dbt_segconn.estimate import estimate as estimate_run
+    from dbt_segconn.inspection.estimate import estimate as estimate_run
 
     given["all"] = True
     forecast = estimate_run(as_options(**given))
@@ -67,7 +67,7 @@ def send_test(*, mapping: str, record: str, **given: Any) -> None:
     Exit codes: 0 it was taken, 1 it was not, 2 there is no such mapping or record.
     """
     from dbt_segconn.cli.side_by_side import as_text, printable
-    from dbt_segconn.send_test import send_test as send
+    from dbt_segconn.inspection.send_test import send_test as send
 
     sent = send(as_options(**given), mapping, record)
     shown, what = sent.shown, "a change that a run would send, too" if sent.is_change else "unchanged, sent as updated"
@@ -102,7 +102,7 @@ def debug(*, style: str, **given: Any) -> None:
     """
     import orjson
 
-    from dbt_segconn.diagnosis import diagnose
+    from dbt_segconn.inspection.diagnosis import diagnose
 
     checks = []
     for check in diagnose(as_options(**given)):

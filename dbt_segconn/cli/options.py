@@ -10,8 +10,8 @@ from typing import Any, ClassVar, TypeVar
 import click
 
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.project import environment_variables
-from dbt_segconn.yaml_file import load_yaml
+from dbt_segconn.project.place import environment_variables
+from dbt_segconn.project.yaml_file import load_yaml
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

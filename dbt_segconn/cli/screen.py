@@ -13,12 +13,12 @@ import click
 import orjson
 from tqdm import tqdm
 
-from dbt_segconn.gate import Choice
-from dbt_segconn.invocation import Listener
-from dbt_segconn.opening import Plan
-from dbt_segconn.plan import Sync
-from dbt_segconn.report import RunResult, as_json, closing_lines, end_line, skip_line, start_line, timing_lines
-from dbt_segconn.sync import SyncResult
+from dbt_segconn.project.plan import Sync
+from dbt_segconn.runs.gate import Choice
+from dbt_segconn.runs.invocation import Listener
+from dbt_segconn.runs.opening import Plan
+from dbt_segconn.runs.report import RunResult, as_json, closing_lines, end_line, skip_line, start_line, timing_lines
+from dbt_segconn.syncs.sync import SyncResult
 from dbt_segconn.version import __version__
 from dbt_segconn.wording import counted
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import orjson
 
-from dbt_segconn.preview import Shown
+from dbt_segconn.inspection.preview import Shown
 
 _COLORS = {"added": "green", "updated": "yellow", "deleted": "red"}
 _GAP = " │ "

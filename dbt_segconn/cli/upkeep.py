@@ -35,8 +35,8 @@ def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: 
       dbt-segconn preview --record c-1042   the call of a discarded record, as it would be now
       dbt-segconn status --orphans
     """
-    from dbt_segconn import overview
     from dbt_segconn.cli.tables import show
+    from dbt_segconn.inspection import overview
 
     options = as_options(**given)
     if history:
@@ -63,7 +63,7 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
     Example:
       dbt-segconn reset customers.identify_customers
     """
-    from dbt_segconn.upkeep import reset as reset_mappings
+    from dbt_segconn.inspection.upkeep import reset as reset_mappings
 
     names = ", ".join(mappings)
     if not yes and not click.confirm(f"The next run will send every record of {names} again. Reset?"):
@@ -104,7 +104,7 @@ def adopt(*, old: str, new: str, **given: Any) -> None:
     Example:
       dbt-segconn adopt customers.identify customers.identify_customers
     """
-    from dbt_segconn.upkeep import adopt as adopt_mapping
+    from dbt_segconn.inspection.upkeep import adopt as adopt_mapping
     from dbt_segconn.wording import counted
 
     records = adopt_mapping(as_options(**given), old, new)

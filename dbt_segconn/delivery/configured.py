@@ -6,8 +6,8 @@ import math
 
 from dbt_segconn.delivery.destination import Destination, Target
 from dbt_segconn.delivery.oauth import OAuth, check_installed
-from dbt_segconn.settings import Destination as DestinationSettings
-from dbt_segconn.settings import Settings
+from dbt_segconn.project.settings import Destination as DestinationSettings
+from dbt_segconn.project.settings import Settings
 
 
 def build_destinations(settings: Settings) -> dict[str, Destination]:

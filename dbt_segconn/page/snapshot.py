@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from dbt_segconn.discards import OPEN_COLUMNS, REASON_COLUMNS, REFUSED_COLUMNS, open_discards, reasons, refusals
-from dbt_segconn.locks import Claim
-from dbt_segconn.opening import Options, Plan
-from dbt_segconn.overview import opened_state
-from dbt_segconn.plan import Sync
-from dbt_segconn.state import COUNTS, RESET, State, SyncState
+from dbt_segconn.inspection.overview import opened_state
+from dbt_segconn.project.plan import Sync
+from dbt_segconn.runs.opening import Options, Plan
+from dbt_segconn.state.discards import OPEN_COLUMNS, REASON_COLUMNS, REFUSED_COLUMNS, open_discards, reasons, refusals
+from dbt_segconn.state.locks import Claim
+from dbt_segconn.state.tables import COUNTS, RESET, State, SyncState
 from dbt_segconn.version import __version__
 from dbt_segconn.warehouse.session import Row
 

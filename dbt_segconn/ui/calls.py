@@ -11,7 +11,7 @@ import requests
 
 from dbt_segconn.debugger.local import LOCAL
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.settings import Settings
+from dbt_segconn.project.settings import Settings
 
 DEFAULT_URL = "http://127.0.0.1:8123"
 SHOWN_CALLS = 100

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError, SegconnError
-from dbt_segconn.opening import Options
+from dbt_segconn.inspection.preview import preview_calls
 from dbt_segconn.page.snapshot import read_snapshot
-from dbt_segconn.preview import preview_calls
-from dbt_segconn.project import find_project
-from dbt_segconn.report import ARTIFACT
+from dbt_segconn.project.place import find_project
+from dbt_segconn.runs.opening import Options
+from dbt_segconn.runs.report import ARTIFACT
 
 PREVIEWED = 3
 # How DuckDB says that another process has the file open

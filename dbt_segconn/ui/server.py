@@ -11,8 +11,8 @@ import uvicorn
 
 from dbt_segconn.debugger import running as running_debugger
 from dbt_segconn.debugger.listening import as_config, ended_by_signals, listen, url_of
-from dbt_segconn.opening import Options, read_plan
 from dbt_segconn.page.snapshot import HISTORY
+from dbt_segconn.runs.opening import Options, read_plan
 from dbt_segconn.ui.app import create_app
 from dbt_segconn.ui.calls import find_debugger
 from dbt_segconn.ui.reader import Reader

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from dbt_segconn.findings import NO_ORDER, NO_TABLE, Fault, InvalidProject
-from dbt_segconn.plan import Sync, find_columns
+from dbt_segconn.project.findings import NO_ORDER, NO_TABLE, Fault, InvalidProject
+from dbt_segconn.project.plan import Sync, find_columns
 from dbt_segconn.warehouse.session import Session
 from dbt_segconn.warehouse.values import Column, kind_of, misfit
 

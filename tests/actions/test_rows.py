@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dbt_segconn.actions import compile_action
-from dbt_segconn.calls import CallMaker
 from dbt_segconn.errors import RecordError
 from dbt_segconn.limits import refusal
 from dbt_segconn.mapping.shorthand import expand
+from dbt_segconn.syncs.calls import CallMaker
 
 KINDS = {"id": "integer", "name": "text", "price": "decimal", "at": "timestamp", "doc": "json"}
 TEXTS = st.sampled_from(["$id", "$name", "$price", "$at", "$doc", "$__segment_id", "fixed", "${name}!"])

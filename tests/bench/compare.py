@@ -285,11 +285,11 @@ def latency(rows: int, rounds: int) -> None:
 
 
 DIFF_ALONE = """
-import sys, dbt_segconn.invocation
+import sys, dbt_segconn.runs.invocation
 from pathlib import Path
-from dbt_segconn.opening import Options, find_sources, opened, read_plan
-from dbt_segconn.outbox import MappingState
-from dbt_segconn.state import State
+from dbt_segconn.runs.opening import Options, find_sources, opened, read_plan
+from dbt_segconn.state.outbox import MappingState
+from dbt_segconn.state.tables import State
 options = Options(all=True)
 plan = read_plan(options)
 with opened(plan, options) as warehouse:

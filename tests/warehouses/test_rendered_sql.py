@@ -66,7 +66,7 @@ def adapter(request):
 @pytest.fixture
 def session(adapter, tmp_path, monkeypatch):
     """A session that writes down what it would have executed."""
-    from dbt_segconn.state import SYNC_COLUMNS
+    from dbt_segconn.state.tables import SYNC_COLUMNS
     from dbt_segconn.warehouse.adapter import Target, open_warehouse
     from dbt_segconn.warehouse.session import Session
 
@@ -95,10 +95,10 @@ def session(adapter, tmp_path, monkeypatch):
 
 def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     """Take every step of the main job that speaks to the warehouse."""
-    from dbt_segconn.discards import open_discards, reasons, refusals
-    from dbt_segconn.outbox import MappingState
-    from dbt_segconn.settings import StateSettings
-    from dbt_segconn.state import DISCARD_COLUMNS, LOCK_COLUMNS, SYNC_COLUMNS, Discard, State, SyncState
+    from dbt_segconn.project.settings import StateSettings
+    from dbt_segconn.state.discards import open_discards, reasons, refusals
+    from dbt_segconn.state.outbox import MappingState
+    from dbt_segconn.state.tables import DISCARD_COLUMNS, LOCK_COLUMNS, SYNC_COLUMNS, Discard, State, SyncState
     from dbt_segconn.warehouse.source import Source
     from dbt_segconn.warehouse.values import Column, kind_of
 
@@ -189,7 +189,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
 
 def stage_what_is_new(state, tables, sync, source, columns):
     """Read from a checkpoint in each of the columns that can have one."""
-    from dbt_segconn.checkpoint import Window
+    from dbt_segconn.state.checkpoint import Window
     from dbt_segconn.warehouse.values import TIMES, WHOLE_NUMBERS
 
     session = state.session

@@ -1,0 +1,271 @@
+"""What can be said against a mapping that would run: each check is one function from draft to faults."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from dbt_segconn.actions.spec import RESERVED, Reserved, SpecType
+from dbt_segconn.limits import EVENT_BYTES, MESSAGE_ID_CHARACTERS, refusal
+from dbt_segconn.mapping.columns import uses
+from dbt_segconn.mapping.path import relative, steps
+from dbt_segconn.project.artifacts import Manifest, Model
+from dbt_segconn.project.catalog import Catalog, KnownColumns
+from dbt_segconn.project.drafts import SEGMENT_ID, Draft, ModelDraft
+from dbt_segconn.project.findings import (
+    DISABLED_DESTINATION,
+    DOUBTFUL_COLUMN,
+    EVENT_NAME,
+    NEVER_SENT,
+    NO_ORDER,
+    STALE_MANIFEST,
+    TRAIT_TYPE,
+    UNTESTED_IDENTIFIER,
+    Fault,
+    Finding,
+)
+from dbt_segconn.project.plan import no_column
+from dbt_segconn.project.rendered import is_stale, traps
+from dbt_segconn.project.settings import Settings
+from dbt_segconn.project.strict import near_name
+from dbt_segconn.warehouse.values import kind_of, misfit
+
+# A letter too many or too few in a name of ten
+SLIP = 0.92
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What the checks may ask besides the mapping itself."""
+
+    manifest: Manifest
+    catalog: Catalog
+    settings: Settings | None
+
+
+def check(drafts: Iterable[ModelDraft], knowledge: Knowledge) -> Iterator[Finding]:
+    """Run every check on every mapping of the project."""
+    events: dict[str, str] = {}
+    for model in drafts:
+        columns = knowledge.catalog.columns_of(model.written.model)
+        for fault in _of_model(model, columns, knowledge):
+            yield model.written.finding(fault)
+        for draft in model.mappings:
+            for one in _CHECKS:
+                yield from map(draft.finding, one(draft, columns))
+            yield from map(draft.finding, _unordered(draft, columns, knowledge.manifest.adapter_type))
+            yield from map(draft.finding, _disabled(draft, knowledge.settings))
+            yield from map(draft.finding, _event_in_two_cases(draft, events))
+
+
+def _of_model(draft: ModelDraft, columns: KnownColumns, knowledge: Knowledge) -> Iterator[Fault]:
+    if is_stale(draft.written):
+        yield Fault(STALE_MANIFEST, (), "the file has changed since dbt read it", "Run `dbt parse`.")
+    yield from traps(draft.written.node)
+    for column in draft.identifier:
+        yield from _missing(("unique_identifier",), column, columns, draft.written.model)
+    for category, column in draft.consent.items():
+        yield from _missing(("consent", category), column, columns, draft.written.model)
+    yield from _untested(draft, knowledge.manifest)
+
+
+# The names of generic tests by what they prove, those of widespread packages, too
+_UNIQUE = frozenset({"unique", "primary_key", "unique_key", "expect_column_values_to_be_unique"})
+_NOT_NULL = frozenset({"not_null", "primary_key", "expect_column_values_to_not_be_null"})
+_UNIQUE_TOGETHER = {
+    "unique_combination_of_columns": "combination_of_columns",
+    "expect_compound_columns_to_be_unique": "column_list",
+    "primary_key": "column_names",
+    "unique_key": "column_names",
+}
+
+
+def _untested(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
+    model = draft.written.model
+    wanted = {column.casefold() for column in draft.identifier}
+    unique, filled = _tested(model, manifest)
+    lacks = []
+    if wanted and not any(keys <= wanted for keys in unique):
+        lacks.append("unique" if len(wanted) == 1 else "dbt_utils.unique_combination_of_columns")
+    if missing := sorted(wanted - filled):
+        lacks.append("not_null" + ("" if len(wanted) == 1 else f" on {', '.join(missing)}"))
+    if lacks:
+        reason = f"{' and '.join(draft.identifier)} is not tested {' and '.join(lacks)}"
+        fix = "Records that are null or not unique there would be discarded without dbt noticing."
+        yield Fault(UNTESTED_IDENTIFIER, ("unique_identifier",), reason, fix)
+
+
+def _tested(model: Model, manifest: Manifest) -> tuple[list[set[str]], set[str]]:
+    """Tell which sets of columns are proven unique, and which columns not null."""
+    unique: list[set[str]] = []
+    filled: set[str] = set()
+    for name, column, arguments in manifest.generic_tests(model.unique_id):
+        together = arguments.get(_UNIQUE_TOGETHER.get(name, "")) or ()
+        columns = {str(one).casefold() for one in ([column] if column else together)}
+        if columns and (name in _UNIQUE or name in _UNIQUE_TOGETHER):
+            unique.append(columns)
+        if name in _NOT_NULL:
+            filled |= columns
+    constraints = [*model.constraints, *((kind, (one.name,)) for one in model.columns for kind in one.constraints)]
+    for kind, names in constraints:
+        columns = {name.casefold() for name in names}
+        if kind in {"unique", "primary_key"}:
+            unique.append(columns)
+        if kind in {"not_null", "primary_key"}:
+            filled |= columns
+    return unique, filled
+
+
+def _missing(path: tuple[str, ...], column: str, known: KnownColumns, model: Model) -> Iterator[Fault]:
+    """Object to a column: it is not there, or it looks as if a known one was meant."""
+    names = tuple(known.types)
+    if not names or column == SEGMENT_ID or column.casefold() in map(str.casefold, names):
+        return
+    if known.complete:
+        yield no_column(path, column, names, f"the {known.origin} of {model.name}")
+    elif known.origin == "old catalog":
+        fix = f"{near_name(column, names)} It is older than the manifest: --online asks the warehouse.".lstrip()
+        yield Fault(DOUBTFUL_COLUMN, path, f"the column {column!r} is not in the catalog of {model.name}", fix)
+    elif near := next((name for name in names if _is_slip(column.casefold(), name.casefold())), None):
+        reason = f"the column {column!r} is not documented, but one of nearly the same name is"
+        yield Fault(DOUBTFUL_COLUMN, path, reason, f"Did you mean {near!r}?")
+
+
+def _is_slip(wrong: str, right: str) -> bool:
+    """Say whether one name is the other with a slip of the pen: created_at and updated_at are two names."""
+    return sorted(wrong) == sorted(right) or difflib.SequenceMatcher(None, wrong, right).ratio() > SLIP
+
+
+def _columns(draft: Draft, known: KnownColumns) -> Iterator[Fault]:
+    model = draft.written.model
+    consent = {} if draft.inherits_consent else draft.consent or {}
+    for path, column in uses(draft.fields or {}):
+        yield from _missing(("fields", *path), column, known, model)
+    for category, column in consent.items():
+        yield from _missing(("consent", category), column, known, model)
+    if draft.mapping and draft.mapping.checkpoint:
+        yield from _missing(("checkpoint", "column"), draft.mapping.checkpoint.column, known, model)
+
+
+def _unordered(draft: Draft, known: KnownColumns, adapter_type: str) -> Iterator[Fault]:
+    """Object to a checkpoint whose column is known for certain, and not to be of a type that has one."""
+    given = draft.mapping.checkpoint if draft.mapping else None
+    if given is None or not known.complete:
+        return
+    named = [one for one in known.types.items() if one[0].casefold() == given.column.casefold()]
+    for name, data_type in named:
+        if data_type and (reason := misfit(kind_of(data_type, adapter_type), given.lag)):
+            yield Fault(NO_ORDER, ("checkpoint",), f"{name} is of the type {data_type}: {reason}")
+
+
+def _trait_types(draft: Draft, known: KnownColumns) -> Iterator[Fault]:
+    for field in ("traits", "properties"):
+        reserved = RESERVED.get((draft.action.name if draft.action else "", field), ())
+        values = (draft.fields or {}).get(field)
+        if isinstance(values, dict):
+            yield from (
+                _wrong_type(("fields", field, one.name), one, kind)
+                for one in reserved
+                if (kind := _type_of(values.get(one.name), known)) and kind not in one.taken
+            )
+
+
+def _wrong_type(path: tuple[str, ...], reserved: Reserved, kind: SpecType) -> Fault:
+    wanted, *_ = reserved.taken
+    reason = f"Segment's Spec has {reserved.name} as {wanted}, this is {kind}"
+    return Fault(TRAIT_TYPE, path, reason, "Map another column, or take another name.")
+
+
+def _type_of(value: Any, known: KnownColumns) -> SpecType | None:
+    """Tell what a mapped value will be, where the mapping or the column's type says so."""
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, (int, float)):
+        return "number"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, list):
+        return "list"
+    if not isinstance(value, dict):
+        return None
+    if column := _column_of(value):
+        return known.type_of(column)
+    if "@template" in value:
+        return "text"
+    return None if any(key.startswith("@") for key in value) else "object"
+
+
+def _column_of(value: Mapping[str, Any]) -> str | None:
+    """Return the column that a value is, and nothing else."""
+    path = value.get("@path")
+    keys = steps(relative(path)) if isinstance(path, str) and len(value) == 1 else ()
+    return keys[1] if len(keys) == 2 and keys[0] == "properties" else None
+
+
+def _event_name(draft: Draft, _: KnownColumns) -> Iterator[Fault]:
+    event = (draft.fields or {}).get("event_name")
+    path = ("fields", "event_name")
+    if draft.action is None or draft.action.name != "track":
+        return
+    if isinstance(event, dict) and isinstance(template := event.get("@template"), str):
+        if re.sub(r"\{\{\{?.*?\}?\}\}", "", template).strip():
+            fix = "Keep the name the same for all and put the column into properties."
+            yield Fault(EVENT_NAME, path, "makes an event of its own for each value of a column", fix)
+    elif isinstance(event, str) and event.strip() != event:
+        yield Fault(EVENT_NAME, path, f"{event!r} begins or ends with a space", "Remove it.")
+
+
+def _event_in_two_cases(draft: Draft, seen: dict[str, str]) -> Iterator[Fault]:
+    event = (draft.fields or {}).get("event_name")
+    if isinstance(event, str) and seen.setdefault(event.casefold(), event) != event:
+        reason = f"{event!r} differs only in case from the event {seen[event.casefold()]!r} of another mapping"
+        yield Fault(EVENT_NAME, ("fields", "event_name"), reason, "Segment takes them for two: write both alike.")
+
+
+def _constants(draft: Draft, _: KnownColumns) -> Iterator[Fault]:
+    fields = draft.fields or {}
+    timestamp = fields.get("timestamp")
+    if isinstance(timestamp, (str, int, float)) and not isinstance(timestamp, bool) and timestamp != "":
+        probe = {"type": "identify", "userId": "x", "messageId": "x", "timestamp": str(timestamp)}
+        if reason := refusal(probe):
+            yield Fault(NEVER_SENT, ("fields", "timestamp"), reason, "Map a column of timestamps, or leave it out.")
+    if isinstance(fields.get("message_id"), (str, int)) and fields["message_id"] != "":
+        reason = f"gives every call the same messageId (of at most {MESSAGE_ID_CHARACTERS} characters)"
+        yield Fault(NEVER_SENT, ("fields", "message_id"), reason, "Leave it out: dbt-segconn makes one for each call.")
+    size = sum(_sizes(fields))
+    if size > EVENT_BYTES:
+        reason = f"the constants alone are {size:,} bytes; Segment takes calls of at most {EVENT_BYTES:,}"
+        yield Fault(NEVER_SENT, ("fields",), reason, "Shorten them.")
+
+
+def _sizes(value: Any) -> Iterator[int]:
+    """Yield the bytes of each constant in a mapping."""
+    if isinstance(value, dict):
+        if not any(key.startswith("@") for key in value):
+            for one in value.values():
+                yield from _sizes(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _sizes(one)
+    else:
+        yield len(orjson.dumps(value, default=str))
+
+
+def _disabled(draft: Draft, settings: Settings | None) -> Iterator[Fault]:
+    destination = settings.destinations.get(draft.destination or "") if settings else None
+    if destination is not None and not destination.enabled and draft.given.get("enabled", True):
+        reason = f"the destination {draft.destination!r} is disabled: nothing is sent"
+        yield Fault(DISABLED_DESTINATION, ("destination",), reason, "Enable it, or set `enabled: false` here, too.")
+
+
+_CHECKS: tuple[Callable[[Draft, KnownColumns], Iterator[Fault]], ...] = (
+    _columns,
+    _trait_types,
+    _event_name,
+    _constants,
+)

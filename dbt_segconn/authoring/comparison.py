@@ -1,0 +1,262 @@
+"""What a branch changes for Segment: its mappings and their columns against those of another manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from dbt_segconn.mapping.columns import uses
+from dbt_segconn.project.artifacts import Model, read_manifest
+from dbt_segconn.project.catalog import Catalog, spec_type
+from dbt_segconn.project.drafts import SEGMENT_ID, Draft, read_drafts
+from dbt_segconn.project.findings import InvalidProject, dotted
+from dbt_segconn.project.place import find_project
+from dbt_segconn.project.plan import to_sync
+from dbt_segconn.project.settings import read_settings
+from dbt_segconn.project.strict import near_name
+from dbt_segconn.runs.opening import Options, Plan, opened
+from dbt_segconn.state.outbox import MappingState
+from dbt_segconn.state.tables import State
+
+Kind = Literal["added", "removed", "renamed", "changed"]
+Effect = Literal["breaking", "resends", "note"]
+# Fields that say who or what a call is about: what is downstream is keyed by them
+_KEYS = frozenset({"user_id", "anonymous_id", "group_id", "event_name"})
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One difference. `breaking` ones end or change what is downstream; `resends` send known records again.
+
+    `sends_all`: whether the next sync sends every record of the model.
+    """
+
+    text: str
+    effect: Effect = "note"
+    sends_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A mapping that differs: `model.mapping`, and in what.
+
+    `calls` is how many calls the next sync sends for the change itself, where the warehouse was asked.
+    """
+
+    mapping: str
+    kind: Kind
+    details: tuple[Detail, ...]
+    calls: int | None = None
+
+    @property
+    def is_breaking(self) -> bool:
+        """Whether any of its differences is."""
+        return any(detail.effect == "breaking" for detail in self.details)
+
+    @property
+    def resends(self) -> bool:
+        """Whether records that Segment has are sent again."""
+        return any(detail.effect == "resends" for detail in self.details)
+
+    @property
+    def sends_all(self) -> bool:
+        """Whether the next sync sends every record of the model, known or not."""
+        return any(detail.sends_all for detail in self.details)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The mappings of one manifest, and what is known of the columns of their models."""
+
+    drafts: Mapping[str, Draft]
+    catalog: Catalog
+
+    def columns(self, model: Model) -> tuple[Mapping[str, str | None], bool]:
+        """Return the columns that are known, and whether they are all that there are."""
+        known = self.catalog.columns_of(model)
+        return known.types, known.origin != "documentation"
+
+    @staticmethod
+    def documented(model: Model) -> Mapping[str, str | None]:
+        """Return the columns that the model's YAML documents."""
+        return {column.name: column.data_type for column in model.columns}
+
+
+def compare(options: Options, state: Path, *, online: bool = False) -> tuple[Change, ...]:
+    """Compare the project with the artifacts in `state`, such as those of the last production run.
+
+    `online` asks the warehouse how many calls each change sends, by the state of the target. Raises
+    ConfigurationError where either cannot be read, and InvalidProject where this project has errors.
+    """
+    project = find_project(options.project_dir, options.target_path, options.vars)
+    settings = read_settings(project.dir, options.vars)
+    before, after = (_side(folder, settings.destinations, project.dir) for folder in (state, project.target_dir))
+    if findings := [draft.finding(fault) for draft in after.drafts.values() for fault in draft.faults]:
+        raise InvalidProject(findings)
+    changes = tuple(_changes(before, after))
+    if not online:
+        return changes
+    plan = Plan(project, settings, after.catalog.manifest, None, ())
+    with opened(plan, options) as warehouse, warehouse.session("diff") as session:
+        known = State(session, settings.state, warehouse.database)
+        drafts = [after.drafts.get(change.mapping) for change in changes]
+        return tuple(replace(one, calls=_calls(one, draft, known)) for one, draft in zip(changes, drafts, strict=True))
+
+
+def _calls(change: Change, draft: Draft | None, state: State) -> int | None:
+    """Count the calls of a change: records that Segment has, or all that the model has."""
+    if draft is None or not (change.resends or change.sends_all):
+        return 0
+    tables = MappingState(state, to_sync(draft).id)
+    if not change.sends_all and tables.present()[0]:
+        return tables.known()
+    model = draft.written.model
+    relation = state.session.relation(model.database, model.schema, model.identifier)
+    if not state.session.columns(relation):
+        return None
+    return int(state.session.rows("segconn_count_rows", relation=relation)[0][0])
+
+
+def _side(target_dir: Path, destinations: Collection[str], project_dir: Path) -> _Side:
+    manifest = read_manifest(target_dir)
+    drafts = read_drafts(manifest, destinations, project_dir)
+    named = {f"{model.written.model.name}.{one.name}": one for model in drafts for one in model.mappings}
+    return _Side(named, Catalog(target_dir, manifest))
+
+
+def _changes(before: _Side, after: _Side) -> Iterator[Change]:
+    removed = {name: draft for name, draft in before.drafts.items() if name not in after.drafts}
+    for name, draft in after.drafts.items():
+        if name in before.drafts:
+            details = tuple(_differences(before, after, before.drafts[name], draft))
+            if details:
+                yield Change(name, "changed", details)
+        elif old := next((one for one, gone in removed.items() if _alike(gone, draft)), None):
+            del removed[old]
+            reason = f"was {old}. `dbt-segconn adopt {old} {name}` carries its records over; else all are sent again"
+            yield Change(name, "renamed", (Detail(reason, "breaking", sends_all=True),))
+        else:
+            yield Change(name, "added", (_added(draft),))
+    for name, draft in removed.items():
+        reason = f"{_what(draft)} is no longer sent; what Segment has stays there"
+        yield Change(name, "removed", (Detail(reason, "breaking"),))
+
+
+def _alike(one: Draft, other: Draft) -> bool:
+    return (one.action, one.fields, one.identifier) == (other.action, other.fields, other.identifier)
+
+
+def _what(draft: Draft) -> str:
+    return f"{draft.given.get('action')} to {draft.destination or draft.given.get('destination')}"
+
+
+def _added(draft: Draft) -> Detail:
+    if not draft.given.get("enabled", True):
+        return Detail(f"{_what(draft)}, not enabled")
+    if draft.given.get("first_sync") == "baseline" or "added" not in (draft.mapping.sync_mode if draft.mapping else ()):
+        return Detail(f"{_what(draft)}; its first sync sends nothing")
+    return Detail(f"{_what(draft)}; its first sync sends every record", sends_all=True)
+
+
+def _differences(before: _Side, after: _Side, old: Draft, new: Draft) -> Iterator[Detail]:
+    yield from _of_identifier(old, new)
+    yield from _of_settings(old, new)
+    yield from _of_fields(old, new)
+    yield from _of_columns(before, after, old, new)
+
+
+def _of_identifier(old: Draft, new: Draft) -> Iterator[Detail]:
+    if old.identifier != new.identifier:
+        change = f"unique_identifier: {', '.join(old.identifier) or 'none'} → {', '.join(new.identifier)}"
+        yield Detail(f"{change}: every record looks deleted and added again", "breaking", sends_all=True)
+
+
+# key → its effect; of `fields` and what they read there is more to say
+_SETTINGS: dict[str, Effect] = {
+    "action": "breaking",
+    "destination": "breaking",
+    "sync_mode": "note",
+    "enabled": "note",
+    "sync_null_values": "note",
+    "consent": "note",
+    "first_sync": "note",
+    "checkpoint": "note",
+    "guards": "note",
+}
+
+
+def _of_settings(old: Draft, new: Draft) -> Iterator[Detail]:
+    before, after = dict(old.given), dict(new.given)
+    # left out, it was the only one there was, which today's segconn.yml may no longer tell
+    after["destination"] = new.destination
+    before["consent"], after["consent"] = old.consent, new.consent
+    before["destination"] = old.destination or old.given.get("destination") or new.destination
+    others = sorted({*before, *after} - {"name", "fields", *_SETTINGS})
+    for key in (*_SETTINGS, *others):
+        was, now = before.get(key), after.get(key)
+        if was != now:
+            stops = key == "enabled" and now is False
+            effect = "breaking" if stops else _SETTINGS.get(key, "note")
+            yield Detail(f"{key}: {_shown(was)} → {_shown(now)}", effect, sends_all=key == "destination")
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "default"
+    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+
+
+def _leaves(fields: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield each value of a mapping with its path; a directive or a list is one value."""
+    if isinstance(fields, dict) and fields and not any(str(key).startswith("@") for key in fields):
+        for key, value in fields.items():
+            yield from _leaves(value, (*path, str(key)))
+    else:
+        yield path, fields
+
+
+def _of_fields(old: Draft, new: Draft) -> Iterator[Detail]:
+    before, after = dict(_leaves(old.given.get("fields", {}))), dict(_leaves(new.given.get("fields", {})))
+    for path in dict.fromkeys([*before, *after]):
+        name = dotted(("fields", *path))
+        if path not in after:
+            yield Detail(f"{name}: removed, was {_shown(before[path])}", "breaking")
+        elif path not in before:
+            yield Detail(f"{name}: added, {_shown(after[path])}")
+        elif before[path] != after[path]:
+            effect: Effect = "breaking" if path[-1:] and path[-1] in _KEYS else "note"
+            yield Detail(f"{name}: {_shown(before[path])} → {_shown(after[path])}", effect)
+    if old.fields is not None and _used(old) != _used(new) and new.mapping and "updated" in new.mapping.sync_mode:
+        yield Detail("reads other columns than before: every known record is sent again, as updated", "resends")
+
+
+def _used(draft: Draft) -> frozenset[str]:
+    columns = {column for _, column in uses(draft.fields or {})} | set((draft.consent or {}).values())
+    return frozenset(columns - {SEGMENT_ID})
+
+
+def _of_columns(before: _Side, after: _Side, old: Draft, new: Draft) -> Iterator[Detail]:
+    """Compare what is known of the columns in use: like with like, all columns or the documented ones."""
+    was, all_were = before.columns(old.written.model)
+    now, all_are = after.columns(new.written.model)
+    if not (all_were and all_are):
+        was, now = before.documented(old.written.model), after.documented(new.written.model)
+    was, now = ({name.casefold(): kind and kind.casefold() for name, kind in types.items()} for types in (was, now))
+    for column in sorted(_used(new) | set(new.identifier)):
+        key = column.casefold()
+        if key in was and key not in now:
+            near = near_name(key, [name for name in now if name not in was])
+            yield Detail(f"column {column}: is gone from the model, though the mapping reads it.{near}", "breaking")
+        elif (kinds := (was.get(key), now.get(key))) and all(kinds) and kinds[0] != kinds[1]:
+            yield _retyped(column, str(kinds[0]), str(kinds[1]))
+
+
+def _retyped(column: str, was: str, now: str) -> Detail:
+    text = f"column {column}: {was} → {now}"
+    if spec_type(was) != spec_type(now):
+        return Detail(f"{text}: its values look different downstream", "breaking")
+    return Detail(f"{text}: records may be sent again", "resends")

@@ -1,0 +1,80 @@
+"""A comparison as text, JSON, or a Markdown comment for a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from dbt_segconn.authoring.comparison import Change
+from dbt_segconn.wording import counted
+
+SCHEMA_VERSION = 1
+_SIGNS = {"added": "+", "removed": "-", "renamed": ">", "changed": "~"}
+_MARKS = {"breaking": "!", "resends": "*", "note": " "}
+_ICONS = {"breaking": "🛑", "resends": "🔁", "note": "▫️"}
+
+
+def summary(changes: Sequence[Change]) -> str:
+    """Sum the changes up in a line."""
+    if not changes:
+        return "No mapping changes."
+    kinds = [f"{sum(one.kind == kind for one in changes)} {kind}" for kind in _SIGNS]
+    breaking = sum(change.is_breaking for change in changes)
+    return f"{counted(len(changes), 'mapping')}: {', '.join(kinds)}; {breaking} with breaking changes."
+
+
+def as_text(changes: Sequence[Change]) -> Iterator[str]:
+    """Yield a line for each change and its details: `!` breaks what is downstream, `*` sends records again."""
+    for change in changes:
+        yield f"{_SIGNS[change.kind]} {change.mapping} ({change.kind}{_calls(change)})"
+        yield from (f"    {_MARKS[detail.effect]} {detail.text}" for detail in change.details)
+    yield summary(changes)
+
+
+def _calls(change: Change) -> str:
+    return f", {change.calls:,} calls" if change.calls else ""
+
+
+def as_json(changes: Sequence[Change]) -> dict[str, Any]:
+    """Return everything as one JSON object; new keys may come, others keep their meaning in a version."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "breaking": any(change.is_breaking for change in changes),
+        "changes": [
+            {
+                "mapping": change.mapping,
+                "kind": change.kind,
+                "breaking": change.is_breaking,
+                "resends": change.resends,
+                "sends_all": change.sends_all,
+                "calls": change.calls,
+                "details": [{"effect": detail.effect, "text": detail.text} for detail in change.details],
+            }
+            for change in changes
+        ],
+    }
+
+
+def as_markdown(changes: Sequence[Change]) -> Iterator[str]:
+    """Yield a comment for a pull request; its first line tells a bot which comment to replace."""
+    yield "<!-- dbt-segconn diff -->"
+    yield "### What this changes for Segment"
+    yield ""
+    yield summary(changes)
+    if changes:
+        yield ""
+        yield "| mapping | | change |"
+        yield "|---|---|---|"
+    for change in changes:
+        for detail in change.details:
+            kind = f"{_ICONS[detail.effect]} {change.kind}{_calls(change)}"
+            yield f"| `{change.mapping}` | {kind} | {_cell(detail.text)} |"
+    if changes:
+        yield ""
+        yield "🛑 breaks what is downstream · 🔁 sends known records again"
+
+
+def _cell(text: str) -> str:
+    """Keep a text in its cell, and from being read as Markdown or HTML."""
+    escaped = "".join(f"\\{letter}" if letter in r"\|*_<>[]#" else letter for letter in text)
+    return " ".join(escaped.split())

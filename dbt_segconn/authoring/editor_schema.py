@@ -1,0 +1,132 @@
+"""The JSON Schemas of what users write, for editors: derived from the models that validate it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+
+from dbt_segconn.actions import ACTIONS, fields_schema
+from dbt_segconn.mapping.schema import definitions
+from dbt_segconn.project.artifacts import META_KEY
+from dbt_segconn.project.meta import MappingMeta, ModelMeta
+from dbt_segconn.project.settings import Settings
+from dbt_segconn.project.written import RESOURCES
+
+# The version that all editors read
+DRAFT = "http://json-schema.org/draft-07/schema#"
+_REF = "#/definitions/{model}"
+# A text that dbt's Jinja makes the value of
+_JINJA = {"type": "string", "pattern": r"\{[{%]"}
+_TREES = ("object", "array")
+
+FOLDER = ".segconn"
+SETTINGS_LINE = f"# yaml-language-server: $schema={FOLDER}/settings.schema.json"
+"""First line of segconn.yml, by which editors with the YAML language server know its schema."""
+VS_CODE = f"""With the YAML extension of VS Code, begin segconn.yml with this line:
+  {SETTINGS_LINE}
+and put this into .vscode/settings.json:
+  {{"yaml.schemas": {{"{FOLDER}/models.schema.json": ["models/**/*.yml", "seeds/**/*.yml", "snapshots/**/*.yml"]}}}}"""
+
+
+def settings_schema() -> dict[str, Any]:
+    """Return the schema of segconn.yml."""
+    schema = _schema_of(Settings)
+    return {"$schema": DRAFT, "title": "segconn.yml", **schema}
+
+
+def meta_schema() -> dict[str, Any]:
+    """Return the schema of what stands under `config.meta.segconn`."""
+    model, mapping = _schema_of(ModelMeta), _schema_of(MappingMeta)
+    known = {**definitions(), **model.pop("definitions", {}), **mapping.pop("definitions", {})}
+    fields = {f"{name}_fields": fields_schema(name) for name in ACTIONS}
+    mapping["allOf"] = [_fields_of(name) for name in ACTIONS]
+    model["properties"]["mappings"]["items"] = {"$ref": "#/definitions/mapping"}
+    title = f"config.meta.{META_KEY}"
+    return {"$schema": DRAFT, **model, "title": title, "definitions": {**known, **fields, "mapping": mapping}}
+
+
+def models_schema() -> dict[str, Any]:
+    """Return the schema of a dbt YAML file: all of dbt's own keys are let through."""
+    meta = meta_schema()
+    known = meta.pop("definitions")
+    del meta["$schema"]
+    held = {"properties": {"meta": {"properties": {META_KEY: {"$ref": "#/definitions/segconn"}}}}}
+    carrying = {"properties": {**held["properties"], "config": held}}
+    member = {"properties": {**carrying["properties"], "versions": {"items": carrying}}}
+    return {
+        "$schema": DRAFT,
+        "title": "dbt YAML with mappings of dbt-segconn",
+        "type": ["object", "null"],
+        "properties": {kind: {"items": member} for kind in RESOURCES},
+        "definitions": {**known, "segconn": meta},
+    }
+
+
+class _Described(GenerateJsonSchema):
+    """Adds what stands below the fields of a model: read here alone, for to read it at each start takes its time."""
+
+    def model_schema(self, schema: Any) -> dict[str, Any]:
+        found = super().model_schema(schema)
+        model: type[BaseModel] = schema["cls"]
+        for name, text in _texts_below_fields(model):
+            found["properties"][model.model_fields[name].alias or name]["description"] = text
+        return found
+
+
+def _texts_below_fields(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    """Yield each field of the class with the docstring that follows it."""
+    (definition,) = ast.parse(inspect.getsource(model)).body
+    for field, text in pairwise(definition.body if isinstance(definition, ast.ClassDef) else []):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(docstring))):
+                yield name, inspect.cleandoc(docstring)
+
+
+def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema(ref_template=_REF, schema_generator=_Described)
+    if known := schema.pop("$defs", None):
+        schema["definitions"] = {name: _rendered(one) for name, one in known.items()}
+    return _rendered(schema)
+
+
+def _rendered(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Let Jinja stand for each value that is no text: editors see a file before it is rendered."""
+    properties = {name: _value(one) for name, one in schema.get("properties", {}).items()}
+    return {**schema, **({"properties": properties} if properties else {})}
+
+
+def _value(schema: Mapping[str, Any]) -> dict[str, Any]:
+    shape = {key: value for key, value in schema.items() if key not in {"title", "default", "description", "format"}}
+    shape.pop("writeOnly", None)
+    about = {key: schema[key] for key in ("description", "default") if key in schema}
+    kinds = [one.get("type") for one in shape.get("anyOf", [shape])]
+    if "$ref" in shape or any(kind in _TREES for kind in kinds):
+        return {**about, **shape}
+    return {**about, "anyOf": [shape, _JINJA]}
+
+
+def _fields_of(action: str) -> dict[str, Any]:
+    """Bind the fields to the action that they are of."""
+    names = [action, f"send{action.capitalize()}"]
+    return {
+        "if": {"properties": {"action": {"enum": names}}, "required": ["action"]},
+        "then": {"properties": {"fields": {"$ref": f"#/definitions/{action}_fields"}}},
+    }
+
+
+def write_schemas(project_dir: Path) -> list[Path]:
+    """Write the schemas of segconn.yml and of dbt's YAML files into the project, over those that are there."""
+    folder = project_dir / FOLDER
+    folder.mkdir(exist_ok=True)
+    schemas = {"settings.schema.json": settings_schema(), "models.schema.json": models_schema()}
+    for name, schema in schemas.items():
+        (folder / name).write_bytes(orjson.dumps(schema, option=orjson.OPT_INDENT_2) + b"\n")
+    return [folder / name for name in schemas]

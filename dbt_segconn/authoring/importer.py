@@ -1,0 +1,206 @@
+"""Mappings that were exported from Segment → YAML for `config.meta.segconn`.
+
+Reads what Segment's Git sync and Terraform provider write (resources
+`segment_destination_subscription`) and what its Public API answers (JSON with `trigger` and `settings`).
+https://registry.terraform.io/providers/segmentio/segment/latest/docs/resources/destination_subscription
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dbt_segconn.actions import ACTIONS, unknown_fields
+from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.mapping.shorthand import expand
+from dbt_segconn.project.meta import KINDS, SYNC_MODES
+
+RESOURCE = "segment_destination_subscription"
+# What Segment fills in by itself, and dbt-segconn does anyway
+_DEFAULTS = {"message_id": {"@path": "$.messageId"}, "consent": {"@path": "$.context.consent"}}
+_EVENT = re.compile(r"\s*event\s*=\s*\"(new|updated|deleted)\"\s*")
+_KIND = {"new": "added", "updated": "updated", "deleted": "deleted"}
+_PLAIN = re.compile(r"\$\.(?:properties\.([A-Za-z_][A-Za-z0-9_]*)|(__segment_id))")
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A mapping as `meta.segconn` has it, and what of the original it does not say."""
+
+    title: str
+    mapping: dict[str, Any]
+    left_behind: tuple[str, ...]
+
+
+def read_export(path: Path) -> tuple[Imported, ...]:
+    """Read a .tf or .json file; raises ConfigurationError where it holds no mapping."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from None
+    found = tuple(_from_json(path, text) if path.suffix == ".json" else _from_hcl(path, text))
+    if not found:
+        raise ConfigurationError(f"{path}: holds no {RESOURCE} and no JSON with `trigger` and `settings`.")
+    return tuple(map(_imported, found))
+
+
+def as_yaml(imported: tuple[Imported, ...]) -> str:
+    """Write mappings as the YAML that stands under `meta:`, with comments on what is left behind."""
+    parts = ["segconn:", "  unique_identifier: ???  # the model's identifier column", "  mappings:"]
+    for one in imported:
+        parts.append(f"    # {one.title}")
+        parts += [f"    # not carried over: {text}" for text in one.left_behind]
+        text = yaml.safe_dump([one.mapping], sort_keys=False, allow_unicode=True, width=100)
+        parts += [f"    {line}" for line in text.splitlines()]
+    return "\n".join(parts)
+
+
+def _from_json(path: Path, text: str) -> Iterator[Mapping[str, Any]]:
+    try:
+        yield from _subscriptions(json.loads(text))
+    except ValueError:
+        raise ConfigurationError(f"{path}: is not valid JSON.") from None
+
+
+def _subscriptions(value: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, dict):
+        if "trigger" in value and "settings" in value:
+            yield value
+        else:
+            for one in value.values():
+                yield from _subscriptions(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _subscriptions(one)
+
+
+def _from_hcl(path: Path, text: str) -> Iterator[Mapping[str, Any]]:
+    try:
+        import hcl2
+    except ModuleNotFoundError:
+        raise ConfigurationError(
+            "Terraform files need a parser that is not installed: pip install 'dbt-segconn[terraform]'"
+        ) from None
+    from lark.exceptions import LarkError
+
+    try:
+        document = _plain(hcl2.loads(text))
+        for block in document.get("resource", ()):
+            for resource in block.get(RESOURCE, {}).values():
+                settings = resource.get("settings")
+                yield {**resource, "settings": _jsonencode(settings) if isinstance(settings, str) else settings}
+    except (LarkError, ValueError, AttributeError):
+        raise ConfigurationError(f"{path}: is not valid HCL.") from None
+
+
+_CALL = re.compile(r"\$\{\s*jsonencode\((.*)\)\s*\}", re.DOTALL)
+
+
+def _jsonencode(text: str) -> Any:
+    """Read the argument of jsonencode(), which the parser gives as text, as a value of its own."""
+    import hcl2
+
+    call = _CALL.fullmatch(text)
+    return _plain(hcl2.loads(f"value = {call[1]}\n"))["value"] if call else json.loads(text)
+
+
+def _plain(value: Any) -> Any:
+    """Take the parser's quotes off texts and keys; `$${` is HCL's way to write `${`."""
+    if isinstance(value, dict):
+        return {_plain(key): _plain(one) for key, one in value.items() if key != "__is_block__"}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == '"':
+        return str(json.loads(value)).replace("$${", "${").replace("%%{", "%{")
+    return value
+
+
+def _imported(subscription: Mapping[str, Any]) -> Imported:
+    title = str(subscription.get("name") or "mapping")
+    given = subscription.get("settings")
+    settings = {name: value for name, value in (given or {}).items() if value != _DEFAULTS.get(name)}
+    left: list[str] = []
+    action = _action(subscription, settings)
+    if action is None:
+        left.append(f"the action ({subscription.get('action_id') or subscription.get('actionId')}): name it")
+    unknown = unknown_fields(action, settings) if action else ()
+    left.extend(f"fields.{'.'.join(path)}: {action} has no such field" for path, _ in unknown)
+    own = [name for name in ("enable_batching", "batch_size", "engage_space") if settings.pop(name, None) is not None]
+    left.extend(f"fields.{name}: belongs to Segment's own delivery" for name in own)
+    mapping: dict[str, Any] = {"name": _name(title), "action": action or "???"}
+    mode = _sync_mode(str(subscription.get("trigger") or ""))
+    if mode is None:
+        left.append(f"the trigger {subscription.get('trigger')!r}: choose a sync_mode")
+    else:
+        mapping["sync_mode"] = mode
+    if subscription.get("enabled") is False:
+        mapping["enabled"] = False
+    if subscription.get("reverse_etl_schedule") or subscription.get("reverseETLSchedule"):
+        left.append("the schedule: run dbt-segconn after dbt")
+    mapping["fields"] = _shortened(settings)
+    return Imported(title, mapping, tuple(left))
+
+
+def _action(subscription: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
+    """Tell the action by its slug or the mapping's name, else by fields that only one action has."""
+    said = f"{subscription.get('actionSlug', '')} {subscription.get('name', '')}".lower()
+    named = [name for name in ACTIONS if name in said]
+    if len(named) == 1:
+        return named[0]
+    fields = {name: {field.name for field in action.fields} for name, action in ACTIONS.items()}
+    for name in ("track", "page", "screen"):
+        own = fields[name] - set().union(*(fields[other] for other in fields if other != name))
+        if own & set(settings):
+            return name
+    return None
+
+
+def _name(title: str) -> str:
+    return re.sub(r"\W+", "_", title).strip("_").lower() or "mapping"
+
+
+def _sync_mode(trigger: str) -> str | list[str] | None:
+    """Translate a trigger, `event = "new" or event = "updated"`."""
+    parts = [_EVENT.fullmatch(part) for part in trigger.split(" or ")]
+    if not all(parts):
+        return None
+    kinds = tuple(kind for kind in KINDS if kind in {_KIND[part[1]] for part in parts if part})
+    return next((mode for mode, one in SYNC_MODES.items() if one == kinds), list(kinds))
+
+
+def _shortened(value: Any) -> Any:
+    """Write plain columns in the shorthand, and keep templates from dbt's Jinja."""
+    if isinstance(value, dict):
+        path = value.get("@path") if len(value) == 1 else None
+        plain = _PLAIN.fullmatch(path) if isinstance(path, str) else None
+        if plain:
+            return f"${plain[1] or plain[2]}"
+        keeps = any(key.startswith("@") for key in value)
+        return {key: _kept(one) if keeps else _shortened(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_shortened(one) for one in value]
+    return _kept(value) if _is_text(value) else _kept(str(value).replace("$", "$$"))
+
+
+def _is_text(value: Any) -> bool:
+    """Say whether the shorthand leaves a value as it is."""
+    try:
+        return bool(expand(value) == value)
+    except ConfigurationError:
+        return False
+
+
+def _kept(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _kept(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_kept(one) for one in value]
+    if isinstance(value, str) and ("{{" in value or "{%" in value):
+        return f"{{% raw %}}{value}{{% endraw %}}"
+    return value

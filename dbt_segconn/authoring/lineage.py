@@ -1,0 +1,199 @@
+"""dbt's own surfaces: an exposure for each mapping, and the state tables as a source with a model on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.mapping.columns import uses
+from dbt_segconn.mapping.shorthand import expand
+from dbt_segconn.project.artifacts import Manifest
+from dbt_segconn.project.findings import dotted
+from dbt_segconn.project.plan import Sync
+from dbt_segconn.project.settings import Settings
+from dbt_segconn.runs.opening import Plan
+from dbt_segconn.state.tables import DISCARD_COLUMNS, SYNC_COLUMNS
+
+HEADER = "# Written by `dbt-segconn {command}`, which may write it anew."
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who answers for an exposure: dbt wants a name or an address."""
+
+    name: str | None = None
+    email: str | None = None
+
+    def __bool__(self) -> bool:
+        """Whether dbt would take it."""
+        return bool(self.name or self.email)
+
+    def as_yaml(self) -> dict[str, str]:
+        """Return what dbt reads."""
+        return {key: value for key, value in (("name", self.name), ("email", self.email)) if value}
+
+
+def exposures(plan: Plan, default: Owner) -> str:
+    """Return a dbt YAML file with an exposure for each mapping: https://docs.getdbt.com/docs/build/exposures .
+
+    The owner is the model's `meta.owner`, else that of its group, else `default`. Raises ConfigurationError
+    that names the models without any.
+    """
+    owners = {sync.model.unique_id: _owner(sync, plan.manifest, default) for sync in plan.syncs}
+    if ownerless := sorted({sync.model.name for sync in plan.syncs if not owners[sync.model.unique_id]}):
+        raise ConfigurationError(
+            f"{', '.join(ownerless)}: dbt wants an owner for each exposure. Give the model a `meta.owner` or a group "
+            "with an owner, or name one for all others with --owner or --owner-email."
+        )
+    listed = [_exposure(sync, owners[sync.model.unique_id], plan) for sync in plan.syncs]
+    return _as_yaml("exposures", {"exposures": listed})
+
+
+def _owner(sync: Sync, manifest: Manifest, default: Owner) -> Owner:
+    node = manifest.raw["nodes"][sync.model.unique_id]
+    config = node.get("config") or {}
+    stated = (config.get("meta") or node.get("meta") or {}).get("owner")
+    if isinstance(stated, str):
+        return Owner(email=stated) if "@" in stated else Owner(name=stated)
+    name = node.get("group") or config.get("group")
+    groups = [one for one in manifest.raw.get("groups", {}).values() if one["name"] == name]
+    found = stated if isinstance(stated, dict) else groups[0]["owner"] if groups else {}
+    return Owner(found.get("name"), found.get("email")) or default
+
+
+def _exposure(sync: Sync, owner: Owner, plan: Plan) -> dict[str, Any]:
+    kinds = " and ".join(filter(None, (", ".join(sync.mapping.sync_mode[:-1]), sync.mapping.sync_mode[-1])))
+    meta = {
+        "mapping": sync.mapping.name,
+        "action": sync.mapping.action,
+        "destination": sync.destination,
+        "sync_mode": list(sync.mapping.sync_mode),
+        "unique_identifier": list(sync.identifier),
+        "columns": "all" if sync.columns is None else sorted(sync.columns),
+        "fields": _fields(sync),
+    }
+    enabled = sync.mapping.enabled and plan.settings.destinations[sync.destination].enabled
+    exposure: dict[str, Any] = {
+        "name": re.sub(r"\W+", "_", f"segconn_{sync.model.name}_{sync.mapping.name}", flags=re.ASCII),
+        "label": f"Segment: {sync.mapping.name}",
+        "type": "application",
+        "description": f"Sends {kinds} records of {sync.model.name} to the Segment destination {sync.destination} "
+        f"as {sync.mapping.action} calls.",
+        "depends_on": [_ref(sync, plan.manifest)],
+        "owner": owner.as_yaml(),
+    }
+    config: dict[str, Any] = {} if enabled else {"enabled": False}
+    if _takes_config_meta(plan.manifest):
+        return {**exposure, "config": {**config, "meta": {"segconn": meta}}}
+    return {**exposure, **({"config": config} if config else {}), "meta": {"segconn": meta}}
+
+
+def _takes_config_meta(manifest: Manifest) -> bool:
+    """Whether this dbt reads the meta of exposures under config: 1.10 does, and warns of it elsewhere."""
+    version = str(manifest.raw["metadata"].get("dbt_version", "")).split(".")
+    return version[:1] != ["1"] or not version[1].isdecimal() or int(version[1]) >= 10
+
+
+def _fields(sync: Sync) -> dict[str, list[str]]:
+    """Tell which columns each field is made of."""
+    found: dict[str, list[str]] = {}
+    for path, column in uses(expand(sync.mapping.fields)):
+        found.setdefault(dotted(path), []).append(column)
+    return found
+
+
+def _ref(sync: Sync, manifest: Manifest) -> str:
+    node = manifest.raw["nodes"][sync.model.unique_id]
+    foreign = node.get("package_name") not in {manifest.raw["metadata"].get("project_name"), None}
+    names = [node["package_name"], node["name"]] if foreign else [node["name"]]
+    version = [f"v={node['version']!r}"] if node.get("version") is not None else []
+    return f"ref({', '.join([*map(repr, names), *version])})"
+
+
+_TABLES: Mapping[str, tuple[str, Collection[str], str]] = {
+    "syncs": ("One row for each sync of a mapping, as its log last saw it.", SYNC_COLUMNS, "sync_id"),
+    "discards": (
+        "One row for each refusal of a record: by Segment's rules before sending, or by Segment itself.",
+        DISCARD_COLUMNS,
+        "",
+    ),
+}
+COLUMNS = {
+    "sync_id": "The sync.",
+    "revision": "How many times the row has been written.",
+    "mapping_id": "The mapping, as its state tables are named.",
+    "model": "The dbt model.",
+    "mapping": "The mapping, as model.mapping.",
+    "destination": "The destination of segconn.yml.",
+    "action": "identify, track, group, page or screen.",
+    "sync_mode": "The kinds of changes that are sent.",
+    "status": "success, partial, blocked, failed or canceled; reset for the reset of a mapping.",
+    "definition": "Hash of what makes a call of a record.",
+    "signature": "Hash of the columns that were read.",
+    "invocation_id": "The dbt-segconn invocation.",
+    "dbt_invocation_id": "The dbt invocation that refreshed the model.",
+    "started_at": "When the sync began, in UTC.",
+    "saved_at": "When the row was written, in UTC.",
+    "finished_at": "When the sync ended, in UTC; null while it can be resumed.",
+    "watermark": "The change number up to which all calls are confirmed or discarded.",
+    "added": "Records found added.",
+    "updated": "Records found updated.",
+    "deleted": "Records found deleted.",
+    "unidentified": "Rows whose identifier is null or not unique.",
+    "held_back": "Records that were not sent for want of any consent value, and are no changes yet.",
+    "left_out": "Changes that the sync mode does not send.",
+    "to_send": "Changes to send.",
+    "sent": "Calls that Segment has answered.",
+    "confirmed": "Calls that Segment has taken.",
+    "discarded": "Records that were refused.",
+    "resumed": "Confirmed calls that a later run has delivered.",
+    "error": "Why the sync failed or was blocked.",
+    "identifier": "The columns of the unique identifier.",
+    "relation": "The table or view that was read.",
+    "checkpoint": "Up to where the model has been read once the sync is settled; null without a checkpoint.",
+    "checkpoint_of": "Column, kind and time zone of the checkpoint.",
+    "record_id": "The record's identifier; null where it has none.",
+    "kind": "added, updated or deleted; closed where the refusals before it have ended.",
+    "checksum": "Checksum of the record in the form that was refused.",
+    "reason": "Why it was refused.",
+    "discarded_at": "When, in UTC.",
+    "doubtful": "1 where Segment may have taken an earlier attempt of the same call.",
+}
+"""What the columns of the state tables hold."""
+
+
+def sources(settings: Settings) -> str:
+    """Return a dbt YAML file with the history of syncs and the discards as a source."""
+    source: dict[str, Any] = {
+        "name": "segconn",
+        "description": "What dbt-segconn remembers of its syncs. Its tables are there after the first run.",
+        "schema": settings.state.schema_,
+        "tables": list(_tables()),
+    }
+    if settings.state.database:
+        source["database"] = settings.state.database
+    return _as_yaml("sources", {"sources": [source]})
+
+
+def _tables() -> Iterator[dict[str, Any]]:
+    for name, (description, columns, key) in _TABLES.items():
+        listed = [{"name": one, "description": COLUMNS.get(one, "")} for one in columns]
+        tested = [{**one, "data_tests": ["unique", "not_null"]} if one["name"] == key else one for one in listed]
+        yield {"name": name, "description": description, "columns": tested}
+
+
+def delivery_rates() -> str:
+    """Return a model on the source, in SQL that all warehouses of dbt take."""
+    sql = (resources.files("dbt_segconn.authoring") / "delivery_rates.sql").read_text(encoding="utf-8")
+    return f"-{HEADER.format(command='sources').replace('#', '-', 1)}\n{sql}"
+
+
+def _as_yaml(command: str, content: Mapping[str, Any]) -> str:
+    body = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+    return f"{HEADER.format(command=command)}\n{body}"

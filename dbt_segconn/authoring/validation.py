@@ -1,0 +1,80 @@
+"""The story of `validate`: everything that is wrong with a project, from its files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbt_segconn.authoring.checks import Knowledge, check
+from dbt_segconn.project.artifacts import read_manifest
+from dbt_segconn.project.catalog import Catalog
+from dbt_segconn.project.drafts import ModelDraft, alerts_of_nothing, read_drafts, without_consent
+from dbt_segconn.project.findings import DOUBTFUL_COLUMN, NO_COLUMN, NO_ORDER, Finding, InvalidProject
+from dbt_segconn.project.place import find_project
+from dbt_segconn.project.plan import to_sync
+from dbt_segconn.project.settings import FILE_NAME, Settings, findings_in_settings, read_settings
+from dbt_segconn.runs.opening import Options, Plan, opened
+from dbt_segconn.warehouse.source import find_source
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What was looked at, and what was found: by file and line."""
+
+    project_dir: Path
+    models: int
+    mappings: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def errors(self) -> int:
+        """How many findings are errors; the others are warnings."""
+        return sum(finding.rule.severity == "error" for finding in self.findings)
+
+
+def validate(options: Options, *, online: bool = False) -> Validation:
+    """Check segconn.yml and every mapping of the project; `online` asks the warehouse for the columns, too.
+
+    Raises ConfigurationError where there is no project or no manifest that could be read.
+    """
+    project = find_project(options.project_dir, options.target_path, options.vars)
+    settings, findings = _settings(project.dir, options)
+    manifest = read_manifest(project.target_dir)
+    drafts = read_drafts(manifest, settings.destinations if settings else None, project.dir)
+    if settings:
+        findings += findings_in_settings(project.dir, alerts_of_nothing(settings, drafts))
+        findings += without_consent(settings, drafts)
+    findings += [finding for draft in drafts for finding in draft.findings]
+    findings += check(drafts, Knowledge(manifest, Catalog(project.target_dir, manifest), settings))
+    if online and settings:
+        plan = Plan(project, settings, manifest, None, ())
+        findings = [*_certain(findings), *_of_warehouse(drafts, plan, options)]
+    mappings = sum(len(draft.mappings) for draft in drafts)
+    return Validation(project.dir, len(drafts), mappings, tuple(sorted(dict.fromkeys(findings), key=_order)))
+
+
+def _settings(project_dir: Path, options: Options) -> tuple[Settings | None, list[Finding]]:
+    try:
+        return read_settings(project_dir, options.vars), []
+    except InvalidProject as error:
+        return None, list(error.findings)
+
+
+def _certain(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Leave out what files say of columns: the warehouse is about to say it better."""
+    about_columns = {NO_COLUMN, DOUBTFUL_COLUMN, NO_ORDER}
+    return (finding for finding in findings if finding.rule not in about_columns)
+
+
+def _of_warehouse(drafts: Iterable[ModelDraft], plan: Plan, options: Options) -> Iterator[Finding]:
+    with opened(plan, options) as warehouse, warehouse.session("validate") as session:
+        for draft in (one for model in drafts if not model.faults for one in model.mappings if not one.faults):
+            try:
+                find_source(to_sync(draft), session)
+            except InvalidProject as error:
+                yield from error.findings
+
+
+def _order(finding: Finding) -> tuple[bool, str, int, int]:
+    return finding.file != FILE_NAME, finding.file, finding.line or 0, finding.column or 0

@@ -1,0 +1,272 @@
+"""Whether all that a run needs is there: project, profile, warehouse and its rights, write keys, region, clock."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Literal
+
+from dbt_segconn.delivery.configured import build_destination
+from dbt_segconn.delivery.inquiry import SETTINGS_HOST, KeyReply, NoReply, ask_about_key, ask_for_time
+from dbt_segconn.delivery.oauth import Token
+from dbt_segconn.errors import ConfigurationError, WarehouseError
+from dbt_segconn.project.artifacts import Manifest, RunResults, read_manifest, read_run_results
+from dbt_segconn.project.findings import InvalidProject
+from dbt_segconn.project.place import PROJECT_FILE, Project, find_project
+from dbt_segconn.project.plan import Sync, read_syncs
+from dbt_segconn.project.settings import FILE_NAME, Destination, Settings, read_settings
+from dbt_segconn.runs.opening import Options, Plan, opened
+from dbt_segconn.state.tables import State
+from dbt_segconn.version import __version__
+from dbt_segconn.warehouse.adapter import Warehouse
+from dbt_segconn.warehouse.session import Session, is_denied
+from dbt_segconn.warehouse.source import find_source
+
+Status = Literal["ok", "warn", "error", "unknown"]
+# An answer's header tells whole seconds
+CLOCK_SECONDS = 3
+# Beyond this, OAuth assertions are refused and timestamps are far off
+WRONG_CLOCK_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. `fix` says what to do; `unknown` is what cannot be told from here."""
+
+    subject: str
+    status: Status
+    message: str
+    fix: str = ""
+
+
+def diagnose(options: Options) -> Iterator[Check]:
+    """Look at everything that a run needs, one after the other; what one check needs of another is left out.
+
+    Sends no call. In the warehouse, it creates what shows its rights, and drops that again.
+    """
+    yield Check("versions", "ok", f"dbt-segconn {__version__}, dbt-core {version('dbt-core')}, Python {_python()}")
+    try:
+        project = find_project(options.project_dir, options.target_path, options.vars)
+    except ConfigurationError as error:
+        yield from _failed("project", error)
+        return
+    yield Check("project", "ok", str(project.dir / PROJECT_FILE))
+    settings, manifest = None, None
+    syncs: tuple[Sync, ...] = ()
+    try:
+        settings = read_settings(project.dir, options.vars)
+        yield Check("settings", "ok", f"{FILE_NAME}, destinations: {', '.join(settings.destinations)}")
+    except ConfigurationError as error:
+        yield from _failed("settings", error)
+    try:
+        manifest = read_manifest(project.target_dir)
+        yield Check("manifest", "ok", str(project.target_dir / "manifest.json"))
+    except ConfigurationError as error:
+        yield from _failed("manifest", error)
+    if settings and manifest:
+        syncs, checks = _mappings(manifest, settings, project)
+        yield from checks
+        yield from _results(project, manifest)
+    if settings and manifest:
+        last = _last(project, manifest, options)
+        yield from _warehouse(Plan(project, settings, manifest, last, syncs), options)
+    else:
+        yield Check("warehouse", "unknown", f"not looked at: that takes {FILE_NAME} and dbt's manifest")
+    for name, destination in (settings.destinations if settings else {}).items():
+        yield from _destination(name, destination)
+
+
+def _python() -> str:
+    return platform.python_version()
+
+
+def _failed(subject: str, error: ConfigurationError) -> Iterator[Check]:
+    for problem in error.problems:
+        yield Check(subject, "error", str(problem))
+
+
+def _mappings(manifest: Manifest, settings: Settings, project: Project) -> tuple[tuple[Sync, ...], tuple[Check, ...]]:
+    try:
+        syncs = read_syncs(manifest, settings, project.dir)
+    except InvalidProject as error:
+        count = len(error.findings)
+        return (), (
+            Check(
+                "mappings",
+                "error",
+                "1 error" if count == 1 else f"{count} errors",
+                "`dbt-segconn validate` lists them.",
+            ),
+        )
+    enabled = sum(sync.mapping.enabled for sync in syncs)
+    if not syncs:
+        return (), (Check("mappings", "warn", "no model has any", "`dbt-segconn suggest MODEL` proposes one."),)
+    return syncs, (Check("mappings", "ok", f"{len(syncs)}, of which {enabled} are enabled"),)
+
+
+def _results(project: Project, manifest: Manifest) -> Iterator[Check]:
+    try:
+        results = read_run_results(project.target_dir, manifest)
+    except ConfigurationError as error:
+        fix = "Until then, `run --all` takes models as they are."
+        yield Check("dbt's results", "warn", f"a run would not start: {error}", fix)
+    else:
+        fresh = sum(outcome.refreshed for outcome in results.outcomes.values())
+        yield Check("dbt's results", "ok", f"the last dbt invocation has refreshed {fresh} models")
+
+
+def _last(project: Project, manifest: Manifest, options: Options) -> RunResults | None:
+    """Return what dbt's last run says of how to open the target, which may be another one here."""
+    with suppress(ConfigurationError):
+        results = read_run_results(project.target_dir, manifest)
+        given = {name: value for name, value in results.args.items() if name != "target" or not options.target}
+        return replace(results, args=given)
+    return None
+
+
+def _warehouse(plan: Plan, options: Options) -> Iterator[Check]:
+    """Open the target as a run does; the first thing that fails ends it."""
+    try:
+        with opened(plan, options) as warehouse:
+            name = warehouse.config.target_name
+            yield Check("profile", "ok", f"{warehouse.config.profile_name}, target {name}: {warehouse.adapter_type}")
+            started = time.monotonic()
+            with warehouse.session("debug") as session:
+                session.rows("segconn_select_now")
+                yield Check("connection", "ok", f"answers in {time.monotonic() - started:.2f} s")
+                yield from _rights(plan, warehouse, session)
+                yield from _models(plan.syncs, session)
+    except ConfigurationError as error:
+        yield from _failed("profile", error)
+    except WarehouseError as error:
+        yield Check("connection", "error", str(error), "`dbt debug` says more of the connection.")
+
+
+def _rights(plan: Plan, warehouse: Warehouse, session: Session) -> Iterator[Check]:
+    """Create a table beside the state tables, write, read and drop it; where their schema is missing, in another."""
+    state = State(session, plan.settings.state, warehouse.database)
+    schema = str(state.syncs.without_identifier())
+    mark = f"segconn_probe_{secrets.token_hex(4)}"
+    is_there = session.schema_exists(state.syncs)
+    probe = state.table(mark) if is_there else state.syncs.incorporate(path={"schema": mark, "identifier": "probe"})
+    try:
+        if not is_there:
+            session.create_schema(probe)
+        try:
+            _use(session, probe)
+        finally:
+            _leave_nothing(session, probe, with_schema=not is_there)
+    except WarehouseError as error:
+        grant = session.render("segconn_grant", relation=state.syncs)
+        fix = f"Ask for: {grant}" if is_denied(error) else ""
+        yield Check("rights", "error", f"the state tables of {schema} cannot be kept: {error}", fix)
+    else:
+        what = "may create, write, read and drop tables in" if is_there else "may create the schema"
+        yield Check("rights", "ok", f"{what} {schema}, where state is kept")
+
+
+def _use(session: Session, probe: object) -> None:
+    """In one transaction, where there are any: a process that is killed leaves nothing behind."""
+    with session.transaction():
+        session.run("segconn_create_table", relation=probe, columns={"word": "text"})
+        session.run("segconn_append", relation=probe, columns=["word"], rows=[("probe",)])
+        session.rows("segconn_count_rows", relation=probe)
+        session.run("segconn_drop", relation=probe)
+
+
+def _leave_nothing(session: Session, probe: object, *, with_schema: bool) -> None:
+    with suppress(WarehouseError):  # the first error is the one to tell
+        session.run("segconn_drop", relation=probe)
+    if with_schema:
+        session.drop_schema(probe)
+
+
+def _models(syncs: Iterable[Sync], session: Session) -> Iterator[Check]:
+    """Find the tables of enabled mappings, their columns, and whether they may be read."""
+    enabled = [sync for sync in syncs if sync.mapping.enabled]
+    is_well = True
+    for sync in enabled:
+        try:
+            session.rows("segconn_read_one", relation=find_source(sync, session).relation)
+        except ConfigurationError as error:
+            is_well = False
+            yield from _failed(sync.name, error)
+        except WarehouseError as error:
+            is_well = False
+            yield Check(
+                sync.name, "error", f"its model cannot be read: {error}", "Ask for the right to select from it."
+            )
+    if enabled and is_well:
+        yield Check("models", "ok", f"those of {len(enabled)} mappings are there, with all columns, and may be read")
+
+
+def _destination(name: str, destination: Destination) -> Iterator[Check]:
+    """Ask about the write key, the region, the time, and for a token; sends no call."""
+    subject = f"destination {name}"
+    if not destination.enabled:
+        yield Check(subject, "unknown", "is disabled: not looked at")
+        return
+    host = SETTINGS_HOST if destination.endpoint is None else destination.base_url
+    yield from _told_of(subject, ask_about_key(host, destination.write_key.get_secret_value()), host, destination)
+    yield _clock(subject, destination.base_url)
+    if destination.oauth:
+        yield _token(subject, name, destination)
+
+
+def _told_of(subject: str, reply: KeyReply | NoReply, host: str, destination: Destination) -> Iterator[Check]:
+    key, region = f"{subject}: write key", f"{subject}: region"
+    if isinstance(reply, NoReply):
+        yield Check(key, "unknown", f"{host} cannot be asked: {reply.reason}", "Is a proxy or a firewall in between?")
+        return
+    if reply.is_known is None:
+        message = f"{host} does not say whether it is right (HTTP status {reply.status})"
+        yield Check(key, "unknown", message, "A wrong one shows when a run gets HTTP status 401, or in Segment alone.")
+        return
+    if not reply.is_known:
+        fix = "Copy it from the settings of the HTTP API source in Segment to where segconn.yml takes it from."
+        yield Check(key, "error", f"{host} does not know it (HTTP status {reply.status})", fix)
+        return
+    yield Check(key, "ok", f"{host} knows it")
+    if destination.endpoint is not None:
+        yield Check(
+            region, "unknown", f"cannot be told where `endpoint` is set: {destination.base_url} forwards as it likes"
+        )
+    elif reply.region is None:
+        yield Check(region, "unknown", f"{host} does not say where the source is; segconn.yml has {destination.region}")
+    elif reply.region != destination.region:
+        fix = f"Set `region: {reply.region}`: the wrong region gives no error and no data."
+        yield Check(region, "error", f"the source is in {reply.region}, segconn.yml has {destination.region}", fix)
+    else:
+        yield Check(region, "ok", f"the source is in {reply.region}, as segconn.yml has it")
+
+
+def _clock(subject: str, endpoint: str) -> Check:
+    subject, told = f"{subject}: endpoint and clock", ask_for_time(endpoint)
+    if isinstance(told, NoReply):
+        fix = "Are `endpoint` and `region` right, and is this machine let out to the internet, perhaps by a proxy?"
+        return Check(subject, "error", f"{endpoint} cannot be reached: {told.reason}", fix)
+    if told is None:
+        return Check(subject, "unknown", f"{endpoint} can be reached, and tells no time")
+    if abs(told) <= CLOCK_SECONDS:
+        return Check(subject, "ok", f"{endpoint} can be reached, and has the time of this machine")
+    way = "ahead of" if told > 0 else "behind"
+    message = f"this machine's clock is {abs(told):.0f} s {way} that of {endpoint}"
+    fix = "Segment corrects timestamps by the sender's clock, and would shift them by as much: synchronise it (NTP)."
+    return Check(subject, "error" if abs(told) > WRONG_CLOCK_SECONDS else "warn", message, fix)
+
+
+def _token(subject: str, name: str, destination: Destination) -> Check:
+    subject = f"{subject}: OAuth"
+    try:
+        tokens = build_destination(name, destination).tokens
+    except ConfigurationError as error:
+        return Check(subject, "error", str(error))
+    token = tokens.get() if tokens else None
+    if isinstance(token, Token):
+        return Check(subject, "ok", f"{destination.token_url} gives an access token")
+    return Check(subject, "error", str(getattr(token, "reason", "no access token: asked too often, try again later")))

@@ -1,0 +1,255 @@
+"""What a run would send now and what that costs: calls, users, bytes, time, money. Sends and changes nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from dbt_segconn.actions.flat import column_of
+from dbt_segconn.delivery.batches import ENVELOPE_BYTES, Batcher
+from dbt_segconn.inspection.looking import Look, looking
+from dbt_segconn.limits import BATCH_BYTES, BATCH_EVENTS
+from dbt_segconn.project.drafts import SEGMENT_ID
+from dbt_segconn.project.meta import KINDS
+from dbt_segconn.project.plan import Sync
+from dbt_segconn.project.settings import BudgetSettings, Price, PricingSettings
+from dbt_segconn.runs.opening import Options
+from dbt_segconn.syncs.budget import month_of
+from dbt_segconn.syncs.guards import objections
+
+# So many calls of a mapping are made to be measured, spread over all that it would send
+SAMPLE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large the calls are: measured on `measured` calls, of which `discarded` more would not be sent.
+
+    `bytes` and `requests` are those of all calls, extrapolated where not all of them were measured.
+    """
+
+    measured: int = 0
+    discarded: int = 0
+    bytes: int = 0
+    requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """Whom the calls are about, and those of them whom no record names that was sent before.
+
+    Counts distinct user ids, and anonymous ids of calls that have none, as Segment does for MTUs.
+    """
+
+    named: int
+    new: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What one mapping would send: calls by kind; counts of records as a sync has them.
+
+    `users` is None where a user or anonymous id is no plain column. `seconds` is the time at the destination's
+    rate limit, None where it has none. `unfinished` are calls that a sync which was cut short has left: a run
+    delivers these first, and they are among `calls`, too, as far as they still hold. `objections` are what guards
+    would say.
+    """
+
+    mapping: str
+    action: str
+    destination: str
+    calls: Mapping[str, int]
+    unidentified: int
+    left_out: int
+    held_back: int
+    users: Users | None
+    size: Size
+    seconds: float | None
+    unfinished: int
+    objections: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """How many calls these are."""
+        return sum(self.calls.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a part of the plan costs: `beyond` what is included, of `units` that come to `before` this month."""
+
+    what: str
+    units: int
+    before: int
+    beyond: int
+    money: float
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The estimates of all mappings together. `calls_this_month` are those that the history knows."""
+
+    mappings: tuple[Estimate, ...]
+    users: Users
+    seconds: float | None
+    calls_this_month: int
+    over_budget: tuple[str, ...]
+    costs: tuple[Cost, ...]
+
+    @property
+    def calls(self) -> int:
+        """How many calls all mappings would send."""
+        return sum(one.total for one in self.mappings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Naming:
+    """A mapping whose ids are plain columns: `users` are these in its diff, user id first, `kinds` what it sends."""
+
+    diff: Mapping[str, Any]
+    users: Sequence[str]
+    kinds: Sequence[str]
+    is_known: bool
+
+
+def estimate(options: Options) -> Forecast:
+    """Estimate what a run would send of the mappings that are enabled. Raises ConfigurationError as `run` does."""
+    with looking(options, also_disabled=False) as look:
+        syncs = look.choice.chosen
+        namings = {sync.id: naming for sync in syncs if (naming := _naming(look, sync))}
+        mappings = tuple(_estimate(look, sync, namings) for sync in syncs)
+        is_sending = {sync.id for sync, one in zip(syncs, mappings, strict=True) if one.total}
+        sending = [naming for sync_id, naming in namings.items() if sync_id in is_sending]
+        users = _users(look, sending, namings.values())
+        before = look.state.spent(month_of(_now())) if look.state.exists() else 0
+        calls = sum(one.total for one in mappings)
+        settings = look.plan.settings
+        return Forecast(
+            mappings,
+            users,
+            _together(mappings),
+            before,
+            tuple(_over(settings.budget, calls, before)),
+            tuple(_costs(settings.pricing, calls, before, users.new)),
+        )
+
+
+def _estimate(look: Look, sync: Sync, namings: Mapping[str, _Naming]) -> Estimate:
+    tables, source = look.tables(sync), look.sources[sync.id]
+    is_new = not look.state.exists() or not look.state.has_settled(sync.id)
+    is_baseline = sync.mapping.first_sync == "baseline" and is_new
+    found = tables.count_diff(sync, source, is_baseline=is_baseline)
+    sent = () if is_baseline else sync.mapping.sync_mode
+    calls = {kind: found.get(kind, 0) for kind in KINDS if kind in sent}
+    total = sum(calls.values())
+    rate = look.plan.settings.destinations[sync.destination].events_per_second
+    naming = namings.get(sync.id)
+    one = Estimate(
+        mapping=sync.name,
+        action=sync.mapping.action,
+        destination=sync.destination,
+        calls=calls,
+        unidentified=found.get("null_identifier", 0) + found.get("duplicate_identifier", 0),
+        left_out=sum(found.get(kind, 0) for kind in KINDS) - total,
+        held_back=0 if is_baseline else tables.count_held_back(sync, source),
+        users=(_users(look, [naming], namings.values()) if total else Users(0, 0)) if naming else None,
+        size=_size(look, sync, total),
+        seconds=None if math.isinf(rate) else total / rate,
+        unfinished=_unfinished(look, sync),
+        objections=(),
+    )
+    return replace(one, objections=tuple(_guarded(look, sync, one, found)))
+
+
+def _guarded(look: Look, sync: Sync, one: Estimate, found: Mapping[str, int]) -> Iterable[str]:
+    tables = look.tables(sync)
+    known = tables.known() if tables.present()[0] else 0
+    added, updated, deleted = (found.get(kind, 0) for kind in KINDS)
+    present = known - deleted + added + one.unidentified + one.held_back
+    guards = sync.mapping.guards
+    return objections(guards, known=known, present=present, to_send=one.total, updated=updated, deleted=deleted)
+
+
+def _unfinished(look: Look, sync: Sync) -> int:
+    last = look.state.last_sync(sync.id) if look.state.exists() else None
+    if last is None or last.finished_at is not None or not look.tables(sync).present()[1]:
+        return 0
+    return max(0, last.to_send - last.confirmed)
+
+
+def _size(look: Look, sync: Sync, calls: int) -> Size:
+    """Make calls as a run would, and measure their batches."""
+    every = math.ceil(calls / SAMPLE)
+    rows = look.tables(sync).sample(sync, look.sources[sync.id], every, SAMPLE) if calls else []
+    refused: list[object] = []
+    made = look.call_maker(sync).many(rows, lambda *why: refused.append(why))
+    batcher = Batcher(lambda *why: refused.append(why))
+    filled = batcher.add(made.numbers, made.calls, are_checked=made.are_checked)
+    batches = [*filled, *batcher.flush()]
+    measured = sum(map(len, batches))
+    if not measured:
+        return Size(0, len(refused))
+    mean = sum(batch.size - ENVELOPE_BYTES for batch in batches) / measured
+    expected = calls * measured / (measured + len(refused))
+    requests = math.ceil(expected / min(BATCH_EVENTS, (BATCH_BYTES - ENVELOPE_BYTES) / mean))
+    return Size(measured, len(refused), round(expected * mean) + requests * (ENVELOPE_BYTES - 1), requests)
+
+
+def _naming(look: Look, sync: Sync) -> _Naming | None:
+    """Find the columns that name the user of each call, where they are columns and nothing else."""
+    names = [column_of(sync.fields[key]) for key in ("user_id", "anonymous_id") if key in sync.fields]
+    source, tables = look.sources[sync.id], look.tables(sync)
+    aliases = {SEGMENT_ID: "record_id", **{column.key: column.alias for column in source.columns}}
+    users = [aliases[name] for name in names if name in aliases]
+    if not users or len(users) < len(names):
+        return None
+    return _Naming(tables.diff(sync, source), users, sync.mapping.sync_mode, tables.present()[0])
+
+
+def _users(look: Look, sending: Sequence[_Naming], known: Collection[_Naming]) -> Users:
+    """Count the users that calls name, and those whom no record names that any of the mappings has sent."""
+    if not sending:
+        return Users(0, 0)
+    rows = look.state.session.rows("segconn_count_users", naming=sending, known=[one for one in known if one.is_known])
+    return Users(int(rows[0][0]), int(rows[0][1]))
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc).replace(tzinfo=None)  # as the history has its times
+
+
+def _together(mappings: Iterable[Estimate]) -> float | None:
+    """Add up the time of each destination: they are sent to side by side."""
+    seconds: dict[str, float] = {}
+    for one in mappings:
+        if one.seconds is not None:
+            seconds[one.destination] = seconds.get(one.destination, 0) + one.seconds
+    return max(seconds.values(), default=None)
+
+
+def _over(budget: BudgetSettings, calls: int, before: int) -> Iterable[str]:
+    run, month = budget.max_calls_per_run, budget.max_calls_per_month
+    if run is not None and calls > run:
+        yield f"{calls:,} calls are more than budget.max_calls_per_run {run:,}: a run would block some mappings"
+    if month is not None and calls + before > month:
+        yield (
+            f"{calls:,} calls after {before:,} this month are more than budget.max_calls_per_month {month:,}: a run "
+            "would block some mappings"
+        )
+
+
+def _costs(pricing: PricingSettings | None, calls: int, before: int, users: int) -> Iterable[Cost]:
+    if pricing and pricing.mtus:
+        yield _cost("MTUs", pricing.mtus, users, 0, pricing.currency)
+    if pricing and pricing.api_calls:
+        yield _cost("API calls", pricing.api_calls, calls, before, pricing.currency)
+
+
+def _cost(what: str, price: Price, units: int, before: int, currency: str) -> Cost:
+    """Price what is beyond the included amount and was not so before."""
+    beyond = max(0, before + units - price.included) - max(0, before - price.included)
+    return Cost(what, units, before, beyond, beyond / price.per * price.price, currency)

@@ -1,0 +1,95 @@
+"""What the state tables say of the past: the last sync of every mapping, the history, the discards, orphans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dbt_segconn.runs.opening import Options, Plan, opened, read_plan
+from dbt_segconn.state.discards import OPEN_COLUMNS, open_discards
+from dbt_segconn.state.outbox import MappingState
+from dbt_segconn.state.tables import State, SyncState
+
+HISTORY = (
+    "started_at",
+    "mapping",
+    "status",
+    "added",
+    "updated",
+    "deleted",
+    "held_back",
+    "left_out",
+    "to_send",
+    "confirmed",
+    "discarded",
+    "resumed",
+    "error",
+    "sync_id",
+)
+
+
+@contextmanager
+def opened_state(options: Options) -> Iterator[tuple[Plan, State]]:
+    """Open the state tables, as the project's files say where they are; they may not exist yet."""
+    plan = read_plan(options, needs_results=False)
+    with opened(plan, options) as warehouse, warehouse.session("overview") as session:
+        yield plan, State(session, plan.settings.state, warehouse.database)
+
+
+def overview(options: Options) -> list[dict[str, Any]]:
+    """Return one row a mapping of the project: what it is, and how its newest sync ended."""
+    with opened_state(options) as (plan, state):
+        last = {sync.id: state.last_sync(sync.id) for sync in plan.syncs} if state.exists() else {}
+    rows = []
+    for sync in plan.syncs:
+        newest = last.get(sync.id)
+        enabled = sync.mapping.enabled and plan.settings.destinations[sync.destination].enabled
+        rows.append(
+            {
+                "mapping": sync.name,
+                "action": sync.mapping.action,
+                "destination": sync.destination,
+                "enabled": "yes" if enabled else "no",
+                "status": newest.status if newest else "never synced",
+                "started_at": newest.started_at if newest else None,
+                "confirmed": newest.confirmed if newest else None,
+                "discarded": newest.discarded if newest else None,
+                "error": newest.error if newest else None,
+            }
+        )
+    return rows
+
+
+def history(options: Options, limit: int) -> list[dict[str, Any]]:
+    """Return the newest syncs of all mappings, newest first."""
+    with opened_state(options) as (_, state):
+        syncs = state.history(limit) if state.exists() else []
+    return [{name: getattr(sync, name) for name in HISTORY} for sync in syncs]
+
+
+def discards(options: Options, limit: int) -> list[dict[str, Any]]:
+    """Return the refusals that stand: reason, kind, attempts, first and last time, whether it was given up."""
+    with opened_state(options) as (_, state):
+        rows = open_discards(state, limit) if state.exists() else []
+    return [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows]
+
+
+def orphans(options: Options) -> list[dict[str, Any]]:
+    """Return the mappings that have state and are gone from the project, with the number of their records."""
+    with opened_state(options) as (plan, state):
+        gone = state.orphans({sync.id for sync in plan.syncs}) if state.exists() else []
+        return [_orphan(last, MappingState(state, last.mapping_id)) for last in gone]
+
+
+def _orphan(last: SyncState, tables: MappingState) -> dict[str, Any]:
+    has_records, has_outbox = tables.present()
+    return {
+        "mapping": last.mapping,
+        "mapping_id": last.mapping_id,
+        "destination": last.destination,
+        "records": tables.known() if has_records else 0,
+        "outbox": "yes" if has_outbox else "no",
+        "last_sync": last.started_at,
+        "status": last.status,
+    }

@@ -1,0 +1,272 @@
+"""The mappings of the project as far as they can be read, with everything that is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
+from typing import Any
+
+from dbt_segconn.actions import Action, compile_action, find_action, missing_fields, unknown_fields
+from dbt_segconn.errors import ConfigurationError, MappingError
+from dbt_segconn.mapping import compile_mapping
+from dbt_segconn.mapping.problems import Problem
+from dbt_segconn.mapping.shorthand import expand
+from dbt_segconn.project.artifacts import Manifest
+from dbt_segconn.project.findings import (
+    BROKEN_MAPPING,
+    DELETED_UNSEEN,
+    MISSING_FIELD,
+    NO_CONSENT,
+    NO_DESTINATION,
+    NO_IDENTIFIER,
+    NO_MAPPING,
+    NO_TABLE,
+    REPEATED_NAME,
+    UNKNOWN_ACTION,
+    UNKNOWN_FIELD,
+    Fault,
+    Finding,
+    Path,
+)
+from dbt_segconn.project.meta import NOT_NEEDED, MappingMeta, ModelMeta
+from dbt_segconn.project.rendered import broken_by_yaml
+from dbt_segconn.project.settings import Settings
+from dbt_segconn.project.strict import near_name, read
+from dbt_segconn.project.written import Files, Written
+
+# Segment's name for the identifier of a record, the one value that a deleted record still has
+SEGMENT_ID = "__segment_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One mapping as far as it can be read.
+
+    `at` leads from `meta.segconn` to the mapping; `given` are the keys that are right by themselves;
+    `fields` are in Segment's own language; what could not be made for a fault is None. `consent` are its
+    consent columns by category, its own or, where `inherits_consent`, the model's; None where neither says anything.
+    """
+
+    written: Written
+    name: str
+    at: Path
+    identifier: tuple[str, ...]
+    timezone: str
+    given: Mapping[str, Any]
+    consent: Mapping[str, str] | None
+    inherits_consent: bool
+    mapping: MappingMeta | None
+    destination: str | None
+    action: Action | None
+    fields: Mapping[str, Any] | None
+    to_call: Callable[[Mapping[str, Any]], dict[str, Any]] | None
+    faults: tuple[Fault, ...]
+
+    def finding(self, fault: Fault) -> Finding:
+        """Put a fault of the mapping in its place."""
+        return self.written.finding(fault, mapping=self.name, prefix=self.at)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDraft:
+    """The mappings of one model, with what is wrong with the model as a whole; `consent` are its own columns."""
+
+    written: Written
+    identifier: tuple[str, ...]
+    consent: Mapping[str, str]
+    mappings: tuple[Draft, ...]
+    faults: tuple[Fault, ...]
+
+    @property
+    def findings(self) -> Iterator[Finding]:
+        """Everything that is wrong with the model and its mappings."""
+        yield from map(self.written.finding, self.faults)
+        for draft in self.mappings:
+            yield from map(draft.finding, draft.faults)
+
+
+def read_drafts(
+    manifest: Manifest, destinations: Collection[str] | None, project_dir: FilePath
+) -> tuple[ModelDraft, ...]:
+    """Read every mapping of the project as far as it goes; nothing is raised.
+
+    `destinations` are the names that segconn.yml knows, or None where it cannot be read.
+    """
+    files = Files(project_dir)
+    return tuple(_draft_model(Written(model, files), destinations) for model in manifest.models)
+
+
+def alerts_of_nothing(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:
+    """Find the mappings that alerts of segconn.yml name and the project does not have."""
+    pairs = [(model.written.model.name, draft.name) for model in drafts for draft in model.mappings]
+    known = sorted({f"{model}.{name}" for model, name in pairs})
+    for at, alert in enumerate(settings.alerts):
+        for number, name in enumerate(alert.mappings):
+            if name not in {*known, *(mapping for _, mapping in pairs)}:
+                fix = f"{near_name(name, known)} Mappings: {', '.join(known) or 'none'}.".lstrip()
+                path = ("alerts", str(at), "mappings", str(number))
+                yield Fault(NO_MAPPING, path, f"no mapping is named {name!r}", fix)
+
+
+def without_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Finding]:
+    """Find the mappings that say nothing of consent, where segconn.yml requires it."""
+    fix = "Name the column of each category, here or for the whole model, or write `consent: not_needed`."
+    for draft in (one for model in drafts for one in model.mappings if settings.consent.required):
+        if draft.consent is None and not any(fault.path[:1] == ("consent",) for fault in draft.faults):
+            yield draft.finding(Fault(NO_CONSENT, ("consent",), "is missing, and segconn.yml requires it", fix))
+
+
+def _draft_model(written: Written, destinations: Collection[str] | None) -> ModelDraft:
+    meta, faults = read(ModelMeta, written.model.meta)
+    given = _sound(written.model.meta, faults)
+    identifier = (meta or ModelMeta.model_construct(**given)).unique_identifier or written.model.primary_key
+    faults.extend(_faults_of_model(written, as_columns(identifier), faults))
+    whole = _Whole(written, as_columns(identifier), meta.timezone if meta else "UTC", given.get("consent"))
+    mappings = [
+        _draft(whole, ("mappings", str(at)), raw, destinations) for at, raw in enumerate(given.get("mappings", ()))
+    ]
+    consent = _columns_of_consent(whole.consent) or {}
+    return ModelDraft(written, whole.identifier, consent, tuple(_told_apart(mappings)), tuple(faults))
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """What a model's mappings have in common."""
+
+    written: Written
+    identifier: tuple[str, ...]
+    timezone: str
+    consent: Any
+
+
+def _columns_of_consent(given: Any) -> Mapping[str, str] | None:
+    """Return the consent columns by category; none are needed, or None where nothing is said."""
+    return {} if given == NOT_NEEDED else given
+
+
+def as_columns(identifier: Any) -> tuple[str, ...]:
+    """Take one column, or several, as several."""
+    return (identifier,) if isinstance(identifier, str) else tuple(identifier or ())
+
+
+def _faults_of_model(written: Written, identifier: tuple[str, ...], faults: Iterable[Fault]) -> Iterator[Fault]:
+    if not identifier and not any(fault.path[:1] == ("unique_identifier",) for fault in faults):
+        reason = "is missing, and the model has no column tested both unique and not_null to stand in for it"
+        fix = "Name the column that tells its records apart."
+        yield Fault(NO_IDENTIFIER, ("unique_identifier",), reason, fix)
+    if written.model.materialized == "ephemeral":
+        yield Fault(NO_TABLE, (), "an ephemeral model has no table to sync", "Materialize it.")
+    yield from broken_by_yaml(written)
+
+
+def _sound(raw: Any, faults: Iterable[Fault]) -> dict[str, Any]:
+    """Keep the keys that are right by themselves, so that what they say can still be checked."""
+    wrong = {fault.path[0] for fault in faults if fault.path}
+    return {str(key): value for key, value in raw.items() if str(key) not in wrong} if isinstance(raw, dict) else {}
+
+
+def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | None) -> Draft:
+    mapping, faults = read(MappingMeta, raw)
+    given = _sound(raw, faults)
+    action = _action(given, faults)
+    own = given.get("consent")
+    consent = _columns_of_consent(whole.consent if own is None else own)
+    fields = _fields(given, consent, faults)
+    return Draft(
+        written=whole.written,
+        name=given.get("name") or f"number {int(at[-1]) + 1}",
+        at=at,
+        identifier=whole.identifier,
+        timezone=whole.timezone,
+        given=given,
+        consent=consent,
+        inherits_consent=own is None,
+        mapping=mapping,
+        destination=_destination(given, destinations, faults),
+        action=action,
+        fields=fields,
+        to_call=_to_call(action, fields, faults),
+        faults=(*faults, *_faults_of_fields(action, given.get("fields")), *_unseen(mapping)),
+    )
+
+
+def _unseen(mapping: MappingMeta | None) -> Iterator[Fault]:
+    if mapping and mapping.checkpoint and "deleted" in mapping.sync_mode:
+        reason = "is a checkpoint, with which deleted records are not looked for, and the sync mode sends them"
+        yield Fault(DELETED_UNSEEN, ("checkpoint",), reason, "Remove one of them.")
+
+
+def _destination(given: Mapping[str, Any], known: Collection[str] | None, faults: list[Fault]) -> str | None:
+    name = given.get("destination")
+    if known is None or name in known:
+        return name or ""
+    if name is None and len(known) == 1:
+        return next(iter(known))
+    if not any(fault.path == ("destination",) for fault in faults):
+        wrong = "is missing" if name is None else f"{name!r} is not in segconn.yml"
+        fix = f"{near_name(name or '', known)} Destinations: {', '.join(known)}.".lstrip()
+        faults.append(Fault(NO_DESTINATION, ("destination",), wrong, fix))
+    return None
+
+
+def _action(given: Mapping[str, Any], faults: list[Fault]) -> Action | None:
+    try:
+        return find_action(given["action"]) if "action" in given else None
+    except ConfigurationError as error:
+        reason, _, fix = str(error).removeprefix("action: ").partition(". ")
+        faults.append(Fault(UNKNOWN_ACTION, ("action",), reason, fix))
+        return None
+
+
+def _fields(given: Mapping[str, Any], consent: Mapping[str, str] | None, faults: list[Fault]) -> dict[str, Any] | None:
+    """Put the fields into Segment's own language."""
+    if "fields" not in given:
+        return None
+    try:
+        fields: dict[str, Any] = expand(given["fields"])
+    except MappingError as error:
+        faults.extend(map(_in_fields, error.problems))
+        return None
+    return {"consent": {"@path": "$.context.consent"}, **fields} if consent else fields
+
+
+def _to_call(
+    action: Action | None, fields: dict[str, Any] | None, faults: list[Fault]
+) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
+    if fields is None:
+        return None
+    try:
+        return compile_action(action.name, fields) if action else compile_mapping(fields)
+    except MappingError as error:
+        faults.extend(map(_in_fields, error.problems))
+        return None
+
+
+def _in_fields(problem: str) -> Fault:
+    path, reason = (problem.path, problem.reason) if isinstance(problem, Problem) else ((), problem.removesuffix("."))
+    return Fault(BROKEN_MAPPING, ("fields", *path), reason)
+
+
+def _faults_of_fields(action: Action | None, fields: Any) -> Iterator[Fault]:
+    if action is None or fields is None:
+        return
+    for path, near in unknown_fields(action.name, fields):
+        fix = f"Did you mean {near!r}?" if near else "`dbt-segconn fields` lists them."
+        yield Fault(UNKNOWN_FIELD, ("fields", *path), f"{action.name} has no such field", fix)
+    for name in missing_fields(action.name, fields):
+        reason = f"has no {name}, without which every record would be discarded"
+        yield Fault(MISSING_FIELD, ("fields",), reason, f"Map it to a column: {name.split()[0]}: $column.")
+
+
+def _told_apart(drafts: list[Draft]) -> Iterator[Draft]:
+    """Object to the second mapping of a name."""
+    seen: set[str] = set()
+    for draft in drafts:
+        name = draft.given.get("name")
+        if name in seen:
+            fault = Fault(REPEATED_NAME, ("name",), "two mappings of the model have this name", "Rename one.")
+            yield replace(draft, faults=(*draft.faults, fault))
+        else:
+            yield draft
+        seen.add(name or "")

@@ -1,0 +1,177 @@
+"""What users write under `config.meta.segconn` of a model, seed or snapshot."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from dbt_segconn.actions import ACTIONS
+from dbt_segconn.project.strict import Strict, near_name
+
+KINDS = ("added", "updated", "deleted")
+# https://segment.com/docs/connections/reverse-etl/ : which records a mapping sends
+SYNC_MODES: dict[str, tuple[str, ...]] = {
+    "added": ("added",),
+    "updated": ("updated",),
+    "added_or_updated": ("added", "updated"),
+    "deleted": ("deleted",),
+}
+
+
+def _as_kinds(mode: Any) -> tuple[str, ...]:
+    kinds = SYNC_MODES.get(mode) if isinstance(mode, str) else None
+    if kinds is None and isinstance(mode, (list, tuple)) and mode:
+        kinds = tuple(kind for kind in KINDS if kind in mode) if set(map(str, mode)) <= set(KINDS) else None
+    if kinds is None:
+        raise ValueError(f"must be one of {', '.join(SYNC_MODES)}, or a list of {', '.join(KINDS)}")
+    return kinds
+
+
+def _as_names(names: Any) -> Any:
+    return (names,) if isinstance(names, str) else names
+
+
+def _as_consent(given: Any) -> Any:
+    if not given or not (given == NOT_NEEDED or isinstance(given, dict)):
+        raise ValueError(f"must name a column for each consent category, as {{Ads: ads_ok}}, or be {NOT_NEEDED}")
+    return given
+
+
+def _or_list(of: dict[str, Any], one: dict[str, Any]) -> WithJsonSchema:
+    """Describe one or a list of several, as editors should know it."""
+    return WithJsonSchema({"anyOf": [one, {"type": "array", "items": of, "minItems": 1}]})
+
+
+Kinds = Annotated[
+    tuple[str, ...], BeforeValidator(_as_kinds), _or_list({"enum": list(KINDS)}, {"enum": list(SYNC_MODES)})
+]
+Columns = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_names),
+    Field(min_length=1),
+    _or_list({"type": "string"}, {"type": "string"}),
+]
+Action = Annotated[str, WithJsonSchema({"enum": [*ACTIONS, *(f"send{name.capitalize()}" for name in ACTIONS)]})]
+Percent = Annotated[float, Field(ge=0, le=100)]
+NOT_NEEDED: Final = "not_needed"
+Consent = Annotated[
+    dict[str, str] | Literal["not_needed"],
+    BeforeValidator(_as_consent),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1},
+                {"const": NOT_NEEDED},
+            ]
+        }
+    ),
+]
+
+
+def _known_zone(name: str) -> str:
+    known = available_timezones()
+    if known and name not in known:  # a system without time zones has only the warehouse's word
+        near = near_name(name, sorted(known))
+        raise ValueError(f"{name!r} is no time zone of the IANA database, such as Europe/Berlin.{near}")
+    return name
+
+
+Zone = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+/-]+$"), AfterValidator(_known_zone)]
+
+
+_LAG = re.compile(r"(\d{1,6}) ?(second|minute|hour|day|week)s?")
+
+
+def _as_lag(lag: Any) -> Any:
+    if isinstance(lag, str) and (found := _LAG.fullmatch(lag.strip().lower())):
+        return timedelta(**{f"{found[2]}s": int(found[1])})
+    if isinstance(lag, str) and lag.strip().isdecimal():  # what dbt's Jinja has rendered
+        return int(lag)
+    is_number = isinstance(lag, int) and not isinstance(lag, bool) and lag >= 0
+    if not is_number and not isinstance(lag, timedelta):
+        raise ValueError(
+            "must be a time such as `1 hour`, `30 minutes` or `2 days`; for a column of integers, a number"
+        )
+    return lag
+
+
+Lag = Annotated[
+    int | timedelta,
+    BeforeValidator(_as_lag),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^\d{1,6} ?([Ss]econd|[Mm]inute|[Hh]our|[Dd]ay|[Ww]eek)s?$"},
+                {"type": "integer", "minimum": 0},
+            ]
+        }
+    ),
+]
+
+
+class Checkpoint(Strict):
+    """Lets a sync read only what may have changed since the last one."""
+
+    column: str
+    """Column of the model that rises with each change of a row: a timestamp, a date or an integer."""
+    lag: Lag
+    """How much later than its own value a row may arrive: `1 hour`, `2 days`; of integers, a number."""
+
+
+class Guards(Strict):
+    """Limits that block a sync before anything is sent."""
+
+    max_records: Annotated[int, Field(ge=0)] | None = None
+    """Most records that one sync may send."""
+    max_updated_percent: Percent | None = None
+    """Most records, of those known from earlier syncs, that one sync may find updated."""
+    max_deleted_percent: Percent | None = None
+    """Most records, of those known from earlier syncs, that one sync may find deleted."""
+    allow_moved: bool = False
+    """Whether the model's table may have another name or schema than at the last sync (blue/green deployments)."""
+
+
+class MappingMeta(Strict):
+    """One mapping: which records of the model become which calls."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    """Name of the mapping, unique within its model."""
+    action: Action
+    """identify, track, group, page or screen."""
+    destination: str | None = None
+    """A destination of segconn.yml; may be left out where there is only one."""
+    sync_mode: Kinds = SYNC_MODES["added_or_updated"]
+    """added, updated, added_or_updated, deleted; or a list of added, updated, deleted."""
+    enabled: bool = True
+    """A mapping that is not enabled is listed as skipped."""
+    first_sync: Literal["send", "baseline"] = "send"
+    """`baseline` remembers every record of the first sync and sends none."""
+    decimals: Literal["number", "text"] = "number"
+    """`text` keeps every digit of numbers with decimals, where a JSON number would lose some."""
+    sync_null_values: bool = True
+    """Whether null columns are sent, which overwrites the value downstream, or left out."""
+    consent: Consent | None = None
+    """Consent category id: boolean column, in place of the model's; or `not_needed`, where calls carry none."""
+    guards: Guards = Guards()
+    """Limits that block a sync before anything is sent."""
+    checkpoint: Checkpoint | None = None
+    """Reads only the rows at or past the last checkpoint minus the lag; deleted records are then not looked for."""
+    fields: dict[str, Any]
+    """The action's fields, in Segment's mapping language or its `$` shorthand."""
+
+
+class ModelMeta(Strict):
+    """The whole of `config.meta.segconn`."""
+
+    unique_identifier: Columns | None = None
+    """Column (or columns) that tell records apart; the model's primary key where left out."""
+    timezone: Zone = "UTC"
+    """Time zone that the model's timestamps without one of their own are in."""
+    consent: Consent | None = None
+    """Consent category id: boolean column; every call of the model's mappings then carries these preferences."""
+    mappings: Annotated[list[Any], Field(min_length=1)]
+    """The mappings of this model; each is read on its own, so that all problems are found."""

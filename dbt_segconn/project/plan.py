@@ -1,0 +1,185 @@
+"""Mappings that are right → syncs; a project with errors has no plan, only findings."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.mapping import ALL_COLUMNS, columns_named, columns_used
+from dbt_segconn.mapping.columns import uses
+from dbt_segconn.mapping.shorthand import expand
+from dbt_segconn.project.artifacts import Manifest, Model
+from dbt_segconn.project.drafts import SEGMENT_ID, Draft, alerts_of_nothing, read_drafts, without_consent
+from dbt_segconn.project.findings import NO_COLUMN, Fault, Finding, InvalidProject
+from dbt_segconn.project.meta import MappingMeta
+from dbt_segconn.project.settings import Settings, findings_in_settings
+from dbt_segconn.project.strict import near_name
+from dbt_segconn.project.written import Written
+
+# Longest name that every warehouse takes is 63; "records_" leaves 55 of it for an id
+ID_LENGTH = 55
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """One mapping, compiled and checked: all that a sync needs to know besides the data.
+
+    `columns` are the columns that a call is made of, or None where the mapping takes the whole record;
+    `named` are those that it names in either case, as it spells them;
+    `names_record` says whether it asks for the record's own `__segment_id`; `fields` are the action's, in
+    Segment's language; `consent` are the consent columns by category, and `skips_unknown_consent` says whether
+    records that tell nothing of any category are held back.
+    `definition` changes when, and only when, the same record would make another call.
+    """
+
+    id: str
+    name: str
+    written: Written
+    mapping: MappingMeta
+    destination: str
+    identifier: tuple[str, ...]
+    timezone: str
+    columns: frozenset[str] | None
+    named: frozenset[str]
+    names_record: bool
+    fields: Mapping[str, Any]
+    consent: Mapping[str, str]
+    skips_unknown_consent: bool
+    definition: str
+    to_call: Callable[[Mapping[str, Any]], dict[str, Any]]
+
+    @property
+    def model(self) -> Model:
+        """The model whose records are synced."""
+        return self.written.model
+
+
+def read_syncs(manifest: Manifest, settings: Settings, project_dir: Path) -> tuple[Sync, ...]:
+    """Turn every mapping of the project into a sync, enabled or not.
+
+    Raises InvalidProject with all errors of all models, each with file, line, model, mapping and path.
+    """
+    drafts = read_drafts(manifest, settings.destinations, project_dir)
+    faults = alerts_of_nothing(settings, drafts)
+    findings = [*(one for draft in drafts for one in draft.findings), *without_consent(settings, drafts)]
+    if findings := [*findings_in_settings(project_dir, faults), *findings]:
+        raise InvalidProject(findings)
+    skips = settings.consent.without_value == "skip"
+    return tuple(to_sync(one, skips_unknown_consent=skips) for draft in drafts for one in draft.mappings)
+
+
+def to_sync(draft: Draft, *, skips_unknown_consent: bool = False) -> Sync:
+    """Make the sync of a mapping with which nothing is wrong."""
+    if draft.mapping is None or draft.fields is None or draft.destination is None or draft.to_call is None:
+        raise ValueError(f"{draft.name} has faults")
+    mapping, fields = draft.mapping, draft.fields
+    model = draft.written.model
+    consent = draft.consent or {}
+    skips = bool(consent) and skips_unknown_consent
+    named = (columns_named(fields) | set(consent.values())) - {SEGMENT_ID}
+    return Sync(
+        id=_id(model, mapping.name, draft.destination),
+        name=f"{model.name}.{mapping.name}",
+        written=draft.written,
+        mapping=mapping,
+        destination=draft.destination,
+        identifier=draft.identifier,
+        timezone=draft.timezone,
+        columns=None if columns_used(fields) is ALL_COLUMNS else named,
+        named=named,
+        names_record=SEGMENT_ID.encode() in orjson.dumps(fields),
+        fields=fields,
+        consent=consent,
+        skips_unknown_consent=skips,
+        definition=_definition(mapping, draft.identifier, fields, consent, skips=skips),
+        to_call=draft.to_call,
+    )
+
+
+def named(syncs: Sequence[Sync], names: Collection[str]) -> tuple[Sync, ...]:
+    """Keep the syncs of these names, `model.mapping` or the mapping's alone; none named keeps all.
+
+    Raises ConfigurationError for a name that no mapping has.
+    """
+    known = {sync.name for sync in syncs} | {sync.mapping.name for sync in syncs}
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigurationError(
+            f"no mapping is named {name!r}.{near_name(name, known)} Mappings: "
+            f"{', '.join(sorted(sync.name for sync in syncs)) or 'none'}."
+            for name in unknown
+        )
+    return tuple(sync for sync in syncs if not names or {sync.name, sync.mapping.name} & set(names))
+
+
+def only(name: str, syncs: Collection[Sync]) -> Sync:
+    """Return the one sync that a name has found. Raises ConfigurationError where there are several, or none."""
+    if len(syncs) != 1:
+        raise ConfigurationError(f"{name!r} is the name of {len(syncs)} mappings: write model.mapping.")
+    return next(iter(syncs))
+
+
+def find_columns(sync: Sync, available: Iterable[str]) -> dict[str, str]:
+    """Match the columns that the mapping names with those that the warehouse reports.
+
+    Returns name in the mapping → column of the warehouse: the exact name, else the only one that differs
+    in case alone, as dbt matches them. Raises InvalidProject for every column that is not there.
+    """
+    columns = tuple(available)
+    checkpoint = (sync.mapping.checkpoint.column,) if sync.mapping.checkpoint else ()
+    found = {name: _match(name, columns) for name in (*sorted(sync.named), *sync.identifier, *checkpoint)}
+    table = f"{sync.model.schema}.{sync.model.identifier}"
+    if missing := [name for name, column in found.items() if column is None]:
+        raise InvalidProject(_missing(sync, name, columns, table) for name in missing)
+    return {name: column for name, column in found.items() if column is not None}
+
+
+def _match(name: str, columns: tuple[str, ...]) -> str | None:
+    if name in columns:
+        return name
+    alike = [column for column in columns if column.casefold() == name.casefold()]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _missing(sync: Sync, name: str, columns: tuple[str, ...], table: str) -> Finding:
+    if name in sync.identifier:
+        return sync.written.finding(no_column(("unique_identifier",), name, columns, table))
+    consent = [("consent", category) for category, column in sync.consent.items() if column == name]
+    if consent and not isinstance(sync.mapping.consent, dict):
+        return sync.written.finding(no_column(consent[0], name, columns, table))
+    used = [("fields", *path) for path, column in uses(expand(sync.mapping.fields)) if column == name]
+    checkpoint = [("checkpoint", "column")] if sync.mapping.checkpoint else []
+    fault = no_column((*consent, *used, *checkpoint, ("fields",))[0], name, columns, table)
+    return sync.written.finding(fault, mapping=sync.mapping.name, prefix=sync.written.path_of(sync.mapping.name))
+
+
+def no_column(path: tuple[str, ...], name: str, columns: tuple[str, ...], table: str) -> Fault:
+    """Say that `table`, which has these columns, has none of this name."""
+    fix = f"{near_name(name, columns)} Columns: {', '.join(columns[:20])}{', …' if len(columns) > 20 else ''}."
+    return Fault(NO_COLUMN, path, f"the column {name!r} is not in {table}", fix.lstrip())
+
+
+def _definition(
+    mapping: MappingMeta,
+    identifier: tuple[str, ...],
+    fields: Mapping[str, Any],
+    consent: Mapping[str, str],
+    *,
+    skips: bool,
+) -> str:
+    shape = [mapping.action, fields, identifier, consent, mapping.sync_null_values, mapping.sync_mode]
+    shape += ["skips unknown consent"] if skips else []  # so that what is held back now is in no outbox of before
+    return hashlib.sha256(orjson.dumps(shape, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def _id(model: Model, mapping: str, destination: str) -> str:
+    """Name a mapping's tables: readable, at most ID_LENGTH, unique by its hash."""
+    tail = hashlib.sha256("\x1f".join((model.unique_id, mapping, destination)).encode()).hexdigest()[:8]
+    words = re.sub(r"\W+", "_", f"{model.name}_{mapping}", flags=re.ASCII).strip("_").lower()
+    return f"{words[: ID_LENGTH - len(tail) - 1].rstrip('_')}_{tail}"

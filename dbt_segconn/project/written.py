@@ -1,0 +1,129 @@
+"""Where a model's mappings were written: the file, and the line of each key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path as FilePath
+
+import yaml
+
+from dbt_segconn.project.artifacts import META_KEY, Model
+from dbt_segconn.project.findings import Fault, Finding, Path
+from dbt_segconn.project.place import PROJECT_FILE
+from dbt_segconn.project.yaml_file import Node, child, compose, entries, get, position
+
+RESOURCES = ("models", "seeds", "snapshots")
+"""The lists of a dbt YAML file whose members can carry mappings."""
+
+# config(...) in a model's SQL wins over its YAML
+_IN_SQL = re.compile(rf"config\s*\(.*\b{META_KEY}\b", re.DOTALL)
+
+
+class Files:
+    """The YAML files of a project, each read once."""
+
+    def __init__(self, project_dir: FilePath) -> None:
+        self._root = project_dir
+        self._read: dict[str, Node | None] = {}
+
+    def node(self, file: str) -> Node | None:
+        """Return a file's content with its marks; None where it cannot be read, or is no YAML any more."""
+        if file not in self._read:
+            try:
+                self._read[file] = compose((self._root / file).read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError):
+                self._read[file] = None
+        return self._read[file]
+
+
+@dataclass(frozen=True)
+class Written:
+    """One model's `meta.segconn` as it was written, as far as a YAML file holds it."""
+
+    model: Model
+    files: Files
+
+    @cached_property
+    def entry(self) -> Node | None:
+        """The model in its YAML file; of a versioned one, the version."""
+        return next(self._entries(), None)
+
+    @cached_property
+    def node(self) -> Node | None:
+        """What stands under `meta.segconn`."""
+        if _IN_SQL.search(self.model.sql):
+            return None
+        return next(filter(None, map(_meta_of, self._entries())), None)
+
+    @property
+    def file(self) -> str:
+        """The file to mend: the YAML, else the model's SQL, else dbt_project.yml."""
+        if self.node is not None or not self.model.sql:
+            return self.model.file
+        return self.model.sql_file if _IN_SQL.search(self.model.sql) else self._inherited()
+
+    def _inherited(self) -> str:
+        project = self.files.node(PROJECT_FILE)
+        return PROJECT_FILE if any(_mentions(get(project, kind)) for kind in RESOURCES) else self.model.file
+
+    def _entries(self) -> Iterator[Node]:
+        """Yield the version, if it is one, and then the model: the first that has something to say counts."""
+        name, _, version = self.model.name.partition(".v") if self.model.version else (self.model.name, "", "")
+        for kind in RESOURCES:
+            for _, _, model in entries(get(self.files.node(self.model.file), kind)):
+                if _text_at(model, "name") == name:
+                    versions = entries(get(model, "versions"))
+                    yield from (one for _, _, one in versions if version and _text_at(one, "v") == version)
+                    yield model
+
+    def path_of(self, mapping: str) -> Path:
+        """Lead from `meta.segconn` to a mapping of the model."""
+        names = [one.get("name") for one in self.model.meta["mappings"]]
+        return ("mappings", str(names.index(mapping)))
+
+    def _name_of(self, number: str) -> str:
+        mapping = self.model.meta["mappings"][int(number)]
+        name = mapping.get("name") if isinstance(mapping, dict) else None
+        return name if name and isinstance(name, str) else f"number {int(number) + 1}"
+
+    def finding(self, fault: Fault, *, mapping: str | None = None, prefix: Path = ()) -> Finding:
+        """Put a fault in its place. `prefix` leads to the mapping that the fault's path starts in."""
+        if mapping is None and fault.path[:1] == ("mappings",) and len(fault.path) > 1:
+            prefix, mapping = fault.path[:2], self._name_of(fault.path[1])
+            fault = replace(fault, path=fault.path[2:])
+        where = None
+        if self.node is not None:
+            where = position(self.node, (*prefix, *fault.path))
+        elif self.entry is not None and self.file == self.model.file:
+            where = position(self.entry, ())
+        return Finding(
+            rule=fault.rule,
+            message=fault.message,
+            fix=fault.fix,
+            file=self.file,
+            line=where.line if where else None,
+            column=where.column if where else None,
+            resource=f"{self.model.resource_type} {self.model.name}",
+            mapping=mapping,
+            path=fault.path,
+        )
+
+
+def _meta_of(entry: Node) -> Node | None:
+    config = child(entry, "config")
+    for holder in (config[1] if config else None, entry):
+        if (found := child(get(holder, "meta"), META_KEY)) is not None:
+            return found[1]
+    return None
+
+
+def _text_at(node: Node, key: str) -> str | None:
+    value = get(node, key)
+    return value.value if isinstance(value, yaml.ScalarNode) else None
+
+
+def _mentions(node: Node | None) -> bool:
+    return any(key == META_KEY or _mentions(value) for key, _, value in entries(node))

@@ -1,0 +1,186 @@
+"""One invocation: settings and artifacts → plan → gate → syncs → result."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+from dbt_segconn.delivery import Destination
+from dbt_segconn.delivery.configured import build_destinations
+from dbt_segconn.project.plan import Sync, named
+from dbt_segconn.runs.alerts import alerting
+from dbt_segconn.runs.gate import Choice, Skip
+from dbt_segconn.runs.opening import Options, Plan, find_sources, gate, opened, read_plan
+from dbt_segconn.runs.report import RunResult, write_artifact
+from dbt_segconn.runs.workforce import workforce
+from dbt_segconn.state.locks import Locks, heartbeat
+from dbt_segconn.state.outbox import MappingState
+from dbt_segconn.state.tables import RESET, State, SyncState
+from dbt_segconn.syncs.budget import Budget
+from dbt_segconn.syncs.sync import SyncResult, run_sync
+from dbt_segconn.syncs.work import Job, Observer
+from dbt_segconn.warehouse.source import Source
+
+# A signal may come to another thread; Python handles it when its main thread wakes up
+WAKE_SECONDS = 0.2
+
+
+class Listener(Observer):
+    """Who follows an invocation; does nothing by itself, so that a subclass hears only what it wants."""
+
+    def begin(self, plan: Plan, choice: Choice) -> None:
+        """Hear which syncs will go, before any of them has started."""
+
+    def start(self, number: int, total: int, sync: Sync) -> None:
+        """Hear that a sync starts, as number so-and-so of all."""
+
+    def end(self, number: int, total: int, result: SyncResult) -> None:
+        """Hear how a sync has ended."""
+
+    def note(self, sync: Sync, text: str) -> None:
+        """Hear of something that the user should know before the sync ends."""
+
+    def progress(self, sync: Sync, done: int, total: int) -> None:
+        """Hear how many of the changes to send are done."""
+
+    def warn(self, text: str) -> None:
+        """Hear of something that went wrong beside the syncs, such as an alert that could not be sent."""
+
+
+def run(options: Options, listener: Listener, stop: threading.Event) -> RunResult:
+    """Sync every refreshed model's mappings, and write target/segconn/run_results.json.
+
+    Raises ConfigurationError, or another SegconnError, where no sync could be started; what happens to a
+    single sync stands in its result. Once `stop` is set, what is in flight is finished and saved.
+    """
+    plan = read_plan(options)
+    with alerting(plan.settings.alerts, plan.project.dir.resolve().name, listener.warn) as ended:
+        return ended(_run(plan, options, listener, stop))
+
+
+def _run(plan: Plan, options: Options, listener: Listener, stop: threading.Event) -> RunResult:
+    started, started_at = time.monotonic(), datetime.now(timezone.utc)
+    invocation_id = str(uuid.uuid4())
+    destinations = build_destinations(plan.settings)
+    with (
+        _time_limit(options.max_runtime, stop),
+        opened(plan, options) as warehouse,
+        workforce(options, plan, warehouse, invocation_id) as workers,
+    ):
+        choice = gate(plan, options, warehouse)
+        with warehouse.session("prepare") as session:
+            state = State(session, plan.settings.state, warehouse.database)
+            state.prepare()
+            now = _clock_of(state)
+            choice = _unfinished(choice, state) if options.retry else choice
+        sources = find_sources(choice.chosen, warehouse)
+        allowed = {sync.name for sync in named(plan.syncs, options.allow_guarded)} if options.allow_guarded else ()
+        job = Job(
+            warehouse=warehouse,
+            settings=plan.settings.state,
+            locks=Locks(break_locks=options.break_lock),
+            observer=listener,
+            stop=stop,
+            now=now,
+            clock=time.monotonic,
+            invocation_id=invocation_id,
+            budget=Budget(plan.settings.budget),
+            mapping_ids=frozenset(sync.id for sync in plan.syncs),
+            dbt_invocation_id=plan.results.invocation_id if plan.results else None,
+            full_refresh=options.full_refresh,
+            baseline=options.baseline,
+            retry=options.retry,
+            allow_guarded=allowed,
+            workers=workers,
+        )
+        listener.begin(plan, choice)
+        with heartbeat(lambda: _beat(job)):
+            results, unstarted = _run_syncs(
+                choice, sources, destinations, job, listener, threads=warehouse.threads, fail_fast=options.fail_fast
+            )
+    skipped = (*choice.skipped, *unstarted)
+    result = RunResult(invocation_id, started_at, time.monotonic() - started, tuple(results), skipped)
+    write_artifact(result, plan.project.target_dir)
+    return result
+
+
+@contextmanager
+def _time_limit(seconds: float | None, stop: threading.Event) -> Iterator[None]:
+    """Set `stop` after so many seconds, where there is a limit."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, stop.set)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _clock_of(state: State) -> Callable[[], datetime]:
+    """Return the warehouse's clock, read once: machines that share the state tables may disagree by their own."""
+    now = state.now()
+    base = now.astimezone(timezone.utc).replace(tzinfo=None) if now.tzinfo else now
+    read_at = time.monotonic()
+    return lambda: base + timedelta(seconds=time.monotonic() - read_at)
+
+
+def _unfinished(choice: Choice, state: State) -> Choice:
+    """Keep the syncs that have something to try again."""
+    chosen = [sync for sync in choice.chosen if _needs_retry(MappingState(state, sync.id), state.last_sync(sync.id))]
+    return replace(choice, chosen=tuple(chosen))
+
+
+def _needs_retry(tables: MappingState, last: SyncState | None) -> bool:
+    return last is not None and (last.status not in {"success", RESET} or tables.discards.count() > 0)
+
+
+def _beat(job: Job) -> None:
+    with job.warehouse.session("heartbeat") as session:
+        job.locks.beat(State(session, job.settings, job.warehouse.database))
+
+
+def _run_syncs(
+    choice: Choice,
+    sources: Mapping[str, Source],
+    destinations: Mapping[str, Destination],
+    job: Job,
+    listener: Listener,
+    *,
+    threads: int,
+    fail_fast: bool,
+) -> tuple[list[SyncResult], list[Skip]]:
+    """Run the chosen syncs, so many at a time; none is started once one has failed fast or `stop` is set.
+
+    Returns the results, and what was not started for a failure of another.
+    """
+    failed = threading.Event()
+
+    def one(number: int, sync: Sync) -> SyncResult | Skip:
+        if failed.is_set():
+            listener.note(sync, "is not started: another sync has failed (--fail-fast)")
+            return Skip(sync, "another sync has failed (--fail-fast)", is_failure=True)
+        if job.stop.is_set():
+            return SyncResult(sync, "canceled", 0.0, "interrupted before it began; the next run syncs it")
+        listener.start(number, len(choice.chosen), sync)
+        result = run_sync(sync, sources[sync.id], destinations[sync.destination], job)
+        if fail_fast and result.status == "failed":
+            failed.set()
+        listener.end(number, len(choice.chosen), result)
+        return result
+
+    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="segconn") as pool:
+        futures = [pool.submit(one, number, sync) for number, sync in enumerate(choice.chosen, 1)]
+        while wait(futures, WAKE_SECONDS).not_done:
+            continue
+        ends = [future.result() for future in futures]
+    results = [end for end in ends if isinstance(end, SyncResult)]
+    return results, [end for end in ends if isinstance(end, Skip)]

@@ -1,0 +1,184 @@
+"""Results → dbt-like lines, JSON, and the artifact target/segconn/run_results.json."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from dbt_segconn.errors import SegconnError
+from dbt_segconn.project.plan import Sync
+from dbt_segconn.runs.gate import Skip
+from dbt_segconn.state.tables import COUNTS, SyncState
+from dbt_segconn.syncs.sync import SyncResult
+from dbt_segconn.version import __version__
+from dbt_segconn.wording import counted
+
+# Raised when a field of the artifact changes its meaning or goes; new fields may come at any time.
+ARTIFACT_VERSION = 1
+ARTIFACT = Path("segconn") / "run_results.json"
+WIDTH = 80
+
+# status → how a line begins, and under what the last line counts it
+_WORDS = {
+    "success": ("OK synced", "OK"),
+    "partial": ("PARTIAL synced", "PARTIAL"),
+    "failed": ("ERROR syncing", "ERROR"),
+    "blocked": ("BLOCKED by its guards", "ERROR"),
+    "canceled": ("CANCELED", "ERROR"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How an invocation ended."""
+
+    invocation_id: str
+    started_at: datetime
+    seconds: float
+    results: tuple[SyncResult, ...]
+    skipped: tuple[Skip, ...]
+
+    @property
+    def success(self) -> bool:
+        """Whether every sync delivered every record, and none was kept back by a failure of dbt's."""
+        return all(one.status == "success" for one in self.results) and not any(
+            skip.is_failure for skip in self.skipped
+        )
+
+
+def start_line(number: int, total: int, name: str, destination: str) -> str:
+    """Say that a sync starts."""
+    return _dotted(f"{number} of {total} START sync {name} to {destination}", "RUN")
+
+
+def end_line(number: int, total: int, result: SyncResult) -> str:
+    """Say how a sync ended, with the counts of its changes."""
+    word, _ = _WORDS[result.status]
+    counts = _counts(result.state, result.resumed) if result.state else ""
+    return _dotted(f"{number} of {total} {word} {result.sync.name}", f"{counts}in {result.seconds:.2f}s")
+
+
+def timing_lines(result: SyncResult) -> Iterator[str]:
+    """Say how long each step of a sync took, and what it cost a million calls."""
+    for step, spent in result.spent.items():
+        each = spent.cpu_seconds / result.confirmed * 1e6 if result.confirmed else 0.0
+        per_million = f", {each:.2f} s per million calls" if each else ""
+        yield f"  {step:<9} {spent.seconds:8.2f} s, of CPU {spent.cpu_seconds:.2f} s{per_million}"
+
+
+def skip_line(skip: Skip) -> str:
+    """Say that a sync does not go, and why."""
+    return _dotted(f"SKIP {skip.sync.name}", skip.reason)
+
+
+def _dotted(text: str, ending: str) -> str:
+    return f"{text} {'.' * max(3, WIDTH - len(text) - 1)} [{ending}]"
+
+
+def _counts(state: SyncState, resumed: int) -> str:
+    numbers = {
+        "ADDED": state.added,
+        "UPDATED": state.updated,
+        "DELETED": state.deleted,
+        "LEFT OUT": state.left_out,
+        "HELD BACK": state.held_back,
+        "DISCARDED": state.discarded,
+        "RESUMED": resumed,
+    }
+    always = {"ADDED", "UPDATED", "DELETED"}
+    text = "".join(f"{name} {count} " for name, count in numbers.items() if count or name in always)
+    unsettled = state.to_send and state.status in {"failed", "canceled"}
+    return f"{text}CONFIRMED {state.confirmed} of {state.to_send} " if unsettled else text
+
+
+def closing_lines(run: RunResult) -> Iterator[str]:
+    """Sum an invocation up, as dbt does: what failed and why, then one line of counts."""
+    sent = sum(result.confirmed for result in run.results)
+    yield f"Finished {counted(len(run.results), 'sync')} in {run.seconds:.2f}s: {counted(sent, 'call')} confirmed."
+    for result in run.results:
+        if result.message:
+            yield ""
+            yield f"{_WORDS[result.status][1].capitalize()} in {result.sync.name} ({result.sync.model.file})"
+            yield f"  {result.message}"
+    counts = Counter(_WORDS[result.status][1] for result in run.results)
+    counts["SKIP"] = len(run.skipped)
+    yield ""
+    yield (
+        "Done. "
+        + " ".join(f"{word}={counts[word]}" for word in ("OK", "PARTIAL", "ERROR", "SKIP"))
+        + f" TOTAL={counts.total()}"
+    )
+
+
+def as_json(run: RunResult) -> dict[str, Any]:
+    """Return the artifact: one object a sync, with the counts of its state."""
+    return {
+        "metadata": {
+            "schema_version": ARTIFACT_VERSION,
+            "dbt_segconn_version": __version__,
+            "invocation_id": run.invocation_id,
+            "generated_at": run.started_at.isoformat(),
+        },
+        "elapsed_seconds": round(run.seconds, 3),
+        "success": run.success,
+        "results": [_result(result) for result in run.results] + [_skipped(skip) for skip in run.skipped],
+    }
+
+
+def _result(result: SyncResult) -> dict[str, Any]:
+    state = result.state
+    return {
+        **_of_sync(result.sync),
+        "status": result.status,
+        "message": result.message,
+        "seconds": round(result.seconds, 3),
+        "sync_id": state.sync_id if state else None,
+        "counts": {
+            **({name: getattr(state, name) for name in COUNTS} if state else {}),
+            "confirmed_by_this_run": result.confirmed,
+            "resumed_by_this_run": result.resumed,
+        },
+        "resumed_sync": _resumed(result.resumed_state),
+        "timing": {step: spent._asdict() for step, spent in result.spent.items()},
+    }
+
+
+def _resumed(state: SyncState | None) -> dict[str, Any] | None:
+    """Return the earlier sync that this one has finished first, if there was one."""
+    if state is None:
+        return None
+    counts = {name: getattr(state, name) for name in COUNTS}
+    return {"sync_id": state.sync_id, "status": state.status, "counts": counts}
+
+
+def _skipped(skip: Skip) -> dict[str, Any]:
+    return {**_of_sync(skip.sync), "status": "skipped", "message": skip.reason, "is_failure": skip.is_failure}
+
+
+def _of_sync(sync: Sync) -> dict[str, Any]:
+    return {
+        "name": sync.name,
+        "model": sync.model.unique_id,
+        "destination": sync.destination,
+        "action": sync.mapping.action,
+        "mapping_id": sync.id,
+    }
+
+
+def write_artifact(run: RunResult, target_dir: Path) -> Path:
+    """Write target/segconn/run_results.json: whole or not at all. Raises SegconnError where it cannot."""
+    path = target_dir / ARTIFACT
+    draft = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(orjson.dumps(as_json(run), option=orjson.OPT_INDENT_2))
+        draft.replace(path)
+    except OSError as error:
+        raise SegconnError(f"{path}: cannot be written: {error.strerror}") from None
+    return path

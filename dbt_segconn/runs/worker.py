@@ -1,0 +1,113 @@
+"""The work of a worker: it opens the project and the warehouse by itself, and delivers shares of outboxes."""
+
+from __future__ import annotations
+
+import math
+import threading
+from contextlib import ExitStack
+from dataclasses import replace
+
+from dbt_segconn.delivery import Canceled, Delivery, Destination, Progress, Stop
+from dbt_segconn.delivery.configured import build_target
+from dbt_segconn.errors import ConfigurationError, SegconnError
+from dbt_segconn.project.plan import Sync
+from dbt_segconn.runs.opening import Options, opened, read_plan
+from dbt_segconn.state.locks import Lock
+from dbt_segconn.state.outbox import MappingState
+from dbt_segconn.state.tables import State
+from dbt_segconn.syncs.calls import CallMaker, message_id_prefix
+from dbt_segconn.syncs.shares import Outcome, Share, send
+
+
+class Worker:
+    """What a process keeps from share to share of one invocation: the plan, the warehouse, the destinations' rates."""
+
+    def __init__(self, options: Options) -> None:
+        self._plan = read_plan(options)
+        self._syncs = {sync.id: sync for sync in self._plan.syncs}
+        self._open = ExitStack()
+        self._warehouse = self._open.enter_context(opened(self._plan, options))
+        self._destinations: dict[tuple[str, int], Destination] = {}
+
+    def deliver(self, share: Share, stop: Stop) -> Outcome:
+        """Deliver a share, as far as it can be done; what ends it early stands in the outcome."""
+        sync = self._sync(share)
+        destination = self._destination(sync.destination, share.among)
+        write_key = destination.target.write_key
+        if message_id_prefix(write_key, share.sync_id) != share.fingerprint:
+            raise ConfigurationError(f"destination {sync.destination}: its write key is another than that of the run")
+        calls = CallMaker(sync, share.columns, write_key=write_key, sync_id=share.sync_id, started_at=share.started_at)
+        notes: dict[str, None] = {}
+        with (
+            self._warehouse.session(sync.id) as session,
+            Delivery(
+                destination, start_after=share.after, stop=stop, notify=lambda text: notes.update({text: None})
+            ) as delivery,
+        ):
+            state = State(session, self._plan.settings.state, self._warehouse.database)
+            lock = Lock(state, sync.id, sync.name, share.token)
+            failure, canceled = None, False
+            try:
+                for _ in send(share, calls, MappingState(state, sync.id), lock, delivery):
+                    pass
+                delivery.finish()
+            except Canceled:
+                canceled = True
+            except SegconnError as error:
+                failure = str(error)
+            delivery.close()
+            return Outcome(delivery.progress(), failure, canceled, tuple(notes), delivery.timings.spent())
+
+    def close(self) -> None:
+        """Close the warehouse."""
+        self._open.close()
+
+    def _sync(self, share: Share) -> Sync:
+        sync = self._syncs.get(share.mapping_id)
+        if sync is None or sync.definition != share.definition:
+            raise ConfigurationError(
+                f"{self._plan.project.dir}: a worker reads another mapping here than the run. The project must be "
+                "the same for both, and stay as it is while a run lasts; run again."
+            )
+        return sync
+
+    def _destination(self, name: str, among: int) -> Destination:
+        """Return a destination of which this worker has its part of the rate and of the requests in flight."""
+        if (name, among) not in self._destinations:
+            target = build_target(name, self._plan.settings.destinations[name])
+            rate, concurrency = target.events_per_second, math.ceil(target.concurrency / among)
+            part = replace(target, events_per_second=rate and rate / among, concurrency=concurrency)
+            self._destinations[name, among] = Destination(part)
+        return self._destinations[name, among]
+
+
+# dbt's flags and the working directory belong to the process, so it works for one invocation at a time
+_workers: dict[str, Worker] = {}
+_guard = threading.Lock()
+
+
+def deliver_share(options: Options, share: Share, stop: Stop) -> Outcome:
+    """Deliver a share in this process; a SegconnError ends up in the outcome."""
+    with _guard:
+        try:
+            return _worker(options, share.invocation_id).deliver(share, stop)
+        except SegconnError as error:
+            nothing = Progress(share.after, 0, 0, ())
+            return Outcome(nothing, f"a worker could not begin: {error}")
+
+
+def warm_up(options: Options, invocation_id: str) -> None:
+    """Open project and warehouse before the first share comes; what fails then, fails again with a share."""
+    with _guard:
+        try:
+            _worker(options, invocation_id)
+        except SegconnError:
+            return
+
+
+def _worker(options: Options, invocation_id: str) -> Worker:
+    if invocation_id not in _workers:
+        while _workers:
+            _workers.popitem()[1].close()
+        _workers[invocation_id] = Worker(options)
+    return _workers[invocation_id]

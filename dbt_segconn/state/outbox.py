@@ -1,0 +1,279 @@
+"""The records and the outbox of one mapping: stage, read, settle, give up, forget, carry over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from dbt_segconn.errors import SyncError
+from dbt_segconn.project.plan import Sync
+from dbt_segconn.state.checkpoint import Window, first_to_read, known_checkpoint, reached
+from dbt_segconn.state.discards import Discards
+from dbt_segconn.state.tables import INSERT_ROWS, SYNC_COLUMNS, State, SyncState
+from dbt_segconn.warehouse.session import Row
+from dbt_segconn.warehouse.source import Source
+from dbt_segconn.warehouse.values import LOSSY_KINDS, Column
+
+RECORD_COLUMNS = {"record_id": "text", "checksum": "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How many changes of one kind an outbox holds, and between which change numbers."""
+
+    count: int
+    first: int
+    last: int
+
+
+class Change(NamedTuple):
+    """What has become of which record, with its checksum."""
+
+    kind: str
+    record_id: str | None
+    checksum: str | None
+
+
+class MappingState:
+    """The tables that belong to one mapping."""
+
+    def __init__(self, state: State, mapping_id: str) -> None:
+        self._state = state
+        self._session = state.session
+        self.mapping_id = mapping_id
+        self.records = state.table(f"records_{mapping_id}")
+        self.outbox = state.table(f"outbox_{mapping_id}")
+        self.discards = Discards(state, mapping_id)
+
+    def present(self) -> tuple[bool, bool]:
+        """Say whether the table of records is there, and whether a sync has left an outbox."""
+        names = self._session.names_beside(self.records)
+        return self.records.identifier.lower() in names, self.outbox.identifier.lower() in names
+
+    def known(self) -> int:
+        """Count the records of the last settled sync."""
+        return int(self._session.rows("segconn_count_records", records=self.records)[0][0])
+
+    def create_records(self) -> None:
+        """Create an empty table of records, where there is none."""
+        self._session.run("segconn_create_records", relation=self.records, columns=RECORD_COLUMNS)
+
+    def check_columns(self) -> None:
+        """Raise SyncError where somebody has altered the tables."""
+        outbox_columns = {"change_number", "kind", "record_id", "checksum"}
+        for relation, wanted in ((self.records, set(RECORD_COLUMNS)), (self.outbox, outbox_columns)):
+            found = {name.lower() for name in self._session.columns(relation)}
+            if found and (missing := sorted(wanted - found)):
+                raise SyncError(f"{relation} has no column {missing[0]}: the table was altered by hand")
+
+    def window(self, sync: Sync, source: Source) -> Window | None:
+        """Say which rows of the model the next sync reads; None for all of them."""
+        given, column = sync.mapping.checkpoint, source.checkpoint
+        if given is None or column is None or not self._state.exists() or not self.present()[0]:
+            return None
+        checkpoint = known_checkpoint(sync, source, self._state.last_records(self.mapping_id))
+        after = first_to_read(column, checkpoint, given.lag) if checkpoint else None
+        return None if after is None else Window(column, after, self._has_unsettled())
+
+    def _has_unsettled(self) -> bool:
+        """Say whether there are records to read whatever their age: asked first, for it costs the model's order."""
+        arguments = {"records": self.records, "discards": self._state.discards, "mapping_id": self.mapping_id}
+        return bool(self._session.rows("segconn_count_unsettled", **arguments)[0][0])
+
+    def checkpoint(self, sync: Sync, source: Source, window: Window | None, now: datetime) -> str | None:
+        """Return how far a sync that stages this window now will have read; to be asked before it is staged.
+
+        A row that comes in between is then staged and read again, rather than never.
+        """
+        if source.checkpoint is None:
+            return None
+        arguments = {"model": source.relation, "column": source.checkpoint, "window": window}
+        newest = self._session.rows("segconn_newest", **arguments)[0][0]
+        last = self._state.last_records(self.mapping_id) if window else None
+        return reached(source.checkpoint, newest, known_checkpoint(sync, source, last), now)
+
+    def stage(self, sync: Sync, source: Source, window: Window | None = None, *, is_baseline: bool = False) -> None:
+        """Freeze the difference between the model, or a window of it, and the records as the mapping's outbox.
+
+        A baseline takes up what would be held back for want of consent, too.
+        """
+        diff = self._diff(sync, source, window, is_baseline=is_baseline)
+        later = bool(self._session.rows("segconn_can_number_later", outbox=self.outbox))
+        self._session.run("segconn_stage", outbox=self.outbox, diff=diff, is_numbered=not later)
+        if later:
+            self._session.run("segconn_number_later", outbox=self.outbox)
+        self._session.run("segconn_index_outbox", outbox=self.outbox)
+
+    def preview(
+        self, sync: Sync, source: Source, kinds: Iterable[str], limit: int, record_ids: Collection[str] = ()
+    ) -> list[Row]:
+        """Return the first changes that a sync would stage now, as `read` does, without writing anything.
+
+        Named records are returned although they were given up.
+        """
+        diff = {**self.diff(sync, source), **({"discards": None} if record_ids else {})}
+        return self._session.rows(
+            "segconn_preview", diff=diff, kinds=list(kinds), limit=limit, record_ids=list(record_ids)
+        )
+
+    def find(self, sync: Sync, source: Source, record_id: str, *, also_silent: bool = False) -> Row | None:
+        """Return a record of the model, changed or not, as if it was added.
+
+        One that says nothing of consent is found where such records are sent, or where that is asked for.
+        """
+        holds = sync.skips_unknown_consent and not also_silent
+        diff = {**self._diff(sync, source), "records": None, "discards": None, "holds_back": holds}
+        found = self._session.rows("segconn_preview", diff=diff, kinds=["added"], limit=1, record_ids=[record_id])
+        return found[0] if found else None
+
+    def sample(self, sync: Sync, source: Source, every: int, limit: int) -> list[Row]:
+        """Return every so-manieth change that a sync would send now, as `preview` does."""
+        kinds = list(sync.mapping.sync_mode)
+        return self._session.rows("segconn_sample", diff=self.diff(sync, source), kinds=kinds, every=every, limit=limit)
+
+    def count_diff(self, sync: Sync, source: Source, *, is_baseline: bool = False) -> Mapping[str, int]:
+        """Count the changes that a sync would stage now, by kind, without writing anything."""
+        rows = self._session.rows("segconn_count_diff", diff=self.diff(sync, source, is_baseline=is_baseline))
+        return {kind: int(count) for kind, count in rows}
+
+    def diff(self, sync: Sync, source: Source, *, is_baseline: bool = False) -> dict[str, Any]:
+        """Return what a diff is made of, where the mapping may not have any records yet."""
+        window = None if is_baseline else self.window(sync, source)
+        diff = self._diff(sync, source, window, is_baseline=is_baseline)
+        return {**diff, **({} if self.present()[0] else {"records": None})}
+
+    def _diff(
+        self, sync: Sync, source: Source, window: Window | None = None, *, is_baseline: bool = False
+    ) -> dict[str, Any]:
+        return {
+            "window": window,
+            "refusals": self._state.discards,
+            "records": self.records,
+            "record_columns": RECORD_COLUMNS,
+            "model": source.relation,
+            "is_stored": sync.model.is_stored,
+            "identifier": source.identifier,
+            "columns": source.columns,
+            "signature": source.signature,
+            "unsure_kind": "updated" if "updated" in sync.mapping.sync_mode else "added",
+            "mapping_id": self.mapping_id,
+            "definition": sync.definition,
+            "consent": _consent_columns(sync, source),
+            "holds_back": holds_back(sync) and not is_baseline,
+            **self.discards.arguments(),
+        }
+
+    def count_held_back(self, sync: Sync, source: Source) -> int:
+        """Count the records that are held back now for want of consent."""
+        if not holds_back(sync):
+            return 0
+        return int(self._session.rows("segconn_count_held_back", diff=self.diff(sync, source))[0][0])
+
+    def count(self) -> Mapping[str, Changes]:
+        """Count the outbox by kind: added, updated, deleted, null_identifier, duplicate_identifier."""
+        rows = self._session.rows("segconn_count_changes", outbox=self.outbox)
+        return {kind: Changes(int(count), int(first), int(last)) for kind, count, first, last in rows}
+
+    def count_lost(self, source: Source, kinds: Iterable[str]) -> int:
+        """Count the values that JSON cannot hold, among the changes of these kinds."""
+        if not any(column.kind in LOSSY_KINDS for column in source.columns):
+            return 0
+        return int(self._session.rows("segconn_count_lost", outbox=self.outbox, kinds=list(kinds))[0][0])
+
+    def read(
+        self, columns: Sequence[Column], kinds: Iterable[str], after: int, upto: int, *, with_record: bool = True
+    ) -> list[Row]:
+        """Return the changes numbered after `after` up to `upto` in their order: number, kind, record id, the columns.
+
+        Kind and record id are None, which is quicker, unless `with_record`.
+        """
+        rows = self._session.rows(
+            "segconn_read_changes",
+            outbox=self.outbox,
+            columns=list(columns),
+            kinds=list(kinds),
+            after=after,
+            upto=upto,
+            with_record=with_record,
+        )
+        rows.sort(key=itemgetter(0))  # they mostly are in order, which Python sees faster than warehouses do
+        return rows
+
+    def describe(self, numbers: Sequence[int]) -> dict[int, Change]:
+        """Say what single changes are, by number."""
+        rows = [
+            row
+            for at in range(0, len(numbers), INSERT_ROWS)
+            for row in self._session.rows(
+                "segconn_describe_changes", outbox=self.outbox, numbers=numbers[at : at + INSERT_ROWS]
+            )
+        ]
+        return {int(number): Change(*change) for number, *change in rows}
+
+    def settle(self, state: SyncState, final: SyncState) -> None:
+        """Apply the outbox to the records, drop it, and log the sync as finished: together, or repeatably."""
+        tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
+        self._session.run("segconn_forget_settled", **tables, sync_id=state.sync_id)
+        self._session.run("segconn_remember_settled", **tables, sync_id=state.sync_id)
+        self.discards.close_settled(self.outbox, final)
+        self.drop_outbox()
+        self._state.append(self._state.log, [final])
+
+    def abandon(self, state: SyncState, final: SyncState) -> None:
+        """Give up an outbox that no longer fits its mapping; what may have been sent will be sent afresh."""
+        tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
+        given = {**tables, "sync_id": state.sync_id, "kinds": state.sync_mode.split(",")}
+        self._session.run("segconn_forget_abandoned", **given)
+        self._session.run("segconn_remember_abandoned", **given, watermark=state.watermark)
+        self.drop_outbox()
+        self._state.append(self._state.log, [final])
+
+    def drop_outbox(self) -> None:
+        """Drop the outbox, if there is one."""
+        self._session.run("segconn_drop", relation=self.outbox)
+
+    def forget(self, last: SyncState | None, reset: SyncState) -> None:
+        """Forget every record and every refusal, and note it in the history, where `last` is the newest sync."""
+        if last and last.finished_at is None:
+            ended = last.next(reset.saved_at, status="canceled", finished_at=reset.saved_at, error="reset")
+            self._state.append(self._state.log, [ended])
+        self.drop_outbox()
+        self._session.run("segconn_drop", relation=self.records)
+        self.discards.close_all(reset)
+        self._state.append(self._state.log, [reset])
+
+    def adopt(self, old: MappingState, last: SyncState, *, model: str, mapping: str) -> None:
+        """Take over records, outbox, discards and history of another mapping, whose newest sync is `last`.
+
+        An outbox goes on under its own messageIds, which are made of the sync's id alone.
+        """
+        self._session.run("segconn_drop", relation=self.records)
+        self._session.rename(old.records, self.records)
+        if old.present()[1]:
+            self._session.rename(old.outbox, self.outbox)
+        changed = {"mapping_id": self.mapping_id, "mapping": mapping}
+        state = self._state
+        self._session.run(
+            "segconn_adopt_history",
+            log=state.log,
+            syncs=state.syncs,
+            columns=list(SYNC_COLUMNS),
+            old=old.mapping_id,
+            changed={**changed, "model": model},
+        )
+        self.discards.take_over(old.mapping_id, changed)
+        old.discards.close_all(last)
+
+
+def holds_back(sync: Sync) -> bool:
+    """Say whether a sync holds records back that it would send as added, if only they told of consent."""
+    return sync.skips_unknown_consent and "added" in sync.mapping.sync_mode
+
+
+def _consent_columns(sync: Sync, source: Source) -> list[Column]:
+    """Return the columns that tell whether a record says anything of consent, where that matters."""
+    names = set(sync.consent.values()) if sync.skips_unknown_consent else ()
+    return [column for column in source.columns if column.key in names]

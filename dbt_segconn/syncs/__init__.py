@@ -1,0 +1,1 @@
+"""One sync: what has changed is staged, delivered and settled."""

@@ -1,0 +1,65 @@
+"""Guards: changes too large to be meant are held back before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from dbt_segconn.project.meta import Guards
+from dbt_segconn.project.plan import Sync
+from dbt_segconn.state.tables import SyncState
+
+# Without a guard of its own, a mapping refuses to see more than half of its records deleted…
+DEFAULT_DELETED_PERCENT = 50
+# …unless they are as few as this and others are left
+DEFAULT_DELETED_RECORDS = 100
+
+
+def doubts(
+    sync: Sync, state: SyncState, before: SyncState | None, lookalikes: Mapping[str, int], known: int
+) -> Iterator[str]:
+    """Say what makes a sync doubtful before anything is staged.
+
+    `lookalikes` are the records, by name, of mappings that are gone from the project and were like this one;
+    `known` counts this one's own.
+    """
+    for name, records in lookalikes.items():
+        yield (
+            f"no sync of it is known, but {name}, which is gone from the project, was the same mapping and has "
+            f"{records:,} records. If it was renamed, `dbt-segconn adopt {name} {sync.name}` carries them over"
+        )
+    moved = before and before.relation not in {None, state.relation}
+    if before and moved and known and not sync.mapping.guards.allow_moved:
+        yield (
+            f"its last sync read {before.relation}, this one would read {state.relation}, against the {known:,} "
+            "records of the former. If two targets share a state schema, give each its own (state.schema in "
+            "segconn.yml); if the model has moved, let it through, or set guards.allow_moved"
+        )
+
+
+def objections(guards: Guards, *, known: int, present: int, to_send: int, updated: int, deleted: int) -> Iterator[str]:
+    """Say what speaks against a sync. Counts are records: known before, present in the model now.
+
+    The deleted are guarded whatever the mapping sends: forgetting them would send them all again as
+    added once the model is whole again.
+    """
+    if guards.max_records is not None and to_send > guards.max_records:
+        yield f"{to_send:,} records are to be sent, more than max_records {guards.max_records:,}"
+    if known and guards.max_updated_percent is not None:
+        percent = 100 * updated / known
+        if percent > guards.max_updated_percent:
+            limit = f"max_updated_percent {guards.max_updated_percent:g}"
+            yield f"{updated:,} of {known:,} records were updated, more than {limit}"
+    if known and deleted:
+        yield from _deleted(guards, known, present, deleted)
+
+
+def _deleted(guards: Guards, known: int, present: int, deleted: int) -> Iterator[str]:
+    percent = 100 * deleted / known
+    if guards.max_deleted_percent is not None:
+        if percent > guards.max_deleted_percent:
+            limit = f"max_deleted_percent {guards.max_deleted_percent:g}"
+            yield f"{deleted:,} of {known:,} records were deleted, more than {limit}"
+    elif not present:
+        yield f"the model is empty, and all {known:,} records would count as deleted"
+    elif deleted > DEFAULT_DELETED_RECORDS and percent > DEFAULT_DELETED_PERCENT:
+        yield f"{deleted:,} of {known:,} records were deleted, more than half of them"

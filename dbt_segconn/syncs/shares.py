@@ -1,0 +1,105 @@
+"""A share: a range of an outbox's change numbers that is delivered by itself, here or by a worker elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from dbt_segconn.delivery import Delivery, Progress
+from dbt_segconn.state.locks import Lock
+from dbt_segconn.state.outbox import MappingState
+from dbt_segconn.syncs.calls import CallMaker
+from dbt_segconn.timings import Spent
+from dbt_segconn.warehouse.values import Column
+
+# Changes read from the outbox at once, and values: many enough for the warehouse, few enough for memory
+PAGE = 30_000
+PAGE_VALUES = 300_000
+SMALLEST_PAGE = 1_000
+# Changes handed to delivery at once; between two portions the watermark may be saved
+PORTION = 2_500
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The changes above `after` up to `upto`, with all that whoever delivers them must know of their sync.
+
+    It holds no secret: a worker reads segconn.yml itself, and `fingerprint` tells whether its write key is the same.
+    `among` counts the workers that share the destination's rate; `token` is the lock's.
+    """
+
+    invocation_id: str
+    mapping_id: str
+    sync_id: str
+    started_at: datetime
+    definition: str
+    fingerprint: str
+    kinds: tuple[str, ...]
+    columns: tuple[Column, ...]
+    token: str
+    after: int
+    upto: int
+    among: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far a worker came with a share, and what has ended it early, if anything did."""
+
+    progress: Progress
+    failure: str | None = None
+    canceled: bool = False
+    notes: tuple[str, ...] = ()
+    spent: Mapping[str, Spent] = field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the share is done."""
+        return not self.failure and not self.canceled
+
+
+class Workers(Protocol):
+    """Those who deliver shares. They may die: whoever submits a share hands it in again then.
+
+    `may_repeat`: a share may be begun anew without anybody being told.
+    """
+
+    may_repeat: bool
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+
+    def submit(self, share: Share) -> Future[Outcome]:
+        """Hand in a share."""
+
+    def is_lost(self, error: BaseException) -> bool:
+        """Say whether the error of a share means that its worker has died."""
+
+    def are_gone(self) -> str | None:
+        """Say why none of them will ever answer, where that is so."""
+
+    def stop(self) -> None:
+        """Tell all workers to finish what is in flight, and start nothing more."""
+
+
+def send(share: Share, calls: CallMaker, tables: MappingState, lock: Lock, delivery: Delivery) -> Iterator[None]:
+    """Hand the calls of a share to a delivery, a portion at a time, as long as the lock is ours."""
+    measure = delivery.timings.measure
+
+    def send_page(after: int, upto: int) -> Iterator[None]:
+        with measure("fetch"):
+            page = tables.read(share.columns, share.kinds, after, upto, with_record=calls.reads_record)
+        lock.confirm()  # after reading: another's outbox may stand under the same name
+        for at in range(0, len(page), PORTION):
+            with measure("map"):
+                made = calls.many(page[at : at + PORTION], delivery.refuse)
+            delivery.send(made.numbers, made.calls, are_checked=made.are_checked)
+            yield
+
+    size = max(SMALLEST_PAGE, min(PAGE, PAGE_VALUES // max(1, len(share.columns))))
+    for low in range(share.after, share.upto, size):  # each page is let go of before the next one is read
+        yield from send_page(low, min(low + size, share.upto))

@@ -1,0 +1,169 @@
+"""What has changed, frozen as an outbox, unless a guard objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+from dbt_segconn.errors import WarehouseError
+from dbt_segconn.project.meta import KINDS
+from dbt_segconn.state.checkpoint import Window
+from dbt_segconn.state.discards import KEPT_REPEATED
+from dbt_segconn.state.outbox import MappingState
+from dbt_segconn.state.tables import RESET, SETTLED, SyncState
+from dbt_segconn.syncs.guards import doubts, objections
+from dbt_segconn.syncs.work import Work
+from dbt_segconn.wording import counted
+
+
+def stage(work: Work) -> SyncState:
+    """Freeze what has changed; the state returned is `running`, or `blocked` where a guard objects."""
+    with work.timings.measure("stage"):
+        return _stage(work)
+
+
+def _stage(work: Work) -> SyncState:
+    state = work.book.state
+    before = state.last_sync(work.sync.id)
+    is_baseline = work.job.baseline or (
+        work.sync.mapping.first_sync == "baseline" and not state.has_settled(work.sync.id)
+    )
+    staging = work.new_state("" if is_baseline else ",".join(work.sync.mapping.sync_mode))
+    if reason := _meant(work, doubts(work.sync, staging, before, _lookalikes(work, before), work.tables.known())):
+        return _blocked(work, staging, before, reason)
+    window = _window(work)
+    staging = work.book.log(staging)
+    if work.job.retry:
+        work.tables.discards.close_all(staging)
+    counted = _freeze(work, staging, window)
+    if reason := _meant(work, _objections(work, counted)) or _over_budget(work, counted):
+        work.tables.drop_outbox()
+        return _blocked(work, counted, before, reason)
+    _announce(work, before, counted)
+    _announce_lost(work, counted)
+    _announce_held_back(work, counted)
+    if counted.unidentified:
+        work.tables.discards.append_repeated(work.tables.outbox, counted)
+    return work.book.log(counted, status="running")
+
+
+def _window(work: Work) -> Window | None:
+    """Choose the rows to read, and say so: who asks to begin anew, or to try all again, means the whole model."""
+    if work.source.checkpoint is None:
+        return None
+    window = None if work.job.retry or work.job.baseline else work.tables.window(work.sync, work.source)
+    if window is None:
+        work.note("reads the whole model: there is no checkpoint of it as it is now mapped")
+    else:
+        work.note(f"reads rows that are new by {window.column.name}; does not look for deleted ones")
+    return window
+
+
+def _blocked(work: Work, state: SyncState, before: SyncState | None, reason: str) -> SyncState:
+    """Log a sync that has changed nothing: the next one is compared with what the last before it has read."""
+    read = {name: getattr(before, name) for name in ("relation", "identifier", "signature")} if before else {}
+    return work.book.log(state, status="blocked", finished_at=work.job.now(), error=reason, **read)
+
+
+def _freeze(work: Work, staging: SyncState, window: Window | None) -> SyncState:
+    try:
+        checkpoint = work.tables.checkpoint(work.sync, work.source, window, staging.started_at)
+        is_baseline = not staging.sync_mode
+        work.tables.stage(work.sync, work.source, window, is_baseline=is_baseline)
+        held_back = 0 if is_baseline else work.tables.count_held_back(work.sync, work.source)
+        return replace(_count(work, replace(staging, checkpoint=checkpoint)), held_back=held_back)
+    except WarehouseError as error:
+        with suppress(WarehouseError):  # the first error is the one to tell
+            work.tables.drop_outbox()
+            work.book.log(staging, status="failed", finished_at=work.job.now(), error=str(error))
+        raise
+
+
+def _lookalikes(work: Work, before: SyncState | None) -> dict[str, int]:
+    """Find mappings that are gone from the project and were just like this new one, with their records."""
+    state, sync = work.book.state, work.sync
+    if before is not None and (before.status in {*SETTLED, RESET} or state.has_settled(sync.id)):
+        return {}
+    gone = [
+        (one.mapping, MappingState(state, one.mapping_id))
+        for one in state.orphans(work.job.mapping_ids)
+        if (one.definition, one.destination) == (sync.definition, sync.destination)
+    ]
+    return {name: tables.known() for name, tables in gone if tables.present()[0]}
+
+
+def _meant(work: Work, reasons: Iterator[str]) -> str | None:
+    """Join what speaks against a sync, unless the user has said that it is meant."""
+    return None if _is_allowed(work) else _refusal(work, "; ".join(reasons))
+
+
+def _is_allowed(work: Work) -> bool:
+    return work.job.baseline or work.sync.name in work.job.allow_guarded
+
+
+def _refusal(work: Work, text: str | None) -> str | None:
+    return f"{text}. Nothing was sent. If this is meant, run with --allow-guarded {work.sync.name}" if text else None
+
+
+def _over_budget(work: Work, state: SyncState) -> str | None:
+    """Take the sync's calls from the budget of this run and month, or say why that is too many."""
+    spent = partial(work.book.state.spent, besides=work.job.invocation_id)
+    taken = work.job.budget.take(state.to_send, state.started_at, spent, is_allowed=_is_allowed(work))
+    return _refusal(work, taken)
+
+
+def _count(work: Work, staging: SyncState) -> SyncState:
+    counts = {kind: changes.count for kind, changes in work.tables.count().items()}
+    kinds = {kind: counts.get(kind, 0) for kind in KINDS}
+    unidentified = counts.get("null_identifier", 0) + counts.get("duplicate_identifier", 0)
+    to_send = sum(count for kind, count in kinds.items() if kind in staging.sync_mode.split(","))
+    return replace(
+        staging,
+        # refused rows are read again by name; where there are more than are kept, only the whole model has them all
+        checkpoint=staging.checkpoint if unidentified <= KEPT_REPEATED else None,
+        added=kinds["added"],
+        updated=kinds["updated"],
+        deleted=kinds["deleted"],
+        unidentified=unidentified,
+        discarded=unidentified,
+        to_send=to_send,
+        left_out=sum(kinds.values()) - to_send,
+    )
+
+
+def _objections(work: Work, state: SyncState) -> Iterator[str]:
+    known = work.tables.known()
+    return objections(
+        work.sync.mapping.guards,
+        known=known,
+        present=known - state.deleted + state.added + state.unidentified + state.held_back,
+        to_send=state.to_send,
+        updated=state.updated,
+        deleted=state.deleted,
+    )
+
+
+def _announce_held_back(work: Work, state: SyncState) -> None:
+    if state.held_back:
+        records = "1 record says" if state.held_back == 1 else f"{state.held_back:,} records say"
+        work.note(f"{records} nothing of consent: held back until a category has a value (consent.without_value: skip)")
+
+
+def _announce_lost(work: Work, state: SyncState) -> None:
+    if lost := work.tables.count_lost(work.source, state.sync_mode.split(",")):
+        work.note(f"{counted(lost, 'value')} that JSON cannot hold (NaN, infinity): sent as null")
+
+
+def _announce(work: Work, before: SyncState | None, state: SyncState) -> None:
+    """Say it before records are sent again for no change of their data."""
+    if before is None or before.status == RESET:
+        return
+    if before.identifier not in {None, state.identifier}:
+        work.note(
+            f"its unique identifier was {before.identifier} and is {state.identifier} now: {state.added:,} records "
+            f"count as added, {state.deleted:,} as deleted"
+        )
+    elif before.signature != state.signature and state.updated and "updated" in state.sync_mode:
+        work.note(f"the columns that it uses have changed: {state.updated:,} known records are sent again")
