@@ -26,6 +26,7 @@ from dbt_segconn.version import __version__
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.session import Session, is_denied
 from dbt_segconn.warehouse.source import find_source
+from dbt_segconn.wording import counted
 
 Status = Literal["ok", "warn", "error", "unknown"]
 # An answer's header tells whole seconds
@@ -94,15 +95,8 @@ def _mappings(manifest: Manifest, settings: Settings, project: Project) -> tuple
     try:
         syncs = read_syncs(manifest, settings, project.dir)
     except InvalidProject as error:
-        count = len(error.findings)
-        return (), (
-            Check(
-                "mappings",
-                "error",
-                "1 error" if count == 1 else f"{count} errors",
-                "`dbt-segconn validate` lists them.",
-            ),
-        )
+        errors = counted(len(error.findings), "error")
+        return (), (Check("mappings", "error", errors, "`dbt-segconn validate` lists them."),)
     enabled = sum(sync.mapping.enabled for sync in syncs)
     if not syncs:
         return (), (Check("mappings", "warn", "no model has any", "`dbt-segconn suggest MODEL` proposes one."),)
