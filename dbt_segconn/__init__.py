@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def run(*, listener: Listener | None = None, stop: threading.Event | None = None, **options: Any) -> RunResult:
     """Deliver what has changed in the models that dbt has just refreshed: `dbt-segconn run` from Python.
 
-    `options` are those of the command under their names with underscores, as in `opening.Options`:
+    `options` are those of the command under their names with underscores, as in `runs.opening.Options`:
     `run(project_dir=Path("shop"), select=["customers"], full_refresh=True)`. `listener` hears of every
     step; setting `stop` ends the run as Ctrl-C ends the command. Like dbt, the run changes the working
     directory of the process while it lasts; one run at a time.
@@ -27,10 +27,7 @@ def run(*, listener: Listener | None = None, stop: threading.Event | None = None
     target/segconn/run_results.json. Raises ConfigurationError, with all `problems`, where nothing could
     be started; what befalls a single sync stands in its result.
     """
-    from dbt_segconn.runs import (
-        invocation,
-        opening,  # dbt takes seconds to import
-    )
+    from dbt_segconn.runs import invocation, opening  # dbt takes seconds to import
 
     try:
         return invocation.run(opening.Options(**options), listener or invocation.Listener(), stop or threading.Event())

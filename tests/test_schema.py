@@ -223,7 +223,8 @@ def test_editors_are_told_what_each_setting_means(meta):
     settings_schema, mapping = schema_of("settings").schema, meta.schema["definitions"]["mapping"]
     shown = [settings_schema, *settings_schema["definitions"].values(), meta.schema, mapping]
     shown += [meta.schema["definitions"][name] for name in ("Checkpoint", "Guards")]
-    told = {name: about.get("description") for one in shown for name, about in one["properties"].items()}
-    assert not [name for name, description in told.items() if not description]
+    described = [(name, about.get("description")) for one in shown for name, about in one["properties"].items()]
+    assert not [name for name, description in described if not description]
+    told = dict(described)
     assert told["schema"] == "Schema of the state tables, created when missing."
     assert told["sync_null_values"].startswith("Whether null columns are sent, which overwrites")

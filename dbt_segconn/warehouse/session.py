@@ -49,10 +49,11 @@ class Session:
 
     def set_up(self) -> None:
         """Make the connection independent of anybody's settings, such as time zones and formats of dates."""
-        with self.errors():  # DuckDB is asked which settings it knows, and opens its file for that
-            statements = self.render("segconn_open_session").split(";")
+        statements = self.render("segconn_open_session").split(";")
         with self.transaction():
             for statement in filter(None, map(str.strip, statements)):
+                self._execute(statement)
+            for (statement,) in self.rows("segconn_statements_if_known"):
                 self._execute(statement)
 
     def run(self, macro: str, **arguments: Any) -> None:

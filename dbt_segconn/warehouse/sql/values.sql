@@ -375,11 +375,8 @@
 {% macro default__segconn_open_session() %}
 {% endmacro %}
 
-{#- Newer DuckDBs hold five groups of rows for each thread before they write one: a hundred megabytes for no time. -#}
 {% macro duckdb__segconn_open_session() %}
-  {%- set buffered = "select 1 as one from duckdb_settings() where name = 'write_buffer_row_group_count'" %}
 set TimeZone = 'UTC'
-  {%- if run_query(buffered) | length %}; set write_buffer_row_group_count = 1{% endif %}
 {% endmacro %}
 
 {% macro postgres__segconn_open_session() %}
@@ -403,6 +400,20 @@ set spark.sql.constraintPropagation.enabled = false
 {#- Databricks' SQL warehouses let few settings be set. -#}
 {% macro databricks__segconn_open_session() %}
 set time zone 'UTC'
+{% endmacro %}
+
+
+{#- A query of further statements for a session, where this version of the warehouse knows what they set. -#}
+{% macro segconn_statements_if_known() %}
+  {{- return(adapter.dispatch('segconn_statements_if_known')()) -}}
+{% endmacro %}
+
+{% macro default__segconn_statements_if_known() %}
+{% endmacro %}
+
+{#- Newer DuckDBs hold five groups of rows for each thread before they write one: a hundred megabytes for no time. -#}
+{% macro duckdb__segconn_statements_if_known() %}
+select 'set ' || name || ' = 1' from duckdb_settings() where name = 'write_buffer_row_group_count'
 {% endmacro %}
 
 
