@@ -52,6 +52,7 @@ def shop(tmp_path, api, monkeypatch, parsed):
     for name in ("DBT_PROFILES_DIR", "DBT_PROJECT_DIR", "DBT_TARGET"):
         monkeypatch.delenv(name, raising=False)
     shop = new_shop(tmp_path, api.url)
+    monkeypatch.chdir(shop.dir)  # where a user types the commands
     shop.parsed = parsed
     with watched(shop, api):
         yield shop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import tempfile
 from functools import cache
 from multiprocessing import forkserver
@@ -74,6 +75,7 @@ def _dbt(folder: Path, environment: dict[str, str], arguments: tuple[str, ...], 
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    sys.argv = ["dbt", *arguments]  # which dbt records as its command
     output = os.open(printed, os.O_WRONLY)
     os.dup2(output, 1)
     os.dup2(output, 2)

@@ -112,11 +112,12 @@ def _artifacts(folder: Path) -> Iterator[tuple[str, bool, str]]:
 
 
 def _tables(folder: Path) -> Iterator[tuple[str, bool, str]]:
-    """Read the state tables: all but dbt's own schema. An outbox holds rows on purpose, but no keys."""
+    """Read the state tables: all of the schemas that have a log. An outbox holds rows on purpose, but no keys."""
     for path in folder.glob("*.duckdb"):
         with duckdb.connect(str(path)) as connection:
             tables = connection.execute(
-                "select schema_name, table_name from duckdb_tables() where schema_name <> 'main' and not internal"
+                "select schema_name, table_name from duckdb_tables() where not internal and schema_name in "
+                "(select schema_name from duckdb_tables() where table_name = 'sync_log')"
             ).fetchall()
             for schema, table in tables:
                 rows = connection.execute(f'select one::varchar from "{schema}"."{table}" one limit {MANY}').fetchall()

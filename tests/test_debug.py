@@ -48,8 +48,10 @@ def test_all_is_well_with_a_debugger_and_nothing_is_left_behind(shop):
         f"OK     project: {shop.dir}/dbt_project.yml",
         "OK     settings: segconn.yml, destinations: app",
         "OK     mappings: 1, of which 1 are enabled",
-        "OK     dbt's results: the last dbt invocation has refreshed 1 models",
-        "OK     profile: shop, target dev: duckdb",
+        f"OK     dbt's results: {shop.dir}/target/run_results.json (`dbt run`, ",
+        "1 model refreshed, 0 failed tests",
+        "OK     target: dev (the last dbt invocation, the default of the profile)",
+        f"OK     warehouse: DuckDB file {shop.dir}/shop.duckdb, as target dev has it",
         "OK     connection: answers in",
         "OK     rights: may create the schema",
         "OK     models: those of 1 mappings are there",
@@ -185,13 +187,12 @@ def test_what_is_wrong_with_the_files_is_told_as_far_as_it_goes(shop, tmp_path):
     assert "ERROR  mappings: 1 error\n       `dbt-segconn validate` lists them." in text
     shop.manifest(MAPPING)
     code, text = debug(shop)
-    assert "ERROR  customers.identify_customers: " in text
-    assert "Run dbt on this target first." in text
+    assert "ERROR  warehouse: target dev: its DuckDB file" in text
     assert "WARN   dbt's results: a run would not start" in text
     shop.write("profiles.yml", {"other": {}})
     code, text = debug(shop)
     assert code == 1
-    assert "ERROR  profile: dbt cannot open the target" in text
+    assert "ERROR  warehouse: dbt cannot open the target" in text
     result = CliRunner().invoke(main, ["debug", "--project-dir", str(tmp_path), "--format", "json"])
     assert result.exit_code == 1
     assert [one["status"] for one in json.loads(result.output)] == ["ok", "error"]

@@ -26,33 +26,12 @@ def test_without_artifacts_the_way_out_is_named(shop):
     assert "Run `dbt run` or `dbt build` first" in result.output
 
 
-@pytest.mark.parametrize("command", ["test", "compile", "docs generate"])
-def test_results_of_a_command_that_refreshes_nothing_are_refused(shop, api, command):
-    shop.rows(ADA)
-    shop.dbt("run")
-    shop.dbt(*command.split())
-    result = shop.segconn("run")
-    assert result.exit_code == 2
-    assert f"is of `dbt {command}`, which refreshes no model" in result.output
-    assert api.received == []
-    assert shop.segconn("run", "--select", "customers", "--all").exit_code == 0
-    assert len(api.received) == 1
-
-
 def test_an_empty_run_is_refused(shop, api):
     shop.sync(ADA)
     shop.dbt("run", "--empty")
     result = shop.segconn("run")
     assert result.exit_code == 2
     assert "--empty" in result.output
-
-
-def test_a_manifest_of_another_invocation_is_refused(shop):
-    shop.sync(ADA)
-    shop.dbt("parse")
-    result = shop.segconn("run")
-    assert result.exit_code == 2
-    assert "is of another dbt invocation" in result.output
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"metadata": {}}'])
@@ -126,19 +105,11 @@ def test_only_refreshed_and_selected_models_are_synced(shop, api):
     assert "1 mapping left alone" in result.output
     assert [call["userId"] for call in api.calls()] == ["o1"]
     shop.dbt("run")
-    assert "TOTAL=1" in shop.segconn("run", "--select", "customers").output
-    assert "TOTAL=1" in shop.segconn("run", "--exclude", "tag:slow").output
-    assert "TOTAL=1" in shop.segconn("run", "--select", "tag:slow").output
     assert "TOTAL=0" in shop.segconn("run", "--select", "nothing_like_it").output
-
-
-def test_a_target_other_than_dbts_is_refused(shop):
-    outputs = {name: {"type": "duckdb", "path": f"{name}.duckdb"} for name in ("dev", "prod")}
-    shop.write("profiles.yml", {"shop": {"target": "dev", "outputs": outputs}})
-    shop.rows(ADA)
-    shop.dbt("run", "--target", "prod")
-    assert "Run dbt with --target dev first" in shop.segconn("run", "--target", "dev").output
-    assert shop.segconn("run").exit_code == 0, "the target of the last run is the default"
+    assert "OK synced customers.identify_customers" in shop.segconn("run", "--exclude", "tag:slow").output
+    both = shop.segconn("run", "--all", "--select", "customers", "others").output
+    assert "TOTAL=2" in both, "one option takes several values, as dbt's"
+    assert "TOTAL=1" in shop.segconn("run", "--all", "--select", "tag:slow", "--select=nothing_like_it").output
 
 
 def test_an_empty_model_is_taken_for_an_accident(shop, api):
@@ -168,3 +139,177 @@ def test_guards_hold_a_sync_back(shop, api, guards, rows, words):
     assert result.exit_code == 1
     assert words in result.output
     assert api.received == []
+
+
+def failing_test(shop):
+    """Let the model `customers` fail its test, in a project whose model `others` passes."""
+    second_model(shop)
+    shop.rows(ADA, ADA)
+
+
+def test_dbt_test_after_dbt_run_gates(shop, api):
+    failing_test(shop)
+    shop.dbt("run")
+    shop.dbt("test")
+    result = shop.segconn("run")
+    assert result.exit_code == 1
+    assert "the model failed its dbt tests: unique_customers_customer_id" in result.output
+    assert [call["userId"] for call in api.calls()] == ["o1"]
+
+
+def test_test_above_a_model_holds_it_back(shop, api):
+    shop.rows(ADA)
+    sql = (shop.dir / "models/customers.sql").read_text()
+    shop.write("models/stg.sql", sql)
+    shop.write("models/stg.yml", {"models": [{"name": "stg", "columns": [{"name": "plan", "data_tests": [NEVER]}]}]})
+    shop.write("models/customers.sql", "select * from {{ ref('stg') }}")
+    shop.dbt("run")
+    shop.dbt("test")
+    result = shop.segconn("run")
+    assert result.exit_code == 1
+    assert "stg, which the model is made of, failed its dbt tests: accepted_values_stg" in result.output
+    assert api.received == []
+    assert "OK synced" in shop.segconn("run", "--ignore-tests").output
+
+
+NEVER = {"accepted_values": {"arguments": {"values": ["none of them"]}}}
+
+
+@pytest.mark.parametrize("command", ["parse", "ls", "docs generate", "compile", "run-operation nothing"])
+def test_later_dbt_command_does_no_harm(shop, api, command):
+    shop.write("macros/nothing.sql", "{% macro nothing() %}{% endmacro %}")
+    shop.rows(ADA)
+    shop.dbt("build")
+    shop.dbt(*command.split())
+    result = shop.segconn("run")
+    assert result.exit_code == 0, result.output
+    assert "OK synced customers.identify_customers" in result.output
+    rewritten = command not in {"parse", "ls"}
+    assert (f"are of `dbt {command.split()[0]}" in result.output) is rewritten
+    assert ("no failed dbt test holds one back" in result.output) is rewritten
+
+
+def test_retry_counts_with_what_it_retried(shop, api):
+    failing_test(shop)
+    shop.dbt("build")
+    assert shop.segconn("run").exit_code == 1
+    assert [call["userId"] for call in api.calls()] == ["o1"]
+    shop.table(ADA)
+    shop.dbt("retry")
+    result = shop.segconn("run")
+    assert result.exit_code == 0, result.output
+    assert sorted(call["userId"] for call in api.calls()) == ["c1", "o1"]
+
+
+def test_own_retry_follows_dbts(shop, api):
+    failing_test(shop)
+    shop.dbt("build")
+    shop.segconn("run")
+    (shop.dir / "target/segconn/run_results.json").unlink()
+    shop.table(ADA)
+    shop.dbt("retry")
+    assert "OK synced customers.identify_customers" in shop.segconn("retry").output
+    assert sorted(call["userId"] for call in api.calls()) == ["c1", "o1"]
+
+
+def test_retry_takes_up_what_was_held_back(shop, api):
+    failing_test(shop)
+    shop.dbt("build")
+    shop.segconn("run")
+    shop.rows(ADA)
+    shop.dbt("build")
+    assert "OK synced customers.identify_customers" in shop.segconn("retry").output
+
+
+def rewritten(shop, change):
+    """Change the result of the model in dbt's run_results.json, as another dbt would have written it."""
+    path = shop.dir / "target/run_results.json"
+    results = json.loads(path.read_text())
+    for result in results["results"]:
+        if result["unique_id"] == "model.shop.customers":
+            result.update(change)
+    path.write_text(json.dumps(results))
+
+
+@pytest.mark.parametrize("status", ["reused", "no-op", "warn", "hibernated"])
+def test_other_statuses_are_no_failure(shop, api, status):
+    shop.rows(ADA)
+    shop.dbt("run")
+    rewritten(shop, {"status": status})
+    result = shop.segconn("run")
+    assert result.exit_code == 0
+    assert "1 mapping left alone" in result.output
+    assert api.received == []
+
+
+def test_partial_success_names_its_batches(shop, api):
+    shop.write("models/events.sql", "select cast('2026-01-0' || i as timestamp) as moment, i from range(1, 4) as t(i)")
+    shop.write("models/events.yml", {"models": [{"name": "events", "config": {"event_time": "moment"}}]})
+    shop.columns = ("customer_id", "moment")
+    config = "materialized='incremental', incremental_strategy='microbatch', event_time='moment', begin='2026-01-01'"
+    fails = "cast(case when i = 2 then 'no number' else i::varchar end as integer)"  # in its batch alone
+    shop.write(
+        "models/customers.sql",
+        f"{{{{ config({config}, batch_size='day') }}}} "
+        f"select 'c' || {fails} as customer_id, 'x' as email, 'y' as plan, moment "
+        "from {{ ref('events') }}",
+    )
+    shop.dbt("run", "--event-time-start", "2026-01-01", "--event-time-end", "2026-01-04")
+    result = shop.segconn("run")
+    assert result.exit_code == 1, result.output
+    assert "dbt built only a part of the model: 1 of its batches failed (2026-01-02 to 2026-01-03)" in result.output
+    assert api.received == []
+
+
+def test_results_of_several_folders_are_merged(shop, api):
+    failing_test(shop)
+    shop.dbt("run", "--select", "customers", "--target-path", "runs/1")
+    shop.dbt("run", "--select", "others", "--target-path", "runs/2")
+    shop.dbt("test", "--target-path", "runs/3")
+    alone = shop.segconn("run", "--run-results", "runs/1", "runs/2/run_results.json")
+    assert alone.exit_code == 1, "the tests are not among them, and duplicates are discarded"
+    assert {call["userId"] for call in api.calls()} == {"o1"}
+    result = shop.segconn("run", "--run-results", "runs/*")
+    assert result.exit_code == 1
+    assert "failed its dbt tests: unique_customers_customer_id" in result.output
+    assert "was synced before" in result.output
+    twice = shop.segconn("run", "--target-path", "runs/1", "--target-path", "runs/2")
+    assert twice.exit_code == 2
+    assert "Results of several dbt invocations are merged by --run-results" in twice.output
+    nothing = shop.segconn("run", "--run-results", "runs/9")
+    assert nothing.exit_code == 2
+    assert "--run-results runs/9: no run_results.json there" in nothing.output
+
+
+def test_newest_result_of_a_node_counts(shop, api):
+    shop.rows(ADA, ADA)
+    shop.dbt("build", "--target-path", "runs/1")
+    shop.rows(ADA)
+    shop.dbt("build", "--target-path", "runs/2")
+    assert shop.segconn("run", "--run-results", "runs/2", "--run-results", "runs/1").exit_code == 0
+    assert [call["userId"] for call in api.calls()] == ["c1"]
+
+
+def test_used_results_send_nothing_again(shop, api):
+    shop.sync(ADA)
+    shop.rows(BOB, BOB)
+    shop.dbt("--no-write-json", "build")  # its test fails, and yesterday's results say nothing of it
+    result = shop.segconn("run")
+    assert result.exit_code == 0
+    assert "(`dbt run`, " in result.output
+    assert "was synced before, at " in result.output
+    assert "With --all, models are taken as they are, and no failed dbt test holds one back" in result.output
+    assert [call["userId"] for call in api.calls()] == ["c1"]
+    shop.mappings({**MAPPING, "fields": {"user_id": "$customer_id"}})
+    shop.table(ADA)
+    shop.dbt("parse")
+    assert "OK synced" in shop.segconn("run").output, "another mapping has not used them"
+
+
+def test_results_of_another_project_are_refused(shop, api):
+    shop.rows(ADA)
+    shop.dbt("run")
+    shop.write("dbt_project.yml", {"name": "other", "profile": "shop", "flags": {"send_anonymous_usage_stats": False}})
+    result = shop.segconn("run")
+    assert result.exit_code == 2
+    assert "manifest.json is of the dbt project shop, and" in result.output

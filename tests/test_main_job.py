@@ -26,6 +26,7 @@ def test_first_sync_sends_every_record_and_the_next_one_none(shop, api):
     assert api.bodies[0]["context"]["library"]["name"] == "dbt-segconn"
     assert api.bodies[0]["sentAt"].endswith("Z")
 
+    shop.dbt("run")
     again = shop.segconn("run")
     assert "ADDED 0 UPDATED 0 DELETED 0" in again.output
     assert len(api.received) == 2

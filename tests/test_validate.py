@@ -51,7 +51,7 @@ def test_a_sound_project_is_said_to_be_well_without_a_warehouse(shop):
         ("destinations:\n  a: [\n", "segconn.yml:"),
         ("destinations: {a: {write_key: \"{{ env_var('NOPE') }}\"}}\n", "the environment variable NOPE is not set"),
         ("destinations: {a: {write_key: \"{{ var('nope') }}\"}}\n", "the variable nope is not set"),
-        ('destinations: {a: {write_key: "{{ nope( }}"}}\n', "destinations.a.write_key: cannot be rendered"),
+        ('destinations: {a: {write_key: "{{ nope( }}"}}\n', "destinations.a.write_key: {{ nope( }} cannot be rendered"),
     ],
 )
 def test_settings(shop, settings, words):
@@ -181,7 +181,12 @@ def test_a_table_that_is_gone_is_said(shop):
     (shop.dir / "shop.duckdb").unlink()
     result = shop.segconn("run")
     assert result.exit_code == 2
-    assert "is not in the warehouse. Run dbt on this target first." in result.output
+    assert f"its DuckDB file {shop.dir / 'shop.duckdb'} does not exist" in result.output
+    assert not (shop.dir / "shop.duckdb").exists()
+    shop.connect().close()
+    result = shop.segconn("run")
+    assert '"shop"."main"."customers" is not in target dev (DuckDB file' in result.output
+    assert "the schema main" in result.output or "no schema main there" in result.output
 
 
 def test_a_broken_profile_is_said(shop):
@@ -230,7 +235,7 @@ def test_errors_of_the_warehouse_hold_no_secret_and_leave_the_rest_alone(shop, a
     with duckdb.connect(str(shop.dir / "shop.duckdb")) as connection:
         connection.execute("alter table segconn.locks rename to kept")
         connection.execute("create view segconn.locks as select * from segconn.kept")
-    result = shop.segconn("run")
+    result = shop.segconn("run", "--all")
     assert result.exit_code == 1
     assert "the warehouse says: " in result.output
     assert "locks is not an table" in result.output

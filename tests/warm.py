@@ -10,9 +10,10 @@ from pathlib import Path
 
 from standing import new_shop
 
-from dbt_segconn.warehouse.adapter import Target, open_warehouse
+from dbt_segconn.runs.opening import Options, resolve_context
+from dbt_segconn.warehouse.adapter import open_warehouse
 
 with tempfile.TemporaryDirectory() as folder:
     shop = new_shop(Path(folder), "http://127.0.0.1:9")
     manifest = {"metadata": {"adapter_type": "duckdb"}, "macros": {}}
-    open_warehouse(Target(project_dir=shop.dir, profiles_dir=shop.dir), manifest)
+    open_warehouse(resolve_context(Options(project_dir=shop.dir, profiles_dir=shop.dir)), manifest)

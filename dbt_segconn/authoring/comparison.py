@@ -14,11 +14,10 @@ from dbt_segconn.project.artifacts import Model, read_manifest
 from dbt_segconn.project.catalog import Catalog, spec_type
 from dbt_segconn.project.drafts import SEGMENT_ID, Draft, read_drafts
 from dbt_segconn.project.findings import InvalidProject, dotted
-from dbt_segconn.project.place import find_project
 from dbt_segconn.project.plan import to_sync
 from dbt_segconn.project.settings import read_settings
 from dbt_segconn.project.strict import near_name
-from dbt_segconn.runs.opening import Options, Plan, opened
+from dbt_segconn.runs.opening import Options, Plan, check_project, opened, resolve_context
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.state.tables import State
 
@@ -92,15 +91,18 @@ def compare(options: Options, state: Path, *, online: bool = False) -> tuple[Cha
     `online` asks the warehouse how many calls each change sends, by the state of the target. Raises
     ConfigurationError where either cannot be read, and InvalidProject where this project has errors.
     """
-    project = find_project(options.project_dir, options.target_path, options.vars)
-    settings = read_settings(project.dir, options.vars)
-    before, after = (_side(folder, settings.destinations, project.dir) for folder in (state, project.target_dir))
+    context = resolve_context(options, opens=online)
+    settings = read_settings(context.project_dir, context.jinja())
+    before, after = (
+        _side(folder, settings.destinations, context.project_dir) for folder in (state, context.artifacts_dir)
+    )
+    check_project(context, after.catalog.manifest)
     if findings := [draft.finding(fault) for draft in after.drafts.values() for fault in draft.faults]:
         raise InvalidProject(findings)
     changes = tuple(_changes(before, after))
     if not online:
         return changes
-    plan = Plan(project, settings, after.catalog.manifest, None, ())
+    plan = Plan(context, settings, after.catalog.manifest, None, ())
     with opened(plan, options) as warehouse, warehouse.session("diff") as session:
         known = State(session, settings.state, warehouse.database)
         drafts = [after.drafts.get(change.mapping) for change in changes]
@@ -114,8 +116,7 @@ def _calls(change: Change, draft: Draft | None, state: State) -> int | None:
     tables = MappingState(state, to_sync(draft).id)
     if not change.sends_all and tables.present()[0]:
         return tables.known()
-    model = draft.written.model
-    relation = state.session.relation(model.database, model.schema, model.identifier)
+    relation = state.session.relation_of(draft.written.model)
     if not state.session.columns(relation):
         return None
     return int(state.session.rows("segconn_count_rows", relation=relation)[0][0])

@@ -17,11 +17,10 @@ from dbt_segconn.project.artifacts import TABLES, Manifest, Model, read_manifest
 from dbt_segconn.project.catalog import Catalog, spec_type
 from dbt_segconn.project.drafts import as_columns
 from dbt_segconn.project.findings import dotted
-from dbt_segconn.project.place import Project, find_project
 from dbt_segconn.project.settings import FILE_NAME, Settings
 from dbt_segconn.project.strict import near_name
 from dbt_segconn.project.yaml_file import compose, entries, get
-from dbt_segconn.runs.opening import Options, Plan, opened
+from dbt_segconn.runs.opening import Options, Plan, check_project, opened, resolve_context
 
 SETTINGS = f"""{SETTINGS_LINE}
 destinations:
@@ -40,7 +39,7 @@ state:
 class Proposal:
     """A suggestion for one model of a project."""
 
-    project: Project
+    project_dir: Path
     model: Model
     identifier: tuple[str, ...]
     suggestion: Suggestion
@@ -75,7 +74,7 @@ class Proposal:
             yaml_file = yaml_file.with_suffix(".yml")
         if yaml_file.parts[0] == "dbt_packages":
             raise ConfigurationError(f"{yaml_file}: belongs to a package. Paste the mapping into a model of your own.")
-        add_mapping(self.project.dir / yaml_file, self.model, self.identifier, self.suggestion.mapping)
+        add_mapping(self.project_dir / yaml_file, self.model, self.identifier, self.suggestion.mapping)
         return yaml_file
 
 
@@ -85,12 +84,13 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
     `online` asks the warehouse for them. Raises ConfigurationError where there is no such model, or
     nothing is known of its columns.
     """
-    project = find_project(options.project_dir, options.target_path, options.vars)
-    manifest = read_manifest(project.target_dir)
+    context = resolve_context(options, opens=online)
+    manifest = read_manifest(context.artifacts_dir)
+    check_project(context, manifest)
     model = _find_model(manifest, name)
-    types = dict(Catalog(project.target_dir, manifest).columns_of(model).types)
+    types = dict(Catalog(context.artifacts_dir, manifest).columns_of(model).types)
     if online:
-        types = dict(_of_warehouse(Plan(project, _no_settings(), manifest, None, ()), options, model))
+        types = dict(_of_warehouse(Plan(context, _no_settings(), manifest, None, ()), options, model))
     if not types:
         raise ConfigurationError(
             f"{model.file}: {model.resource_type} {model.name}: nothing is known of its columns. Document them, run "
@@ -102,16 +102,16 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
     ]
     identifier = _identifier(model, [column.name for column in columns])
     plain = model.name.partition(".v")[0] if model.version else model.name
-    destinations = _destinations(project)
+    destinations = _destinations(context.project_dir)
     chosen = destinations[0] if len(destinations) > 1 else None
     suggestion = suggest(plain, columns, identifier, action=action, destination=chosen)
-    return Proposal(project, model, identifier, suggestion, destinations)
+    return Proposal(context.project_dir, model, identifier, suggestion, destinations)
 
 
-def _destinations(project: Project) -> tuple[str, ...]:
+def _destinations(project_dir: Path) -> tuple[str, ...]:
     """Name the destinations of segconn.yml, if it is there; what else is in it, validate will tell."""
     try:
-        node = compose((project.dir / FILE_NAME).read_text(encoding="utf-8"))
+        node = compose((project_dir / FILE_NAME).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         return ()
     return tuple(name for name, _, _ in entries(get(node, "destinations")))
@@ -132,9 +132,8 @@ def _no_settings() -> Settings:
 
 
 def _of_warehouse(plan: Plan, options: Options, model: Model) -> Iterator[tuple[str, str | None]]:
-    with opened(plan, options) as warehouse, warehouse.session("suggest") as session:
-        relation = session.relation(model.database, model.schema, model.identifier)
-        yield from session.columns(relation).items()
+    with opened(plan, options, [model]) as warehouse, warehouse.session("suggest") as session:
+        yield from session.columns(session.relation_of(model)).items()
 
 
 def _identifier(model: Model, columns: list[str]) -> tuple[str, ...]:
@@ -146,13 +145,13 @@ def _identifier(model: Model, columns: list[str]) -> tuple[str, ...]:
     return declared or model.primary_key or tuple(guessed[:1])
 
 
-def init(project: Project) -> Iterator[str]:
+def init(project_dir: Path) -> Iterator[str]:
     """Create what is missing of segconn.yml and the editors' schemas; yield what was done, a line each."""
-    path = project.dir / FILE_NAME
+    path = project_dir / FILE_NAME
     if path.exists():
         yield f"{FILE_NAME} is there already: left as it is."
     else:
         path.write_text(SETTINGS, encoding="utf-8")
         yield f"Wrote {FILE_NAME}."
-    for schema in write_schemas(project.dir):
-        yield f"Wrote {schema.relative_to(project.dir)}."
+    for schema in write_schemas(project_dir):
+        yield f"Wrote {schema.relative_to(project_dir)}."

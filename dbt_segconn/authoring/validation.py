@@ -9,12 +9,12 @@ from pathlib import Path
 from dbt_segconn.authoring.checks import Knowledge, check
 from dbt_segconn.project.artifacts import read_manifest
 from dbt_segconn.project.catalog import Catalog
+from dbt_segconn.project.context import Context
 from dbt_segconn.project.drafts import ModelDraft, alerts_of_nothing, read_drafts, without_consent
 from dbt_segconn.project.findings import DOUBTFUL_COLUMN, NO_COLUMN, NO_ORDER, Finding, InvalidProject
-from dbt_segconn.project.place import find_project
 from dbt_segconn.project.plan import to_sync
 from dbt_segconn.project.settings import FILE_NAME, Settings, findings_in_settings, read_settings
-from dbt_segconn.runs.opening import Options, Plan, opened
+from dbt_segconn.runs.opening import Options, Plan, check_project, opened, resolve_context
 from dbt_segconn.warehouse.source import find_source
 
 
@@ -38,25 +38,26 @@ def validate(options: Options, *, online: bool = False) -> Validation:
 
     Raises ConfigurationError where there is no project or no manifest that could be read.
     """
-    project = find_project(options.project_dir, options.target_path, options.vars)
-    settings, findings = _settings(project.dir, options)
-    manifest = read_manifest(project.target_dir)
-    drafts = read_drafts(manifest, settings.destinations if settings else None, project.dir)
+    context = resolve_context(options, opens=online)
+    settings, findings = _settings(context)
+    manifest = read_manifest(context.artifacts_dir)
+    check_project(context, manifest)
+    drafts = read_drafts(manifest, settings.destinations if settings else None, context.project_dir)
     if settings:
-        findings += findings_in_settings(project.dir, alerts_of_nothing(settings, drafts))
+        findings += findings_in_settings(context.project_dir, alerts_of_nothing(settings, drafts))
         findings += without_consent(settings, drafts)
     findings += [finding for draft in drafts for finding in draft.findings]
-    findings += check(drafts, Knowledge(manifest, Catalog(project.target_dir, manifest), settings))
+    findings += check(drafts, Knowledge(manifest, Catalog(context.artifacts_dir, manifest), settings))
     if online and settings:
-        plan = Plan(project, settings, manifest, None, ())
+        plan = Plan(context, settings, manifest, None, ())
         findings = [*_certain(findings), *_of_warehouse(drafts, plan, options)]
     mappings = sum(len(draft.mappings) for draft in drafts)
-    return Validation(project.dir, len(drafts), mappings, tuple(sorted(dict.fromkeys(findings), key=_order)))
+    return Validation(context.project_dir, len(drafts), mappings, tuple(sorted(dict.fromkeys(findings), key=_order)))
 
 
-def _settings(project_dir: Path, options: Options) -> tuple[Settings | None, list[Finding]]:
+def _settings(context: Context) -> tuple[Settings | None, list[Finding]]:
     try:
-        return read_settings(project_dir, options.vars), []
+        return read_settings(context.project_dir, context.jinja()), []
     except InvalidProject as error:
         return None, list(error.findings)
 

@@ -14,8 +14,8 @@ from dbt_segconn.cli.commands import as_options, main
 from dbt_segconn.cli.exit_codes import FAILED, OK
 from dbt_segconn.cli.options import FOLDER, project_options
 from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.project.dbt_project import environment_variables
 from dbt_segconn.project.findings import RULES
-from dbt_segconn.project.place import environment_variables
 
 if TYPE_CHECKING:
     from dbt_segconn.authoring.first_mapping import Proposal
@@ -116,11 +116,10 @@ def init(*, model: str | None, **given: Any) -> None:
       dbt-segconn init customers
     """
     from dbt_segconn.authoring import first_mapping
-    from dbt_segconn.project.place import find_project
+    from dbt_segconn.project.dbt_project import find_project
 
-    project = find_project(given["project_dir"], given["target_path"], given["vars"])
     proposal = first_mapping.propose(as_options(**given), model) if model else None
-    for line in first_mapping.init(project):
+    for line in first_mapping.init(find_project(given["project_dir"]).dir):
         click.echo(line)
     if proposal and proposal.model.meta is not None:
         click.echo(f"{proposal.model.name} has mappings already: left as it is.")
@@ -186,9 +185,9 @@ def schema(*, what: str | None, **given: Any) -> None:
         written = getattr(editor_schema, f"{what}_schema")()
         click.echo(orjson.dumps(written, option=orjson.OPT_INDENT_2).decode())
         return
-    from dbt_segconn.project.place import find_project
+    from dbt_segconn.project.dbt_project import find_project
 
-    project = find_project(given["project_dir"], given["target_path"], given["vars"])
+    project = find_project(given["project_dir"])
     for path in editor_schema.write_schemas(project.dir):
         click.echo(f"Wrote {path.relative_to(project.dir)}.")
     click.echo(editor_schema.VS_CODE)
@@ -257,7 +256,7 @@ def exposures(*, output: Path | None, owner: str | None, owner_email: str | None
     from dbt_segconn.authoring.lineage import exposures as exposures_of
     from dbt_segconn.runs.opening import read_plan
 
-    text = exposures_of(read_plan(as_options(**given), needs_results=False), Owner(owner, owner_email))
+    text = exposures_of(read_plan(as_options(**given), needs_results=False, opens=False), Owner(owner, owner_email))
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -280,12 +279,13 @@ def sources(*, output_dir: Path, **given: Any) -> None:
       dbt build --select segconn_delivery_rates
     """
     from dbt_segconn.authoring import lineage
-    from dbt_segconn.project.place import find_project
     from dbt_segconn.project.settings import read_settings
+    from dbt_segconn.runs.opening import resolve_context
 
-    project = find_project(given["project_dir"], given["target_path"], given["vars"])
-    folder = project.dir / output_dir
-    _write(folder / "segconn_sources.yml", lineage.sources(read_settings(project.dir, given["vars"])))
+    context = resolve_context(as_options(**given))
+    folder = context.project_dir / output_dir
+    settings = read_settings(context.project_dir, context.jinja())
+    _write(folder / "segconn_sources.yml", lineage.sources(settings))
     _write(folder / "segconn_delivery_rates.sql", lineage.delivery_rates())
 
 

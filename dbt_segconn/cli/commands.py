@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from dbt_segconn.cli.exit_codes import FAILED, INTERRUPTED, NOT_STARTED, OK
-from dbt_segconn.cli.options import mapping_option, output_options, project_options, run_options, selection_options
+from dbt_segconn.cli.options import (
+    GreedyCommand,
+    mapping_option,
+    output_options,
+    project_options,
+    results_option,
+    run_options,
+    selection_options,
+)
 from dbt_segconn.errors import ConfigurationError, SegconnError
 from dbt_segconn.project.findings import InvalidProject
 from dbt_segconn.version import __version__
@@ -30,6 +38,8 @@ MORE_OF_FINDINGS = "`dbt-segconn validate` gives each its code, and `validate --
 
 class Group(click.Group):
     """Turns our errors into a message and an exit code; any other error is a bug and keeps its traceback."""
+
+    command_class = GreedyCommand
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -77,6 +87,7 @@ def as_options(**given: Any) -> Options:
 
 @main.command()
 @project_options
+@results_option
 @selection_options
 @mapping_option
 @run_options
@@ -97,7 +108,8 @@ def run(**given: Any) -> None:
     Examples:
       dbt-segconn run
       dbt-segconn run --select customers+ --exclude tag:slow
-      dbt-segconn run --select customers --all        although dbt did not just refresh it
+      dbt-segconn run --select customers --all        although dbt did not just refresh it; no test holds it back
+      dbt-segconn run --run-results 'runs/*/target'   models that dbt built one by one, in folders of their own
       dbt-segconn run --full-refresh --select orders  send every record again
       dbt-segconn run --max-runtime 50m               what is left is delivered by the next run
 
@@ -108,6 +120,7 @@ def run(**given: Any) -> None:
 
 @main.command()
 @project_options
+@results_option
 @selection_options
 @mapping_option
 @run_options

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import click
 
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.project.place import environment_variables
+from dbt_segconn.project.dbt_project import environment_variables
 from dbt_segconn.project.yaml_file import load_yaml
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -32,6 +32,39 @@ def _variables(ctx: click.Context, param: click.Parameter, value: str | None) ->
 def _words(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Split each value at spaces, as dbt's selection takes them."""
     return tuple(word for value in values for word in value.split())
+
+
+def _once(ctx: click.Context, param: click.Parameter, values: tuple[Path, ...]) -> Path | None:
+    """Refuse a second value, which would replace the first in silence."""
+    if len(values) > 1:
+        text = "is given twice. Results of several dbt invocations are merged by --run-results."
+        raise click.BadParameter(text, ctx, param)
+    return values[0] if values else None
+
+
+class GreedyCommand(click.Command):
+    """Lets options that may be repeated take several values, as dbt's do: `--select a b` is `--select a --select b`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before each further value; a command with arguments of its own is left as it is."""
+        if not any(isinstance(param, click.Argument) for param in self.params):
+            args = list(self._repeated(args))
+        return super().parse_args(ctx, args)
+
+    def _repeated(self, args: Iterable[str]) -> Iterator[str]:
+        greedy = {
+            name for param in self.params if isinstance(param, click.Option) and param.multiple for name in param.opts
+        }
+        option, has_value = "", False
+        for word in args:
+            if word.startswith("-") and word != "-":
+                name, is_whole, _ = word.partition("=")
+                option, has_value = (name if name in greedy else ""), bool(is_whole)
+            elif option and has_value:
+                yield option
+            else:
+                has_value = True
+            yield word
 
 
 def _option(*names: str, **settings: Any) -> Callable[[Command], Command]:
@@ -62,7 +95,13 @@ project_options: Callable[[Command], Command] = _all_of(
     ),
     _option("--profile", help="Profile in place of the project's."),
     _option("--target", "-t", help="Target of the profile; the one of the last dbt invocation by default."),
-    _option("--target-path", type=FOLDER, help="Folder of dbt's artifacts, such as target."),
+    _option(
+        "--target-path",
+        type=FOLDER,
+        multiple=True,
+        callback=_once,
+        help="Folder of dbt's artifacts, relative to the project; target by default.",
+    ),
     click.option(
         "--vars",
         callback=_variables,
@@ -72,6 +111,14 @@ project_options: Callable[[Command], Command] = _all_of(
 )
 """Where the project is and how it is opened."""
 
+results_option: Callable[[Command], Command] = click.option(
+    "--run-results",
+    multiple=True,
+    metavar="PATH",
+    help="Results of dbt to go by: files, folders or globs, merged; those of the last invocation by default.",
+)
+"""Which results of dbt count."""
+
 selection_options: Callable[[Command], Command] = _all_of(
     click.option("--select", "-s", multiple=True, callback=_words, help="Models, in dbt's selection syntax."),
     click.option("--exclude", multiple=True, callback=_words, help="Models to leave out, in dbt's selection syntax."),
@@ -80,7 +127,7 @@ selection_options: Callable[[Command], Command] = _all_of(
     click.option(
         "--all",
         is_flag=True,
-        help="Take models as they are, whether or not the last dbt invocation refreshed them.",
+        help="Take models as they are, refreshed or not; no failed dbt test holds one back then.",
     ),
 )
 """Which models are meant."""

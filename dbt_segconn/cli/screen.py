@@ -17,7 +17,17 @@ from dbt_segconn.project.plan import Sync
 from dbt_segconn.runs.gate import Choice
 from dbt_segconn.runs.invocation import Listener
 from dbt_segconn.runs.opening import Plan
-from dbt_segconn.runs.report import RunResult, as_json, closing_lines, end_line, skip_line, start_line, timing_lines
+from dbt_segconn.runs.report import (
+    RunResult,
+    as_json,
+    closing_lines,
+    end_line,
+    results_lines,
+    skip_line,
+    start_line,
+    timing_lines,
+    untouched_line,
+)
 from dbt_segconn.syncs.sync import SyncResult
 from dbt_segconn.version import __version__
 from dbt_segconn.wording import counted
@@ -71,15 +81,16 @@ class Screen(Listener):
         models = len({sync.model.unique_id for sync in plan.syncs})
         self._printer.line(
             f"Found {counted(len(plan.syncs), 'mapping')} on {counted(models, 'model')}, "
-            f"{counted(len(plan.settings.destinations), 'destination')}",
+            f"{counted(len(plan.settings.destinations), 'destination')}; target {plan.context.target} of profile "
+            f"{plan.context.profile} ({plan.context.origins['target']})",
             event="Found",
+            target=plan.context.target,
         )
+        for text in results_lines(plan, choice):
+            self._printer.line(text, level="warn", event="Results", color="yellow")
         if choice.untouched:
             self._printer.line(
-                f"{counted(len(choice.untouched), 'mapping')} left alone: the last dbt invocation did not build "
-                "the model (--all syncs models as they are)",
-                event="Untouched",
-                mappings=[sync.name for sync in choice.untouched],
+                untouched_line(plan, choice), event="Untouched", mappings=[sync.name for sync in choice.untouched]
             )
         for skip in choice.skipped:
             level = "warn" if skip.is_failure else "info"

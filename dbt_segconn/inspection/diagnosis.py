@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
 
@@ -15,12 +15,13 @@ from dbt_segconn.delivery.configured import build_destination
 from dbt_segconn.delivery.inquiry import SETTINGS_HOST, KeyReply, NoReply, ask_about_key, ask_for_time
 from dbt_segconn.delivery.oauth import Token
 from dbt_segconn.errors import ConfigurationError, WarehouseError
-from dbt_segconn.project.artifacts import Manifest, RunResults, read_manifest, read_run_results
+from dbt_segconn.project.artifacts import Manifest, read_manifest
+from dbt_segconn.project.context import Context
+from dbt_segconn.project.dbt_project import PROFILES_FILE, PROJECT_FILE
 from dbt_segconn.project.findings import InvalidProject
-from dbt_segconn.project.place import PROJECT_FILE, Project, find_project
 from dbt_segconn.project.plan import Sync, read_syncs
 from dbt_segconn.project.settings import FILE_NAME, Destination, Settings, read_settings
-from dbt_segconn.runs.opening import Options, Plan, opened
+from dbt_segconn.runs.opening import Options, Plan, check_project, opened, read_gate, resolve_context
 from dbt_segconn.state.tables import State
 from dbt_segconn.version import __version__
 from dbt_segconn.warehouse.adapter import Warehouse
@@ -52,34 +53,53 @@ def diagnose(options: Options) -> Iterator[Check]:
     """
     yield Check("versions", "ok", f"dbt-segconn {__version__}, dbt-core {version('dbt-core')}, Python {_python()}")
     try:
-        project = find_project(options.project_dir, options.target_path, options.vars)
+        context = resolve_context(options)
     except ConfigurationError as error:
         yield from _failed("project", error)
         return
-    yield Check("project", "ok", str(project.dir / PROJECT_FILE))
+    yield from _context(context)
     settings, manifest = None, None
     syncs: tuple[Sync, ...] = ()
     try:
-        settings = read_settings(project.dir, options.vars)
+        context = resolve_context(options, opens=True)
+    except ConfigurationError as error:
+        yield from _failed("target", error)
+    else:
+        yield Check("target", "ok", f"{context.target} ({context.origins['target']})")
+    try:
+        settings = read_settings(context.project_dir, context.jinja())
         yield Check("settings", "ok", f"{FILE_NAME}, destinations: {', '.join(settings.destinations)}")
     except ConfigurationError as error:
         yield from _failed("settings", error)
     try:
-        manifest = read_manifest(project.target_dir)
-        yield Check("manifest", "ok", str(project.target_dir / "manifest.json"))
+        manifest = read_manifest(context.artifacts_dir)
+        check_project(context, manifest)
+        yield Check("manifest", "ok", str(manifest.path))
     except ConfigurationError as error:
         yield from _failed("manifest", error)
     if settings and manifest:
-        syncs, checks = _mappings(manifest, settings, project)
+        syncs, checks = _mappings(manifest, settings, context)
         yield from checks
-        yield from _results(project, manifest)
-    if settings and manifest:
-        last = _last(project, manifest, options)
-        yield from _warehouse(Plan(project, settings, manifest, last, syncs), options)
+        yield from _results(context, manifest)
+    if settings and manifest and context.target:
+        yield from _warehouse(Plan(context, settings, manifest, None, syncs), options)
     else:
-        yield Check("warehouse", "unknown", f"not looked at: that takes {FILE_NAME} and dbt's manifest")
+        yield Check("warehouse", "unknown", f"not looked at: that takes {FILE_NAME}, dbt's manifest and a target")
     for name, destination in (settings.destinations if settings else {}).items():
         yield from _destination(name, destination)
+
+
+def _context(context: Context) -> Iterator[Check]:
+    """Show how the project is opened, each value with where it is from."""
+    values = {
+        "project": context.project_dir / PROJECT_FILE,
+        "artifacts": context.artifacts_dir,
+        "profiles": context.profiles_dir / PROFILES_FILE,
+        "profile": context.profile,
+        "vars": ", ".join(context.vars) or "none",
+    }
+    for name, value in values.items():
+        yield Check(name, "ok", f"{value} ({context.origins[name]})")
 
 
 def _python() -> str:
@@ -91,9 +111,9 @@ def _failed(subject: str, error: ConfigurationError) -> Iterator[Check]:
         yield Check(subject, "error", str(problem))
 
 
-def _mappings(manifest: Manifest, settings: Settings, project: Project) -> tuple[tuple[Sync, ...], tuple[Check, ...]]:
+def _mappings(manifest: Manifest, settings: Settings, context: Context) -> tuple[tuple[Sync, ...], tuple[Check, ...]]:
     try:
-        syncs = read_syncs(manifest, settings, project.dir)
+        syncs = read_syncs(manifest, settings, context.project_dir)
     except InvalidProject as error:
         errors = counted(len(error.findings), "error")
         return (), (Check("mappings", "error", errors, "`dbt-segconn validate` lists them."),)
@@ -103,24 +123,17 @@ def _mappings(manifest: Manifest, settings: Settings, project: Project) -> tuple
     return syncs, (Check("mappings", "ok", f"{len(syncs)}, of which {enabled} are enabled"),)
 
 
-def _results(project: Project, manifest: Manifest) -> Iterator[Check]:
+def _results(context: Context, manifest: Manifest) -> Iterator[Check]:
     try:
-        results = read_run_results(project.target_dir, manifest)
+        results = read_gate(context, manifest)
     except ConfigurationError as error:
-        fix = "Until then, `run --all` takes models as they are."
+        fix = "Until then, `run --all` takes models as they are, and then no failed dbt test holds one back."
         yield Check("dbt's results", "warn", f"a run would not start: {error}", fix)
     else:
-        fresh = sum(outcome.refreshed for outcome in results.outcomes.values())
-        yield Check("dbt's results", "ok", f"the last dbt invocation has refreshed {fresh} models")
-
-
-def _last(project: Project, manifest: Manifest, options: Options) -> RunResults | None:
-    """Return what dbt's last run says of how to open the target, which may be another one here."""
-    with suppress(ConfigurationError):
-        results = read_run_results(project.target_dir, manifest)
-        given = {name: value for name, value in results.args.items() if name != "target" or not options.target}
-        return replace(results, args=given)
-    return None
+        fresh = sum(outcome.is_fresh for outcome in results.outcomes.values())
+        tests = len({test for tests in results.failed_tests.values() for test in tests})
+        refreshed = f"{counted(fresh, 'model')} refreshed, {counted(tests, 'failed test')}"
+        yield Check("dbt's results", "ok", f"{', '.join(map(str, results.files))}: {refreshed}")
 
 
 def _warehouse(plan: Plan, options: Options) -> Iterator[Check]:
@@ -128,7 +141,7 @@ def _warehouse(plan: Plan, options: Options) -> Iterator[Check]:
     try:
         with opened(plan, options) as warehouse:
             name = warehouse.config.target_name
-            yield Check("profile", "ok", f"{warehouse.config.profile_name}, target {name}: {warehouse.adapter_type}")
+            yield Check("warehouse", "ok", f"{warehouse.place}, as target {name} has it; dbt built the models there")
             started = time.monotonic()
             with warehouse.session("debug") as session:
                 session.rows("segconn_select_now")
@@ -136,7 +149,7 @@ def _warehouse(plan: Plan, options: Options) -> Iterator[Check]:
                 yield from _rights(plan, warehouse, session)
                 yield from _models(plan.syncs, session)
     except ConfigurationError as error:
-        yield from _failed("profile", error)
+        yield from _failed("warehouse", error)
     except WarehouseError as error:
         yield Check("connection", "error", str(error), "`dbt debug` says more of the connection.")
 

@@ -73,7 +73,7 @@ def snapshot(plan: Plan, past: Past, now: datetime) -> dict[str, Any]:
         "version": SNAPSHOT_VERSION,
         "dbt_segconn_version": __version__,
         "generated_at": _iso(now),
-        "project": str(plan.manifest.raw["metadata"].get("project_name") or plan.project.dir.name),
+        "project": str(plan.manifest.raw["metadata"].get("project_name") or plan.context.project.name),
         "state_schema": plan.settings.state.schema_,
         "has_identifiers": True,
         "mappings": [

@@ -1,4 +1,4 @@
-"""manifest.json and run_results.json: which models were refreshed, with their meta, tests and columns."""
+"""manifest.json: the models of a project as dbt read them, with their meta, tests and columns."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from dbt_segconn.collecting import no_collections
 from dbt_segconn.errors import ConfigurationError
 
 META_KEY = "segconn"
-# https://docs.getdbt.com/reference/artifacts/run-results-json : other commands write this file, too
-REFRESHING_COMMANDS = frozenset({"run", "build", "seed", "snapshot"})
-REFRESHED = frozenset({"success", "partial success"})
+MANIFEST_FILE = "manifest.json"
 TABLES = frozenset({"model", "seed", "snapshot"})
 
 
@@ -35,6 +33,7 @@ class Model:
     """A model, seed or snapshot of the manifest, as far as a sync and its checks need it.
 
     `raw_meta` is the meta before dbt's Jinja, where dbt keeps it: of what stands in dbt_project.yml.
+    `relation_name` is the relation as dbt has written it, with its quotes; null where dbt wrote none.
     `file` and `sql_file` are relative to the project; `file` is the YAML, or the SQL where there is none.
     `constraints` are those of the model as a whole: type, columns.
     """
@@ -46,6 +45,7 @@ class Model:
     database: str | None
     schema: str
     identifier: str
+    relation_name: str | None
     materialized: str
     primary_key: tuple[str, ...]
     meta: Any
@@ -61,20 +61,6 @@ class Model:
     def is_stored(self) -> bool:
         """Whether to read it means to read rows, rather than to compute them."""
         return self.materialized != "view"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a dbt invocation did to one model."""
-
-    status: str
-    message: str | None
-    failed_tests: tuple[str, ...] = ()
-
-    @property
-    def refreshed(self) -> bool:
-        """Whether the model's table now holds fresh rows."""
-        return self.status in REFRESHED
 
 
 @dataclass(frozen=True)
@@ -124,6 +110,18 @@ class Manifest:
             meta = node.get("test_metadata") or {}
             yield meta.get("name", ""), node.get("column_name"), meta.get("kwargs") or {}
 
+    def ancestors(self, unique_id: str) -> Iterator[str]:
+        """Yield the unique ids of all that a node is made of: nodes and sources."""
+        seen = {unique_id}
+        waiting = [unique_id]
+        while waiting:
+            node = self.raw["nodes"].get(waiting.pop()) or {}
+            for above in (node.get("depends_on") or {}).get("nodes") or ():
+                if above not in seen:
+                    seen.add(above)
+                    waiting.append(above)
+                    yield above
+
     def tests_of(self, test_id: str) -> Iterator[str]:
         """Yield the unique ids of the nodes that a test is about."""
         test = self.raw["nodes"].get(test_id) or self.raw.get("unit_tests", {}).get(test_id) or {}
@@ -133,44 +131,17 @@ class Manifest:
             yield from test.get("depends_on", {}).get("nodes", ())
 
 
-@dataclass(frozen=True, slots=True)
-class RunResults:
-    """A parsed run_results.json of a command that refreshes models."""
-
-    path: Path
-    invocation_id: str
-    args: Mapping[str, Any]
-    outcomes: Mapping[str, Outcome]
-
-
 def read_manifest(target_dir: Path) -> Manifest:
     """Read target/manifest.json; raises ConfigurationError with the way out where it cannot be used."""
-    path = target_dir / "manifest.json"
-    return Manifest(path, _read(path, "manifest", oldest=4, newest=12))
+    path = target_dir / MANIFEST_FILE
+    manifest = Manifest(path, read_artifact(path, "manifest", oldest=4, newest=12))
+    if not isinstance(manifest.raw.get("nodes"), dict):
+        raise ConfigurationError(f"{path}: is not a dbt manifest file: it has no nodes. Run `dbt parse` again.")
+    return manifest
 
 
-def read_run_results(target_dir: Path, manifest: Manifest) -> RunResults:
-    """Read target/run_results.json, refusing results that do not say which models are fresh.
-
-    Raises ConfigurationError: missing, unreadable, of a command that refreshes nothing, of `--empty` or
-    `--sample`, or of another invocation than the manifest.
-    """
-    path = target_dir / "run_results.json"
-    raw = _read(path, "run-results", oldest=4, newest=6)
-    args = raw.get("args", {})
-    _check_command(path, args)
-    invocation = raw["metadata"].get("invocation_id")
-    if invocation != manifest.invocation_id:
-        raise ConfigurationError(
-            f"{path} is of another dbt invocation ({invocation}, {raw['metadata'].get('generated_at')}) than "
-            f"{manifest.path.name} ({manifest.invocation_id}, {manifest.raw['metadata'].get('generated_at')}): "
-            "another dbt command has rewritten one of them. Run `dbt run` or `dbt build` again, then "
-            "dbt-segconn right after it; or name models with --select and --all to sync them as they are."
-        )
-    return RunResults(path, invocation, args, _outcomes(raw, manifest))
-
-
-def _read(path: Path, kind: str, *, oldest: int, newest: int) -> Mapping[str, Any]:
+def read_artifact(path: Path, kind: str, *, oldest: int, newest: int) -> Mapping[str, Any]:
+    """Read a file of target/; raises ConfigurationError where it is missing, broken or of a version not known."""
     try:
         with no_collections():
             raw = orjson.loads(path.read_bytes())
@@ -194,41 +165,6 @@ def _read(path: Path, kind: str, *, oldest: int, newest: int) -> Mapping[str, An
     return checked
 
 
-def _check_command(path: Path, args: Mapping[str, Any]) -> None:
-    command = {"generate": "docs generate"}.get(args.get("which", ""), args.get("which", "an unknown command"))
-    if command not in REFRESHING_COMMANDS:
-        raise ConfigurationError(
-            f"{path} is of `dbt {command}`, which refreshes no model and has replaced the results of the run "
-            "before it. Run dbt-segconn right after `dbt run`, `build`, `seed` or `snapshot` (`dbt build` runs "
-            "and tests at once); or name models with --select and --all to sync them as they are."
-        )
-    for flag in ("empty", "sample"):
-        if args.get(flag):
-            raise ConfigurationError(
-                f"{path} is of a dbt invocation with --{flag}: its models hold no or few rows, and all others "
-                f"would look deleted. Run dbt again without --{flag}."
-            )
-
-
-def _outcomes(raw: Mapping[str, Any], manifest: Manifest) -> Mapping[str, Outcome]:
-    failed: dict[str, list[str]] = {}
-    for result in raw["results"]:
-        if _is_test(result["unique_id"]) and result["status"] in {"fail", "error"}:
-            for node in manifest.tests_of(result["unique_id"]):
-                failed.setdefault(node, []).append(result["unique_id"].split(".")[2])
-    return {
-        result["unique_id"]: Outcome(
-            result["status"], result.get("message"), tuple(failed.get(result["unique_id"], ()))
-        )
-        for result in raw["results"]
-        if not _is_test(result["unique_id"])
-    }
-
-
-def _is_test(unique_id: str) -> bool:
-    return unique_id.startswith(("test.", "unit_test."))
-
-
 def _segconn_meta(node: Mapping[str, Any]) -> Any:
     for holder in (node.get("config") or {}, node):
         meta = holder.get("meta") or {}
@@ -249,6 +185,7 @@ def _model(node: Mapping[str, Any], folder: str) -> Model:
         database=node.get("database"),
         schema=node["schema"],
         identifier=node.get("alias") or node["name"],
+        relation_name=node.get("relation_name"),
         materialized=config.get("materialized") or node["resource_type"],
         primary_key=tuple(node.get("primary_key") or ()),
         meta=_segconn_meta(node),

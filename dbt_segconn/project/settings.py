@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJson
 
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.findings import NO_SETTINGS, NOT_RENDERED, Fault, Finding, InvalidProject
+from dbt_segconn.project.jinja import Jinja
 from dbt_segconn.project.strict import Strict, read
 from dbt_segconn.project.yaml_file import Position, compose, load_yaml, position
 
@@ -226,18 +226,18 @@ class Settings(Strict):
     """Webhooks that hear of syncs which did not go well."""
 
 
-def read_settings(project_dir: Path, variables: Mapping[str, Any]) -> Settings:
+def read_settings(project_dir: Path, jinja: Jinja) -> Settings:
     """Read segconn.yml beside dbt_project.yml, rendered with dbt's own Jinja.
 
-    `variables` answers `var()`. Raises InvalidProject with every problem found.
+    Raises InvalidProject with every problem found.
     """
-    found = _read(project_dir / FILE_NAME, variables)
+    found = _read(project_dir / FILE_NAME, jinja)
     if isinstance(found, Settings):
         return found
     raise InvalidProject(found)  # here and not below: no local of a traceback holds a key as text
 
 
-def _read(path: Path, variables: Mapping[str, Any]) -> Settings | tuple[Finding, ...]:
+def _read(path: Path, jinja: Jinja) -> Settings | tuple[Finding, ...]:
     """Return the settings, or what is wrong with them."""
     try:
         text = _text(path)
@@ -245,7 +245,7 @@ def _read(path: Path, variables: Mapping[str, Any]) -> Settings | tuple[Finding,
     except InvalidProject as error:
         return error.findings
     unrendered: list[Fault] = []
-    rendered = _render(raw, (), variables, unrendered)
+    rendered = _render(raw, (), jinja, unrendered)
     settings, faults = read(Settings, rendered)
     if settings is not None and not unrendered:
         return settings
@@ -284,48 +284,16 @@ def _finding(fault: Fault, where: Position | None) -> Finding:
     return Finding(fault.rule, fault.message, fault.fix, FILE_NAME, line, column, path=path)
 
 
-def _render(value: Any, path: tuple[str, ...], variables: Mapping[str, Any], faults: list[Fault]) -> Any:
+def _render(value: Any, path: tuple[str, ...], jinja: Jinja, faults: list[Fault]) -> Any:
     """Render every text in the tree, as dbt renders profiles.yml; what fails is added to `faults`."""
     if isinstance(value, dict):
-        return {key: _render(one, (*path, str(key)), variables, faults) for key, one in value.items()}
+        return {key: _render(one, (*path, str(key)), jinja, faults) for key, one in value.items()}
     if isinstance(value, list):
-        return [_render(one, (*path, str(at)), variables, faults) for at, one in enumerate(value)]
+        return [_render(one, (*path, str(at)), jinja, faults) for at, one in enumerate(value)]
     if not isinstance(value, str) or "{" not in value:
         return value
     try:
-        return render(value, variables)
+        return jinja.render(value)
     except ConfigurationError as error:
         faults.append(Fault(NOT_RENDERED, path, str(error).removesuffix(".")))
         return ""
-
-
-def render(text: str, variables: Mapping[str, Any]) -> Any:
-    """Render one text with dbt's Jinja: `env_var()`, `var()`, `as_number` and `as_bool` work as in profiles.yml."""
-    from dbt_common.clients.jinja import get_template  # 0.3 s that --help need not wait for
-    from dbt_common.exceptions import DbtBaseException
-    from jinja2 import TemplateError
-
-    context = {"env_var": _env_var, "var": _var_of(variables), "target": {}}
-    try:
-        return get_template(text, context, native=True).render(context)
-    except (DbtBaseException, TemplateError) as error:
-        raise ConfigurationError(f"cannot be rendered: {getattr(error, 'msg', None) or error}.") from None
-
-
-def _env_var(name: str, default: str | None = None) -> str:
-    """Follow dbt's env_var: https://docs.getdbt.com/reference/dbt-jinja-functions/env_var ."""
-    value = os.environ.get(name, default)
-    if value is None:
-        raise ConfigurationError(
-            f"the environment variable {name} is not set. Set it, or give a default: env_var('{name}', '...')"
-        )
-    return value
-
-
-def _var_of(variables: Mapping[str, Any]) -> Callable[..., Any]:
-    def var(name: str, default: Any = None) -> Any:
-        if name not in variables and default is None:
-            raise ConfigurationError(f"the variable {name} is not set. Give it with --vars")
-        return variables.get(name, default)
-
-    return var

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path as FilePath
+from typing import TypeGuard
 
 import yaml
 
 from dbt_segconn.project.artifacts import META_KEY, Model
+from dbt_segconn.project.dbt_project import PROJECT_FILE
 from dbt_segconn.project.findings import Fault, Finding, Path
-from dbt_segconn.project.place import PROJECT_FILE
 from dbt_segconn.project.yaml_file import Node, child, compose, entries, get, position
 
 RESOURCES = ("models", "seeds", "snapshots")
@@ -79,6 +80,14 @@ class Written:
                     yield from (one for _, _, one in versions if version and _text_at(one, "v") == version)
                     yield model
 
+    def config_texts(self, keys: Collection[str]) -> dict[str, str]:
+        """Return the texts of these keys of the model's `config` in its YAML, before Jinja."""
+        found: dict[str, str] = {}
+        for entry in self._entries():
+            texts = {key: get(entry, "config", key) for key in keys}
+            found = {**{key: node.value for key, node in texts.items() if _is_text(node)}, **found}
+        return found
+
     def path_of(self, mapping: str) -> Path:
         """Lead from `meta.segconn` to a mapping of the model."""
         names = [one.get("name") for one in self.model.meta["mappings"]]
@@ -123,6 +132,10 @@ def _meta_of(entry: Node) -> Node | None:
 def _text_at(node: Node, key: str) -> str | None:
     value = get(node, key)
     return value.value if isinstance(value, yaml.ScalarNode) else None
+
+
+def _is_text(node: Node | None) -> TypeGuard[yaml.ScalarNode]:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:str"
 
 
 def _mentions(node: Node | None) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from dbt_segconn.project.artifacts import Outcome, RunResults
+from dbt_segconn.project.artifacts import Manifest
 from dbt_segconn.project.plan import Sync
+from dbt_segconn.project.run_results import RunResults
 from dbt_segconn.project.settings import Settings
+from dbt_segconn.state.tables import SyncState
+
+IGNORED = "--ignore-tests syncs it all the same"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,56 +25,95 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The syncs that go, those that are skipped, and those whose models dbt has not touched."""
+    """The syncs that go, those that are skipped, and those whose models dbt has not refreshed.
+
+    `used` are syncs that went already with the very same results of dbt, each with the sync that used them.
+    """
 
     chosen: tuple[Sync, ...]
     skipped: tuple[Skip, ...]
     untouched: tuple[Sync, ...]
+    used: tuple[tuple[Sync, SyncState], ...] = ()
 
 
-def choose(
-    syncs: Iterable[Sync],
-    settings: Settings,
-    results: RunResults | None,
-    *,
-    selected: Collection[str] | None = None,
-    ignore_tests: bool = False,
-    only_refreshed: bool = True,
-) -> Choice:
-    """Gate syncs on what dbt did to their models: `results`, or None to take models as they are.
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What decides: dbt's results, or None to take models as they are; their manifest; the settings.
 
     `selected` are unique ids of models, or None for all. Without `only_refreshed`, models that dbt has not
     touched go, too.
     """
-    wanted = [sync for sync in syncs if selected is None or sync.model.unique_id in selected]
-    built = results.outcomes if results and only_refreshed else {sync.model.unique_id for sync in wanted}
-    untouched = [sync for sync in wanted if sync.model.unique_id not in built]
-    touched = [sync for sync in wanted if sync not in untouched]
-    skips = {sync.id: _skip(sync, settings, results, ignore_tests=ignore_tests) for sync in touched}
-    return Choice(
-        chosen=tuple(sync for sync in touched if skips[sync.id] is None),
-        skipped=tuple(skip for skip in skips.values() if skip is not None),
-        untouched=tuple(untouched),
-    )
+
+    settings: Settings
+    manifest: Manifest
+    results: RunResults | None
+    selected: Collection[str] | None = None
+    ignore_tests: bool = False
+    only_refreshed: bool = True
+
+    def choose(self, syncs: Iterable[Sync]) -> Choice:
+        """Sort the syncs by what dbt did to their models."""
+        wanted = [sync for sync in syncs if self.selected is None or sync.model.unique_id in self.selected]
+        skips = {sync.id: skip for sync in wanted if (skip := self._skip(sync))}
+        others = [sync for sync in wanted if sync.id not in skips]
+        return Choice(
+            chosen=tuple(sync for sync in others if self._is_due(sync)),
+            skipped=tuple(skips.values()),
+            untouched=tuple(sync for sync in others if not self._is_due(sync)),
+        )
+
+    def _is_due(self, sync: Sync) -> bool:
+        """Whether a model may go: dbt has refreshed or tested it, or its results do not say what is fresh."""
+        if self.results is None or not self.only_refreshed:
+            return True
+        if outcome := self.results.outcomes.get(sync.model.unique_id):
+            return outcome.is_fresh
+        return not self.results.says_what_is_fresh or sync.model.unique_id in self.results.tested
+
+    def _skip(self, sync: Sync) -> Skip | None:
+        if not sync.mapping.enabled:
+            return Skip(sync, "the mapping is disabled")
+        if not self.settings.destinations[sync.destination].enabled:
+            return Skip(sync, f"the destination {sync.destination} is disabled")
+        reason = self._failure(sync.model.unique_id)
+        return Skip(sync, reason, is_failure=True) if reason else None
+
+    def _failure(self, model: str) -> str | None:
+        """Say why a model must be held back: dbt failed to build it, or its tests, or those above it, failed."""
+        if self.results is None:
+            return None
+        outcome = self.results.outcomes.get(model)
+        if outcome and outcome.failure:
+            return outcome.failure
+        if self.ignore_tests or not self.results.failed_tests:
+            return None
+        if tests := self.results.failed_tests.get(model):
+            return f"the model failed its dbt tests: {', '.join(tests)} ({IGNORED})"
+        for above, tests in self._failed_above(model):
+            return f"{above}, which the model is made of, failed its dbt tests: {', '.join(tests)} ({IGNORED})"
+        return None
+
+    def _failed_above(self, model: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield what a model is made of and its failed tests, where dbt only tested: `build` skips the model."""
+        if self.results and self.results.only_tests:
+            for above in self.manifest.ancestors(model):
+                if above in self.results.failed_tests:
+                    yield above.split(".", 2)[-1], self.results.failed_tests[above]
 
 
-def _skip(sync: Sync, settings: Settings, results: RunResults | None, *, ignore_tests: bool) -> Skip | None:
-    if not sync.mapping.enabled:
-        return Skip(sync, "the mapping is disabled")
-    if not settings.destinations[sync.destination].enabled:
-        return Skip(sync, f"the destination {sync.destination} is disabled")
-    outcome = results.outcomes.get(sync.model.unique_id) if results else None
-    reason = _failure(outcome, ignore_tests=ignore_tests) if outcome else None
-    return Skip(sync, reason, is_failure=True) if reason else None
+def without_used(choice: Choice, results: RunResults, newest: Iterable[SyncState]) -> Choice:
+    """Take out the syncs that succeeded already with these very results of dbt, and the same mapping.
 
+    `newest` are the last syncs of all mappings. Where dbt failed since without leaving results, these would vouch
+    for tables that they do not know.
+    """
+    by_id = {state.mapping_id: state for state in newest}
 
-def _failure(outcome: Outcome, *, ignore_tests: bool) -> str | None:
-    if not outcome.refreshed:
-        return {
-            "error": "dbt failed to build the model",
-            "skipped": "dbt skipped the model",
-        }.get(outcome.status, f"dbt did not refresh the model (status {outcome.status})")
-    if outcome.failed_tests and not ignore_tests:
-        tests = ", ".join(outcome.failed_tests)
-        return f"the model failed its dbt tests: {tests} (--ignore-tests syncs it all the same)"
-    return None
+    def used(sync: Sync) -> bool:
+        last = by_id.get(sync.id)
+        if last is None or last.status != "success" or last.definition != sync.definition:
+            return False
+        return last.dbt_invocation_id == results.invocation_of(sync.model.unique_id)
+
+    before = tuple((sync, by_id[sync.id]) for sync in choice.chosen if used(sync))
+    return replace(choice, chosen=tuple(sync for sync in choice.chosen if not used(sync)), used=before)

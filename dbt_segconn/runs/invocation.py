@@ -15,9 +15,9 @@ from dbt_segconn.delivery import Destination
 from dbt_segconn.delivery.configured import build_destinations
 from dbt_segconn.project.plan import Sync, named
 from dbt_segconn.runs.alerts import alerting
-from dbt_segconn.runs.gate import Choice, Skip
+from dbt_segconn.runs.gate import Choice, Skip, without_used
 from dbt_segconn.runs.opening import Options, Plan, find_sources, gate, opened, read_plan
-from dbt_segconn.runs.report import RunResult, write_artifact
+from dbt_segconn.runs.report import RunResult, held_back_by, write_artifact
 from dbt_segconn.runs.workforce import workforce
 from dbt_segconn.state.locks import Locks, heartbeat
 from dbt_segconn.state.outbox import MappingState
@@ -60,7 +60,7 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
     single sync stands in its result. Once `stop` is set, what is in flight is finished and saved.
     """
     plan = read_plan(options)
-    with alerting(plan.settings.alerts, plan.project.dir.resolve().name, listener.warn) as ended:
+    with alerting(plan.settings.alerts, plan.context.project_dir.resolve().name, listener.warn) as ended:
         return ended(_run(plan, options, listener, stop))
 
 
@@ -78,7 +78,7 @@ def _run(plan: Plan, options: Options, listener: Listener, stop: threading.Event
             state = State(session, plan.settings.state, warehouse.database)
             state.prepare()
             now = _clock_of(state)
-            choice = _unfinished(choice, state) if options.retry else choice
+            choice = _narrowed(choice, plan, options, state)
         sources = find_sources(choice.chosen, warehouse)
         allowed = {sync.name for sync in named(plan.syncs, options.allow_guarded)} if options.allow_guarded else ()
         job = Job(
@@ -92,7 +92,7 @@ def _run(plan: Plan, options: Options, listener: Listener, stop: threading.Event
             invocation_id=invocation_id,
             budget=Budget(plan.settings.budget),
             mapping_ids=frozenset(sync.id for sync in plan.syncs),
-            dbt_invocation_id=plan.results.invocation_id if plan.results else None,
+            dbt_invocation_of=plan.results.invocation_of if plan.results else _no_invocation,
             full_refresh=options.full_refresh,
             baseline=options.baseline,
             retry=options.retry,
@@ -106,7 +106,7 @@ def _run(plan: Plan, options: Options, listener: Listener, stop: threading.Event
             )
     skipped = (*choice.skipped, *unstarted)
     result = RunResult(invocation_id, started_at, time.monotonic() - started, tuple(results), skipped)
-    write_artifact(result, plan.project.target_dir)
+    write_artifact(result, plan.context.target_dir)
     return result
 
 
@@ -125,6 +125,10 @@ def _time_limit(seconds: float | None, stop: threading.Event) -> Iterator[None]:
         timer.cancel()
 
 
+def _no_invocation(_: str) -> None:
+    """Stand in for dbt's results where models are taken as they are."""
+
+
 def _clock_of(state: State) -> Callable[[], datetime]:
     """Return the warehouse's clock, read once: machines that share the state tables may disagree by their own."""
     now = state.now()
@@ -133,10 +137,30 @@ def _clock_of(state: State) -> Callable[[], datetime]:
     return lambda: base + timedelta(seconds=time.monotonic() - read_at)
 
 
-def _unfinished(choice: Choice, state: State) -> Choice:
-    """Keep the syncs that have something to try again."""
-    chosen = [sync for sync in choice.chosen if _needs_retry(MappingState(state, sync.id), state.last_sync(sync.id))]
+def _narrowed(choice: Choice, plan: Plan, options: Options, state: State) -> Choice:
+    """Leave out what the history shows to be done: what needs no retry, what these results of dbt were used for."""
+    if options.retry:
+        return _unfinished(choice, plan, state)
+    if plan.results and not options.full_refresh:
+        return without_used(choice, plan.results, state.last_syncs())
+    return choice
+
+
+def _unfinished(choice: Choice, plan: Plan, state: State) -> Choice:
+    """Keep the syncs that have something to try again, or that the last run had to hold back."""
+    held_back = held_back_by(plan.context.target_dir) | _retried_by_dbt(plan)
+    chosen = [
+        sync
+        for sync in choice.chosen
+        if sync.id in held_back or _needs_retry(MappingState(state, sync.id), state.last_sync(sync.id))
+    ]
     return replace(choice, chosen=tuple(chosen))
+
+
+def _retried_by_dbt(plan: Plan) -> set[str]:
+    """Return the syncs whose models, or their tests, `dbt retry` has tried again."""
+    models = plan.results.retried if plan.results else ()
+    return {sync.id for sync in plan.syncs if sync.model.unique_id in models}
 
 
 def _needs_retry(tables: MappingState, last: SyncState | None) -> bool:

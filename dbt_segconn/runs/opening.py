@@ -10,14 +10,18 @@ from typing import Any
 
 from dbt_segconn.collecting import no_collections, rare_collections
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.project.artifacts import Manifest, RunResults, read_manifest, read_run_results
+from dbt_segconn.project.artifacts import Manifest, Model, read_manifest
+from dbt_segconn.project.context import Context, Given, resolve
 from dbt_segconn.project.drafts import read_drafts
 from dbt_segconn.project.findings import Finding, InvalidProject
-from dbt_segconn.project.place import Project, find_profiles_dir, find_project, from_environment, inside
 from dbt_segconn.project.plan import Sync, named, read_syncs
+from dbt_segconn.project.run_results import RunResults, merge_results, read_results
+from dbt_segconn.project.samples import check_samples
 from dbt_segconn.project.settings import Settings, read_settings
-from dbt_segconn.runs.gate import Choice, choose
-from dbt_segconn.warehouse.adapter import Target, Warehouse, open_warehouse
+from dbt_segconn.runs.gate import Choice, Gate
+from dbt_segconn.warehouse.adapter import Warehouse, check_place, open_warehouse
+from dbt_segconn.warehouse.dbt_names import LOADERS
+from dbt_segconn.warehouse.proof import find_target, prove_results, prove_target
 from dbt_segconn.warehouse.selection import Selection, select_models
 from dbt_segconn.warehouse.source import Source, find_source
 
@@ -37,6 +41,7 @@ class Options:
     target: str | None = None
     target_path: Path | None = None
     vars: Mapping[str, Any] = field(default_factory=dict)
+    run_results: Sequence[str] = ()
     select: Sequence[str] = ()
     exclude: Sequence[str] = ()
     selector: str | None = None
@@ -58,87 +63,124 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The project as read from its files: all that can be known without a warehouse."""
+    """The project as read from its files: all that can be known without a warehouse.
 
-    project: Project
+    `results` are dbt's, or None where models are taken as they are.
+    """
+
+    context: Context
     settings: Settings
     manifest: Manifest
     results: RunResults | None
     syncs: tuple[Sync, ...]
 
 
-def read_plan(options: Options, *, needs_results: bool = True) -> Plan:
-    """Read the whole project from its files; raises ConfigurationError with all problems found."""
-    project = find_project(options.project_dir, options.target_path, options.vars)
+def resolve_context(options: Options, *, opens: bool = False) -> Context:
+    """Resolve how the project is opened, as the options, the environment and the last dbt invocation say.
+
+    `opens` says that the warehouse is opened next, so that the target must be known. Raises ConfigurationError.
+    """
+    given = Given(
+        project_dir=options.project_dir,
+        profiles_dir=options.profiles_dir,
+        profile=options.profile,
+        target=options.target,
+        target_path=options.target_path,
+        vars=options.vars,
+        run_results=tuple(options.run_results),
+    )
+    context = resolve(given, LOADERS)
+    if opens and context.target is None:
+        return find_target(context, read_manifest(context.artifacts_dir))
+    return context
+
+
+def read_plan(options: Options, *, needs_results: bool = True, opens: bool = True) -> Plan:
+    """Read the whole project from its files; raises ConfigurationError with all problems found.
+
+    `opens` says that the warehouse is opened next: segconn.yml is then rendered with the target that is opened.
+    """
+    context = resolve_context(options, opens=opens)
     try:
-        settings = read_settings(project.dir, options.vars)
+        settings = read_settings(context.project_dir, context.jinja())
     except InvalidProject as error:
-        raise InvalidProject([*error.findings, *_findings_in_mappings(project)]) from None
-    manifest = read_manifest(project.target_dir)
-    syncs = read_syncs(manifest, settings, project.dir)
+        raise InvalidProject([*error.findings, *_findings_in_mappings(context)]) from None
+    manifest = read_manifest(context.artifacts_dir)
+    check_project(context, manifest)
+    syncs = read_syncs(manifest, settings, context.project_dir)
     named(syncs, [*options.mappings, *options.allow_guarded])
-    return Plan(project, settings, manifest, _results(project, manifest, options, needs_results=needs_results), syncs)
+    return Plan(context, settings, manifest, _results(context, manifest, options, needs_results=needs_results), syncs)
 
 
-def _findings_in_mappings(project: Project) -> Iterator[Finding]:
+def _findings_in_mappings(context: Context) -> Iterator[Finding]:
     """Find what is wrong with mappings, whatever is wrong with segconn.yml; nothing where the manifest is missing."""
     with suppress(ConfigurationError):
-        for draft in read_drafts(read_manifest(project.target_dir), None, project.dir):
+        for draft in read_drafts(read_manifest(context.artifacts_dir), None, context.project_dir):
             yield from draft.findings
 
 
-def _results(project: Project, manifest: Manifest, options: Options, *, needs_results: bool) -> RunResults | None:
-    if options.retry:  # whatever they tell of failed models counts; what they cannot tell is no obstacle
+def check_project(context: Context, manifest: Manifest) -> None:
+    """Raise where the manifest is of another dbt project than the one that is opened."""
+    name = manifest.raw["metadata"].get("project_name")
+    if name is not None and context.project.content.get("name") and name != context.project.name:
+        raise ConfigurationError(
+            f"{manifest.path} is of the dbt project {name}, and {context.project_dir} is the project "
+            f"{context.project.name}. Name the folder of its artifacts with --target-path, or the project with "
+            "--project-dir."
+        )
+
+
+def _results(context: Context, manifest: Manifest, options: Options, *, needs_results: bool) -> RunResults | None:
+    if not needs_results or (options.all and not options.retry):
+        return None
+    if options.retry:  # whatever they say of failed models counts; what they cannot say is no obstacle
         with suppress(ConfigurationError):
-            return read_run_results(project.target_dir, manifest)
-    return read_run_results(project.target_dir, manifest) if needs_results and not options.all else None
+            return read_gate(context, manifest)
+        return None
+    return read_gate(context, manifest)
+
+
+def read_gate(context: Context, manifest: Manifest) -> RunResults:
+    """Read dbt's results, which say what goes and what is held back. Raises ConfigurationError where they cannot."""
+    results = merge_results(map(read_results, context.results_paths), manifest)
+    check_samples(results, manifest, context.project_dir)
+    return results
 
 
 @contextmanager
-def opened(plan: Plan, options: Options) -> Iterator[Warehouse]:
-    """Open the warehouse that the plan's artifacts are about; it is closed when the block ends."""
-    args = plan.results.args if plan.results else {}
-    with inside(plan.project), rare_collections():
+def opened(plan: Plan, options: Options, models: Sequence[Model] = ()) -> Iterator[Warehouse]:
+    """Open the warehouse that the plan's artifacts are about; it is closed when the block ends.
+
+    Raises ConfigurationError where dbt would name the mapped models, or these, otherwise on the opened target.
+    """
+    with rare_collections():
         with no_collections():
-            warehouse = open_warehouse(_target(plan, options, args), plan.manifest.raw)
+            warehouse = open_warehouse(plan.context, plan.manifest.raw, options.threads)
         try:
+            prove_target(warehouse, plan.context, plan.manifest, models)
+            if plan.results:
+                prove_results(warehouse, plan.context)
+            check_place(warehouse, plan.settings.state)
             yield warehouse
         finally:
             warehouse.close()
-
-
-def _target(plan: Plan, options: Options, args: Mapping[str, Any]) -> Target:
-    """Name the target: the one that dbt ran on, unless the user says another."""
-    target = options.target or from_environment("target")
-    if target and args.get("target") and target != args["target"]:
-        raise ConfigurationError(
-            f"--target {target}: the last dbt invocation ran on the target {args['target']}. Run dbt with "
-            f"--target {target} first."
-        )
-    return Target(
-        project_dir=plan.project.dir,
-        profiles_dir=find_profiles_dir(plan.project, options.profiles_dir, args.get("profiles_dir")),
-        profile=options.profile or from_environment("profile") or args.get("profile"),
-        target=target or args.get("target"),
-        vars=options.vars or args.get("vars") or {},
-        threads=options.threads,
-    )
 
 
 def gate(plan: Plan, options: Options, warehouse: Warehouse) -> Choice:
     """Choose the syncs that go now."""
     selection = Selection(options.select, options.exclude, options.selector, options.state)
     selected = (
-        select_models(selection, warehouse.config, plan.manifest.raw, plan.project.target_dir) if selection else None
+        select_models(selection, warehouse.config, plan.manifest.raw, plan.context.target_dir) if selection else None
     )
-    return choose(
-        named(plan.syncs, options.mappings),
+    deciding = Gate(
         plan.settings,
+        plan.manifest,
         plan.results,
         selected=selected,
         ignore_tests=options.ignore_tests,
         only_refreshed=not options.all,
     )
+    return deciding.choose(named(plan.syncs, options.mappings))
 
 
 def find_sources(syncs: Sequence[Sync], warehouse: Warehouse) -> dict[str, Source]:

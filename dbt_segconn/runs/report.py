@@ -13,7 +13,8 @@ import orjson
 
 from dbt_segconn.errors import SegconnError
 from dbt_segconn.project.plan import Sync
-from dbt_segconn.runs.gate import Skip
+from dbt_segconn.runs.gate import Choice, Skip
+from dbt_segconn.runs.opening import Plan
 from dbt_segconn.state.tables import COUNTS, SyncState
 from dbt_segconn.syncs.sync import SyncResult
 from dbt_segconn.version import __version__
@@ -50,6 +51,35 @@ class RunResult:
         return all(one.status == "success" for one in self.results) and not any(
             skip.is_failure for skip in self.skipped
         )
+
+
+def results_lines(plan: Plan, choice: Choice) -> Iterator[str]:
+    """Say what dbt's results cannot vouch for, and whether a run has used them already."""
+    results = plan.results
+    no_gate = "models are taken as they are, and no failed dbt test holds one back"
+    if results is None:
+        yield f"dbt's results are not looked at: {no_gate}."
+        return
+    if results.says_nothing:
+        yield f"dbt's last results are of `dbt {results.newest.command}`, which builds and tests nothing: {no_gate}."
+    if choice.used:
+        when = max(state.started_at for _, state in choice.used)
+        used = counted(len(choice.used), "mapping")
+        yield (
+            f"{results.newest} was synced before, at {when:%Y-%m-%d %H:%M:%S} UTC: {used} left alone until dbt runs "
+            f"again. With --all, {no_gate}."
+        )
+
+
+def untouched_line(plan: Plan, choice: Choice) -> str:
+    """Say how many mappings are left alone, since dbt has not refreshed their models."""
+    retried = (
+        " Was it `dbt retry`? dbt 2 does not record that." if plan.results and plan.results.newest.is_of_dbt2 else ""
+    )
+    return (
+        f"{counted(len(choice.untouched), 'mapping')} left alone: the last dbt invocation did not refresh the model."
+        f"{retried} (--all takes models as they are, and then no failed dbt test holds one back)"
+    )
 
 
 def start_line(number: int, total: int, name: str, destination: str) -> str:
@@ -169,6 +199,15 @@ def _of_sync(sync: Sync) -> dict[str, Any]:
         "action": sync.mapping.action,
         "mapping_id": sync.id,
     }
+
+
+def held_back_by(target_dir: Path) -> set[str]:
+    """Return the ids of the syncs that the last run on this machine held back for a failure of dbt's."""
+    try:
+        results = orjson.loads((target_dir / ARTIFACT).read_bytes())["results"]
+        return {str(one["mapping_id"]) for one in results if one.get("is_failure")}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return set()
 
 
 def write_artifact(run: RunResult, target_dir: Path) -> Path:

@@ -66,8 +66,8 @@ class Worker:
         sync = self._syncs.get(share.mapping_id)
         if sync is None or sync.definition != share.definition:
             raise ConfigurationError(
-                f"{self._plan.project.dir}: a worker reads another mapping here than the run. The project must be "
-                "the same for both, and stay as it is while a run lasts; run again."
+                f"{self._plan.context.project_dir}: a worker reads another mapping here than the run. The project must "
+                "be the same for both, and stay as it is while a run lasts; run again."
             )
         return sync
 

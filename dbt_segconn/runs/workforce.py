@@ -21,7 +21,7 @@ from dbt_segconn.runs.opening import Options, Plan
 from dbt_segconn.runs.worker import deliver_share, warm_up
 from dbt_segconn.syncs.shares import Outcome, Share, Workers
 from dbt_segconn.version import __version__
-from dbt_segconn.warehouse.adapter import Target, Warehouse
+from dbt_segconn.warehouse.adapter import Warehouse
 
 CONNECT_SECONDS, CLOSE_SECONDS = 15, 5
 POLL_SECONDS = 1.0
@@ -35,7 +35,7 @@ def workforce(options: Options, plan: Plan, warehouse: Warehouse, invocation_id:
         return
     if reason := warehouse.only_one_process:
         raise ConfigurationError(f"{_asked(options)}: {reason}. Leave the option out.")
-    theirs = _of_workers(plan, warehouse.target)
+    theirs = _of_workers(plan, warehouse)
     if options.scheduler:
         with _dask_workers(options.scheduler, theirs, invocation_id) as workers:
             yield workers
@@ -51,15 +51,15 @@ def _asked(options: Options) -> str:
     return f"--scheduler {options.scheduler}" if options.scheduler else f"--workers {options.workers}"
 
 
-def _of_workers(plan: Plan, target: Target) -> Options:
+def _of_workers(plan: Plan, warehouse: Warehouse) -> Options:
     """Name what a worker needs to open the same project and target, in whichever folder it was started."""
     return Options(
-        project_dir=plan.project.dir.resolve(),
-        profiles_dir=target.profiles_dir.resolve(),
-        profile=target.profile,
-        target=target.target,
-        target_path=plan.project.target_dir.resolve(),
-        vars=target.vars,
+        project_dir=plan.context.project_dir.resolve(),
+        profiles_dir=plan.context.profiles_dir.resolve(),
+        profile=warehouse.config.profile_name,
+        target=warehouse.config.target_name,
+        target_path=plan.context.artifacts_dir.resolve(),
+        vars=plan.context.vars,
         all=True,
     )
 

@@ -49,9 +49,9 @@ class Job:
     now: Callable[[], datetime]
     clock: Callable[[], float]
     invocation_id: str
+    dbt_invocation_of: Callable[[str], str | None]
     budget: Budget
     mapping_ids: Collection[str] = ()
-    dbt_invocation_id: str | None = None
     full_refresh: bool = False
     baseline: bool = False
     retry: bool = False
@@ -84,4 +84,4 @@ class Work:
         state = new_state(
             self.sync, self.job.now(), sync_mode=sync_mode, invocation_id=self.job.invocation_id, source=self.source
         )
-        return replace(state, dbt_invocation_id=self.job.dbt_invocation_id)
+        return replace(state, dbt_invocation_id=self.job.dbt_invocation_of(self.sync.model.unique_id))

@@ -10,8 +10,7 @@ from typing import Any
 from dbt_segconn.errors import ConfigurationError, SegconnError
 from dbt_segconn.inspection.preview import preview_calls
 from dbt_segconn.page.snapshot import read_snapshot
-from dbt_segconn.project.place import find_project
-from dbt_segconn.runs.opening import Options
+from dbt_segconn.runs.opening import Options, resolve_context
 from dbt_segconn.runs.report import ARTIFACT
 
 PREVIEWED = 3
@@ -25,9 +24,9 @@ class Reader:
     """Answers what the page asks. A problem is part of an answer, beside the last snapshot that could be read."""
 
     def __init__(self, options: Options, history: int, read: Callable[[Options, int], Answer] = read_snapshot) -> None:
-        project = find_project(options.project_dir, options.target_path, options.vars)
-        self._options = replace(options, project_dir=project.dir)
-        self._artifact = project.target_dir / ARTIFACT
+        context = resolve_context(options)
+        self._options = replace(options, project_dir=context.project_dir)
+        self._artifact = context.target_dir / ARTIFACT
         self._history = history
         self._read = read
         self._last: Answer | None = None

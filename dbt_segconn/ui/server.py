@@ -59,7 +59,7 @@ class _Page:
     """A server that listens from the start, so that nobody who knows its URL comes too early."""
 
     def __init__(self, options: Options, port: int, debugger: str | None, history: int) -> None:
-        plan = read_plan(options, needs_results=False)
+        plan = read_plan(options, needs_results=False, opens=False)
         found = find_debugger(plan.settings, debugger)
         self.debugger_port = urlsplit(found).port or 80
         self.listener = listen(HOST, port)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.project.context import Context
+from dbt_segconn.project.settings import StateSettings
+from dbt_segconn.warehouse.naming import Naming, place_of
 from dbt_segconn.warehouse.session import Session
 
 SQL_FOLDER = Path(__file__).parent / "sql"
 # dbt's loggers, adapters and flags are process-wide: one boot at a time.
 _BOOT = threading.Lock()
+# `md:`, `s3://` and their like are no files here; `C:` is a drive
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 # What some warehouses lack, and the way out
 _NOT_SERVED = {
     "sqlite": "SQLite has no md5, which the checksums of records are made of. Build the models with dbt-duckdb, which "
@@ -22,28 +28,26 @@ _NOT_SERVED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Which warehouse to open: dbt's own options, as flags, environment or run_results.json give them."""
-
-    project_dir: Path
-    profiles_dir: Path
-    profile: str | None = None
-    target: str | None = None
-    vars: Mapping[str, Any] = field(default_factory=dict)
-    threads: int | None = None
-
-
 class Warehouse:
     """A live dbt adapter, able to open one session for each thread that needs one."""
 
-    def __init__(self, adapter: Any, config: Any, target: Target) -> None:
+    def __init__(self, adapter: Any, config: Any, macros: Any) -> None:
         self._adapter = adapter
+        self._macros = macros
         self.config = config
-        self.target = target
         self.adapter_type: str = adapter.type()
         self.database: str = config.credentials.database
         self.threads: int = config.threads
+
+    @property
+    def naming(self) -> Naming:
+        """Dbt's rules for the names of relations on the opened target."""
+        return Naming(self.config, self._macros)
+
+    @property
+    def place(self) -> str:
+        """Where the target is, as messages name it: the file of DuckDB, else host or account, and the database."""
+        return place_of(self.config.credentials)
 
     @property
     def only_one_process(self) -> str | None:
@@ -79,42 +83,63 @@ class Warehouse:
             connections.close_all_connections()
 
 
-def open_warehouse(target: Target, manifest: Mapping[str, Any]) -> Warehouse:
-    """Open the warehouse that the manifest was built for.
+def open_warehouse(context: Context, manifest: Mapping[str, Any], threads: int | None = None) -> Warehouse:
+    """Open the target of the context with the macros of a manifest; connects to nothing yet.
 
     `manifest` is the parsed manifest.json (schema v12). Raises ConfigurationError where dbt refuses the
-    profile or where the target's adapter is not the manifest's.
+    profile, where the target's adapter is not the manifest's, or where what it holds would not outlive the process.
     """
     built_for = manifest["metadata"].get("adapter_type")
     if built_for in _NOT_SERVED:
         raise ConfigurationError(
-            f"{target.project_dir}: the manifest was built for {built_for}. {_NOT_SERVED[built_for]}"
+            f"{context.project_dir}: the manifest was built for {built_for}. {_NOT_SERVED[built_for]}"
         )
     from dbt_common.exceptions import DbtBaseException
 
     with _BOOT:
         try:
-            adapter, config = _boot(target)
+            adapter, config = _boot(context, threads)
         except DbtBaseException as error:
             raise ConfigurationError(f"dbt cannot open the target: {error}") from error
         if built_for and built_for != adapter.type():
             raise ConfigurationError(
-                f"{target.project_dir}: the manifest was built for {built_for}, but target "
+                f"{context.project_dir}: the manifest was built for {built_for}, but target "
                 f"{config.target_name} is {adapter.type()}. Run dbt on this target first, or name the one "
                 "it ran on with --target."
             )
-        _load_macros(adapter, config, manifest)
-    return Warehouse(adapter, config, replace(target, profile=config.profile_name, target=config.target_name))
+        return Warehouse(adapter, config, _load_macros(adapter, config, manifest))
 
 
-def _boot(target: Target) -> tuple[Any, Any]:
+def check_place(warehouse: Warehouse, state: StateSettings) -> None:
+    """Raise for a DuckDB whose state would end with the process, or whose file is not there.
+
+    DuckDB makes a file that is missing: an empty one, perhaps beside the one that dbt has filled.
+    """
+    if warehouse.adapter_type != "duckdb":
+        return
+    path, target = str(warehouse.config.credentials.path), warehouse.config.target_name
+    if path == ":memory:" and state.database in {None, "memory"}:
+        raise ConfigurationError(
+            f"target {target} is DuckDB in memory: what dbt builds there, and what was sent, is gone when the process "
+            "ends. Give the target a file (`path:` in profiles.yml), or name an attached database with state.database "
+            "in segconn.yml."
+        )
+    is_file = path != ":memory:" and not _SCHEME.match(path)
+    if is_file and not os.path.exists(path):  # noqa: PTH110  as DuckDB takes it
+        raise ConfigurationError(
+            f"target {target}: its DuckDB file {os.path.abspath(path)} does not exist. Run dbt on this target first; "  # noqa: PTH100
+            "a relative `path:` in profiles.yml starts where the command is typed, for dbt and for dbt-segconn."
+        )
+
+
+def _boot(context: Context, threads: int | None) -> tuple[Any, Any]:
     """Follow the steps of dbt's own `run` command up to a registered adapter."""
     from dbt.adapters.factory import get_adapter, register_adapter, reset_adapters
     from dbt.config.runtime import RuntimeConfig
     from dbt.context.providers import generate_runtime_macro_context
     from dbt.mp_context import get_mp_context
 
-    config = RuntimeConfig.from_args(_flags(target))
+    config = RuntimeConfig.from_args(set_dbt_flags(context, threads))
     reset_adapters()
     register_adapter(config, get_mp_context())
     adapter = get_adapter(config)
@@ -136,7 +161,7 @@ class _Contexts(threading.local):
         return self._made[key]
 
 
-def _flags(target: Target) -> Any:
+def set_dbt_flags(context: Context, threads: int | None = None) -> Any:
     """Silence dbt, and set its process-wide flags: without telemetry, on this project and target."""
     from dbt.cli.flags import Flags
     from dbt.cli.types import Command
@@ -147,12 +172,12 @@ def _flags(target: Target) -> Any:
     set_invocation_context(get_env())
     _silence()
     options: dict[str, Any] = {
-        "project_dir": str(target.project_dir),
-        "profiles_dir": str(target.profiles_dir),
-        "profile": target.profile,
-        "target": target.target,
-        "vars": dict(target.vars),
-        "threads": target.threads,
+        "project_dir": str(context.project_dir),
+        "profiles_dir": str(context.profiles_dir),
+        "profile": context.profile,
+        "target": context.target,
+        "vars": dict(context.vars),
+        "threads": threads,
         "send_anonymous_usage_stats": False,
     }
     given = {name: value for name, value in options.items() if value is not None}
@@ -177,18 +202,19 @@ def _silence() -> None:
     ctx_set_event_manager(Unheard())
 
 
-def _load_macros(adapter: Any, config: Any, manifest: Mapping[str, Any]) -> None:
-    """Give the adapter the project's macros and this package's own, under dbt's dispatch rules."""
+def _load_macros(adapter: Any, config: Any, manifest: Mapping[str, Any]) -> Any:
+    """Give the adapter the project's macros and this package's own, under dbt's dispatch rules; return them."""
     from dbt.context.query_header import generate_query_header_context
-    from dbt.contracts.graph.manifest import Manifest
+    from dbt.contracts.graph.manifest import Manifest, ManifestMetadata
     from dbt.contracts.graph.nodes import Macro
 
     macros = {name: Macro.from_dict(macro) for name, macro in manifest["macros"].items()}
     for path in sorted(SQL_FOLDER.glob("*.sql")):
         macros.update(_parse_macros(path))
-    resolver = Manifest(macros=macros)
+    resolver = Manifest(macros=macros, metadata=ManifestMetadata(adapter_type=adapter.type()))
     adapter.set_macro_resolver(resolver)
     adapter.connections.set_query_header(generate_query_header_context(config, resolver))
+    return resolver
 
 
 def _parse_macros(path: Path) -> Iterator[tuple[str, Any]]:

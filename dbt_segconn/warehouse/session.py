@@ -6,10 +6,13 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from itertools import product
 from typing import Any
 
-from dbt_segconn.errors import SegconnError, WarehouseError
+from dbt_segconn.errors import ConfigurationError, SegconnError, WarehouseError
+from dbt_segconn.project.artifacts import Model
 from dbt_segconn.warehouse.masking import told
+from dbt_segconn.warehouse.naming import place_of
 
 Row = tuple[Any, ...]
 
@@ -41,6 +44,12 @@ class Session:
         self._adapter = adapter
         self.adapter_type: str = adapter.type()
         self._open = False
+
+    @property
+    def place(self) -> str:
+        """The target that is open, and where it is, as messages name it."""
+        config = self._adapter.config
+        return f"target {config.target_name} ({place_of(config.credentials)})"
 
     def render(self, macro: str, **arguments: Any) -> str:
         """Return the SQL text (or the value) that a macro of `sql/` gives in the warehouse's dialect."""
@@ -113,6 +122,25 @@ class Session:
     def relation(self, database: str | None, schema: str, identifier: str) -> Any:
         """Name a table, quoted as dbt quotes it for this project."""
         return self._adapter.Relation.create(database=database, schema=schema, identifier=identifier)
+
+    def relation_of(self, model: Model) -> Any:
+        """Name a model's relation as dbt has named it, with the quotes that dbt has put.
+
+        Raises ConfigurationError where this adapter cannot write it so.
+        """
+        parts = {"database": model.database, "schema": model.schema, "identifier": model.identifier}
+        if model.relation_name is None:
+            return self._adapter.Relation.create(**parts)
+        for quotes in product((True, False), repeat=3):
+            policy = dict(zip(parts, quotes, strict=True))
+            relation = self._adapter.Relation.create(**parts, quote_policy=policy)
+            if relation.render() == model.relation_name:
+                return relation
+        raise ConfigurationError(
+            f"{model.unique_id}: dbt has named its relation {model.relation_name}, and the adapter {self.adapter_type} "
+            f"that is installed here names it {self._adapter.Relation.create(**parts)}. Install the version of the "
+            "adapter that dbt ran with."
+        )
 
     def create_schema(self, relation: Any) -> None:
         """Create the schema that the table belongs to, where it is missing."""

@@ -6,10 +6,14 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from dbt_segconn.project.artifacts import Model
 from dbt_segconn.project.findings import NO_ORDER, NO_TABLE, Fault, InvalidProject
 from dbt_segconn.project.plan import Sync, find_columns
+from dbt_segconn.project.strict import near_name
 from dbt_segconn.warehouse.session import Session
 from dbt_segconn.warehouse.values import Column, kind_of, misfit
+
+SHOWN_RELATIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +32,10 @@ class Source:
 
 def find_source(sync: Sync, session: Session) -> Source:
     """Look the sync's model up; raises InvalidProject where it or a column of the mapping is missing."""
-    model = sync.model
-    relation = session.relation(model.database, model.schema, model.identifier)
+    relation = session.relation_of(sync.model)
     types = session.columns(relation)
     if not types:
-        missing = Fault(NO_TABLE, (), f"{relation} is not in the warehouse", "Run dbt on this target first.")
-        raise InvalidProject([sync.written.finding(missing)])
+        raise InvalidProject([sync.written.finding(_no_table(sync.model, relation, session))])
     found = find_columns(sync, types)
     named = {found[name] for name in sync.named}
     rest = () if sync.columns is not None else (name for name in types if name not in named)
@@ -51,6 +53,22 @@ def find_source(sync: Sync, session: Session) -> Source:
         name = sync.mapping.name
         raise InvalidProject([sync.written.finding(fault, mapping=name, prefix=sync.written.path_of(name))])
     return Source(relation, tuple(map(column, sync.identifier)), columns, _signature(columns), checkpoint)
+
+
+def _no_table(model: Model, relation: Any, session: Session) -> Fault:
+    """Say which relation is not there, where it was looked for, and what stands there in its place."""
+    beside = sorted(session.names_beside(relation))
+    more = ", …" if len(beside) > SHOWN_RELATIONS else ""
+    there = f"the schema {relation.schema} holds {', '.join(beside[:SHOWN_RELATIONS])}{more}"
+    found = (
+        (near_name(relation.identifier, beside).lstrip() or there) if beside else f"no schema {relation.schema} there"
+    )
+    reason = f"{relation} is not in {session.place}: {found.removesuffix('?')}"
+    fix = (
+        f"Build it there (dbt build --select {model.name.partition('.v')[0]}), or name the target that dbt ran on with "
+        "--target."
+    )
+    return Fault(NO_TABLE, (), reason, fix)
 
 
 def _signature(columns: tuple[Column, ...]) -> str:

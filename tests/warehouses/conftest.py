@@ -108,6 +108,7 @@ def shop(tmp_path, api, monkeypatch, manifests, warehouse):
     monkeypatch.setenv("WK", WRITE_KEY)
     plain = new_shop(tmp_path, api.url, warehouse.output)
     shop = House(plain.dir, plain.endpoint, warehouse=warehouse)
+    monkeypatch.chdir(shop.dir)
     shop.parsed = lambda: (
         manifests(warehouse)
         .replace(PARSED_DATABASE, warehouse.database)

@@ -1,0 +1,5 @@
+"""`python -m dbt_segconn` is `dbt-segconn`."""
+
+from dbt_segconn.cli.program import program
+
+program()

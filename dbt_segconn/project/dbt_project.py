@@ -1,0 +1,110 @@
+"""dbt's own files of configuration: dbt_project.yml, and the outputs that profiles.yml has for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dbt_segconn.errors import ConfigurationError
+
+PROJECT_FILE = "dbt_project.yml"
+PROFILES_FILE = "profiles.yml"
+
+
+@dataclass(frozen=True, slots=True)
+class DbtProject:
+    """A dbt project: its folder, and the keys of dbt_project.yml as written, before Jinja."""
+
+    dir: Path
+    content: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the project, which is that of its package, too."""
+        return str(self.content.get("name") or self.dir.name)
+
+    @property
+    def vars(self) -> Mapping[str, Any]:
+        """Variables of the whole project, under those of its own package: dbt renders neither."""
+        given = _mapping(self.content.get("vars"))
+        return {**given, **_mapping(given.get(self.name))}
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One profile of profiles.yml: output → its keys as written. `default` is the target it names, before Jinja."""
+
+    outputs: Mapping[str, Mapping[str, Any]]
+    default: str
+
+
+def from_environment(option: str) -> str | None:
+    """Return the value of dbt's environment variable for an option; `DBT_ENGINE_` is dbt's prefix from 1.11 on."""
+    return next(filter(None, map(os.environ.get, environment_variables(option))), None)
+
+
+def environment_variables(option: str) -> list[str]:
+    """Return the variables that dbt reads for an option: https://docs.getdbt.com/reference/global-configs/ ."""
+    return [f"DBT_ENGINE_{option.upper()}", f"DBT_{option.upper()}"]
+
+
+def find_project(given: Path | None) -> DbtProject:
+    """Find the project as dbt does: the folder given, else the working directory or the nearest above it.
+
+    Raises ConfigurationError where there is none, or where its file cannot be read.
+    """
+    named = given or from_environment("project_dir")
+    start = Path(named or ".").expanduser().absolute()
+    folders = [start] if named else [start, *start.parents]
+    root = next((folder for folder in folders if (folder / PROJECT_FILE).is_file()), None)
+    if root is None:
+        raise ConfigurationError(
+            f"{start}: no {PROJECT_FILE} here{'' if named else ' or in a folder above'}. Go to your dbt project, "
+            "or name it with --project-dir."
+        )
+    return DbtProject(root, read_yaml(root / PROJECT_FILE))
+
+
+def read_profiles(folder: Path) -> Mapping[str, Profile]:
+    """Return the profiles of profiles.yml by name; none where there is no such file.
+
+    Raises ConfigurationError where it cannot be read.
+    """
+    path = folder / PROFILES_FILE
+    found = read_yaml(path) if path.is_file() else {}
+    return {str(name): _profile(content) for name, content in found.items() if isinstance(content, dict)}
+
+
+def _profile(content: Mapping[str, Any]) -> Profile:
+    outputs = {str(name): _mapping(output) for name, output in _mapping(content.get("outputs")).items()}
+    return Profile(outputs, str(content.get("target") or "default"))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def read_yaml(path: Path) -> Mapping[str, Any]:
+    """Read a file as dbt reads it: of two equal keys the last one counts. Raises ConfigurationError."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"{path}: is not UTF-8: byte {error.object[error.start]:#04x} at position {error.start}. "
+            "Save the file as UTF-8."
+        ) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or "it cannot be parsed"
+        raise ConfigurationError(f"{path}{where}: is not valid YAML: {reason}.") from None
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path}: must hold a mapping of keys, not {type(content).__name__}.")
+    return content

@@ -1,0 +1,170 @@
+"""dbt's Jinja for segconn.yml and for dbt's own files: what is not defined is an error, never empty text."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from dbt_segconn.errors import ConfigurationError, SegconnError
+from dbt_segconn.project.strict import near_name
+
+Names = Mapping[str, Any]
+SHOWN_CHARACTERS = 80
+# The names of variables stay readable; every other text in an expression may be a secret
+_LITERAL = re.compile(r"""(?P<name>\b(?:env_var|var)\(\s*)?(?P<text>'[^']*'|"[^"]*")""")
+
+
+class Jinja:
+    """Renders texts, one at a time. `rest` gives the names that few texts use; they take seconds to import."""
+
+    def __init__(self, names: Names, rest: Callable[[], Names] = dict) -> None:
+        self._names = names
+        self._rest = rest
+
+    def render(self, text: str) -> Any:
+        """Return a number, a boolean or a text. Raises ConfigurationError, without the values of variables.
+
+        https://docs.getdbt.com/reference/dbt-jinja-functions
+        """
+        from dbt_common.exceptions import DbtBaseException
+        from jinja2 import TemplateError
+
+        try:
+            return self._evaluate(text)
+        except ConfigurationError as error:
+            reason = str(error).removesuffix(".")
+        except TemplateError as error:
+            reason = str(error.message or type(error).__name__).removesuffix(".")
+        except (DbtBaseException, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            reason = f"it raises {type(error).__name__}"  # whose text may hold a value
+        raise ConfigurationError(f"{_shown(text)} cannot be rendered: {reason}.")
+
+    def _evaluate(self, template: Any) -> Any:
+        """Render a text, or a template that is parsed already."""
+        from jinja2 import meta
+
+        names = dict(self._names)
+        environment = _environment(names)
+        tree = environment.parse(template) if isinstance(template, str) else template
+        if meta.find_undeclared_variables(tree) - set(names):
+            names.update({**self._rest(), **names})
+        return environment.from_string(tree, globals=names).render(names)
+
+    def arguments(self, sql: str, function: str, keys: Collection[str]) -> dict[str, Any]:
+        """Return the values of keywords of a call in a model's SQL, such as `config(schema=target.name)`.
+
+        What cannot be evaluated here, for a variable that the SQL sets itself, is None.
+        """
+        from jinja2 import TemplateError, nodes
+
+        if function not in sql:
+            return {}
+        environment = _environment({})
+        try:
+            calls = list(environment.parse(sql).find_all(nodes.Call))
+        except TemplateError:  # a tag that only dbt's parser of whole files knows
+            return {}
+        given = [call for call in calls if isinstance(call.node, nodes.Name) and call.node.name == function]
+        pairs = [(pair.key, pair.value) for call in given for pair in call.kwargs if pair.key in keys]
+        return {
+            key: self._value(nodes.Template([nodes.Output([value])], lineno=1), environment) for key, value in pairs
+        }
+
+    def _value(self, template: Any, environment: Any) -> Any:
+        from dbt_common.exceptions import DbtBaseException
+        from jinja2 import TemplateError
+
+        with suppress(
+            SegconnError, TemplateError, DbtBaseException, ArithmeticError, LookupError, TypeError, ValueError
+        ):
+            return self._evaluate(template.set_environment(environment))
+        return None
+
+
+def _environment(names: Names) -> Any:
+    """Return dbt's environment, in which a name that is missing raises instead of rendering to nothing."""
+    from dbt_common.clients.jinja import get_environment  # 0.3 s that --help need not wait for
+    from jinja2 import StrictUndefined
+
+    class Undefined(StrictUndefined):
+        """Names what is missing, and what is near it."""
+
+        @property
+        def _undefined_message(self) -> str:
+            return _missing(self._undefined_name, self._undefined_obj, names)
+
+    environment = get_environment(native=True)
+    environment.undefined = Undefined
+    return environment
+
+
+def _missing(name: Any, owner: Any, names: Names) -> str:
+    from jinja2.utils import missing
+
+    if owner is missing:
+        return f"{name!r} is not defined{_near(str(name), names)}"
+    keys = owner.keys() if isinstance(owner, Mapping) else ()
+    what = "target" if isinstance(owner, TargetNames) else type(owner).__name__
+    return f"{what} has no {name!r}{_near(str(name), map(str, keys))}"
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = near_name(name, known).strip()
+    return f" ({near[0].lower()}{near[1:]})" if near else ""
+
+
+def _shown(text: str) -> str:
+    masked = _LITERAL.sub(lambda found: found[0] if found["name"] else "'…'", " ".join(text.split()))
+    return masked if len(masked) <= SHOWN_CHARACTERS else f"{masked[: SHOWN_CHARACTERS - 1]}…"
+
+
+def env_var(name: str, default: str | None = None) -> str:
+    """Follow dbt's env_var: https://docs.getdbt.com/reference/dbt-jinja-functions/env_var ."""
+    if not isinstance(name, str):
+        return str(name)  # which is not defined, and says so
+    value = os.environ.get(name, default)
+    if value is None:
+        raise ConfigurationError(
+            f"the environment variable {name} is not set. Set it, or give a default: env_var('{name}', '...')"
+        )
+    return value
+
+
+def var_of(variables: Names) -> Callable[..., Any]:
+    """Return dbt's var() over these variables: https://docs.getdbt.com/reference/dbt-jinja-functions/var ."""
+
+    def var(name: str, default: Any = None) -> Any:
+        if name not in variables and default is None:
+            raise ConfigurationError(
+                f"the variable {name} is not set. Give it with --vars, or under vars: in dbt_project.yml"
+            )
+        return variables.get(name, default)
+
+    return var
+
+
+class TargetNames(Mapping[str, Any]):
+    """dbt's `target` in Jinja: `target.name` costs nothing, all else loads the profile by dbt's own classes."""
+
+    def __init__(self, names: Callable[[], Names], load: Callable[[], Names]) -> None:
+        self._names = names
+        self._load = load
+        self._loaded: Names | None = None
+
+    def __getitem__(self, key: str) -> Any:
+        names = self._names()
+        return names[key] if key in names else self._all()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def _all(self) -> Names:
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded

@@ -1,0 +1,73 @@
+"""Whether models were built with `--empty` or `--sample`: dbt 2 does not record it, its compiled SQL shows it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.project.artifacts import Manifest
+from dbt_segconn.project.run_results import RunResults
+
+Node = Mapping[str, Any]
+# What users may write themselves around a ref() is no sign of a flag
+_OWN_LIMIT = re.compile(r"\blimit\s+0\b", re.IGNORECASE)
+_OWN_FILTER = re.compile(r"\(\s*select\s+\*\s+from\s+\{\{[^}]*\}\}\s+where\b", re.IGNORECASE)
+
+
+def check_samples(results: RunResults, manifest: Manifest, project_dir: Path) -> None:
+    """Raise ConfigurationError where the compiled SQL of a mapped model, or of one above it, reads a part of a ref.
+
+    dbt 1 records both flags, so that its results of runs are not looked into.
+    """
+    if all("empty" in file.args for file in results.files):
+        return
+    for unique_id in _with_ancestors(manifest):
+        node = manifest.raw["nodes"][unique_id]
+        for flag in _flags_seen(node, manifest, _compiled(node, manifest, project_dir)):
+            raise ConfigurationError(
+                f"{results.newest}: dbt built {unique_id} with --{flag}, as its compiled SQL shows: its table "
+                f"holds no or few rows, and all others would look deleted. Run dbt again without --{flag}."
+            )
+
+
+def _with_ancestors(manifest: Manifest) -> Iterator[str]:
+    """Yield the mapped models, and all models and snapshots that they are made of."""
+    mapped = [model.unique_id for model in manifest.models]
+    for unique_id in dict.fromkeys([*mapped, *(above for one in mapped for above in manifest.ancestors(one))]):
+        if manifest.raw["nodes"].get(unique_id, {}).get("resource_type") in {"model", "snapshot"}:
+            yield unique_id
+
+
+def _flags_seen(node: Node, manifest: Manifest, compiled: str) -> Iterator[str]:
+    written = node.get("raw_code") or ""
+    for unique_id in (node.get("depends_on") or {}).get("nodes") or ():
+        above = manifest.raw["nodes"].get(unique_id) or manifest.raw.get("sources", {}).get(unique_id) or {}
+        relation = above.get("relation_name")
+        if not relation or relation not in compiled:
+            continue
+        part = rf"\(\s*select\s+\*\s+from\s+{re.escape(relation)}\s+"
+        if re.search(rf"{part}(where\s+false\s+)?limit\s+0\b", compiled, re.IGNORECASE) and not _OWN_LIMIT.search(
+            written
+        ):
+            yield "empty"
+        time = (above.get("config") or {}).get("event_time")
+        is_batched = (node.get("config") or {}).get("incremental_strategy") == "microbatch"
+        if time and not is_batched and not _OWN_FILTER.search(written):
+            column = re.escape(str(time))
+            if re.search(rf"{part}where\s+[^)]*{column}[^)]*[<>]", compiled, re.IGNORECASE):
+                yield "sample"
+
+
+def _compiled(node: Node, manifest: Manifest, project_dir: Path) -> str:
+    """Return the model's compiled SQL: of the manifest, else of the file that dbt wrote when it ran the model."""
+    if code := node.get("compiled_code"):
+        return str(code)
+    path = node.get("compiled_path")  # null in the manifest of a command that did not compile the model
+    own = manifest.path.parent / "compiled" / str(node.get("package_name")) / node["original_file_path"]
+    try:
+        return (project_dir / str(path) if path else own).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -1,0 +1,155 @@
+"""How dbt names the relations of models on a target, by the project's own generate_*_name macros."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.project.artifacts import Manifest, Model
+from dbt_segconn.project.context import Context
+from dbt_segconn.project.jinja import Jinja
+from dbt_segconn.project.written import Files, Written
+
+# The keys of a model's config from which dbt makes its names; a snapshot's targets go before the macros
+_CUSTOM = ("database", "schema", "alias")
+_SNAPSHOT = {"database": "target_database", "schema": "target_schema"}
+# What tells one place from another in the credentials of an adapter, besides its `unique_field`
+_PLACE = ("path", "host", "port", "account", "project", "catalog", "http_path", "database")
+
+
+class Names(NamedTuple):
+    """The parts of a relation's name, without quotes; Spark has no database."""
+
+    database: str | None
+    schema: str
+    alias: str
+
+    def __str__(self) -> str:
+        """Write it with dots."""
+        return ".".join(filter(None, self))
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A model that the opened target would name otherwise than the manifest does."""
+
+    model: Model
+    built: Names
+    here: Names
+
+
+class Naming:
+    """The names that dbt would give to models on one target. `macros` are those of the project, by dbt's class."""
+
+    def __init__(self, config: Any, macros: Any) -> None:
+        self._config = config
+        self._macros = macros
+        self._generators: dict[tuple[str, str], Any] = {}
+
+    def misfits(self, manifest: Manifest, models: Iterable[Model], jinja: Jinja, files: Files) -> Iterator[Misfit]:
+        """Yield the models that would have another relation here. Raises ConfigurationError where a macro fails."""
+        for model in models:
+            node = manifest.raw["nodes"][model.unique_id]
+            built = Names(model.database, model.schema, model.identifier)
+            here = self._names(node, Written(model, files), jinja)
+            if not all(map(self._same, built, here, self._quoting(node))):
+                yield Misfit(model, built, here)
+
+    def _quoting(self, node: Mapping[str, Any]) -> tuple[bool, bool, bool]:
+        policy = {**self._config.quoting, **((node.get("config") or {}).get("quoting") or {})}
+        return tuple(bool(policy.get(part, True)) for part in ("database", "schema", "identifier"))  # type: ignore[return-value]
+
+    @staticmethod
+    def _same(built: str | None, here: str | None, quoted: bool) -> bool:  # noqa: FBT001  mapped over three tuples
+        if quoted or built is None or here is None:
+            return (built or None) == (here or None)
+        return built.casefold() == here.casefold()
+
+    def _names(self, node: Mapping[str, Any], written: Written, jinja: Jinja) -> Names:
+        custom = self._custom_names(node, written, jinja)
+        generated = {part: self._generate(part, custom.get(part), node) for part in _CUSTOM}
+        if node["resource_type"] == "snapshot":
+            generated |= {part: custom[key] for part, key in _SNAPSHOT.items() if custom.get(key)}
+        return Names(**generated)
+
+    def _generate(self, part: str, custom: str | None, node: Mapping[str, Any]) -> Any:
+        """Call the macro that dbt would call: the project's own, a package's for its models, dbt's."""
+        from dbt_common.exceptions import DbtBaseException
+
+        package = str(node.get("package_name"))
+        if (part, package) not in self._generators:
+            self._generators[part, package] = self._generator(part, package)
+        try:
+            name = self._generators[part, package](custom, node)
+        except DbtBaseException as error:
+            raise ConfigurationError(
+                f"{node['unique_id']}: the project's macro generate_{part}_name fails on target "
+                f"{self._config.target_name}: {error}. dbt-segconn calls it as dbt does, to see that dbt built the "
+                "model on this target: give it the same environment variables and --vars as dbt."
+            ) from None
+        return name.strip() if isinstance(name, str) else name
+
+    def _generator(self, part: str, package: str) -> Any:
+        from dbt.clients.jinja import MacroGenerator
+        from dbt.context.providers import generate_generate_name_macro_context
+
+        root = self._config.project_name
+        find = self._macros.find_generate_macro_by_name
+        macro = find(part, root, imported_package=package) if package != root else None
+        macro = macro or find(part, root)
+        return MacroGenerator(macro, generate_generate_name_macro_context(macro, self._config, self._macros))
+
+    def _custom_names(self, node: Mapping[str, Any], written: Written, jinja: Jinja) -> Mapping[str, Any]:
+        """Return the custom names of the node's config as this target renders them.
+
+        The manifest has them as the target that dbt ran on rendered them, so they are read anew where they were
+        written: dbt_project.yml, the model's YAML, and the call of config() in its SQL.
+        """
+        from dbt.context.context_config import ContextConfigGenerator
+        from dbt.node_types import NodeType
+        from dbt_common.exceptions import DbtBaseException
+
+        keys = (*_CUSTOM, *_SNAPSHOT.values())
+        in_manifest = {key: (node.get("config") or {}).get(key) for key in keys}
+        in_yaml = {key: str(jinja.render(text)) for key, text in written.config_texts(keys).items()}
+        in_sql = jinja.arguments(written.model.sql, "config", keys)
+        in_sql = {key: in_manifest[key] if value is None else value for key, value in in_sql.items()}
+        with suppress(DbtBaseException):
+            config = ContextConfigGenerator(self._config).calculate_node_config(
+                in_sql,
+                list(node["fqn"]),
+                NodeType(node["resource_type"]),
+                node["package_name"],
+                base=False,
+                patch_config_dict=in_yaml,
+            )
+            return {key: config.get(key) for key in keys}
+        return in_manifest
+
+
+def place_of(credentials: Any) -> str:
+    """Name the place that credentials lead to, without secrets."""
+    if getattr(credentials, "type", "") == "duckdb":
+        path = str(credentials.path)
+        return "DuckDB in memory" if path == ":memory:" else f"DuckDB file {os.path.abspath(path)}"  # noqa: PTH100  `md:` is no path
+    where = getattr(credentials, "host", None) or getattr(credentials, "account", None)
+    return f"{credentials.type} database {credentials.database}{f' on {where}' if where else ''}"
+
+
+def same_place(one: Any, other: Any) -> bool:
+    """Whether two credentials lead to one place and schema, so that they differ in role, threads and the like alone."""
+    if (one.type, one.unique_field, one.schema) != (other.type, other.unique_field, other.schema):
+        return False
+    return all(getattr(one, key, None) == getattr(other, key, None) for key in _PLACE)
+
+
+def describe(context: Context, misfit: Misfit) -> str:
+    """Say in one clause how a model is named on either target."""
+    return (
+        f"the manifest has {misfit.model.name} as {misfit.built}, and target {context.target} of profile "
+        f"{context.profile} names it {misfit.here}"
+    )
