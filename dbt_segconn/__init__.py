@@ -20,8 +20,8 @@ def run(*, listener: Listener | None = None, stop: threading.Event | None = None
 
     `options` are those of the command under their names with underscores, as in `runs.opening.Options`:
     `run(project_dir=Path("shop"), select=["customers"], full_refresh=True)`. `listener` hears of every
-    step; setting `stop` ends the run as Ctrl-C ends the command. Like dbt, the run changes the working
-    directory of the process while it lasts; one run at a time.
+    step; setting `stop` ends the run as Ctrl-C ends the command. One run at a time: dbt's adapters belong to
+    the process. The working directory stays what it is, and relative folders start there.
 
     Returns a result with `success` and one `SyncResult` a mapping in `results`, and leaves
     target/segconn/run_results.json. Raises ConfigurationError, with all `problems`, where nothing could

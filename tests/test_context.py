@@ -181,7 +181,7 @@ def two_built(_built, api, monkeypatch):
 
 
 def test_environment_names_the_target_too(two_built, monkeypatch):
-    shop, api = two_built
+    shop, _ = two_built
     monkeypatch.setenv("DBT_TARGET", "prod")
     result = shop.segconn("run")
     assert result.exit_code == 2

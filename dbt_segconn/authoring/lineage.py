@@ -16,7 +16,7 @@ from dbt_segconn.mapping.shorthand import expand
 from dbt_segconn.project.artifacts import Manifest
 from dbt_segconn.project.findings import dotted
 from dbt_segconn.project.plan import Sync
-from dbt_segconn.project.settings import Settings
+from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.runs.opening import Plan
 from dbt_segconn.state.tables import DISCARD_COLUMNS, SYNC_COLUMNS
 
@@ -168,16 +168,19 @@ COLUMNS = {
 """What the columns of the state tables hold."""
 
 
-def sources(settings: Settings) -> str:
-    """Return a dbt YAML file with the history of syncs and the discards as a source."""
+def sources(state: StateSettings) -> str:
+    """Return a dbt YAML file with the history of syncs and the discards as a source.
+
+    `state` is as segconn.yml has it, before Jinja, so that the source follows the target as the state does.
+    """
     source: dict[str, Any] = {
         "name": "segconn",
         "description": "What dbt-segconn remembers of its syncs. Its tables are there after the first run.",
-        "schema": settings.state.schema_,
+        "schema": state.schema_,
         "tables": list(_tables()),
     }
-    if settings.state.database:
-        source["database"] = settings.state.database
+    if state.database:
+        source["database"] = state.database
     return _as_yaml("sources", {"sources": [source]})
 
 

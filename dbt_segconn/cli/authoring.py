@@ -279,13 +279,13 @@ def sources(*, output_dir: Path, **given: Any) -> None:
       dbt build --select segconn_delivery_rates
     """
     from dbt_segconn.authoring import lineage
-    from dbt_segconn.project.settings import read_settings
+    from dbt_segconn.project.settings import read_settings, written_state
     from dbt_segconn.runs.opening import resolve_context
 
     context = resolve_context(as_options(**given))
     folder = context.project_dir / output_dir
-    settings = read_settings(context.project_dir, context.jinja())
-    _write(folder / "segconn_sources.yml", lineage.sources(settings))
+    read_settings(context.project_dir, context.jinja())  # to say what is wrong with it first
+    _write(folder / "segconn_sources.yml", lineage.sources(written_state(context.project_dir)))
     _write(folder / "segconn_delivery_rates.sql", lineage.delivery_rates())
 
 

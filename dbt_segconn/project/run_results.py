@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +197,8 @@ def merge_results(files: Iterable[ResultsFile], manifest: Manifest) -> RunResult
     """
     ordered = tuple(sorted(files, key=lambda file: file.generated_at))
     newest: dict[str, tuple[ResultsFile, Mapping[str, Any]]] = {}
+    check_flags(ordered)
     for file in ordered:
-        _check_flags(file)
         _check_relations(file, manifest)
         newest.update({result["unique_id"]: (file, result) for result in file.results})
     failed: dict[str, list[str]] = {}
@@ -227,8 +228,9 @@ def _failed_batches(result: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(" to ".join(re.sub(r"T00:00:00.*", "", str(end)) for end in batch) for batch in batches)
 
 
-def _check_flags(file: ResultsFile) -> None:
-    for flag in ("empty", "sample"):
+def check_flags(files: Iterable[ResultsFile]) -> None:
+    """Raise ConfigurationError where dbt has built with `--empty` or `--sample`, as dbt 1 records it."""
+    for file, flag in product(files, ("empty", "sample")):
         if file.args.get(flag):
             raise ConfigurationError(
                 f"{file} is of a dbt invocation with --{flag}: its models hold no or few rows, and all others "

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.artifacts import Manifest
-from dbt_segconn.project.run_results import RunResults
+from dbt_segconn.project.run_results import ResultsFile
 
 Node = Mapping[str, Any]
 # What users may write themselves around a ref() is no sign of a flag
@@ -17,18 +17,18 @@ _OWN_LIMIT = re.compile(r"\blimit\s+0\b", re.IGNORECASE)
 _OWN_FILTER = re.compile(r"\(\s*select\s+\*\s+from\s+\{\{[^}]*\}\}\s+where\b", re.IGNORECASE)
 
 
-def check_samples(results: RunResults, manifest: Manifest, project_dir: Path) -> None:
+def check_samples(files: Sequence[ResultsFile], manifest: Manifest, project_dir: Path) -> None:
     """Raise ConfigurationError where the compiled SQL of a mapped model, or of one above it, reads a part of a ref.
 
     dbt 1 records both flags, so that its results of runs are not looked into.
     """
-    if all("empty" in file.args for file in results.files):
+    if all("empty" in file.args for file in files):
         return
     for unique_id in _with_ancestors(manifest):
         node = manifest.raw["nodes"][unique_id]
         for flag in _flags_seen(node, manifest, _compiled(node, manifest, project_dir)):
             raise ConfigurationError(
-                f"{results.newest}: dbt built {unique_id} with --{flag}, as its compiled SQL shows: its table "
+                f"{files[-1]}: dbt built {unique_id} with --{flag}, as its compiled SQL shows: its table "
                 f"holds no or few rows, and all others would look deleted. Run dbt again without --{flag}."
             )
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
 
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.findings import NO_SETTINGS, NOT_RENDERED, Fault, Finding, InvalidProject
 from dbt_segconn.project.jinja import Jinja
 from dbt_segconn.project.strict import Strict, read
-from dbt_segconn.project.yaml_file import Position, compose, load_yaml, position
+from dbt_segconn.project.yaml_file import Position, compose, entries, get, load_yaml, position
 
 FILE_NAME = "segconn.yml"
 
@@ -257,6 +258,14 @@ def _read(path: Path, jinja: Jinja) -> Settings | tuple[Finding, ...]:
 def findings_in_settings(project_dir: Path, faults: Iterable[Fault]) -> tuple[Finding, ...]:
     """Put faults that were found by looking at more than segconn.yml in their places there."""
     return _placed(faults, _text(project_dir / FILE_NAME))
+
+
+def written_state(project_dir: Path) -> StateSettings:
+    """Return where the state is kept as segconn.yml says it, before Jinja: dbt renders it alike in its own YAML."""
+    node = get(compose(_text(project_dir / FILE_NAME)), "state")
+    return StateSettings(
+        **{name: value.value for name, _, value in entries(node) if isinstance(value, yaml.ScalarNode)}
+    )
 
 
 def _text(path: Path) -> str:

@@ -15,7 +15,7 @@ from dbt_segconn.project.context import Context, Given, resolve
 from dbt_segconn.project.drafts import read_drafts
 from dbt_segconn.project.findings import Finding, InvalidProject
 from dbt_segconn.project.plan import Sync, named, read_syncs
-from dbt_segconn.project.run_results import RunResults, merge_results, read_results
+from dbt_segconn.project.run_results import RunResults, check_flags, merge_results, read_results
 from dbt_segconn.project.samples import check_samples
 from dbt_segconn.project.settings import Settings, read_settings
 from dbt_segconn.runs.gate import Choice, Gate
@@ -131,7 +131,11 @@ def check_project(context: Context, manifest: Manifest) -> None:
 
 
 def _results(context: Context, manifest: Manifest, options: Options, *, needs_results: bool) -> RunResults | None:
-    if not needs_results or (options.all and not options.retry):
+    if not needs_results:
+        return None
+    if options.all and not options.retry:
+        check_flags(context.results)
+        check_samples(context.results, manifest, context.project_dir)
         return None
     if options.retry:  # whatever they say of failed models counts; what they cannot say is no obstacle
         with suppress(ConfigurationError):
@@ -143,7 +147,7 @@ def _results(context: Context, manifest: Manifest, options: Options, *, needs_re
 def read_gate(context: Context, manifest: Manifest) -> RunResults:
     """Read dbt's results, which say what goes and what is held back. Raises ConfigurationError where they cannot."""
     results = merge_results(map(read_results, context.results_paths), manifest)
-    check_samples(results, manifest, context.project_dir)
+    check_samples(results.files, manifest, context.project_dir)
     return results
 
 

@@ -23,7 +23,7 @@ class Worker:
     """What a process keeps from share to share of one invocation: the plan, the warehouse, the destinations' rates."""
 
     def __init__(self, options: Options) -> None:
-        self._plan = read_plan(options)
+        self._plan = read_plan(options, needs_results=False)
         self._syncs = {sync.id: sync for sync in self._plan.syncs}
         self._open = ExitStack()
         self._warehouse = self._open.enter_context(opened(self._plan, options))

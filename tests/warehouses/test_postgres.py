@@ -108,3 +108,38 @@ def test_a_role_without_the_right_to_create_the_schema_is_told_what_to_ask_for(s
     told = shop.segconn("debug")
     assert told.exit_code == 1
     assert "ERROR  customers.identify_customers: its model cannot be read" in told.output
+
+
+def test_names_without_quotes_are_found(shop, api):
+    """PostgreSQL folds them to lower case, where DuckDB keeps them as written."""
+    quoting = {"identifier": False, "schema": False}
+    shop.write("dbt_project.yml", {"name": "shop", "profile": "shop", "quoting": quoting})
+    text = (shop.dir / "models/customers.yml").read_text()
+    shop.write("models/DimCustomers.yml", text.replace("name: customers", "name: DimCustomers"))
+    (shop.dir / "models/customers.yml").unlink()
+    shop.write("models/DimCustomers.sql", "select 'c1' as customer_id, 'a@b.co' as email, 'p' as plan")
+    shop.dbt("build")
+    result = shop.segconn("run")
+    assert result.exit_code == 0, result.output
+    assert [call["userId"] for call in api.calls()] == ["c1"]
+
+
+def test_another_schema_or_database_is_refused(shop, api, warehouse):
+    other = {"marts": {**warehouse.output, "schema": "marts"}, "elsewhere": {**warehouse.output, "dbname": "postgres"}}
+    outputs = {"dev": warehouse.output, **other}
+    shop.write("profiles.yml", {"shop": {"target": "dev", "outputs": outputs}})
+    shop.rows(ADA)
+    shop.dbt("build")
+    for target, names in (
+        ("marts", f"{warehouse.database}.marts.customers"),
+        ("elsewhere", "postgres.public.customers"),
+    ):
+        result = shop.segconn("run", "--target", target)
+        assert result.exit_code == 2
+        assert f"and target {target} of profile shop names it {names}" in result.output
+    assert api.received == []
+    assert shop.segconn("run").exit_code == 0
+    warehouse.execute("drop table customers")
+    result = shop.segconn("run", "--all")
+    assert result.exit_code == 2
+    assert f"is not in target dev (postgres database {warehouse.database} on {warehouse.socket})" in result.output

@@ -67,14 +67,15 @@ def adapter(request):
 def session(adapter, tmp_path, monkeypatch):
     """A session that writes down what it would have executed."""
     from dbt_segconn.state.tables import SYNC_COLUMNS
-    from dbt_segconn.warehouse.adapter import Target, open_warehouse
+    from dbt_segconn.runs.opening import Options, resolve_context
+    from dbt_segconn.warehouse.adapter import open_warehouse
     from dbt_segconn.warehouse.session import Session
 
     shop = new_shop(tmp_path, "http://127.0.0.1:9", {"type": adapter, **OUTPUTS[adapter]})
     shop.rows(ADA)
     shop.dbt("parse")
     manifest = json.loads((shop.dir / "target/manifest.json").read_text())
-    warehouse = open_warehouse(Target(shop.dir, shop.dir), manifest)
+    warehouse = open_warehouse(resolve_context(Options(project_dir=shop.dir, profiles_dir=shop.dir)), manifest)
     session = Session(warehouse._adapter)
     # Databricks' macros ask the cluster for its version
     monkeypatch.setattr(warehouse._adapter, "compare_dbr_version", lambda *_: 1, raising=False)
