@@ -17,7 +17,7 @@ from dbt_segconn.project.findings import InvalidProject, dotted
 from dbt_segconn.project.plan import to_sync
 from dbt_segconn.project.settings import read_settings
 from dbt_segconn.project.strict import near_name
-from dbt_segconn.runs.opening import Options, Plan, check_project, opened, resolve_context
+from dbt_segconn.runs.opening import Options, Plan, check_project, find_state, opened, resolve_context
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.state.tables import State
 
@@ -94,7 +94,8 @@ def compare(options: Options, state: Path, *, online: bool = False) -> tuple[Cha
     context = resolve_context(options, opens=online)
     settings = read_settings(context.project_dir, context.jinja())
     before, after = (
-        _side(folder, settings.destinations, context.project_dir) for folder in (state, context.artifacts_dir)
+        _side(folder, settings.destinations, context.project_dir)
+        for folder in (find_state(context, state), context.artifacts_dir)
     )
     check_project(context, after.catalog.manifest)
     if findings := [draft.finding(fault) for draft in after.drafts.values() for fault in draft.faults]:

@@ -170,9 +170,16 @@ def opened(plan: Plan, options: Options, models: Sequence[Model] = ()) -> Iterat
             warehouse.close()
 
 
+def find_state(context: Context, given: Path) -> Path:
+    """Return the folder that `--state` names: where it is typed, else in the project, as dbt takes it."""
+    here = given.expanduser().absolute()
+    return here if here.exists() else context.project_dir / given
+
+
 def gate(plan: Plan, options: Options, warehouse: Warehouse) -> Choice:
     """Choose the syncs that go now."""
-    selection = Selection(options.select, options.exclude, options.selector, options.state)
+    state = find_state(plan.context, options.state) if options.state else None
+    selection = Selection(options.select, options.exclude, options.selector, state)
     selected = (
         select_models(selection, warehouse.config, plan.manifest.raw, plan.context.target_dir) if selection else None
     )

@@ -66,8 +66,8 @@ def adapter(request):
 @pytest.fixture
 def session(adapter, tmp_path, monkeypatch):
     """A session that writes down what it would have executed."""
-    from dbt_segconn.state.tables import SYNC_COLUMNS
     from dbt_segconn.runs.opening import Options, resolve_context
+    from dbt_segconn.state.tables import SYNC_COLUMNS
     from dbt_segconn.warehouse.adapter import open_warehouse
     from dbt_segconn.warehouse.session import Session
 
