@@ -11,7 +11,7 @@ say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 
 find_python() {
   local candidate
-  for candidate in python3 python3.13 python3.12 python3.11 python3.10; do
+  for candidate in python3.13 python3.12 python3.11 python3.10 python3; do
     if command -v "$candidate" >/dev/null && "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] < (3, 10))'; then
       echo "$candidate"
       return

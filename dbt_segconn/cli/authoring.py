@@ -210,12 +210,13 @@ def diff(*, state: Path, style: str, online: bool, **given: Any) -> None:
 
     Mappings that are added, removed, renamed or changed; columns they use that are gone or of another type;
     other identifiers. Reads both manifests, and catalog.json where it is. With --online, counts the calls
-    that each change sends, by the models and the state of the target: --target prod for production's.
+    that each change sends, by the models and the state of the target: after `dbt parse --target prod`,
+    those of production.
 
     \b
     Examples:
       dbt-segconn diff --state prod-artifacts
-      dbt-segconn diff --state prod-artifacts --online --target prod
+      dbt-segconn diff --state prod-artifacts --online
       dbt-segconn diff --state prod-artifacts --format markdown > comment.md
 
     Exit codes: 0 nothing breaks, 1 breaking changes, 2 could not compare.
