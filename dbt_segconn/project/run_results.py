@@ -64,6 +64,11 @@ class ResultsFile:
         return "retry" if "retry" in words[1:] else {"generate": "docs generate"}.get(which, which)
 
     @property
+    def only_tests(self) -> bool:
+        """Whether dbt could not skip what stands downstream of a failed test, since it built nothing."""
+        return self.args.get("which") in TESTING
+
+    @property
     def results(self) -> Sequence[Mapping[str, Any]]:
         """One result for each node. Those of commands that neither build nor test say nothing."""
         results: Sequence[Mapping[str, Any]] = self.raw.get("results") or ()
@@ -105,12 +110,14 @@ class RunResults:
 
     `outcomes` are those of models by unique id; `failed_tests` the tests that failed, by the unique id of each node
     that they are about, models that dbt did not build included; `tested` are the nodes with any test result.
+    `failed_apart` are nodes whose tests failed in an invocation that only tested, and so skipped nothing below them.
     """
 
     files: tuple[ResultsFile, ...]
     outcomes: Mapping[str, Outcome]
     failed_tests: Mapping[str, tuple[str, ...]]
     tested: Collection[str]
+    failed_apart: Collection[str]
 
     @property
     def says_what_is_fresh(self) -> bool:
@@ -123,11 +130,6 @@ class RunResults:
         return not any(file.command in {"retry", *BUILDING, *TESTING} for file in self.files)
 
     @property
-    def only_tests(self) -> bool:
-        """Whether dbt could not skip what stands downstream of a failed test, since it built nothing."""
-        return all(file.command in TESTING for file in self.files)
-
-    @property
     def retried(self) -> Collection[str]:
         """The nodes that `dbt retry` has tried again. dbt records the command only where it was typed.
 
@@ -135,7 +137,7 @@ class RunResults:
         """
         if self.newest.command == "retry":
             return {*self.outcomes, *self.tested}
-        return () if self.only_tests else set(self.tested) - set(self.outcomes)
+        return () if self.newest.only_tests else set(self.tested) - set(self.outcomes)
 
     @property
     def newest(self) -> ResultsFile:
@@ -203,19 +205,21 @@ def merge_results(files: Iterable[ResultsFile], manifest: Manifest) -> RunResult
         newest.update({result["unique_id"]: (file, result) for result in file.results})
     failed: dict[str, list[str]] = {}
     tested: set[str] = set()
-    for unique_id, (_, result) in newest.items():
+    failed_apart: set[str] = set()
+    for unique_id, (file, result) in newest.items():
         if _is_test(unique_id):
             about = list(manifest.tests_of(unique_id))
             tested.update(about)
             for node in about if result["status"] in FAILED_TESTS else ():
                 failed.setdefault(node, []).append(unique_id.split(".")[2])
+                failed_apart.update([node] if file.only_tests else [])
     by_node = {node: tuple(tests) for node, tests in failed.items()}
     outcomes = {
         unique_id: Outcome(result["status"], file.invocation_id, by_node.get(unique_id, ()), _failed_batches(result))
         for unique_id, (file, result) in newest.items()
         if not _is_test(unique_id)
     }
-    return RunResults(ordered, outcomes, by_node, frozenset(tested))
+    return RunResults(ordered, outcomes, by_node, frozenset(tested), frozenset(failed_apart))
 
 
 def _is_test(unique_id: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -29,6 +29,7 @@ class Files:
     def __init__(self, project_dir: FilePath) -> None:
         self._root = project_dir
         self._read: dict[str, Node | None] = {}
+        self._entries: dict[str, dict[str, list[Node]]] = {}
 
     def node(self, file: str) -> Node | None:
         """Return a file's content with its marks; None where it cannot be read, or is no YAML any more."""
@@ -38,6 +39,16 @@ class Files:
             except (OSError, UnicodeDecodeError):
                 self._read[file] = None
         return self._read[file]
+
+    def entries_of(self, file: str, name: str) -> Sequence[Node]:
+        """Return the entries of a dbt YAML file for models, seeds and snapshots of this name."""
+        if file not in self._entries:
+            found: dict[str, list[Node]] = {}
+            for kind in RESOURCES:
+                for _, _, entry in entries(get(self.node(file), kind)):
+                    found.setdefault(_text_at(entry, "name") or "", []).append(entry)
+            self._entries[file] = found
+        return self._entries[file].get(name, ())
 
 
 @dataclass(frozen=True)
@@ -73,12 +84,10 @@ class Written:
     def _entries(self) -> Iterator[Node]:
         """Yield the version, if it is one, and then the model: the first that has something to say counts."""
         name, _, version = self.model.name.partition(".v") if self.model.version else (self.model.name, "", "")
-        for kind in RESOURCES:
-            for _, _, model in entries(get(self.files.node(self.model.file), kind)):
-                if _text_at(model, "name") == name:
-                    versions = entries(get(model, "versions"))
-                    yield from (one for _, _, one in versions if version and _text_at(one, "v") == version)
-                    yield model
+        for model in self.files.entries_of(self.model.file, name):
+            versions = entries(get(model, "versions"))
+            yield from (one for _, _, one in versions if version and _text_at(one, "v") == version)
+            yield model
 
     def config_texts(self, keys: Collection[str]) -> dict[str, str]:
         """Return the texts of these keys of the model's `config` in its YAML, before Jinja."""

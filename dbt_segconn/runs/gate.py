@@ -95,9 +95,9 @@ class Gate:
 
     def _failed_above(self, model: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield what a model is made of and its failed tests, where dbt only tested: `build` skips the model."""
-        if self.results and self.results.only_tests:
+        if self.results and self.results.failed_apart:
             for above in self.manifest.ancestors(model):
-                if above in self.results.failed_tests:
+                if above in self.results.failed_apart:
                     yield above.split(".", 2)[-1], self.results.failed_tests[above]
 
 

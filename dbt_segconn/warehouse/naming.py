@@ -12,7 +12,7 @@ from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.artifacts import Manifest, Model
 from dbt_segconn.project.context import Context
 from dbt_segconn.project.jinja import Jinja
-from dbt_segconn.project.written import Files, Written
+from dbt_segconn.project.written import RESOURCES, Files, Written
 
 # The keys of a model's config from which dbt makes its names; a snapshot's targets go before the macros
 _CUSTOM = ("database", "schema", "alias")
@@ -49,6 +49,9 @@ class Naming:
         self._config = config
         self._macros = macros
         self._generators: dict[tuple[str, str], Any] = {}
+        # Whether dbt_project.yml has Jinja in the configs of models, so that another target may give other names
+        written = config.unrendered.project_dict
+        self._is_rendered = any("{" in str(written.get(kind) or {}).strip("{}") for kind in RESOURCES)
 
     def misfits(self, manifest: Manifest, models: Iterable[Model], jinja: Jinja, files: Files) -> Iterator[Misfit]:
         """Yield the models that would have another relation here. Raises ConfigurationError where a macro fails."""
@@ -117,6 +120,8 @@ class Naming:
         in_manifest = {key: (node.get("config") or {}).get(key) for key in keys}
         in_yaml = {key: str(jinja.render(text)) for key, text in written.config_texts(keys).items()}
         in_sql = jinja.arguments(written.model.sql, "config", keys)
+        if not in_yaml and not in_sql and node["package_name"] == self._config.project_name and not self._is_rendered:
+            return in_manifest
         in_sql = {key: in_manifest[key] if value is None else value for key, value in in_sql.items()}
         with suppress(DbtBaseException):
             config = ContextConfigGenerator(self._config).calculate_node_config(
