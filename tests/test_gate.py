@@ -276,6 +276,10 @@ def test_results_of_several_folders_are_merged(shop, api):
     twice = shop.segconn("run", "--target-path", "runs/1", "--target-path", "runs/2")
     assert twice.exit_code == 2
     assert "Results of several dbt invocations are merged by --run-results" in twice.output
+    shop.dbt("test", "--target", "dev", "--target-path", "runs/4")
+    other = shop.segconn("run", "--run-results", "runs/1", "runs/4")
+    assert other.exit_code == 2
+    assert "dbt's results are of different targets" in other.output
     nothing = shop.segconn("run", "--run-results", "runs/9")
     assert nothing.exit_code == 2
     assert "--run-results runs/9: no run_results.json there" in nothing.output

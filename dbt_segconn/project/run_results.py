@@ -81,11 +81,10 @@ class ResultsFile:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What dbt did to one model: `status` is dbt's word. `failed_tests` are the model's own."""
+    """What dbt did to one model: `status` is dbt's word; `failed_batches` are those of a microbatch model."""
 
     status: str
     invocation_id: str
-    failed_tests: tuple[str, ...] = ()
     failed_batches: tuple[str, ...] = ()
 
     @property
@@ -200,26 +199,27 @@ def merge_results(files: Iterable[ResultsFile], manifest: Manifest) -> RunResult
     ordered = tuple(sorted(files, key=lambda file: file.generated_at))
     newest: dict[str, tuple[ResultsFile, Mapping[str, Any]]] = {}
     check_flags(ordered)
+    _check_targets(ordered)
     for file in ordered:
         _check_relations(file, manifest)
         newest.update({result["unique_id"]: (file, result) for result in file.results})
-    failed: dict[str, list[str]] = {}
-    tested: set[str] = set()
-    failed_apart: set[str] = set()
-    for unique_id, (file, result) in newest.items():
-        if _is_test(unique_id):
-            about = list(manifest.tests_of(unique_id))
-            tested.update(about)
-            for node in about if result["status"] in FAILED_TESTS else ():
-                failed.setdefault(node, []).append(unique_id.split(".")[2])
-                failed_apart.update([node] if file.only_tests else [])
-    by_node = {node: tuple(tests) for node, tests in failed.items()}
-    outcomes = {
-        unique_id: Outcome(result["status"], file.invocation_id, by_node.get(unique_id, ()), _failed_batches(result))
-        for unique_id, (file, result) in newest.items()
-        if not _is_test(unique_id)
-    }
-    return RunResults(ordered, outcomes, by_node, frozenset(tested), frozenset(failed_apart))
+    tests = [(file, one, tuple(manifest.tests_of(name))) for name, (file, one) in newest.items() if _is_test(name)]
+    failing = [test for test in tests if test[1]["status"] in FAILED_TESTS]
+    failed: dict[str, tuple[str, ...]] = {}
+    for _, result, about in failing:
+        for node in about:
+            failed[node] = (*failed.get(node, ()), result["unique_id"].split(".")[2])
+    return RunResults(
+        files=ordered,
+        outcomes={
+            name: Outcome(one["status"], file.invocation_id, _failed_batches(one))
+            for name, (file, one) in newest.items()
+            if not _is_test(name)
+        },
+        failed_tests=failed,
+        tested=frozenset(node for *_, about in tests for node in about),
+        failed_apart=frozenset(node for file, _, about in failing if file.only_tests for node in about),
+    )
 
 
 def _is_test(unique_id: str) -> bool:
@@ -240,6 +240,14 @@ def check_flags(files: Iterable[ResultsFile]) -> None:
                 f"{file} is of a dbt invocation with --{flag}: its models hold no or few rows, and all others "
                 f"would look deleted. Run dbt again without --{flag}."
             )
+
+
+def _check_targets(files: Sequence[ResultsFile]) -> None:
+    """Raise where the results of several invocations are of different targets, as far as dbt has recorded them."""
+    by_target = {file.args.get("target"): file for file in files if not file.is_of_dbt2}
+    if len(by_target) > 1:
+        listed = "; ".join(f"{file}: {target or 'the default target'}" for target, file in by_target.items())
+        raise ConfigurationError(f"dbt's results are of different targets: {listed}. Name those of one target.")
 
 
 def _check_relations(file: ResultsFile, manifest: Manifest) -> None:
