@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +47,6 @@ class Model:
     schema: str
     identifier: str
     materialized: str
-    primary_key: tuple[str, ...]
     meta: Any
     raw_meta: Any
     columns: tuple[ModelColumn, ...]
@@ -131,6 +130,10 @@ class Manifest:
             yield attached
         else:
             yield from test.get("depends_on", {}).get("nodes", ())
+
+    def tests_on(self, unique_id: str) -> Sequence[Mapping[str, Any]]:
+        """Return the generic tests of a model as the manifest has them."""
+        return self._attached_tests.get(unique_id, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +253,6 @@ def _model(node: Mapping[str, Any], folder: str) -> Model:
         schema=node["schema"],
         identifier=node.get("alias") or node["name"],
         materialized=config.get("materialized") or node["resource_type"],
-        primary_key=tuple(node.get("primary_key") or ()),
         meta=_segconn_meta(node),
         raw_meta=_segconn_meta({"config": node.get("unrendered_config")}),
         columns=tuple(map(_column, (node.get("columns") or {}).values())),

@@ -19,7 +19,6 @@ from dbt_segconn.project.findings import (
     MISSING_FIELD,
     NO_CONSENT,
     NO_DESTINATION,
-    NO_IDENTIFIER,
     NO_MAPPING,
     NO_TABLE,
     REPEATED_NAME,
@@ -29,6 +28,7 @@ from dbt_segconn.project.findings import (
     Finding,
     Path,
 )
+from dbt_segconn.project.identity import Identity, identity_of
 from dbt_segconn.project.meta import NOT_NEEDED, MappingMeta, ModelMeta
 from dbt_segconn.project.rendered import broken_by_yaml
 from dbt_segconn.project.settings import Settings
@@ -94,7 +94,9 @@ def read_drafts(
     `destinations` are the names that segconn.yml knows, or None where it cannot be read.
     """
     files = Files(project_dir)
-    return tuple(_draft_model(Written(model, files), destinations) for model in manifest.models)
+    return tuple(
+        _draft_model(Written(model, files), identity_of(model, manifest), destinations) for model in manifest.models
+    )
 
 
 def alerts_of_nothing(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:
@@ -117,12 +119,14 @@ def without_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterato
             yield draft.finding(Fault(NO_CONSENT, ("consent",), "is missing, and segconn.yml requires it", fix))
 
 
-def _draft_model(written: Written, destinations: Collection[str] | None) -> ModelDraft:
+def _draft_model(written: Written, identity: Identity, destinations: Collection[str] | None) -> ModelDraft:
     meta, faults = read(ModelMeta, written.model.meta)
     given = _sound(written.model.meta, faults)
-    identifier = (meta or ModelMeta.model_construct(**given)).unique_identifier or written.model.primary_key
-    faults.extend(_faults_of_model(written, as_columns(identifier), faults))
-    whole = _Whole(written, as_columns(identifier), meta.timezone if meta else "UTC", given.get("consent"))
+    named = as_columns((meta or ModelMeta.model_construct(**given)).unique_identifier)
+    if not named and not identity.columns and not any(fault.path[:1] == ("unique_identifier",) for fault in faults):
+        faults.append(identity.fault())
+    faults.extend(_faults_of_model(written))
+    whole = _Whole(written, named or identity.columns, meta.timezone if meta else "UTC", given.get("consent"))
     mappings = [
         _draft(whole, ("mappings", str(at)), raw, destinations) for at, raw in enumerate(given.get("mappings", ()))
     ]
@@ -150,11 +154,7 @@ def as_columns(identifier: Any) -> tuple[str, ...]:
     return (identifier,) if isinstance(identifier, str) else tuple(identifier or ())
 
 
-def _faults_of_model(written: Written, identifier: tuple[str, ...], faults: Iterable[Fault]) -> Iterator[Fault]:
-    if not identifier and not any(fault.path[:1] == ("unique_identifier",) for fault in faults):
-        reason = "is missing, and the model has no column tested both unique and not_null to stand in for it"
-        fix = "Name the column that tells its records apart."
-        yield Fault(NO_IDENTIFIER, ("unique_identifier",), reason, fix)
+def _faults_of_model(written: Written) -> Iterator[Fault]:
     if written.model.materialized == "ephemeral":
         yield Fault(NO_TABLE, (), "an ephemeral model has no table to sync", "Materialize it.")
     yield from broken_by_yaml(written)

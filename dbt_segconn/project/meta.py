@@ -168,7 +168,8 @@ class ModelMeta(Strict):
     """The whole of `config.meta.segconn`."""
 
     unique_identifier: Columns | None = None
-    """Column (or columns) that tell records apart; the model's primary key where left out."""
+    """Column (or columns) that tell records apart. Left out: the primary key constraint, else the only column with
+    both tests unique and not_null."""
     timezone: Zone = "UTC"
     """Time zone that the model's timestamps without one of their own are in."""
     consent: Consent | None = None
