@@ -9,7 +9,7 @@ from typing import Any
 
 from dbt_segconn.actions import Action, compile_action, find_action, missing_fields, unknown_fields
 from dbt_segconn.errors import ConfigurationError, MappingError
-from dbt_segconn.mapping import compile_mapping
+from dbt_segconn.mapping import columns_named, compile_mapping
 from dbt_segconn.mapping.problems import Problem
 from dbt_segconn.mapping.shorthand import expand
 from dbt_segconn.project.artifacts import Manifest
@@ -29,6 +29,7 @@ from dbt_segconn.project.findings import (
     Path,
 )
 from dbt_segconn.project.identity import Identity, identity_of
+from dbt_segconn.project.ids import constant_ids
 from dbt_segconn.project.meta import NOT_NEEDED, MappingMeta, ModelMeta
 from dbt_segconn.project.rendered import broken_by_yaml
 from dbt_segconn.project.settings import Settings
@@ -187,7 +188,12 @@ def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | No
         action=action,
         fields=fields,
         to_call=_to_call(action, fields, faults),
-        faults=(*faults, *_faults_of_fields(action, given.get("fields")), *_unseen(mapping)),
+        faults=(
+            *faults,
+            *_faults_of_fields(action, given.get("fields")),
+            *_unseen(mapping),
+            *_constant_ids(whole, given, fields),
+        ),
     )
 
 
@@ -257,6 +263,12 @@ def _faults_of_fields(action: Action | None, fields: Any) -> Iterator[Fault]:
     for name in missing_fields(action.name, fields):
         reason = f"has no {name}, without which every record would be discarded"
         yield Fault(MISSING_FIELD, ("fields",), reason, f"Map it to a column: {name.split()[0]}: $column.")
+
+
+def _constant_ids(whole: _Whole, given: Mapping[str, Any], fields: Mapping[str, Any] | None) -> Iterator[Fault]:
+    if fields and given.get("constant_ids") != "allowed":
+        documented = (column.name for column in whole.written.model.columns)
+        yield from constant_ids(fields, (*whole.identifier, *documented, *sorted(columns_named(fields))))
 
 
 def _told_apart(drafts: list[Draft]) -> Iterator[Draft]:

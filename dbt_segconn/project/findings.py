@@ -278,6 +278,14 @@ NEVER_SENT = _rule(
     "Segment takes calls of at most 32 KB, timestamps in ISO-8601 with a time zone, and a messageId of at most 100 "
     "characters; it answers 200 to others and drops them.",
 )
+CONSTANT_ID = _rule(
+    "SEG406",
+    "constant-id",
+    "error",
+    "An id is the same for all records.",
+    "Segment takes all who share a user, anonymous or group id for one, and nothing parts them again. Write $ before "
+    "the name of a column; where a constant is meant, `constant_ids: allowed` in the mapping.",
+)
 # 5xx: Segment's Spec
 TRAIT_TYPE = _rule(
     "SEG501",

@@ -160,6 +160,8 @@ class MappingMeta(Strict):
     """Limits that block a sync before anything is sent."""
     checkpoint: Checkpoint | None = None
     """Reads only the rows at or past the last checkpoint minus the lag; deleted records are then not looked for."""
+    constant_ids: Literal["refused", "allowed"] = "refused"
+    """`allowed` lets user_id, anonymous_id and group_id be the same for all records, as one group for all users."""
     fields: dict[str, Any]
     """The action's fields, in Segment's mapping language or its `$` shorthand."""
 
