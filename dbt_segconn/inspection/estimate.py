@@ -19,6 +19,7 @@ from dbt_segconn.project.settings import BudgetSettings, Price, PricingSettings
 from dbt_segconn.runs.opening import Options
 from dbt_segconn.syncs.budget import month_of
 from dbt_segconn.syncs.guards import former_identifier, objections, other_identifier
+from dbt_segconn.syncs.ids import doubtful_ids
 
 # So many calls of a mapping are made to be measured, spread over all that it would send
 SAMPLE = 1000
@@ -174,6 +175,9 @@ def _guarded(look: Look, sync: Sync, one: Estimate, found: Mapping[str, int]) ->
         yield other_identifier(sync, former, added=added, deleted=deleted)
     guards = sync.mapping.guards
     yield from objections(guards, known=known, present=present, to_send=one.total, updated=updated, deleted=deleted)
+    if one.total:
+        source = look.sources[sync.id]
+        yield from doubtful_ids(sync, source, tables, sync.mapping.sync_mode, tables.diff(sync, source))
 
 
 def _unfinished(look: Look, sync: Sync) -> int:

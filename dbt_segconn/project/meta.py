@@ -133,6 +133,10 @@ class Guards(Strict):
     """Most records, of those known from earlier syncs, that one sync may find deleted."""
     allow_moved: bool = False
     """Whether the model's table may have another name or schema than at the last sync (blue/green deployments)."""
+    allow_junk_ids: bool = False
+    """Whether user, anonymous and group ids may be placeholders such as `null`, `unknown`, 0 or blanks."""
+    max_records_per_id: Annotated[int, Field(ge=1)] = 5
+    """Most records of one sync that may share a user id (identify), or a group id and a user id (group)."""
 
 
 class MappingMeta(Strict):

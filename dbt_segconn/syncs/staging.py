@@ -14,6 +14,7 @@ from dbt_segconn.state.discards import KEPT_REPEATED
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.state.tables import RESET, SETTLED, SyncState
 from dbt_segconn.syncs.guards import doubts, former_identifier, objections, other_identifier
+from dbt_segconn.syncs.ids import doubtful_ids
 from dbt_segconn.syncs.work import Work
 from dbt_segconn.wording import counted
 
@@ -145,6 +146,8 @@ def _objections(work: Work, state: SyncState) -> Iterator[str]:
         updated=state.updated,
         deleted=state.deleted,
     )
+    if state.to_send:
+        yield from doubtful_ids(work.sync, work.source, work.tables, state.sync_mode.split(","))
 
 
 def _announce_held_back(work: Work, state: SyncState) -> None:
