@@ -200,3 +200,51 @@ def test_ids_that_may_be_shared_do_not_block(refs, api, mapping):
     refs.manifest(mapping)
     assert refs.resync(*records(*["one"] * 20)).exit_code == 0
     assert len(api.calls()) == 20
+
+
+LEAVING = {"sync_mode": ["added", "deleted"]}
+
+
+@pytest.mark.parametrize(
+    ("mapping", "paths"),
+    [
+        (mapped(user_id="$email"), ["fields.user_id"]),
+        (mapped(user_id="${email}"), ["fields.user_id"]),
+        (mapped(user_id="${customer_id}-${email}"), ["fields.user_id"]),
+        (mapped(user_id="$email", anonymous_id="$plan"), ["fields.user_id"]),
+        (mapped("group", user_id="$customer_id", group_id="$plan"), ["fields.group_id"]),
+        (mapped("track", user_id="$customer_id", event_name="$plan"), ["fields.event_name"]),
+        (mapped(user_id="$CUSTOMER_ID"), []),
+        (mapped(user_id="user-${customer_id}"), []),
+        (mapped(user_id="$__segment_id"), []),
+        (mapped(user_id="$email", anonymous_id="$customer_id"), []),
+        (mapped("track", user_id="$customer_id", event_name="Left"), []),
+        (mapped(user_id={"@if": {**EXISTS, "then": "", "else": {"@path": "$.properties.customer_id"}}}), []),
+    ],
+)
+def test_id_that_deleted_records_lack_is_found(shop, mapping, paths):
+    found = findings(shop, {**mapping, **LEAVING}, code="SEG305")
+    assert [one["path"] for one in found] == paths
+    assert all(one["severity"] == "error" and "customer_id" in one["fix"] for one in found)
+    assert findings(shop, mapping, code="SEG305") == []
+
+
+def test_deleted_records_leave_by_their_own_id(shop, api):
+    shop.manifest({**MAPPING, "sync_mode": ["added", "deleted"], "sync_null_values": False})
+    shop.resync(ADA, BOB)
+    api.forget()
+    assert shop.resync(ADA).exit_code == 0
+    (call,) = api.calls()
+    assert (call["userId"], call["traits"]) == ("c2", {})
+
+
+def test_records_of_a_former_identifier_keep_no_columns(shop, api):
+    leaving = {**MAPPING, "sync_mode": ["added", "deleted"], "fields": {"user_id": "$customer_id"}}
+    shop.manifest(leaving)
+    shop.resync(ADA, BOB)
+    api.forget()
+    other = {**leaving, "fields": {"user_id": "$__segment_id", "traits": {"mail": "$email"}}}
+    shop.manifest(other, unique_identifier="email")
+    assert shop.segconn("run", "--all", "--allow-guarded", NAME).exit_code == 0
+    sent = {call["userId"]: call["traits"]["mail"] for call in api.calls()}
+    assert sent == {"c1": None, "c2": None, ADA[1]: ADA[1], BOB[1]: BOB[1]}

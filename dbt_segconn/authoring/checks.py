@@ -16,7 +16,7 @@ from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.path import relative, steps
 from dbt_segconn.project.artifacts import Manifest, Model
 from dbt_segconn.project.catalog import Catalog, KnownColumns
-from dbt_segconn.project.drafts import SEGMENT_ID, Draft, ModelDraft
+from dbt_segconn.project.drafts import Draft, ModelDraft
 from dbt_segconn.project.findings import (
     DISABLED_DESTINATION,
     DOUBTFUL_COLUMN,
@@ -30,6 +30,7 @@ from dbt_segconn.project.findings import (
     Finding,
 )
 from dbt_segconn.project.identity import unquoted
+from dbt_segconn.project.ids import SEGMENT_ID
 from dbt_segconn.project.plan import no_column
 from dbt_segconn.project.rendered import is_stale, traps
 from dbt_segconn.project.settings import Settings

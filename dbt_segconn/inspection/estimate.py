@@ -12,7 +12,7 @@ from dbt_segconn.actions.flat import column_of
 from dbt_segconn.delivery.batches import ENVELOPE_BYTES, Batcher
 from dbt_segconn.inspection.looking import Look, looking
 from dbt_segconn.limits import BATCH_BYTES, BATCH_EVENTS
-from dbt_segconn.project.drafts import SEGMENT_ID
+from dbt_segconn.project.ids import SEGMENT_ID
 from dbt_segconn.project.meta import KINDS
 from dbt_segconn.project.plan import Sync
 from dbt_segconn.project.settings import BudgetSettings, Price, PricingSettings

@@ -29,15 +29,12 @@ from dbt_segconn.project.findings import (
     Path,
 )
 from dbt_segconn.project.identity import Identity, identity_of
-from dbt_segconn.project.ids import constant_ids
+from dbt_segconn.project.ids import constant_ids, ids_of_deleted
 from dbt_segconn.project.meta import NOT_NEEDED, MappingMeta, ModelMeta
 from dbt_segconn.project.rendered import broken_by_yaml
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.strict import near_name, read
 from dbt_segconn.project.written import Files, Written
-
-# Segment's name for the identifier of a record, the one value that a deleted record still has
-SEGMENT_ID = "__segment_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +190,7 @@ def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | No
             *_faults_of_fields(action, given.get("fields")),
             *_unseen(mapping),
             *_constant_ids(whole, given, fields),
+            *_deleted(whole, mapping, action, fields),
         ),
     )
 
@@ -269,6 +267,13 @@ def _constant_ids(whole: _Whole, given: Mapping[str, Any], fields: Mapping[str, 
     if fields and given.get("constant_ids") != "allowed":
         documented = (column.name for column in whole.written.model.columns)
         yield from constant_ids(fields, (*whole.identifier, *documented, *sorted(columns_named(fields))))
+
+
+def _deleted(
+    whole: _Whole, mapping: MappingMeta | None, action: Action | None, fields: Mapping[str, Any] | None
+) -> Iterator[Fault]:
+    if mapping and action and fields and whole.identifier and "deleted" in mapping.sync_mode:
+        yield from ids_of_deleted(action.name, fields, whole.identifier)
 
 
 def _told_apart(drafts: list[Draft]) -> Iterator[Draft]:

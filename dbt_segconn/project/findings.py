@@ -240,6 +240,14 @@ DOUBTFUL_COLUMN = _rule(
     "An older catalog.json does not list it, or the model's YAML documents one with nearly the same name. Mend the "
     "name, document the column, or look it up with --online.",
 )
+NO_ID_WHEN_DELETED = _rule(
+    "SEG305",
+    "no-id-when-deleted",
+    "error",
+    "A required field has no value for deleted records.",
+    "A deleted record keeps the columns of its unique identifier, and $__segment_id; all others are null, and its call "
+    "would be discarded or be about another. Map the field from these, or send deletions by a mapping of their own.",
+)
 # 4xx: fields
 BROKEN_MAPPING = _rule(
     "SEG401",

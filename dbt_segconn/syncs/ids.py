@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dbt_segconn.actions.flat import column_of
-from dbt_segconn.project.drafts import SEGMENT_ID
-from dbt_segconn.project.ids import IDS
+from dbt_segconn.project.ids import IDS, SEGMENT_ID
 from dbt_segconn.project.plan import Sync
 from dbt_segconn.state.outbox import Id, MappingState
 from dbt_segconn.warehouse.source import Source
@@ -44,7 +43,9 @@ def doubtful_ids(
 
 
 def _placeholder(field: str, words: Mapping[str, int]) -> str:
-    listed = ", ".join(f"{word!r} {count:,}" for word, count in sorted(words.items(), key=lambda one: -one[1]))
+    listed = ", ".join(
+        f"{word!r} {count:,}" for word, count in sorted(words.items(), key=lambda one: (-one[1], one[0]))
+    )
     total = sum(words.values())
     return (
         f"{counted(total, 'record')} {'has' if total == 1 else 'have'} a placeholder as {field} ({listed}): Segment "
