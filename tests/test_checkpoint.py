@@ -187,7 +187,7 @@ def test_whoever_compares_other_records_or_columns_reads_the_whole_model(shop, a
         (COUNTED, {}),
     ):
         shop.manifest(mapping, **meta)
-        assert WHOLE in shop.segconn("run", "--all").output, (mapping, meta)
+        assert WHOLE in shop.segconn("run", "--all", "--allow-guarded", SYNC).output, (mapping, meta)
         assert NEW.replace("changed_at", mapping["checkpoint"]["column"]) in shop.segconn("run", "--all").output
 
 

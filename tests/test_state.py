@@ -190,17 +190,6 @@ def test_another_target_with_the_same_state_schema_is_held_back(synced, api):
     assert "DELETED 2" in synced.segconn("run", "--all", "--allow-guarded", NAME).output
 
 
-def test_a_changed_identifier_is_announced_with_its_counts(shop, api):
-    by_id = {**MAPPING, "guards": {"max_deleted_percent": 100}}
-    shop.manifest(by_id)
-    shop.resync(ADA, BOB)
-    shop.manifest(by_id, unique_identifier="plan")
-    result = shop.segconn("run", "--all")
-    words = "its unique identifier was customer_id and is plan now: 2 records count as added, 2 as deleted"
-    assert words in result.output
-    assert result.output.index(words) < result.output.index("OK synced")
-
-
 def test_a_baseline_that_was_blocked_at_first_is_still_a_baseline(shop, api):
     shop.manifest({**MAPPING, "first_sync": "baseline", "guards": {"max_records": 0}})
     assert shop.resync(ADA, BOB).exit_code == 0

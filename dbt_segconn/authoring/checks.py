@@ -16,7 +16,7 @@ from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.path import relative, steps
 from dbt_segconn.project.artifacts import Manifest, Model
 from dbt_segconn.project.catalog import Catalog, KnownColumns
-from dbt_segconn.project.drafts import SEGMENT_ID, Draft, ModelDraft
+from dbt_segconn.project.drafts import Draft, ModelDraft
 from dbt_segconn.project.findings import (
     DISABLED_DESTINATION,
     DOUBTFUL_COLUMN,
@@ -29,6 +29,8 @@ from dbt_segconn.project.findings import (
     Fault,
     Finding,
 )
+from dbt_segconn.project.identity import unquoted
+from dbt_segconn.project.ids import SEGMENT_ID
 from dbt_segconn.project.plan import no_column
 from dbt_segconn.project.rendered import is_stale, traps
 from dbt_segconn.project.settings import Settings
@@ -106,7 +108,8 @@ def _tested(model: Model, manifest: Manifest) -> tuple[list[set[str]], set[str]]
     filled: set[str] = set()
     for name, column, arguments in manifest.generic_tests(model.unique_id):
         together = arguments.get(_UNIQUE_TOGETHER.get(name, "")) or ()
-        columns = {str(one).casefold() for one in ([column] if column else together)}
+        single = column or arguments.get("column_name")
+        columns = {unquoted(str(one)).casefold() for one in ([single] if single else together)}
         if columns and (name in _UNIQUE or name in _UNIQUE_TOGETHER):
             unique.append(columns)
         if name in _NOT_NULL:

@@ -12,8 +12,9 @@ import orjson
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.project.artifacts import Model, read_manifest
 from dbt_segconn.project.catalog import Catalog, spec_type
-from dbt_segconn.project.drafts import SEGMENT_ID, Draft, read_drafts
+from dbt_segconn.project.drafts import Draft, read_drafts
 from dbt_segconn.project.findings import InvalidProject, dotted
+from dbt_segconn.project.ids import SEGMENT_ID
 from dbt_segconn.project.plan import to_sync
 from dbt_segconn.project.settings import read_settings
 from dbt_segconn.project.strict import near_name

@@ -17,6 +17,7 @@ from dbt_segconn.project.artifacts import TABLES, Manifest, Model, read_manifest
 from dbt_segconn.project.catalog import Catalog, spec_type
 from dbt_segconn.project.drafts import as_columns
 from dbt_segconn.project.findings import dotted
+from dbt_segconn.project.identity import identity_of
 from dbt_segconn.project.settings import FILE_NAME, Settings
 from dbt_segconn.project.strict import near_name
 from dbt_segconn.project.yaml_file import compose, entries, get
@@ -100,7 +101,7 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
     columns = [
         Column(one, spec_type(kind) if kind else None, said.get(one.casefold(), "")) for one, kind in types.items()
     ]
-    identifier = _identifier(model, [column.name for column in columns])
+    identifier = _identifier(model, manifest, [column.name for column in columns])
     plain = model.name.partition(".v")[0] if model.version else model.name
     destinations = _destinations(context.project_dir)
     chosen = destinations[0] if len(destinations) > 1 else None
@@ -136,13 +137,13 @@ def _of_warehouse(plan: Plan, options: Options, model: Model) -> Iterator[tuple[
         yield from session.columns(session.relation_of(model)).items()
 
 
-def _identifier(model: Model, columns: list[str]) -> tuple[str, ...]:
-    """Take the identifier that is declared, else the tested key, else what is called like one."""
+def _identifier(model: Model, manifest: Manifest, columns: list[str]) -> tuple[str, ...]:
+    """Return the declared identifier, else the key by constraints and tests, else a column with such a name."""
     declared = as_columns(model.meta.get("unique_identifier")) if isinstance(model.meta, dict) else ()
     words = model.name.casefold().split("_")
     guesses = {"id", *(f"{one}_id" for word in words for one in (word, word.removesuffix("s")))}
     guessed = [column for column in columns if column.casefold() in guesses]
-    return declared or model.primary_key or tuple(guessed[:1])
+    return declared or identity_of(model, manifest).columns or tuple(guessed[:1])
 
 
 def init(project_dir: Path) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -12,13 +12,14 @@ from dbt_segconn.actions.flat import column_of
 from dbt_segconn.delivery.batches import ENVELOPE_BYTES, Batcher
 from dbt_segconn.inspection.looking import Look, looking
 from dbt_segconn.limits import BATCH_BYTES, BATCH_EVENTS
-from dbt_segconn.project.drafts import SEGMENT_ID
+from dbt_segconn.project.ids import SEGMENT_ID
 from dbt_segconn.project.meta import KINDS
 from dbt_segconn.project.plan import Sync
 from dbt_segconn.project.settings import BudgetSettings, Price, PricingSettings
 from dbt_segconn.runs.opening import Options
 from dbt_segconn.syncs.budget import month_of
-from dbt_segconn.syncs.guards import objections
+from dbt_segconn.syncs.guards import former_identifier, objections, other_identifier
+from dbt_segconn.syncs.ids import doubtful_ids
 
 # So many calls of a mapping are made to be measured, spread over all that it would send
 SAMPLE = 1000
@@ -165,13 +166,18 @@ def _estimate(look: Look, sync: Sync, namings: Mapping[str, _Naming]) -> Estimat
     return replace(one, objections=tuple(_guarded(look, sync, one, found)))
 
 
-def _guarded(look: Look, sync: Sync, one: Estimate, found: Mapping[str, int]) -> Iterable[str]:
+def _guarded(look: Look, sync: Sync, one: Estimate, found: Mapping[str, int]) -> Iterator[str]:
     tables = look.tables(sync)
     known = tables.known() if tables.present()[0] else 0
     added, updated, deleted = (found.get(kind, 0) for kind in KINDS)
     present = known - deleted + added + one.unidentified + one.held_back
+    if former := former_identifier(sync, look.state.made_records(sync.id) if known else None, known):
+        yield other_identifier(sync, former, added=added, deleted=deleted)
     guards = sync.mapping.guards
-    return objections(guards, known=known, present=present, to_send=one.total, updated=updated, deleted=deleted)
+    yield from objections(guards, known=known, present=present, to_send=one.total, updated=updated, deleted=deleted)
+    if one.total:
+        source = look.sources[sync.id]
+        yield from doubtful_ids(sync, source, tables, sync.mapping.sync_mode, tables.diff(sync, source))
 
 
 def _unfinished(look: Look, sync: Sync) -> int:

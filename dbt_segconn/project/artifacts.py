@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +47,6 @@ class Model:
     identifier: str
     relation_name: str | None
     materialized: str
-    primary_key: tuple[str, ...]
     meta: Any
     raw_meta: Any
     columns: tuple[ModelColumn, ...]
@@ -130,6 +129,10 @@ class Manifest:
         else:
             yield from test.get("depends_on", {}).get("nodes", ())
 
+    def tests_on(self, unique_id: str) -> Sequence[Mapping[str, Any]]:
+        """Return the generic tests of a model as the manifest has them."""
+        return self._attached_tests.get(unique_id, ())
+
 
 def read_manifest(target_dir: Path) -> Manifest:
     """Read target/manifest.json; raises ConfigurationError with the way out where it cannot be used."""
@@ -187,7 +190,6 @@ def _model(node: Mapping[str, Any], folder: str) -> Model:
         identifier=node.get("alias") or node["name"],
         relation_name=node.get("relation_name"),
         materialized=config.get("materialized") or node["resource_type"],
-        primary_key=tuple(node.get("primary_key") or ()),
         meta=_segconn_meta(node),
         raw_meta=_segconn_meta({"config": node.get("unrendered_config")}),
         columns=tuple(map(_column, (node.get("columns") or {}).values())),

@@ -9,7 +9,7 @@ from typing import Any
 
 from dbt_segconn.actions import Action, compile_action, find_action, missing_fields, unknown_fields
 from dbt_segconn.errors import ConfigurationError, MappingError
-from dbt_segconn.mapping import compile_mapping
+from dbt_segconn.mapping import columns_named, compile_mapping
 from dbt_segconn.mapping.problems import Problem
 from dbt_segconn.mapping.shorthand import expand
 from dbt_segconn.project.artifacts import Manifest
@@ -19,7 +19,6 @@ from dbt_segconn.project.findings import (
     MISSING_FIELD,
     NO_CONSENT,
     NO_DESTINATION,
-    NO_IDENTIFIER,
     NO_MAPPING,
     NO_TABLE,
     REPEATED_NAME,
@@ -29,14 +28,13 @@ from dbt_segconn.project.findings import (
     Finding,
     Path,
 )
+from dbt_segconn.project.identity import Identity, identity_of
+from dbt_segconn.project.ids import constant_ids, ids_of_deleted
 from dbt_segconn.project.meta import NOT_NEEDED, MappingMeta, ModelMeta
 from dbt_segconn.project.rendered import broken_by_yaml
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.strict import near_name, read
 from dbt_segconn.project.written import Files, Written
-
-# Segment's name for the identifier of a record, the one value that a deleted record still has
-SEGMENT_ID = "__segment_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,9 @@ def read_drafts(
     `destinations` are the names that segconn.yml knows, or None where it cannot be read.
     """
     files = Files(project_dir)
-    return tuple(_draft_model(Written(model, files), destinations) for model in manifest.models)
+    return tuple(
+        _draft_model(Written(model, files), identity_of(model, manifest), destinations) for model in manifest.models
+    )
 
 
 def alerts_of_nothing(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:
@@ -117,12 +117,14 @@ def without_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterato
             yield draft.finding(Fault(NO_CONSENT, ("consent",), "is missing, and segconn.yml requires it", fix))
 
 
-def _draft_model(written: Written, destinations: Collection[str] | None) -> ModelDraft:
+def _draft_model(written: Written, identity: Identity, destinations: Collection[str] | None) -> ModelDraft:
     meta, faults = read(ModelMeta, written.model.meta)
     given = _sound(written.model.meta, faults)
-    identifier = (meta or ModelMeta.model_construct(**given)).unique_identifier or written.model.primary_key
-    faults.extend(_faults_of_model(written, as_columns(identifier), faults))
-    whole = _Whole(written, as_columns(identifier), meta.timezone if meta else "UTC", given.get("consent"))
+    named = as_columns((meta or ModelMeta.model_construct(**given)).unique_identifier)
+    if not named and not identity.columns and not any(fault.path[:1] == ("unique_identifier",) for fault in faults):
+        faults.append(identity.fault())
+    faults.extend(_faults_of_model(written))
+    whole = _Whole(written, named or identity.columns, meta.timezone if meta else "UTC", given.get("consent"))
     mappings = [
         _draft(whole, ("mappings", str(at)), raw, destinations) for at, raw in enumerate(given.get("mappings", ()))
     ]
@@ -150,11 +152,7 @@ def as_columns(identifier: Any) -> tuple[str, ...]:
     return (identifier,) if isinstance(identifier, str) else tuple(identifier or ())
 
 
-def _faults_of_model(written: Written, identifier: tuple[str, ...], faults: Iterable[Fault]) -> Iterator[Fault]:
-    if not identifier and not any(fault.path[:1] == ("unique_identifier",) for fault in faults):
-        reason = "is missing, and the model has no column tested both unique and not_null to stand in for it"
-        fix = "Name the column that tells its records apart."
-        yield Fault(NO_IDENTIFIER, ("unique_identifier",), reason, fix)
+def _faults_of_model(written: Written) -> Iterator[Fault]:
     if written.model.materialized == "ephemeral":
         yield Fault(NO_TABLE, (), "an ephemeral model has no table to sync", "Materialize it.")
     yield from broken_by_yaml(written)
@@ -187,7 +185,13 @@ def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | No
         action=action,
         fields=fields,
         to_call=_to_call(action, fields, faults),
-        faults=(*faults, *_faults_of_fields(action, given.get("fields")), *_unseen(mapping)),
+        faults=(
+            *faults,
+            *_faults_of_fields(action, given.get("fields")),
+            *_unseen(mapping),
+            *_constant_ids(whole, given, fields),
+            *_deleted(whole, mapping, action, fields),
+        ),
     )
 
 
@@ -257,6 +261,19 @@ def _faults_of_fields(action: Action | None, fields: Any) -> Iterator[Fault]:
     for name in missing_fields(action.name, fields):
         reason = f"has no {name}, without which every record would be discarded"
         yield Fault(MISSING_FIELD, ("fields",), reason, f"Map it to a column: {name.split()[0]}: $column.")
+
+
+def _constant_ids(whole: _Whole, given: Mapping[str, Any], fields: Mapping[str, Any] | None) -> Iterator[Fault]:
+    if fields and given.get("constant_ids") != "allowed":
+        documented = (column.name for column in whole.written.model.columns)
+        yield from constant_ids(fields, (*whole.identifier, *documented, *sorted(columns_named(fields))))
+
+
+def _deleted(
+    whole: _Whole, mapping: MappingMeta | None, action: Action | None, fields: Mapping[str, Any] | None
+) -> Iterator[Fault]:
+    if mapping and action and fields and whole.identifier and "deleted" in mapping.sync_mode:
+        yield from ids_of_deleted(action.name, fields, whole.identifier)
 
 
 def _told_apart(drafts: list[Draft]) -> Iterator[Draft]:

@@ -240,6 +240,14 @@ DOUBTFUL_COLUMN = _rule(
     "An older catalog.json does not list it, or the model's YAML documents one with nearly the same name. Mend the "
     "name, document the column, or look it up with --online.",
 )
+NO_ID_WHEN_DELETED = _rule(
+    "SEG305",
+    "no-id-when-deleted",
+    "error",
+    "A required field has no value for deleted records.",
+    "A deleted record keeps the columns of its unique identifier, and $__segment_id; all others are null, and its call "
+    "would be discarded or be about another. Map the field from these, or send deletions by a mapping of their own.",
+)
 # 4xx: fields
 BROKEN_MAPPING = _rule(
     "SEG401",
@@ -277,6 +285,14 @@ NEVER_SENT = _rule(
     "A constant makes every call one that Segment drops.",
     "Segment takes calls of at most 32 KB, timestamps in ISO-8601 with a time zone, and a messageId of at most 100 "
     "characters; it answers 200 to others and drops them.",
+)
+CONSTANT_ID = _rule(
+    "SEG406",
+    "constant-id",
+    "error",
+    "An id is the same for all records.",
+    "Segment takes all who share a user, anonymous or group id for one, and nothing parts them again. Write $ before "
+    "the name of a column; where a constant is meant, `constant_ids: allowed` in the mapping.",
 )
 # 5xx: Segment's Spec
 TRAIT_TYPE = _rule(

@@ -133,6 +133,10 @@ class Guards(Strict):
     """Most records, of those known from earlier syncs, that one sync may find deleted."""
     allow_moved: bool = False
     """Whether the model's table may have another name or schema than at the last sync (blue/green deployments)."""
+    allow_junk_ids: bool = False
+    """Whether user, anonymous and group ids may be placeholders such as `null`, `unknown`, 0 or blanks."""
+    max_records_per_id: Annotated[int, Field(ge=1)] = 5
+    """Most records of one sync that may share a user id (identify), or a group id and a user id (group)."""
 
 
 class MappingMeta(Strict):
@@ -160,6 +164,8 @@ class MappingMeta(Strict):
     """Limits that block a sync before anything is sent."""
     checkpoint: Checkpoint | None = None
     """Reads only the rows at or past the last checkpoint minus the lag; deleted records are then not looked for."""
+    constant_ids: Literal["refused", "allowed"] = "refused"
+    """`allowed` lets user_id, anonymous_id and group_id be the same for all records, as one group for all users."""
     fields: dict[str, Any]
     """The action's fields, in Segment's mapping language or its `$` shorthand."""
 
@@ -168,7 +174,8 @@ class ModelMeta(Strict):
     """The whole of `config.meta.segconn`."""
 
     unique_identifier: Columns | None = None
-    """Column (or columns) that tell records apart; the model's primary key where left out."""
+    """Column (or columns) that tell records apart. Left out: the primary key constraint, else the only column with
+    both tests unique and not_null."""
     timezone: Zone = "UTC"
     """Time zone that the model's timestamps without one of their own are in."""
     consent: Consent | None = None

@@ -16,8 +16,9 @@ from dbt_segconn.mapping import ALL_COLUMNS, columns_named, columns_used
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.shorthand import expand
 from dbt_segconn.project.artifacts import Manifest, Model
-from dbt_segconn.project.drafts import SEGMENT_ID, Draft, alerts_of_nothing, read_drafts, without_consent
+from dbt_segconn.project.drafts import Draft, alerts_of_nothing, read_drafts, without_consent
 from dbt_segconn.project.findings import NO_COLUMN, Fault, Finding, InvalidProject
+from dbt_segconn.project.ids import SEGMENT_ID
 from dbt_segconn.project.meta import MappingMeta
 from dbt_segconn.project.settings import Settings, findings_in_settings
 from dbt_segconn.project.strict import near_name

@@ -15,8 +15,8 @@ from dbt_segconn.runs.opening import Options, opened, read_plan
 from dbt_segconn.state.locks import Lock
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.state.tables import State
-from dbt_segconn.syncs.calls import CallMaker, message_id_prefix
-from dbt_segconn.syncs.shares import Outcome, Share, send
+from dbt_segconn.syncs.calls import message_id_prefix
+from dbt_segconn.syncs.shares import Outcome, Share, calls_of, send
 
 
 class Worker:
@@ -36,7 +36,7 @@ class Worker:
         write_key = destination.target.write_key
         if message_id_prefix(write_key, share.sync_id) != share.fingerprint:
             raise ConfigurationError(f"destination {sync.destination}: its write key is another than that of the run")
-        calls = CallMaker(sync, share.columns, write_key=write_key, sync_id=share.sync_id, started_at=share.started_at)
+        calls = calls_of(share, sync, write_key)
         notes: dict[str, None] = {}
         with (
             self._warehouse.session(sync.id) as session,

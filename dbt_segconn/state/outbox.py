@@ -17,6 +17,9 @@ from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.source import Source
 from dbt_segconn.warehouse.values import LOSSY_KINDS, Column
 
+# What may stand around a text besides spaces
+BLANKS = ("\t", "\n", "\r")
+
 RECORD_COLUMNS = {"record_id": "text", "checksum": "text"}
 
 
@@ -35,6 +38,19 @@ class Change(NamedTuple):
     kind: str
     record_id: str | None
     checksum: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Id:
+    """A field of calls that names a user or group, and the columns of the outbox, by alias, that make it.
+
+    `junk` are texts in lower case that name none; of numbers, 0 and -1 are.
+    """
+
+    field: str
+    columns: tuple[str, ...]
+    is_number: bool
+    junk: tuple[str, ...]
 
 
 class MappingState:
@@ -182,6 +198,21 @@ class MappingState:
         if not any(column.kind in LOSSY_KINDS for column in source.columns):
             return 0
         return int(self._session.rows("segconn_count_lost", outbox=self.outbox, kinds=list(kinds))[0][0])
+
+    def doubtful_ids(
+        self,
+        junk: Sequence[Id],
+        shared: Sequence[Id],
+        kinds: Iterable[str],
+        most: int,
+        diff: Mapping[str, Any] | None = None,
+    ) -> list[Row]:
+        """Find junk among ids, and ids that more than `most` records share: in the outbox, or in a diff.
+
+        Returns rows of field, junk, its records, 0; then of field, None, shared ids, records of the one with most.
+        """
+        ids = {"ids": list(junk), "shared": list(shared), "blanks": BLANKS, "kinds": list(kinds), "most": most}
+        return self._session.rows("segconn_doubtful_ids", outbox=self.outbox, diff=diff, **ids)
 
     def read(
         self, columns: Sequence[Column], kinds: Iterable[str], after: int, upto: int, *, with_record: bool = True

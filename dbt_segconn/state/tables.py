@@ -223,10 +223,15 @@ class State:
         found = self._syncs("segconn_last_sync", mapping_id=mapping_id)
         return found[0] if found else None
 
+    def made_records(self, mapping_id: str) -> SyncState | None:
+        """Return the newest sync that changed the mapping's records: settled, or canceled with its outbox given up."""
+        found = self._syncs("segconn_last_records", mapping_id=mapping_id, settled=[*SETTLED, RESET])
+        return found[0] if found and found[0].status != RESET else None
+
     def last_records(self, mapping_id: str) -> SyncState | None:
         """Return the sync that made the mapping's records what they are, if it was settled: none gave up its outbox."""
-        found = self._syncs("segconn_last_records", mapping_id=mapping_id, settled=[*SETTLED, RESET])
-        return found[0] if found and found[0].status in SETTLED else None
+        last = self.made_records(mapping_id)
+        return last if last and last.status in SETTLED else None
 
     def last_syncs(self) -> list[SyncState]:
         """Return the newest sync of every mapping that ever was."""

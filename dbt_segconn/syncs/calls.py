@@ -10,8 +10,9 @@ from typing import Any
 
 from dbt_segconn.actions import Layout, compile_rows
 from dbt_segconn.errors import RecordError
-from dbt_segconn.project.drafts import SEGMENT_ID
+from dbt_segconn.project.ids import SEGMENT_ID
 from dbt_segconn.project.plan import Sync
+from dbt_segconn.syncs.kept import Kept
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.values import CONVERTERS, Column
 
@@ -35,11 +36,19 @@ class CallMaker:
     """Makes the call of one change: always the same one, messageId included, however often it is asked.
 
     A change is a row of the outbox: change number, kind, record id, then the values of `columns`. Kind and record id
-    may be None where the mapping does not `reads_record`.
+    may be None where the mapping does not `reads_record`. Where it `keeps_identifiers`, deleted records get
+    the columns of their identifier back: for record ids that are made of the identifier as it is now.
     """
 
     def __init__(
-        self, sync: Sync, columns: Sequence[Column], *, write_key: str, sync_id: str, started_at: datetime
+        self,
+        sync: Sync,
+        columns: Sequence[Column],
+        *,
+        write_key: str,
+        sync_id: str,
+        started_at: datetime,
+        keeps_identifiers: bool = True,
     ) -> None:
         self._to_call = sync.to_call
         self._names = tuple(column.key for column in columns)
@@ -49,6 +58,7 @@ class CallMaker:
         self._keep_null = sync.mapping.sync_null_values
         self._consent = sync.consent
         self._names_record = sync.names_record
+        self._kept = Kept(sync.identifier, columns) if keeps_identifiers else None
         self._prefix = message_id_prefix(write_key, sync_id)
         self._received_at = f"{started_at:%Y-%m-%dT%H:%M:%S}.{started_at.microsecond // 1000:03}Z"
         self._to_calls = compile_rows(sync.mapping.action, sync.fields, _layout(sync, columns), self._prefix)
@@ -56,10 +66,13 @@ class CallMaker:
     @property
     def reads_record(self) -> bool:
         """Whether a call may tell of which kind a change is, and of which record."""
-        return self._names_record or self._to_calls is None
+        return self._names_record or self._to_calls is None or bool(self._kept)
 
     def many(self, changes: Sequence[Row], refuse: Callable[[int, str], None]) -> Made:
         """Make the calls of changes; those that cannot be one are handed to `refuse`, with the reason."""
+        if self._kept:
+            restored = self._kept.restored
+            changes = [restored(change) if change[1] == "deleted" else change for change in changes]
         calls = self._to_calls(changes) if self._to_calls else [None] * len(changes)
         if None not in calls:
             return Made([change[0] for change in changes], calls, are_checked=True)
@@ -82,6 +95,8 @@ class CallMaker:
 
     def event(self, change: Row, message_id: str) -> dict[str, Any]:
         """Wrap a change in Segment's envelope, which the paths of a mapping start from."""
+        if self._kept:
+            change = self._kept.restored(change)
         properties = dict(zip(self._names, change[3:], strict=True))
         for name, convert in self._converters:
             properties[name] = convert(properties[name])

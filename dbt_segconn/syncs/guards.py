@@ -36,6 +36,22 @@ def doubts(
         )
 
 
+def former_identifier(sync: Sync, made: SyncState | None, known: int) -> str | None:
+    """Return the identifier of the `known` records, which the sync `made` has left, if it is another one now."""
+    was = made.identifier if made and known else None
+    return was if was and was.casefold() != ",".join(sync.identifier).casefold() else None
+
+
+def other_identifier(sync: Sync, former: str, *, added: int, deleted: int) -> str:
+    """Object to a sync that takes all known records for deleted, since it tells them apart by other columns."""
+    written = f"[{', '.join(former.split(','))}]" if "," in former else former
+    return (
+        f"its unique identifier was {former} and is {','.join(sync.identifier)} now: {added:,} records would count as "
+        f"added and {deleted:,} as deleted. `unique_identifier: {written}` keeps the records; "
+        f"`dbt-segconn baseline {sync.name}` takes the new identifier and sends none"
+    )
+
+
 def objections(guards: Guards, *, known: int, present: int, to_send: int, updated: int, deleted: int) -> Iterator[str]:
     """Say what speaks against a sync. Counts are records: known before, present in the model now.
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from dbt_segconn.delivery import Delivery, Progress
+from dbt_segconn.project.plan import Sync
 from dbt_segconn.state.locks import Lock
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.syncs.calls import CallMaker
@@ -28,7 +29,8 @@ class Share:
     """The changes above `after` up to `upto`, with all that whoever delivers them must know of their sync.
 
     It holds no secret: a worker reads segconn.yml itself, and `fingerprint` tells whether its write key is the same.
-    `among` counts the workers that share the destination's rate; `token` is the lock's.
+    `among` counts the workers that share the destination's rate; `token` is the lock's. `keeps_identifiers`: there are
+    deleted records, and they were known by the identifier that the mapping has now.
     """
 
     invocation_id: str
@@ -43,6 +45,7 @@ class Share:
     after: int
     upto: int
     among: int = 1
+    keeps_identifiers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,18 @@ class Workers(Protocol):
 
     def stop(self) -> None:
         """Tell all workers to finish what is in flight, and start nothing more."""
+
+
+def calls_of(share: Share, sync: Sync, write_key: str) -> CallMaker:
+    """Return what makes the calls of a share."""
+    return CallMaker(
+        sync,
+        share.columns,
+        write_key=write_key,
+        sync_id=share.sync_id,
+        started_at=share.started_at,
+        keeps_identifiers=share.keeps_identifiers,
+    )
 
 
 def send(share: Share, calls: CallMaker, tables: MappingState, lock: Lock, delivery: Delivery) -> Iterator[None]:

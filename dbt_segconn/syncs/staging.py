@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,8 @@ from dbt_segconn.state.checkpoint import Window
 from dbt_segconn.state.discards import KEPT_REPEATED
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.state.tables import RESET, SETTLED, SyncState
-from dbt_segconn.syncs.guards import doubts, objections
+from dbt_segconn.syncs.guards import doubts, former_identifier, objections, other_identifier
+from dbt_segconn.syncs.ids import doubtful_ids
 from dbt_segconn.syncs.work import Work
 from dbt_segconn.wording import counted
 
@@ -94,7 +95,7 @@ def _lookalikes(work: Work, before: SyncState | None) -> dict[str, int]:
     return {name: tables.known() for name, tables in gone if tables.present()[0]}
 
 
-def _meant(work: Work, reasons: Iterator[str]) -> str | None:
+def _meant(work: Work, reasons: Iterable[str]) -> str | None:
     """Join what speaks against a sync, unless the user has said that it is meant."""
     return None if _is_allowed(work) else _refusal(work, "; ".join(reasons))
 
@@ -135,7 +136,9 @@ def _count(work: Work, staging: SyncState) -> SyncState:
 
 def _objections(work: Work, state: SyncState) -> Iterator[str]:
     known = work.tables.known()
-    return objections(
+    if former := former_identifier(work.sync, work.book.state.made_records(work.sync.id), known):
+        yield other_identifier(work.sync, former, added=state.added, deleted=state.deleted)
+    yield from objections(
         work.sync.mapping.guards,
         known=known,
         present=known - state.deleted + state.added + state.unidentified + state.held_back,
@@ -143,6 +146,8 @@ def _objections(work: Work, state: SyncState) -> Iterator[str]:
         updated=state.updated,
         deleted=state.deleted,
     )
+    if state.to_send:
+        yield from doubtful_ids(work.sync, work.source, work.tables, state.sync_mode.split(","))
 
 
 def _announce_held_back(work: Work, state: SyncState) -> None:
@@ -160,10 +165,10 @@ def _announce(work: Work, before: SyncState | None, state: SyncState) -> None:
     """Say it before records are sent again for no change of their data."""
     if before is None or before.status == RESET:
         return
-    if before.identifier not in {None, state.identifier}:
+    if former := former_identifier(work.sync, work.book.state.made_records(work.sync.id), work.tables.known()):
         work.note(
-            f"its unique identifier was {before.identifier} and is {state.identifier} now: {state.added:,} records "
-            f"count as added, {state.deleted:,} as deleted"
+            f"its unique identifier was {former} and is {state.identifier} now: {state.added:,} records count as added "
+            f"and {state.deleted:,} as deleted"
         )
     elif before.signature != state.signature and state.updated and "updated" in state.sync_mode:
         work.note(f"the columns that it uses have changed: {state.updated:,} known records are sent again")

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dbt_segconn.delivery import Canceled, Delivery
 from dbt_segconn.errors import LockedError, SegconnError
 from dbt_segconn.state.tables import SyncState
-from dbt_segconn.syncs.calls import CallMaker, message_id_prefix
+from dbt_segconn.syncs.calls import message_id_prefix
+from dbt_segconn.syncs.guards import former_identifier
 from dbt_segconn.syncs.ledger import Ledger
-from dbt_segconn.syncs.shares import Share, send
+from dbt_segconn.syncs.shares import Share, calls_of, send
 from dbt_segconn.syncs.sharing import SharedDelivery
 from dbt_segconn.syncs.work import Work
 
@@ -49,13 +50,7 @@ def _delivery(work: Work, unsent: Share) -> tuple[Delivery | SharedDelivery, Ite
         shared = SharedDelivery(work, work.job.workers, unsent)
         return shared, shared.steps()
     target = work.destination.target
-    calls = CallMaker(
-        work.sync,
-        unsent.columns,
-        write_key=target.write_key,
-        sync_id=unsent.sync_id,
-        started_at=unsent.started_at,
-    )
+    calls = calls_of(unsent, work.sync, target.write_key)
     delivery = Delivery(
         work.destination, start_after=unsent.after, stop=work.job.stop, notify=work.note, timings=work.timings
     )
@@ -65,8 +60,8 @@ def _delivery(work: Work, unsent: Share) -> tuple[Delivery | SharedDelivery, Ite
 def _unsent(work: Work, state: SyncState) -> Share:
     """Return what is to be sent behind the watermark, as one share."""
     kinds = tuple(state.sync_mode.split(","))
-    waiting = [changes for kind, changes in work.tables.count().items() if kind in kinds]
-    after = max([state.watermark, *([min(changes.first for changes in waiting) - 1] if waiting else [])])
+    waiting = {kind: changes for kind, changes in work.tables.count().items() if kind in kinds}
+    after = max([state.watermark, *([min(changes.first for changes in waiting.values()) - 1] if waiting else [])])
     return Share(
         invocation_id=work.job.invocation_id,
         mapping_id=work.sync.id,
@@ -78,8 +73,13 @@ def _unsent(work: Work, state: SyncState) -> Share:
         columns=work.source.columns,
         token=work.book.lock.token,
         after=after,
-        upto=max([after, *(changes.last for changes in waiting)]),
+        upto=max([after, *(changes.last for changes in waiting.values())]),
+        keeps_identifiers="deleted" in waiting and not _former_identifier(work),
     )
+
+
+def _former_identifier(work: Work) -> str | None:
+    return former_identifier(work.sync, work.book.state.made_records(work.sync.id), work.tables.known())
 
 
 def settle(work: Work, state: SyncState) -> None:

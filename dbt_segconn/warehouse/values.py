@@ -88,6 +88,9 @@ def kind_of(data_type: str, adapter_type: str, *, exact_decimals: bool = False) 
     return "exact" if exact_decimals and kind in {"decimal", "number"} else kind
 
 
+# Kinds that are numbers in the warehouse
+NUMBERS = frozenset({"integer", "whole", "decimal", "number", "float", "single"})
+
 # Kinds whose order is the order of time, and those whose order is that of numbers
 TIMES = frozenset({"date", "timestamp", "timestamptz"})
 WHOLE_NUMBERS = frozenset({"integer", "whole"})

@@ -49,6 +49,60 @@ def test_a_record_is_told_by_the_text_of_its_identifier(shop, api, data_type, on
     assert len(users(api)) == 1
 
 
+GONE = {
+    **MAPPING,
+    "action": "track",
+    "sync_mode": ["added", "deleted"],
+    "fields": {
+        "user_id": "$customer_id",
+        "event_name": {"@template": "{{event}}"},
+        "properties": {"id": "$customer_id", "tenant": "$tenant", "mail": "$email", "text": "${customer_id}!"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("data_type", "literal", "value", "text"),
+    [
+        ("varchar(40)", "'00123'", "00123", "00123"),
+        ("text", r"'a|b\c'", r"a|b\c", r"a|b\c"),
+        ("integer", "7", 7, "7"),
+        ("bigint", "9007199254740993", 9007199254740993, "9007199254740993"),
+        ("numeric(20,0)", "18446744073709551617", 18446744073709551617, "18446744073709551617"),
+        ("numeric(9,2)", "1.50", 1.5, "1.5"),
+        ("double precision", "2.5", 2.5, "2.5"),
+        ("boolean", "true", True, "true"),
+        ("date", "'2024-02-29'", "2024-02-29", "2024-02-29"),
+        ("timestamp", "'2024-02-29 12:00'", "2024-02-29T12:00:00.000Z", "2024-02-29T12:00:00.000Z"),
+    ],
+)
+@pytest.mark.parametrize("identifier", ["CUSTOMER_ID", ["tenant", "customer_id"]])
+def test_deleted_record_keeps_its_identifier(shop, api, identifier, data_type, literal, value, text):
+    shop.manifest(GONE, unique_identifier=identifier)
+    columns = f"customer_id {data_type}, tenant varchar(9), email varchar(20)"
+    shop.make(columns, f"{literal}, 't|1', 'a'")
+    assert shop.run().exit_code == 0
+    shop.make(columns)
+    assert shop.run("--allow-guarded", "customers.identify_customers").exit_code == 0
+    tenant = "t|1" if isinstance(identifier, list) else None
+    added, deleted = api.calls()
+    assert added["userId"] == deleted["userId"] == text
+    assert added["properties"] == {"id": value, "tenant": "t|1", "mail": "a", "text": f"{text}!"}
+    assert deleted["properties"] == {"id": value, "tenant": tenant, "mail": None, "text": f"{text}!"}
+    assert type(added["properties"]["id"]) is type(deleted["properties"]["id"])
+
+
+def test_junk_and_shared_ids_are_counted(shop, api):
+    shop.make("customer_id varchar(9), number bigint", "'None', 0", "' null', -1", *(f"'c{at}', 7" for at in range(7)))
+    by_number = {**MAPPING, "name": "other", "fields": {"user_id": "$number"}}
+    shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id"}}, by_number)
+    output = shop.run().output
+    assert "2 records have a placeholder as user_id ('none' 1, 'null' 1)" in output
+    assert "2 records have a placeholder as user_id ('-1' 1, '0' 1)" in output
+    assert "1 value of user_id ($number) is shared by more than 5 records, by 7" in output
+    assert api.received == []
+
+
 @pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
 def test_an_enumeration_may_identify_records(shop, api, warehouse):
     warehouse.execute("create type plan as enum ('pro', 'free')")

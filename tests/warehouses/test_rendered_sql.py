@@ -98,7 +98,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     """Take every step of the main job that speaks to the warehouse."""
     from dbt_segconn.project.settings import StateSettings
     from dbt_segconn.state.discards import open_discards, reasons, refusals
-    from dbt_segconn.state.outbox import MappingState
+    from dbt_segconn.state.outbox import Id, MappingState
     from dbt_segconn.state.tables import DISCARD_COLUMNS, LOCK_COLUMNS, SYNC_COLUMNS, Discard, State, SyncState
     from dbt_segconn.warehouse.source import Source
     from dbt_segconn.warehouse.values import Column, kind_of
@@ -176,6 +176,8 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     stage_what_is_new(state, tables, sync, replace(source, columns=(columns[0],)), columns)
     session.rows("segconn_count_changes", outbox=tables.outbox)
     tables.count_lost(source, ["added", "updated"])
+    ids = [Id("user_id", ("c1",), True, ()), Id("group_id", ("c7", "record_id"), False, ("null", ""))]
+    tables.doubtful_ids(ids, ids, ["added", "updated"], 5)
     tables.read(columns, ["added", "updated"], 0, 20_000)
     session.rows("segconn_describe_changes", outbox=tables.outbox, numbers=[1, 2])
     tables.discards.append_repeated(tables.outbox, log)

@@ -1,0 +1,127 @@
+"""Which columns tell the records of a model apart, where its meta does not say: from constraints and tests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dbt_segconn.project.artifacts import Manifest, Model
+from dbt_segconn.project.findings import NO_IDENTIFIER, Fault
+
+_PLAIN = re.compile(r"[A-Za-z_][\w$]*")
+_QUOTED = re.compile(r'"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]')
+# How a test's config says that a single failing row fails it
+_ANY_FAILURE = frozenset({"!=0", ">0", ">=1"})
+_OWN_ARGUMENTS = frozenset({"column_name", "model"})
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The columns that stand in for a missing `unique_identifier`; where there are none, why.
+
+    `candidates` are the columns that tests or constraints single out, but not clearly enough.
+    """
+
+    columns: tuple[str, ...]
+    reason: str = ""
+    candidates: tuple[str, ...] = ()
+
+    def fault(self) -> Fault:
+        """Ask for the identifier."""
+        fix = "Name the column that tells its records apart."
+        if self.candidates:
+            fix += f" Candidates: {', '.join(self.candidates)}."
+        return Fault(NO_IDENTIFIER, ("unique_identifier",), f"is missing, and {self.reason}", fix)
+
+
+def identity_of(model: Model, manifest: Manifest) -> Identity:
+    """Return the primary key constraint, else the one column tested both unique and not_null.
+
+    Only tests that hold dbt back count: enabled, with severity error, of all rows of a plain column.
+    The manifest's own `primary_key` is no identifier: it joins the columns of all tests, whatever they prove.
+    """
+    keys = list(_primary_keys(model))
+    if len(keys) == 1:
+        return Identity(keys[0])
+    if keys:
+        return Identity((), "several primary keys are declared", _joined(keys))
+    tests = list(manifest.tests_on(model.unique_id))
+    unique, filled = (tuple(_proven(name, tests)) for name in ("unique", "not_null"))
+    both = _distinct(name for name in unique if any(_is_same(name, other) for other in filled))
+    if len(both) == 1:
+        return Identity((unquoted(both[0]),))
+    if both:
+        names = tuple(map(unquoted, both))
+        return Identity((), f"several columns are tested both unique and not_null: {', '.join(names)}", names)
+    return Identity((), "no column is tested both unique and not_null to stand in for it", _tested_unique(tests))
+
+
+def unquoted(name: str) -> str:
+    """Return a column's name without the quotes that dbt puts around it where its YAML says `quote: true`."""
+    return name[1:-1].replace('""', '"') if _QUOTED.fullmatch(name) else name
+
+
+def _primary_keys(model: Model) -> Iterator[tuple[str, ...]]:
+    yield from dict.fromkeys(columns for kind, columns in model.constraints if kind == "primary_key" and columns)
+    yield from ((column.name,) for column in model.columns if "primary_key" in column.constraints)
+
+
+def _joined(keys: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for key in keys for name in key))
+
+
+def _proven(test: str, tests: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the columns, quoted where dbt quotes them, that a test of this name proves."""
+    for node in tests:
+        name, arguments = _of(node)
+        column = column_of_test(node)
+        if name == test and column and set(arguments) <= _OWN_ARGUMENTS and _holds_back(node.get("config") or {}):
+            yield column
+
+
+def _of(node: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return a test's name and arguments; tests of packages are no built-in ones, whatever they are called."""
+    meta = node.get("test_metadata") or {}
+    name = meta.get("name", "") if meta.get("namespace") in {None, "dbt"} else ""
+    return name, meta.get("kwargs") or {}
+
+
+def column_of_test(node: Mapping[str, Any]) -> str | None:
+    """Return the column that a test is about, as SQL names it; None for an expression or a test of the whole model."""
+    kwargs = (node.get("test_metadata") or {}).get("kwargs") or {}
+    name = kwargs.get("column_name") or node.get("column_name")
+    is_column = isinstance(name, str) and (_PLAIN.fullmatch(name) or _QUOTED.fullmatch(name))
+    return name if is_column else None
+
+
+def _holds_back(config: Mapping[str, Any]) -> bool:
+    """Whether dbt fails the test for a single row, whichever row it is."""
+    return (
+        config.get("enabled") is not False
+        and str(config.get("severity") or "error").casefold() == "error"
+        and not config.get("where")
+        and str(config.get("error_if") or "!= 0").replace(" ", "") in _ANY_FAILURE
+        and (config.get("fail_calc") or "count(*)").replace(" ", "").casefold() == "count(*)"
+    )
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Compare names as warehouses do: two quoted ones by their case, too."""
+    if _QUOTED.fullmatch(one) and _QUOTED.fullmatch(other):
+        return one == other
+    return unquoted(one).casefold() == unquoted(other).casefold()
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    kept: list[str] = []
+    for name in names:
+        if not any(_is_same(name, other) for other in kept):
+            kept.append(name)
+    return kept
+
+
+def _tested_unique(tests: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    named = (column_of_test(node) for node in tests if _of(node)[0] == "unique")
+    return tuple(map(unquoted, _distinct(filter(None, named))))
