@@ -181,7 +181,7 @@ def gate(plan: Plan, options: Options, warehouse: Warehouse) -> Choice:
     state = find_state(plan.context, options.state) if options.state else None
     selection = Selection(options.select, options.exclude, options.selector, state)
     selected = (
-        select_models(selection, warehouse.config, plan.manifest.raw, plan.context.target_dir) if selection else None
+        select_models(selection, warehouse.config, plan.manifest.raw, plan.context.artifacts_dir) if selection else None
     )
     deciding = Gate(
         plan.settings,
