@@ -32,7 +32,9 @@ def test_records_stand_beside_their_calls_by_kind(shop, monkeypatch):
     assert max(map(len, lines)) <= 100
     assert any(re.fullmatch(r'email +"new@example.com" +│ .*', line) for line in lines)
     assert any(re.fullmatch(r'.*│ +"email": "new@example.com",', line) for line in lines)
-    assert any('"userId": "c2"' in line for line in lines[lines.index(heads[3]) :]), "a deleted one keeps its identifier"
+    assert any('"userId": "c2"' in line for line in lines[lines.index(heads[3]) :]), (
+        "a deleted one keeps its identifier"
+    )
     assert "\x1b" not in "".join(lines), "a value cannot speak to the terminal"
     shorter = shop.segconn("preview", "--format", "text", "-n", "1").output
     assert [line.split()[1] for line in shorter.splitlines() if NAME in line] == ["added", "updated", "deleted"]

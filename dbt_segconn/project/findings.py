@@ -248,6 +248,15 @@ NO_ID_WHEN_DELETED = _rule(
     "A deleted record keeps the columns of its unique identifier, and $__segment_id; all others are null, and its call "
     "would be discarded or be about another. Map the field from these, or send deletions by a mapping of their own.",
 )
+SNAPSHOT_KEY = _rule(
+    "SEG306",
+    "snapshot-key",
+    "error",
+    "The unique identifier of a snapshot is its unique_key, of which it keeps several rows.",
+    "A changed record has a row for each of its versions, and rows with one identifier are discarded. Take dbt_scd_id: "
+    "each version is then a record, as for track calls. For the users of today, map a model of the rows whose "
+    "dbt_valid_to is null.",
+)
 # 4xx: fields
 BROKEN_MAPPING = _rule(
     "SEG401",
@@ -293,6 +302,14 @@ CONSTANT_ID = _rule(
     "An id is the same for all records.",
     "Segment takes all who share a user, anonymous or group id for one, and nothing parts them again. Write $ before "
     "the name of a column; where a constant is meant, `constant_ids: allowed` in the mapping.",
+)
+TOO_MANY_MEMBERS = _rule(
+    "SEG407",
+    "too-many-members",
+    "error",
+    "A call has more traits or properties than Segment takes.",
+    "Segment takes 300 traits or properties in a call; it answers 200 to others and drops them. Map those that are "
+    "needed.",
 )
 # 5xx: Segment's Spec
 TRAIT_TYPE = _rule(
