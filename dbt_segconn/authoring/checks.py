@@ -18,6 +18,7 @@ from dbt_segconn.project.artifacts import Manifest, Model
 from dbt_segconn.project.catalog import Catalog, KnownColumns
 from dbt_segconn.project.drafts import Draft, ModelDraft, as_columns
 from dbt_segconn.project.findings import (
+    CONSENT_DROPPED,
     DISABLED_DESTINATION,
     DOUBTFUL_COLUMN,
     EVENT_NAME,
@@ -37,6 +38,7 @@ from dbt_segconn.project.plan import no_column
 from dbt_segconn.project.rendered import is_stale, traps
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.strict import near_name
+from dbt_segconn.project.yaml_file import get
 from dbt_segconn.warehouse.values import kind_of, misfit
 
 # A letter too many or too few in a name of ten
@@ -77,6 +79,7 @@ def _of_model(draft: ModelDraft, columns: KnownColumns, knowledge: Knowledge) ->
         yield from _missing(("consent", category), column, columns, draft.written.model)
     yield from _untested(draft, knowledge.manifest)
     yield from _snapshot_key(draft, knowledge.manifest)
+    yield from _consent_dropped(draft, knowledge.manifest)
 
 
 def _snapshot_key(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
@@ -91,6 +94,17 @@ def _snapshot_key(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
         reason = f"{' and '.join(draft.identifier)} is the snapshot's unique_key: a changed record has several rows"
         fix = f"Write {version} to make each version a record, or map a model of the rows whose {end} is null."
         yield Fault(SNAPSHOT_KEY, ("unique_identifier",), reason, fix)
+
+
+def _consent_dropped(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
+    written = draft.written
+    node = manifest.raw["nodes"][written.model.unique_id]
+    if written.is_inherited or get(written.of_folder(node.get("fqn") or ()), "consent") is None:
+        return
+    silent = [one.name for one in draft.mappings if one.consent is None]
+    if silent:
+        reason = f"is missing: the model's own block replaces its folder's, whose consent columns {silent[0]} lacks"
+        yield Fault(CONSENT_DROPPED, ("consent",), reason, "Repeat them here, or write `consent: not_needed`.")
 
 
 # The names of generic tests by what they prove, those of widespread packages, too

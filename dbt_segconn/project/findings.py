@@ -130,6 +130,14 @@ STALE_MANIFEST = _rule(
     "The file has changed since. Findings are about what stands in dbt's manifest, and their lines may be off: run "
     "`dbt parse` first.",
 )
+PLAIN_KEY = _rule(
+    "SEG105",
+    "plain-key",
+    "warning",
+    "A secret stands in segconn.yml as plain text.",
+    "Whoever reads the repository can send to the source. Write \"{{ env_var('SEGMENT_WRITE_KEY') }}\", and have "
+    "Segment make a new key where the file was shared.",
+)
 # 2xx: keys and values
 UNKNOWN_KEY = _rule(
     "SEG201",
@@ -207,6 +215,29 @@ NO_ORDER = _rule(
     "error",
     "The checkpoint's column and lag do not fit together.",
     "Timestamps and dates take a lag such as `1 hour` or `2 days`, integers a number; other types have no checkpoint.",
+)
+MISPLACED = _rule(
+    "SEG214",
+    "misplaced",
+    "error",
+    "Mappings stand where they are not read.",
+    "They are read under config.meta.segconn of models, seeds and snapshots: not beside `meta`, not under columns, "
+    "sources or exposures, and under no other spelling.",
+)
+DISABLED_MODEL = _rule(
+    "SEG215",
+    "disabled-model",
+    "warning",
+    "A model with mappings is disabled in dbt.",
+    "Nothing of it is synced. Enable it, or remove its mappings.",
+)
+CONSENT_DROPPED = _rule(
+    "SEG216",
+    "consent-dropped",
+    "error",
+    "A model's own block drops the consent columns of its folder.",
+    "dbt replaces the folder's `segconn` by the model's as a whole. Repeat `consent` in the model, or write "
+    "`consent: not_needed`. Without a consent object, Segment lets events through to all destinations.",
 )
 # 3xx: identifiers and columns
 NO_IDENTIFIER = _rule(
