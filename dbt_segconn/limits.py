@@ -15,6 +15,8 @@ BATCH_BYTES = 475_000
 BATCH_EVENTS = 2_500
 MESSAGE_ID_CHARACTERS = 100
 PROPERTIES = 10_000
+# Traits or properties of one call, past which Segment drops it without a word
+MAPPED_MEMBERS = 300
 
 _ISO_8601 = re.compile(
     r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"

@@ -351,6 +351,66 @@ def test_fields_that_would_run_but_serve_badly(shop, action, fields, expected):
     assert codes(shop, {**MAPPING, "action": action, "fields": fields}) == expected
 
 
+def many(count):
+    return {f"t{at}": "$email" for at in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "columns", "expected"),
+    [
+        ("identify", {"traits": many(301)}, 0, ["SEG407"]),
+        ("identify", {"traits": many(300)}, 0, []),
+        ("identify", {"traits": {**many(200), "more": many(101)}}, 0, ["SEG407"]),
+        ("identify", {"traits": "$*"}, 301, ["SEG407"]),
+        ("identify", {"traits": "$*"}, 300, []),
+        ("identify", {"traits": {"all": "$*"}}, 301, ["SEG407"]),
+        ("page", {"properties": {"@literal": many(301)}}, 0, ["SEG407"]),
+        ("page", {"properties": {"@excludeWhenNull": {"@path": "$.properties"}}}, 301, ["SEG407"]),
+        (
+            "track",
+            {"event_name": "Paid", "properties": {"@merge": {"direction": "right", "objects": [many(301), {}]}}},
+            0,
+            ["SEG407"],
+        ),
+    ],
+)
+def test_too_many_traits_or_properties_are_found(shop, action, fields, columns, expected):
+    mapping = {**MAPPING, "action": action, "fields": {"user_id": "$customer_id", **fields}}
+    shop.manifest(mapping)
+    path = shop.dir / "target/manifest.json"
+    manifest = json.loads(path.read_bytes())
+    named = ["customer_id", *(f"c{at}" for at in range(1, columns))]
+    node = manifest["nodes"]["model.shop.customers"]
+    node["columns"] = {name: {"name": name, "data_type": "varchar"} for name in named}
+    path.write_text(json.dumps(manifest))
+    assert [one["code"] for one in found(shop)["findings"]] == expected
+
+
+def test_snapshot_identified_by_its_key_is_found(shop):
+    tests = ["unique", "not_null"]
+    snapshots = {
+        "by_key": ("customer_id", "Customer_ID", {}),
+        "by_part": (["customer_id", "plan"], "plan", {"dbt_scd_id": "version_id", "dbt_valid_to": "until"}),
+        "by_version": ("customer_id", "dbt_scd_id", {}),
+        "by_start": ("customer_id", ["customer_id", "dbt_valid_from"], {}),
+    }
+    entries = []
+    for name, (key, identifier, columns) in snapshots.items():
+        meta = {"segconn": {"unique_identifier": identifier, "mappings": [MAPPING]}}
+        config = {"unique_key": key, "strategy": "check", "check_cols": "all", "meta": meta}
+        config |= {"snapshot_meta_column_names": columns} if columns else {}
+        tested = [{"name": one, "data_tests": tests} for one in ("customer_id", "plan", "dbt_scd_id", "dbt_valid_from")]
+        entries.append({"name": name, "relation": "ref('customers')", "config": config, "columns": tested})
+    shop.rows(ADA)
+    shop.write("snapshots/all.yml", {"snapshots": entries})
+    shop.dbt("parse")
+    fixes = {one["model"]: one["fix"] for one in found(shop)["findings"] if one["code"] == "SEG306"}
+    assert set(fixes) == {"by_key", "by_part"}
+    assert "Write dbt_scd_id" in fixes["by_key"]
+    assert "Write version_id" in fixes["by_part"]
+    assert "whose until is null" in fixes["by_part"]
+
+
 def test_two_spellings_of_one_event_are_noticed(shop):
     one, two = (
         {**MAPPING, "action": "track", "fields": {"user_id": "$a", "event_name": name}} for name in ("Paid", "paid")

@@ -11,19 +11,22 @@ from typing import Any
 import orjson
 
 from dbt_segconn.actions.spec import RESERVED, Reserved, SpecType
-from dbt_segconn.limits import EVENT_BYTES, MESSAGE_ID_CHARACTERS, refusal
+from dbt_segconn.limits import EVENT_BYTES, MAPPED_MEMBERS, MESSAGE_ID_CHARACTERS, refusal
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.path import relative, steps
 from dbt_segconn.project.artifacts import Manifest, Model
 from dbt_segconn.project.catalog import Catalog, KnownColumns
-from dbt_segconn.project.drafts import Draft, ModelDraft
+from dbt_segconn.project.drafts import Draft, ModelDraft, as_columns
 from dbt_segconn.project.findings import (
+    CONSENT_DROPPED,
     DISABLED_DESTINATION,
     DOUBTFUL_COLUMN,
     EVENT_NAME,
     NEVER_SENT,
     NO_ORDER,
+    SNAPSHOT_KEY,
     STALE_MANIFEST,
+    TOO_MANY_MEMBERS,
     TRAIT_TYPE,
     UNTESTED_IDENTIFIER,
     Fault,
@@ -35,6 +38,7 @@ from dbt_segconn.project.plan import no_column
 from dbt_segconn.project.rendered import is_stale, traps
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.strict import near_name
+from dbt_segconn.project.yaml_file import get
 from dbt_segconn.warehouse.values import kind_of, misfit
 
 # A letter too many or too few in a name of ten
@@ -74,6 +78,33 @@ def _of_model(draft: ModelDraft, columns: KnownColumns, knowledge: Knowledge) ->
     for category, column in draft.consent.items():
         yield from _missing(("consent", category), column, columns, draft.written.model)
     yield from _untested(draft, knowledge.manifest)
+    yield from _snapshot_key(draft, knowledge.manifest)
+    yield from _consent_dropped(draft, knowledge.manifest)
+
+
+def _snapshot_key(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
+    model = draft.written.model
+    if model.resource_type != "snapshot" or not draft.identifier:
+        return
+    config = manifest.raw["nodes"][model.unique_id].get("config") or {}
+    own = config.get("snapshot_meta_column_names") or {}
+    version, end = (own.get(name) or name for name in ("dbt_scd_id", "dbt_valid_to"))
+    identifier = {column.casefold() for column in draft.identifier}
+    if identifier <= {column.casefold() for column in as_columns(config.get("unique_key"))}:
+        reason = f"{' and '.join(draft.identifier)} is the snapshot's unique_key: a changed record has several rows"
+        fix = f"Write {version} to make each version a record, or map a model of the rows whose {end} is null."
+        yield Fault(SNAPSHOT_KEY, ("unique_identifier",), reason, fix)
+
+
+def _consent_dropped(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
+    written = draft.written
+    node = manifest.raw["nodes"][written.model.unique_id]
+    if written.is_inherited or get(written.of_folder(node.get("fqn") or ()), "consent") is None:
+        return
+    silent = [one.name for one in draft.mappings if one.consent is None]
+    if silent:
+        reason = f"is missing: the model's own block replaces its folder's, whose consent columns {silent[0]} lacks"
+        yield Fault(CONSENT_DROPPED, ("consent",), reason, "Repeat them here, or write `consent: not_needed`.")
 
 
 # The names of generic tests by what they prove, those of widespread packages, too
@@ -246,6 +277,30 @@ def _constants(draft: Draft, _: KnownColumns) -> Iterator[Fault]:
         yield Fault(NEVER_SENT, ("fields",), reason, "Shorten them.")
 
 
+def _too_many_members(draft: Draft, known: KnownColumns) -> Iterator[Fault]:
+    for field in ("traits", "properties"):
+        count = _members((draft.fields or {}).get(field), len(known.types))
+        if count > MAPPED_MEMBERS:
+            reason = f"has {count:,} {field}; Segment drops calls of more than {MAPPED_MEMBERS:,} without a word"
+            yield Fault(TOO_MANY_MEMBERS, ("fields", field), reason, "Map only those that are needed.")
+
+
+def _members(value: Any, columns: int) -> int:
+    """Count the members that a value has at least, where the whole record has so many `columns`."""
+    if not isinstance(value, dict):
+        return 1
+    name = next((key for key in value if key.startswith("@")), None)
+    if name is None:
+        return sum(_members(one, columns) for one in value.values())
+    given = value[name]
+    if name == "@path":
+        return columns if isinstance(given, str) and steps(relative(given)) in {(), ("properties",)} else 1
+    if name == "@merge":
+        return max((_members(one, columns) for one in given["objects"]), default=0)
+    inner = given if name in {"@literal", "@excludeWhenNull"} else None
+    return _members(given["value"] if name == "@flatten" else inner, columns)
+
+
 def _sizes(value: Any) -> Iterator[int]:
     """Yield the bytes of each constant in a mapping."""
     if isinstance(value, dict):
@@ -271,4 +326,5 @@ _CHECKS: tuple[Callable[[Draft, KnownColumns], Iterator[Fault]], ...] = (
     _trait_types,
     _event_name,
     _constants,
+    _too_many_members,
 )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbt_segconn.authoring.checks import Knowledge, check
+from dbt_segconn.authoring.misplaced import misplaced
+from dbt_segconn.authoring.secrets import plain_secrets
 from dbt_segconn.project.artifacts import read_manifest
 from dbt_segconn.project.catalog import Catalog
 from dbt_segconn.project.context import Context
@@ -46,7 +48,9 @@ def validate(options: Options, *, online: bool = False) -> Validation:
     if settings:
         findings += findings_in_settings(context.project_dir, alerts_of_nothing(settings, drafts))
         findings += without_consent(settings, drafts)
+        findings += findings_in_settings(context.project_dir, plain_secrets(context.project_dir))
     findings += [finding for draft in drafts for finding in draft.findings]
+    findings += misplaced(context.project_dir, manifest)
     findings += check(drafts, Knowledge(manifest, Catalog(context.artifacts_dir, manifest), settings))
     if online and settings:
         plan = Plan(context, settings, manifest, None, ())

@@ -133,6 +133,15 @@ class Manifest:
         """Return the generic tests of a model as the manifest has them."""
         return self._attached_tests.get(unique_id, ())
 
+    def disabled(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the disabled models, seeds and snapshots of which there is no enabled one."""
+        for unique_id, nodes in (self.raw.get("disabled") or {}).items():
+            yield from (one for one in nodes if one["resource_type"] in TABLES and unique_id not in self.raw["nodes"])
+
+    def disabled_models(self) -> Iterator[Model]:
+        """Yield those disabled ones that carry `meta.segconn`."""
+        yield from (_model(node, "") for node in self.disabled() if _segconn_meta(node) is not None)
+
 
 def read_manifest(target_dir: Path) -> Manifest:
     """Read target/manifest.json; raises ConfigurationError with the way out where it cannot be used."""

@@ -92,9 +92,16 @@ def read_drafts(
     `destinations` are the names that segconn.yml knows, or None where it cannot be read.
     """
     files = Files(project_dir)
+    written = (Written(model, files) for model in manifest.models)
     return tuple(
-        _draft_model(Written(model, files), identity_of(model, manifest), destinations) for model in manifest.models
+        _draft_model(one, identity_of(one.model, manifest), destinations) for one in written if not _is_bare(one)
     )
+
+
+def _is_bare(written: Written) -> bool:
+    """Whether a model has no mappings, but only what dbt_project.yml says of its folder."""
+    meta = written.model.meta
+    return isinstance(meta, dict) and "mappings" not in meta and written.is_inherited
 
 
 def alerts_of_nothing(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:

@@ -130,6 +130,14 @@ STALE_MANIFEST = _rule(
     "The file has changed since. Findings are about what stands in dbt's manifest, and their lines may be off: run "
     "`dbt parse` first.",
 )
+PLAIN_KEY = _rule(
+    "SEG105",
+    "plain-key",
+    "warning",
+    "A secret stands in segconn.yml as plain text.",
+    "Whoever reads the repository can send to the source. Write \"{{ env_var('SEGMENT_WRITE_KEY') }}\", and have "
+    "Segment make a new key where the file was shared.",
+)
 # 2xx: keys and values
 UNKNOWN_KEY = _rule(
     "SEG201",
@@ -208,6 +216,29 @@ NO_ORDER = _rule(
     "The checkpoint's column and lag do not fit together.",
     "Timestamps and dates take a lag such as `1 hour` or `2 days`, integers a number; other types have no checkpoint.",
 )
+MISPLACED = _rule(
+    "SEG214",
+    "misplaced",
+    "error",
+    "Mappings stand where they are not read.",
+    "They are read under config.meta.segconn of models, seeds and snapshots: not beside `meta`, not under columns, "
+    "sources or exposures, and under no other spelling.",
+)
+DISABLED_MODEL = _rule(
+    "SEG215",
+    "disabled-model",
+    "warning",
+    "A model with mappings is disabled in dbt.",
+    "Nothing of it is synced. Enable it, or remove its mappings.",
+)
+CONSENT_DROPPED = _rule(
+    "SEG216",
+    "consent-dropped",
+    "error",
+    "A model's own block drops the consent columns of its folder.",
+    "dbt replaces the folder's `segconn` by the model's as a whole. Repeat `consent` in the model, or write "
+    "`consent: not_needed`. Without a consent object, Segment lets events through to all destinations.",
+)
 # 3xx: identifiers and columns
 NO_IDENTIFIER = _rule(
     "SEG301",
@@ -247,6 +278,15 @@ NO_ID_WHEN_DELETED = _rule(
     "A required field has no value for deleted records.",
     "A deleted record keeps the columns of its unique identifier, and $__segment_id; all others are null, and its call "
     "would be discarded or be about another. Map the field from these, or send deletions by a mapping of their own.",
+)
+SNAPSHOT_KEY = _rule(
+    "SEG306",
+    "snapshot-key",
+    "error",
+    "The unique identifier of a snapshot is its unique_key, of which it keeps several rows.",
+    "A changed record has a row for each of its versions, and rows with one identifier are discarded. Take dbt_scd_id: "
+    "each version is then a record, as for track calls. For the users of today, map a model of the rows whose "
+    "dbt_valid_to is null.",
 )
 # 4xx: fields
 BROKEN_MAPPING = _rule(
@@ -293,6 +333,14 @@ CONSTANT_ID = _rule(
     "An id is the same for all records.",
     "Segment takes all who share a user, anonymous or group id for one, and nothing parts them again. Write $ before "
     "the name of a column; where a constant is meant, `constant_ids: allowed` in the mapping.",
+)
+TOO_MANY_MEMBERS = _rule(
+    "SEG407",
+    "too-many-members",
+    "error",
+    "A call has more traits or properties than Segment takes.",
+    "Segment takes 300 traits or properties in a call; it answers 200 to others and drops them. Map those that are "
+    "needed.",
 )
 # 5xx: Segment's Spec
 TRAIT_TYPE = _rule(

@@ -19,8 +19,11 @@ from dbt_segconn.project.yaml_file import Node, child, compose, entries, get, po
 RESOURCES = ("models", "seeds", "snapshots")
 """The lists of a dbt YAML file whose members can carry mappings."""
 
-# config(...) in a model's SQL wins over its YAML
-_IN_SQL = re.compile(rf"config\s*\(.*\b{META_KEY}\b", re.DOTALL)
+# config(...) in a model's SQL wins over its YAML; what stands in Jinja's comments is not rendered
+_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+_CONFIG = re.compile(r"\bconfig\s*\(")
+_TOKEN = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[()]""", re.DOTALL)
+_KEY = re.compile(rf"\b{META_KEY}\b[\"']?\s*[:=]")
 
 
 class Files:
@@ -66,20 +69,39 @@ class Written:
     @cached_property
     def node(self) -> Node | None:
         """What stands under `meta.segconn`."""
-        if _IN_SQL.search(self.model.sql):
+        if self.is_in_sql:
             return None
         return next(filter(None, map(_meta_of, self._entries())), None)
+
+    @cached_property
+    def is_in_sql(self) -> bool:
+        """Whether a config() of the model's SQL has the mappings."""
+        return any(map(_KEY.search, _configs(self.model.sql)))
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether the meta is that of a folder, from dbt_project.yml, and not the model's own."""
+        return self.node is None and not self.is_in_sql
 
     @property
     def file(self) -> str:
         """The file to mend: the YAML, else the model's SQL, else dbt_project.yml."""
         if self.node is not None or not self.model.sql:
             return self.model.file
-        return self.model.sql_file if _IN_SQL.search(self.model.sql) else self._inherited()
+        return self.model.sql_file if self.is_in_sql else self._inherited()
 
     def _inherited(self) -> str:
         project = self.files.node(PROJECT_FILE)
         return PROJECT_FILE if any(_mentions(get(project, kind)) for kind in RESOURCES) else self.model.file
+
+    def of_folder(self, fqn: Sequence[str]) -> Node | None:
+        """Return the `segconn` that dbt_project.yml gives the model by its folders, which dbt names `fqn`."""
+        node, found = get(self.files.node(PROJECT_FILE), f"{self.model.resource_type}s"), None
+        for name in ("", *fqn):
+            node = get(node, name) if name else node
+            for key in ("+meta", "meta"):
+                found = get(node, key, META_KEY) or found
+        return found
 
     def _entries(self) -> Iterator[Node]:
         """Yield the version, if it is one, and then the model: the first that has something to say counts."""
@@ -128,6 +150,19 @@ class Written:
             mapping=mapping,
             path=fault.path,
         )
+
+
+def _configs(sql: str) -> Iterator[str]:
+    """Yield what stands between the parentheses of each config()."""
+    text = _COMMENT.sub("", sql)
+    for start in (found.end() for found in _CONFIG.finditer(text)):
+        depth, end = 1, len(text)
+        for token in _TOKEN.finditer(text, start):
+            depth += {"(": 1, ")": -1}.get(token[0], 0)
+            if not depth:
+                end = token.start()
+                break
+        yield text[start:end]
 
 
 def _meta_of(entry: Node) -> Node | None:

@@ -1,0 +1,171 @@
+"""`validate` finds mappings that are not read, with the line of their key."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from standing import ADA, MAPPING
+from test_findings import by_line, found, marked
+
+BLOCK = "{unique_identifier: id, mappings: [{name: m, action: identify, fields: {user_id: $id}}]}"
+MODELS = f"""
+models:
+  - name: right
+    config: {{meta: {{owner: me, segment: {{mappings: 1}}, segconn: {BLOCK}}}}}
+    columns: [{{name: id, data_tests: [unique, not_null]}}]
+  - name: near
+    config:
+      meta:
+        segcon: {BLOCK}  # SEG214
+  - name: cased
+    config:
+      meta:
+        Seg_Conn: {BLOCK}  # SEG214
+  - name: beside
+    config:
+      segconn: {BLOCK}  # SEG214
+  - name: on_top
+    segconn: {BLOCK}  # SEG214
+  - name: in_column
+    columns:
+      - name: id
+        config:
+          meta:
+            segconn: {BLOCK}  # SEG214
+  - name: in_config
+  - name: disabled
+    config:
+      enabled: false
+      meta:
+        segconn:
+          {BLOCK}  # SEG215
+  - name: no_model
+    config:
+      meta:
+        segconn: {BLOCK}  # SEG104
+sources:
+  - name: raw
+    tables:
+      - name: orders
+        config:
+          meta:
+            segconn: {BLOCK}  # SEG214
+exposures:
+  - name: board
+    type: dashboard
+    owner: {{name: Data}}
+    depends_on: [ref('right')]
+    config:
+      meta:
+        segconn: {BLOCK}  # SEG214
+  - name: written_by_us
+    type: application
+    owner: {{name: Data}}
+    depends_on: [ref('right')]
+    config: {{meta: {{segconn: {{mapping: m, columns: all, unique_identifier: [id]}}}}}}
+"""
+
+
+def write(shop, text, *names, file="models/customers.yml"):
+    (shop.dir / "models/customers.yml").unlink()
+    shop.write(file, text)
+    for name in names:
+        shop.write(f"models/{name}.sql", "select 1 as id, true as ads_ok")
+
+
+def test_mappings_that_are_not_read_are_found(shop):
+    write(shop, MODELS, "right", "near", "cased", "beside", "on_top", "in_column", "disabled")
+    shop.write(
+        "models/in_config.sql", "{{ config(segconn={'unique_identifier': 'id', 'mappings': []}) }} select 1 as id"
+    )
+    shop.dbt("parse")
+    answer = found(shop)
+    assert by_line(answer, "models/customers.yml") == marked(MODELS)
+    assert by_line(answer, "models/in_config.sql") == {None: ["SEG214"]}
+    assert all(one["fix"] for one in answer["findings"])
+    assert {one["file"] for one in answer["findings"]} == {"models/customers.yml", "models/in_config.sql"}
+
+
+def test_meta_that_dbt_copies_to_columns_is_no_finding(shop):
+    shop.manifest(MAPPING)
+    path = shop.dir / "target/manifest.json"
+    manifest = json.loads(path.read_bytes())
+    node = manifest["nodes"]["model.shop.customers"]
+    node["columns"]["customer_id"] |= {"meta": node["config"]["meta"], "config": {"meta": node["config"]["meta"]}}
+    path.write_text(json.dumps(manifest))
+    assert found(shop)["findings"] == []
+
+
+FOLDER = """name: shop
+profile: shop
+models:
+  shop:
+    marts:
+      +meta: {segconn: {consent: {Ads: ads_ok}, timezone: Europe/Berlin}}
+    typo:
+      +meta: {segcon: {consent: {Ads: ads_ok}}}  # SEG214
+    aside:
+      +segconn: {consent: {Ads: ads_ok}}  # SEG214
+"""
+IN_FOLDER = """models:
+  - name: drops
+    config:
+      meta:
+        segconn:
+          unique_identifier: id  # SEG216
+          mappings: [{name: m, action: identify, fields: {user_id: $id}}]
+    columns: &tested [{name: id, data_tests: [unique, not_null]}]
+  - name: repeats
+    config: {meta: {segconn: {consent: {Ads: ads_ok}, mappings: [{name: m, action: identify, fields: {user_id: $id}}]}}}
+    columns: *tested
+  - name: declines
+    config:
+      meta:
+        segconn: {mappings: [{name: m, action: identify, consent: not_needed, fields: {user_id: $id}}]}
+    columns: *tested
+"""
+
+
+def test_meta_of_a_folder_needs_no_mappings_and_loses_no_consent(shop):
+    names = ["drops", "repeats", "declines", "plain"]
+    write(shop, IN_FOLDER, *(f"marts/{name}" for name in names), file="models/marts/all.yml")
+    shop.write("dbt_project.yml", FOLDER)
+    shop.rows(ADA)
+    shop.dbt("parse")
+    answer = found(shop)
+    assert by_line(answer, "models/marts/all.yml") == marked(IN_FOLDER)
+    assert by_line(answer, "dbt_project.yml") == marked(FOLDER)
+    assert len(answer["findings"]) == 3
+
+
+def test_comment_in_sql_hides_no_line(shop):
+    shop.manifest({**MAPPING, "action": "identfy"})
+    path = shop.dir / "target/manifest.json"
+    manifest = json.loads(path.read_bytes())
+    node = manifest["nodes"]["model.shop.customers"]
+    for sql in (
+        "{{ config(materialized='table', tags=['segconn']) }} select 1 -- what segconn: reads",
+        "{{ config(alias=f('a)', \"b\")) }}\n/* segconn: (see its YAML) */ select 1",
+        "{# {{ config(meta={'segconn': {}}) }} #} select 1",
+    ):
+        node["raw_code"] = sql
+        path.write_text(json.dumps(manifest))
+        assert by_line(found(shop), "models/customers.yml") == {9: ["SEG205"]}, sql
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("s3cretPlain", ["SEG105"]),
+        ("{{ env_var('WK') }}", []),
+        ("{{ var('key', 'x') }}", []),
+    ],
+)
+def test_key_in_plain_text_is_found(shop, key, expected):
+    shop.manifest(MAPPING)
+    shop.settings(write_key=key)
+    answer = found(shop)
+    assert [one["code"] for one in answer["findings"]] == expected
+    assert all((one["line"], one["severity"]) == (3, "warning") for one in answer["findings"])
+    assert "s3cretPlain" not in json.dumps(answer)
