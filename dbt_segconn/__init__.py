@@ -23,9 +23,10 @@ def run(*, listener: Listener | None = None, stop: threading.Event | None = None
     step; setting `stop` ends the run as Ctrl-C ends the command. One run at a time: dbt's adapters belong to
     the process. The working directory stays what it is, and relative folders start there.
 
-    Returns a result with `success` and one `SyncResult` a mapping in `results`, and leaves
-    target/segconn/run_results.json. Raises ConfigurationError, with all `problems`, where nothing could
-    be started; what befalls a single sync stands in its result.
+    Returns a result with `success`, one `SyncResult` a mapping in `results`, and `warnings`: what went wrong
+    beside the syncs, such as target/segconn/run_results.json that could not be written. Raises
+    ConfigurationError, with all `problems`, where nothing could be started; what befalls a single sync, a bug
+    as well, stands in its result.
     """
     from dbt_segconn.runs import invocation, opening  # dbt takes seconds to import
 

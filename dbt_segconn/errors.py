@@ -7,7 +7,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 class SegconnError(Exception):
@@ -59,3 +62,15 @@ class LockedError(SyncError):
 
 class DeliveryError(SyncError):
     """The Tracking API cannot be reached, or refused the destination as a whole."""
+
+
+def message_of(error: Exception) -> str:
+    """Return the message of a SegconnError; of any other error, which is a bug, its type and place but no values."""
+    if isinstance(error, SegconnError):
+        return str(error)
+    places = [
+        f"{frame.f_globals.get('__name__')}, line {line}" for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    ours = next((place for place in reversed(places) if place.startswith(f"{_PACKAGE}.")), "an unknown place")
+    raised = f", raised in {places[-1]}" if places and places[-1] != ours else ""
+    return f"{type(error).__name__} in {ours}{raised}. This is a bug of dbt-segconn: please report it with this line"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from pathlib import Path
 
 from dbt_segconn.collecting import rare_collections
 
@@ -29,8 +30,23 @@ class _Leaving:
         os._exit(self.code)
 
 
+def _open_standard_streams() -> None:
+    """Open what a caller has closed (`run >&-`): else the next file, the warehouse's perhaps, would be standard output.
+
+    What is open already stays as it is.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  open as long as the process
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+
+
 def program() -> None:
     """Run the command line and end the process."""
+    _open_standard_streams()
     leaving = _Leaving()
     atexit.register(leaving.leave)  # the first to be registered is the last to be called
     # pydantic's, which are looked for in everything that is installed, and would see write keys

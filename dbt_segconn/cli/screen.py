@@ -47,7 +47,7 @@ class Printer:
         self._json = log_format == "json"
         self._quiet = quiet
         self._colors = colors
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()  # a signal may interrupt its own thread here, and print a line, too
 
     def line(
         self, text: str, *, level: str = "info", event: str = "Note", color: str | None = None, **data: Any
@@ -61,8 +61,8 @@ class Printer:
             rendered = orjson.dumps({"info": info, "data": data}).decode()
         else:
             rendered = f"{now.astimezone():%H:%M:%S}  {click.style(text, fg=color) if color else text}"
-        # a full disk under the log, or nobody who reads it, is no reason to end a delivery
-        with self._guard, suppress(OSError), tqdm.external_write_mode():
+        # a full disk under the log, a closed one, or nothing that reads it, is no reason to end a delivery
+        with self._guard, suppress(OSError, ValueError, RuntimeError), tqdm.external_write_mode():
             click.echo(rendered, color=self._colors)
 
 

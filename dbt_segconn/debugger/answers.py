@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -20,18 +21,18 @@ SECURITY = {
 }
 
 
-def answer(content: bytes, media_type: str, status: int = 200) -> Response:
+def answer(content: bytes, media_type: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with content of a media type."""
-    return Response(content, status, media_type=media_type, headers=SECURITY)
+    return Response(content, status, media_type=media_type, headers={**SECURITY, **(headers or {})})
 
 
-def json_answer(value: Any, status: int = 200) -> Response:
+def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with JSON."""
-    return answer(orjson.dumps(value), "application/json", status)
+    return answer(orjson.dumps(value), "application/json", status, headers)
 
 
 async def error_answer(_: Request, error: Exception) -> Response:
     """Answer a refusal as Segment does, with the reason, which Segment does not give."""
     if not isinstance(error, HTTPException):  # starlette's signature is wider than what it hands over
         raise error
-    return json_answer({"success": False, "message": error.detail}, error.status_code)
+    return json_answer({"success": False, "message": error.detail}, error.status_code, error.headers)

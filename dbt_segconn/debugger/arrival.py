@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-_SHARED = ("context", "integrations")
+# What a batch gives to each of its calls
+SHARED = ("context", "integrations")
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?:(:\d\d)(?:[.,](\d+))?)?(Z|[+-]\d\d(?::?\d\d)?)?)?",
     re.ASCII,
@@ -51,7 +52,7 @@ class Arrival:
 def arrival(body: dict[str, Any], now: datetime) -> Arrival:
     """Read what a request's body gives to its calls; `now` is in UTC."""
     sent = moment(body.get("sentAt"))
-    shared = tuple((name, value) for name in _SHARED if isinstance(value := body.get(name), dict))
+    shared = tuple((name, value) for name in SHARED if isinstance(value := body.get(name), dict))
     return Arrival(iso(now), body.get("sentAt"), now - sent if sent else None, shared)
 
 

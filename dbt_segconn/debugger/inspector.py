@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -21,8 +21,11 @@ ASSETS = {
     "/script.js": ("script.js", "text/javascript"),
 }
 LIVE_SECONDS = 0.25
-# The page gets so many calls at most in one go, and the number of those left out
+# The page gets so many calls at most in one go, of so many bytes, and the number of those left out
 LIVE_CALLS = 200
+LIVE_BYTES = 2_000_000
+# Indented, a call that nests deeper may grow a hundredfold
+INDENTED_LEVELS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,8 @@ class Inspector:
     async def events(self, request: Request) -> Response:
         """GET /events: the newest calls that fit `type`, `q` and `dropped`, as JSON lines, at most `limit`."""
         limit = _number(request, "limit", 1_000)
-        lines = b"".join(entry.as_line() for entry in self.store.newest(_filter(request), limit=limit))
-        return answer(lines, "application/x-ndjson")
+        lines = _lines(self.store.newest(_filter(request), limit=limit))
+        return StreamingResponse(lines, media_type="application/x-ndjson", headers=SECURITY)
 
     async def clear(self, _: Request) -> Response:
         """DELETE /events: forget them."""
@@ -66,18 +69,38 @@ class Inspector:
 
     def _news(self, fits: Filter, shown: int) -> dict[str, Any]:
         fresh = self.store.newest(fits, after=shown)
+        calls: list[dict[str, Any]] = []
+        size = 0
+        for entry in fresh[:LIVE_CALLS]:
+            calls.append(_shown(entry))
+            size += len(calls[-1]["text"])
+            if size > LIVE_BYTES:
+                break
         return {
             "session": f"{self.session}.{self.store.cleared}",
             "stats": self.store.stats(),
-            "calls": [_shown(entry) for entry in fresh[:LIVE_CALLS]],
-            "skipped": max(len(fresh) - LIVE_CALLS, 0),
+            "calls": calls,
+            "skipped": len(fresh) - len(calls),
         }
+
+
+async def _lines(entries: Iterable[Entry]) -> AsyncIterator[bytes]:
+    for entry in entries:
+        yield entry.as_line()
 
 
 def _shown(entry: Entry) -> dict[str, Any]:
     """Write a call for the page: as text, because JavaScript's numbers would change what stands in it."""
-    text = orjson.dumps(orjson.loads(entry.text), option=orjson.OPT_INDENT_2).decode()
-    return {"number": entry.number, "dropped": entry.dropped, "text": text}
+    call = orjson.loads(entry.text)
+    text = orjson.dumps(call, option=orjson.OPT_INDENT_2) if _is_shallow(call, INDENTED_LEVELS) else entry.text
+    return {"number": entry.number, "dropped": entry.dropped, "text": text.decode()}
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_shallow(one, levels - 1) for one in inner)
 
 
 async def asset(request: Request) -> Response:

@@ -14,6 +14,8 @@ from starlette.applications import Starlette
 
 from dbt_segconn.errors import SegconnError
 
+# Each may hold a request of 500 KB; beyond these the answer is 503
+CONNECTIONS = 128
 # Without handlers of its own, uvicorn's loggers would write to standard error
 _SILENT: dict[str, Any] = {
     "version": 1,
@@ -41,6 +43,8 @@ def as_config(app: Starlette) -> uvicorn.Config:
     """Serve an application without a word, a proxy's headers or web sockets."""
     return uvicorn.Config(
         app,
+        http="h11",  # the other one limits no header
+        limit_concurrency=CONNECTIONS,
         log_config=_SILENT,
         access_log=False,
         lifespan="off",

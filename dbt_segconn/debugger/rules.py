@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from dbt_segconn.debugger.arrival import moment
+from dbt_segconn.debugger.arrival import SHARED, moment
 
 BATCH_BYTES = 500 * 1000
 # Segment says 32 KB; read generously, so that nothing is refused here that Segment might take
@@ -19,6 +19,7 @@ MESSAGE_ID_CHARACTERS = 100
 
 TYPES = ("identify", "track", "group", "page", "screen", "alias")
 TOO_LARGE = f"a call is larger than {EVENT_BYTES:,} bytes"
+TOO_DEEP = "the body is nested too deeply"
 TOO_MANY = f"more than {BATCH_EVENTS:,} calls in a batch"
 _NEEDS = {"track": "event", "group": "groupId"}
 
@@ -27,14 +28,26 @@ def refusal(body: Any, kind: str, size: int) -> str | None:
     """Say why a whole request of `size` bytes is answered with 400, or None where it is taken."""
     if not isinstance(body, dict):
         return "the body is no JSON object"
+    if not _can_be_written(body):
+        return TOO_DEEP
     if kind != "batch":
         return TOO_LARGE if size > EVENT_BYTES else None
     batch = body.get("batch")
     if not isinstance(batch, list) or not all(isinstance(call, dict) for call in batch):
         return "`batch` is no list of objects"
-    if size > EVENT_BYTES and any(len(orjson.dumps(call)) > EVENT_BYTES for call in batch):
+    shared = {name: body[name] for name in SHARED if name in body}
+    if size > EVENT_BYTES and any(len(orjson.dumps(one)) > EVENT_BYTES for one in (shared, *batch)):
         return TOO_LARGE
     return None
+
+
+def _can_be_written(body: Any) -> bool:
+    """Return whether JSON that was read can be written, which goes less deep."""
+    try:
+        orjson.dumps(body)
+    except TypeError:
+        return False
+    return True
 
 
 def drop_reason(call: dict[str, Any]) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -16,6 +18,11 @@ from dbt_segconn.debugger.rules import TYPES
 from dbt_segconn.debugger.seen import SeenIds
 
 KEPT_CALLS = 10_000
+KEPT_BYTES = 32_000_000
+# What an entry takes beside its text
+ENTRY_BYTES = 250
+# So much of the log is written at once
+LOG_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +33,11 @@ class Entry:
     type: Any
     dropped: str | None
     text: bytes
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        return len(self.text) + ENTRY_BYTES
 
     def as_line(self) -> bytes:
         """Return the entry as a line of JSON."""
@@ -56,18 +68,19 @@ ALL = Filter()
 class Store:
     """Takes calls from any thread; keeps the newest, counts all, and appends them to a log.
 
-    The log is JSON lines: accepted calls as they are, and with `log_dropped` the others, too, each with its
-    reason as `dropped`. OSError where it cannot be written.
+    The log is JSON lines, for its owner alone to read: accepted calls as they are, and with `log_dropped` the others,
+    too, each with its reason as `dropped`. OSError where it cannot be opened, or stays open to others.
     """
 
-    def __init__(self, log: Path | None = None, *, log_dropped: bool = False, kept: int = KEPT_CALLS) -> None:
-        self._entries: deque[Entry] = deque(maxlen=kept)
+    def __init__(self, log: Path | None = None, *, log_dropped: bool = False) -> None:
+        self._entries: deque[Entry] = deque()
+        self._kept_bytes = 0
         self._seen = SeenIds()
         self._counts: Counter[str] = Counter()
         self._by_type: Counter[str] = Counter()
         self._by_reason: Counter[str] = Counter()
         self._guard = threading.Lock()
-        self._log: BinaryIO | None = log.open("ab", buffering=0) if log else None
+        self._log: BinaryIO | None = _open_private(log) if log else None
         self._log_dropped = log_dropped
         self.last = 0
         self.cleared = 0
@@ -78,19 +91,37 @@ class Store:
 
     def add(self, calls: Iterable[tuple[dict[str, Any], str | None]]) -> None:
         """Take calls, each with the reason why it is dropped, if it is. A messageId counts once."""
-        lines = []
+        lines = bytearray()
         with self._guard:
             for call, reason in calls:
                 dropped = reason or self._duplicate(call.get("messageId"))
-                text = orjson.dumps(call)
+                # a copy of its very size: what orjson returns leaves gaps in memory that nothing else fits
+                text = bytes(memoryview(orjson.dumps(call)))
                 self._count(call.get("type"), dropped)
-                self._entries.append(Entry(self.last, call.get("type"), dropped, text))
+                self._keep(Entry(self.last, call.get("type"), dropped, text))
                 if dropped is None:
-                    lines.append(text)
+                    lines += text + b"\n"
                 elif self._log_dropped:
-                    lines.append(orjson.dumps({**call, "dropped": dropped}))
-            if self._log is not None and lines:
-                self._log.write(b"\n".join(lines) + b"\n")
+                    lines += orjson.dumps({**call, "dropped": dropped}) + b"\n"
+                if len(lines) > LOG_BYTES:
+                    self._write(lines)
+            self._write(lines)
+
+    def _keep(self, entry: Entry) -> None:
+        """Keep an entry, and let go of the oldest ones that are too many with it."""
+        self._entries.append(entry)
+        self._kept_bytes += entry.size
+        while len(self._entries) > KEPT_CALLS or self._kept_bytes > KEPT_BYTES:
+            self._kept_bytes -= self._entries.popleft().size
+
+    def _write(self, lines: bytearray) -> None:
+        """Append lines to the log; a full disk is told of by the counts, and refuses no calls."""
+        try:
+            if self._log is not None:
+                self._log.write(lines)
+        except OSError:
+            self._counts["not_logged"] += lines.count(b"\n")
+        lines.clear()
 
     def _duplicate(self, message_id: Any) -> str | None:
         return None if not message_id or self._seen.add(str(message_id)) else "messageId seen before"
@@ -109,7 +140,7 @@ class Store:
         return list(islice(filter(fits, entries), limit))
 
     def stats(self) -> dict[str, Any]:
-        """Return the counts of all calls since the start, or since they were cleared."""
+        """Return the counts of all calls since the start, or since they were cleared; `let_go` are kept no more."""
         with self._guard:
             received, dropped = self._counts["received"], self._by_reason.total()
             return {
@@ -117,6 +148,8 @@ class Store:
                 "received": received,
                 "accepted": received - dropped,
                 "dropped": dropped,
+                "let_go": received - len(self._entries),
+                "not_logged": self._counts["not_logged"],
                 "by_type": dict(self._by_type),
                 "by_reason": dict(self._by_reason),
             }
@@ -125,6 +158,7 @@ class Store:
         """Forget the calls and the counts; messageIds stay known, as Segment's do."""
         with self._guard:
             self._entries.clear()
+            self._kept_bytes = 0
             for counter in (self._counts, self._by_type, self._by_reason):
                 counter.clear()
             self.cleared += 1
@@ -133,3 +167,16 @@ class Store:
         """Close the log."""
         if self._log is not None:
             self._log.close()
+
+
+def _open_private(path: Path) -> BinaryIO:
+    """Open a file to append to, for its owner alone: also one that others could read. OSError where that cannot be."""
+    log: BinaryIO = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab", buffering=0)
+    mode = os.fstat(log.fileno()).st_mode
+    if stat.S_ISREG(mode) and mode & 0o077:
+        try:
+            path.chmod(stat.S_IMODE(mode) & 0o700)
+        except OSError:
+            log.close()
+            raise
+    return log

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,8 @@ from dbt_segconn.debugger.arrival import arrival
 from dbt_segconn.debugger.rules import BATCH_BYTES, BATCH_EVENTS, TOO_MANY, drop_reason, refusal
 from dbt_segconn.debugger.store import Store
 
+TOO_LARGE = f"the request is larger than {BATCH_BYTES:,} bytes"
+DRAINED_BYTES = 8 * BATCH_BYTES
 KINDS = ("batch", "identify", "track", "group", "page", "screen")
 
 
@@ -60,6 +62,8 @@ def _judged(body: dict[str, Any], kind: str, now: datetime) -> Iterator[tuple[di
     calls = body["batch"] if kind == "batch" else [{**body, "type": kind}]
     came = arrival(body, now)
     too_many = TOO_MANY if len(calls) > BATCH_EVENTS else None
+    if too_many:  # what all of them share would take more memory than the request
+        came = replace(came, shared=())
     return ((came.receive(call), too_many or drop_reason(call)) for call in calls)
 
 
@@ -75,22 +79,35 @@ def _write_key(request: Request, body: Any) -> str | None:
 def _user(coded: str) -> str | None:
     try:
         return base64.b64decode(coded).decode().partition(":")[0]
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no base64, no ASCII, no UTF-8
         return None
 
 
 async def _body(request: Request) -> bytes:
-    """Read the body, unpacked. One that is too large is read to its end, so that its sender hears the answer."""
+    """Read the body, unpacked. One that is hardly too large is read to its end, so that its sender reads the answer."""
     parts, size = [], 0
+    _check_size(_length(request))
     async for part in request.stream():
         size += len(part)
+        _check_size(size)
         if size <= BATCH_BYTES:
             parts.append(part)
     encoding = request.headers.get("content-encoding", "identity").lower()
     data = _unpacked(b"".join(parts), encoding)
     if max(size, len(data)) > BATCH_BYTES:
-        raise HTTPException(400, f"the request is larger than {BATCH_BYTES:,} bytes")
+        raise HTTPException(400, TOO_LARGE)
     return data
+
+
+def _length(request: Request) -> int:
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _check_size(size: int) -> None:
+    """Refuse a body of this size without its rest, and close the connection."""
+    if size > DRAINED_BYTES:
+        raise HTTPException(400, TOO_LARGE, {"Connection": "close"})
 
 
 def _unpacked(data: bytes, encoding: str) -> bytes:

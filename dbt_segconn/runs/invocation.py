@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from dbt_segconn.delivery import Destination
 from dbt_segconn.delivery.configured import build_destinations
+from dbt_segconn.errors import message_of
 from dbt_segconn.project.plan import Sync, named
 from dbt_segconn.runs.alerts import alerting
 from dbt_segconn.runs.gate import Choice, Skip, without_used
@@ -53,22 +55,74 @@ class Listener(Observer):
         """Hear of something that went wrong beside the syncs, such as an alert that could not be sent."""
 
 
+class _Shielded(Listener):
+    """Passes events on to a listener. What the listener raises becomes a warning: it ends no delivery."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._warnings: dict[str, None] = {}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All warnings so far, each once."""
+        return tuple(self._warnings)
+
+    def begin(self, plan: Plan, choice: Choice) -> None:
+        """Pass it on."""
+        self._pass(self._listener.begin, plan, choice)
+
+    def start(self, number: int, total: int, sync: Sync) -> None:
+        """Pass it on."""
+        self._pass(self._listener.start, number, total, sync)
+
+    def end(self, number: int, total: int, result: SyncResult) -> None:
+        """Pass it on."""
+        self._pass(self._listener.end, number, total, result)
+
+    def note(self, sync: Sync, text: str) -> None:
+        """Pass it on."""
+        self._pass(self._listener.note, sync, text)
+
+    def progress(self, sync: Sync, done: int, total: int) -> None:
+        """Pass it on."""
+        self._pass(self._listener.progress, sync, done, total)
+
+    def warn(self, text: str) -> None:
+        """Keep a warning, and pass it on."""
+        self._warnings[text] = None
+        self._pass(self._listener.warn, text)
+
+    def _pass(self, tell: Callable[..., None], *event: Any) -> None:
+        try:
+            tell(*event)
+        except Exception as error:  # noqa: BLE001  a listener is beside the syncs
+            name = getattr(tell, "__name__", "of an event")
+            self._warnings[f"the listener's method {name} raised {type(error).__name__}"] = None
+
+
 def run(options: Options, listener: Listener, stop: threading.Event) -> RunResult:
     """Sync every refreshed model's mappings, and write target/segconn/run_results.json.
 
-    Raises ConfigurationError, or another SegconnError, where no sync could be started; what happens to a
-    single sync stands in its result. Once `stop` is set, what is in flight is finished and saved.
+    Raises ConfigurationError, or another SegconnError, where no sync could be started. Whatever happens to a
+    single sync is part of its result; what goes wrong once the syncs have ended is a warning of the result. Once
+    `stop` is set, what is in flight is finished and saved.
     """
     plan = read_plan(options)
-    with alerting(plan.settings.alerts, plan.context.project_dir.resolve().name, listener.warn) as ended:
-        return ended(_run(plan, options, listener, stop))
+    shielded = _Shielded(listener)
+    with alerting(plan.settings.alerts, plan.context.project_dir.resolve().name, shielded.warn) as ended:
+        result = _run(plan, options, shielded, stop)
+        with _warning_of("the alerts were not sent", shielded):
+            ended(result)
+    return replace(result, warnings=shielded.warnings)
 
 
-def _run(plan: Plan, options: Options, listener: Listener, stop: threading.Event) -> RunResult:
+def _run(plan: Plan, options: Options, listener: _Shielded, stop: threading.Event) -> RunResult:
     started, started_at = time.monotonic(), datetime.now(timezone.utc)
     invocation_id = str(uuid.uuid4())
     destinations = build_destinations(plan.settings)
+    ends: list[tuple[list[SyncResult], list[Skip]]] = []
     with (
+        _warning_of("the warehouse was not closed well", listener, is_due=lambda: bool(ends)),
         _time_limit(options.max_runtime, stop),
         opened(plan, options) as warehouse,
         workforce(options, plan, warehouse, invocation_id) as workers,
@@ -101,13 +155,28 @@ def _run(plan: Plan, options: Options, listener: Listener, stop: threading.Event
         )
         listener.begin(plan, choice)
         with heartbeat(lambda: _beat(job)):
-            results, unstarted = _run_syncs(
-                choice, sources, destinations, job, listener, threads=warehouse.threads, fail_fast=options.fail_fast
+            ends.append(
+                _run_syncs(
+                    choice, sources, destinations, job, listener, threads=warehouse.threads, fail_fast=options.fail_fast
+                )
             )
-    skipped = (*choice.skipped, *unstarted)
-    result = RunResult(invocation_id, started_at, time.monotonic() - started, tuple(results), skipped)
-    write_artifact(result, plan.context.target_dir)
+    (results, unstarted), skipped = ends[0], choice.skipped
+    seconds = time.monotonic() - started
+    result = RunResult(invocation_id, started_at, seconds, tuple(results), (*skipped, *unstarted), listener.warnings)
+    with _warning_of("the artifact was not written", listener):
+        write_artifact(result, plan.context.target_dir)
     return result
+
+
+@contextmanager
+def _warning_of(what: str, listener: Listener, is_due: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Turn what fails beside the syncs into a warning, where that `is_due`."""
+    try:
+        yield
+    except Exception as error:
+        if not is_due():
+            raise
+        listener.warn(f"the syncs have ended, but {what}: {message_of(error)}")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -37,13 +38,14 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How an invocation ended."""
+    """How an invocation ended. `warnings` tell what went wrong beside the syncs."""
 
     invocation_id: str
     started_at: datetime
     seconds: float
     results: tuple[SyncResult, ...]
     skipped: tuple[Skip, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def success(self) -> bool:
@@ -158,6 +160,7 @@ def as_json(run: RunResult) -> dict[str, Any]:
         "elapsed_seconds": round(run.seconds, 3),
         "success": run.success,
         "results": [_result(result) for result in run.results] + [_skipped(skip) for skip in run.skipped],
+        "warnings": list(run.warnings),
     }
 
 
@@ -219,5 +222,7 @@ def write_artifact(run: RunResult, target_dir: Path) -> Path:
         draft.write_bytes(orjson.dumps(as_json(run), option=orjson.OPT_INDENT_2))
         draft.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise SegconnError(f"{path}: cannot be written: {error.strerror}") from None
     return path

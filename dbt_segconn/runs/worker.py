@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from dbt_segconn.delivery import Canceled, Delivery, Destination, Progress, Stop
 from dbt_segconn.delivery.configured import build_target
-from dbt_segconn.errors import ConfigurationError, SegconnError
+from dbt_segconn.errors import ConfigurationError, SegconnError, message_of
 from dbt_segconn.project.plan import Sync
 from dbt_segconn.runs.opening import Options, opened, read_plan
 from dbt_segconn.state.locks import Lock
@@ -53,8 +53,8 @@ class Worker:
                 delivery.finish()
             except Canceled:
                 canceled = True
-            except SegconnError as error:
-                failure = str(error)
+            except Exception as error:  # noqa: BLE001  with it goes how far the delivery came
+                failure = message_of(error)
             delivery.close()
             return Outcome(delivery.progress(), failure, canceled, tuple(notes), delivery.timings.spent())
 
@@ -87,13 +87,13 @@ _guard = threading.Lock()
 
 
 def deliver_share(options: Options, share: Share, stop: Stop) -> Outcome:
-    """Deliver a share in this process; a SegconnError ends up in the outcome."""
+    """Deliver a share in this process. Any error is part of the outcome."""
     with _guard:
         try:
             return _worker(options, share.invocation_id).deliver(share, stop)
-        except SegconnError as error:
+        except Exception as error:  # noqa: BLE001  not every exception passes from process to process
             nothing = Progress(share.after, 0, 0, ())
-            return Outcome(nothing, f"a worker could not begin: {error}")
+            return Outcome(nothing, f"a worker could not begin: {message_of(error)}")
 
 
 def warm_up(options: Options, invocation_id: str) -> None:

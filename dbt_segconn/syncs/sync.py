@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from dbt_segconn.delivery import Canceled, Destination
-from dbt_segconn.errors import SegconnError, WarehouseError
+from dbt_segconn.errors import WarehouseError, message_of
 from dbt_segconn.project.plan import Sync
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.state.tables import State, SyncState
@@ -40,7 +40,7 @@ class SyncResult:
 
 
 def run_sync(sync: Sync, source: Source, destination: Destination, job: Job) -> SyncResult:
-    """Bring what the destination knows up to the model. A SegconnError ends up in the result."""
+    """Bring what the destination knows up to the model. Any error is part of the result, a bug as well."""
     started = job.clock()
     logged: list[SyncState] = []
     timings = Timings()
@@ -53,8 +53,8 @@ def run_sync(sync: Sync, source: Source, destination: Destination, job: Job) -> 
                 _tell(Work(sync, source, destination, job, book, timings))
     except Canceled:
         status, message = "canceled", "interrupted; the next run goes on from here"
-    except SegconnError as error:
-        status, message = "failed", str(error)
+    except Exception as error:  # noqa: BLE001  the failure of one sync ends no other
+        status, message = "failed", message_of(error)
     result = _result(sync, job, status, message, logged, job.clock() - started)
     return replace(result, spent=timings.spent())
 

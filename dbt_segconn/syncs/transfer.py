@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dbt_segconn.delivery import Canceled, Delivery
-from dbt_segconn.errors import LockedError, SegconnError
+from dbt_segconn.errors import LockedError, message_of
 from dbt_segconn.state.tables import SyncState
 from dbt_segconn.syncs.calls import message_id_prefix
 from dbt_segconn.syncs.guards import former_identifier
@@ -37,9 +37,9 @@ def _deliver(work: Work, state: SyncState) -> SyncState:
             raise
         except LockedError:
             raise  # whoever holds the lock now writes the log
-        except SegconnError as error:
+        except Exception as error:
             delivery.close()
-            ledger.save(status="failed", error=str(error))
+            ledger.save(status="failed", error=message_of(error))
             raise
         return ledger.save(status="settling")
 

@@ -81,6 +81,10 @@ function drawEmpty() {
 
 function drawHeader() {
   for (const name of ["accepted", "dropped", "requests"]) $(name).textContent = (state.stats[name] ?? 0).toLocaleString();
+  for (const name of ["let_go", "not_logged"]) {
+    $(name).textContent = (state.stats[name] ?? 0).toLocaleString();
+    $(name).parentElement.hidden = !state.stats[name];
+  }
   $("dropped").className = state.stats.dropped ? "bad" : "";
   for (const chip of $("types").children) {
     const count = chip.dataset.type ? state.stats.by_type?.[chip.dataset.type] : state.stats.received;

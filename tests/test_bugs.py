@@ -1,0 +1,158 @@
+"""What nothing foresees ends one sync at most; what fails once the calls are delivered ends nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from standing import ADA, BOB, MAPPING
+
+import dbt_segconn
+from dbt_segconn.delivery.client import TrackingApi
+from dbt_segconn.runs import alerts
+from dbt_segconn.runs.invocation import Listener
+from dbt_segconn.state.outbox import MappingState
+from dbt_segconn.syncs import sync
+from dbt_segconn.syncs.calls import CallMaker
+from dbt_segconn.warehouse.adapter import Warehouse
+
+OTHER = {**MAPPING, "name": "others"}
+
+
+@pytest.fixture
+def two(shop):
+    """The shop with two mappings, of which the first one meets what a test breaks."""
+    shop.manifest(MAPPING, OTHER)
+    return shop
+
+
+def breaking(real, on=1):
+    """Break the call of this number, with a row in its error."""
+    calls = []
+
+    def broken(*given, **named):
+        calls.append(given)
+        if len(calls) == on:
+            raise KeyError(ADA)
+        return real(*given, **named)
+
+    return broken
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "place"),
+    [
+        (MappingState, "read", "dbt_segconn.syncs.shares"),
+        (MappingState, "settle", "dbt_segconn.syncs.transfer"),
+        (CallMaker, "many", "dbt_segconn.syncs.shares"),
+        (TrackingApi, "post", "dbt_segconn.delivery.attempts"),
+        (sync, "stage", "dbt_segconn.syncs.sync"),
+    ],
+    ids=["reader", "settling", "calls", "sender", "staging"],
+)
+def test_an_exception_of_one_sync_is_its_failure(two, api, monkeypatch, owner, name, place):
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, breaking(getattr(owner, name)))
+        result = two.resync(ADA, BOB, options=("--threads", "1"))
+    assert result.exit_code == 1
+    assert f"KeyError in {place}, line " in result.output
+    assert "This is a bug of dbt-segconn" in result.output
+    assert "Done. OK=1 PARTIAL=0 ERROR=1 SKIP=0 TOTAL=2" in result.output
+    artifact = result.artifact(two.dir)
+    assert [one["status"] for one in artifact["results"]] == ["failed", "success"]
+    assert f"KeyError in {place}" in artifact["results"][0]["message"]
+    assert two.segconn("run", "--all").exit_code == 0
+    assert len(api.accepted) == 4
+    assert len(api.received) == 4
+
+
+def test_a_bug_in_the_middle_keeps_what_was_confirmed(shop, api, monkeypatch):
+    shop.manifest(MAPPING)
+    with shop.connect() as connection:
+        connection.execute(
+            "create table main.customers as "
+            "select 'c' || i as customer_id, 'x' || i as email, 'pro' as plan from range(10000) t(i)"
+        )
+    with monkeypatch.context() as patch:
+        patch.setattr(CallMaker, "many", breaking(CallMaker.many, on=4))
+        assert shop.segconn("run", "--all").exit_code == 1
+    arrived = len(api.received)
+    (row,) = shop.query("select status, confirmed, error from segconn.syncs")
+    assert (row["status"], row["confirmed"]) == ("failed", arrived)
+    assert 0 < arrived < 10_000
+    assert row["error"].startswith("KeyError in dbt_segconn.syncs.shares, line ")
+    assert shop.segconn("run", "--all").exit_code == 0
+    assert len(api.received) == 10_000
+
+
+def test_an_exception_of_one_sync_is_alerted(two, api, monkeypatch):
+    posted = []
+    monkeypatch.setattr(alerts, "_post", lambda _, body: posted.append(json.loads(body)))
+    monkeypatch.setattr(MappingState, "read", breaking(MappingState.read))
+    two.more_settings = {"alerts": [{"url": "http://127.0.0.1:9/hook", "format": "json"}]}
+    two.settings()
+    two.resync(ADA, options=("--threads", "1"))
+    assert [one["status"] for one in posted[0]["results"]] == ["failed"]
+
+
+# --- After delivery -------------------------------------------------------------------------------
+
+
+def spoil_folder(shop):
+    (shop.dir / "target/segconn").write_text("a file where the folder should be")
+
+
+def spoil_disk(shop):
+    (shop.dir / "target/segconn").mkdir()
+    (shop.dir / "target/segconn/run_results.tmp").symlink_to("/dev/full")
+
+
+@pytest.mark.parametrize("spoil", [spoil_folder, spoil_disk])
+def test_an_artifact_that_cannot_be_written_is_a_warning(shop, api, spoil):
+    shop.manifest(MAPPING)
+    spoil(shop)
+    result = shop.resync(ADA, BOB)
+    assert result.exit_code == 0, result.output
+    assert "the syncs have ended, but the artifact was not written: " in result.output
+    assert "run_results.json: cannot be written: " in result.output
+    assert "Done. OK=1" in result.output
+    assert len(api.received) == 2
+    told = dbt_segconn.run(project_dir=shop.dir, profiles_dir=shop.dir, all=True)
+    assert told.success
+    assert spoil is spoil_disk or len(told.warnings) == 1
+
+
+def test_alerts_and_a_closing_that_break_are_warnings(shop, api, monkeypatch):
+    shop.manifest(MAPPING)
+    shop.more_settings = {"alerts": [{"url": "http://127.0.0.1:9/hook"}]}
+    shop.settings()
+    close = Warehouse.close
+
+    def broken(warehouse):
+        close(warehouse)
+        raise KeyError(ADA)
+
+    monkeypatch.setattr(Warehouse, "close", broken)
+    monkeypatch.setattr(alerts, "_body", breaking(alerts._body))
+    result = shop.resync(ADA, BOB)
+    assert result.exit_code == 0, result.output
+    assert "but the warehouse was not closed well: KeyError in dbt_segconn.runs.opening, line " in result.output
+    assert "but the alerts were not sent: KeyError in dbt_segconn.runs.alerts, line " in result.output
+
+
+def test_a_listener_that_raises_changes_nothing(shop, api):
+    class Broken(Listener):
+        def end(self, *_):
+            raise RuntimeError(ADA)
+
+        start = begin = note = end
+        warn = progress = end
+
+    shop.manifest(MAPPING)
+    shop.table(ADA, BOB)
+    told = dbt_segconn.run(listener=Broken(), project_dir=shop.dir, profiles_dir=shop.dir, all=True)
+    assert told.success
+    assert told.warnings == ("the listener's method end raised RuntimeError",)
+    assert len(api.received) == 2
+    assert json.loads((Path(shop.dir) / "target/segconn/run_results.json").read_text())["success"]
