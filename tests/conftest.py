@@ -6,6 +6,7 @@ import gc
 
 import pytest
 from browser import browser  # noqa: F401
+from dbt2 import dbt2  # noqa: F401
 from standing import ADA, WRITE_KEY, Api, new_shop, serving, watched
 from warehouses.postgres import postgres, postgres_server  # noqa: F401
 

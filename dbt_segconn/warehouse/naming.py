@@ -120,13 +120,14 @@ class Naming:
         in_manifest = {key: (node.get("config") or {}).get(key) for key in keys}
         in_yaml = {key: str(jinja.render(text)) for key, text in written.config_texts(keys).items()}
         in_sql = jinja.arguments(written.model.sql, "config", keys)
-        if not in_yaml and not in_sql and node["package_name"] == self._config.project_name and not self._is_rendered:
+        is_own = node.get("package_name") == self._config.project_name
+        if not isinstance(node.get("fqn"), list) or (is_own and not (in_yaml or in_sql or self._is_rendered)):
             return in_manifest
         in_sql = {key: in_manifest[key] if value is None else value for key, value in in_sql.items()}
         with suppress(DbtBaseException):
             config = ContextConfigGenerator(self._config).calculate_node_config(
                 in_sql,
-                list(node["fqn"]),
+                node["fqn"],
                 NodeType(node["resource_type"]),
                 node["package_name"],
                 base=False,

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property, partial
+from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import orjson
+from pydantic import TypeAdapter
+
 from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.warehouse.dbt_manifest import make_comparable, read_dbt_manifest
+
+_TIME = TypeAdapter(datetime)
+# Of an error of dbt's: its reason, without the list of nodes that may follow
+_MAX_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,41 +34,49 @@ class Selection:
     def __bool__(self) -> bool:
         return bool(self.select or self.exclude or self.selector)
 
+    def __str__(self) -> str:
+        options = {"--select": self.select, "--exclude": self.exclude, "--selector": [self.selector or ""]}
+        return " ".join(f"{name} {' '.join(values)}" for name, values in options.items() if any(values))
+
 
 def select_models(selection: Selection, config: Any, manifest: Mapping[str, Any], target_path: Path) -> frozenset[str]:
     """Return the unique ids of the selected models, seeds and snapshots.
 
-    `config` is the warehouse's dbt configuration. Raises ConfigurationError with dbt's own reason.
+    `config` is the warehouse's dbt configuration, `manifest` a parsed manifest.json (schema v4 to v12) of any dbt.
+    Raises ConfigurationError with dbt's own reason, or where a file of `--state` is missing or cannot be read.
     https://docs.getdbt.com/reference/node-selection/syntax
     """
     from dbt_common.exceptions import DbtBaseException
 
     try:
         return frozenset(_select(selection, config, manifest, target_path))
+    except ConfigurationError as error:
+        reason = str(error)
     except DbtBaseException as error:
-        raise ConfigurationError(f"--select, --exclude or --selector: {error}") from error
+        reason = " ".join(str(error).split())[:_MAX_REASON]
+    except Exception as error:  # noqa: BLE001  its text may hold whole nodes, with their SQL
+        reason = (
+            f"dbt-core's selector cannot work on {target_path / 'manifest.json'} ({type(error).__name__}). Let dbt "
+            "write it again, or choose mappings with --mapping."
+        )
+    raise ConfigurationError(f"{selection}: {reason}")
 
 
 def _select(selection: Selection, config: Any, manifest: Mapping[str, Any], target_path: Path) -> set[str]:
-    from dbt.artifacts.schemas.manifest import WritableManifest
     from dbt.compilation import Linker
-    from dbt.contracts.graph.manifest import Manifest
-    from dbt.contracts.state import PreviousState
     from dbt.graph import Graph, ResourceTypeSelector, parse_difference
     from dbt.node_types import NodeType
 
-    graph_manifest = Manifest.from_writable_manifest(WritableManifest.from_dict(dict(manifest)))
+    current = read_dbt_manifest(manifest, target_path / "manifest.json")
     linker = Linker()
-    linker.link_graph(graph_manifest)
-    previous = None
-    if selection.state:
-        root = Path(config.project_root)
-        previous = PreviousState(selection.state, target_path, root)
+    linker.link_graph(current)
     selector = ResourceTypeSelector(
         Graph(linker.graph),
-        graph_manifest,
-        previous,
+        current,
+        PreviousState(_state_folder(selection, config), target_path, current),
         resource_types=[NodeType.Model, NodeType.Seed, NodeType.Snapshot],
+        # from dbt-core 1.12 on, for its method selector:
+        **{key: config.selectors for key in ("selectors",) if key in signature(ResourceTypeSelector).parameters},
     )
     if selection.selector:
         spec = config.get_selector(selection.selector)
@@ -64,3 +84,101 @@ def _select(selection: Selection, config: Any, manifest: Mapping[str, Any], targ
         spec = parse_difference(list(selection.select) or None, list(selection.exclude) or None)
     selected: set[str] = selector.get_selected(spec)
     return selected
+
+
+def _state_folder(selection: Selection, config: Any) -> Path | None:
+    """Find the folder as dbt does: in the project, unless its path is absolute."""
+    if not selection.state:
+        return None
+    folder = Path(config.project_root) / selection.state
+    if not any((folder / name).is_file() for name in ("manifest.json", "run_results.json", "sources.json")):
+        raise ConfigurationError(
+            f"--state {selection.state}: no manifest.json in {folder}. Name a folder of artifacts that dbt wrote "
+            "earlier, relative to the project."
+        )
+    return folder
+
+
+@dataclass(frozen=True)
+class PreviousState:
+    """The artifacts of `--state` in the shape that dbt's selector takes; each is read when it is first asked for.
+
+    `current` is the project's Manifest, `target_path` the folder that holds it.
+    """
+
+    folder: Path | None
+    target_path: Path
+    current: Any
+
+    @cached_property
+    def manifest(self) -> Any:
+        """What `state:` compares with."""
+        path = self._file("manifest.json", "state:")
+        manifest = _read(path, "manifest", 12, partial(read_dbt_manifest, path=path))
+        make_comparable(self.current, manifest)
+        return manifest
+
+    @cached_property
+    def results(self) -> Any:
+        """What `result:` goes by."""
+        return _read(self._file("run_results.json", "result:"), "run-results", 6, _results)
+
+    @cached_property
+    def sources(self) -> Any:
+        """What `source_status:` compares with."""
+        return _read(self._file("sources.json", "source_status:"), "sources", 3, _freshness)
+
+    @cached_property
+    def sources_current(self) -> Any:
+        """What `source_status:` compares."""
+        path = self.target_path / "sources.json"
+        if not path.is_file():
+            raise ConfigurationError(
+                f"source_status: needs {path}, which is not there. Run `dbt source freshness` first."
+            )
+        return _read(path, "sources", 3, _freshness)
+
+    def _file(self, name: str, method: str) -> Path:
+        if self.folder is None:
+            raise ConfigurationError(
+                f"{method} needs the {name} of an earlier dbt invocation. Name its folder with --state."
+            )
+        if not (self.folder / name).is_file():
+            raise ConfigurationError(
+                f"{method} needs {self.folder / name}, which is not there. Copy it there from the target folder of an "
+                "earlier dbt invocation, or name another folder with --state."
+            )
+        return self.folder / name
+
+
+def _read(path: Path, kind: str, newest: int, make: Callable[[Mapping[str, Any]], Any]) -> Any:
+    """Read an artifact; raises ConfigurationError where it is none, or newer than the schema that is understood."""
+    try:
+        raw = orjson.loads(path.read_bytes())
+        version = int(raw["metadata"]["dbt_schema_version"].rsplit("/v", 1)[1].removesuffix(".json"))
+        if version <= newest:
+            return make(raw)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise ConfigurationError(
+            f"{path}: is not a dbt {kind} file, or was cut short. Let dbt write it again."
+        ) from None
+    raise ConfigurationError(
+        f"{path}: has version {version} of dbt's {kind} schema; this dbt-segconn reads up to {newest}. Install a "
+        "dbt-segconn that matches the dbt that wrote it."
+    )
+
+
+def _results(raw: Mapping[str, Any]) -> Sequence[Any]:
+    return [SimpleNamespace(unique_id=one["unique_id"], status=one["status"]) for one in raw["results"]]
+
+
+def _freshness(raw: Mapping[str, Any]) -> Any:
+    """Keep what dbt's selector looks at: a source that could not be queried has no time."""
+    return SimpleNamespace(results=[SimpleNamespace(**_loaded(one)) for one in raw["results"]])
+
+
+def _loaded(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    time = {"max_loaded_at": _TIME.validate_python(result["max_loaded_at"])} if result.get("max_loaded_at") else {}
+    return {"unique_id": result["unique_id"], **time}
