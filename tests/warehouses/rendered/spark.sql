@@ -1475,6 +1475,45 @@ select coalesce(sum(lost_values), 0)
 from segconn.outbox_customers_identify_0123abcd
 where kind in ('added', 'updated');
 
+-- segconn_doubtful_ids
+select 'user_id' as field, lower(trim(replace(replace(replace(cast(c1 as string), '	', ' '), '
+', ' '), '
+', ' '))) as junk, count(*) as found, 0 as most
+from segconn.outbox_customers_identify_0123abcd
+where kind in ('added', 'updated') and (c1 in (0, -1))
+group by 2
+union all
+select 'group_id' as field, lower(trim(replace(replace(replace(cast(c7 as string), '	', ' '), '
+', ' '), '
+', ' '))) as junk, count(*) as found, 0 as most
+from segconn.outbox_customers_identify_0123abcd
+where kind in ('added', 'updated') and (lower(trim(replace(replace(replace(cast(c7 as string), '	', ' '), '
+', ' '), '
+', ' '))) in ('null', '') and cast(c7 as string) <> '')
+group by 2
+union all
+select 'user_id' as field, cast(null as string) as junk, count(*) as found, coalesce(max(records), 0) as most
+from (
+    select c1, count(*) as records
+    from segconn.outbox_customers_identify_0123abcd
+    where kind in ('added', 'updated') and c1 is not null
+    group by c1
+    having count(*) > 5
+) as of_ids
+where not (c1 in (0, -1))
+union all
+select 'group_id' as field, cast(null as string) as junk, count(*) as found, coalesce(max(records), 0) as most
+from (
+    select c7, record_id, count(*) as records
+    from segconn.outbox_customers_identify_0123abcd
+    where kind in ('added', 'updated') and c7 is not null and record_id is not null
+    group by c7, record_id
+    having count(*) > 5
+) as of_ids
+where not (lower(trim(replace(replace(replace(cast(c7 as string), '	', ' '), '
+', ' '), '
+', ' '))) in ('null', '') and cast(c7 as string) <> '');
+
 -- segconn_read_changes
 select change_number, kind, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14
 from segconn.outbox_customers_identify_0123abcd
