@@ -94,6 +94,7 @@ class OnDuckDB(Shop):
         """Leave no table of the history before."""
         (self.dir / "shop.duckdb").unlink(missing_ok=True)
         (self.dir / "shop.duckdb.wal").unlink(missing_ok=True)
+        self.connect().close()
 
 
 class OnPostgres(Shop):
@@ -151,7 +152,9 @@ def world_of(shop, parsed):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, parsed):
-    shop = OnDuckDB(new_shop(in_memory(tmp_path_factory), "http://127.0.0.1:9").dir, "")
+    folder = in_memory(tmp_path_factory)
+    output = {"type": "duckdb", "path": str(folder / "shop/shop.duckdb")}
+    shop = OnDuckDB(new_shop(folder, "http://127.0.0.1:9", output).dir, "")
     with world_of(shop, parsed) as made:
         yield made
 

@@ -162,7 +162,7 @@ def _run(plan: Plan, options: Options, listener: _Shielded, stop: threading.Even
             )
     (results, unstarted), skipped = ends[0], choice.skipped
     seconds = time.monotonic() - started
-    result = RunResult(invocation_id, started_at, seconds, tuple(results), (*skipped, *unstarted), listener.warnings)
+    result = RunResult(invocation_id, started_at, seconds, tuple(results), (*skipped, *unstarted))
     with _warning_of("the artifact was not written", listener):
         write_artifact(result, plan.context.target_dir)
     return result

@@ -160,7 +160,6 @@ def as_json(run: RunResult) -> dict[str, Any]:
         "elapsed_seconds": round(run.seconds, 3),
         "success": run.success,
         "results": [_result(result) for result in run.results] + [_skipped(skip) for skip in run.skipped],
-        "warnings": list(run.warnings),
     }
 
 

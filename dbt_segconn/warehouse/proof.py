@@ -12,6 +12,7 @@ from dbt_segconn.project.written import Files
 from dbt_segconn.warehouse.adapter import Warehouse, open_warehouse
 from dbt_segconn.warehouse.dbt_names import load_profile
 from dbt_segconn.warehouse.naming import Misfit, describe, place_of, same_place
+from dbt_segconn.wording import counted
 
 # Where no model has mappings yet, so many others show for which target the manifest was made
 OTHERS = 20
@@ -28,11 +29,7 @@ def prove_target(warehouse: Warehouse, context: Context, manifest: Manifest, mod
         return
     fits = [name for name, fit in _fits(context, manifest, models, besides=context.target) if fit is True]
     way_out = (
-        f"--target {fits[0]} fits the manifest"
-        if len(fits) == 1
-        else f"these outputs fit the manifest: {', '.join(fits)}"
-        if fits
-        else "no other output of the profile fits the manifest"
+        f"{' and '.join(f'--target {name}' for name in fits)} fits the manifest" if fits else "no other output fits"
     )
     raise ConfigurationError(
         f"dbt built the models on another target: {describe(context, misfit)} (the target is "
@@ -60,11 +57,12 @@ def _others(manifest: Manifest) -> Iterator[Model]:
 
 
 def _fits(
-    context: Context, manifest: Manifest, models: Sequence[Model], *, besides: str | None = None
+    context: Context, manifest: Manifest, models: Sequence[Model] = (), *, besides: str | None = None
 ) -> Iterator[tuple[str, bool | str]]:
     """Yield each output of the profile: whether it fits the manifest, or why that cannot be told."""
     for name, keys in context.outputs.items():
-        if name == besides or str(keys.get("type")) not in {manifest.adapter_type, "None"} | _rendered(keys):
+        written = str(keys.get("type", "{"))  # what only Jinja tells may be the adapter
+        if name == besides or not ("{" in written or written == manifest.adapter_type):
             continue
         on_it = context.with_target(name, "tried")
         try:
@@ -74,12 +72,6 @@ def _fits(
             yield name, str(error)
 
 
-def _rendered(keys: object) -> set[str]:
-    """Return the type of an output that only Jinja tells, so that it is tried."""
-    written = str(dict(keys).get("type")) if isinstance(keys, dict) else ""
-    return {written} if "{" in written else set()
-
-
 def find_target(context: Context, manifest: Manifest) -> Context:
     """Find the only output of the profile that fits the manifest, where dbt's results do not say the target.
 
@@ -87,19 +79,17 @@ def find_target(context: Context, manifest: Manifest) -> Context:
     """
     if not context.outputs:
         return context  # dbt itself says what is wrong with the profile
-    tried = dict(_fits(context, manifest, ()))
+    tried = dict(_fits(context, manifest))
     fits = [name for name, fit in tried.items() if fit is True]
     unknown = {name: why for name, why in tried.items() if isinstance(why, str)}
     if len(fits) == 1 and not unknown:
         return context.with_target(fits[0], "the only output that fits dbt's manifest")
     candidates = [*fits, *unknown]
     reason = (
-        f"no output of profile {context.profile} names the models as {manifest.path} does"
-        if not candidates
-        else f"dbt's artifacts do not say on which target it ran, and {len(candidates)} outputs of profile "
+        f"dbt's artifacts do not say on which target it ran, and {counted(len(candidates), 'output')} of profile "
         f"{context.profile} may be it: {', '.join(candidates)}"
-        if len(candidates) > 1
-        else f"dbt's artifacts do not say on which target it ran, and {candidates[0]} cannot be looked at"
+        if candidates
+        else f"no output of profile {context.profile} names the models as {manifest.path} does"
     )
     more = "".join(f" {name} cannot be looked at: {why}" for name, why in unknown.items())
     raise ConfigurationError(f"{reason}. {context.how_to_name_target(candidates)}{more}")
