@@ -12,8 +12,11 @@ from dbt_segconn.warehouse.adapter import set_dbt_flags
 
 def jinja_names(variables: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the names of dbt's base context: `modules`, `fromjson`, `invocation_id` and more."""
+    from dbt import tracking
     from dbt.context.base import BaseContext
 
+    if tracking.active_user is None:
+        tracking.do_not_track()  # which also holds when the run started, for `run_started_at`
     names: Mapping[str, Any] = BaseContext(cli_vars=dict(variables)).to_dict()
     return names
 
