@@ -490,6 +490,7 @@ def test_a_catalog_tells_the_columns_and_an_old_one_only_warns(shop):
     lines = (shop.dir / "models/customers.yml").read_text().splitlines()
     assert [(one["code"], lines[one["line"] - 1].strip()) for one in online] == [("SEG303", "email: $emial")]
     (shop.dir / "shop.duckdb").unlink()
+    shop.connect().close()
     assert [one["code"] for one in found(shop, "--online")["findings"]] == ["SEG209"]
 
 

@@ -90,7 +90,9 @@ def test_a_second_mapping_is_appended_under_a_name_of_its_own(contacts):
         assert contacts.segconn("suggest", "customers", "--write").exit_code == 0
     track = contacts.segconn("suggest", "customers", "--write", "--action", "track")
     assert "Added a mapping of customers to models/customers.yml." in track.output
-    assert "holds no mapping. Run `dbt parse`" in contacts.segconn("validate").output
+    assert "SEG104: model customers: dbt's manifest has none of these mappings. Run `dbt parse`" in (
+        contacts.segconn("validate").output
+    )
     contacts.dbt("parse")
     validated = json.loads(contacts.segconn("validate", "--format", "json").output)
     assert (validated["mappings"], validated["errors"]) == (3, 0)

@@ -176,7 +176,8 @@ def make_comparable(current: Any, previous: Any) -> None:
     if True in by_dbt_2:
         for node in (*current.nodes.values(), *previous.nodes.values()):
             _as_dbt_2(node)
-        previous.macros = _macros_of_dbt(current) | _macros_of_users(previous)
+        adapters = (current.metadata.adapter_type, previous.metadata.adapter_type)
+        previous.macros = _macros(current, adapters, of_dbt=True) | _macros(previous, adapters, of_dbt=False)
     if len(by_dbt_2) > 1:
         previous.nodes |= {key: node for key, node in current.nodes.items() if node.resource_type not in _COMPARABLE}
         for part in _DOWNSTREAM & vars(current).keys():
@@ -207,15 +208,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _macros_of_dbt(manifest: Any) -> dict[str, Any]:
-    users = _macros_of_users(manifest)
-    return {key: macro for key, macro in manifest.macros.items() if key not in users}
-
-
-def _macros_of_users(manifest: Any) -> dict[str, Any]:
-    """Return the macros of the project and its packages; dbt 2 lists snapshots, too, which are none."""
+def _macros(manifest: Any, adapters: tuple[str, str], *, of_dbt: bool) -> dict[str, Any]:
+    """Return the macros that dbt and its adapters bring, or all others."""
     from dbt.adapters.factory import get_adapter_package_names
 
-    packages = {"dbt", *get_adapter_package_names(manifest.metadata.adapter_type)}
-    macros = manifest.macros.items()
-    return {key: macro for key, macro in macros if key.startswith("macro.") and macro.package_name not in packages}
+    packages = {"dbt", *get_adapter_package_names(adapters[0]), f"dbt_{adapters[1]}"}
+    return {
+        key: macro
+        for key, macro in manifest.macros.items()
+        # dbt 2 lists snapshots among macros
+        if (macro.package_name in packages or not key.startswith("macro.")) is of_dbt
+    }

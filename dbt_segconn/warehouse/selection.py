@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import cached_property, partial
 from inspect import signature
 from pathlib import Path
+from textwrap import shorten
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.warehouse.dbt_manifest import make_comparable, read_dbt_manifest
 
 _TIME = TypeAdapter(datetime)
-# Of an error of dbt's: its reason, without the list of nodes that may follow
+# Characters of an error of dbt's; a list of nodes may follow its reason
 _MAX_REASON = 300
 
 
@@ -53,7 +54,7 @@ def select_models(selection: Selection, config: Any, manifest: Mapping[str, Any]
     except ConfigurationError as error:
         reason = str(error)
     except DbtBaseException as error:
-        reason = " ".join(str(error).split())[:_MAX_REASON]
+        reason = shorten(str(error), _MAX_REASON, placeholder=" …")
     except Exception as error:  # noqa: BLE001  its text may hold whole nodes, with their SQL
         reason = (
             f"dbt-core's selector cannot work on {target_path / 'manifest.json'} ({type(error).__name__}). Let dbt "
@@ -70,13 +71,14 @@ def _select(selection: Selection, config: Any, manifest: Mapping[str, Any], targ
     current = read_dbt_manifest(manifest, target_path / "manifest.json")
     linker = Linker()
     linker.link_graph(current)
+    # dbt-core 1.12 and later know a method `selector:`
+    named = {"selectors": config.selectors} if "selectors" in signature(ResourceTypeSelector).parameters else {}
     selector = ResourceTypeSelector(
         Graph(linker.graph),
         current,
         PreviousState(_state_folder(selection, config), target_path, current),
         resource_types=[NodeType.Model, NodeType.Seed, NodeType.Snapshot],
-        # from dbt-core 1.12 on, for its method selector:
-        **{key: config.selectors for key in ("selectors",) if key in signature(ResourceTypeSelector).parameters},
+        **named,
     )
     if selection.selector:
         spec = config.get_selector(selection.selector)
