@@ -65,8 +65,8 @@ def test_all_is_well_with_a_debugger_and_nothing_is_left_behind(shop):
     profiles = (shop.dir / "profiles.yml").read_text()
     shop.write("profiles.yml", f"{profiles}    other:\n      type: duckdb\n      path: other.duckdb\n")
     text = debug(shop, "--target", "other")[1]
-    assert "OK     profile: shop, target other: duckdb" in text, "it may be asked of a target that dbt has not run on"
-    assert "Run dbt on this target first" in text
+    assert "OK     target: other (--target)" in text
+    assert "ERROR  warehouse: dbt built the models on another target: the manifest has customers as shop.main" in text
     shop.segconn("run")
     before = tables(shop)
     assert "OK     rights: may create, write, read and drop tables in" in debug(shop)[1]

@@ -18,6 +18,7 @@ from dbt_segconn.delivery import Destination, Target
 from dbt_segconn.delivery.oauth import OAuth
 from dbt_segconn.errors import ConfigurationError, DeliveryError
 from dbt_segconn.project.settings import read_settings
+from dbt_segconn.runs.opening import Options, resolve_context
 
 EMAIL = ADA[1]
 PATH = "/services/T0/B0/hookS3cret"
@@ -49,7 +50,7 @@ def test_what_is_planted_is_found(shop, found, secret, kind):
     assert found() == [leak]
     artifact.unlink()
     with duckdb.connect(str(shop.dir / "shop.duckdb")) as connection:
-        connection.execute("create schema segconn")
+        connection.execute("create schema segconn; create table segconn.sync_log (sync_id varchar)")
         connection.execute("create table segconn.discards as select ? as reason", [f"because of {secret}"])
     assert found() == [leak]
     with duckdb.connect(str(shop.dir / "shop.duckdb")) as connection:
@@ -103,7 +104,7 @@ def test_a_value_that_identifies_records_may_name_them(shop, found):
 def test_a_representation_shows_no_key(shop, monkeypatch):
     monkeypatch.setenv("HOOK", f"https://hooks.example.com{PATH}")
     shop.write("segconn.yml", (shop.dir / "segconn.yml").read_text() + "alerts: [{url: \"{{ env_var('HOOK') }}\"}]\n")
-    settings = read_settings(shop.dir, {})
+    settings = read_settings(shop.dir, resolve_context(Options(project_dir=shop.dir)).jinja())
     target = Target("app", WRITE_KEY, "http://x", oauth=OAuth("c", "k", "private-text", "http://x/token", "s"))
     destination = Destination(target)
     shown = repr([settings, settings.model_dump(), target, destination, vars(destination)]) + str(settings)
@@ -113,7 +114,7 @@ def test_a_representation_shows_no_key(shop, monkeypatch):
 def test_an_error_of_the_settings_shows_no_key_in_the_locals_of_its_traceback(shop):
     shop.settings(region="mars")
     with pytest.raises(ConfigurationError, match="region") as caught:
-        read_settings(shop.dir, {})
+        read_settings(shop.dir, resolve_context(Options(project_dir=shop.dir)).jinja())
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
     assert WRITE_KEY not in shown
     assert list(locals_of(caught.value))

@@ -104,12 +104,12 @@ def test_a_mapping_that_another_process_holds_is_an_error_and_the_lock_can_be_br
             f"insert into segconn.locks select ?, 'other', 'far-away process 7', {now} - interval 1 minute, {now}",
             [mapping_id],
         )
-    result = shop.segconn("run")
+    result = shop.segconn("run", "--all")
     assert result.exit_code == 1
     assert "is being synced by far-away process 7 since" in result.output
     assert shop.segconn("reset", "identify_customers", "--yes").exit_code == 1
-    assert shop.segconn("run", "--break-lock").exit_code == 0
-    assert shop.segconn("run").exit_code == 0
+    assert shop.segconn("run", "--all", "--break-lock").exit_code == 0
+    assert shop.segconn("run", "--all").exit_code == 0
 
 
 def test_a_file_that_another_process_has_opened_is_said_without_a_traceback(shop):

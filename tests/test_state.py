@@ -180,7 +180,11 @@ def test_another_target_with_the_same_state_schema_is_held_back(synced, api):
     """Two developers' targets in one database must not take each other's records for their own."""
     synced.table(EVE, name="main.customers_of_ada")
     path = synced.dir / "target/manifest.json"
-    path.write_text(path.read_text().replace('"alias": "customers"', '"alias": "customers_of_ada"'))
+    manifest = json.loads(path.read_text())
+    node = manifest["nodes"]["model.shop.customers"]
+    node.update(alias="customers_of_ada", relation_name='"shop"."main"."customers_of_ada"')
+    node["config"]["alias"] = "customers_of_ada"
+    path.write_text(json.dumps(manifest))
     result = synced.segconn("run", "--all")
     assert result.exit_code == 1
     assert 'its last sync read "shop"."main"."customers"' in result.output

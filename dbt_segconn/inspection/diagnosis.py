@@ -60,12 +60,15 @@ def diagnose(options: Options) -> Iterator[Check]:
     yield from _context(context)
     settings, manifest = None, None
     syncs: tuple[Sync, ...] = ()
+    is_target_known = True
     try:
         context = resolve_context(options, opens=True)
     except ConfigurationError as error:
+        is_target_known = False
         yield from _failed("target", error)
     else:
-        yield Check("target", "ok", f"{context.target} ({context.origins['target']})")
+        status: Status = "ok" if context.target else "unknown"
+        yield Check("target", status, f"{context.target or 'none'} ({context.origins['target']})")
     try:
         settings = read_settings(context.project_dir, context.jinja())
         yield Check("settings", "ok", f"{FILE_NAME}, destinations: {', '.join(settings.destinations)}")
@@ -81,7 +84,7 @@ def diagnose(options: Options) -> Iterator[Check]:
         syncs, checks = _mappings(manifest, settings, context)
         yield from checks
         yield from _results(context, manifest)
-    if settings and manifest and context.target:
+    if settings and manifest and is_target_known:
         yield from _warehouse(Plan(context, settings, manifest, None, syncs), options)
     else:
         yield Check("warehouse", "unknown", f"not looked at: that takes {FILE_NAME}, dbt's manifest and a target")
