@@ -96,7 +96,8 @@ def manifests(tmp_path_factory):
             node = manifest["nodes"]["model.shop.customers"]
             text = json.dumps(manifest)
             for own, name in ((node["database"], PARSED_DATABASE), (node["schema"], PARSED_SCHEMA)):
-                text = text.replace(f'"{own}"', f'"{name}"') if own else text
+                for quote in ('"', '\\"'):  # of JSON, and of the names of relations in it
+                    text = text.replace(f"{quote}{own}{quote}", f"{quote}{name}{quote}") if own else text
             kept[warehouse.name] = text
         return kept[warehouse.name]
 
