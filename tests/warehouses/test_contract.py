@@ -35,7 +35,7 @@ def test_after_dbt_run_the_first_sync_sends_every_record_and_the_next_one_none(s
     assert "ADDED 2 UPDATED 0 DELETED 0" in result.output
     assert users(api) == ["c1", "c2"]
     assert {"email": "ada@example.com", "plan": "pro"} in [call["traits"] for call in api.calls()]
-    assert "ADDED 0 UPDATED 0 DELETED 0" in shop.segconn("run").output
+    assert "ADDED 0 UPDATED 0 DELETED 0" in shop.segconn("run", "--all").output
     assert len(api.received) == 2
 
 
