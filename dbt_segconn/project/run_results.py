@@ -61,7 +61,11 @@ class ResultsFile:
         """The dbt command, as a user types it. `dbt retry` records the command that it retried."""
         words = str(self.args.get("invocation_command") or "").split()
         which = str(self.args.get("which") or "an unknown command")
-        return "retry" if "retry" in words[1:] else {"generate": "docs generate"}.get(which, which)
+        return (
+            "retry"
+            if "retry" in words[1:]
+            else {"generate": "docs generate", "freshness": "source freshness"}.get(which, which)
+        )
 
     @property
     def only_tests(self) -> bool:

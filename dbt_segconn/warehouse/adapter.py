@@ -13,6 +13,7 @@ from typing import Any
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.context import Context
 from dbt_segconn.project.settings import StateSettings
+from dbt_segconn.warehouse.dbt_manifest import read_resource
 from dbt_segconn.warehouse.naming import Naming, place_of
 from dbt_segconn.warehouse.session import Session
 
@@ -208,7 +209,7 @@ def _load_macros(adapter: Any, config: Any, manifest: Mapping[str, Any]) -> Any:
     from dbt.contracts.graph.manifest import Manifest, ManifestMetadata
     from dbt.contracts.graph.nodes import Macro
 
-    macros = {name: Macro.from_dict(macro) for name, macro in manifest["macros"].items()}
+    macros = {name: read_resource(Macro, macro) for name, macro in manifest["macros"].items()}
     for path in sorted(SQL_FOLDER.glob("*.sql")):
         macros.update(_parse_macros(path))
     resolver = Manifest(macros=macros, metadata=ManifestMetadata(adapter_type=adapter.type()))
