@@ -54,7 +54,8 @@ def test_users_are_new_whom_no_record_names_that_was_sent(shop):
     (one,) = estimate(shop)["mappings"]
     assert one["calls"] == {"added": 3, "updated": 0, "deleted": 0}
     assert one["users"] == {"named": 2, "new": 1}
-    shop.manifest({**ORDERS, "fields": {**ORDERS["fields"], "user_id": "$plan", "anonymous_id": "$email"}})
+    fields = {**ORDERS["fields"], "user_id": "$plan", "anonymous_id": "$email"}
+    shop.manifest({**ORDERS, "sync_mode": "added_or_updated", "fields": fields})
     shop.table(("c6", "anon-1", None), ("c7", "anon-2", "x"), ("c8", "anon-1", ""), ("c9", "anon-3", "x"))
     assert estimate(shop)["mappings"][0]["users"] == {"named": 2, "new": 2}, "an anonymous one and x"
     fields = {**ORDERS["fields"], "user_id": "user-${email}"}
