@@ -10,7 +10,7 @@ from standing import ADA, BOB, EVE, MAPPING
 ORDERS = {
     "name": "orders",
     "action": "track",
-    "sync_mode": ["added", "updated", "deleted"],
+    "sync_mode": "added_or_updated",
     "fields": {"event_name": "Ordered", "user_id": "$email", "properties": {"plan": "$plan"}},
 }
 
@@ -27,7 +27,8 @@ def tables(shop):
 
 def test_it_counts_what_a_run_then_sends_and_writes_nothing(shop, api):
     shop.settings(events_per_second=2, gzip=False)
-    shop.manifest(MAPPING, {**ORDERS, "fields": {**ORDERS["fields"], "user_id": "$customer_id"}})
+    fields = {**ORDERS["fields"], "user_id": "$customer_id"}
+    shop.manifest(MAPPING, {**ORDERS, "sync_mode": ["added", "updated", "deleted"], "fields": fields})
     shop.table(ADA, BOB, EVE)
     before = tables(shop)
     told = estimate(shop)
@@ -52,14 +53,14 @@ def test_users_are_new_whom_no_record_names_that_was_sent(shop):
     shop.resync(ADA, BOB)
     shop.table(ADA, BOB, ("c3", "ada@example.com", "x"), ("c4", "new@example.com", "x"), ("c5", "new@example.com", "y"))
     (one,) = estimate(shop)["mappings"]
-    assert one["calls"] == {"added": 3, "updated": 0, "deleted": 0}
+    assert one["calls"] == {"added": 3, "updated": 0}
     assert one["users"] == {"named": 2, "new": 1}
     fields = {**ORDERS["fields"], "user_id": "$plan", "anonymous_id": "$email"}
-    shop.manifest({**ORDERS, "sync_mode": "added_or_updated", "fields": fields})
+    shop.manifest({**ORDERS, "fields": fields})
     shop.table(("c6", "anon-1", None), ("c7", "anon-2", "x"), ("c8", "anon-1", ""), ("c9", "anon-3", "x"))
     assert estimate(shop)["mappings"][0]["users"] == {"named": 2, "new": 2}, "an anonymous one and x"
     fields = {**ORDERS["fields"], "user_id": "user-${email}"}
-    shop.manifest({**ORDERS, "sync_mode": "added_or_updated", "fields": fields})
+    shop.manifest({**ORDERS, "fields": fields})
     assert estimate(shop)["mappings"][0]["users"] is None
     assert "its ids are no plain columns" in shop.segconn("estimate").output
 
