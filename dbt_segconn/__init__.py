@@ -25,7 +25,7 @@ def run(*, listener: Listener | None = None, stop: threading.Event | None = None
 
     Returns a result with `success`, one `SyncResult` a mapping in `results`, and `warnings`: what went wrong
     beside the syncs, such as target/segconn/run_results.json that could not be written. Raises
-    ConfigurationError, with all `problems`, where nothing could be started; what befalls a single sync, a bug
+    ConfigurationError, with all `problems`, where nothing could be started; what happens to a single sync, a bug
     as well, stands in its result.
     """
     from dbt_segconn.runs import invocation, opening  # dbt takes seconds to import

@@ -120,12 +120,14 @@ def _anywhere(node: Node) -> Iterator[tuple[Node, Node]]:
 
 def _unread(model: Node, kind: str, manifest: Manifest) -> Iterator[tuple[Node, Fault]]:
     """Find mappings of a model that dbt's manifest does not have: written after it, or under a name of no model."""
+    holders = (get(model, "config", "meta"), get(model, "meta"))
+    written = [where for holder in holders for key, where, _ in entries(holder) if key == META_KEY]
+    if not written:
+        return
     name = _text(get(model, "name"))
     own = [node for node in _nodes(manifest) if (node["resource_type"], node["name"]) == (kind[:-1], name)]
     known = {one.unique_id for one in manifest.models}
-    holders = (get(model, "config", "meta"), get(model, "meta"))
-    written = [where for holder in holders for key, where, _ in entries(holder) if key == META_KEY]
-    if written and not any(node["unique_id"] in known or not _is_enabled(node, manifest) for node in own):
+    if not any(node["unique_id"] in known or not _is_enabled(node, manifest) for node in own):
         reason = f"dbt's manifest {'has none of these mappings' if own else f'has no {kind[:-1]} of this name'}"
         fix = "Run `dbt parse`." if own else "Mend the name, or run `dbt parse`."
         yield written[0], Fault(STALE_MANIFEST, (), reason, fix)

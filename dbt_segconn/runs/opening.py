@@ -146,7 +146,10 @@ def _results(context: Context, manifest: Manifest, options: Options, *, needs_re
 
 def read_gate(context: Context, manifest: Manifest) -> RunResults:
     """Read dbt's results, which say what goes and what is held back. Raises ConfigurationError where they cannot."""
-    results = merge_results(map(read_results, context.results_paths), manifest)
+    known = {file.path: file for file in context.results}
+    # what the context could not read is read again, to say what is wrong with it
+    files = [known.get(path) or read_results(path) for path in context.results_paths]
+    results = merge_results(files, manifest)
     check_samples(results.files, manifest, context.project_dir)
     return results
 
