@@ -12,10 +12,10 @@ from textwrap import shorten
 from types import SimpleNamespace
 from typing import Any
 
-import orjson
 from pydantic import TypeAdapter
 
 from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.project.artifacts import read_artifact
 from dbt_segconn.warehouse.dbt_manifest import make_comparable, read_dbt_manifest
 
 _TIME = TypeAdapter(datetime)
@@ -155,21 +155,13 @@ class PreviousState:
 
 def _read(path: Path, kind: str, newest: int, make: Callable[[Mapping[str, Any]], Any]) -> Any:
     """Read an artifact; raises ConfigurationError where it is none, or newer than the schema that is understood."""
+    raw = read_artifact(path, kind, oldest=1, newest=newest)
     try:
-        raw = orjson.loads(path.read_bytes())
-        version = int(raw["metadata"]["dbt_schema_version"].rsplit("/v", 1)[1].removesuffix(".json"))
-        if version <= newest:
-            return make(raw)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from None
+        return make(raw)
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ConfigurationError(
             f"{path}: is not a dbt {kind} file, or was cut short. Let dbt write it again."
         ) from None
-    raise ConfigurationError(
-        f"{path}: has version {version} of dbt's {kind} schema; this dbt-segconn reads up to {newest}. Install a "
-        "dbt-segconn that matches the dbt that wrote it."
-    )
 
 
 def _results(raw: Mapping[str, Any]) -> Sequence[Any]:
