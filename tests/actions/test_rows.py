@@ -36,6 +36,7 @@ def maker(action, fields, **mapping):
         consent={},
         to_call=compile_action(action, fields),
         names_record="__segment_id" in str(fields),
+        identifier=[],
     )
     columns = [SimpleNamespace(key=name, kind=kind) for name, kind in KINDS.items()]
     return CallMaker(sync, columns, write_key="wk", sync_id="s", started_at=datetime(2026, 1, 2, tzinfo=timezone.utc))
