@@ -54,14 +54,15 @@ class SharedDelivery:
 
     def __post_init__(self) -> None:
         whole, among = self.whole, self.workers.count
-        parts = among if self.work.sync.mapping.order_by else 1
+        is_ordered = self.work.sync.mapping.order_by is not None
+        parts = among if is_ordered else 1
         size = parts * _size(whole, self.work.destination.target.events_per_second, among)
         before: list[_Part | None] = [None] * parts
         for low in range(whole.after, whole.upto, size):
             share = replace(whole, after=low, upto=min(low + size, whole.upto), among=among, parts=parts)
             made = [_Part(replace(share, part=part), before[part]) for part in range(parts)]
             self._ranges.append(made)
-            before = [*made]
+            before = [*made] if is_ordered else before
         self._waiting.extend(part for parts in self._ranges for part in parts)
 
     def __enter__(self) -> Self:
