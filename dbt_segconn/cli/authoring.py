@@ -98,6 +98,8 @@ def _print(validation: Validation, style: str) -> None:
         for finding in validation.findings:
             color = "red" if finding.rule.severity == "error" else "yellow"
             click.echo(formats.as_line(finding, click.style(finding.rule.severity, fg=color)))
+        if others := formats.versions_line(validation):
+            click.echo(others)
         click.echo(formats.summary(validation))
 
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError, WarehouseError
+from dbt_segconn.project.names import Names, mapping_in
 from dbt_segconn.project.plan import Sync
 from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.warehouse.session import Row, Session, is_denied
@@ -97,6 +98,11 @@ class SyncState:
     relation: str | None = None
     checkpoint: str | None = None
     checkpoint_of: str | None = None
+
+    @property
+    def names(self) -> Names:
+        """Every name of the mapping, as it was when the sync began."""
+        return Names(self.model, mapping_in(self.mapping, self.model), self.mapping_id)
 
     def next(self, now: datetime, **changes: Any) -> SyncState:
         """Return the sync's next row of the log."""
