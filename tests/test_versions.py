@@ -94,8 +94,10 @@ def test_new_version_takes_over_the_records_of_the_former(shop, api, declare):
     assert adopted.exit_code == 0, adopted.output
     assert run(shop, ADA, BOB, EVE).exit_code == 0
     assert [call["userId"] for call in api.calls()] == ["c3"]
-    declare(2)
-    assert "adopt customers.v3.ident customers.v2.ident`" in run(shop, ADA, BOB, EVE).output, "back again"
+    declare(
+        2, mapping={"name": "renamed"}, v2=meta(name="renamed", fields={**IDENT["fields"], "anonymous_id": "$email"})
+    )
+    assert "adopt customers.v3.ident customers.v2.renamed`" in run(shop, ADA, BOB, EVE).output, "back, and renamed"
 
 
 def test_versions_may_be_listed(shop, api, declare):

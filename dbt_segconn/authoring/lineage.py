@@ -148,7 +148,7 @@ COLUMNS = {
     "revision": "How many times the row has been written.",
     "mapping_id": "The mapping, as its state tables are named.",
     "model": "The dbt model.",
-    "mapping": "The mapping, as model.mapping.",
+    "mapping": "The mapping, as model.mapping; with the package where that means several.",
     "destination": "The destination of segconn.yml.",
     "action": "identify, track, group, page or screen.",
     "sync_mode": "The kinds of changes that are sent.",

@@ -38,16 +38,18 @@ def doubts(
 
 
 def former_version(sync: Sync, gone: Sequence[SyncState]) -> SyncState | None:
-    """Return the newest sync of the same mapping on another version of the model, among mappings that are gone.
+    """Return the newest sync of a mapping that is gone and was on this model, in whichever version.
 
-    Where one run synced several versions, return that of the highest version.
+    Its name or its calls are those of `sync`. Where one run synced several versions, the highest counts.
     """
-    same = [
+    on_model = [
         one
         for one in gone
-        if (one.names.mapping, one.destination) == (sync.mapping.name, sync.destination)
+        if one.destination == sync.destination
         and (one.model == sync.model.base_id or one.model.startswith(f"{sync.model.base_id}.v"))
     ]
+    same_name = [one for one in on_model if one.names.mapping == sync.mapping.name]
+    same = same_name or [one for one in on_model if one.definition == sync.definition]
     if not same:
         return None
     newest = max(same, key=lambda one: one.started_at)
