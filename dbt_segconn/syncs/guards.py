@@ -38,9 +38,9 @@ def doubts(
 
 
 def former_version(sync: Sync, gone: Sequence[SyncState]) -> SyncState | None:
-    """Return the newest sync of a mapping that is gone and was on this model, in whichever version.
+    """Return the newest sync of the mapping that `sync` replaces: on any version of its model, gone from the project.
 
-    Its name or its calls are those of `sync`. Where one run synced several versions, the highest counts.
+    It has the same name, or makes the same calls. Where one run synced several versions, the highest counts.
     """
     on_model = [
         one

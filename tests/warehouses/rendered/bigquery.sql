@@ -107,7 +107,7 @@ from (
 where age = 1;
 
 -- segconn_drop_view
-drop view `shop`.`segconn`.`syncs`
+drop view `shop`.`segconn`.`syncs`;
 
 -- segconn_select_now
 select current_datetime('UTC');

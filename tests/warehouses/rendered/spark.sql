@@ -111,7 +111,7 @@ from (
 where age = 1;
 
 -- segconn_drop_view
-drop view segconn.syncs
+drop view segconn.syncs;
 
 -- segconn_select_now
 select cast(current_timestamp() as timestamp_ntz);
