@@ -8,8 +8,8 @@ several records to one user in the order of a column. A run to which worse happe
 process of its own: it is killed by SIGKILL at any step, meets a failing statement, a full disk or a server that ends
 its connection, loses its lock or is interrupted. In the end everything is mended.
 
-GUARANTEE_EXAMPLES=5000 runs more histories than the 50 of the test suite on DuckDB, and
-GUARANTEE_POSTGRES_EXAMPLES=500 more than the 6 on PostgreSQL.
+GUARANTEE_EXAMPLES=5000 runs more histories than the 20 of the test suite on DuckDB, and
+GUARANTEE_POSTGRES_EXAMPLES=500 more than the 4 on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from warehouses.postgres import Postgres
 from dbt_segconn.delivery import attempts, batches, connection, sender
 from dbt_segconn.syncs.calls import message_id_prefix
 
-EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "50"))
-POSTGRES_EXAMPLES = int(os.environ.get("GUARANTEE_POSTGRES_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "20"))
+POSTGRES_EXAMPLES = int(os.environ.get("GUARANTEE_POSTGRES_EXAMPLES", "4"))
 SHARDS = 5  # one test each, so that they can run side by side; the last reads from a checkpoint, two others in order
 KEYS = {"app": "wk-app-5Tz", "ads": "wk-ads-8Qp"}
 ENVIRONMENT = {"WK_APP": KEYS["app"], "WK_ADS": KEYS["ads"], mortal.SMALL_BATCHES: "1"}
@@ -427,7 +427,7 @@ def test_after_a_last_clean_run_segment_equals_the_model_and_heard_nothing_twice
         world,
         f"Shard{shard}",
         share,
-        derandomize=EXAMPLES <= 50,
+        derandomize=EXAMPLES <= 20,
         has_checkpoint=shard == SHARDS - 1,
         is_ordered=shard in {1, 2},
     )
@@ -439,4 +439,4 @@ def test_after_a_last_clean_run_segment_equals_the_model_and_heard_nothing_twice
 def test_so_it_is_on_a_server_which_outlives_whoever_is_killed(postgres_world, has_checkpoint):
     name = "FromCheckpoint" if has_checkpoint else "Whole"
     share = POSTGRES_EXAMPLES // 3 if has_checkpoint else POSTGRES_EXAMPLES - POSTGRES_EXAMPLES // 3
-    run_histories(postgres_world, name, share, derandomize=POSTGRES_EXAMPLES <= 6, has_checkpoint=has_checkpoint)
+    run_histories(postgres_world, name, share, derandomize=POSTGRES_EXAMPLES <= 4, has_checkpoint=has_checkpoint)
