@@ -204,18 +204,25 @@ def _silence() -> None:
 
 
 def _load_macros(adapter: Any, config: Any, manifest: Mapping[str, Any]) -> Any:
-    """Give the adapter the project's macros and this package's own, under dbt's dispatch rules; return them."""
+    """Give the adapter the macros of dbt and of this package; return those of the project as well, for naming.
+
+    No macro of the project or of its packages may override SQL of this package: values and checksums depend on it.
+    """
+    from dbt.adapters.factory import get_adapter_package_names
     from dbt.context.query_header import generate_query_header_context
     from dbt.contracts.graph.manifest import Manifest, ManifestMetadata
     from dbt.contracts.graph.nodes import Macro
 
-    macros = {name: read_resource(Macro, macro) for name, macro in manifest["macros"].items()}
+    metadata = ManifestMetadata(adapter_type=adapter.type())
+    every = {name: read_resource(Macro, macro) for name, macro in manifest["macros"].items()}
+    of_dbt = set(get_adapter_package_names(adapter.type()))
+    macros = {name: macro for name, macro in every.items() if macro.package_name in of_dbt}
     for path in sorted(SQL_FOLDER.glob("*.sql")):
         macros.update(_parse_macros(path))
-    resolver = Manifest(macros=macros, metadata=ManifestMetadata(adapter_type=adapter.type()))
-    adapter.set_macro_resolver(resolver)
-    adapter.connections.set_query_header(generate_query_header_context(config, resolver))
-    return resolver
+    adapter.set_macro_resolver(Manifest(macros=macros, metadata=metadata))
+    project = Manifest(macros=every, metadata=metadata)
+    adapter.connections.set_query_header(generate_query_header_context(config, project))
+    return project
 
 
 def _parse_macros(path: Path) -> Iterator[tuple[str, Any]]:

@@ -25,9 +25,18 @@
   {%- set parts = ["'" ~ signature ~ "'"] -%}
   {%- for column in columns -%}
     {%- set text = segconn_as_text(column.alias, column.kind) -%}
-    {%- do parts.append("coalesce('v' || " ~ dbt.length(text) ~ " || ':' || " ~ text ~ ", 'n')") -%}
+    {%- do parts.append("coalesce('v' || length(" ~ text ~ ") || ':' || " ~ text ~ ", 'n')") -%}
   {%- endfor -%}
-  {{- return(dbt.hash(parts | join(' || '))) -}}
+  {{- return(adapter.dispatch('segconn_hash')(parts | join(' || '))) -}}
+{% endmacro %}
+
+
+{% macro default__segconn_hash(text) %}
+  {{- return('md5(' ~ text ~ ')') -}}
+{% endmacro %}
+
+{% macro bigquery__segconn_hash(text) %}
+  {{- return('to_hex(md5(' ~ text ~ '))') -}}
 {% endmacro %}
 
 

@@ -106,7 +106,7 @@
 
 {#- By way of text, which gives the nearest double. -#}
 {% macro default__segconn_decimal(column, data_type) %}
-  {{- return('cast(' ~ column ~ ' as ' ~ dbt.type_float() ~ ')') -}}
+  {{- return('cast(' ~ column ~ ' as ' ~ segconn_type_float() ~ ')') -}}
 {% endmacro %}
 
 {% macro duckdb__segconn_decimal(column, data_type) %}
@@ -162,7 +162,7 @@
 
 {#- Of single precision: 0.1 stays 0.1 and does not become 0.10000000149011612. -#}
 {% macro default__segconn_single(column, data_type) %}
-  {{- return('cast(cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ') as ' ~ dbt.type_float() ~ ')') -}}
+  {{- return('cast(cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ') as ' ~ segconn_type_float() ~ ')') -}}
 {% endmacro %}
 
 {% macro duckdb__segconn_single(column, data_type) %}
@@ -426,19 +426,40 @@ select 'set ' || name || ' = 1' from duckdb_settings() where name = 'write_buffe
 {% macro default__segconn_describe_columns(relation) %}
 {% endmacro %}
 
+{#- A type is known by what it is, not by its name: a domain by its base type, an array by its elements, a composite
+    as a record. Enumerations, ranges and types that PostgreSQL does not bring along are text, but for hstore. -#}
 {% macro postgres__segconn_describe_columns(relation) %}
+with recursive types as (
+    select attnum, attname, atttypid as type_id, atttypmod as modifier, '' as brackets
+    from pg_catalog.pg_attribute
+    where attrelid = to_regclass({{ segconn_literal(relation | string) }}) and attnum > 0 and not attisdropped
+    union all
+    select
+        types.attnum, types.attname,
+        case when t.typtype = 'd' then t.typbasetype else t.typelem end,
+        case when t.typtype = 'd' then t.typtypmod else types.modifier end,
+        case when t.typtype = 'd' then types.brackets else types.brackets || '[]' end
+    from types
+    inner join pg_catalog.pg_type as t on t.oid = types.type_id
+    left join pg_catalog.pg_type as element on element.oid = t.typelem and element.typarray = t.oid
+    where t.typtype = 'd' or element.oid is not null
+)
+
 select
-    a.attname,
-    case t.typtype
-        when 'e' then 'text'
-        when 'c' then 'record'
-        when 'd' then format_type(t.typbasetype, t.typtypmod)
-        else format_type(a.atttypid, a.atttypmod)
-    end
-from pg_attribute as a
-inner join pg_type as t on t.oid = a.atttypid
-where a.attrelid = to_regclass({{ segconn_literal(relation | string) }}) and a.attnum > 0 and not a.attisdropped
-order by a.attnum
+    types.attname,
+    case
+        when t.typtype = 'c' then 'record'
+        when t.typtype = 'b' and n.nspname = 'pg_catalog' and t.typname <> 'jsonpath' then format_type(t.oid, types.modifier)
+        when t.typtype = 'b' and t.typname = 'hstore' and to_json.castsource is not null then 'hstore'
+        else 'text'
+    end || types.brackets
+from types
+inner join pg_catalog.pg_type as t on t.oid = types.type_id
+inner join pg_catalog.pg_namespace as n on n.oid = t.typnamespace
+left join pg_catalog.pg_type as element on element.oid = t.typelem and element.typarray = t.oid
+left join pg_catalog.pg_cast as to_json on to_json.castsource = t.oid and to_json.casttarget = 'pg_catalog.json'::regtype
+where t.typtype <> 'd' and element.oid is null
+order by types.attnum
 {% endmacro %}
 
 {% macro redshift__segconn_describe_columns(relation) %}
@@ -489,7 +510,7 @@ order by a.attnum
 {% endmacro %}
 
 {% macro default__segconn_now() %}
-  {{- return("cast(current_timestamp at time zone 'UTC' as " ~ dbt.type_timestamp() ~ ")") -}}
+  {{- return("cast(current_timestamp at time zone 'UTC' as " ~ segconn_type_time() ~ ")") -}}
 {% endmacro %}
 
 {% macro snowflake__segconn_now() %}
