@@ -173,7 +173,7 @@ class MappingState:
             "is_stored": sync.model.is_stored,
             "identifier": source.identifier,
             "columns": source.columns,
-            "signature": source.signature,
+            "signature": source.names,
             "unsure_kind": "updated" if "updated" in sync.mapping.sync_mode else "added",
             "mapping_id": self.mapping_id,
             "definition": sync.definition,

@@ -249,7 +249,7 @@ from {{ locks }}
 where mapping_id = {{ segconn_literal(mapping_id) }}
 group by token
 having max(case when holder = {{ segconn_literal(segconn_released()) }} then 1 else 0 end) = 0
-order by 3, 1
+order by 3 asc, 1 asc
 {% endmacro %}
 
 

@@ -43,6 +43,62 @@
 {% endmacro %}
 
 
+{#- The text of a column's JSON, one text for one value: equal numbers have equal digits in every numeric type. -#}
+{% macro segconn_json_text(column) %}
+  {%- if column.kind in ('decimal', 'single', 'float') -%}
+    {{- return(adapter.dispatch('segconn_digits')(column.alias)) -}}
+  {%- elif column.kind == 'number' -%}
+    {{- return(adapter.dispatch('segconn_number_digits')(column.alias)) -}}
+  {%- elif column.kind == 'json' -%}
+    {{- return(adapter.dispatch('segconn_plain_json')(column.alias)) -}}
+  {%- endif -%}
+  {{- return(segconn_as_text(column.alias, column.kind)) -}}
+{% endmacro %}
+
+
+{#- Of a double; beyond the range of bigint, the warehouse's own form. -#}
+{% macro default__segconn_digits(value) %}
+  {{- return('case when abs(' ~ value ~ ') < 9e18 and ' ~ value ~ ' = floor(' ~ value ~ ') then ' ~ segconn_as_text('cast(' ~ value ~ ' as bigint)', 'integer') ~ ' else ' ~ segconn_as_text(value, 'float') ~ ' end') -}}
+{% endmacro %}
+
+{#- Spark copies the expression of a column to wherever it is named. -#}
+{% macro spark__segconn_digits(value) %}
+  {{- return('transform(array(' ~ value ~ '), x -> ' ~ default__segconn_digits('x') ~ ')[0]') -}}
+{% endmacro %}
+
+
+{#- Of a decimal of any scale: fractions become doubles in JSON. -#}
+{% macro default__segconn_number_digits(value) %}
+  {%- set double = 'cast(' ~ value ~ ' as ' ~ segconn_type_float() ~ ')' -%}
+  {{- return('case when ' ~ value ~ ' = floor(' ~ value ~ ') then ' ~ segconn_as_text(value, 'number') ~ ' else ' ~ default__segconn_digits(double) ~ ' end') -}}
+{% endmacro %}
+
+{#- No double holds the largest and the smallest. -#}
+{% macro postgres__segconn_number_digits(value) %}
+  {%- set double = 'cast(' ~ value ~ ' as double precision)' -%}
+  {{- return('case when ' ~ value ~ ' = floor(' ~ value ~ ') or abs(' ~ value ~ ') not between 1e-300 and 1e300 then cast(' ~ value ~ ' as text) else ' ~ default__segconn_digits(double) ~ ' end') -}}
+{% endmacro %}
+
+
+{% macro default__segconn_plain_json(text) %}
+  {{- return(segconn_as_text(text, 'json')) -}}
+{% endmacro %}
+
+{#- Keys in one order, no blanks. Not of JSON that jsonb does not take: NUL, half of a pair, numbers beyond numeric. -#}
+{% macro postgres__segconn_plain_json(text) %}
+  {%- set pattern = "('e[-+]?[0-9]{5}|' || chr(92) || chr(92) || 'u(0000|d[89a-f])')" -%}
+  {{- return('case when ' ~ text ~ ' ~* ' ~ pattern ~ ' then ' ~ text ~ ' else cast(cast(' ~ text ~ ' as jsonb) as text) end') -}}
+{% endmacro %}
+
+{% macro redshift__segconn_plain_json(text) %}
+  {{- return(default__segconn_plain_json(text)) -}}
+{% endmacro %}
+
+{% macro redshift__segconn_number_digits(value) %}
+  {{- return(default__segconn_number_digits(value)) -}}
+{% endmacro %}
+
+
 {#- The condition that a column holds what JSON cannot; '' where it never does. -#}
 {% macro segconn_lost(column) %}
   {{- return(adapter.dispatch('segconn_lost')(segconn_quote(column.name), column.kind)) -}}
@@ -184,6 +240,11 @@
   {{- return('cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ')') -}}
 {% endmacro %}
 
+{#- A cast follows DATE_OUTPUT_FORMAT. -#}
+{% macro snowflake__segconn_date(column, data_type) %}
+  {{- return("to_varchar(" ~ column ~ ", 'YYYY-MM-DD')") -}}
+{% endmacro %}
+
 {% macro duckdb__segconn_date(column, data_type) %}
   {{- return(duckdb__segconn_dated(column, "cast(" ~ column ~ " as varchar)", "'-%m-%d'")) -}}
 {% endmacro %}
@@ -297,7 +358,7 @@
       {%- do parts.append("case when " ~ value ~ " <> 0 then " ~ value ~ " || '" ~ letter ~ "' else '' end") -%}
     {%- endif -%}
   {%- endfor -%}
-  {%- do parts.append("case when datepart('microsecond', " ~ column ~ ") <> 0 then rtrim(rtrim(format('{:.6f}', datepart('microsecond', " ~ column ~ ") / 1000000.0), '0'), '.') || 'S' else '' end") -%}
+  {%- do parts.append("case when datepart('microsecond', " ~ column ~ ") <> 0 then rtrim(rtrim(format('{:.6f}', datepart('microsecond', " ~ column ~ ") * 1e-6), '0'), '.') || 'S' else '' end") -%}
   {{- return("case when " ~ column ~ " is not null then coalesce(nullif('P' || " ~ (parts | join(' || ')) ~ ", 'P'), 'PT0S') end") -}}
 {% endmacro %}
 
@@ -376,11 +437,11 @@
 {% endmacro %}
 
 {% macro duckdb__segconn_open_session() %}
-set TimeZone = 'UTC'
+set TimeZone = 'UTC'; set Calendar = 'gregorian'; set default_collation = ''; set errors_as_json = false
 {% endmacro %}
 
+{#- By segconn_open_transaction. -#}
 {% macro postgres__segconn_open_session() %}
-set time zone 'UTC'; set datestyle to 'ISO, YMD'; set intervalstyle to 'iso_8601'; set extra_float_digits to 1
 {% endmacro %}
 
 {% macro redshift__segconn_open_session() %}
@@ -400,6 +461,25 @@ set spark.sql.constraintPropagation.enabled = false
 {#- Databricks' SQL warehouses let few settings be set. -#}
 {% macro databricks__segconn_open_session() %}
 set time zone 'UTC'
+{% endmacro %}
+
+
+{#- What each transaction starts with, sent together with its first statement. A pooler may hand each transaction
+    another connection, with the settings of another client, and must get it back as it was. -#}
+{% macro segconn_open_transaction() %}
+  {{- return(adapter.dispatch('segconn_open_transaction')()) -}}
+{% endmacro %}
+
+{% macro default__segconn_open_transaction() %}
+{% endmacro %}
+
+{% macro postgres__segconn_open_transaction() %}
+set local timezone to 'UTC'; set local datestyle to 'ISO, YMD'; set local intervalstyle to 'iso_8601';
+set local extra_float_digits to 1; set local bytea_output to 'hex'; set local quote_all_identifiers to off;
+set local lc_monetary to default; set local search_path to default;
+{% endmacro %}
+
+{% macro redshift__segconn_open_transaction() %}
 {% endmacro %}
 
 
@@ -484,6 +564,12 @@ order by types.attnum
 
 {% macro default__segconn_text_literal(value) %}
   {{- return("'" ~ (value | replace("'", "''")) ~ "'") -}}
+{% endmacro %}
+
+{#- With or without standard_conforming_strings. -#}
+{% macro postgres__segconn_text_literal(value) %}
+  {%- set mark = 'E' if '\\' in value else '' -%}
+  {{- return(mark ~ "'" ~ (value | replace("\\", "\\\\") | replace("'", "''")) ~ "'") -}}
 {% endmacro %}
 
 {#- These dialects read backslashes in text as escapes. -#}

@@ -179,7 +179,7 @@ from "shop"."segconn"."locks"
 where mapping_id = 'customers_identify_0123abcd'
 group by token
 having max(case when holder = '(released)' then 1 else 0 end) = 0
-order by 3, 1;
+order by 3 asc, 1 asc;
 
 -- segconn_beat
 insert into "shop"."segconn"."locks" (mapping_id, token, holder, claimed_at, beat_at)
@@ -227,7 +227,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c3 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c4 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c5 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('v' || md5(cast(e1 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('d' || md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as varchar(65535)) else cast(c3 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c4) < 9e18 and c4 = floor(c4) then cast(cast(c4 as bigint) as varchar(65535)) else cast(c4 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as varchar(65535)) else cast(c5 as varchar(65535)) end), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('t' || md5(cast(e1 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -338,7 +338,7 @@ select
 from changes
 ) as changes
 where kind in ('added', 'updated')
-order by change_number
+order by change_number asc
 limit 5;
 
 -- segconn_stage
@@ -367,7 +367,7 @@ with source as (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c3 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c4 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c5 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('v' || md5(cast(e1 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('d' || md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as varchar(65535)) else cast(c3 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c4) < 9e18 and c4 = floor(c4) then cast(cast(c4 as bigint) as varchar(65535)) else cast(c4 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as varchar(65535)) else cast(c5 as varchar(65535)) end), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('t' || md5(cast(e1 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -493,8 +493,8 @@ with source as (
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as content,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as content,
         case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
     from source
 ),
@@ -601,8 +601,8 @@ with source as (
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as content,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as content,
         case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
     from source
 ),
@@ -637,7 +637,7 @@ from (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -730,7 +730,7 @@ from changes
     where kind in ('added', 'updated')
 ) as numbered
 where mod(nth - 1, 3) = 0
-order by change_number
+order by change_number asc
 limit 1000;
 
 -- segconn_count_diff
@@ -749,7 +749,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -861,7 +861,7 @@ from (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -968,7 +968,7 @@ from changes
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1080,7 +1080,7 @@ left join (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1203,7 +1203,7 @@ where mapping_id = 'customers_identify_0123abcd'
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
