@@ -299,12 +299,16 @@ def test_checksums_depend_on_no_session_and_no_machine(shop, api, warehouse, mat
 
 
 @pytest.mark.parametrize("warehouse", ["duckdb_file"], indirect=True)
-def test_ids_are_told_apart_by_case_whatever_the_collation(shop, api, warehouse):
-    warehouse.settings |= {"default_collation": "NOCASE"}
+def test_settings_of_a_duckdb_profile_change_neither_ids_nor_order(shop, api, warehouse):
+    warehouse.settings |= {"default_collation": "NOCASE", "default_order": "DESC", "default_null_order": "nulls_first"}
     shop.write("profiles.yml", {"shop": {"target": "dev", "outputs": {"dev": warehouse.output}}})
-    assert shop.synced(("a", "", ""), ("A", "", "")).exit_code == 0
-    result = shop.synced(("A", "", ""), ("b", "", ""))
-    assert "ADDED 1 UPDATED 0 DELETED 1" in result.output
+    shop.manifest({**MAPPING, "order_by": "plan"})
+    columns = "customer_id varchar, email varchar, plan integer"
+    shop.make(columns, "'a', '', 1", "'A', '', 3", "'c', '', 2", "'d', '', null")
+    assert shop.run().exit_code == 0
+    assert [call["userId"] for call in api.calls()] == ["d", "a", "c", "A"]
+    shop.make(columns, "'A', '', 3", "'b', '', 1", "'c', '', 2", "'d', '', null")
+    assert "ADDED 1 UPDATED 0 DELETED 1" in shop.run().output
 
 
 # What warehouses call a timestamp without a zone, one with a zone, and a double
