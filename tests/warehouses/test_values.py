@@ -302,12 +302,12 @@ def test_checksums_depend_on_no_session_and_no_machine(shop, api, warehouse, mat
 def test_settings_of_a_duckdb_profile_change_neither_ids_nor_order(shop, api, warehouse):
     warehouse.settings |= {"default_collation": "NOCASE", "default_order": "DESC", "default_null_order": "nulls_first"}
     shop.write("profiles.yml", {"shop": {"target": "dev", "outputs": {"dev": warehouse.output}}})
-    shop.manifest({**MAPPING, "order_by": "plan"})
+    shop.manifest({**MAPPING, "fields": {"user_id": "$email", "traits": {"plan": "$plan"}}, "order_by": "plan"})
     columns = "customer_id varchar, email varchar, plan integer"
-    shop.make(columns, "'a', '', 1", "'A', '', 3", "'c', '', 2", "'d', '', null")
+    shop.make(columns, "'a', 'ada', 1", "'A', 'ada', 3", "'c', 'ada', 2", "'d', 'ada', null")
     assert shop.run().exit_code == 0
-    assert [call["userId"] for call in api.calls()] == ["d", "a", "c", "A"]
-    shop.make(columns, "'A', '', 3", "'b', '', 1", "'c', '', 2", "'d', '', null")
+    assert [call["traits"]["plan"] for call in api.calls()] == [None, 1, 2, 3]
+    shop.make(columns, "'A', 'ada', 3", "'b', 'ada', 1", "'c', 'ada', 2", "'d', 'ada', null")
     assert "ADDED 1 UPDATED 0 DELETED 1" in shop.run().output
 
 

@@ -1347,7 +1347,8 @@ with source as (
         `column 1` as c1,
         0 as lost_values
     from marts.customers
-    where (`column 9` >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz) or `column 9` is null)
+    where (
+        (`column 9` >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz) or `column 9` is null)
         or coalesce('v' || replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|'), 'n') in (
 select coalesce('v' || record_id, 'n') as record_key
 from (
@@ -1374,6 +1375,7 @@ where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarde
 ) as standing
 where mapping_id = 'customers_identify_0123abcd'
 )
+    )
 ),
 hashed as (
     select
