@@ -137,7 +137,7 @@ mapping_option: Callable[[Command], Command] = click.option(
     "mappings",
     multiple=True,
     metavar="NAME",
-    help="Only these mappings (model.mapping, or its name alone).",
+    help="Only these mappings: model.mapping, its own name, or package.model.mapping.",
 )
 """Which mappings are meant."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from dbt_segconn.project.names import shown_names
 from dbt_segconn.runs.opening import Options, Plan, opened, read_plan
 from dbt_segconn.state.discards import OPEN_COLUMNS, open_discards
 from dbt_segconn.state.outbox import MappingState
@@ -63,29 +64,41 @@ def overview(options: Options) -> list[dict[str, Any]]:
 
 def history(options: Options, limit: int) -> list[dict[str, Any]]:
     """Return the newest syncs of all mappings, newest first."""
-    with opened_state(options) as (_, state):
+    with opened_state(options) as (plan, state):
         syncs = state.history(limit) if state.exists() else []
-    return [{name: getattr(sync, name) for name in HISTORY} for sync in syncs]
+    shown = names_shown(plan, syncs)
+    return [{**{name: getattr(sync, name) for name in HISTORY}, "mapping": shown[sync.mapping_id]} for sync in syncs]
 
 
 def discards(options: Options, limit: int) -> list[dict[str, Any]]:
     """Return the refusals that stand: reason, kind, attempts, first and last time, whether it was given up."""
-    with opened_state(options) as (_, state):
+    with opened_state(options) as (plan, state):
         rows = open_discards(state, limit) if state.exists() else []
-    return [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows]
+        shown = names_shown(plan, state.last_syncs() if rows else ())
+    found = [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows]
+    return [{**one, "mapping": shown.get(one["mapping_id"], one["mapping"])} for one in found]
 
 
 def orphans(options: Options) -> list[dict[str, Any]]:
     """Return the mappings that have state and are gone from the project, with the number of their records."""
     with opened_state(options) as (plan, state):
         gone = state.orphans({sync.id for sync in plan.syncs}) if state.exists() else []
-        return [_orphan(last, MappingState(state, last.mapping_id)) for last in gone]
+        shown = names_shown(plan, gone)
+        return [_orphan(last, shown[last.mapping_id], MappingState(state, last.mapping_id)) for last in gone]
 
 
-def _orphan(last: SyncState, tables: MappingState) -> dict[str, Any]:
+def names_shown(plan: Plan, syncs: Iterable[SyncState]) -> Mapping[str, str]:
+    """Return the names that output shows, by id: of the mappings of the project, and of those in the history."""
+    known = {sync.id for sync in plan.syncs}
+    gone = {sync.mapping_id: sync.names for sync in syncs if sync.mapping_id not in known}
+    shown = shown_names([*(sync.names for sync in plan.syncs), *gone.values()])
+    return {**shown, **{sync.id: sync.name for sync in plan.syncs}}
+
+
+def _orphan(last: SyncState, name: str, tables: MappingState) -> dict[str, Any]:
     has_records, has_outbox = tables.present()
     return {
-        "mapping": last.mapping,
+        "mapping": name,
         "mapping_id": last.mapping_id,
         "destination": last.destination,
         "records": tables.known() if has_records else 0,
