@@ -176,7 +176,7 @@ class MappingState:
             "order": source.order,
             "current": source.current,
             "valid_to_current": source.valid_to_current,
-            "signature": source.signature,
+            "signature": source.names,
             "unsure_kind": "updated" if "updated" in sync.mapping.sync_mode else "added",
             "mapping_id": self.mapping_id,
             "definition": sync.definition,

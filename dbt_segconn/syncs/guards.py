@@ -81,6 +81,23 @@ def other_identifier(sync: Sync, former: str, *, added: int, deleted: int) -> st
     )
 
 
+def is_retyped(made: SyncState | None, state: SyncState) -> bool:
+    """Check whether a column that holds JSON has another type than in the sync that made the records.
+
+    Equal JSON may have another text there, so records may count as updated without a change.
+    """
+    was, now = (made.signature if made else "").split("-"), state.signature.split("-")
+    return len(was) == len(now) and was[0] == now[0] and was[2:] != now[2:]
+
+
+def retyped(state: SyncState, known: int) -> str:
+    """Object to updates that the type of a column may have caused alone."""
+    return (
+        f"a column of JSON, arrays or structs has another type than at the last sync, and {state.updated:,} of "
+        f"{known:,} known records count as updated, perhaps for their type alone"
+    )
+
+
 def objections(guards: Guards, *, known: int, present: int, to_send: int, updated: int, deleted: int) -> Iterator[str]:
     """Say what speaks against a sync. Counts are records: known before, present in the model now.
 

@@ -14,7 +14,15 @@ from dbt_segconn.state.checkpoint import Window
 from dbt_segconn.state.discards import KEPT_REPEATED
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.state.tables import RESET, SETTLED, SyncState
-from dbt_segconn.syncs.guards import doubts, former_identifier, former_version, objections, other_identifier
+from dbt_segconn.syncs.guards import (
+    doubts,
+    former_identifier,
+    former_version,
+    is_retyped,
+    objections,
+    other_identifier,
+    retyped,
+)
 from dbt_segconn.syncs.ids import doubtful_ids
 from dbt_segconn.syncs.work import Work
 from dbt_segconn.wording import counted
@@ -141,8 +149,11 @@ def _count(work: Work, staging: SyncState) -> SyncState:
 
 def _objections(work: Work, state: SyncState) -> Iterator[str]:
     known = work.tables.known()
-    if former := former_identifier(work.sync, work.book.state.made_records(work.sync.id), known):
+    made = work.book.state.made_records(work.sync.id)
+    if former := former_identifier(work.sync, made, known):
         yield other_identifier(work.sync, former, added=state.added, deleted=state.deleted)
+    elif state.updated and "updated" in state.sync_mode and is_retyped(made, state):
+        yield retyped(state, known)
     yield from objections(
         work.sync.mapping.guards,
         known=known,
@@ -176,4 +187,6 @@ def _announce(work: Work, before: SyncState | None, state: SyncState) -> None:
             f"and {state.deleted:,} as deleted"
         )
     elif before.signature != state.signature and state.updated and "updated" in state.sync_mode:
-        work.note(f"the columns that it uses have changed: {state.updated:,} known records are sent again")
+        same_names = before.signature.split("-")[0] == state.signature.split("-")[0]
+        what = "types of the columns" if same_names else "columns"
+        work.note(f"the {what} that it uses have changed: {state.updated:,} known records are sent again")

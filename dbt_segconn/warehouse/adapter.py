@@ -22,6 +22,8 @@ SQL_FOLDER = Path(__file__).parent / "sql"
 _BOOT = threading.Lock()
 # `md:`, `s3://` and their like are no files here; `C:` is a drive
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+# Of DuckDB: ids must not be compared in another collation; JSON errors hide the values of rows from the masking
+_OWN_SETTINGS = frozenset({"default_collation", "errors_as_json"})
 # What some warehouses lack, and the way out
 _NOT_SERVED = {
     "sqlite": "SQLite has no md5, which the checksums of records are made of. Build the models with dbt-duckdb, which "
@@ -141,11 +143,19 @@ def _boot(context: Context, threads: int | None) -> tuple[Any, Any]:
     from dbt.mp_context import get_mp_context
 
     config = RuntimeConfig.from_args(set_dbt_flags(context, threads))
+    _leave_out_settings(config.credentials)
     reset_adapters()
     register_adapter(config, get_mp_context())
     adapter = get_adapter(config)
     adapter.set_macro_context_generator(_Contexts(generate_runtime_macro_context))
     return adapter, config
+
+
+def _leave_out_settings(credentials: Any) -> None:
+    """Drop settings of a DuckDB profile that sessions set back: they hold for all connections at once."""
+    settings = getattr(credentials, "settings", None)
+    if credentials.type == "duckdb" and settings:
+        credentials.settings = {key: value for key, value in settings.items() if key.lower() not in _OWN_SETTINGS}
 
 
 class _Contexts(threading.local):
@@ -204,18 +214,25 @@ def _silence() -> None:
 
 
 def _load_macros(adapter: Any, config: Any, manifest: Mapping[str, Any]) -> Any:
-    """Give the adapter the project's macros and this package's own, under dbt's dispatch rules; return them."""
+    """Give the adapter the macros of dbt and of this package; return those of the project as well, for naming.
+
+    No macro of the project or of its packages may override SQL of this package: values and checksums depend on it.
+    """
+    from dbt.adapters.factory import get_adapter_package_names
     from dbt.context.query_header import generate_query_header_context
     from dbt.contracts.graph.manifest import Manifest, ManifestMetadata
     from dbt.contracts.graph.nodes import Macro
 
-    macros = {name: read_resource(Macro, macro) for name, macro in manifest["macros"].items()}
+    metadata = ManifestMetadata(adapter_type=adapter.type())
+    every = {name: read_resource(Macro, macro) for name, macro in manifest["macros"].items()}
+    of_dbt = set(get_adapter_package_names(adapter.type()))
+    macros = {name: macro for name, macro in every.items() if macro.package_name in of_dbt}
     for path in sorted(SQL_FOLDER.glob("*.sql")):
         macros.update(_parse_macros(path))
-    resolver = Manifest(macros=macros, metadata=ManifestMetadata(adapter_type=adapter.type()))
-    adapter.set_macro_resolver(resolver)
-    adapter.connections.set_query_header(generate_query_header_context(config, resolver))
-    return resolver
+    adapter.set_macro_resolver(Manifest(macros=macros, metadata=metadata))
+    project = Manifest(macros=every, metadata=metadata)
+    adapter.connections.set_query_header(generate_query_header_context(config, project))
+    return project
 
 
 def _parse_macros(path: Path) -> Iterator[tuple[str, Any]]:

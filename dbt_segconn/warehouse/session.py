@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -44,6 +45,7 @@ class Session:
         self._adapter = adapter
         self.adapter_type: str = adapter.type()
         self._open = False
+        self._settings = ""  # of a transaction, until its first statement takes them along
 
     @property
     def place(self) -> str:
@@ -90,6 +92,7 @@ class Session:
     def transaction(self) -> Iterator[None]:
         """Commit all statements together, where the warehouse has transactions."""
         connections = self._adapter.connections
+        self._settings = self._transaction_settings
         with self.errors():
             if not connections.get_thread_connection().transaction_open:  # Spark's are never closed, and mean nothing
                 connections.begin()
@@ -174,7 +177,16 @@ class Session:
         with self._dbt_macro():
             self._adapter.rename_relation(old.incorporate(type="table"), new.incorporate(type="table"))
 
+    @cached_property
+    def _transaction_settings(self) -> str:
+        return self.render("segconn_open_transaction")
+
+    def _with_settings(self, sql: str) -> str:
+        settings, self._settings = self._settings, ""
+        return f"{settings}\n{sql}" if settings else sql
+
     def _fetch(self, sql: str) -> list[Row]:
+        sql = self._with_settings(sql)
         with self.errors():
             connections = self._adapter.connections
             if hasattr(connections, "raw_execute_with_comment"):  # BigQuery's, which has no cursors
@@ -188,7 +200,7 @@ class Session:
 
     def _execute(self, sql: str) -> None:
         with self._turn(sql), self.errors():
-            self._adapter.execute(sql, auto_begin=False, fetch=False)
+            self._adapter.execute(self._with_settings(sql), auto_begin=False, fetch=False)
 
     def _turn(self, sql: str) -> AbstractContextManager[Any]:
         """Wait until no other thread inserts into the same table, where it takes one insert at a time."""

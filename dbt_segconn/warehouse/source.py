@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,9 @@ SHOWN_RELATIONS = 10
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a sync reads from. Two equal signatures mean equal columns of equal kinds.
+    """Where a sync reads from. Two equal signatures mean equal columns of equal kinds: `names-kinds-nested`.
+
+    `nested` covers the types of columns that hold JSON: equal JSON may have another text in another type.
 
     `checkpoint` is the column that tells which rows are new, where the mapping names one; `order` are the columns of
     `order_by`. `current` are the columns that tell the current rows of a snapshot, where only these are records, and
@@ -34,6 +37,11 @@ class Source:
     order: tuple[Column, ...] = ()
     current: tuple[Column, ...] = ()
     valid_to_current: str | None = None
+
+    @property
+    def names(self) -> str:
+        """The part of the signature that checksums begin with."""
+        return self.signature.partition("-")[0]
 
 
 def find_source(sync: Sync, session: Session) -> Source:
@@ -97,5 +105,14 @@ def _no_table(model: Model, relation: Any, session: Session) -> Fault:
 
 
 def _signature(columns: tuple[Column, ...]) -> str:
-    text = "\x1f".join(f"{column.key}\x1e{column.kind}" for column in columns)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    """Hash the columns' names, their kinds, and the types of those that hold JSON: three parts, joined by hyphens."""
+    names = (column.key for column in columns)
+    kinds = (column.kind for column in columns)
+    nested = (f"{column.key}\x1e{_nested(column.data_type)}" for column in columns if column.kind == "json")
+    return "-".join(hashlib.sha256("\x1f".join(part).encode()).hexdigest()[:8] for part in (names, kinds, nested))
+
+
+def _nested(data_type: str) -> str:
+    """Name a type that holds JSON without the fields of a struct, which come and go as columns do."""
+    name = "json" if data_type == "jsonb" else data_type.lower()
+    return re.split(r"[(<]", name)[0] if re.match(r"(struct|map|object|row|union|record)\b", name) else name

@@ -51,6 +51,12 @@ _OWN_KINDS: dict[str, dict[str, str]] = {
     "spark": {"timestamp": "timestamptz", "float": "single"},
 }
 
+# Kinds that are numbers in the warehouse
+NUMBERS = frozenset({"integer", "whole", "decimal", "number", "float", "single"})
+
+# What a checksum has before the text of a value: its JSON type. All other kinds are text
+_TAGS = {**dict.fromkeys(NUMBERS, "d"), "boolean": "b", "json": "j"}
+
 # Kinds that can hold what JSON cannot, such as NaN and the infinite: it is sent as null
 LOSSY_KINDS = frozenset(
     {"decimal", "number", "exact", "single", "float", "date", "timestamp", "timestamptz", "interval"}
@@ -73,6 +79,11 @@ class Column:
     zone: str = "UTC"
 
     @property
+    def tag(self) -> str:
+        """The JSON type of the column's values, as checksums name it: d (number), b, j (objects, arrays), t (text)."""
+        return _TAGS.get(self.kind, "t")
+
+    @property
     def basis(self) -> str:
         """What a checkpoint in this column is a point of; under another basis it means nothing."""
         return f"{self.name} ({self.kind}, {self.zone})"
@@ -87,9 +98,6 @@ def kind_of(data_type: str, adapter_type: str, *, exact_decimals: bool = False) 
     kind = _OWN_KINDS.get(adapter_type, {}).get(name) or next(kind for kind, pattern in _KINDS if pattern.match(name))
     return "exact" if exact_decimals and kind in {"decimal", "number"} else kind
 
-
-# Kinds that are numbers in the warehouse
-NUMBERS = frozenset({"integer", "whole", "decimal", "number", "float", "single"})
 
 # Kinds whose order is the order of time, and those whose order is that of numbers
 TIMES = frozenset({"date", "timestamp", "timestamptz"})

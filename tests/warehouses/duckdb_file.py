@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ class DuckDB:
     shared = False
     alone = False
     state_schema = "segconn"
-    time_zone: str = "UTC"
+    settings: dict[str, str] = field(default_factory=lambda: {"TimeZone": "UTC"})
 
     @property
     def output(self) -> dict[str, Any]:
-        return {"type": "duckdb", "path": str(self.path), "settings": {"TimeZone": self.time_zone}, "threads": 4}
+        return {"type": "duckdb", "path": str(self.path), "settings": self.settings, "threads": 4}
 
     @staticmethod
     def literal(value: str) -> str:
@@ -43,7 +43,7 @@ class DuckDB:
 
     def set_time_zone(self, zone: str) -> None:
         """Set the time zone that every later session starts with: `output` has changed."""
-        self.time_zone = zone
+        self.settings["TimeZone"] = zone
 
 
 @pytest.fixture

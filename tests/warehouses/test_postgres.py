@@ -145,6 +145,66 @@ def test_another_schema_or_database_is_refused(shop, api, warehouse):
     assert f"is not in target dev (postgres database {warehouse.database} on {warehouse.socket})" in result.output
 
 
+# Types that users make, with names like those of others: the type, SQL of a value, its JSON
+OWN_TYPES = {
+    "count_of": ("count_of_count", "7", 7),
+    "share": ("share", "0.5", 0.5),
+    "price": ("price_of_price", "'1234567890.50'", 1234567890.5),
+    "shares": ("share[]", "array['0.5', 'NaN']::share[]", [0.5, None]),
+    "grid": ("grid", "array[1, 2]", [1, 2]),
+    "grids": ("grid[]", "array[array[1, 2]::grid]", [[1, 2]]),
+    "span": ("floatrange", "'[0.5,1.5)'", "[0.5,1.5)"),
+    "spans": ("int4multirange", "'{[1,3)}'", "{[1,3)}"),
+    "mood": ("jsonish", "'sad'", "sad"),
+    "moods": ("jsonish[]", "array['sad']::jsonish[]", ["sad"]),
+    "birth": ("my_timestamp", "row('Ada', 36)", {"name": "Ada", "age": 36}),
+    "births": ("my_timestamp[]", "array[row('Ada', 36)]::my_timestamp[]", [{"name": "Ada", "age": 36}]),
+    "zip": ("interval_id", "'00123'", "00123"),
+    "padded": ("code", "'ab'", "ab"),
+    "flag": ("map_flag", "true", True),
+    "at": ("at_home", "'2024-02-29 12:00:00'", "2024-02-29T12:00:00.000Z"),
+    "doc": ("document", """'{"a": [1]}'""", {"a": [1]}),
+    "bytes": ("bytes_of", r"'\x00ff'", "AP8="),
+    "path": ("jsonpath", "'$.a'", '$."a"'),
+    "vector": ("int2vector", "'1 2'", "1 2"),
+    "odd": ('"Variant 1"."json odd"', "'x'", "x"),
+    "pairs": ('"Variant 1".hstore', "'a=>1'", {"a": "1"}),
+    "name": ('"Variant 1".citext', "'Ada'", "Ada"),
+}
+
+
+def test_types_are_known_by_what_they_are_and_not_by_their_names(shop, api, warehouse):
+    for statement in (
+        "domain count_of as integer",
+        "domain count_of_count as count_of check (value > 0)",
+        "domain share as double precision check (value = 'NaN' or value < 1)",
+        "domain price as numeric(12, 2)",
+        "domain price_of_price as price",
+        "domain grid as integer[]",
+        "type floatrange as range (subtype = float8)",
+        "type jsonish as enum ('sad')",
+        "type my_timestamp as (name text, age integer)",
+        "domain interval_id as text",
+        "domain code as char(5)",
+        "domain map_flag as boolean",
+        "domain at_home as timestamp",
+        "domain document as jsonb",
+        "domain bytes_of as bytea",
+        'schema "Variant 1"',
+        'extension hstore schema "Variant 1"',
+        'extension citext schema "Variant 1"',
+        'domain "Variant 1"."json odd" as varchar(9)',
+    ):
+        warehouse.execute(f"create {statement}")
+    columns = ", ".join(f"{name} {kind}" for name, (kind, _, _) in OWN_TYPES.items())
+    shop.make(f"customer_id text, {columns}", ", ".join(["'c1'", *(sql for _, sql, _ in OWN_TYPES.values())]))
+    shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id", "traits": "$*"}})
+    result = shop.run()
+    assert result.exit_code == 0, result.output
+    traits = api.calls()[0]["traits"]
+    assert {name: traits[name] for name in OWN_TYPES} == {name: value for name, (_, _, value) in OWN_TYPES.items()}
+
+
 def test_an_upgrade_keeps_views_of_the_user_on_the_history(shop, warehouse):
     """The view of an earlier version has fewer columns, and in another order than the log."""
     assert shop.synced(ADA).exit_code == 0

@@ -230,18 +230,63 @@ def test_every_kind_of_value_arrives_as_the_same_json(shop, api, warehouse, matr
     assert f"{LOST[warehouse.name]} values that JSON cannot hold (NaN, infinity): sent as null" in result.output
 
 
+# Settings of another client of a pooler, on the connection of each transaction
+OF_OTHERS = {
+    "TimeZone": "America/St_Johns",
+    "DateStyle": "German, DMY",
+    "IntervalStyle": "sql_standard",
+    "extra_float_digits": "-3",
+    "bytea_output": "escape",
+    "quote_all_identifiers": "on",
+    "standard_conforming_strings": "off",
+    "search_path": "nowhere",
+}
+
+
+def share_by_a_pooler(monkeypatch):
+    """Give each transaction a connection with those settings, and check that it leaves them as they were."""
+    from dbt.adapters.sql import SQLConnectionManager
+
+    begin, commit = SQLConnectionManager.begin, SQLConnectionManager.commit
+    ended = []
+
+    def handed_over(manager):
+        handle = manager.get_thread_connection().handle
+        with handle.cursor() as cursor:
+            for name, value in OF_OTHERS.items():
+                cursor.execute("select set_config(%s, %s, false)", (name, value))
+        handle.commit()
+        return begin(manager)
+
+    def given_back(manager):
+        connection = commit(manager)
+        with connection.handle.cursor() as cursor:
+            cursor.execute("select " + ", ".join(f"current_setting('{name}')" for name in OF_OTHERS))
+            ended.append(cursor.fetchone())
+        connection.handle.commit()
+        return connection
+
+    monkeypatch.setattr(SQLConnectionManager, "begin", handed_over)
+    monkeypatch.setattr(SQLConnectionManager, "commit", given_back)
+    return ended
+
+
 def test_checksums_depend_on_no_session_and_no_machine(shop, api, warehouse, matrix, monkeypatch):
     shop.run()
     before = traits(api)
     if warehouse.name in SAID:
         pytest.skip("its sessions have one time zone, as the fixture starts them")
     warehouse.set_time_zone("America/St_Johns")
-    shop.write("profiles.yml", {"shop": {"target": "dev", "outputs": {"dev": warehouse.output}}})
-    if warehouse.name == "postgres":
-        for setting in ("datestyle to 'German'", "intervalstyle to 'sql_standard'", "extra_float_digits to -3"):
-            warehouse.execute(f"alter database {warehouse.database} set {setting}")
-        assert warehouse.query("show timezone") == [("America/St_Johns",)]
+    ended = []
     with monkeypatch.context() as patch:
+        if warehouse.name == "postgres":
+            for setting in ("datestyle to 'German'", "intervalstyle to 'sql_standard'", "extra_float_digits to -3"):
+                warehouse.execute(f"alter database {warehouse.database} set {setting}")
+            assert warehouse.query("show timezone") == [("America/St_Johns",)]
+            ended = share_by_a_pooler(patch)
+        else:
+            warehouse.settings |= {"Calendar": "buddhist", "integer_division": "true", "default_order": "DESC"}
+        shop.write("profiles.yml", {"shop": {"target": "dev", "outputs": {"dev": warehouse.output}}})
         patch.setenv("TZ", "Asia/Tokyo")
         time.tzset()
         again = shop.run()
@@ -250,6 +295,20 @@ def test_checksums_depend_on_no_session_and_no_machine(shop, api, warehouse, mat
     assert "ADDED 0 UPDATED 0 DELETED 0" in again.output
     assert "ADDED 2" in afresh.output
     assert traits(api) == before
+    assert set(ended) == ({tuple(OF_OTHERS.values())} if warehouse.name == "postgres" else set())
+
+
+@pytest.mark.parametrize("warehouse", ["duckdb_file"], indirect=True)
+def test_settings_of_a_duckdb_profile_change_neither_ids_nor_order(shop, api, warehouse):
+    warehouse.settings |= {"default_collation": "NOCASE", "default_order": "DESC", "default_null_order": "nulls_first"}
+    shop.write("profiles.yml", {"shop": {"target": "dev", "outputs": {"dev": warehouse.output}}})
+    shop.manifest({**MAPPING, "fields": {"user_id": "$email", "traits": {"plan": "$plan"}}, "order_by": "plan"})
+    columns = "customer_id varchar, email varchar, plan integer"
+    shop.make(columns, "'a', 'ada', 1", "'A', 'ada', 3", "'c', 'ada', 2", "'d', 'ada', null")
+    assert shop.run().exit_code == 0
+    assert [call["traits"]["plan"] for call in api.calls()] == [None, 1, 2, 3]
+    shop.make(columns, "'A', 'ada', 3", "'b', 'ada', 1", "'c', 'ada', 2", "'d', 'ada', null")
+    assert "ADDED 1 UPDATED 0 DELETED 1" in shop.run().output
 
 
 # What warehouses call a timestamp without a zone, one with a zone, and a double

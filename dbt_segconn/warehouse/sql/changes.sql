@@ -15,8 +15,9 @@
 {% endmacro %}
 
 
-{#- Every value is tagged with its length, so that null differs from '' and ('ab', 'c') from ('a', 'bc').
-    The signature covers the columns' names and kinds. -#}
+{#- A checksum is of what is sent, not of how it is stored: of the JSON of each value, tagged with its JSON type
+    (`column.tag`), so that 1 differs from '1', and with its length, so that null differs from '' and ('ab', 'c') from
+    ('a', 'bc'). The signature covers the columns' names. -#}
 {% macro segconn_checksum(signature, columns) %}
   {{- return(adapter.dispatch('segconn_checksum')(signature, columns)) -}}
 {% endmacro %}
@@ -24,20 +25,33 @@
 {% macro default__segconn_checksum(signature, columns) %}
   {%- set parts = ["'" ~ signature ~ "'"] -%}
   {%- for column in columns -%}
-    {%- set text = segconn_as_text(column.alias, column.kind) -%}
-    {%- do parts.append("coalesce('v' || " ~ dbt.length(text) ~ " || ':' || " ~ text ~ ", 'n')") -%}
+    {%- set text = segconn_json_text(column) -%}
+    {%- do parts.append("coalesce('" ~ column.tag ~ "' || " ~ segconn_as_text('length(' ~ text ~ ')', 'integer') ~ " || ':' || " ~ text ~ ", 'n')") -%}
   {%- endfor -%}
-  {{- return(dbt.hash(parts | join(' || '))) -}}
+  {{- return(adapter.dispatch('segconn_hash')(parts | join(' || '))) -}}
+{% endmacro %}
+
+{% macro default__segconn_hash(text) %}
+  {{- return('md5(' ~ text ~ ')') -}}
+{% endmacro %}
+
+{% macro bigquery__segconn_hash(text) %}
+  {{- return('to_hex(md5(' ~ text ~ '))') -}}
 {% endmacro %}
 
 
 {#- In one flat call, for the planner takes seconds for a chain of `||` over 500 columns. concat leaves nulls out, so
-    that a null has no length, and '' has one. -#}
+    that a null has no length, and '' has one; the sign or letter of the length is the tag. -#}
 {% macro duckdb__segconn_checksum(signature, columns) %}
   {%- set parts = ["'" ~ signature ~ "'"] -%}
   {%- for column in columns -%}
-    {%- set text = segconn_as_text(column.alias, column.kind) -%}
-    {%- do parts.append("'v', length(" ~ text ~ "), ':', " ~ text) -%}
+    {%- set text = segconn_json_text(column) -%}
+    {%- if column.tag == 'b' -%}
+      {%- do parts.append("'v', case when " ~ column.alias ~ " then 'T' when not " ~ column.alias ~ " then 'F' end, ':'") -%}
+    {%- else -%}
+      {%- set length = {'t': 'length(', 'd': '-length(', 'j': "'j' || length("}[column.tag] -%}
+      {%- do parts.append("'v', " ~ length ~ text ~ "), ':', " ~ text) -%}
+    {%- endif -%}
   {%- endfor -%}
   {{- return('md5(concat(' ~ (parts | join(', ')) ~ '))') -}}
 {% endmacro %}
@@ -48,18 +62,17 @@
 {% macro spark__segconn_checksum(signature, columns) %}
   {%- set parts = ["'" ~ signature ~ "'"] -%}
   {%- for column in columns -%}
-    {%- do parts.append("coalesce(concat('v', md5(cast(" ~ column.alias ~ " as string))), 'n')") -%}
+    {%- do parts.append("coalesce(concat('" ~ column.tag ~ "', md5(" ~ segconn_json_text(column) ~ ")), 'n')") -%}
   {%- endfor -%}
   {{- return('md5(concat(' ~ (parts | join(', ')) ~ '))') -}}
 {% endmacro %}
 
 
-{#- Of the values' own hashes, for no text may be longer than a column; and without dbt's cast to TEXT, which is cut at
-    256 characters. -#}
+{#- Of the values' own hashes, for no text may be longer than a column. -#}
 {% macro redshift__segconn_checksum(signature, columns) %}
   {%- set parts = ["'" ~ signature ~ "'"] -%}
   {%- for column in columns -%}
-    {%- do parts.append("coalesce('v' || md5(" ~ segconn_as_text(column.alias, column.kind) ~ "), 'n')") -%}
+    {%- do parts.append("coalesce('" ~ column.tag ~ "' || md5(" ~ segconn_json_text(column) ~ "), 'n')") -%}
   {%- endfor -%}
   {{- return('md5(' ~ (parts | join(' || ')) ~ ')') -}}
 {% endmacro %}
@@ -74,7 +87,7 @@
     {%- set name = 'order_' ~ loop.index -%}
     {%- do keys.extend(['case when ' ~ name ~ ' is null then 0 else 1 end', name]) -%}
   {%- endfor -%}
-  {{- return('row_number() over (order by ' ~ (keys | join(', ')) ~ ', record_id)') -}}
+  {{- return('row_number() over (order by ' ~ (keys | join(' asc, ')) ~ ' asc, record_id asc)') -}}
 {% endmacro %}
 
 {% macro default__segconn_number_rows() %}
@@ -153,7 +166,7 @@ where kind in ({{ segconn_literals(kinds) }})
     {%- if record_ids %}
     and record_id in ({{ segconn_literals(record_ids) }})
     {%- endif %}
-order by change_number
+order by change_number asc
 limit {{ limit }}
 {% endmacro %}
 
@@ -168,7 +181,7 @@ from (
     where kind in ({{ segconn_literals(kinds) }})
 ) as numbered
 where mod(nth - 1, {{ every }}) = 0
-order by change_number
+order by change_number asc
 limit {{ limit }}
 {% endmacro %}
 

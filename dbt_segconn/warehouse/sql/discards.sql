@@ -40,7 +40,7 @@ select mapping_id, mapping, record_id, kind, reason, all_attempts, since, last_a
     case when given_up = 1 and kind in ('added', 'updated', 'deleted') then 'yes' else 'no' end as given_up
 from (
     select tries.*,
-        cast(sum(attempts) over (partition by mapping_id, {{ segconn_key('record_id') }}) as {{ dbt.type_bigint() }}) as all_attempts,
+        cast(sum(attempts) over (partition by mapping_id, {{ segconn_key('record_id') }}) as bigint) as all_attempts,
         min(first_at) over (partition by mapping_id, {{ segconn_key('record_id') }}) as since,
         row_number() over (partition by mapping_id, {{ segconn_key('record_id') }} order by last_at desc) as nth
     from ({{ segconn_attempts(discards, {'retry_syncs': retry_syncs, 'retry_days': retry_days}) }}) as tries

@@ -1,8 +1,9 @@
-{#- The tables of the state schema. The log and the discards are only ever appended to. -#}
+{#- The tables of the state schema. The log and the discards are only ever appended to. Types have own names here:
+    those of `dbt.type_*` may differ between dbt's versions. -#}
 
 {% macro segconn_type(kind) %}
   {%- if kind == 'text' -%} {{- return(segconn_type_string()) -}}
-  {%- elif kind == 'number' -%} {{- return(dbt.type_bigint()) -}}
+  {%- elif kind == 'number' -%} {{- return('bigint') -}}
   {%- else -%} {{- return(segconn_type_time()) -}}
   {%- endif -%}
 {% endmacro %}
@@ -14,7 +15,15 @@
 {% endmacro %}
 
 {% macro default__segconn_type_string() %}
-  {{- return(dbt.type_string()) -}}
+  {{- return('TEXT') -}}
+{% endmacro %}
+
+{% macro bigquery__segconn_type_string() %}
+  {{- return('string') -}}
+{% endmacro %}
+
+{% macro spark__segconn_type_string() %}
+  {{- return('string') -}}
 {% endmacro %}
 
 {#- TEXT has at most 256 characters. -#}
@@ -29,15 +38,34 @@
 {% endmacro %}
 
 {% macro default__segconn_type_time() %}
-  {{- return(dbt.type_timestamp()) -}}
+  {{- return('timestamp') -}}
 {% endmacro %}
 
 {% macro bigquery__segconn_type_time() %}
   {{- return('datetime') -}}
 {% endmacro %}
 
+{#- What TIMESTAMP means there is a setting of the account. -#}
+{% macro snowflake__segconn_type_time() %}
+  {{- return('timestamp_ntz') -}}
+{% endmacro %}
+
 {% macro spark__segconn_type_time() %}
   {{- return('timestamp_ntz') -}}
+{% endmacro %}
+
+
+{#- Of double precision. -#}
+{% macro segconn_type_float() %}
+  {{- return(adapter.dispatch('segconn_type_float')()) -}}
+{% endmacro %}
+
+{% macro default__segconn_type_float() %}
+  {{- return('float') -}}
+{% endmacro %}
+
+{% macro bigquery__segconn_type_float() %}
+  {{- return('float64') -}}
 {% endmacro %}
 
 
@@ -165,7 +193,7 @@ where mapping_id = {{ segconn_literal(mapping_id) }}
             select max(started_at) from {{ syncs }}
             where mapping_id = {{ segconn_literal(mapping_id) }} and status = {{ segconn_literal(reset) }}
         ),
-        cast('1970-01-01' as {{ dbt.type_timestamp() }})
+        cast('1970-01-01' as {{ segconn_type_time() }})
     )
 {% endmacro %}
 
@@ -241,7 +269,7 @@ from {{ locks }}
 where mapping_id = {{ segconn_literal(mapping_id) }}
 group by token
 having max(case when holder = {{ segconn_literal(segconn_released()) }} then 1 else 0 end) = 0
-order by 3, 1
+order by 3 asc, 1 asc
 {% endmacro %}
 
 

@@ -43,6 +43,62 @@
 {% endmacro %}
 
 
+{#- The text of a column's JSON, one text for one value: equal numbers have equal digits in every numeric type. -#}
+{% macro segconn_json_text(column) %}
+  {%- if column.kind in ('decimal', 'single', 'float') -%}
+    {{- return(adapter.dispatch('segconn_digits')(column.alias)) -}}
+  {%- elif column.kind == 'number' -%}
+    {{- return(adapter.dispatch('segconn_number_digits')(column.alias)) -}}
+  {%- elif column.kind == 'json' -%}
+    {{- return(adapter.dispatch('segconn_plain_json')(column.alias)) -}}
+  {%- endif -%}
+  {{- return(segconn_as_text(column.alias, column.kind)) -}}
+{% endmacro %}
+
+
+{#- Of a double; beyond the range of bigint, the warehouse's own form. -#}
+{% macro default__segconn_digits(value) %}
+  {{- return('case when abs(' ~ value ~ ') < 9e18 and ' ~ value ~ ' = floor(' ~ value ~ ') then ' ~ segconn_as_text('cast(' ~ value ~ ' as bigint)', 'integer') ~ ' else ' ~ segconn_as_text(value, 'float') ~ ' end') -}}
+{% endmacro %}
+
+{#- Spark copies the expression of a column to wherever it is named. -#}
+{% macro spark__segconn_digits(value) %}
+  {{- return('transform(array(' ~ value ~ '), x -> ' ~ default__segconn_digits('x') ~ ')[0]') -}}
+{% endmacro %}
+
+
+{#- Of a decimal of any scale: fractions become doubles in JSON. -#}
+{% macro default__segconn_number_digits(value) %}
+  {%- set double = 'cast(' ~ value ~ ' as ' ~ segconn_type_float() ~ ')' -%}
+  {{- return('case when ' ~ value ~ ' = floor(' ~ value ~ ') then ' ~ segconn_as_text(value, 'number') ~ ' else ' ~ default__segconn_digits(double) ~ ' end') -}}
+{% endmacro %}
+
+{#- No double holds the largest and the smallest. -#}
+{% macro postgres__segconn_number_digits(value) %}
+  {%- set double = 'cast(' ~ value ~ ' as double precision)' -%}
+  {{- return('case when ' ~ value ~ ' = floor(' ~ value ~ ') or abs(' ~ value ~ ') not between 1e-300 and 1e300 then cast(' ~ value ~ ' as text) else ' ~ default__segconn_digits(double) ~ ' end') -}}
+{% endmacro %}
+
+
+{% macro default__segconn_plain_json(text) %}
+  {{- return(segconn_as_text(text, 'json')) -}}
+{% endmacro %}
+
+{#- Keys in one order, no blanks. Not of JSON that jsonb does not take: NUL, half of a pair, numbers beyond numeric. -#}
+{% macro postgres__segconn_plain_json(text) %}
+  {%- set pattern = "('e[-+]?[0-9]{5}|' || chr(92) || chr(92) || 'u(0000|d[89a-f])')" -%}
+  {{- return('case when ' ~ text ~ ' ~* ' ~ pattern ~ ' then ' ~ text ~ ' else cast(cast(' ~ text ~ ' as jsonb) as text) end') -}}
+{% endmacro %}
+
+{% macro redshift__segconn_plain_json(text) %}
+  {{- return(default__segconn_plain_json(text)) -}}
+{% endmacro %}
+
+{% macro redshift__segconn_number_digits(value) %}
+  {{- return(default__segconn_number_digits(value)) -}}
+{% endmacro %}
+
+
 {#- The condition that a column holds what JSON cannot; '' where it never does. -#}
 {% macro segconn_lost(column) %}
   {{- return(adapter.dispatch('segconn_lost')(segconn_quote(column.name), column.kind)) -}}
@@ -106,7 +162,7 @@
 
 {#- By way of text, which gives the nearest double. -#}
 {% macro default__segconn_decimal(column, data_type) %}
-  {{- return('cast(' ~ column ~ ' as ' ~ dbt.type_float() ~ ')') -}}
+  {{- return('cast(' ~ column ~ ' as ' ~ segconn_type_float() ~ ')') -}}
 {% endmacro %}
 
 {% macro duckdb__segconn_decimal(column, data_type) %}
@@ -162,7 +218,7 @@
 
 {#- Of single precision: 0.1 stays 0.1 and does not become 0.10000000149011612. -#}
 {% macro default__segconn_single(column, data_type) %}
-  {{- return('cast(cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ') as ' ~ dbt.type_float() ~ ')') -}}
+  {{- return('cast(cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ') as ' ~ segconn_type_float() ~ ')') -}}
 {% endmacro %}
 
 {% macro duckdb__segconn_single(column, data_type) %}
@@ -182,6 +238,11 @@
 {#- Dates and timestamps before the year 1 have ISO-8601's years: 44 BC is -0043. -#}
 {% macro default__segconn_date(column, data_type) %}
   {{- return('cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ')') -}}
+{% endmacro %}
+
+{#- A cast follows DATE_OUTPUT_FORMAT. -#}
+{% macro snowflake__segconn_date(column, data_type) %}
+  {{- return("to_varchar(" ~ column ~ ", 'YYYY-MM-DD')") -}}
 {% endmacro %}
 
 {% macro duckdb__segconn_date(column, data_type) %}
@@ -297,7 +358,7 @@
       {%- do parts.append("case when " ~ value ~ " <> 0 then " ~ value ~ " || '" ~ letter ~ "' else '' end") -%}
     {%- endif -%}
   {%- endfor -%}
-  {%- do parts.append("case when datepart('microsecond', " ~ column ~ ") <> 0 then rtrim(rtrim(format('{:.6f}', datepart('microsecond', " ~ column ~ ") / 1000000.0), '0'), '.') || 'S' else '' end") -%}
+  {%- do parts.append("case when datepart('microsecond', " ~ column ~ ") <> 0 then rtrim(rtrim(format('{:.6f}', datepart('microsecond', " ~ column ~ ") * 1e-6), '0'), '.') || 'S' else '' end") -%}
   {{- return("case when " ~ column ~ " is not null then coalesce(nullif('P' || " ~ (parts | join(' || ')) ~ ", 'P'), 'PT0S') end") -}}
 {% endmacro %}
 
@@ -376,11 +437,11 @@
 {% endmacro %}
 
 {% macro duckdb__segconn_open_session() %}
-set TimeZone = 'UTC'
+set TimeZone = 'UTC'; set Calendar = 'gregorian'; set default_collation = ''; set errors_as_json = false
 {% endmacro %}
 
+{#- By segconn_open_transaction. -#}
 {% macro postgres__segconn_open_session() %}
-set time zone 'UTC'; set datestyle to 'ISO, YMD'; set intervalstyle to 'iso_8601'; set extra_float_digits to 1
 {% endmacro %}
 
 {% macro redshift__segconn_open_session() %}
@@ -400,6 +461,25 @@ set spark.sql.constraintPropagation.enabled = false
 {#- Databricks' SQL warehouses let few settings be set. -#}
 {% macro databricks__segconn_open_session() %}
 set time zone 'UTC'
+{% endmacro %}
+
+
+{#- What each transaction starts with, sent together with its first statement. A pooler may hand each transaction
+    another connection, with the settings of another client, and must get it back as it was. -#}
+{% macro segconn_open_transaction() %}
+  {{- return(adapter.dispatch('segconn_open_transaction')()) -}}
+{% endmacro %}
+
+{% macro default__segconn_open_transaction() %}
+{% endmacro %}
+
+{% macro postgres__segconn_open_transaction() %}
+set local timezone to 'UTC'; set local datestyle to 'ISO, YMD'; set local intervalstyle to 'iso_8601';
+set local extra_float_digits to 1; set local bytea_output to 'hex'; set local quote_all_identifiers to off;
+set local lc_monetary to default; set local search_path to default;
+{% endmacro %}
+
+{% macro redshift__segconn_open_transaction() %}
 {% endmacro %}
 
 
@@ -426,19 +506,40 @@ select 'set ' || name || ' = 1' from duckdb_settings() where name = 'write_buffe
 {% macro default__segconn_describe_columns(relation) %}
 {% endmacro %}
 
+{#- A type is known by what it is, not by its name: a domain by its base type, an array by its elements, a composite
+    as a record. Enumerations, ranges and types that PostgreSQL does not bring along are text, but for hstore. -#}
 {% macro postgres__segconn_describe_columns(relation) %}
+with recursive types as (
+    select attnum, attname, atttypid as type_id, atttypmod as modifier, '' as brackets
+    from pg_catalog.pg_attribute
+    where attrelid = to_regclass({{ segconn_literal(relation | string) }}) and attnum > 0 and not attisdropped
+    union all
+    select
+        types.attnum, types.attname,
+        case when t.typtype = 'd' then t.typbasetype else t.typelem end,
+        case when t.typtype = 'd' then t.typtypmod else types.modifier end,
+        case when t.typtype = 'd' then types.brackets else types.brackets || '[]' end
+    from types
+    inner join pg_catalog.pg_type as t on t.oid = types.type_id
+    left join pg_catalog.pg_type as element on element.oid = t.typelem and element.typarray = t.oid
+    where t.typtype = 'd' or element.oid is not null
+)
+
 select
-    a.attname,
-    case t.typtype
-        when 'e' then 'text'
-        when 'c' then 'record'
-        when 'd' then format_type(t.typbasetype, t.typtypmod)
-        else format_type(a.atttypid, a.atttypmod)
-    end
-from pg_attribute as a
-inner join pg_type as t on t.oid = a.atttypid
-where a.attrelid = to_regclass({{ segconn_literal(relation | string) }}) and a.attnum > 0 and not a.attisdropped
-order by a.attnum
+    types.attname,
+    case
+        when t.typtype = 'c' then 'record'
+        when t.typtype = 'b' and n.nspname = 'pg_catalog' and t.typname <> 'jsonpath' then format_type(t.oid, types.modifier)
+        when t.typtype = 'b' and t.typname = 'hstore' and to_json.castsource is not null then 'hstore'
+        else 'text'
+    end || types.brackets
+from types
+inner join pg_catalog.pg_type as t on t.oid = types.type_id
+inner join pg_catalog.pg_namespace as n on n.oid = t.typnamespace
+left join pg_catalog.pg_type as element on element.oid = t.typelem and element.typarray = t.oid
+left join pg_catalog.pg_cast as to_json on to_json.castsource = t.oid and to_json.casttarget = 'pg_catalog.json'::regtype
+where t.typtype <> 'd' and element.oid is null
+order by types.attnum
 {% endmacro %}
 
 {% macro redshift__segconn_describe_columns(relation) %}
@@ -465,6 +566,12 @@ order by a.attnum
   {{- return("'" ~ (value | replace("'", "''")) ~ "'") -}}
 {% endmacro %}
 
+{#- With or without standard_conforming_strings. -#}
+{% macro postgres__segconn_text_literal(value) %}
+  {%- set mark = 'E' if '\\' in value else '' -%}
+  {{- return(mark ~ "'" ~ (value | replace("\\", "\\\\") | replace("'", "''")) ~ "'") -}}
+{% endmacro %}
+
 {#- These dialects read backslashes in text as escapes. -#}
 {% macro spark__segconn_text_literal(value) %}
   {{- return("'" ~ (value | replace("\\", "\\\\") | replace("'", "\\'")) ~ "'") -}}
@@ -489,7 +596,7 @@ order by a.attnum
 {% endmacro %}
 
 {% macro default__segconn_now() %}
-  {{- return("cast(current_timestamp at time zone 'UTC' as " ~ dbt.type_timestamp() ~ ")") -}}
+  {{- return("cast(current_timestamp at time zone 'UTC' as " ~ segconn_type_time() ~ ")") -}}
 {% endmacro %}
 
 {% macro snowflake__segconn_now() %}

@@ -154,7 +154,7 @@ where mapping_id = 'customers_identify_0123abcd'
             select max(started_at) from `shop`.`segconn`.`syncs`
             where mapping_id = 'customers_identify_0123abcd' and status = 'reset'
         ),
-        cast('1970-01-01' as timestamp)
+        cast('1970-01-01' as datetime)
     );
 
 -- segconn_claim
@@ -180,7 +180,7 @@ from `shop`.`segconn`.`locks`
 where mapping_id = 'customers_identify_0123abcd'
 group by token
 having max(case when holder = '(released)' then 1 else 0 end) = 0
-order by 3, 1;
+order by 3 asc, 1 asc;
 
 -- segconn_beat
 insert into `shop`.`segconn`.`locks` (mapping_id, token, holder, claimed_at, beat_at)
@@ -209,7 +209,7 @@ from (with source as (
         replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
         `column 1` as c1,
         `column 2` as c2,
-        cast(`column 3` as FLOAT64) as c3,
+        cast(`column 3` as float64) as c3,
         `column 4` as c4,
         case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else `column 5` end as c5,
         `column 6` as c6,
@@ -230,58 +230,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        to_hex(md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as string)
-    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c3 as string)
-    ) || ':' || cast(c3 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as string)
-    ) || ':' || cast(c4 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c5 as string)
-    ) || ':' || cast(c5 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as string)
-    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c7 as string)
-    ) || ':' || cast(c7 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c8 as string)
-    ) || ':' || cast(c8 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c9 as string)
-    ) || ':' || cast(c9 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as string)
-    ) || ':' || cast(c10 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as string)
-    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c12 as string)
-    ) || ':' || cast(c12 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as string)
-    ) || ':' || cast(c13 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c14 as string)
-    ) || ':' || cast(c14 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c15 as string)
-    ) || ':' || cast(c15 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c16 as string)
-    ) || ':' || cast(c16 as string), 'n') || coalesce('v' ||
-    length(
-        cast(e1 as string)
-    ) || ':' || cast(e1 as string), 'n') as string))) as checksum
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end) as string) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end, 'n') || coalesce('d' || cast(length(case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end) as string) || ':' || case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end, 'n') || coalesce('d' || cast(length(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end) as string) || ':' || case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end, 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c7 as string)) as string) || ':' || cast(c7 as string), 'n') || coalesce('t' || cast(length(cast(c8 as string)) as string) || ':' || cast(c8 as string), 'n') || coalesce('t' || cast(length(cast(c9 as string)) as string) || ':' || cast(c9 as string), 'n') || coalesce('t' || cast(length(cast(c10 as string)) as string) || ':' || cast(c10 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('t' || cast(length(cast(c12 as string)) as string) || ':' || cast(c12 as string), 'n') || coalesce('j' || cast(length(cast(c13 as string)) as string) || ':' || cast(c13 as string), 'n') || coalesce('j' || cast(length(cast(c14 as string)) as string) || ':' || cast(c14 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n') || coalesce('t' || cast(length(cast(c16 as string)) as string) || ':' || cast(c16 as string), 'n') || coalesce('t' || cast(length(cast(e1 as string)) as string) || ':' || cast(e1 as string), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -398,7 +347,7 @@ select
 from changes
 ) as changes
 where kind in ('added', 'updated')
-order by change_number
+order by change_number asc
 limit 5;
 
 -- segconn_stage
@@ -408,7 +357,7 @@ with source as (
         replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
         `column 1` as c1,
         `column 2` as c2,
-        cast(`column 3` as FLOAT64) as c3,
+        cast(`column 3` as float64) as c3,
         `column 4` as c4,
         case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else `column 5` end as c5,
         `column 6` as c6,
@@ -429,58 +378,7 @@ with source as (
 hashed as (
     select
         source.*,
-        to_hex(md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as string)
-    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c3 as string)
-    ) || ':' || cast(c3 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as string)
-    ) || ':' || cast(c4 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c5 as string)
-    ) || ':' || cast(c5 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as string)
-    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c7 as string)
-    ) || ':' || cast(c7 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c8 as string)
-    ) || ':' || cast(c8 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c9 as string)
-    ) || ':' || cast(c9 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as string)
-    ) || ':' || cast(c10 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as string)
-    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c12 as string)
-    ) || ':' || cast(c12 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as string)
-    ) || ':' || cast(c13 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c14 as string)
-    ) || ':' || cast(c14 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c15 as string)
-    ) || ':' || cast(c15 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c16 as string)
-    ) || ':' || cast(c16 as string), 'n') || coalesce('v' ||
-    length(
-        cast(e1 as string)
-    ) || ':' || cast(e1 as string), 'n') as string))) as checksum
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end) as string) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end, 'n') || coalesce('d' || cast(length(case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end) as string) || ':' || case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end, 'n') || coalesce('d' || cast(length(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end) as string) || ':' || case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end, 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c7 as string)) as string) || ':' || cast(c7 as string), 'n') || coalesce('t' || cast(length(cast(c8 as string)) as string) || ':' || cast(c8 as string), 'n') || coalesce('t' || cast(length(cast(c9 as string)) as string) || ':' || cast(c9 as string), 'n') || coalesce('t' || cast(length(cast(c10 as string)) as string) || ':' || cast(c10 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('t' || cast(length(cast(c12 as string)) as string) || ':' || cast(c12 as string), 'n') || coalesce('j' || cast(length(cast(c13 as string)) as string) || ':' || cast(c13 as string), 'n') || coalesce('j' || cast(length(cast(c14 as string)) as string) || ':' || cast(c14 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n') || coalesce('t' || cast(length(cast(c16 as string)) as string) || ':' || cast(c16 as string), 'n') || coalesce('t' || cast(length(cast(e1 as string)) as string) || ':' || cast(e1 as string), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -612,38 +510,8 @@ with source as (
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5(cast('0123abcd without consent' as string))) else to_hex(md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as string)
-    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as string)
-    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as string)
-    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c15 as string)
-    ) || ':' || cast(c15 as string), 'n') as string))) end as checksum,
-        to_hex(md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as string)
-    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as string)
-    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as string)
-    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c15 as string)
-    ) || ':' || cast(c15 as string), 'n') as string))) as content,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5('0123abcd without consent')) else to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) end as checksum,
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as content,
         case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
     from source
 ),
@@ -752,38 +620,8 @@ with source as (
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5(cast('0123abcd without consent' as string))) else to_hex(md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as string)
-    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as string)
-    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as string)
-    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c15 as string)
-    ) || ':' || cast(c15 as string), 'n') as string))) end as checksum,
-        to_hex(md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as string)
-    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as string)
-    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as string)
-    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c15 as string)
-    ) || ':' || cast(c15 as string), 'n') as string))) as content,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5('0123abcd without consent')) else to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) end as checksum,
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as content,
         case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
     from source
 ),
@@ -818,22 +656,7 @@ from (
 hashed as (
     select
         source.*,
-        to_hex(md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as string)
-    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as string)
-    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as string)
-    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c15 as string)
-    ) || ':' || cast(c15 as string), 'n') as string))) as checksum
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -928,7 +751,7 @@ from changes
     where kind in ('added', 'updated')
 ) as numbered
 where mod(nth - 1, 3) = 0
-order by change_number
+order by change_number asc
 limit 1000;
 
 -- segconn_count_diff
@@ -947,22 +770,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        to_hex(md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as string)
-    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as string)
-    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as string)
-    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c15 as string)
-    ) || ':' || cast(c15 as string), 'n') as string))) as checksum
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -1076,22 +884,7 @@ from (
 hashed as (
     select
         source.*,
-        to_hex(md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as string)
-    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as string)
-    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as string)
-    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c15 as string)
-    ) || ':' || cast(c15 as string), 'n') as string))) as checksum
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -1200,22 +993,7 @@ from changes
 hashed as (
     select
         source.*,
-        to_hex(md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as string)
-    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as string)
-    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as string)
-    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c15 as string)
-    ) || ':' || cast(c15 as string), 'n') as string))) as checksum
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -1329,22 +1107,7 @@ left join (
 hashed as (
     select
         source.*,
-        to_hex(md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as string)
-    ) || ':' || cast(c2 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as string)
-    ) || ':' || cast(c6 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as string)
-    ) || ':' || cast(c11 as string), 'n') || coalesce('v' ||
-    length(
-        cast(c15 as string)
-    ) || ':' || cast(c15 as string), 'n') as string))) as checksum
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -1443,7 +1206,8 @@ with source as (
         `column 1` as c1,
         0 as lost_values
     from `shop`.`marts`.`customers`
-    where (`column 9` >= cast('2026-01-02 03:04:05.678000' as DATETIME) or `column 9` is null)
+    where (
+        (`column 9` >= cast('2026-01-02 03:04:05.678000' as DATETIME) or `column 9` is null)
         or coalesce('v' || replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|'), 'n') in (
 select coalesce('v' || record_id, 'n') as record_key
 from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
@@ -1463,14 +1227,12 @@ where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarde
 ) as standing
 where mapping_id = 'customers_identify_0123abcd'
 )
+    )
 ),
 hashed as (
     select
         source.*,
-        to_hex(md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as string)
-    ) || ':' || cast(c1 as string), 'n') as string))) as checksum
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n'))) as checksum
     from source
 ),
 duplicates as (

@@ -158,7 +158,7 @@ where mapping_id = 'customers_identify_0123abcd'
             select max(started_at) from `shop`.`segconn`.`syncs`
             where mapping_id = 'customers_identify_0123abcd' and status = 'reset'
         ),
-        cast('1970-01-01' as timestamp)
+        cast('1970-01-01' as timestamp_ntz)
     );
 
 -- segconn_claim
@@ -174,7 +174,7 @@ from `shop`.`segconn`.`locks`
 where mapping_id = 'customers_identify_0123abcd'
 group by token
 having max(case when holder = '(released)' then 1 else 0 end) = 0
-order by 3, 1;
+order by 3 asc, 1 asc;
 
 -- segconn_beat
 insert into `shop`.`segconn`.`locks` (mapping_id, token, holder, claimed_at, beat_at)
@@ -223,7 +223,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'), coalesce(concat('v', md5(cast(c2 as string))), 'n'), coalesce(concat('v', md5(cast(c3 as string))), 'n'), coalesce(concat('v', md5(cast(c4 as string))), 'n'), coalesce(concat('v', md5(cast(c5 as string))), 'n'), coalesce(concat('v', md5(cast(c6 as string))), 'n'), coalesce(concat('v', md5(cast(c7 as string))), 'n'), coalesce(concat('v', md5(cast(c8 as string))), 'n'), coalesce(concat('v', md5(cast(c9 as string))), 'n'), coalesce(concat('v', md5(cast(c10 as string))), 'n'), coalesce(concat('v', md5(cast(c11 as string))), 'n'), coalesce(concat('v', md5(cast(c12 as string))), 'n'), coalesce(concat('v', md5(cast(c13 as string))), 'n'), coalesce(concat('v', md5(cast(c14 as string))), 'n'), coalesce(concat('v', md5(cast(c15 as string))), 'n'), coalesce(concat('v', md5(cast(e1 as string))), 'n'))) as checksum
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('d', md5(transform(array(c3), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('d', md5(transform(array(c4), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('d', md5(transform(array(c5), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('t', md5(cast(c8 as string))), 'n'), coalesce(concat('t', md5(cast(c9 as string))), 'n'), coalesce(concat('t', md5(cast(c10 as string))), 'n'), coalesce(concat('j', md5(cast(c11 as string))), 'n'), coalesce(concat('j', md5(cast(c12 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'), coalesce(concat('t', md5(cast(c15 as string))), 'n'), coalesce(concat('t', md5(cast(e1 as string))), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -332,7 +332,7 @@ select
 from changes
 ) as changes
 where kind in ('added', 'updated')
-order by change_number
+order by change_number asc
 limit 5;
 
 -- segconn_stage
@@ -362,7 +362,7 @@ with source as (
 hashed as (
     select
         source.*,
-        md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'), coalesce(concat('v', md5(cast(c2 as string))), 'n'), coalesce(concat('v', md5(cast(c3 as string))), 'n'), coalesce(concat('v', md5(cast(c4 as string))), 'n'), coalesce(concat('v', md5(cast(c5 as string))), 'n'), coalesce(concat('v', md5(cast(c6 as string))), 'n'), coalesce(concat('v', md5(cast(c7 as string))), 'n'), coalesce(concat('v', md5(cast(c8 as string))), 'n'), coalesce(concat('v', md5(cast(c9 as string))), 'n'), coalesce(concat('v', md5(cast(c10 as string))), 'n'), coalesce(concat('v', md5(cast(c11 as string))), 'n'), coalesce(concat('v', md5(cast(c12 as string))), 'n'), coalesce(concat('v', md5(cast(c13 as string))), 'n'), coalesce(concat('v', md5(cast(c14 as string))), 'n'), coalesce(concat('v', md5(cast(c15 as string))), 'n'), coalesce(concat('v', md5(cast(e1 as string))), 'n'))) as checksum
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('d', md5(transform(array(c3), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('d', md5(transform(array(c4), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('d', md5(transform(array(c5), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('t', md5(cast(c8 as string))), 'n'), coalesce(concat('t', md5(cast(c9 as string))), 'n'), coalesce(concat('t', md5(cast(c10 as string))), 'n'), coalesce(concat('j', md5(cast(c11 as string))), 'n'), coalesce(concat('j', md5(cast(c12 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'), coalesce(concat('t', md5(cast(c15 as string))), 'n'), coalesce(concat('t', md5(cast(e1 as string))), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -486,8 +486,8 @@ with source as (
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c14 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5(concat('0123abcd without consent')) else md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'), coalesce(concat('v', md5(cast(c2 as string))), 'n'), coalesce(concat('v', md5(cast(c6 as string))), 'n'), coalesce(concat('v', md5(cast(c7 as string))), 'n'), coalesce(concat('v', md5(cast(c14 as string))), 'n'))) end as checksum,
-        md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'), coalesce(concat('v', md5(cast(c2 as string))), 'n'), coalesce(concat('v', md5(cast(c6 as string))), 'n'), coalesce(concat('v', md5(cast(c7 as string))), 'n'), coalesce(concat('v', md5(cast(c14 as string))), 'n'))) as content,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c14 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5(concat('0123abcd without consent')) else md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'))) end as checksum,
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'))) as content,
         case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c14 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
     from source
 ),
@@ -590,8 +590,8 @@ with source as (
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c14 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5(concat('0123abcd without consent')) else md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'), coalesce(concat('v', md5(cast(c2 as string))), 'n'), coalesce(concat('v', md5(cast(c6 as string))), 'n'), coalesce(concat('v', md5(cast(c7 as string))), 'n'), coalesce(concat('v', md5(cast(c14 as string))), 'n'))) end as checksum,
-        md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'), coalesce(concat('v', md5(cast(c2 as string))), 'n'), coalesce(concat('v', md5(cast(c6 as string))), 'n'), coalesce(concat('v', md5(cast(c7 as string))), 'n'), coalesce(concat('v', md5(cast(c14 as string))), 'n'))) as content,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c14 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5(concat('0123abcd without consent')) else md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'))) end as checksum,
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'))) as content,
         case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c14 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
     from source
 ),
@@ -626,7 +626,7 @@ from (
 hashed as (
     select
         source.*,
-        md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'), coalesce(concat('v', md5(cast(c2 as string))), 'n'), coalesce(concat('v', md5(cast(c6 as string))), 'n'), coalesce(concat('v', md5(cast(c7 as string))), 'n'), coalesce(concat('v', md5(cast(c14 as string))), 'n'))) as checksum
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -715,7 +715,7 @@ from changes
     where kind in ('added', 'updated')
 ) as numbered
 where mod(nth - 1, 3) = 0
-order by change_number
+order by change_number asc
 limit 1000;
 
 -- segconn_count_diff
@@ -734,7 +734,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'), coalesce(concat('v', md5(cast(c2 as string))), 'n'), coalesce(concat('v', md5(cast(c6 as string))), 'n'), coalesce(concat('v', md5(cast(c7 as string))), 'n'), coalesce(concat('v', md5(cast(c14 as string))), 'n'))) as checksum
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -842,7 +842,7 @@ from (
 hashed as (
     select
         source.*,
-        md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'), coalesce(concat('v', md5(cast(c2 as string))), 'n'), coalesce(concat('v', md5(cast(c6 as string))), 'n'), coalesce(concat('v', md5(cast(c7 as string))), 'n'), coalesce(concat('v', md5(cast(c14 as string))), 'n'))) as checksum
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -945,7 +945,7 @@ from changes
 hashed as (
     select
         source.*,
-        md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'), coalesce(concat('v', md5(cast(c2 as string))), 'n'), coalesce(concat('v', md5(cast(c6 as string))), 'n'), coalesce(concat('v', md5(cast(c7 as string))), 'n'), coalesce(concat('v', md5(cast(c14 as string))), 'n'))) as checksum
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -1053,7 +1053,7 @@ left join (
 hashed as (
     select
         source.*,
-        md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'), coalesce(concat('v', md5(cast(c2 as string))), 'n'), coalesce(concat('v', md5(cast(c6 as string))), 'n'), coalesce(concat('v', md5(cast(c7 as string))), 'n'), coalesce(concat('v', md5(cast(c14 as string))), 'n'))) as checksum
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -1152,7 +1152,8 @@ with source as (
         `column 1` as c1,
         0 as lost_values
     from `shop`.`marts`.`customers`
-    where (`column 9` >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz) or `column 9` is null)
+    where (
+        (`column 9` >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz) or `column 9` is null)
         or coalesce('v' || replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|'), 'n') in (
 select coalesce('v' || record_id, 'n') as record_key
 from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
@@ -1172,11 +1173,12 @@ where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarde
 ) as standing
 where mapping_id = 'customers_identify_0123abcd'
 )
+    )
 ),
 hashed as (
     select
         source.*,
-        md5(concat('0123abcd', coalesce(concat('v', md5(cast(c1 as string))), 'n'))) as checksum
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'))) as checksum
     from source
 ),
 duplicates as (

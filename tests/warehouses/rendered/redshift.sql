@@ -182,7 +182,7 @@ from "shop"."segconn"."locks"
 where mapping_id = 'customers_identify_0123abcd'
 group by token
 having max(case when holder = '(released)' then 1 else 0 end) = 0
-order by 3, 1;
+order by 3 asc, 1 asc;
 
 -- segconn_beat
 insert into "shop"."segconn"."locks" (mapping_id, token, holder, claimed_at, beat_at)
@@ -230,7 +230,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c3 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c4 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c5 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('v' || md5(cast(e1 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('d' || md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as varchar(65535)) else cast(c3 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c4) < 9e18 and c4 = floor(c4) then cast(cast(c4 as bigint) as varchar(65535)) else cast(c4 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as varchar(65535)) else cast(c5 as varchar(65535)) end), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('t' || md5(cast(e1 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -341,7 +341,7 @@ select
 from changes
 ) as changes
 where kind in ('added', 'updated')
-order by change_number
+order by change_number asc
 limit 5;
 
 -- segconn_stage
@@ -370,7 +370,7 @@ with source as (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c3 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c4 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c5 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('v' || md5(cast(e1 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('d' || md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as varchar(65535)) else cast(c3 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c4) < 9e18 and c4 = floor(c4) then cast(cast(c4 as bigint) as varchar(65535)) else cast(c4 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as varchar(65535)) else cast(c5 as varchar(65535)) end), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('t' || md5(cast(e1 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -496,8 +496,8 @@ with source as (
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as content,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as content,
         case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
     from source
 ),
@@ -604,8 +604,8 @@ with source as (
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as content,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as content,
         case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
     from source
 ),
@@ -640,7 +640,7 @@ from (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -733,7 +733,7 @@ from changes
     where kind in ('added', 'updated')
 ) as numbered
 where mod(nth - 1, 3) = 0
-order by change_number
+order by change_number asc
 limit 1000;
 
 -- segconn_count_diff
@@ -752,7 +752,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -864,7 +864,7 @@ from (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -971,7 +971,7 @@ from changes
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1083,7 +1083,7 @@ left join (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('v' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('v' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('v' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1182,7 +1182,8 @@ with source as (
         "column 1" as c1,
         0 as lost_values
     from "shop"."marts"."customers"
-    where ("column 10" >= cast('2026-01-02 03:04:05.678000' as timestamp without time zone) or "column 10" is null)
+    where (
+        ("column 10" >= cast('2026-01-02 03:04:05.678000' as timestamp without time zone) or "column 10" is null)
         or coalesce('v' || replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|'), 'n') in (
 select coalesce('v' || record_id, 'n') as record_key
 from "shop"."segconn"."records_customers_identify_0123abcd" as records
@@ -1202,11 +1203,12 @@ where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarde
 ) as standing
 where mapping_id = 'customers_identify_0123abcd'
 )
+    )
 ),
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('v' || md5(cast(c1 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (

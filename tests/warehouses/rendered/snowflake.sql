@@ -19,9 +19,9 @@ create table if not exists shop.segconn.sync_log (
     signature TEXT,
     invocation_id TEXT,
     dbt_invocation_id TEXT,
-    started_at timestamp,
-    saved_at timestamp,
-    finished_at timestamp,
+    started_at timestamp_ntz,
+    saved_at timestamp_ntz,
+    finished_at timestamp_ntz,
     watermark bigint,
     added bigint,
     updated bigint,
@@ -51,7 +51,7 @@ create table if not exists shop.segconn.discards (
     kind TEXT,
     checksum TEXT,
     reason TEXT,
-    discarded_at timestamp,
+    discarded_at timestamp_ntz,
     doubtful bigint
 );
 
@@ -60,8 +60,8 @@ create table if not exists shop.segconn.locks (
     mapping_id TEXT,
     token TEXT,
     holder TEXT,
-    claimed_at timestamp,
-    beat_at timestamp
+    claimed_at timestamp_ntz,
+    beat_at timestamp_ntz
 );
 
 -- segconn_add_column
@@ -118,13 +118,13 @@ select cast(sysdate() as timestamp_ntz);
 -- segconn_append
 insert into shop.segconn.sync_log (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
 -- segconn_append
 insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
 values
     ('s-1', 'customers_identify_0123abcd', 'customers.it''s', '0123456789abcdef', 'c\\1', 'added', 'f00', 'wasn''t
-right', cast('2026-01-02 03:04:05.678000' as timestamp), 0);
+right', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0);
 
 -- segconn_last_syncs
 select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
@@ -158,7 +158,7 @@ where mapping_id = 'customers_identify_0123abcd'
             select max(started_at) from shop.segconn.syncs
             where mapping_id = 'customers_identify_0123abcd' and status = 'reset'
         ),
-        cast('1970-01-01' as timestamp)
+        cast('1970-01-01' as timestamp_ntz)
     );
 
 -- segconn_claim
@@ -182,7 +182,7 @@ from shop.segconn.locks
 where mapping_id = 'customers_identify_0123abcd'
 group by token
 having max(case when holder = '(released)' then 1 else 0 end) = 0
-order by 3, 1;
+order by 3 asc, 1 asc;
 
 -- segconn_beat
 insert into shop.segconn.locks (mapping_id, token, holder, claimed_at, beat_at)
@@ -214,7 +214,7 @@ from (with source as (
         case when lower(cast("column 3" as TEXT)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else "column 3" end as c3,
         "column 4" as c4,
         cast("column 5" as TEXT) as c5,
-        cast("column 6" as TEXT) as c6,
+        to_varchar("column 6", 'YYYY-MM-DD') as c6,
         to_varchar(cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz), '.FF6') end || 'Z' as c7,
         to_varchar(cast(convert_timezone('UTC', "column 8") as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('UTC', "column 8") as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('UTC', "column 8") as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('UTC', "column 8") as timestamp_ntz), '.FF6') end || 'Z' as c8,
         to_varchar(cast(convert_timezone('UTC', "column 9") as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('UTC', "column 9") as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('UTC', "column 9") as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('UTC', "column 9") as timestamp_ntz), '.FF6') end || 'Z' as c9,
@@ -230,52 +230,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as TEXT)
-    ) || ':' || cast(c1 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as TEXT)
-    ) || ':' || cast(c2 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c3 as TEXT)
-    ) || ':' || cast(c3 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as TEXT)
-    ) || ':' || cast(c4 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c5 as TEXT)
-    ) || ':' || cast(c5 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as TEXT)
-    ) || ':' || cast(c6 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c7 as TEXT)
-    ) || ':' || cast(c7 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c8 as TEXT)
-    ) || ':' || cast(c8 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c9 as TEXT)
-    ) || ':' || cast(c9 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as TEXT)
-    ) || ':' || cast(c10 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as TEXT)
-    ) || ':' || cast(c11 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c12 as TEXT)
-    ) || ':' || cast(c12 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as TEXT)
-    ) || ':' || cast(c13 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c14 as TEXT)
-    ) || ':' || cast(c14 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(e1 as TEXT)
-    ) || ':' || cast(e1 as TEXT), 'n') as TEXT)) as checksum
+        md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('d' || cast(length(case when abs(c2) < 9e18 and c2 = floor(c2) then cast(cast(c2 as bigint) as TEXT) else cast(c2 as TEXT) end) as TEXT) || ':' || case when abs(c2) < 9e18 and c2 = floor(c2) then cast(cast(c2 as bigint) as TEXT) else cast(c2 as TEXT) end, 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as TEXT) else cast(c3 as TEXT) end) as TEXT) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as TEXT) else cast(c3 as TEXT) end, 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c5 as TEXT)) as TEXT) || ':' || cast(c5 as TEXT), 'n') || coalesce('t' || cast(length(cast(c6 as TEXT)) as TEXT) || ':' || cast(c6 as TEXT), 'n') || coalesce('t' || cast(length(cast(c7 as TEXT)) as TEXT) || ':' || cast(c7 as TEXT), 'n') || coalesce('t' || cast(length(cast(c8 as TEXT)) as TEXT) || ':' || cast(c8 as TEXT), 'n') || coalesce('t' || cast(length(cast(c9 as TEXT)) as TEXT) || ':' || cast(c9 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c11 as TEXT)) as TEXT) || ':' || cast(c11 as TEXT), 'n') || coalesce('j' || cast(length(cast(c12 as TEXT)) as TEXT) || ':' || cast(c12 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n') || coalesce('t' || cast(length(cast(c14 as TEXT)) as TEXT) || ':' || cast(c14 as TEXT), 'n') || coalesce('t' || cast(length(cast(e1 as TEXT)) as TEXT) || ':' || cast(e1 as TEXT), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -386,7 +341,7 @@ select
 from changes
 ) as changes
 where kind in ('added', 'updated')
-order by change_number
+order by change_number asc
 limit 5;
 
 -- segconn_stage
@@ -399,7 +354,7 @@ with source as (
         case when lower(cast("column 3" as TEXT)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else "column 3" end as c3,
         "column 4" as c4,
         cast("column 5" as TEXT) as c5,
-        cast("column 6" as TEXT) as c6,
+        to_varchar("column 6", 'YYYY-MM-DD') as c6,
         to_varchar(cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz), '.FF6') end || 'Z' as c7,
         to_varchar(cast(convert_timezone('UTC', "column 8") as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('UTC', "column 8") as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('UTC', "column 8") as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('UTC', "column 8") as timestamp_ntz), '.FF6') end || 'Z' as c8,
         to_varchar(cast(convert_timezone('UTC', "column 9") as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('UTC', "column 9") as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('UTC', "column 9") as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('UTC', "column 9") as timestamp_ntz), '.FF6') end || 'Z' as c9,
@@ -415,52 +370,7 @@ with source as (
 hashed as (
     select
         source.*,
-        md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as TEXT)
-    ) || ':' || cast(c1 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c2 as TEXT)
-    ) || ':' || cast(c2 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c3 as TEXT)
-    ) || ':' || cast(c3 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as TEXT)
-    ) || ':' || cast(c4 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c5 as TEXT)
-    ) || ':' || cast(c5 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c6 as TEXT)
-    ) || ':' || cast(c6 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c7 as TEXT)
-    ) || ':' || cast(c7 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c8 as TEXT)
-    ) || ':' || cast(c8 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c9 as TEXT)
-    ) || ':' || cast(c9 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as TEXT)
-    ) || ':' || cast(c10 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c11 as TEXT)
-    ) || ':' || cast(c11 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c12 as TEXT)
-    ) || ':' || cast(c12 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as TEXT)
-    ) || ':' || cast(c13 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c14 as TEXT)
-    ) || ':' || cast(c14 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(e1 as TEXT)
-    ) || ':' || cast(e1 as TEXT), 'n') as TEXT)) as checksum
+        md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('d' || cast(length(case when abs(c2) < 9e18 and c2 = floor(c2) then cast(cast(c2 as bigint) as TEXT) else cast(c2 as TEXT) end) as TEXT) || ':' || case when abs(c2) < 9e18 and c2 = floor(c2) then cast(cast(c2 as bigint) as TEXT) else cast(c2 as TEXT) end, 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as TEXT) else cast(c3 as TEXT) end) as TEXT) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as TEXT) else cast(c3 as TEXT) end, 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c5 as TEXT)) as TEXT) || ':' || cast(c5 as TEXT), 'n') || coalesce('t' || cast(length(cast(c6 as TEXT)) as TEXT) || ':' || cast(c6 as TEXT), 'n') || coalesce('t' || cast(length(cast(c7 as TEXT)) as TEXT) || ':' || cast(c7 as TEXT), 'n') || coalesce('t' || cast(length(cast(c8 as TEXT)) as TEXT) || ':' || cast(c8 as TEXT), 'n') || coalesce('t' || cast(length(cast(c9 as TEXT)) as TEXT) || ':' || cast(c9 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c11 as TEXT)) as TEXT) || ':' || cast(c11 as TEXT), 'n') || coalesce('j' || cast(length(cast(c12 as TEXT)) as TEXT) || ':' || cast(c12 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n') || coalesce('t' || cast(length(cast(c14 as TEXT)) as TEXT) || ':' || cast(c14 as TEXT), 'n') || coalesce('t' || cast(length(cast(e1 as TEXT)) as TEXT) || ':' || cast(e1 as TEXT), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -585,32 +495,8 @@ with source as (
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5(cast('0123abcd without consent' as TEXT)) else md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as TEXT)
-    ) || ':' || cast(c1 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as TEXT)
-    ) || ':' || cast(c4 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as TEXT)
-    ) || ':' || cast(c10 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as TEXT)
-    ) || ':' || cast(c13 as TEXT), 'n') as TEXT)) end as checksum,
-        md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as TEXT)
-    ) || ':' || cast(c1 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as TEXT)
-    ) || ':' || cast(c4 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as TEXT)
-    ) || ':' || cast(c10 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as TEXT)
-    ) || ':' || cast(c13 as TEXT), 'n') as TEXT)) as content,
+        case when case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) end as checksum,
+        md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) as content,
         case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
     from source
 ),
@@ -714,32 +600,8 @@ with source as (
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5(cast('0123abcd without consent' as TEXT)) else md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as TEXT)
-    ) || ':' || cast(c1 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as TEXT)
-    ) || ':' || cast(c4 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as TEXT)
-    ) || ':' || cast(c10 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as TEXT)
-    ) || ':' || cast(c13 as TEXT), 'n') as TEXT)) end as checksum,
-        md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as TEXT)
-    ) || ':' || cast(c1 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as TEXT)
-    ) || ':' || cast(c4 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as TEXT)
-    ) || ':' || cast(c10 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as TEXT)
-    ) || ':' || cast(c13 as TEXT), 'n') as TEXT)) as content,
+        case when case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) end as checksum,
+        md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) as content,
         case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
     from source
 ),
@@ -773,19 +635,7 @@ from (
 hashed as (
     select
         source.*,
-        md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as TEXT)
-    ) || ':' || cast(c1 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as TEXT)
-    ) || ':' || cast(c4 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as TEXT)
-    ) || ':' || cast(c10 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as TEXT)
-    ) || ':' || cast(c13 as TEXT), 'n') as TEXT)) as checksum
+        md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -876,7 +726,7 @@ from changes
     where kind in ('added', 'updated')
 ) as numbered
 where mod(nth - 1, 3) = 0
-order by change_number
+order by change_number asc
 limit 1000;
 
 -- segconn_count_diff
@@ -894,19 +744,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as TEXT)
-    ) || ':' || cast(c1 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as TEXT)
-    ) || ':' || cast(c4 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as TEXT)
-    ) || ':' || cast(c10 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as TEXT)
-    ) || ':' || cast(c13 as TEXT), 'n') as TEXT)) as checksum
+        md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1015,19 +853,7 @@ from (
 hashed as (
     select
         source.*,
-        md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as TEXT)
-    ) || ':' || cast(c1 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as TEXT)
-    ) || ':' || cast(c4 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as TEXT)
-    ) || ':' || cast(c10 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as TEXT)
-    ) || ':' || cast(c13 as TEXT), 'n') as TEXT)) as checksum
+        md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1131,19 +957,7 @@ from changes
 hashed as (
     select
         source.*,
-        md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as TEXT)
-    ) || ':' || cast(c1 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as TEXT)
-    ) || ':' || cast(c4 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as TEXT)
-    ) || ':' || cast(c10 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as TEXT)
-    ) || ':' || cast(c13 as TEXT), 'n') as TEXT)) as checksum
+        md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1252,19 +1066,7 @@ left join (
 hashed as (
     select
         source.*,
-        md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as TEXT)
-    ) || ':' || cast(c1 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c4 as TEXT)
-    ) || ':' || cast(c4 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c10 as TEXT)
-    ) || ':' || cast(c10 as TEXT), 'n') || coalesce('v' ||
-    length(
-        cast(c13 as TEXT)
-    ) || ':' || cast(c13 as TEXT), 'n') as TEXT)) as checksum
+        md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1284,7 +1086,7 @@ select 1 as one from shop.marts.customers limit 1;
 -- segconn_count_spent
 select coalesce(sum(case when finished_at is null then to_send else confirmed end), 0)
 from shop.segconn.syncs
-where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' as timestamp))
+where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz))
     and status not in ('blocked', 'reset') and invocation_id <> 'i-1';
 
 -- segconn_last_records
@@ -1332,7 +1134,7 @@ from (
 ) as newest_rows;
 
 -- segconn_newest
-select cast(newest as TEXT) as newest
+select to_varchar(newest, 'YYYY-MM-DD') as newest
 from (
     select max("column 6") as newest
     from shop.marts.customers
@@ -1355,7 +1157,8 @@ with source as (
         "column 1" as c1,
         0 as lost_values
     from shop.marts.customers
-    where ("column 7" >= cast('2026-01-02 03:04:05.678000' as TIMESTAMP_NTZ) or "column 7" is null)
+    where (
+        ("column 7" >= cast('2026-01-02 03:04:05.678000' as TIMESTAMP_NTZ) or "column 7" is null)
         or coalesce('v' || replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|'), 'n') in (
 select coalesce('v' || record_id, 'n') as record_key
 from shop.segconn.records_customers_identify_0123abcd as records
@@ -1375,14 +1178,12 @@ where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarde
 ) as standing
 where mapping_id = 'customers_identify_0123abcd'
 )
+    )
 ),
 hashed as (
     select
         source.*,
-        md5(cast('0123abcd' || coalesce('v' ||
-    length(
-        cast(c1 as TEXT)
-    ) || ':' || cast(c1 as TEXT), 'n') as TEXT)) as checksum
+        md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1534,7 +1335,7 @@ insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, rec
 select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
     '0123456789abcdef', record_id, kind, null,
     case when kind = 'null_identifier' then 'the unique identifier is null' else 'the unique identifier is not unique' end,
-    cast('2026-01-02 03:04:05.678000' as timestamp), 0
+    cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
 from (
     select distinct record_id, kind
     from shop.segconn.outbox_customers_identify_0123abcd
@@ -1648,7 +1449,7 @@ where kind in ('added', 'updated') or is_doubtful = 1;
 -- segconn_close_settled
 insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
 select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
-    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp), 0
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
 from (
     select record_id, min(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
     from (
@@ -1692,7 +1493,7 @@ drop table if exists shop.segconn.outbox_customers_identify_0123abcd;
 -- segconn_append
 insert into shop.segconn.sync_log (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
 -- segconn_forget_abandoned
 delete from shop.segconn.records_customers_identify_0123abcd
@@ -1742,7 +1543,7 @@ drop table if exists shop.segconn.outbox_customers_identify_0123abcd;
 -- segconn_append
 insert into shop.segconn.sync_log (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
 -- segconn_drop
 drop table if exists shop.segconn.outbox_customers_identify_0123abcd;
@@ -1753,7 +1554,7 @@ drop table if exists shop.segconn.records_customers_identify_0123abcd;
 -- segconn_close_all
 insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
 select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
-    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp), 0
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
 from (
     select distinct record_id
     from (
@@ -1773,5 +1574,5 @@ where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarde
 -- segconn_append
 insert into shop.segconn.sync_log (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
