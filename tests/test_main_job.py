@@ -148,7 +148,7 @@ def test_preview_shows_calls_and_changes_nothing(shop, api):
     shop.rows(ADA, BOB)
     shop.dbt("run")
     result = shop.segconn("preview", "-n", "1")
-    shown = json.loads(result.output)
+    shown = json.loads(result.stdout)
     assert shown["kind"] == "added"
     assert shown["call"]["userId"] == "c1"
     assert api.received == []
