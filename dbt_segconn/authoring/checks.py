@@ -14,7 +14,7 @@ from dbt_segconn.actions.spec import RESERVED, Reserved, SpecType
 from dbt_segconn.limits import EVENT_BYTES, MAPPED_MEMBERS, MESSAGE_ID_CHARACTERS, refusal
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.path import relative, steps
-from dbt_segconn.project.artifacts import Manifest, Model
+from dbt_segconn.project.artifacts import Manifest, Model, snapshot_columns
 from dbt_segconn.project.catalog import Catalog, KnownColumns
 from dbt_segconn.project.drafts import Draft, ModelDraft, as_columns
 from dbt_segconn.project.findings import (
@@ -100,8 +100,8 @@ def _snapshot_key(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
     if model.resource_type != "snapshot" or not draft.identifier:
         return
     config = manifest.raw["nodes"][model.unique_id].get("config") or {}
-    own = config.get("snapshot_meta_column_names") or {}
-    version, end = (own.get(name) or name for name in ("dbt_scd_id", "dbt_valid_to"))
+    own = snapshot_columns(manifest, model)
+    version, end = own["dbt_scd_id"], own["dbt_valid_to"]
     identifier = {column.casefold() for column in draft.identifier}
     if identifier <= {column.casefold() for column in as_columns(config.get("unique_key"))}:
         reason = f"{' and '.join(draft.identifier)} is the snapshot's unique_key: a changed record has several rows"

@@ -15,6 +15,7 @@ from dbt_segconn.errors import ConfigurationError
 
 META_KEY = "segconn"
 MANIFEST_FILE = "manifest.json"
+_SNAPSHOT_COLUMNS = ("dbt_scd_id", "dbt_valid_from", "dbt_valid_to", "dbt_updated_at", "dbt_is_deleted")
 TABLES = frozenset({"model", "seed", "snapshot"})
 
 
@@ -150,6 +151,15 @@ def read_manifest(target_dir: Path) -> Manifest:
     if not isinstance(manifest.raw.get("nodes"), dict):
         raise ConfigurationError(f"{path}: is not a dbt manifest file: it has no nodes. Run `dbt parse` again.")
     return manifest
+
+
+def snapshot_columns(manifest: Manifest, model: Model) -> dict[str, str]:
+    """Return the columns that dbt adds to a snapshot, in lower case, by dbt's own names; none for other models."""
+    if model.resource_type != "snapshot":
+        return {}
+    config = manifest.raw["nodes"][model.unique_id].get("config") or {}
+    own = config.get("snapshot_meta_column_names") or {}
+    return {name: str(own.get(name) or name).casefold() for name in _SNAPSHOT_COLUMNS}
 
 
 def read_artifact(path: Path, kind: str, *, oldest: int, newest: int) -> Mapping[str, Any]:
