@@ -175,7 +175,7 @@ run_options: Callable[[Command], Command] = _all_of(
     click.option(
         "--max-runtime",
         type=Duration(),
-        help="End the run as Ctrl-C does after so long (90s, 15m, 2h); the next run goes on from there.",
+        help="End the run as Ctrl-C does after so long (90s, 15m, 2h), counted once the warehouse is open.",
     ),
     click.option(
         "--workers",

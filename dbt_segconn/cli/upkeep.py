@@ -35,19 +35,22 @@ def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: 
       dbt-segconn preview --record c-1042   the call of a discarded record, as it would be now
       dbt-segconn status --orphans
     """
+    from dbt_segconn.cli.side_by_side import printable
     from dbt_segconn.cli.tables import show
     from dbt_segconn.inspection import overview
 
-    options = as_options(**given)
+    options, notes = as_options(**given), list[str]()
     if history:
         rows = overview.history(options, limit)
     elif discards:
-        rows = overview.discards(options, limit)
+        rows, notes = overview.discards(options, limit)
     elif orphans:
         rows = overview.orphans(options)
     else:
         rows = overview.overview(options)
     show(rows, output)
+    for note in notes:
+        click.echo(printable(note), err=True)
 
 
 @main.command()
@@ -63,13 +66,16 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
     Example:
       dbt-segconn reset customers.identify_customers
     """
+    from dbt_segconn.inspection.upkeep import find_names
     from dbt_segconn.inspection.upkeep import reset as reset_mappings
 
-    names = ", ".join(mappings)
-    if not yes and not click.confirm(f"The next run will send every record of {names} again. Reset?"):
-        click.echo("Nothing was changed.")
-        return
-    for name in reset_mappings(as_options(**given), mappings):
+    options = as_options(**given)
+    if not yes:
+        names = ", ".join(find_names(options, mappings))
+        if not click.confirm(f"The next run will send every record of {names} again. Reset?"):
+            click.echo("Nothing was changed.")
+            return
+    for name in reset_mappings(options, mappings):
         click.echo(f"Reset {name}.")
 
 

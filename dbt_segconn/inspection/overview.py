@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from dbt_segconn.inspection.outlook import UNIDENTIFIED
 from dbt_segconn.runs.opening import Options, Plan, opened, read_plan
 from dbt_segconn.state.discards import OPEN_COLUMNS, open_discards
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.state.tables import State, SyncState
+from dbt_segconn.warehouse.session import Row
+from dbt_segconn.wording import counted
 
 HISTORY = (
     "started_at",
@@ -40,7 +44,11 @@ def opened_state(options: Options) -> Iterator[tuple[Plan, State]]:
 def overview(options: Options) -> list[dict[str, Any]]:
     """Return one row a mapping of the project: what it is, and how its newest sync ended."""
     with opened_state(options) as (plan, state):
-        last = {sync.id: state.last_sync(sync.id) for sync in plan.syncs} if state.exists() else {}
+        # a run that resumes a sync begins another one at once: the sync before the last is told of, too
+        newest_two = state.newest_of_each(2) if state.exists() else []
+        ends = _earlier(state, newest_two)
+    last = {one.mapping_id: one for one in reversed(newest_two)}
+    earlier = {one.mapping_id: ends[one.sync_id] for one in reversed(newest_two) if one.sync_id in ends}
     rows = []
     for sync in plan.syncs:
         newest = last.get(sync.id)
@@ -56,6 +64,7 @@ def overview(options: Options) -> list[dict[str, Any]]:
                 "confirmed": newest.confirmed if newest else None,
                 "discarded": newest.discarded if newest else None,
                 "error": newest.error if newest else None,
+                "earlier": earlier.get(sync.id),
             }
         )
     return rows
@@ -65,14 +74,42 @@ def history(options: Options, limit: int) -> list[dict[str, Any]]:
     """Return the newest syncs of all mappings, newest first."""
     with opened_state(options) as (_, state):
         syncs = state.history(limit) if state.exists() else []
-    return [{name: getattr(sync, name) for name in HISTORY} for sync in syncs]
+        earlier = _earlier(state, syncs)
+    return [{**{name: getattr(sync, name) for name in HISTORY}, "earlier": earlier.get(sync.sync_id)} for sync in syncs]
 
 
-def discards(options: Options, limit: int) -> list[dict[str, Any]]:
-    """Return the refusals that stand: reason, kind, attempts, first and last time, whether it was given up."""
+def _earlier(state: State, syncs: Sequence[SyncState]) -> dict[str, str]:
+    """Describe each sync that a later run resumed: how many attempts ended before, and how the last of them ended."""
+    ends = state.interruptions(syncs)
+    return {
+        sync_id: f"{counted(len(many), 'attempt')} {many[-1].status}, then resumed: {many[-1].error or 'interrupted'}"
+        for sync_id, many in ends.items()
+    }
+
+
+def discards(options: Options, limit: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the refusals that stand: reason, kind, attempts, first and last time, whether it was given up.
+
+    Notes say where syncs have counted more records than are listed.
+    """
     with opened_state(options) as (_, state):
         rows = open_discards(state, limit) if state.exists() else []
-    return [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows]
+        notes = list(_uncounted(state, rows))
+    if len(rows) == limit:
+        notes.append(f"The newest {limit:,} are listed; -n lists more.")
+    return [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows], notes
+
+
+def _uncounted(state: State, rows: Sequence[Row]) -> Iterator[str]:
+    """Find the mappings whose last sync counted more rows without an identifier of their own than are listed."""
+    listed = Counter((row[0], row[1]) for row in rows if row[3] in UNIDENTIFIED)
+    for (mapping_id, mapping), count in listed.items():
+        made = state.made_records(mapping_id)
+        if made and made.unidentified > count:
+            yield (
+                f"{mapping}: {made.unidentified:,} rows were discarded whose identifier is null or not unique; rows of "
+                f"one identifier are listed once, as {counted(count, 'record')}."
+            )
 
 
 def orphans(options: Options) -> list[dict[str, Any]]:

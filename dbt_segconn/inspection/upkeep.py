@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.inspection.overview import opened_state
-from dbt_segconn.project.plan import named, only
+from dbt_segconn.project.plan import Sync, named, only
 from dbt_segconn.project.strict import near_name
-from dbt_segconn.runs.opening import Options
+from dbt_segconn.runs.opening import Options, Plan
 from dbt_segconn.state.locks import Locks
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.state.tables import State, SyncState, new_state
+
+
+def find_names(options: Options, mappings: Collection[str]) -> list[str]:
+    """Return the full names of the mappings that `reset` would forget. Raises ConfigurationError as it does."""
+    with opened_state(options) as (plan, state):
+        syncs, orphans = _named(plan, state, mappings)
+    return [*(sync.name for sync in syncs), *(last.mapping for last in orphans)]
 
 
 def reset(options: Options, mappings: Collection[str]) -> list[str]:
@@ -23,17 +30,23 @@ def reset(options: Options, mappings: Collection[str]) -> list[str]:
     while one is being synced.
     """
     with opened_state(options) as (plan, state):
+        syncs, orphans = _named(plan, state, mappings)
         state.prepare()
-        gone = state.orphans({sync.id for sync in plan.syncs})
-        orphans = [last for last in gone if {last.mapping, last.mapping_id} & set(mappings)]
-        found = {name for last in orphans for name in (last.mapping, last.mapping_id)}
-        syncs = named(plan.syncs, left) if (left := [name for name in mappings if name not in found]) else ()
         for sync in syncs:
             never_synced = new_state(sync, state.now()).as_reset(state.now())
             _forget(state, state.last_sync(sync.id) or never_synced)
         for last in orphans:
             _forget(state, last)
     return [*(sync.name for sync in syncs), *(last.mapping for last in orphans)]
+
+
+def _named(plan: Plan, state: State, mappings: Collection[str]) -> tuple[Sequence[Sync], Sequence[SyncState]]:
+    """Return the mappings of the project and the orphans of these names."""
+    gone = state.orphans({sync.id for sync in plan.syncs}) if state.exists() else []
+    orphans = [last for last in gone if {last.mapping, last.mapping_id} & set(mappings)]
+    found = {name for last in orphans for name in (last.mapping, last.mapping_id)}
+    left = [name for name in mappings if name not in found]
+    return named(plan.syncs, left) if left else (), orphans
 
 
 def _forget(state: State, last: SyncState) -> None:
