@@ -253,20 +253,21 @@ def _field_line(field: Field, indent: str) -> str:
 
 
 @main.command(name="import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def import_(file: Path) -> None:
-    """Print the YAML of mappings that were exported from Segment.
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_(files: tuple[Path, ...]) -> None:
+    """Print the YAML of mappings that were exported from Segment: a document for each model.
 
-    FILE is what Segment's Git sync or Terraform provider wrote (.tf), or the Public API's answer (.json).
-    What cannot be carried over is named in comments.
+    FILES are what Segment's Git sync or Terraform provider wrote (.tf), or the Public API's answers (.json).
+    Files of models give the identifiers. What cannot be carried over is named in comments.
 
     \b
-    Example:
+    Examples:
       dbt-segconn import segment/subscriptions.tf > customers_meta.yml
+      dbt-segconn import subscriptions/*.tf models/*.tf > meta.yml
     """
-    from dbt_segconn.authoring.importer import as_yaml, read_export
+    from dbt_segconn.authoring.importer import as_yaml, read_exports
 
-    click.echo(as_yaml(read_export(file)))
+    click.echo(as_yaml(read_exports(files)))
 
 
 @main.command()
