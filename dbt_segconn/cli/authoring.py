@@ -12,6 +12,7 @@ import click
 
 from dbt_segconn.actions import ACTIONS
 from dbt_segconn.cli.commands import as_options, main
+from dbt_segconn.cli.completion import complete_model
 from dbt_segconn.cli.exit_codes import FAILED, OK
 from dbt_segconn.cli.options import FOLDER, project_options
 from dbt_segconn.errors import ConfigurationError
@@ -104,7 +105,7 @@ def _print(validation: Validation, style: str) -> None:
 
 @main.command()
 @project_options
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=complete_model)
 def init(*, model: str | None, **given: Any) -> None:
     """Create segconn.yml, the schemas for your editor and, for a MODEL, a first mapping.
 
@@ -134,7 +135,7 @@ def init(*, model: str | None, **given: Any) -> None:
 
 @main.command()
 @project_options
-@click.argument("model")
+@click.argument("model", shell_complete=complete_model)
 @click.option("--action", type=click.Choice(list(ACTIONS)), help="The action; guessed from the model by default.")
 @click.option("--write", is_flag=True, help="Append the mapping to the model's YAML file.")
 @click.option("--online", is_flag=True, help="Fail where the warehouse cannot be asked for the model's columns.")

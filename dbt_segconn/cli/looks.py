@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dbt_segconn.cli.commands import as_options, main
+from dbt_segconn.cli.completion import complete_mapping
 from dbt_segconn.cli.exit_codes import FAILED, OK
 from dbt_segconn.cli.options import mapping_option, project_options, selection_options
 
@@ -52,7 +53,7 @@ def estimate(*, style: str, **given: Any) -> None:
 
 @main.command(name="send-test")
 @project_options
-@click.argument("mapping")
+@click.argument("mapping", shell_complete=complete_mapping)
 @click.option("--record", required=True, metavar="ID", help="Identifier of the record, changed or not.")
 def send_test(*, mapping: str, record: str, **given: Any) -> None:
     """Deliver the call of one record of MAPPING, to look at it downstream. No state moves.

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dbt_segconn.cli.commands import as_options, follow, main
+from dbt_segconn.cli.completion import complete_mapping
 from dbt_segconn.cli.options import output_options, project_options
 
 
@@ -55,7 +56,7 @@ def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: 
 
 @main.command()
 @project_options
-@click.argument("mappings", nargs=-1, required=True)
+@click.argument("mappings", nargs=-1, required=True, shell_complete=complete_mapping)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
     """Forget the records of MAPPINGS (model.mapping), so that the next run sends all of them as added.
@@ -81,7 +82,7 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
 
 @main.command()
 @project_options
-@click.argument("mappings", nargs=-1, required=True)
+@click.argument("mappings", nargs=-1, required=True, shell_complete=complete_mapping)
 @output_options
 def baseline(**given: Any) -> None:
     """Remember the records of MAPPINGS as they are now, as if they had been sent, and send none.
@@ -99,7 +100,7 @@ def baseline(**given: Any) -> None:
 @main.command()
 @project_options
 @click.argument("old")
-@click.argument("new")
+@click.argument("new", shell_complete=complete_mapping)
 def adopt(*, old: str, new: str, **given: Any) -> None:
     """Carry the records and the history of the mapping OLD over to NEW, after it was renamed.
 
