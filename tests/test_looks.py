@@ -88,6 +88,21 @@ def test_preview_marks_what_is_left_out_and_says_where_there_is_nothing(shop):
     assert "left out: sync_mode has no deleted records" in shop.segconn("preview", "--kind", "deleted").output
 
 
+def test_column_that_updates_every_record_is_named(shop):
+    shop.columns, shop.types = (*shop.columns, "built_at", "seen_at"), {"built_at": "timestamp", "seen_at": "date"}
+    shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id", "traits": "$*"}})
+    shop.resync((*ADA, "2024-01-01", "2024-01-01"), (*BOB, "2024-01-01", "2024-01-02"))
+    rows = (*ADA, "2024-01-02", "2024-01-01"), (*BOB, "2024-01-02", "2024-01-02")
+    shop.table(*rows)
+    words = f"{NAME}: all 2 known records count as updated. built_at has one value in all rows"
+    assert words in shop.segconn("preview").output
+    assert words in shop.segconn("estimate").output
+    shop.table(*((*row[:-2], "2024-01-03", row[-1]) for row in rows), (*EVE, "2024-01-04", "2024-01-03"))
+    assert "all 2 known records count as updated. Leave columns" in shop.segconn("preview").output
+    shop.table((*ADA, "2024-01-02", "2024-01-01"), (*BOB, "2024-01-01", "2024-01-02"))
+    assert "count as updated" not in shop.segconn("preview").output
+
+
 def test_pipes_get_the_json_that_they_always_got(shop):
     shop.manifest(MAPPING)
     shop.table(ADA)

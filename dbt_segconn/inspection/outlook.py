@@ -24,8 +24,8 @@ class Outlook:
     """Counts of records, as a sync has them.
 
     `changes` are those of each kind, `calls` those of the kinds that the mapping sends; a baseline sends none.
-    `unfinished` are calls that a sync which was cut short has left: a run delivers these first. `objections` are
-    what guards would say.
+    `unfinished` are calls that a sync which was cut short has left: a run delivers these first. Where all known
+    records are updated, `stamps` are the columns that may be the reason. `objections` are what guards would say.
     """
 
     changes: Mapping[str, int]
@@ -34,6 +34,7 @@ class Outlook:
     unidentified: int
     held_back: int
     unfinished: int
+    stamps: tuple[str, ...] | None = None
     objections: tuple[str, ...] = ()
 
     @property
@@ -48,6 +49,17 @@ class Outlook:
         elif self.left_out:
             kinds = [f"{count:,} {kind}" for kind, count in self.changes.items() if count and kind not in self.calls]
             yield f"{counted(self.left_out, 'change')} left out by its sync mode ({', '.join(kinds)})"
+        if self.stamps:
+            names = f"{' and '.join(self.stamps)} {'have' if len(self.stamps) > 1 else 'has'}"
+            yield (
+                f"all {self.changes['updated']:,} known records count as updated. {names} one value in all rows, as the "
+                "time of a build has: leave that out of `fields`; in place of $*, map columns by name"
+            )
+        elif self.stamps is not None:
+            yield (
+                f"all {self.changes['updated']:,} known records count as updated. Leave columns that change with each "
+                "build, such as load times, out of `fields`; in place of $*, map columns by name"
+            )
         if self.held_back:
             yield f"{counted(self.held_back, 'record')} held back: no consent column has a value"
         if self.unidentified:
@@ -79,12 +91,15 @@ def outlook(look: Look, sync: Sync) -> Outlook:
         held_back=0 if is_baseline else tables.count_held_back(sync, source),
         unfinished=_unfinished(look, sync),
     )
-    return replace(one, objections=tuple(_guarded(look, sync, one)))
-
-
-def _guarded(look: Look, sync: Sync, one: Outlook) -> Iterator[str]:
-    tables = look.tables(sync)
     known = tables.known() if tables.present()[0] else 0
+    updated = one.changes["updated"]
+    is_every = updated > 1 and updated == known - one.changes["deleted"]
+    stamps = tuple(tables.stamps(source)) if is_every else None
+    return replace(one, stamps=stamps, objections=tuple(_guarded(look, sync, one, known)))
+
+
+def _guarded(look: Look, sync: Sync, one: Outlook, known: int) -> Iterator[str]:
+    tables = look.tables(sync)
     added, updated, deleted = (one.changes[kind] for kind in KINDS)
     present = known - deleted + added + one.unidentified + one.held_back
     if former := former_identifier(sync, look.state.made_records(sync.id) if known else None, known):
