@@ -52,8 +52,8 @@ class Outlook:
         if self.stamps:
             names = f"{' and '.join(self.stamps)} {'have' if len(self.stamps) > 1 else 'has'}"
             yield (
-                f"all {self.changes['updated']:,} known records count as updated. {names} one value in all rows, as the "
-                "time of a build has: leave that out of `fields`; in place of $*, map columns by name"
+                f"all {self.changes['updated']:,} known records count as updated. {names} one value in all rows, as "
+                "the time of a build has: leave that out of `fields`; in place of $*, map columns by name"
             )
         elif self.stamps is not None:
             yield (
