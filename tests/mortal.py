@@ -93,11 +93,13 @@ def run_here(project: Path, stop: threading.Event | None = None, **options: Any)
 
 
 def impatient() -> None:
-    """Let waiting for the API take no time worth mentioning, in this process from now on."""
-    from dbt_segconn.delivery import attempts, connection
+    """Wait hardly for the API, and send two calls at most with one request, in this process from now on."""
+    from dbt_segconn.delivery import attempts, batches, connection, sender
 
     attempts.BACKOFF_SECONDS = 0.001
     connection.TIMEOUT = (1.0, 0.2)
+    batches.GROUP = sender.GROUP = 1
+    batches.BATCH_EVENTS = 2
 
 
 def _install(fate: Fate | None, project: Path, stop: threading.Event) -> None:

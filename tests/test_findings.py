@@ -386,31 +386,6 @@ def test_too_many_traits_or_properties_are_found(shop, action, fields, columns, 
     assert [one["code"] for one in found(shop)["findings"]] == expected
 
 
-def test_snapshot_identified_by_its_key_is_found(shop):
-    tests = ["unique", "not_null"]
-    snapshots = {
-        "by_key": ("customer_id", "Customer_ID", {}),
-        "by_part": (["customer_id", "plan"], "plan", {"dbt_scd_id": "version_id", "dbt_valid_to": "until"}),
-        "by_version": ("customer_id", "dbt_scd_id", {}),
-        "by_start": ("customer_id", ["customer_id", "dbt_valid_from"], {}),
-    }
-    entries = []
-    for name, (key, identifier, columns) in snapshots.items():
-        meta = {"segconn": {"unique_identifier": identifier, "mappings": [MAPPING]}}
-        config = {"unique_key": key, "strategy": "check", "check_cols": "all", "meta": meta}
-        config |= {"snapshot_meta_column_names": columns} if columns else {}
-        tested = [{"name": one, "data_tests": tests} for one in ("customer_id", "plan", "dbt_scd_id", "dbt_valid_from")]
-        entries.append({"name": name, "relation": "ref('customers')", "config": config, "columns": tested})
-    shop.rows(ADA)
-    shop.write("snapshots/all.yml", {"snapshots": entries})
-    shop.dbt("parse")
-    fixes = {one["model"]: one["fix"] for one in found(shop)["findings"] if one["code"] == "SEG306"}
-    assert set(fixes) == {"by_key", "by_part"}
-    assert "Write dbt_scd_id" in fixes["by_key"]
-    assert "Write version_id" in fixes["by_part"]
-    assert "whose until is null" in fixes["by_part"]
-
-
 def test_two_spellings_of_one_event_are_noticed(shop):
     one, two = (
         {**MAPPING, "action": "track", "fields": {"user_id": "$a", "event_name": name}} for name in ("Paid", "paid")

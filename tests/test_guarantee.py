@@ -3,7 +3,8 @@
 Random histories of a real table, on DuckDB or PostgreSQL, and a real Tracking API. Rows come, change, return to
 what they were and go; mappings are edited, renamed, reset, joined by a second destination; some are read from a
 checkpoint on. The API resets connections before and after it took a batch, answers late, with 401, 429 and 500, and
-refuses some records (always the same: what it once took it would take again). A run to which worse happens is a
+refuses some records (always the same: what it once took it would take again). Some mappings send the calls of
+several records to one user in the order of a column. A run to which worse happens is a
 process of its own: it is killed by SIGKILL at any step, meets a failing statement, a full disk or a server that ends
 its connection, loses its lock or is interrupted. In the end everything is mended.
 
@@ -30,15 +31,16 @@ from mortal import Fate
 from standing import Api, Shop, new_shop, serving
 from warehouses.postgres import Postgres
 
-from dbt_segconn.delivery import attempts, connection
+from dbt_segconn.delivery import attempts, batches, connection, sender
 from dbt_segconn.syncs.calls import message_id_prefix
 
 EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "50"))
 POSTGRES_EXAMPLES = int(os.environ.get("GUARANTEE_POSTGRES_EXAMPLES", "6"))
-SHARDS = 5  # one test each, so that they can run side by side; the last one reads from a checkpoint on
+SHARDS = 5  # one test each, so that they can run side by side; the last reads from a checkpoint, two others in order
 KEYS = {"app": "wk-app-5Tz", "ads": "wk-ads-8Qp"}
 ENVIRONMENT = {"WK_APP": KEYS["app"], "WK_ADS": KEYS["ads"]}
 GONE = (None, None)
+TEAMS = {key: "red" if key in "abc" else "blue" for key in "abcdef"}
 
 UNVERSIONED = "f"  # the row in which the column of the checkpoint is null
 ROW = st.tuples(st.sampled_from("xyz"), st.sampled_from([None, "1", "2"]))
@@ -132,9 +134,11 @@ def world_of(shop, parsed):
             patch.setenv(name, value)
         patch.setattr(attempts, "BACKOFF_SECONDS", attempts.BACKOFF_SECONDS)  # put back after `impatient`
         patch.setattr(connection, "TIMEOUT", connection.TIMEOUT)
+        for module, name in ((batches, "GROUP"), (sender, "GROUP"), (batches, "BATCH_EVENTS")):
+            patch.setattr(module, name, getattr(module, name))
         mortal.impatient()
         shop.parsed = parsed
-        shop.columns = ("customer_id", "email", "plan", "version")
+        shop.columns = ("customer_id", "email", "plan", "version", "team")
         shop.types = {"version": "bigint"}
         destinations = {
             name: {
@@ -177,6 +181,7 @@ class History(RuleBasedStateMachine):
 
     shop, api = None, None
     has_checkpoint = False
+    is_ordered = False
 
     def __init__(self):
         super().__init__()
@@ -271,6 +276,7 @@ class History(RuleBasedStateMachine):
         ending = self.run(retry=True)
         assert ending.success, ending
         self.segment_equals_the_model_and_heard_nothing_twice()
+        self.calls_of_one_user_left_in_order()
         self.counts_add_up()
         heard = sum(map(len, self.api.heard.values()))
         assert self.run().success
@@ -278,6 +284,9 @@ class History(RuleBasedStateMachine):
 
     def declare(self):
         properties = {"email": "$email", **({"plan": "$plan"} if self.has_plan else {}), "edit": self.edits}
+        user = "$__segment_id"
+        if self.is_ordered:
+            user, properties = "$team", {**properties, "record": "$customer_id", "version": "$version"}
         self.shop.manifest(
             *(
                 {
@@ -286,22 +295,24 @@ class History(RuleBasedStateMachine):
                     "destination": name,
                     **self.reading(),
                     "guards": {"max_deleted_percent": 100},
-                    "fields": {"event_name": "State", "user_id": "$__segment_id", "properties": properties},
+                    "fields": {"event_name": "State", "user_id": user, "properties": properties},
                 }
                 for name in self.destinations
-            )
+            ),
+            unique_identifier=["team", "customer_id"] if self.is_ordered else "customer_id",
         )
 
     def reading(self):
         if self.has_checkpoint:
             return {"checkpoint": {"column": "version", "lag": 0}}
-        return {"sync_mode": ["added", "updated", "deleted"]}
+        order = {"order_by": "version"} if self.is_ordered else {}
+        return {"sync_mode": ["added", "updated", "deleted"], **order}
 
     def run(self, faults=(), fate=None, **options):
         changed = [key for key, row in self.rows.items() if self.written.get(key) != row and key not in UNVERSIONED]
         self.versions.update({key: len(self.past) for key in changed})
         self.written = dict(self.rows)
-        self.shop.table(*((key, *row, self.versions.get(key)) for key, row in self.rows.items()))
+        self.shop.table(*((key, *row, self.versions.get(key), TEAMS[key]) for key, row in self.rows.items()))
         self.past.append(dict(self.rows))
         self.has_run = True
         self.api.faults = list(faults)
@@ -324,7 +335,7 @@ class History(RuleBasedStateMachine):
         assert self.discards() == []
         for name in self.destinations:
             heard = list(self.api.heard[KEYS[name]].values())
-            last = {call["userId"]: (at, call["properties"]) for at, call in enumerate(heard)}
+            last = {_record(call): (at, call["properties"]) for at, call in enumerate(heard)}
             reset = max(self.resets[name], default=0)  # who left the model after a reset was forgotten before
             known = {user: one for user, (at, one) in last.items() if at >= reset or user in self.rows}
             now = {user: one for user, one in known.items() if (one["email"], one.get("plan")) != GONE}
@@ -333,9 +344,18 @@ class History(RuleBasedStateMachine):
                 assert one["email"] == self.rows[user][0]
                 assert not self.has_plan or one["plan"] == self.rows[user][1]
             for user in last:
-                calls = [(at, call["properties"]) for at, call in enumerate(heard) if call["userId"] == user]
+                calls = [(at, call["properties"]) for at, call in enumerate(heard) if _record(call) == user]
                 self.nothing_twice(name, user, calls)
                 self.in_order(user, [call for _, call in calls])
+
+    def calls_of_one_user_left_in_order(self):
+        """Within each sync; deleted records and those without a version come first."""
+        arrived = {}
+        for heard in self.api.heard.values() if self.is_ordered else ():
+            for message_id, call in heard.items():
+                of_sync = arrived.setdefault((message_id.rpartition("-")[0], call["userId"]), [])
+                of_sync.append(call["properties"]["version"] or 0)
+        assert all(versions == sorted(versions) for versions in arrived.values()), arrived
 
     def nothing_twice(self, name, user, calls):
         for (at, one), (then, other) in pairwise(calls):
@@ -374,12 +394,16 @@ class History(RuleBasedStateMachine):
             }
 
 
-def run_histories(world, name, examples, *, derandomize, has_checkpoint=False):
+def _record(call):
+    return call["properties"].get("record", call["userId"])
+
+
+def run_histories(world, name, examples, *, derandomize, has_checkpoint=False, is_ordered=False):
     class Shard(History):
         pass
 
     Shard.shop, Shard.api = world
-    Shard.has_checkpoint = has_checkpoint
+    Shard.has_checkpoint, Shard.is_ordered = has_checkpoint, is_ordered
     Shard.__name__ = Shard.__qualname__ = name  # hypothesis derives its choices from the name
     run_state_machine_as_test(
         Shard,
@@ -399,7 +423,14 @@ def run_histories(world, name, examples, *, derandomize, has_checkpoint=False):
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_after_a_last_clean_run_segment_equals_the_model_and_heard_nothing_twice(world, shard):
     share = EXAMPLES // SHARDS
-    run_histories(world, f"Shard{shard}", share, derandomize=EXAMPLES <= 50, has_checkpoint=shard == SHARDS - 1)
+    run_histories(
+        world,
+        f"Shard{shard}",
+        share,
+        derandomize=EXAMPLES <= 50,
+        has_checkpoint=shard == SHARDS - 1,
+        is_ordered=shard in {1, 2},
+    )
 
 
 @pytest.mark.no_cover  # which takes a third of the time, and whose lines other tests run, too

@@ -135,6 +135,7 @@ def test_seeds_snapshots_and_versions_have_tested_identifiers(shop):
     of_people = {**model("people", {"columns": [column("customer_id")]}), "versions": [{"v": 1}, {"v": 2}]}
     snapshot = model("kept", {"columns": [column("dbt_scd_id"), column("customer_id", "not_null")]})
     snapshot["config"] |= {"unique_key": "customer_id", "strategy": "check", "check_cols": "all"}
+    snapshot["config"]["meta"] = {"segconn": {"mappings": [{**MAPPING, "order_by": "dbt_valid_from"}]}}
     everything = {
         "models": [of_people],
         "seeds": [model("countries", {"columns": [column("code")]})],

@@ -171,9 +171,11 @@ def test_only_changes_to_send_are_looked_at(refs, api):
 def test_an_id_that_many_records_share_blocks(refs, api):
     refs.manifest(BY_REF)
     rows = records(*["pro"] * 7, *["free"] * 6, *["few"] * 5, "u1")
-    found = blocked(refs, api, rows, "2 values of user_id ($ref) are shared by more than 5 records each, one by 7")
+    found = blocked(refs, api, rows, "3 values of user_id ($ref) are shared by more than 1 record, by up to 7")
     assert "guards.max_records_per_id" in found.output
-    assert "are shared by more than 5 records" in refs.segconn("estimate", "--all").output
+    assert "are shared by more than 1 record" in refs.segconn("estimate", "--all").output
+    refs.manifest({**BY_REF, "guards": {"max_records_per_id": 5}})
+    blocked(refs, api, rows, "2 values of user_id ($ref) are shared by more than 5 records, by up to 7")
     refs.manifest({**BY_REF, "guards": {"max_records_per_id": 7}})
     assert refs.segconn("run", "--all").exit_code == 0
     assert len(api.calls()) == 19
@@ -184,7 +186,7 @@ def test_records_with_one_group_and_one_user_block(refs, api):
     assert refs.resync(*records(*["acme"] * 9)).exit_code == 0, "nine users of one group"
     refs.manifest({**mapped("group", user_id="$ref", group_id="$ref"), "name": "other"})
     blocked_by = refs.segconn("run", "--all")
-    assert "1 value of group_id ($ref) is shared by more than 5 records, by 9" in blocked_by.output
+    assert "1 value of group_id ($ref) is shared by more than 1 record, by up to 9" in blocked_by.output
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from dbt_segconn.actions.spec import RESERVED, Reserved, SpecType
 from dbt_segconn.limits import EVENT_BYTES, MAPPED_MEMBERS, MESSAGE_ID_CHARACTERS, refusal
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.path import relative, steps
-from dbt_segconn.project.artifacts import Manifest, Model, snapshot_columns
+from dbt_segconn.project.artifacts import Manifest, Model
 from dbt_segconn.project.catalog import Catalog, KnownColumns
-from dbt_segconn.project.drafts import Draft, ModelDraft, as_columns
+from dbt_segconn.project.drafts import Draft, ModelDraft
 from dbt_segconn.project.findings import (
     CONSENT_DROPPED,
     DISABLED_DESTINATION,
@@ -24,7 +24,6 @@ from dbt_segconn.project.findings import (
     EVENT_NAME,
     NEVER_SENT,
     NO_ORDER,
-    SNAPSHOT_KEY,
     STALE_MANIFEST,
     TOO_MANY_MEMBERS,
     TRAIT_TYPE,
@@ -34,13 +33,13 @@ from dbt_segconn.project.findings import (
 )
 from dbt_segconn.project.identity import unquoted
 from dbt_segconn.project.ids import SEGMENT_ID
-from dbt_segconn.project.plan import no_column
+from dbt_segconn.project.plan import columns_of_rows, no_column
 from dbt_segconn.project.rendered import is_stale, traps, unread_mappings
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.strict import near_name
 from dbt_segconn.project.written import Written
 from dbt_segconn.project.yaml_file import get
-from dbt_segconn.warehouse.values import kind_of, misfit
+from dbt_segconn.warehouse.values import kind_of, misfit, unordered
 
 # A letter too many or too few in a name of ten
 SLIP = 0.92
@@ -78,7 +77,6 @@ def _of_model(draft: ModelDraft, columns: KnownColumns, knowledge: Knowledge) ->
     for category, column in draft.consent.items():
         yield from _missing(("consent", category), column, columns, draft.written.model)
     yield from _untested(draft, knowledge.manifest)
-    yield from _snapshot_key(draft, knowledge.manifest)
     yield from _consent_dropped(draft, knowledge.manifest)
 
 
@@ -93,20 +91,6 @@ def _stale(written: Written) -> Iterator[Finding]:
         yield written.finding(Fault(STALE_MANIFEST, (), reason, fix))
     elif not unread and is_stale(written):
         yield written.finding(Fault(STALE_MANIFEST, (), "the file has changed since dbt read it", fix))
-
-
-def _snapshot_key(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
-    model = draft.written.model
-    if model.resource_type != "snapshot" or not draft.identifier:
-        return
-    config = manifest.raw["nodes"][model.unique_id].get("config") or {}
-    own = snapshot_columns(manifest, model)
-    version, end = own["dbt_scd_id"], own["dbt_valid_to"]
-    identifier = {column.casefold() for column in draft.identifier}
-    if identifier <= {column.casefold() for column in as_columns(config.get("unique_key"))}:
-        reason = f"{' and '.join(draft.identifier)} is the snapshot's unique_key: a changed record has several rows"
-        fix = f"Write {version} to make each version a record, or map a model of the rows whose {end} is null."
-        yield Fault(SNAPSHOT_KEY, ("unique_identifier",), reason, fix)
 
 
 def _consent_dropped(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
@@ -195,19 +179,21 @@ def _columns(draft: Draft, known: KnownColumns) -> Iterator[Fault]:
         yield from _missing(("fields", *path), column, known, model)
     for category, column in consent.items():
         yield from _missing(("consent", category), column, known, model)
-    if draft.mapping and draft.mapping.checkpoint:
-        yield from _missing(("checkpoint", "column"), draft.mapping.checkpoint.column, known, model)
+    for column, path in columns_of_rows(draft.mapping).items() if draft.mapping else ():
+        yield from _missing(path, column, known, model)
 
 
 def _unordered(draft: Draft, known: KnownColumns, adapter_type: str) -> Iterator[Fault]:
-    """Object to a checkpoint whose column is known for certain, and not to be of a type that has one."""
-    given = draft.mapping.checkpoint if draft.mapping else None
-    if given is None or not known.complete:
+    """Object to a checkpoint or an order whose column is known for certain, and not to be of a type that has one."""
+    if draft.mapping is None or not known.complete:
         return
-    named = [one for one in known.types.items() if one[0].casefold() == given.column.casefold()]
-    for name, data_type in named:
-        if data_type and (reason := misfit(kind_of(data_type, adapter_type), given.lag)):
+    given, order = draft.mapping.checkpoint, {name.casefold() for name in draft.mapping.order_by or ()}
+    for name, data_type in known.types.items():
+        kind = kind_of(data_type, adapter_type) if data_type else ""
+        if given and data_type and name.casefold() == given.column.casefold() and (reason := misfit(kind, given.lag)):
             yield Fault(NO_ORDER, ("checkpoint",), f"{name} is of the type {data_type}: {reason}")
+        if data_type and name.casefold() in order and (reason := unordered(kind)):
+            yield Fault(NO_ORDER, ("order_by",), f"{name} is of the type {data_type}: {reason}")
 
 
 def _trait_types(draft: Draft, known: KnownColumns) -> Iterator[Fault]:

@@ -13,7 +13,7 @@ from dbt_segconn.authoring.editor_schema import SETTINGS_LINE, write_schemas
 from dbt_segconn.authoring.suggest import Column, Suggestion, guess_action, suggest
 from dbt_segconn.authoring.yaml_edit import add_mapping
 from dbt_segconn.errors import ConfigurationError, SegconnError, message_of
-from dbt_segconn.project.artifacts import MANIFEST_FILE, TABLES, Manifest, Model, read_manifest, snapshot_columns
+from dbt_segconn.project.artifacts import MANIFEST_FILE, TABLES, Manifest, Model, Snapshot, read_manifest
 from dbt_segconn.project.catalog import Catalog, catalog_command, spec_type
 from dbt_segconn.project.context import Context
 from dbt_segconn.project.drafts import as_columns
@@ -104,20 +104,20 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
     check_project(context, manifest)
     model = _find_model(manifest, name)
     columns, notes = _columns(context, manifest, model, options, online=online)
-    entity = snapshot_columns(manifest, model)
+    snapshot = model.snapshot
     identifier = _identifier(model, manifest, [column.name for column in columns])
-    about = _unique_key(manifest, model) if entity else identifier
+    about = snapshot.unique_key if snapshot else identifier
     plain = model.name.partition(".v")[0] if model.version else model.name
     destinations = _destinations(context.project_dir)
     kind = action or guess_action(plain, columns, about)
     free = _free(model, context.project_dir, kind, destinations)
     suggestion = suggest(
         plain,
-        [column for column in columns if column.name.casefold() not in entity.values()],
+        [column for column in columns if not _is_of_dbt(column, snapshot)],
         about,
         action=kind,
         destination=free[0] if len(destinations) > 1 else None,
-        order_by=entity.get("dbt_valid_from"),
+        order_by=snapshot.valid_from if snapshot else None,
     )
     return Proposal(context.project_dir, model, identifier, suggestion, free, tuple(notes))
 
@@ -199,9 +199,12 @@ def _of_warehouse(options: Options, model: Model) -> dict[str, str | None]:
         return dict(session.columns(session.relation_of(model)))
 
 
-def _unique_key(manifest: Manifest, model: Model) -> tuple[str, ...]:
-    """Return the columns that tell apart what a snapshot keeps the versions of."""
-    return as_columns((manifest.raw["nodes"][model.unique_id].get("config") or {}).get("unique_key"))
+def _is_of_dbt(column: Column, snapshot: Snapshot | None) -> bool:
+    """Whether dbt has added a column to a snapshot."""
+    if snapshot is None:
+        return False
+    own = (snapshot.scd_id, snapshot.valid_from, *snapshot.columns)
+    return column.name.casefold() in {name.casefold() for name in own} or column.name.casefold().startswith("dbt_")
 
 
 def _identifier(model: Model, manifest: Manifest, columns: list[str]) -> tuple[str, ...]:
@@ -210,8 +213,8 @@ def _identifier(model: Model, manifest: Manifest, columns: list[str]) -> tuple[s
     words = model.name.casefold().split("_")
     guesses = {"id", *(f"{one}_id" for word in words for one in (word, word.removesuffix("s")))}
     guessed = [column for column in columns if column.casefold() in guesses]
-    version = snapshot_columns(manifest, model).get("dbt_scd_id")
-    return declared or ((version,) if version else identity_of(model, manifest).columns or tuple(guessed[:1]))
+    version = (model.snapshot.scd_id,) if model.snapshot else ()
+    return declared or version or identity_of(model, manifest).columns or tuple(guessed[:1])
 
 
 def has_manifest(options: Options) -> bool:

@@ -2,6 +2,6 @@
 
 from dbt_segconn.delivery.attempts import Canceled, Stop
 from dbt_segconn.delivery.destination import Destination, Target
-from dbt_segconn.delivery.sender import Delivery, Progress, Refusal
+from dbt_segconn.delivery.sender import Delivery, Order, Progress, Refusal
 
-__all__ = ["Canceled", "Delivery", "Destination", "Progress", "Refusal", "Stop", "Target"]
+__all__ = ["Canceled", "Delivery", "Destination", "Order", "Progress", "Refusal", "Stop", "Target"]

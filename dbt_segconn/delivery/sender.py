@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.delivery.answers import Confirmed
 from dbt_segconn.delivery.attempts import Attempts, Canceled, Stop
-from dbt_segconn.delivery.batches import Batch, Batcher
+from dbt_segconn.delivery.batches import GROUP, Batch, Batcher
 from dbt_segconn.delivery.client import TrackingApi
 from dbt_segconn.delivery.destination import Destination
-from dbt_segconn.delivery.watermark import Watermark, _Stretch
+from dbt_segconn.delivery.watermark import Watermark
 from dbt_segconn.errors import DeliveryError
 from dbt_segconn.limits import BATCH_EVENTS
 from dbt_segconn.timings import Timings
@@ -54,12 +54,27 @@ class Progress:
     refusals: tuple[Refusal, ...]
 
 
-class Delivery:
-    """Delivers calls in the order of their change numbers; use it as a context manager.
+Order = Callable[[dict[str, Any]], Hashable]
+"""Returns what a call is about; calls about the same arrive in the order of their change numbers."""
 
-    At most one change of a record is in a sync, so batches may be in flight side by side. Raises
-    DeliveryError from `send` and `finish` once the API cannot be reached or refuses the destination,
-    and Canceled once `stop` is set. No thread outlives the block.
+
+@dataclass(slots=True)
+class _Lane:
+    """The batches of some calls, sent by `width` threads; one thread sends one request after the other."""
+
+    batcher: Batcher
+    width: int
+    queue: queue.Queue[Batch | None]
+    threads: list[threading.Thread] = field(default_factory=list)
+
+
+class Delivery:
+    """Delivers calls, many requests at once; use it as a context manager.
+
+    With `order`, calls about the same user (or group) leave in the order of their change numbers, one request
+    after the other; without it, batches leave in any order. Raises DeliveryError from `send` and `finish` once
+    the API cannot be reached or refuses the destination, and Canceled once `stop` is set. No thread outlives
+    the block.
     """
 
     def __init__(
@@ -68,22 +83,24 @@ class Delivery:
         *,
         start_after: int,
         stop: Stop,
+        order: Order | None = None,
         notify: Callable[[str], None] = lambda _: None,
         timings: Timings | None = None,
     ) -> None:
         self.timings = timings or Timings()
         self._destination = destination
         self._stop = stop
+        self._order = order
         self._notify = notify
         self._watermark = Watermark(start_after)
-        self._batcher = Batcher(self.refuse)
-        self._queue: queue.Queue[tuple[Batch, _Stretch] | None] = queue.Queue(destination.target.concurrency)
-        self._threads: list[threading.Thread] = []
+        lanes, width = (destination.target.concurrency, 1) if order else (1, destination.target.concurrency)
+        self._lanes = [_Lane(Batcher(self._drop), width, queue.Queue(width)) for _ in range(lanes)]
         self._guard = threading.Lock()
         self._confirmed = 0
         self._untold: list[Refusal] = []
-        self._refused: list[int] = []  # refused numbers that belong to no stretch yet
-        self._last = start_after
+        self._refused: list[int] = []  # changes without a call that belong to no stretch yet
+        self._dropped: list[int] = []  # calls beyond a limit that belong to no stretch yet
+        self._passed = 0  # changes without a call since the last flush
         self._failure: BaseException | None = None
         self._ended = threading.Event()  # no further batch is to be started
 
@@ -105,29 +122,33 @@ class Delivery:
         *,
         are_checked: bool = False,
     ) -> None:
-        """Take calls with ascending change numbers; waits while all senders are busy.
+        """Send calls with ascending change numbers; waits while all senders are busy.
 
         `are_checked`: the calls are known to keep Segment's limits, but for their size.
         """
         self._check()
+        full: list[tuple[_Lane, Batch]] = []
+        step = GROUP * len(self._lanes)
         with self.timings.measure("serialise"):
-            full = list(self._batcher.add(numbers, calls, are_checked=are_checked))
-        for batch in full:
-            self._start(batch)
-        if len(self._refused) >= BATCH_EVENTS:  # where hardly any call is good, no batch ever fills
-            for batch in self._batcher.flush():
-                self._start(batch)
-            self._pass_refused()
+            for at in range(0, len(numbers), step):
+                part = slice(at, at + step)
+                for lane, some, theirs in self._spread(numbers[part], calls[part]):
+                    full += [(lane, batch) for batch in lane.batcher.add(some, theirs, are_checked=are_checked)]
+                self._open_stretch(numbers[part])
+            self._open_stretch(())
+            if self._passed >= BATCH_EVENTS:  # where hardly any call is good, no batch ever fills
+                full += self._flush()
+        for lane, batch in full:
+            self._start(lane, batch)
 
     def refuse(self, change_number: int, reason: str) -> None:
-        """Take note of a change that its caller could not make a call of."""
+        """Note a change that makes no call."""
         with self._guard:
             self._refused.append(change_number)
             self._untold.append(Refusal(change_number, reason))
-            self._last = max(self._last, change_number)
 
     def progress(self) -> Progress:
-        """Say how far it has come."""
+        """Return how far the delivery has come."""
         with self._guard:
             told, self._untold = tuple(self._untold), []
             watermark, settled = self._watermark.read()
@@ -135,13 +156,18 @@ class Delivery:
 
     def finish(self) -> None:
         """Send what is left, and wait until all of it is confirmed or refused."""
-        for batch in self._batcher.flush():
-            self._start(batch)
+        self._open_stretch(())
+        for lane, batch in self._flush():
+            self._start(lane, batch)
         self._join()
         self._check()
-        if self._watermark.is_waiting():  # the caller settles on our word alone, so it is not given lightly
+        if self._watermark.is_waiting():  # the caller settles on this word alone
             raise DeliveryError(f"destination {self._destination.target.name}: a batch has ended without an answer")
-        self._pass_refused()
+
+    def _flush(self) -> list[tuple[_Lane, Batch]]:
+        """Return the open batches, to be sent as they are."""
+        self._passed = 0
+        return [(lane, batch) for lane in self._lanes for batch in lane.batcher.flush()]
 
     def _check(self) -> None:
         if self._failure:
@@ -149,54 +175,75 @@ class Delivery:
         if self._stop.is_set():
             raise Canceled
 
-    def _start(self, batch: Batch) -> None:
-        stretch = self._stretch(batch.numbers[-1], len(batch))
-        if len(self._threads) < self._destination.target.concurrency:
-            thread = threading.Thread(target=self._work, name="segconn-sender", daemon=True)
+    def _drop(self, change_number: int, reason: str) -> None:
+        """Note a call that breaks a limit of Segment's."""
+        with self._guard:
+            self._dropped.append(change_number)
+            self._untold.append(Refusal(change_number, reason))
+
+    def _spread(
+        self, numbers: Sequence[int], calls: Sequence[dict[str, Any]]
+    ) -> Iterator[tuple[_Lane, Sequence[int], Sequence[dict[str, Any]]]]:
+        """Yield the calls of each lane: all calls about the same user go through one lane."""
+        if self._order is None:
+            yield self._lanes[0], numbers, calls
+            return
+        parts: list[tuple[list[int], list[dict[str, Any]]]] = [([], []) for _ in self._lanes]
+        for number, call in zip(numbers, calls, strict=True):
+            theirs = parts[hash(self._order(call)) % len(parts)]
+            theirs[0].append(number)
+            theirs[1].append(call)
+        for lane, (some, theirs_calls) in zip(self._lanes, parts, strict=True):
+            yield lane, some, theirs_calls
+
+    def _open_stretch(self, numbers: Sequence[int]) -> None:
+        """Open the stretch of these calls, with the changes among them that made none; without calls, of all those."""
+        with self._guard:
+            last = numbers[-1] if numbers else max(self._refused, default=0)
+            within = [number for number in self._refused if number <= last]
+            self._refused = [number for number in self._refused if number > last]
+            dropped, self._dropped = self._dropped, []
+        if numbers or within:
+            self._passed += len(within) + len(dropped)
+            self._watermark.open(last, len(numbers) + len(within))
+            self._watermark.done(sorted(within + dropped))
+
+    def _start(self, lane: _Lane, batch: Batch) -> None:
+        if len(lane.threads) < lane.width:
+            thread = threading.Thread(target=self._work, args=[lane], name="segconn-sender", daemon=True)
             thread.start()
-            self._threads.append(thread)
+            lane.threads.append(thread)
         while True:
             self._check()
             try:
-                return self._queue.put((batch, stretch), timeout=POLL_SECONDS)
+                return lane.queue.put(batch, timeout=POLL_SECONDS)
             except queue.Full:
                 continue
 
-    def _stretch(self, last: int, count: int) -> _Stretch:
-        """Open the stretch up to `last`, with the refused ones that lie in it."""
-        with self._guard:
-            within = sum(number <= last for number in self._refused)
-            self._refused = [number for number in self._refused if number > last]
-            self._last = max(self._last, last)
-        return self._watermark.open(last, count + within)
-
-    def _pass_refused(self) -> None:
-        """Let the watermark over the refused changes that follow the last batch."""
-        self._watermark.done(self._stretch(self._last, 0))
-
     def _join(self) -> None:
-        """Let every thread come to its end: after the batches it has, or at once where it should stop."""
-        for _ in self._threads:
-            while True:
-                try:
-                    self._queue.put(None, timeout=POLL_SECONDS)
-                    break
-                except queue.Full:
-                    if not any(thread.is_alive() for thread in self._threads):
+        """Wait for every thread to end: after the batches it has, or at once where it should stop."""
+        for lane in self._lanes:
+            for _ in lane.threads:
+                while any(thread.is_alive() for thread in lane.threads):
+                    try:
+                        lane.queue.put(None, timeout=POLL_SECONDS)
                         break
-        for thread in self._threads:
-            thread.join()
-        self._threads = []
+                    except queue.Full:
+                        continue
+        for lane in self._lanes:
+            for thread in lane.threads:
+                thread.join()
+            lane.threads = []
 
-    def _work(self) -> None:
-        """Send one batch after the other, until there are no more."""
+    def _work(self, lane: _Lane) -> None:
+        """Send one batch of a lane after the other, until there are no more."""
         try:
             with closing(self._connect()) as api:
                 attempts = Attempts(api, self._destination, self._stop, self._notify)
-                while (item := self._queue.get()) is not None:
+                while (batch := lane.queue.get()) is not None:
                     if not self._idle():
-                        self._deliver(attempts, item[0])
-                        self._watermark.done(item[1])
+                        self._deliver(attempts, batch)
+                        self._watermark.done(batch.numbers)
         except Canceled:
             self._ended.set()
         except BaseException as error:  # noqa: BLE001  it surfaces in send() or finish()

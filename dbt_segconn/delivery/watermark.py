@@ -3,50 +3,67 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+_LAST = attrgetter("last")
 
 
+@dataclass(slots=True)
 class _Stretch:
-    """Changes up to `last`, `count` of them, that are done together."""
+    """`count` changes up to the number `last`, of which `waiting` are not done yet."""
 
-    __slots__ = ("count", "done", "last")
-
-    def __init__(self, last: int, count: int) -> None:
-        self.last = last
-        self.count = count
-        self.done = False
+    last: int
+    count: int
+    waiting: int
 
 
 class Watermark:
-    """Stretches are opened in the order of their numbers, and done in any order."""
+    """Stretches of changes are opened in the order of their numbers; their changes are done in any order."""
 
     def __init__(self, start: int) -> None:
         self.value = start
         self.settled = 0
-        self._stretches: deque[_Stretch] = deque()
+        self._stretches: list[_Stretch] = []
         self._guard = threading.Lock()
 
     def read(self) -> tuple[int, int]:
-        """Return the watermark and how many changes are settled at it, both of the same moment."""
+        """Return the watermark and the number of changes settled at it, both of the same moment."""
         with self._guard:
             return self.value, self.settled
 
     def is_waiting(self) -> bool:
-        """Say whether any stretch is not done yet."""
+        """Return whether any change is not done yet."""
         return bool(self._stretches)
 
-    def open(self, last: int, count: int) -> _Stretch:
+    def open(self, last: int, count: int) -> None:
         """Begin a stretch of `count` changes that ends with the number `last`."""
         with self._guard:
-            stretch = _Stretch(last, count)
-            self._stretches.append(stretch)
-            return stretch
+            self._stretches.append(_Stretch(last, count, count))
+            self._advance()
 
-    def done(self, stretch: _Stretch) -> None:
-        """End a stretch: the watermark moves over all that are done without a gap."""
+    def done(self, numbers: Sequence[int]) -> None:
+        """Mark changes of open stretches as done; `numbers` ascend."""
+        if not numbers:
+            return
         with self._guard:
-            stretch.done = True
-            while self._stretches and self._stretches[0].done:
-                first = self._stretches.popleft()
-                self.value = first.last
-                self.settled += first.count
+            at, done = bisect_left(self._stretches, numbers[0], key=_LAST), 0
+            while done < len(numbers):
+                stretch = self._stretches[at]
+                upto = bisect_right(numbers, stretch.last, done)
+                stretch.waiting -= upto - done
+                at, done = at + 1, upto
+            self._advance()
+
+    def _advance(self) -> None:
+        """Move the watermark over all stretches that are done without a gap."""
+        passed = 0
+        for stretch in self._stretches:
+            if stretch.waiting:
+                break
+            self.value = stretch.last
+            self.settled += stretch.count
+            passed += 1
+        del self._stretches[:passed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from dbt_segconn.errors import ConfigurationError
 
 META_KEY = "segconn"
 MANIFEST_FILE = "manifest.json"
-_SNAPSHOT_COLUMNS = ("dbt_scd_id", "dbt_valid_from", "dbt_valid_to", "dbt_updated_at", "dbt_is_deleted")
+_PLAIN_NAME = re.compile(r"[A-Za-z_][\w$]*")
 TABLES = frozenset({"model", "seed", "snapshot"})
 
 
@@ -30,13 +31,35 @@ class ModelColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The columns by which a snapshot tells its rows apart.
+
+    `unique_key` are the columns of the entity; none where dbt has an expression. `deleted` is the column that marks
+    rows of `hard_deletes: new_record`; `valid_to_current` the SQL that dbt writes to the end of current rows.
+    https://docs.getdbt.com/docs/build/snapshots
+    """
+
+    unique_key: tuple[str, ...]
+    scd_id: str
+    valid_from: str
+    valid_to: str
+    deleted: str | None
+    valid_to_current: str | None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that tell current rows from those that have ended."""
+        return (self.valid_to, *((self.deleted,) if self.deleted else ()))
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A model, seed or snapshot of the manifest, as far as a sync and its checks need it.
 
     `raw_meta` is the meta before dbt's Jinja, where dbt keeps it: of what stands in dbt_project.yml.
     `relation_name` is the relation as dbt has written it, with its quotes; null where dbt wrote none.
     `file` and `sql_file` are relative to the project; `file` is the YAML, or the SQL where there is none.
-    `constraints` are those of the model as a whole: type, columns.
+    `constraints` are those of the model as a whole: type, columns. `snapshot` is None for models and seeds.
     """
 
     unique_id: str
@@ -56,6 +79,7 @@ class Model:
     version: str | None
     sql: str
     sql_file: str
+    snapshot: Snapshot | None = None
 
     @property
     def is_stored(self) -> bool:
@@ -153,15 +177,6 @@ def read_manifest(target_dir: Path) -> Manifest:
     return manifest
 
 
-def snapshot_columns(manifest: Manifest, model: Model) -> dict[str, str]:
-    """Return the columns that dbt adds to a snapshot, in lower case, by dbt's own names; none for other models."""
-    if model.resource_type != "snapshot":
-        return {}
-    config = manifest.raw["nodes"][model.unique_id].get("config") or {}
-    own = config.get("snapshot_meta_column_names") or {}
-    return {name: str(own.get(name) or name).casefold() for name in _SNAPSHOT_COLUMNS}
-
-
 def read_artifact(path: Path, kind: str, *, oldest: int, newest: int) -> Mapping[str, Any]:
     """Read a file of target/; raises ConfigurationError where it is missing, broken or of a version not known."""
     try:
@@ -217,6 +232,24 @@ def _model(node: Mapping[str, Any], folder: str) -> Model:
         version=None if version is None else str(version),
         sql=node.get("raw_code") or "" if node["resource_type"] != "seed" else "",
         sql_file=folder + node["original_file_path"],
+        snapshot=_snapshot(config) if node["resource_type"] == "snapshot" else None,
+    )
+
+
+def _snapshot(config: Mapping[str, Any]) -> Snapshot:
+    own = config.get("snapshot_meta_column_names") or {}
+    scd_id, valid_from, valid_to, deleted = (
+        own.get(name) or name for name in ("dbt_scd_id", "dbt_valid_from", "dbt_valid_to", "dbt_is_deleted")
+    )
+    key = config.get("unique_key") or ()
+    columns = tuple(map(str, [key] if isinstance(key, str) else key))
+    return Snapshot(
+        unique_key=columns if all(map(_PLAIN_NAME.fullmatch, columns)) else (),
+        scd_id=scd_id,
+        valid_from=valid_from,
+        valid_to=valid_to,
+        deleted=deleted if config.get("hard_deletes") == "new_record" else None,
+        valid_to_current=config.get("dbt_valid_to_current"),
     )
 
 

@@ -32,6 +32,7 @@ from dbt_segconn.project.identity import Identity, identity_of
 from dbt_segconn.project.ids import constant_ids, ids_of_deleted
 from dbt_segconn.project.meta import NOT_NEEDED, MappingMeta, ModelMeta
 from dbt_segconn.project.rendered import broken_by_yaml
+from dbt_segconn.project.rows import faults_of_rows
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.strict import near_name, read
 from dbt_segconn.project.written import Files, Written
@@ -127,26 +128,34 @@ def without_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterato
 def _draft_model(written: Written, identity: Identity, destinations: Collection[str] | None) -> ModelDraft:
     meta, faults = read(ModelMeta, written.model.meta)
     given = _sound(written.model.meta, faults)
-    named = as_columns((meta or ModelMeta.model_construct(**given)).unique_identifier)
-    if not named and not identity.columns and not any(fault.path[:1] == ("unique_identifier",) for fault in faults):
+    named = as_columns((meta or ModelMeta.model_construct(**given)).unique_identifier) or identity.columns
+    snapshot = written.model.snapshot
+    if not named and not snapshot and not any(fault.path[:1] == ("unique_identifier",) for fault in faults):
         faults.append(identity.fault())
     faults.extend(_faults_of_model(written))
-    whole = _Whole(written, named or identity.columns, meta.timezone if meta else "UTC", given.get("consent"))
+    whole = _Whole(written, named, meta.timezone if meta else "UTC", given.get("consent"))
     mappings = [
         _draft(whole, ("mappings", str(at)), raw, destinations) for at, raw in enumerate(given.get("mappings", ()))
     ]
     consent = _columns_of_consent(whole.consent) or {}
-    return ModelDraft(written, whole.identifier, consent, tuple(_told_apart(mappings)), tuple(faults))
+    return ModelDraft(written, whole.named, consent, tuple(_told_apart(mappings)), tuple(faults))
 
 
 @dataclass(frozen=True, slots=True)
 class _Whole:
-    """What a model's mappings have in common."""
+    """What a model's mappings have in common; `named` is the identifier that its YAML or its tests name."""
 
     written: Written
-    identifier: tuple[str, ...]
+    named: tuple[str, ...]
     timezone: str
     consent: Any
+
+    def identifier_of(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the identifier of a mapping: dbt keeps the versions of a snapshot's rows apart by itself."""
+        snapshot = self.written.model.snapshot
+        if self.named or snapshot is None:
+            return self.named
+        return snapshot.unique_key if given.get("records") == "current" else (snapshot.scd_id,)
 
 
 def _columns_of_consent(given: Any) -> Mapping[str, str] | None:
@@ -175,6 +184,7 @@ def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | No
     mapping, faults = read(MappingMeta, raw)
     given = _sound(raw, faults)
     action = _action(given, faults)
+    identifier = whole.identifier_of(given)
     own = given.get("consent")
     consent = _columns_of_consent(whole.consent if own is None else own)
     fields = _fields(given, consent, faults)
@@ -182,7 +192,7 @@ def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | No
         written=whole.written,
         name=given.get("name") or f"number {int(at[-1]) + 1}",
         at=at,
-        identifier=whole.identifier,
+        identifier=identifier,
         timezone=whole.timezone,
         given=given,
         consent=consent,
@@ -196,8 +206,9 @@ def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | No
             *faults,
             *_faults_of_fields(action, given.get("fields")),
             *_unseen(mapping),
-            *_constant_ids(whole, given, fields),
-            *_deleted(whole, mapping, action, fields),
+            *_constant_ids(whole, identifier, given, fields),
+            *_deleted(identifier, mapping, action, fields),
+            *(faults_of_rows(whole.written.model, identifier, mapping) if mapping else ()),
         ),
     )
 
@@ -270,17 +281,22 @@ def _faults_of_fields(action: Action | None, fields: Any) -> Iterator[Fault]:
         yield Fault(MISSING_FIELD, ("fields",), reason, f"Map it to a column: {name.split()[0]}: $column.")
 
 
-def _constant_ids(whole: _Whole, given: Mapping[str, Any], fields: Mapping[str, Any] | None) -> Iterator[Fault]:
+def _constant_ids(
+    whole: _Whole, identifier: tuple[str, ...], given: Mapping[str, Any], fields: Mapping[str, Any] | None
+) -> Iterator[Fault]:
     if fields and given.get("constant_ids") != "allowed":
         documented = (column.name for column in whole.written.model.columns)
-        yield from constant_ids(fields, (*whole.identifier, *documented, *sorted(columns_named(fields))))
+        yield from constant_ids(fields, (*identifier, *documented, *sorted(columns_named(fields))))
 
 
 def _deleted(
-    whole: _Whole, mapping: MappingMeta | None, action: Action | None, fields: Mapping[str, Any] | None
+    identifier: tuple[str, ...],
+    mapping: MappingMeta | None,
+    action: Action | None,
+    fields: Mapping[str, Any] | None,
 ) -> Iterator[Fault]:
-    if mapping and action and fields and whole.identifier and "deleted" in mapping.sync_mode:
-        yield from ids_of_deleted(action.name, fields, whole.identifier)
+    if mapping and action and fields and identifier and "deleted" in mapping.sync_mode:
+        yield from ids_of_deleted(action.name, fields, identifier)
 
 
 def _told_apart(drafts: list[Draft]) -> Iterator[Draft]:

@@ -213,8 +213,24 @@ NO_ORDER = _rule(
     "SEG213",
     "no-order",
     "error",
-    "The checkpoint's column and lag do not fit together.",
-    "Timestamps and dates take a lag such as `1 hour` or `2 days`, integers a number; other types have no checkpoint.",
+    "A column cannot order the rows of its model as the checkpoint or `order_by` needs.",
+    "A checkpoint takes timestamps and dates with a lag such as `1 hour` or `2 days`, and integers with a number. "
+    "`order_by` takes every type but JSON and binary.",
+)
+ORDER_MISSING = _rule(
+    "SEG217",
+    "order-missing",
+    "error",
+    "A snapshot is mapped without the order of its versions.",
+    "Calls about one user are sent side by side unless `order_by` names a column. Write `order_by: dbt_valid_from`, or "
+    "take the current rows alone with `records: current`.",
+)
+NOT_A_SNAPSHOT = _rule(
+    "SEG218",
+    "not-a-snapshot",
+    "error",
+    "`records: current` stands on a model that is not a snapshot.",
+    "Only a snapshot tells current rows from those that have ended. Filter the rows in the model instead.",
 )
 MISPLACED = _rule(
     "SEG214",
@@ -284,10 +300,9 @@ SNAPSHOT_KEY = _rule(
     "SEG306",
     "snapshot-key",
     "error",
-    "The unique identifier of a snapshot is its unique_key, of which it keeps several rows.",
-    "A changed record has a row for each of its versions, and rows with one identifier are discarded. Take dbt_scd_id: "
-    "each version is then a record, as for track calls. For the users of today, map a model of the rows whose "
-    "dbt_valid_to is null.",
+    "The unique identifier does not fit the rows of a snapshot that the mapping takes.",
+    "A snapshot holds a row for each version of an entity. With `records: current`, the identifier is the snapshot's "
+    "unique_key. With all rows it is dbt_scd_id: each version is a record. Both are the defaults.",
 )
 # 4xx: fields
 BROKEN_MAPPING = _rule(

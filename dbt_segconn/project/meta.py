@@ -135,8 +135,9 @@ class Guards(Strict):
     """Whether the model's table may have another name or schema than at the last sync (blue/green deployments)."""
     allow_junk_ids: bool = False
     """Whether user, anonymous and group ids may be placeholders such as `null`, `unknown`, 0 or blanks."""
-    max_records_per_id: Annotated[int, Field(ge=1)] = 5
-    """Most records of one sync that may share a user id (identify), or a group id and a user id (group)."""
+    max_records_per_id: Annotated[int, Field(ge=1)] | None = None
+    """Most records of one sync that may share a user id (identify), or a group id and a user id (group): one, or 1,000
+    with `order_by`."""
 
 
 class MappingMeta(Strict):
@@ -164,6 +165,11 @@ class MappingMeta(Strict):
     """Limits that block a sync before anything is sent."""
     checkpoint: Checkpoint | None = None
     """Reads only the rows at or past the last checkpoint minus the lag; deleted records are then not looked for."""
+    order_by: Columns | None = None
+    """Column (or columns) by which calls about the same user leave, one request after the other; of group, the same
+    group. Needed where several records belong to one user: `dbt_valid_from` of a snapshot, the time of an event."""
+    records: Literal["all", "current"] = "all"
+    """`current` takes the current rows of a snapshot alone: a row that has ended is deleted, or updated by the next."""
     constant_ids: Literal["refused", "allowed"] = "refused"
     """`allowed` lets user_id, anonymous_id and group_id be the same for all records, as one group for all users."""
     fields: dict[str, Any]

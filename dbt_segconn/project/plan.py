@@ -15,7 +15,7 @@ from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.mapping import ALL_COLUMNS, columns_named, columns_used
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.shorthand import expand
-from dbt_segconn.project.artifacts import Manifest, Model
+from dbt_segconn.project.artifacts import Manifest, Model, Snapshot
 from dbt_segconn.project.drafts import Draft, alerts_of_nothing, read_drafts, without_consent
 from dbt_segconn.project.findings import NO_COLUMN, Fault, Finding, InvalidProject
 from dbt_segconn.project.ids import SEGMENT_ID
@@ -60,6 +60,11 @@ class Sync:
     def model(self) -> Model:
         """The model whose records are synced."""
         return self.written.model
+
+    @property
+    def current(self) -> Snapshot | None:
+        """The snapshot of which only the current rows are records; None where all rows are."""
+        return self.model.snapshot if self.mapping.records == "current" else None
 
 
 def read_syncs(manifest: Manifest, settings: Settings, project_dir: Path) -> tuple[Sync, ...]:
@@ -133,12 +138,18 @@ def find_columns(sync: Sync, available: Iterable[str]) -> dict[str, str]:
     in case alone, as dbt matches them. Raises InvalidProject for every column that is not there.
     """
     columns = tuple(available)
-    checkpoint = (sync.mapping.checkpoint.column,) if sync.mapping.checkpoint else ()
-    found = {name: _match(name, columns) for name in (*sorted(sync.named), *sync.identifier, *checkpoint)}
+    others = (*columns_of_rows(sync.mapping), *(sync.current.columns if sync.current else ()))
+    found = {name: _match(name, columns) for name in (*sorted(sync.named), *sync.identifier, *others)}
     table = f"{sync.model.schema}.{sync.model.identifier}"
     if missing := [name for name, column in found.items() if column is None]:
         raise InvalidProject(_missing(sync, name, columns, table) for name in missing)
     return {name: column for name, column in found.items() if column is not None}
+
+
+def columns_of_rows(mapping: MappingMeta) -> dict[str, tuple[str, ...]]:
+    """Return the columns that order or select rows, each with the path of its key."""
+    checkpoint = {mapping.checkpoint.column: ("checkpoint", "column")} if mapping.checkpoint else {}
+    return {**checkpoint, **dict.fromkeys(mapping.order_by or (), ("order_by",))}
 
 
 def _match(name: str, columns: tuple[str, ...]) -> str | None:
@@ -155,8 +166,8 @@ def _missing(sync: Sync, name: str, columns: tuple[str, ...], table: str) -> Fin
     if consent and not isinstance(sync.mapping.consent, dict):
         return sync.written.finding(no_column(consent[0], name, columns, table))
     used = [("fields", *path) for path, column in uses(expand(sync.mapping.fields)) if column == name]
-    checkpoint = [("checkpoint", "column")] if sync.mapping.checkpoint else []
-    fault = no_column((*consent, *used, *checkpoint, ("fields",))[0], name, columns, table)
+    of_rows = [path for column, path in columns_of_rows(sync.mapping).items() if column == name]
+    fault = no_column((*consent, *used, *of_rows, ("records",))[0], name, columns, table)
     return sync.written.finding(fault, mapping=sync.mapping.name, prefix=sync.written.path_of(sync.mapping.name))
 
 
@@ -176,6 +187,7 @@ def _definition(
 ) -> str:
     shape = [mapping.action, fields, identifier, consent, mapping.sync_null_values, mapping.sync_mode]
     shape += ["skips unknown consent"] if skips else []  # so that what is held back now is in no outbox of before
+    shape += [["order by", *mapping.order_by]] if mapping.order_by else []  # an outbox of before has another order
     return hashlib.sha256(orjson.dumps(shape, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 

@@ -15,7 +15,7 @@ from dbt_segconn.runs.opening import Options, opened, read_plan
 from dbt_segconn.state.locks import Lock
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.state.tables import State
-from dbt_segconn.syncs.calls import message_id_prefix
+from dbt_segconn.syncs.calls import message_id_prefix, order_of
 from dbt_segconn.syncs.shares import Outcome, Share, calls_of, send
 
 
@@ -41,7 +41,11 @@ class Worker:
         with (
             self._warehouse.session(sync.id) as session,
             Delivery(
-                destination, start_after=share.after, stop=stop, notify=lambda text: notes.update({text: None})
+                destination,
+                start_after=share.after,
+                stop=stop,
+                order=order_of(sync),
+                notify=lambda text: notes.update({text: None}),
             ) as delivery,
         ):
             state = State(session, self._plan.settings.state, self._warehouse.database)

@@ -120,7 +120,7 @@ class MappingState:
         A baseline takes up what would be held back for want of consent, too.
         """
         diff = self._diff(sync, source, window, is_baseline=is_baseline)
-        later = bool(self._session.rows("segconn_can_number_later", outbox=self.outbox))
+        later = not source.order and bool(self._session.rows("segconn_can_number_later", outbox=self.outbox))
         self._session.run("segconn_stage", outbox=self.outbox, diff=diff, is_numbered=not later)
         if later:
             self._session.run("segconn_number_later", outbox=self.outbox)
@@ -176,6 +176,9 @@ class MappingState:
             "is_stored": sync.model.is_stored,
             "identifier": source.identifier,
             "columns": source.columns,
+            "order": source.order,
+            "current": source.current,
+            "valid_to_current": source.valid_to_current,
             "signature": source.signature,
             "unsure_kind": "updated" if "updated" in sync.mapping.sync_mode else "added",
             "mapping_id": self.mapping_id,

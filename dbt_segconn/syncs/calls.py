@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from dbt_segconn.actions import Layout, compile_rows
+from dbt_segconn.delivery import Order
 from dbt_segconn.errors import RecordError
 from dbt_segconn.project.ids import SEGMENT_ID
 from dbt_segconn.project.plan import Sync
@@ -120,6 +121,17 @@ class CallMaker:
     def _preferences(self, properties: Mapping[str, Any]) -> dict[str, bool]:
         """Read the consent columns; what is not clearly given counts as withheld."""
         return {category: _is_given(properties[column]) for category, column in self._consent.items()}
+
+
+def order_of(sync: Sync) -> Order | None:
+    """Return what calls of a mapping with `order_by` are ordered within; None for a mapping without."""
+    return subject_of if sync.mapping.order_by else None
+
+
+def subject_of(call: Mapping[str, Any]) -> str:
+    """Return the user id of a call, else its anonymous id; of a group call, the group id."""
+    name = "groupId" if call["type"] == "group" else "userId"
+    return str(call.get(name) or call.get("anonymousId") or "")
 
 
 def _layout(sync: Sync, columns: Sequence[Column]) -> Layout:

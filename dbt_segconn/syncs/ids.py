@@ -13,6 +13,8 @@ from dbt_segconn.warehouse.source import Source
 from dbt_segconn.warehouse.values import NUMBERS
 from dbt_segconn.wording import counted
 
+# With `order_by`, several records of one user are expected, but not any number
+MOST_ORDERED = 1_000
 # What programs and people write in place of an id: Segment merges all who have it
 JUNK = (
     *("null", "none", "nil", "undefined", "nan", "0", "-1", "anonymous", "unknown", "n/a", "na", ""),
@@ -34,11 +36,12 @@ def doubtful_ids(
     if not junk and not shared:
         return
     placeholders: dict[str, dict[str, int]] = {}
-    for field, word, count, most in tables.doubtful_ids(junk, shared, kinds, guards.max_records_per_id, diff):
+    limit = _limit(sync)
+    for field, word, count, most in tables.doubtful_ids(junk, shared, kinds, limit, diff):
         if word is not None:
             placeholders.setdefault(field, {})[word] = int(count)
         elif count:
-            yield _too_many(field, given[field], int(count), int(most), guards.max_records_per_id)
+            yield _too_many(sync, f"{counted(int(count), 'value')} of {field} (${given[field]})", field, int(most))
     yield from (_placeholder(field, words) for field, words in placeholders.items())
 
 
@@ -53,13 +56,25 @@ def _placeholder(field: str, words: Mapping[str, int]) -> str:
     )
 
 
-def _too_many(field: str, column: str, ids: int, most: int, limit: int) -> str:
-    shared = f"is shared by more than {limit:,} records, by {most:,}"
-    if ids > 1:
-        shared = f"are shared by more than {limit:,} records each, one by {most:,}"
+def _limit(sync: Sync) -> int:
+    """Return how many records of a sync may share an id: of two without an order, either may come last."""
+    given = sync.mapping.guards.max_records_per_id
+    return given if given is not None else MOST_ORDERED if sync.mapping.order_by else 1
+
+
+def _too_many(sync: Sync, values: str, field: str, most: int) -> str:
+    limit, one = _limit(sync), _called(field)
+    verb = "is" if values.startswith("1 ") else "are"
+    shared = f"{values} {verb} shared by more than {limit:,} record{'s' if limit > 1 else ''}, by up to {most:,}"
+    if sync.mapping.order_by:
+        return (
+            f"{shared}: Segment would merge them into one {one}. Map the column that tells {one}s apart, or raise "
+            "guards.max_records_per_id"
+        )
     return (
-        f"{counted(ids, 'value')} of {field} (${column}) {shared}: Segment would merge them into one "
-        f"{_called(field)}. Map the column that tells {_called(field)}s apart, or raise guards.max_records_per_id"
+        f"{shared}: Segment merges them into one {one}, and any of their calls may come last. Map the column that "
+        f"tells {one}s apart, or name the column that orders the records with `order_by`, or raise "
+        "guards.max_records_per_id"
     )
 
 
@@ -77,7 +92,7 @@ def _naming(sync: Sync, source: Source, given: Mapping[str, str]) -> Iterator[Id
 def _shared(sync: Sync, source: Source, given: Mapping[str, str]) -> Iterator[Id]:
     """Yield the ids that few records should share: those of identify, and of group the group with its user.
 
-    Events share ids, and so do the rows of a snapshot; what holds the identifier is never shared.
+    Events share ids; an id that holds the identifier is never shared.
     """
     ids: list[tuple[str, list[str]]] = []
     if sync.mapping.action == "identify":
@@ -87,7 +102,7 @@ def _shared(sync: Sync, source: Source, given: Mapping[str, str]) -> Iterator[Id
     unique = {column.casefold() for column in sync.identifier}
     for field, columns in ids:
         names = {column.casefold() for column in columns}
-        if sync.model.resource_type != "snapshot" and SEGMENT_ID not in columns and not unique <= names:
+        if SEGMENT_ID not in columns and not unique <= names:
             yield from _id(source, field, columns)
 
 

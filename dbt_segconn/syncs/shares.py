@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
+from zlib import crc32
 
 from dbt_segconn.delivery import Delivery, Progress
 from dbt_segconn.project.plan import Sync
 from dbt_segconn.state.locks import Lock
 from dbt_segconn.state.outbox import MappingState
-from dbt_segconn.syncs.calls import CallMaker
+from dbt_segconn.syncs.calls import CallMaker, Made, subject_of
 from dbt_segconn.timings import Spent
 from dbt_segconn.warehouse.values import Column
 
@@ -30,7 +31,8 @@ class Share:
 
     It holds no secret: a worker reads segconn.yml itself, and `fingerprint` tells whether its write key is the same.
     `among` counts the workers that share the destination's rate; `token` is the lock's. `keeps_identifiers`: there are
-    deleted records, and they were known by the identifier that the mapping has now.
+    deleted records, and they were known by the identifier that the mapping has now. Of `parts` shares of the same
+    changes, each holds the calls of its own users, and is the one numbered `part`.
     """
 
     invocation_id: str
@@ -45,6 +47,8 @@ class Share:
     after: int
     upto: int
     among: int = 1
+    part: int = 0
+    parts: int = 1
     keeps_identifiers: bool = False
 
 
@@ -101,9 +105,25 @@ def calls_of(share: Share, sync: Sync, write_key: str) -> CallMaker:
     )
 
 
+def _own(share: Share, made: Made) -> Made:
+    """Keep the calls of the share's own users. Every process must decide alike, which `hash` would not."""
+    if share.parts == 1:
+        return made
+    own = [
+        at
+        for at, call in enumerate(made.calls)
+        if crc32(subject_of(call).encode(errors="surrogatepass")) % share.parts == share.part
+    ]
+    return replace(made, numbers=[made.numbers[at] for at in own], calls=[made.calls[at] for at in own])
+
+
 def send(share: Share, calls: CallMaker, tables: MappingState, lock: Lock, delivery: Delivery) -> Iterator[None]:
     """Hand the calls of a share to a delivery, a portion at a time, as long as the lock is ours."""
     measure = delivery.timings.measure
+
+    def refuse(number: int, reason: str) -> None:
+        if number % share.parts == share.part:  # every part meets a change without a call, and one of them counts it
+            delivery.refuse(number, reason)
 
     def send_page(after: int, upto: int) -> Iterator[None]:
         with measure("fetch"):
@@ -111,7 +131,7 @@ def send(share: Share, calls: CallMaker, tables: MappingState, lock: Lock, deliv
         lock.confirm()  # after reading: another's outbox may stand under the same name
         for at in range(0, len(page), PORTION):
             with measure("map"):
-                made = calls.many(page[at : at + PORTION], delivery.refuse)
+                made = _own(share, calls.many(page[at : at + PORTION], refuse))
             delivery.send(made.numbers, made.calls, are_checked=made.are_checked)
             yield
 

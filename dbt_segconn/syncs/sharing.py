@@ -26,11 +26,17 @@ TICK_SECONDS = 0.5
 
 @dataclass(slots=True)
 class _Part:
-    """A share on its way."""
+    """A share on its way; `after` must be delivered before it, where calls about its users are ordered."""
 
     share: Share
+    after: _Part | None = None
     outcome: Outcome | None = None
     losses: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the share is delivered."""
+        return self.outcome is not None and self.outcome.is_whole
 
 
 @dataclass(slots=True)
@@ -40,7 +46,7 @@ class SharedDelivery:
     work: Work
     workers: Workers
     whole: Share
-    _parts: list[_Part] = field(default_factory=list)
+    _ranges: list[list[_Part]] = field(default_factory=list)
     _waiting: deque[_Part] = field(default_factory=deque)
     _running: dict[Future[Outcome], _Part] = field(default_factory=dict)
     _untold: list[Refusal] = field(default_factory=list)
@@ -48,11 +54,16 @@ class SharedDelivery:
 
     def __post_init__(self) -> None:
         whole, among = self.whole, self.workers.count
-        size = _size(whole, self.work.destination.target.events_per_second, among)
+        is_ordered = self.work.sync.mapping.order_by is not None
+        parts = among if is_ordered else 1
+        size = parts * _size(whole, self.work.destination.target.events_per_second, among)
+        before: list[_Part | None] = [None] * parts
         for low in range(whole.after, whole.upto, size):
-            share = replace(whole, after=low, upto=min(low + size, whole.upto), among=among)
-            self._parts.append(_Part(share))
-        self._waiting.extend(self._parts)
+            share = replace(whole, after=low, upto=min(low + size, whole.upto), among=among, parts=parts)
+            made = [_Part(replace(share, part=part), before[part]) for part in range(parts)]
+            self._ranges.append(made)
+            before = [*made] if is_ordered else before
+        self._waiting.extend(part for parts in self._ranges for part in parts)
 
     def __enter__(self) -> Self:
         return self
@@ -63,8 +74,8 @@ class SharedDelivery:
     def steps(self) -> Iterator[None]:
         """Hand out one share after the other; yields whenever there may be news."""
         while (self._waiting or self._running) and not self._is_over():
-            while self._waiting and len(self._running) <= self.workers.count:
-                self._hand_out(self._waiting.popleft())
+            while len(self._running) <= self.workers.count and (part := self._next()):
+                self._hand_out(part)
             self._hear(TICK_SECONDS)
             yield
 
@@ -87,16 +98,26 @@ class SharedDelivery:
         """Say how far it has come."""
         told, self._untold = tuple(self._untold), []
         watermark, settled = self.whole.after, 0
-        for part in self._parts:
-            if part.outcome is None:
-                break
-            watermark, settled = part.outcome.progress.watermark, settled + part.outcome.progress.settled
-            if part.outcome.is_whole:
-                watermark = part.share.upto
-            elif watermark < part.share.upto:  # interrupted when all was done, it is whole, too
-                break
-        confirmed = sum(part.outcome.progress.confirmed for part in self._parts if part.outcome)
-        return Progress(watermark, settled, confirmed, told)
+        for parts in self._ranges:
+            if all(part.is_whole for part in parts):
+                watermark = parts[0].share.upto
+                settled += sum(part.outcome.progress.settled for part in parts if part.outcome)
+                continue
+            if len(parts) == 1 and (outcome := parts[0].outcome):
+                watermark, settled = outcome.progress.watermark, settled + outcome.progress.settled
+                if watermark == parts[0].share.upto:  # interrupted when all was done
+                    continue
+            break
+        outcomes = [part.outcome for parts in self._ranges for part in parts if part.outcome]
+        return Progress(watermark, settled, sum(one.progress.confirmed for one in outcomes), told)
+
+    def _next(self) -> _Part | None:
+        """Return the next share that may be delivered now."""
+        for part in self._waiting:
+            if part.after is None or part.after.is_whole:
+                self._waiting.remove(part)
+                return part
+        return None
 
     def _is_over(self) -> bool:
         return self._failure is not None or self.work.job.stop.is_set()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dbt_segconn.delivery import Canceled, Delivery
 from dbt_segconn.errors import LockedError, message_of
 from dbt_segconn.state.tables import SyncState
-from dbt_segconn.syncs.calls import message_id_prefix
+from dbt_segconn.syncs.calls import message_id_prefix, order_of
 from dbt_segconn.syncs.guards import former_identifier
 from dbt_segconn.syncs.ledger import Ledger
 from dbt_segconn.syncs.shares import Share, calls_of, send
@@ -52,7 +52,12 @@ def _delivery(work: Work, unsent: Share) -> tuple[Delivery | SharedDelivery, Ite
     target = work.destination.target
     calls = calls_of(unsent, work.sync, target.write_key)
     delivery = Delivery(
-        work.destination, start_after=unsent.after, stop=work.job.stop, notify=work.note, timings=work.timings
+        work.destination,
+        start_after=unsent.after,
+        stop=work.job.stop,
+        order=order_of(work.sync),
+        notify=work.note,
+        timings=work.timings,
     )
     return delivery, send(unsent, calls, work.tables, work.book.lock, delivery)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from dbt_segconn.project.findings import NO_ORDER, NO_TABLE, Fault, InvalidProje
 from dbt_segconn.project.plan import Sync, find_columns
 from dbt_segconn.project.strict import near_name
 from dbt_segconn.warehouse.session import Session
-from dbt_segconn.warehouse.values import Column, kind_of, misfit
+from dbt_segconn.warehouse.values import Column, kind_of, misfit, unordered
 
 SHOWN_RELATIONS = 10
 
@@ -20,7 +21,9 @@ SHOWN_RELATIONS = 10
 class Source:
     """Where a sync reads from. Two equal signatures mean equal columns of equal kinds.
 
-    `checkpoint` is the column that tells which rows are new, where the mapping names one.
+    `checkpoint` is the column that tells which rows are new, where the mapping names one; `order` are the columns of
+    `order_by`. `current` are the columns that tell the current rows of a snapshot, where only these are records, and
+    `valid_to_current` is the SQL that dbt writes to the first of them.
     """
 
     relation: Any
@@ -28,6 +31,9 @@ class Source:
     columns: tuple[Column, ...]
     signature: str
     checkpoint: Column | None = None
+    order: tuple[Column, ...] = ()
+    current: tuple[Column, ...] = ()
+    valid_to_current: str | None = None
 
 
 def find_source(sync: Sync, session: Session) -> Source:
@@ -46,13 +52,32 @@ def find_source(sync: Sync, session: Session) -> Source:
         return Column(key, name, types[name], alias, kind, sync.timezone)
 
     columns = tuple(column(name, f"c{at}") for at, name in enumerate(sorted((*sync.named, *rest)), start=1))
-    given = sync.mapping.checkpoint
-    checkpoint = column(given.column) if given else None
-    if given and checkpoint and (reason := misfit(checkpoint.kind, given.lag)):
-        fault = Fault(NO_ORDER, ("checkpoint",), f"{given.column} is of the type {checkpoint.data_type}: {reason}")
+    given, snapshot = sync.mapping.checkpoint, sync.current
+    source = Source(
+        relation,
+        tuple(map(column, sync.identifier)),
+        columns,
+        _signature(columns),
+        column(given.column) if given else None,
+        order=tuple(map(column, sync.mapping.order_by or ())),
+        current=tuple(map(column, snapshot.columns if snapshot else ())),
+        valid_to_current=snapshot.valid_to_current if snapshot else None,
+    )
+    if faults := list(_unordered(sync, source)):
         name = sync.mapping.name
-        raise InvalidProject([sync.written.finding(fault, mapping=name, prefix=sync.written.path_of(name))])
-    return Source(relation, tuple(map(column, sync.identifier)), columns, _signature(columns), checkpoint)
+        place = sync.written.path_of(name)
+        raise InvalidProject([sync.written.finding(fault, mapping=name, prefix=place) for fault in faults])
+    return source
+
+
+def _unordered(sync: Sync, source: Source) -> Iterator[Fault]:
+    """Check that the columns of the checkpoint and of `order_by` have an order."""
+    given, checkpoint = sync.mapping.checkpoint, source.checkpoint
+    if given and checkpoint and (reason := misfit(checkpoint.kind, given.lag)):
+        yield Fault(NO_ORDER, ("checkpoint",), f"{given.column} is of the type {checkpoint.data_type}: {reason}")
+    for one in source.order:
+        if reason := unordered(one.kind):
+            yield Fault(NO_ORDER, ("order_by",), f"{one.key} is of the type {one.data_type}: {reason}")
 
 
 def _no_table(model: Model, relation: Any, session: Session) -> Fault:

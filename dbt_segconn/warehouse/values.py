@@ -105,6 +105,11 @@ def misfit(kind: str, lag: int | timedelta) -> str | None:
     return "its lag must be a time such as `1 hour`" if kind in TIMES else "its lag must be a whole number"
 
 
+def unordered(kind: str) -> str | None:
+    """Return why a column of this kind cannot order records, or None where it can."""
+    return "only timestamps, dates, numbers and texts have an order" if kind in {"json", "binary"} else None
+
+
 # orjson makes floats of integers this long, and of no shorter ones
 _LONG_INTEGER = re.compile(r"\d{19}")
 

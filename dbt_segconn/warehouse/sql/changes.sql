@@ -65,8 +65,16 @@
 {% endmacro %}
 
 
-{% macro segconn_number_rows() %}
-  {{- return(adapter.dispatch('segconn_number_rows')()) -}}
+{#- In the order of the mapping's `order_by`; deleted records, which have lost its columns, come first. Rows of an
+    equal order keep the order of their record ids, so that every staging of the same rows numbers them alike. -#}
+{% macro segconn_number_rows(order) %}
+  {%- if not order -%} {{- return(adapter.dispatch('segconn_number_rows')()) -}} {%- endif -%}
+  {%- set keys = ["case when kind = 'deleted' then 0 else 1 end"] -%}
+  {%- for _ in order -%}
+    {%- set name = 'order_' ~ loop.index -%}
+    {%- do keys.extend(['case when ' ~ name ~ ' is null then 0 else 1 end', name]) -%}
+  {%- endfor -%}
+  {{- return('row_number() over (order by ' ~ (keys | join(', ')) ~ ', record_id)') -}}
 {% endmacro %}
 
 {% macro default__segconn_number_rows() %}
@@ -93,8 +101,8 @@
 {% endmacro %}
 
 
-{#- `diff` holds what the diff is made of: records, discards, refusals, model, window, identifier, columns,
-    signature, unsure_kind, mapping_id, definition, consent, holds_back, is_stored, retry_syncs, retry_days. -#}
+{#- `diff` holds what the diff is made of: records, discards, refusals, model, window, current, valid_to_current,
+    identifier, columns, order, signature, unsure_kind, mapping_id, definition, consent, holds_back, is_stored, retry_syncs, retry_days. -#}
 {% macro segconn_stage(outbox, diff, is_numbered) %}
 create table {{ outbox }} {{ segconn_storage() }} as
 {{ segconn_changes(diff, is_numbered) }}
@@ -226,6 +234,17 @@ left join (
 {% endmacro %}
 
 
+{#- The rows of a snapshot that have not ended, and that dbt's `hard_deletes: new_record` does not mark as deleted. -#}
+{% macro segconn_is_current(diff) %}
+  {%- set valid_to = segconn_quote(diff.current[0].name) -%}
+  {%- set is_open = valid_to ~ ' is null' -%}
+  {%- if diff.valid_to_current -%} {%- set is_open = '(' ~ is_open ~ ' or ' ~ valid_to ~ ' = ' ~ diff.valid_to_current ~ ')' -%} {%- endif -%}
+  {%- if diff.current | length == 1 -%} {{- return(is_open) -}} {%- endif -%}
+  {%- set is_deleted = 'lower(' ~ segconn_as_text(segconn_quote(diff.current[1].name), diff.current[1].kind) ~ ')' -%}
+  {{- return(is_open ~ ' and coalesce(' ~ is_deleted ~ ", 'false') not in ('true', '1')") -}}
+{% endmacro %}
+
+
 {#- The model's records with their checksums, and the identifiers that are not unique. -#}
 {% macro segconn_identified(diff) %}
 {%- set columns = diff.columns -%}
@@ -235,13 +254,21 @@ source as {{ segconn_inlined(diff) }}(
         {%- for column in columns %},
         {{ segconn_value(column) }} as {{ column.alias }}
         {%- endfor %},
+        {%- for column in diff.order %}
+        {{ segconn_quote(column.name) }} as order_{{ loop.index }},
+        {%- endfor %}
         {{ segconn_count_lost_values(columns) }} as lost_values
     from {{ diff.model }}
+    {%- if diff.current %}
+    where {{ segconn_is_current(diff) }}
+    {%- endif %}
     {%- if diff.window %}
-    where {{ segconn_is_new(diff.window) }}
+    {{ 'and' if diff.current else 'where' }} (
+        {{ segconn_is_new(diff.window) }}
         {%- if diff.window.with_unsettled %}
         or {{ segconn_key(segconn_record_id(diff.identifier)) }} in ({{ segconn_unsettled(diff.records, diff.refusals, diff.mapping_id) }})
         {%- endif %}
+    )
     {%- endif %}
 ),
 
@@ -291,6 +318,9 @@ changes as (
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values
+        {%- for _ in diff.order %},
+        hashed.order_{{ loop.index }}
+        {%- endfor %}
         {%- for column in columns %},
         hashed.{{ column.alias }}
         {%- endfor %}
@@ -318,6 +348,9 @@ changes as (
         records.record_id,
         records.checksum,
         0 as lost_values
+        {%- for _ in diff.order %},
+        null as order_{{ loop.index }}
+        {%- endfor %}
         {%- for column in columns %},
         null as {{ column.alias }}
         {%- endfor %}
@@ -330,7 +363,7 @@ changes as (
 
 select
     {%- if is_numbered %}
-    {{ segconn_number_rows() }} as change_number,
+    {{ segconn_number_rows(diff.order) }} as change_number,
     {%- endif %}
     changes.*
 from changes
