@@ -214,6 +214,8 @@ def test_versions_of_a_snapshot_are_its_records(shop):
     assert mapping["fields"] == {"user_id": "$customer_id", "traits": {"email": "$email"}}
     assert "`records: current`" in shown
     assert "Left out" not in shown
+    change_node(shop, "customers_snapshot", resource_type="snapshot", config={**config, "meta": {"segconn": proposed}})
+    assert json.loads(shop.segconn("validate", "--format", "json").output)["errors"] == 0
 
 
 @pytest.mark.parametrize(
