@@ -193,6 +193,7 @@ def test_comment_in_sql_hides_no_line(shop):
     ("key", "expected"),
     [
         ("s3cretPlain", ["SEG105"]),
+        ("{{ 's3cretPlain' }}", ["SEG105"]),
         ("{{ env_var('WK') }}", []),
         ("{{ var('key', 'x') }}", []),
     ],
