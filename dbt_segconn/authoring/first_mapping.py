@@ -66,8 +66,8 @@ class Proposal:
         yield from self.remarks
         if "order_by" in self.suggestion.mapping:
             yield (
-                "Each version of a row is a record, sent in the order of order_by. `records: current` in the mapping "
-                "sends the current versions alone."
+                "Each version of a row is a record, sent in the order of order_by. `records: current` in place of "
+                "order_by, without unique_identifier, sends the current versions alone."
             )
         yield from self.suggestion.doubts
         if not self.identifier:
@@ -158,7 +158,7 @@ def _free(model: Model, project_dir: Path, action: str, destinations: tuple[str,
     free = tuple(name for name in destinations or ("",) if name not in taken)
     if free:
         return tuple(filter(None, free))
-    names = ", ".join(str(one.get("name")) for one in mappings)
+    names = ", ".join(dict.fromkeys(str(one.get("name")) for one in mappings))
     raise AlreadyMapped(
         f"{model.file}: {model.resource_type} {model.name} has a mapping of the kind {action} already: {names}. Edit "
         "it, or name another kind of call with --action."
