@@ -55,7 +55,7 @@ def action_for(model: str) -> str | None:
 
 
 def meaning_of(column: str, model: str, action: str) -> Meaning:
-    """Tell whether a model's identifier is the id of its users (identify) or groups (group).
+    """Return whether a model's identifier is the id of its users (identify) or groups (group).
 
     A bare `id` is the id of the entity that the model is named after. A column that is named after nothing known
     is unknown.

@@ -106,7 +106,7 @@ def preview(
 
 
 def _marked(shown: Shown, sync: Sync, found: Outlook, skipped: str | None) -> Shown:
-    """Say why a run would not send a call."""
+    """Return the change with the reason why a run would not send its call, if there is one."""
     unsent = skipped
     if not unsent and found.is_baseline:
         unsent = "left out: the first sync is a baseline"
