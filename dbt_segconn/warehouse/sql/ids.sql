@@ -51,5 +51,5 @@ select
     {%- for column in columns %}
     case when min({{ segconn_quote(column.name) }}) = max({{ segconn_quote(column.name) }}) then 1 else 0 end as has_one_{{ loop.index }}{{ ',' if not loop.last }}
     {%- endfor %}
-from {{ model }} as model
+from {{ model }} as all_rows
 {% endmacro %}
