@@ -50,8 +50,8 @@ def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: 
     else:
         rows = overview.overview(options)
     show(rows, output)
-    for note in notes:
-        click.echo(printable(note), err=True)
+    for note in notes if output == "text" else ():
+        click.echo(printable(note))
 
 
 @main.command()
