@@ -17,6 +17,7 @@ from typing import Any
 from forked import CONTEXT, start
 
 PATIENCE_SECONDS = 120
+SMALL_BATCHES = "SEGCONN_TEST_SMALL_BATCHES"
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,14 @@ def run_here(project: Path, stop: threading.Event | None = None, **options: Any)
 
 
 def impatient() -> None:
-    """Wait hardly for the API, and send two calls at most with one request, in this process from now on."""
+    """Wait hardly for the API, in this process from now on; where asked for, send two calls at most at once."""
     from dbt_segconn.delivery import attempts, batches, connection, sender
 
     attempts.BACKOFF_SECONDS = 0.001
     connection.TIMEOUT = (1.0, 0.2)
-    batches.GROUP = sender.GROUP = 1
-    batches.BATCH_EVENTS = 2
+    if SMALL_BATCHES in os.environ:
+        batches.GROUP = sender.GROUP = 1
+        batches.BATCH_EVENTS = 2
 
 
 def _install(fate: Fate | None, project: Path, stop: threading.Event) -> None:

@@ -38,7 +38,7 @@ EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "50"))
 POSTGRES_EXAMPLES = int(os.environ.get("GUARANTEE_POSTGRES_EXAMPLES", "6"))
 SHARDS = 5  # one test each, so that they can run side by side; the last reads from a checkpoint, two others in order
 KEYS = {"app": "wk-app-5Tz", "ads": "wk-ads-8Qp"}
-ENVIRONMENT = {"WK_APP": KEYS["app"], "WK_ADS": KEYS["ads"]}
+ENVIRONMENT = {"WK_APP": KEYS["app"], "WK_ADS": KEYS["ads"], mortal.SMALL_BATCHES: "1"}
 GONE = (None, None)
 TEAMS = {key: "red" if key in "abc" else "blue" for key in "abcdef"}
 

@@ -64,6 +64,8 @@ class Attempts:
             else:
                 errors += 1
                 batch.is_repeated = True
+                if self._stop.is_set():
+                    raise Canceled
                 self._back_off(answer, errors)
 
     def _take_turn(self, events: int) -> None:

@@ -6,8 +6,8 @@ import base64
 import gzip
 import json
 
-from dbt_segconn.delivery.answers import Answer, Lost, Unauthorized, classify, unanswered
-from dbt_segconn.delivery.connection import Connection
+from dbt_segconn.delivery.answers import Answer, Lost, Unauthorized, classify, meaning_of
+from dbt_segconn.delivery.connection import Connection, Unanswered
 from dbt_segconn.delivery.destination import Target
 from dbt_segconn.delivery.oauth import Token, Tokens
 
@@ -55,10 +55,14 @@ class TrackingApi:
 
     def _send(self, data: bytes, token: Token | None = None) -> Answer:
         try:
-            response = self._connection.post(data, token)
-        except OSError as error:
-            return unanswered(error)
-        return classify(response.status_code, response.headers)
+            reply = self._connection.post(data, token.headers if token else None)
+        except Unanswered as error:
+            return meaning_of(error)
+        return classify(reply.status, reply.headers)
+
+    def abort(self) -> None:
+        """End the request under way, and all later ones, from another thread."""
+        self._connection.abort()
 
     def close(self) -> None:
         """Close the connection."""

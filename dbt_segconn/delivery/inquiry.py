@@ -11,10 +11,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
-import requests
-
-from dbt_segconn.delivery.answers import unanswered
-from dbt_segconn.delivery.connection import Connection, paths_unlogged
+from dbt_segconn.delivery.answers import meaning_of
+from dbt_segconn.delivery.connection import Connection, Reply, Unanswered, paths_unlogged
 
 # https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/ : checks a key without a call
 SETTINGS_HOST = "https://cdn.segment.com"
@@ -46,12 +44,12 @@ def ask_about_key(host: str, write_key: str) -> KeyReply | NoReply:
     if isinstance(response, NoReply):
         return response
     body = _json(response)
-    if response.status_code == 200 and "integrations" in body:
+    if response.status == 200 and "integrations" in body:
         return KeyReply(200, is_known=True, region=_region(body))
     # Segment's own host has no other reason to refuse; another one may just not know this path
-    refuses = response.status_code in {400, 401, 403, 404}
+    refuses = response.status in {400, 401, 403, 404}
     says_so = host == SETTINGS_HOST or "write key" in str(body.get("message"))
-    return KeyReply(response.status_code, is_known=False if refuses and says_so else None, region=None)
+    return KeyReply(response.status, is_known=False if refuses and says_so else None, region=None)
 
 
 def ask_for_time(endpoint: str, now: Callable[[], float] = time.time) -> float | NoReply | None:
@@ -68,7 +66,7 @@ def ask_for_time(endpoint: str, now: Callable[[], float] = time.time) -> float |
     return (before + now()) / 2 - (theirs.timestamp() + 0.5)
 
 
-def _get(url: str) -> requests.Response | NoReply:
+def _get(url: str) -> Reply | NoReply:
     try:
         connection = Connection(url, {}, timeout=TIMEOUT)
         with paths_unlogged():
@@ -76,13 +74,13 @@ def _get(url: str) -> requests.Response | NoReply:
                 return connection.get()
             finally:
                 connection.close()
-    except OSError as error:
-        return NoReply(unanswered(error).reason)
+    except Unanswered as error:
+        return NoReply(meaning_of(error).reason)
     except ValueError:
         return NoReply("its URL is not valid")
 
 
-def _json(response: requests.Response) -> dict[str, Any]:
+def _json(response: Reply) -> dict[str, Any]:
     try:
         body = response.json()
     except ValueError:

@@ -8,17 +8,15 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
-import requests
-
-from dbt_segconn.delivery.answers import Answer, Confirmed, Lost, Throttled, Unknown, classify, unanswered
-from dbt_segconn.delivery.connection import Connection
+from dbt_segconn.delivery.answers import Answer, Confirmed, Lost, Throttled, Unknown, classify, meaning_of
+from dbt_segconn.delivery.connection import Connection, Reply, Unanswered
 from dbt_segconn.errors import ConfigurationError
 
 # Segment takes assertions that are valid for 60 seconds at most; like its SDKs, we begin a little in the past
@@ -48,16 +46,16 @@ class OAuth:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An access token, used until then; as `auth` of requests it sets the header, and shows itself nowhere else."""
+    """An access token, used until then."""
 
     text: str = field(repr=False)
     renewed_at: float
     used_until: float
 
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Authorize a request."""
-        request.headers["Authorization"] = f"Bearer {self.text}"
-        return request
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers that authorize a request."""
+        return {"Authorization": f"Bearer {self.text}"}
 
 
 def check_installed() -> None:
@@ -123,17 +121,17 @@ class Tokens:
         """Ask once, and once more where the clock had to be put right first."""
         connection = Connection(self._oauth.token_url, {"Content-Type": "application/x-www-form-urlencoded"})
         try:
-            response = connection.post(self._form())
-            if response.status_code in {400, 401} and self._correct_clock(response.headers.get("Date")):
-                response = connection.post(self._form())
-        except OSError as error:
-            return self._explained(unanswered(error))
+            reply = connection.post(self._form())
+            if reply.status in {400, 401} and self._correct_clock(reply.headers.get("Date")):
+                reply = connection.post(self._form())
+        except Unanswered as error:
+            return self._explained(meaning_of(error))
         finally:
             connection.close()
-        answer = classify(response.status_code, response.headers)
+        answer = classify(reply.status, reply.headers)
         if isinstance(answer, Confirmed):
-            return self._token_of(response)
-        return self._explained(answer, response.status_code)
+            return self._token_of(reply)
+        return self._explained(answer, reply.status)
 
     def _form(self) -> bytes:
         return urlencode(
@@ -168,9 +166,9 @@ class Tokens:
         before, self._skew = self._skew, server.timestamp() - self._now()
         return abs(self._skew - before) > SKEW_SECONDS
 
-    def _token_of(self, response: requests.Response) -> Token | Answer:
+    def _token_of(self, reply: Reply) -> Token | Answer:
         try:
-            given: Any = response.json()
+            given: Any = reply.json()
             text, seconds = given["access_token"], float(given["expires_in"])
         except (ValueError, TypeError, LookupError):
             text, seconds = None, 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 # So many calls refused one after the other speak against the destination, not against the records
 LONE_REFUSALS = 20
 POLL_SECONDS = 0.1
+# Requests in flight have so long to end once a stop is asked for; after a second such time, their threads are left
+GRACE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class Delivery:
     With `order`, calls about the same user (or group) leave in the order of their change numbers, one request
     after the other; without it, batches leave in any order. Raises DeliveryError from `send` and `finish` once
     the API cannot be reached or refuses the destination, and Canceled once `stop` is set. No thread outlives
-    the block.
+    the block, unless a stop finds one without an answer: its request is ended, and sent again by the next run.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Delivery:
         self._passed = 0  # changes without a call since the last flush
         self._failure: BaseException | None = None
         self._ended = threading.Event()  # no further batch is to be started
+        self._apis: list[TrackingApi] = []
 
     def __enter__(self) -> Self:
         return self
@@ -221,24 +225,35 @@ class Delivery:
                 continue
 
     def _join(self) -> None:
-        """Wait for every thread to end: after the batches it has, or at once where it should stop."""
+        """Wait for every thread to end: after the batches it has, or soon where it should stop."""
+        unasked = [lane for lane in self._lanes for _ in lane.threads]
+        stopped_at: float | None = None
+        while threads := [thread for lane in self._lanes for thread in lane.threads if thread.is_alive()]:
+            if unasked:
+                with suppress(queue.Full):
+                    unasked[-1].queue.put(None, timeout=POLL_SECONDS)
+                    unasked.pop()
+            else:
+                threads[0].join(POLL_SECONDS)
+            if self._stop.is_set():
+                stopped_at = stopped_at or time.monotonic()
+                if self._give_up(time.monotonic() - stopped_at):
+                    break
         for lane in self._lanes:
-            for _ in lane.threads:
-                while any(thread.is_alive() for thread in lane.threads):
-                    try:
-                        lane.queue.put(None, timeout=POLL_SECONDS)
-                        break
-                    except queue.Full:
-                        continue
-        for lane in self._lanes:
-            for thread in lane.threads:
-                thread.join()
             lane.threads = []
+
+    def _give_up(self, waited: float) -> bool:
+        """End the requests that a stop has waited for long enough; return whether not to wait for their threads."""
+        if waited > GRACE_SECONDS:
+            for api in self._apis:
+                api.abort()
+        return waited > 2 * GRACE_SECONDS
 
     def _work(self, lane: _Lane) -> None:
         """Send one batch of a lane after the other, until there are no more."""
         try:
             with closing(self._connect()) as api:
+                self._apis.append(api)
                 attempts = Attempts(api, self._destination, self._stop, self._notify)
                 while (batch := lane.queue.get()) is not None:
                     if not self._idle():

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from dbt_segconn.delivery.answers import unanswered
-from dbt_segconn.delivery.connection import Connection, paths_unlogged
+from dbt_segconn.delivery.answers import meaning_of
+from dbt_segconn.delivery.connection import Connection, Unanswered, paths_unlogged
 from dbt_segconn.errors import SegconnError
 from dbt_segconn.project.settings import AlertSettings
 from dbt_segconn.runs.gate import Skip
@@ -190,11 +190,11 @@ def _post(url: str, body: bytes) -> str | None:
     try:
         connection = Connection(url, {"Content-Type": "application/json"}, timeout=(TIMEOUT_SECONDS, TIMEOUT_SECONDS))
         try:
-            response = connection.post(body)
+            reply = connection.post(body)
         finally:
             connection.close()
-    except OSError as error:
-        return unanswered(error).reason
+    except Unanswered as error:
+        return meaning_of(error).reason
     except Exception as error:  # noqa: BLE001  an alert never ends a run
         return type(error).__name__
-    return None if response.ok and not response.is_redirect else f"HTTP status {response.status_code}"
+    return None if 200 <= reply.status < 300 else f"HTTP status {reply.status}"

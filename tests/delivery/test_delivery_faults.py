@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from standing import ADA, BOB, WRITE_KEY
 
 from dbt_segconn.delivery import Canceled, Delivery, Destination, Target
-from dbt_segconn.delivery.answers import Confirmed, Lost, Throttled, Unknown, classify, unanswered
+from dbt_segconn.delivery.answers import Confirmed, Lost, Throttled, Unknown, classify, meaning_of
 from dbt_segconn.delivery.attempts import PATIENCE_SECONDS, Attempts
 from dbt_segconn.delivery.batches import Batch, Batcher
 from dbt_segconn.delivery.client import TrackingApi
+from dbt_segconn.delivery.connection import Unanswered
 from dbt_segconn.delivery.rate import RateLimiter
 from dbt_segconn.delivery.watermark import Watermark
 from dbt_segconn.errors import DeliveryError
@@ -257,7 +258,7 @@ def test_a_redirect_is_not_followed(api):
 
 
 def test_an_error_of_the_operating_system_alone_says_nothing_of_payloads():
-    assert WRITE_KEY not in unanswered(OSError(WRITE_KEY)).reason
+    assert WRITE_KEY not in meaning_of(Unanswered(OSError(WRITE_KEY))).reason
 
 
 # --- On the wire, and in nobody's log -------------------------------------------------------------

@@ -1,0 +1,171 @@
+"""The other end is not trusted: slow, endless, compressed or broken answers end in time and cost no memory."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from dbt_segconn.delivery import Canceled, Delivery, Destination, Target, connection
+from dbt_segconn.delivery.answers import Confirmed, Lost, Refused, Unknown
+from dbt_segconn.delivery.client import TrackingApi
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
+
+
+@contextmanager
+def answering(*answers):
+    """Serve one connection after the other by `answers`: bytes, or functions of the socket; yield URL and requests."""
+    requests = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            for answer in answers:
+                with suppress(OSError):
+                    peer, _ = server.accept()
+                    with peer:
+                        requests.append(_read(peer))
+                        if callable(answer):
+                            answer(peer)
+                        else:
+                            peer.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", requests
+
+
+def _read(peer):
+    """Read one request to its end."""
+    text = b""
+    while b"\r\n\r\n" not in text:
+        text += peer.recv(65_536)
+    head, _, body = text.partition(b"\r\n\r\n")
+    length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0)
+    while len(body) < length:
+        body += peer.recv(65_536)
+    return head
+
+
+def dribble(*parts, every=0.1, endless=b""):
+    def send(peer):
+        for part in parts:
+            peer.sendall(part)
+        while endless:
+            time.sleep(every)
+            peer.sendall(endless)
+
+    return send
+
+
+def flood(peer):
+    """Send an endless chunked body; note how much of it was taken."""
+    peer.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    chunk = b"%x\r\n" % 65_536 + b"x" * 65_536 + b"\r\n"
+    with suppress(OSError):
+        while True:
+            flood.sent += len(chunk)
+            peer.sendall(chunk)
+
+
+def ask(url):
+    api = TrackingApi(Target("app", "wk", url))
+    began = time.monotonic()
+    try:
+        return api.post(b'{"batch":[]}'), time.monotonic() - began
+    finally:
+        api.close()
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    monkeypatch.setattr(connection, "DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr(connection, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "TICK_SECONDS", 0.05)
+
+
+BOMB = gzip.compress(b"x" * 50_000_000)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (dribble(b"HTTP/1.1 200 OK\r\n", endless=b"X"), Unknown("no answer in time")),
+        (dribble(endless=HINTS), Unknown("no answer in time")),
+        (dribble(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n", endless=b"x"), Confirmed()),
+        (dribble(b"HTTP/1.1 400 No\r\nTransfer-Encoding: chunked\r\n\r\n", endless=b"1\r\nx\r\n"), Refused),
+        (flood, Confirmed()),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", Confirmed()),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB, Confirmed()),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[bad\r\nContent-Length: 0\r\n\r\n", Lost),
+        (b"HTTP/1.1 302 Found\r\nLocation: \xff\xfe\r\nContent-Length: 0\r\n\r\n", Lost),
+        (HINTS + b"HTTP/1.1 100 Continue\r\n\r\n" + HINTS + OK, Confirmed()),
+        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n", Unknown("the connection broke", reached=False)),
+        (b"HTTP/1.1 2000 OK\r\n\r\n", Unknown("the connection broke", reached=False)),
+        (b"\x00\x01garbage\r\n\r\n", Unknown("the connection broke", reached=False)),
+    ],
+)
+def test_any_answer_ends_in_time_with_a_meaning(hurried, answer, expected):
+    flood.sent = 0
+    with answering(answer) as (url, _):
+        found, seconds = ask(url)
+    assert found == expected if not isinstance(expected, type) else isinstance(found, expected)
+    assert seconds < 1.6
+    assert flood.sent < 20_000_000
+
+
+def test_connection_is_used_again_after_a_short_body_alone():
+    def twice(peer):
+        peer.sendall(OK)
+        _read(peer)
+        peer.sendall(OK)
+
+    with answering(twice, OK) as (url, requests):
+        api = TrackingApi(Target("app", "wk", url))
+        assert api.post(b"{}") == Confirmed()
+        assert api.post(b"{}") == Confirmed()
+        api.close()
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_refusing_proxy_is_named_without_its_password(monkeypatch, scheme):
+    with answering(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as (url, requests):
+        host = url.removeprefix("http://")
+        monkeypatch.setenv(f"{scheme}_proxy", f"http://user:pw-secret@{host}")
+        monkeypatch.setenv("no_proxy", "")
+        answer, _ = ask(f"{scheme}://segment.invalid")
+    assert isinstance(answer, Lost)
+    assert f"the proxy {host} refuses the request (HTTP status 407)" in answer.reason
+    assert "secret" not in answer.reason
+    assert requests[0].startswith(b"CONNECT segment.invalid:443" if scheme == "https" else b"POST http://segment.")
+    assert b"Proxy-Authorization: Basic" in requests[0]
+
+
+def test_proxy_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    answer, _ = ask("https://segment.invalid")
+    assert answer == Unknown("the proxy 127.0.0.1:9 does not connect", reached=False)
+
+
+@pytest.mark.parametrize("answer", [dribble(b"HTTP/1.1 200 OK\r\n", endless=b"X"), lambda _: time.sleep(10)])
+def test_stop_is_heard_while_an_answer_is_missing(answer):
+    stop = threading.Event()
+    with answering(answer) as (url, requests):
+        destination = Destination(Target("app", "wk", url, events_per_second=None))
+        with Delivery(destination, start_after=0, stop=stop) as delivery:
+            call = {"type": "identify", "userId": "u", "messageId": "m", "traits": {}}
+            delivery.send([1], [call])
+            threading.Timer(0.3, stop.set).start()
+            began = time.monotonic()
+            with pytest.raises(Canceled):
+                delivery.finish()
+            assert time.monotonic() - began < 2.5
+            assert len(requests) == 1
+            assert delivery.progress().watermark == 0
