@@ -63,18 +63,18 @@ def test_dbt_shows_an_exposure_for_each_mapping(shop):
     assert path.read_text() == "exposures: []\n"
 
 
-def test_dbt_builds_delivery_rates_on_the_history(shop, api):
+def test_dbt_builds_on_a_target_before_and_after_the_first_run(shop, api):
     api.refuses = lambda call: call["userId"] == "c2"
-    assert shop.sync(ADA, BOB).exit_code == 1
+    shop.rows(ADA, BOB)
     result = shop.segconn("sources")
     assert result.exit_code == 0, result.output
-    dbt_lines(shop, "build", "--select", "segconn_delivery_rates", "source:segconn")
-    import duckdb
-
-    with duckdb.connect(str(shop.dir / "shop.duckdb")) as connection:
-        columns = "mapping, syncs, confirmed, discarded, delivered_percent"
-        rows = connection.execute(f"select {columns} from segconn_delivery_rates").fetchall()
-    assert rows == [("customers.identify_customers", 1, 1, 1, 50)]
+    dbt_lines(shop, "build")
+    rates = "select mapping, syncs, confirmed, discarded, delivered_percent from segconn_delivery_rates"
+    assert shop.query(rates) == []
+    assert shop.segconn("run").exit_code == 1
+    dbt_lines(shop, "build")
+    (row,) = shop.query(rates)
+    assert tuple(row.values()) == ("customers.identify_customers", 1, 1, 1, 50)
 
 
 def test_every_column_of_the_source_is_described():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +15,9 @@ from dbt_segconn.project.catalog import Catalog, spec_type
 from dbt_segconn.project.drafts import Draft, read_drafts
 from dbt_segconn.project.findings import InvalidProject, dotted
 from dbt_segconn.project.ids import SEGMENT_ID
+from dbt_segconn.project.names import shown_names
 from dbt_segconn.project.plan import to_sync
-from dbt_segconn.project.settings import read_settings
+from dbt_segconn.project.settings import Settings, read_settings
 from dbt_segconn.project.strict import near_name
 from dbt_segconn.runs.opening import Options, Plan, check_project, find_state, opened, resolve_context
 from dbt_segconn.state.outbox import MappingState
@@ -94,10 +95,7 @@ def compare(options: Options, state: Path, *, online: bool = False) -> tuple[Cha
     """
     context = resolve_context(options, opens=online)
     settings = read_settings(context.project_dir, context.jinja())
-    before, after = (
-        _side(folder, settings.destinations, context.project_dir)
-        for folder in (find_state(context, state), context.artifacts_dir)
-    )
+    before, after = _sides((find_state(context, state), context.artifacts_dir), settings, context.project_dir)
     check_project(context, after.catalog.manifest)
     if findings := [draft.finding(fault) for draft in after.drafts.values() for fault in draft.faults]:
         raise InvalidProject(findings)
@@ -124,11 +122,16 @@ def _calls(change: Change, draft: Draft | None, state: State) -> int | None:
     return int(state.session.rows("segconn_count_rows", relation=relation)[0][0])
 
 
-def _side(target_dir: Path, destinations: Collection[str], project_dir: Path) -> _Side:
-    manifest = read_manifest(target_dir)
-    drafts = read_drafts(manifest, destinations, project_dir)
-    named = {f"{model.written.model.name}.{one.name}": one for model in drafts for one in model.mappings}
-    return _Side(named, Catalog(target_dir, manifest))
+def _sides(folders: Iterable[Path], settings: Settings, project_dir: Path) -> Iterator[_Side]:
+    """Read the mappings of each folder of artifacts; names that any of them has twice are full names in all."""
+    manifests = [(folder, read_manifest(folder)) for folder in folders]
+    drafts = [
+        [one for model in read_drafts(manifest, settings.destinations, project_dir) for one in model.mappings]
+        for _, manifest in manifests
+    ]
+    shown = shown_names(one.names for side in drafts for one in side)
+    for (folder, manifest), side in zip(manifests, drafts, strict=True):
+        yield _Side({shown[one.names.id]: one for one in side}, Catalog(folder, manifest))
 
 
 def _changes(before: _Side, after: _Side) -> Iterator[Change]:
@@ -138,7 +141,7 @@ def _changes(before: _Side, after: _Side) -> Iterator[Change]:
             details = tuple(_differences(before, after, before.drafts[name], draft))
             if details:
                 yield Change(name, "changed", details)
-        elif old := next((one for one, gone in removed.items() if _alike(gone, draft)), None):
+        elif old := _former(draft, removed):
             del removed[old]
             reason = f"was {old}. `dbt-segconn adopt {old} {name}` carries its records over; else all are sent again"
             yield Change(name, "renamed", (Detail(reason, "breaking", sends_all=True),))
@@ -147,6 +150,14 @@ def _changes(before: _Side, after: _Side) -> Iterator[Change]:
     for name, draft in removed.items():
         reason = f"{_what(draft)} is no longer sent; what Segment has stays there"
         yield Change(name, "removed", (Detail(reason, "breaking"),))
+
+
+def _former(draft: Draft, removed: Mapping[str, Draft]) -> str | None:
+    """Find the mapping that this one replaces: of another version of the model, else one that made the same calls."""
+    base = draft.written.model.base_id
+    versions = [one for one, gone in removed.items() if (gone.written.model.base_id, gone.name) == (base, draft.name)]
+    alike = [one for one, gone in removed.items() if _alike(gone, draft)]
+    return next(iter(versions + alike), None)
 
 
 def _alike(one: Draft, other: Draft) -> bool:

@@ -188,6 +188,9 @@ def _find_model(manifest: Manifest, name: str) -> Model:
     if not found:
         names = sorted({manifest.raw["nodes"][key]["name"] for key in models})
         raise ConfigurationError(f"{name}: dbt's manifest has no such model.{near_name(name, names)}")
+    if len(found) > 1:
+        ids = ", ".join(sorted(model.unique_id for model in found))
+        raise ConfigurationError(f"{name}: {len(found)} models have this name: {ids}. Write one of these.")
     return found[0]
 
 

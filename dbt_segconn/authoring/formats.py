@@ -21,6 +21,12 @@ def as_line(finding: Finding, severity: str) -> str:
     return f"{place}: {severity} {finding.rule.code}: {finding.subject}"
 
 
+def versions_line(validation: Validation) -> str | None:
+    """Name the mappings that are not synced for a version of their model, if there are any."""
+    names = ", ".join(validation.other_versions)
+    return f"Not synced, by `versions` (latest by default): {names}." if names else None
+
+
 def summary(validation: Validation) -> str:
     """Sum a validation up in a line."""
     scope = f"{counted(validation.mappings, 'mapping')} on {counted(validation.models, 'model')}"
@@ -47,6 +53,7 @@ def as_json(validation: Validation) -> dict[str, Any]:
         "project_dir": str(validation.project_dir),
         "models": validation.models,
         "mappings": validation.mappings,
+        "other_versions": validation.other_versions,
         "errors": validation.errors,
         "warnings": len(validation.findings) - validation.errors,
         "findings": [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -51,7 +52,8 @@ def exposures(plan: Plan, default: Owner) -> str:
             f"{', '.join(ownerless)}: dbt wants an owner for each exposure. Give the model a `meta.owner` or a group "
             "with an owner, or name one for all others with --owner or --owner-email."
         )
-    listed = [_exposure(sync, owners[sync.model.unique_id], plan) for sync in plan.syncs]
+    names = _exposure_names(plan.syncs)
+    listed = [_exposure(sync, names[sync.id], owners[sync.model.unique_id], plan) for sync in plan.syncs]
     return _as_yaml("exposures", {"exposures": listed})
 
 
@@ -67,7 +69,24 @@ def _owner(sync: Sync, manifest: Manifest, default: Owner) -> Owner:
     return Owner(found.get("name"), found.get("email")) or default
 
 
-def _exposure(sync: Sync, owner: Owner, plan: Plan) -> dict[str, Any]:
+def _exposure_names(syncs: Sequence[Sync]) -> Mapping[str, str]:
+    """Return a name for each exposure, by id: of the short name, else of the full name, else with the hash of the id.
+
+    dbt allows letters, digits and underscores, so `a.b_c` and `a_b.c` would have the same name.
+    """
+    choices = {
+        sync.id: (_word(sync.names.short), _word(sync.names.full), f"{_word(sync.names.short)}_{sync.id[-8:]}")
+        for sync in syncs
+    }
+    taken = Counter(name for each in choices.values() for name in {*each})
+    return {key: next(name for name in each if taken[name] == 1) for key, each in choices.items()}
+
+
+def _word(name: str) -> str:
+    return re.sub(r"\W+", "_", f"segconn_{name}", flags=re.ASCII)
+
+
+def _exposure(sync: Sync, name: str, owner: Owner, plan: Plan) -> dict[str, Any]:
     kinds = " and ".join(filter(None, (", ".join(sync.mapping.sync_mode[:-1]), sync.mapping.sync_mode[-1])))
     meta = {
         "mapping": sync.mapping.name,
@@ -80,7 +99,7 @@ def _exposure(sync: Sync, owner: Owner, plan: Plan) -> dict[str, Any]:
     }
     enabled = sync.mapping.enabled and plan.settings.destinations[sync.destination].enabled
     exposure: dict[str, Any] = {
-        "name": re.sub(r"\W+", "_", f"segconn_{sync.model.name}_{sync.mapping.name}", flags=re.ASCII),
+        "name": name,
         "label": f"Segment: {sync.mapping.name}",
         "type": "application",
         "description": f"Sends {kinds} records of {sync.model.name} to the Segment destination {sync.destination} "
@@ -116,12 +135,12 @@ def _ref(sync: Sync, manifest: Manifest) -> str:
     return f"ref({', '.join([*map(repr, names), *version])})"
 
 
-_TABLES: Mapping[str, tuple[str, Collection[str], str]] = {
-    "syncs": ("One row for each sync of a mapping, as its log last saw it.", SYNC_COLUMNS, "sync_id"),
+# No tests: dbt cannot skip a test of a table that the first run on a new target has yet to create
+_TABLES: Mapping[str, tuple[str, Collection[str]]] = {
+    "syncs": ("One row for each sync of a mapping, as its log last saw it.", SYNC_COLUMNS),
     "discards": (
         "One row for each refusal of a record: by Segment's rules before sending, or by Segment itself.",
         DISCARD_COLUMNS,
-        "",
     ),
 }
 COLUMNS = {
@@ -129,7 +148,7 @@ COLUMNS = {
     "revision": "How many times the row has been written.",
     "mapping_id": "The mapping, as its state tables are named.",
     "model": "The dbt model.",
-    "mapping": "The mapping, as model.mapping.",
+    "mapping": "The mapping, as model.mapping; with the package where that means several.",
     "destination": "The destination of segconn.yml.",
     "action": "identify, track, group, page or screen.",
     "sync_mode": "The kinds of changes that are sent.",
@@ -185,10 +204,9 @@ def sources(state: StateSettings) -> str:
 
 
 def _tables() -> Iterator[dict[str, Any]]:
-    for name, (description, columns, key) in _TABLES.items():
+    for name, (description, columns) in _TABLES.items():
         listed = [{"name": one, "description": COLUMNS.get(one, "")} for one in columns]
-        tested = [{**one, "data_tests": ["unique", "not_null"]} if one["name"] == key else one for one in listed]
-        yield {"name": name, "description": description, "columns": tested}
+        yield {"name": name, "description": description, "columns": listed}
 
 
 def delivery_rates() -> str:

@@ -22,12 +22,16 @@ from dbt_segconn.warehouse.source import find_source
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What was looked at, and what was found: by file and line."""
+    """What was looked at, and what was found: by file and line.
+
+    `other_versions` are the names of mappings that are not synced for a version of their model.
+    """
 
     project_dir: Path
     models: int
     mappings: int
     findings: tuple[Finding, ...]
+    other_versions: tuple[str, ...] = ()
 
     @property
     def errors(self) -> int:
@@ -50,13 +54,23 @@ def validate(options: Options, *, online: bool = False) -> Validation:
         findings += without_consent(settings, drafts)
         findings += findings_in_settings(context.project_dir, plain_secrets(context.project_dir))
     findings += [finding for draft in drafts for finding in draft.findings]
+    others = [one for draft in drafts for one in draft.other_versions]
+    findings += [one.finding(fault) for one in others for fault in one.faults]
     findings += misplaced(context.project_dir, manifest)
-    findings += check(drafts, Knowledge(manifest, Catalog(context.artifacts_dir, manifest), settings))
+    findings += check(
+        (one for one in drafts if not one.is_left_out),
+        Knowledge(manifest, Catalog(context.artifacts_dir, manifest), settings),
+    )
     if online and settings:
         plan = Plan(context, settings, manifest, None, ())
         findings = [*_certain(findings), *_of_warehouse(drafts, plan, options)]
-    mappings = sum(len(draft.mappings) for draft in drafts)
-    return Validation(context.project_dir, len(drafts), mappings, tuple(sorted(dict.fromkeys(findings), key=_order)))
+    return Validation(
+        context.project_dir,
+        sum(not draft.is_left_out for draft in drafts),
+        sum(len(draft.mappings) for draft in drafts),
+        tuple(sorted(dict.fromkeys(findings), key=_order)),
+        tuple(one.names.short for one in others),
+    )
 
 
 def _settings(context: Context) -> tuple[Settings | None, list[Finding]]:

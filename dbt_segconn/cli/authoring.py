@@ -100,6 +100,8 @@ def _print(validation: Validation, style: str) -> None:
         for finding in validation.findings:
             color = "red" if finding.rule.severity == "error" else "yellow"
             click.echo(formats.as_line(finding, click.style(finding.rule.severity, fg=color)))
+        if others := formats.versions_line(validation):
+            click.echo(others)
         click.echo(formats.summary(validation))
 
 
@@ -278,7 +280,7 @@ def exposures(*, output: Path | None, owner: str | None, owner_email: str | None
 def sources(*, output_dir: Path, **given: Any) -> None:
     """Write the history of syncs and the discards as a dbt source, with a model of delivery rates on it.
 
-    The tables are there after the first run.
+    The first run on a target creates the tables. Until then, the model has no rows there.
 
     \b
     Examples:

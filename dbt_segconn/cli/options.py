@@ -157,7 +157,7 @@ mapping_option: Callable[[Command], Command] = click.option(
     multiple=True,
     metavar="NAME",
     shell_complete=complete_mapping,
-    help="Only these mappings (model.mapping, or its name alone).",
+    help="Only these mappings: model.mapping, its own name, or package.model.mapping.",
 )
 """Which mappings are meant."""
 

@@ -27,6 +27,7 @@ from dbt_segconn.runs.report import (
     start_line,
     timing_lines,
     untouched_line,
+    versions_line,
 )
 from dbt_segconn.syncs.sync import SyncResult
 from dbt_segconn.version import __version__
@@ -86,6 +87,8 @@ class Screen(Listener):
             event="Found",
             target=plan.context.target,
         )
+        if versions := versions_line(plan):
+            self._printer.line(versions, event="Versions")
         for text in results_lines(plan, choice):
             self._printer.line(text, level="warn", event="Results", color="yellow")
         if choice.untouched:

@@ -102,7 +102,7 @@ def baseline(**given: Any) -> None:
 @click.argument("old")
 @click.argument("new", shell_complete=complete_mapping)
 def adopt(*, old: str, new: str, **given: Any) -> None:
-    """Carry the records and the history of the mapping OLD over to NEW, after it was renamed.
+    """Carry the records and the history of the mapping OLD over to NEW, its new name or a new version of its model.
 
     OLD is gone from the project (`status --orphans` lists such mappings by name and id), NEW has not been
     synced yet. Nothing is sent.
@@ -110,6 +110,7 @@ def adopt(*, old: str, new: str, **given: Any) -> None:
     \b
     Example:
       dbt-segconn adopt customers.identify customers.identify_customers
+      dbt-segconn adopt customers.v2.identify customers.v3.identify
     """
     from dbt_segconn.inspection.upkeep import adopt as adopt_mapping
     from dbt_segconn.wording import counted

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from dbt_segconn.inspection.outlook import UNIDENTIFIED
+from dbt_segconn.project.names import shown_names
 from dbt_segconn.runs.opening import Options, Plan, opened, read_plan
 from dbt_segconn.state.discards import OPEN_COLUMNS, open_discards
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.state.tables import State, SyncState
-from dbt_segconn.warehouse.session import Row
 from dbt_segconn.wording import counted
 
 HISTORY = (
@@ -72,10 +72,18 @@ def overview(options: Options) -> list[dict[str, Any]]:
 
 def history(options: Options, limit: int) -> list[dict[str, Any]]:
     """Return the newest syncs of all mappings, newest first."""
-    with opened_state(options) as (_, state):
+    with opened_state(options) as (plan, state):
         syncs = state.history(limit) if state.exists() else []
         earlier = _earlier(state, syncs)
-    return [{**{name: getattr(sync, name) for name in HISTORY}, "earlier": earlier.get(sync.sync_id)} for sync in syncs]
+    shown = names_shown(plan, syncs)
+    return [
+        {
+            **{name: getattr(sync, name) for name in HISTORY},
+            "mapping": shown[sync.mapping_id],
+            "earlier": earlier.get(sync.sync_id),
+        }
+        for sync in syncs
+    ]
 
 
 def _earlier(state: State, syncs: Sequence[SyncState]) -> dict[str, str]:
@@ -92,17 +100,20 @@ def discards(options: Options, limit: int) -> tuple[list[dict[str, Any]], list[s
 
     Notes say where syncs have counted more records than are listed.
     """
-    with opened_state(options) as (_, state):
+    with opened_state(options) as (plan, state):
         rows = open_discards(state, limit) if state.exists() else []
-        notes = list(_uncounted(state, rows))
+        shown = names_shown(plan, state.last_syncs() if rows else ())
+        found = [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows]
+        found = [{**one, "mapping": shown.get(one["mapping_id"], one["mapping"])} for one in found]
+        notes = list(_uncounted(state, found))
     if len(rows) == limit:
         notes.append(f"The newest {limit:,} are listed; -n lists more.")
-    return [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows], notes
+    return found, notes
 
 
-def _uncounted(state: State, rows: Sequence[Row]) -> Iterator[str]:
+def _uncounted(state: State, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Find the mappings whose last sync counted more rows without an identifier of their own than are listed."""
-    listed = Counter((row[0], row[1]) for row in rows if row[3] in UNIDENTIFIED)
+    listed = Counter((row["mapping_id"], row["mapping"]) for row in rows if row["kind"] in UNIDENTIFIED)
     for (mapping_id, mapping), count in listed.items():
         made = state.made_records(mapping_id)
         if made and made.unidentified > count:
@@ -116,13 +127,22 @@ def orphans(options: Options) -> list[dict[str, Any]]:
     """Return the mappings that have state and are gone from the project, with the number of their records."""
     with opened_state(options) as (plan, state):
         gone = state.orphans({sync.id for sync in plan.syncs}) if state.exists() else []
-        return [_orphan(last, MappingState(state, last.mapping_id)) for last in gone]
+        shown = names_shown(plan, gone)
+        return [_orphan(last, shown[last.mapping_id], MappingState(state, last.mapping_id)) for last in gone]
 
 
-def _orphan(last: SyncState, tables: MappingState) -> dict[str, Any]:
+def names_shown(plan: Plan, syncs: Iterable[SyncState]) -> Mapping[str, str]:
+    """Return the names that output shows, by id: of the mappings of the project, and of those in the history."""
+    known = {sync.id for sync in plan.syncs}
+    gone = {sync.mapping_id: sync.names for sync in syncs if sync.mapping_id not in known}
+    shown = shown_names([*(sync.names for sync in plan.syncs), *gone.values()])
+    return {**shown, **{sync.id: sync.name for sync in plan.syncs}}
+
+
+def _orphan(last: SyncState, name: str, tables: MappingState) -> dict[str, Any]:
     has_records, has_outbox = tables.present()
     return {
-        "mapping": last.mapping,
+        "mapping": name,
         "mapping_id": last.mapping_id,
         "destination": last.destination,
         "records": tables.known() if has_records else 0,

@@ -17,7 +17,8 @@ from dbt_segconn.errors import ConfigurationError, SegconnError
 from dbt_segconn.inspection.looking import Look, looking
 from dbt_segconn.inspection.preview import Shown, show
 from dbt_segconn.project.meta import KINDS
-from dbt_segconn.project.plan import Sync, only
+from dbt_segconn.project.names import only
+from dbt_segconn.project.plan import Sync
 from dbt_segconn.runs.opening import Options
 from dbt_segconn.state.tables import new_sync_id
 from dbt_segconn.warehouse.session import Row

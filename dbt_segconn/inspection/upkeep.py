@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.inspection.overview import opened_state
-from dbt_segconn.project.plan import Sync, named, only
+from dbt_segconn.inspection.overview import names_shown, opened_state
+from dbt_segconn.project.names import only, shown_names
+from dbt_segconn.project.plan import Sync
 from dbt_segconn.project.strict import near_name
 from dbt_segconn.runs.opening import Options, Plan
 from dbt_segconn.state.locks import Locks
@@ -16,43 +17,45 @@ from dbt_segconn.state.tables import State, SyncState, new_state
 
 
 def find_names(options: Options, mappings: Collection[str]) -> list[str]:
-    """Return the full names of the mappings that `reset` would forget. Raises ConfigurationError as it does."""
+    """Return the names of the mappings that `reset` would forget. Raises ConfigurationError as it does."""
     with opened_state(options) as (plan, state):
-        syncs, orphans = _named(plan, state, mappings)
-    return [*(sync.name for sync in syncs), *(last.mapping for last in orphans)]
+        found, shown = _named(plan, state, mappings)
+    return [shown[mapping_id] for mapping_id in found]
 
 
 def reset(options: Options, mappings: Collection[str]) -> list[str]:
     """Forget the records of mappings, so that their next sync finds all of them added.
 
-    Mappings that are gone from the project (orphans) may be named by their name or id, too. Returns the
-    names of those that were reset. Raises ConfigurationError for a name that nothing has, and LockedError
-    while one is being synced.
+    Mappings that are gone from the project (orphans) may be named, too. Returns the names of those that were
+    reset. Raises ConfigurationError for a name that no mapping has, or several have, and LockedError while one is
+    being synced.
     """
     with opened_state(options) as (plan, state):
-        syncs, orphans = _named(plan, state, mappings)
+        found, shown = _named(plan, state, mappings)
         state.prepare()
-        for sync in syncs:
-            never_synced = new_state(sync, state.now()).as_reset(state.now())
-            _forget(state, state.last_sync(sync.id) or never_synced)
-        for last in orphans:
-            _forget(state, last)
-    return [*(sync.name for sync in syncs), *(last.mapping for last in orphans)]
+        for one in found.values():
+            _forget(state, one, shown[one.names.id])
+    return [shown[mapping_id] for mapping_id in found]
 
 
-def _named(plan: Plan, state: State, mappings: Collection[str]) -> tuple[Sequence[Sync], Sequence[SyncState]]:
-    """Return the mappings of the project and the orphans of these names."""
+def _named(
+    plan: Plan, state: State, mappings: Collection[str]
+) -> tuple[Mapping[str, Sync | SyncState], Mapping[str, str]]:
+    """Return the mappings of these names by id, orphans included, and the names that output shows."""
     gone = state.orphans({sync.id for sync in plan.syncs}) if state.exists() else []
-    orphans = [last for last in gone if {last.mapping, last.mapping_id} & set(mappings)]
-    found = {name for last in orphans for name in (last.mapping, last.mapping_id)}
-    left = [name for name in mappings if name not in found]
-    return named(plan.syncs, left) if left else (), orphans
+    known: list[Sync | SyncState] = [*plan.syncs, *gone]
+    found = (only(name, known) for name in mappings)
+    return {one.names.id: one for one in found}, names_shown(plan, gone)
 
 
-def _forget(state: State, last: SyncState) -> None:
+def _forget(state: State, mapping: Sync | SyncState, name: str) -> None:
+    if isinstance(mapping, Sync):
+        last = state.last_sync(mapping.id) or new_state(mapping, state.now()).as_reset(state.now())
+    else:
+        last = mapping
     tables = MappingState(state, last.mapping_id)
-    with Locks().hold(state, last.mapping_id, last.mapping), state.transaction():
-        tables.forget(last, last.as_reset(state.now()))
+    with Locks().hold(state, last.mapping_id, name), state.transaction():
+        tables.forget(last, replace(last, mapping=name).as_reset(state.now()))
 
 
 def adopt(options: Options, old: str, new: str) -> int:
@@ -63,29 +66,38 @@ def adopt(options: Options, old: str, new: str) -> int:
     """
     with opened_state(options) as (plan, state):
         state.prepare()
-        sync = only(new, named(plan.syncs, [new]))
-        last = _orphan(old, state.orphans({one.id for one in plan.syncs}))
+        sync = only(new, plan.syncs)
+        gone = state.orphans({one.id for one in plan.syncs})
+        last = _orphan(old, gone)
+        was = names_shown(plan, gone)[last.mapping_id]
         if state.has_settled(sync.id):
             raise ConfigurationError(
                 f"{sync.name} has been synced already, and has records of its own. Forget them first, by "
-                f"`dbt-segconn reset {sync.name}`, if those of {last.mapping} are the ones to keep."
+                f"`dbt-segconn reset {sync.name}`, if those of {was} are the ones to keep."
             )
         mine, theirs = MappingState(state, sync.id), MappingState(state, last.mapping_id)
         if not theirs.present()[0]:
-            raise ConfigurationError(f"{last.mapping} has no records to carry over: {theirs.records} is missing.")
+            raise ConfigurationError(f"{was} has no records to carry over: {theirs.records} is missing.")
         locks = Locks()
-        with locks.hold(state, sync.id, sync.name), locks.hold(state, last.mapping_id, last.mapping):
+        with locks.hold(state, sync.id, sync.name), locks.hold(state, last.mapping_id, was):
             with state.transaction():
-                mine.adopt(theirs, replace(last, saved_at=state.now()), model=sync.model.unique_id, mapping=sync.name)
+                mine.adopt(theirs, replace(last, saved_at=state.now()), _adopted(sync, last, state))
             return mine.known()
 
 
-def _orphan(name: str, orphans: Iterable[SyncState]) -> SyncState:
-    by_name = {last.mapping: last for last in orphans}
-    by_id = {last.mapping_id: last for last in by_name.values()}
-    if found := by_id.get(name) or by_name.get(name):
-        return found
+def _adopted(sync: Sync, last: SyncState, state: State) -> dict[str, str]:
+    """Return the columns of the history that change; the relation where another model takes the records over."""
+    changed = {"model": sync.model.unique_id, "mapping": sync.name}
+    if last.model == sync.model.unique_id:
+        return changed
+    return {**changed, "relation": str(state.session.relation_of(sync.model))}
+
+
+def _orphan(name: str, orphans: Sequence[SyncState]) -> SyncState:
+    if any(name in last.names.all for last in orphans):
+        return only(name, orphans)
+    shown = sorted(shown_names(last.names for last in orphans).values())
     raise ConfigurationError(
-        f"no mapping named {name!r} is gone from the project.{near_name(name, by_name)} Gone: "
-        f"{', '.join(sorted(by_name)) or 'none'}."
+        f"no mapping named {name!r} is gone from the project.{near_name(name, shown)} Gone: "
+        f"{', '.join(shown) or 'none'}."
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from dbt_segconn.inspection.overview import opened_state
+from dbt_segconn.inspection.overview import names_shown, opened_state
 from dbt_segconn.project.plan import Sync
 from dbt_segconn.runs.opening import Options, Plan
 from dbt_segconn.state.discards import OPEN_COLUMNS, REASON_COLUMNS, REFUSED_COLUMNS, open_discards, reasons, refusals
@@ -69,6 +69,7 @@ def snapshot(plan: Plan, past: Past, now: datetime) -> dict[str, Any]:
     """Put together what the page shows, as `read_snapshot` returns it."""
     known = {sync.id for sync in plan.syncs}
     gone = {sync.mapping_id: sync for sync in reversed(past.syncs) if sync.mapping_id not in known}
+    shown = names_shown(plan, gone.values())
     return {
         "version": SNAPSHOT_VERSION,
         "dbt_segconn_version": __version__,
@@ -78,10 +79,13 @@ def snapshot(plan: Plan, past: Past, now: datetime) -> dict[str, Any]:
         "has_identifiers": True,
         "mappings": [
             *(_mapping(sync, plan) for sync in plan.syncs),
-            *(_orphan(sync) for sync in gone.values() if sync.status != RESET),
+            *(_orphan(sync, shown[sync.mapping_id]) for sync in gone.values() if sync.status != RESET),
         ],
         "syncs": list(_syncs(past)),
-        "discards": _as_objects(OPEN_COLUMNS, past.discards),
+        "discards": [
+            {**one, "mapping": shown.get(one["mapping_id"], one["mapping"])}
+            for one in _as_objects(OPEN_COLUMNS, past.discards)
+        ],
         "reasons": _as_objects(REASON_COLUMNS, past.reasons),
         "refused": _as_objects(REFUSED_COLUMNS, past.refused),
     }
@@ -104,11 +108,11 @@ def _mapping(sync: Sync, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _orphan(last: SyncState) -> dict[str, Any]:
+def _orphan(last: SyncState, name: str) -> dict[str, Any]:
     """Describe a mapping that has gone from the project and still has state."""
     return {
         "id": last.mapping_id,
-        "name": last.mapping,
+        "name": name,
         "model": last.model.rpartition(".")[2],
         "action": last.action,
         "destination": last.destination,

@@ -59,7 +59,8 @@ class Model:
     `raw_meta` is the meta before dbt's Jinja, where dbt keeps it: of what stands in dbt_project.yml.
     `relation_name` is the relation as dbt has written it, with its quotes; null where dbt wrote none.
     `file` and `sql_file` are relative to the project; `file` is the YAML, or the SQL where there is none.
-    `constraints` are those of the model as a whole: type, columns. `snapshot` is None for models and seeds.
+    `constraints` are those of the model as a whole: type, columns. `is_latest`: whether it is the version of
+    `latest_version`, or the model has no versions. `snapshot` is None for models and seeds.
     """
 
     unique_id: str
@@ -77,9 +78,15 @@ class Model:
     contract: bool
     constraints: tuple[tuple[str, tuple[str, ...]], ...]
     version: str | None
+    is_latest: bool
     sql: str
     sql_file: str
     snapshot: Snapshot | None = None
+
+    @property
+    def base_id(self) -> str:
+        """Its unique id without the version."""
+        return self.unique_id.removesuffix(f".v{self.version}") if self.version else self.unique_id
 
     @property
     def is_stored(self) -> bool:
@@ -120,6 +127,14 @@ class Manifest:
         foreign = node.get("package_name") not in {self.raw["metadata"].get("project_name"), None}
         return _model(node, f"dbt_packages/{node['package_name']}/" if foreign else "")
 
+    def versions(self, model: Model) -> tuple[str, ...]:
+        """Return all versions of a model, disabled ones included; none where it has no versions."""
+        if model.version is None:
+            return ()
+        nodes = [*self.raw["nodes"].values(), *self._disabled_nodes()]
+        found = (str(one["version"]) for one in nodes if one.get("version") is not None and _base(one) == model.base_id)
+        return tuple(dict.fromkeys(found))
+
     @cached_property
     def _attached_tests(self) -> Mapping[str, list[Mapping[str, Any]]]:
         tests: dict[str, list[Mapping[str, Any]]] = {}
@@ -157,6 +172,10 @@ class Manifest:
     def tests_on(self, unique_id: str) -> Sequence[Mapping[str, Any]]:
         """Return the generic tests of a model as the manifest has them."""
         return self._attached_tests.get(unique_id, ())
+
+    def _disabled_nodes(self) -> Iterator[Mapping[str, Any]]:
+        for nodes in (self.raw.get("disabled") or {}).values():
+            yield from nodes
 
     def disabled(self) -> Iterator[Mapping[str, Any]]:
         """Yield the disabled models, seeds and snapshots of which there is no enabled one."""
@@ -230,6 +249,7 @@ def _model(node: Mapping[str, Any], folder: str) -> Model:
         contract=bool((config.get("contract") or {}).get("enforced")),
         constraints=tuple((one["type"], tuple(one.get("columns") or ())) for one in node.get("constraints") or ()),
         version=None if version is None else str(version),
+        is_latest=version is None or str(version) == str(node.get("latest_version")),
         sql=node.get("raw_code") or "" if node["resource_type"] != "seed" else "",
         sql_file=folder + node["original_file_path"],
         snapshot=_snapshot(config) if node["resource_type"] == "snapshot" else None,
@@ -251,6 +271,11 @@ def _snapshot(config: Mapping[str, Any]) -> Snapshot:
         deleted=deleted if config.get("hard_deletes") == "new_record" else None,
         valid_to_current=config.get("dbt_valid_to_current"),
     )
+
+
+def _base(node: Mapping[str, Any]) -> str:
+    """Return the unique id of a versioned model without its version."""
+    return str(node["unique_id"]).removesuffix(f".v{node['version']}")
 
 
 def _column(column: Mapping[str, Any]) -> ModelColumn:

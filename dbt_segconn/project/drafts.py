@@ -12,7 +12,7 @@ from dbt_segconn.errors import ConfigurationError, MappingError
 from dbt_segconn.mapping import columns_named, compile_mapping
 from dbt_segconn.mapping.problems import Problem
 from dbt_segconn.mapping.shorthand import expand
-from dbt_segconn.project.artifacts import Manifest
+from dbt_segconn.project.artifacts import Manifest, Model
 from dbt_segconn.project.findings import (
     BROKEN_MAPPING,
     DELETED_UNSEEN,
@@ -24,6 +24,7 @@ from dbt_segconn.project.findings import (
     REPEATED_NAME,
     UNKNOWN_ACTION,
     UNKNOWN_FIELD,
+    WRONG_VALUE,
     Fault,
     Finding,
     Path,
@@ -31,6 +32,7 @@ from dbt_segconn.project.findings import (
 from dbt_segconn.project.identity import Identity, identity_of
 from dbt_segconn.project.ids import constant_ids, ids_of_deleted
 from dbt_segconn.project.meta import NOT_NEEDED, MappingMeta, ModelMeta
+from dbt_segconn.project.names import Names, shown_names
 from dbt_segconn.project.rendered import broken_by_yaml
 from dbt_segconn.project.rows import faults_of_rows
 from dbt_segconn.project.settings import Settings
@@ -62,6 +64,12 @@ class Draft:
     to_call: Callable[[Mapping[str, Any]], dict[str, Any]] | None
     faults: tuple[Fault, ...]
 
+    @property
+    def names(self) -> Names:
+        """Every name of the mapping; its full name stands for the id, which needs a destination."""
+        model = self.written.model.unique_id
+        return Names(model, self.name, f"{model.partition('.')[2]}.{self.name}")
+
     def finding(self, fault: Fault) -> Finding:
         """Put a fault of the mapping in its place."""
         return self.written.finding(fault, mapping=self.name, prefix=self.at)
@@ -69,13 +77,22 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class ModelDraft:
-    """The mappings of one model, with what is wrong with the model as a whole; `consent` are its own columns."""
+    """The mappings of one model, with what is wrong with the model as a whole; `consent` are its own columns.
+
+    `other_versions` are mappings that are not synced for this version of the model.
+    """
 
     written: Written
     identifier: tuple[str, ...]
     consent: Mapping[str, str]
     mappings: tuple[Draft, ...]
+    other_versions: tuple[Draft, ...]
     faults: tuple[Fault, ...]
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether the mappings are synced for other versions of the model only."""
+        return bool(self.other_versions) and not self.mappings
 
     @property
     def findings(self) -> Iterator[Finding]:
@@ -93,9 +110,11 @@ def read_drafts(
     `destinations` are the names that segconn.yml knows, or None where it cannot be read.
     """
     files = Files(project_dir)
-    written = (Written(model, files) for model in manifest.models)
+    written = (Written(model, files).unmerged() for model in manifest.models)
     return tuple(
-        _draft_model(one, identity_of(one.model, manifest), destinations) for one in written if not _is_bare(one)
+        _draft_model(one, identity_of(one.model, manifest), destinations, manifest.versions(one.model))
+        for one in written
+        if not _is_bare(one)
     )
 
 
@@ -106,15 +125,19 @@ def _is_bare(written: Written) -> bool:
 
 
 def alerts_of_nothing(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:
-    """Find the mappings that alerts of segconn.yml name and the project does not have."""
-    pairs = [(model.written.model.name, draft.name) for model in drafts for draft in model.mappings]
-    known = sorted({f"{model}.{name}" for model, name in pairs})
+    """Find the names in alerts of segconn.yml that no mapping of the project has, or several have."""
+    mappings = {draft.names for model in drafts for draft in model.mappings}
+    known = sorted(shown_names(mappings).values())
     for at, alert in enumerate(settings.alerts):
         for number, name in enumerate(alert.mappings):
-            if name not in {*known, *(mapping for _, mapping in pairs)}:
+            path = ("alerts", str(at), "mappings", str(number))
+            found = sorted(one.full for one in mappings if name in one.all)
+            if not found:
                 fix = f"{near_name(name, known)} Mappings: {', '.join(known) or 'none'}.".lstrip()
-                path = ("alerts", str(at), "mappings", str(number))
                 yield Fault(NO_MAPPING, path, f"no mapping is named {name!r}", fix)
+            elif len(found) > 1:
+                reason = f"{name!r} is the name of {len(found)} mappings"
+                yield Fault(NO_MAPPING, path, reason, f"Write the names that are meant: {', '.join(found)}.")
 
 
 def without_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Finding]:
@@ -125,7 +148,9 @@ def without_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterato
             yield draft.finding(Fault(NO_CONSENT, ("consent",), "is missing, and segconn.yml requires it", fix))
 
 
-def _draft_model(written: Written, identity: Identity, destinations: Collection[str] | None) -> ModelDraft:
+def _draft_model(
+    written: Written, identity: Identity, destinations: Collection[str] | None, versions: Collection[str]
+) -> ModelDraft:
     meta, faults = read(ModelMeta, written.model.meta)
     given = _sound(written.model.meta, faults)
     named = as_columns((meta or ModelMeta.model_construct(**given)).unique_identifier) or identity.columns
@@ -133,12 +158,36 @@ def _draft_model(written: Written, identity: Identity, destinations: Collection[
     if not named and not snapshot and not any(fault.path[:1] == ("unique_identifier",) for fault in faults):
         faults.append(identity.fault())
     faults.extend(_faults_of_model(written))
-    whole = _Whole(written, named, meta.timezone if meta else "UTC", given.get("consent"))
+    timezone = meta.timezone if meta else "UTC"
+    whole = _Whole(written, named, timezone, given.get("consent"), versions)
     mappings = [
         _draft(whole, ("mappings", str(at)), raw, destinations) for at, raw in enumerate(given.get("mappings", ()))
     ]
     consent = _columns_of_consent(whole.consent) or {}
-    return ModelDraft(written, whole.named, consent, tuple(_told_apart(mappings)), tuple(faults))
+    drafts = tuple(_told_apart(mappings))
+    synced = tuple(one for one in drafts if _is_for(one, written.model))
+    others = tuple(one for one in drafts if not _is_for(one, written.model))
+    draft = ModelDraft(written, whole.named, consent, synced, others, tuple(faults))
+    # a version that is not synced may lack the columns and tests of the others
+    return replace(draft, faults=()) if draft.is_left_out else draft
+
+
+def _is_for(draft: Draft, model: Model) -> bool:
+    """Whether a mapping is synced for this version of its model."""
+    versions = draft.given.get("versions", "latest")
+    if model.version is None or versions == "all":
+        return True
+    return model.is_latest if versions == "latest" else model.version in map(str, versions)
+
+
+def _unknown_versions(mapping: MappingMeta | None, known: Collection[str]) -> Iterator[Fault]:
+    if mapping is None or isinstance(mapping.versions, str):
+        return
+    if not known:
+        yield Fault(WRONG_VALUE, ("versions",), "are listed, and the model has no versions", "Remove the list.")
+    elif unknown := [one for one in mapping.versions if one not in known]:
+        fix = f"Versions: {', '.join(sorted(known))}."
+        yield Fault(WRONG_VALUE, ("versions",), f"the model has no version {', '.join(unknown)}", fix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +198,7 @@ class _Whole:
     named: tuple[str, ...]
     timezone: str
     consent: Any
+    versions: Collection[str]
 
     def identifier_of(self, given: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the identifier of a mapping: dbt keeps the versions of a snapshot's rows apart by itself."""
@@ -206,6 +256,7 @@ def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | No
             *faults,
             *_faults_of_fields(action, given.get("fields")),
             *_unseen(mapping),
+            *_unknown_versions(mapping, whole.versions),
             *_constant_ids(whole, identifier, given, fields),
             *_deleted(identifier, mapping, action, fields),
             *(faults_of_rows(whole.written.model, identifier, mapping) if mapping else ()),

@@ -190,8 +190,8 @@ NO_MAPPING = _rule(
     "SEG210",
     "no-mapping",
     "error",
-    "An alert names a mapping that the project does not have.",
-    "Write its name, or model.mapping; leave `mappings` out for all of them.",
+    "An alert names no mapping of the project, or several.",
+    "Write model.mapping, or package.model.mapping where two packages have the same; leave `mappings` out for all.",
 )
 NO_CONSENT = _rule(
     "SEG211",

@@ -41,6 +41,15 @@ def _as_consent(given: Any) -> Any:
     return given
 
 
+def _as_versions(given: Any) -> Any:
+    if given in ("latest", "all"):
+        return given
+    is_list = isinstance(given, (list, tuple)) and given
+    if not is_list or any(isinstance(one, bool) or not isinstance(one, (str, int, float)) for one in given):
+        raise ValueError("must be latest, all, or a list of versions, such as [1, 2]")
+    return tuple(map(str, given))
+
+
 def _or_list(of: dict[str, Any], one: dict[str, Any]) -> WithJsonSchema:
     """Describe one or a list of several, as editors should know it."""
     return WithJsonSchema({"anyOf": [one, {"type": "array", "items": of, "minItems": 1}]})
@@ -57,6 +66,18 @@ Columns = Annotated[
 ]
 Action = Annotated[str, WithJsonSchema({"enum": [*ACTIONS, *(f"send{name.capitalize()}" for name in ACTIONS)]})]
 Percent = Annotated[float, Field(ge=0, le=100)]
+Versions = Annotated[
+    Literal["latest", "all"] | tuple[str, ...],
+    BeforeValidator(_as_versions),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["latest", "all"]},
+                {"type": "array", "items": {"type": ["string", "number"]}, "minItems": 1},
+            ]
+        }
+    ),
+]
 NOT_NEEDED: Final = "not_needed"
 Consent = Annotated[
     dict[str, str] | Literal["not_needed"],
@@ -151,6 +172,8 @@ class MappingMeta(Strict):
     """A destination of segconn.yml; may be left out where there is only one."""
     sync_mode: Kinds = SYNC_MODES["added_or_updated"]
     """added, updated, added_or_updated, deleted; or a list of added, updated, deleted."""
+    versions: Versions = "latest"
+    """Which versions of a versioned model are synced: latest, all, or a list."""
     enabled: bool = True
     """A mapping that is not enabled is listed as skipped."""
     first_sync: Literal["send", "baseline"] = "send"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.mapping import ALL_COLUMNS, columns_named, columns_used
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.shorthand import expand
@@ -20,6 +19,7 @@ from dbt_segconn.project.drafts import Draft, alerts_of_nothing, read_drafts, wi
 from dbt_segconn.project.findings import NO_COLUMN, Fault, Finding, InvalidProject
 from dbt_segconn.project.ids import SEGMENT_ID
 from dbt_segconn.project.meta import MappingMeta
+from dbt_segconn.project.names import Names, shown_names
 from dbt_segconn.project.settings import Settings, findings_in_settings
 from dbt_segconn.project.strict import near_name
 from dbt_segconn.project.written import Written
@@ -32,6 +32,7 @@ ID_LENGTH = 55
 class Sync:
     """One mapping, compiled and checked: all that a sync needs to know besides the data.
 
+    `name` is what output calls it: `model.mapping`, or `package.model.mapping` where another package has the same.
     `columns` are the columns that a call is made of, or None where the mapping takes the whole record;
     `named` are those that it names in either case, as it spells them;
     `names_record` says whether it asks for the record's own `__segment_id`; `fields` are the action's, in
@@ -66,6 +67,11 @@ class Sync:
         """The snapshot of which only the current rows are records; None where all rows are."""
         return self.model.snapshot if self.mapping.records == "current" else None
 
+    @property
+    def names(self) -> Names:
+        """Every name of the mapping."""
+        return Names(self.model.unique_id, self.mapping.name, self.id)
+
 
 def read_syncs(manifest: Manifest, settings: Settings, project_dir: Path) -> tuple[Sync, ...]:
     """Turn every mapping of the project into a sync, enabled or not.
@@ -78,7 +84,9 @@ def read_syncs(manifest: Manifest, settings: Settings, project_dir: Path) -> tup
     if findings := [*findings_in_settings(project_dir, faults), *findings]:
         raise InvalidProject(findings)
     skips = settings.consent.without_value == "skip"
-    return tuple(to_sync(one, skips_unknown_consent=skips) for draft in drafts for one in draft.mappings)
+    syncs = [to_sync(one, skips_unknown_consent=skips) for draft in drafts for one in draft.mappings]
+    shown = shown_names(sync.names for sync in syncs)
+    return tuple(replace(sync, name=shown[sync.id]) for sync in syncs)
 
 
 def to_sync(draft: Draft, *, skips_unknown_consent: bool = False) -> Sync:
@@ -107,28 +115,6 @@ def to_sync(draft: Draft, *, skips_unknown_consent: bool = False) -> Sync:
         definition=_definition(mapping, draft.identifier, fields, consent, skips=skips),
         to_call=draft.to_call,
     )
-
-
-def named(syncs: Sequence[Sync], names: Collection[str]) -> tuple[Sync, ...]:
-    """Keep the syncs of these names, `model.mapping` or the mapping's alone; none named keeps all.
-
-    Raises ConfigurationError for a name that no mapping has.
-    """
-    known = {sync.name for sync in syncs} | {sync.mapping.name for sync in syncs}
-    if unknown := [name for name in names if name not in known]:
-        raise ConfigurationError(
-            f"no mapping is named {name!r}.{near_name(name, known)} Mappings: "
-            f"{', '.join(sorted(sync.name for sync in syncs)) or 'none'}."
-            for name in unknown
-        )
-    return tuple(sync for sync in syncs if not names or {sync.name, sync.mapping.name} & set(names))
-
-
-def only(name: str, syncs: Collection[Sync]) -> Sync:
-    """Return the one sync that a name has found. Raises ConfigurationError where there are several, or none."""
-    if len(syncs) != 1:
-        raise ConfigurationError(f"{name!r} is the name of {len(syncs)} mappings: write model.mapping.")
-    return next(iter(syncs))
 
 
 def find_columns(sync: Sync, available: Iterable[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path as FilePath
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import yaml
 
@@ -123,6 +123,16 @@ class Written:
             yield from (one for _, _, one in versions if version and _text_at(one, "v") == version)
             yield model
 
+    def unmerged(self) -> Written:
+        """Return the same with the lists of a version as its own block has them.
+
+        Where both a version and its model have a block, dbt-core 1.x appends the model's lists to the version's.
+        """
+        blocks = [_meta_of(entry) for entry in self._entries()]
+        if self.model.version is None or len(blocks) < 2 or not all(blocks):
+            return self
+        return Written(replace(self.model, meta=_unmerged(self.model.meta, blocks[0], blocks[-1])), self.files)
+
     def config_texts(self, keys: Collection[str]) -> dict[str, str]:
         """Return the texts of these keys of the model's `config` in its YAML, before Jinja."""
         found: dict[str, str] = {}
@@ -194,6 +204,15 @@ def _meta_of(entry: Node) -> Node | None:
         if (found := child(get(holder, "meta"), META_KEY)) is not None:
             return found[1]
     return None
+
+
+def _unmerged(merged: Any, own: Node | None, model: Node | None) -> Any:
+    if isinstance(merged, dict):
+        return {key: _unmerged(value, get(own, str(key)), get(model, str(key))) for key, value in merged.items()}
+    if isinstance(merged, list) and isinstance(own, yaml.SequenceNode) and model is not None:
+        size = len(own.value)  # dbt appends a text letter by letter
+        return merged[:size] if len(merged) == size + len(model.value) else merged
+    return merged
 
 
 def _text_at(node: Node, key: str) -> str | None:

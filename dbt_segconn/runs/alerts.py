@@ -92,7 +92,7 @@ def concerns(alert: AlertSettings, run: RunResult) -> list[Concern]:
 
 def _is_named(alert: AlertSettings, one: Concern) -> bool:
     sync = one.outcome.sync
-    return not alert.mappings or not {sync.name, sync.mapping.name}.isdisjoint(alert.mappings)
+    return not alert.mappings or not sync.names.all.isdisjoint(alert.mappings)
 
 
 def _is_due(alert: AlertSettings, one: Concern) -> bool:

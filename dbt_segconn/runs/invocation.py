@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +15,8 @@ from typing import Any
 from dbt_segconn.delivery import Destination
 from dbt_segconn.delivery.configured import build_destinations
 from dbt_segconn.errors import message_of
-from dbt_segconn.project.plan import Sync, named
+from dbt_segconn.project.names import only
+from dbt_segconn.project.plan import Sync
 from dbt_segconn.runs.alerts import alerting
 from dbt_segconn.runs.gate import Choice, Skip, without_used
 from dbt_segconn.runs.opening import Options, Plan, find_sources, gate, opened, read_plan
@@ -108,15 +109,20 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
     `stop` is set, what is in flight is finished and saved.
     """
     plan = read_plan(options)
+    for name in options.mappings:
+        only(name, plan.syncs)
+    allowed = {only(name, plan.syncs).name for name in options.allow_guarded}
     shielded = _Shielded(listener)
     with alerting(plan.settings.alerts, plan.context.project_dir.resolve().name, shielded.warn) as ended:
-        result = _run(plan, options, shielded, stop)
+        result = _run(plan, options, shielded, stop, allowed)
         with _warning_of("the alerts were not sent", shielded):
             ended(result)
     return replace(result, warnings=shielded.warnings)
 
 
-def _run(plan: Plan, options: Options, listener: _Shielded, stop: threading.Event) -> RunResult:
+def _run(
+    plan: Plan, options: Options, listener: _Shielded, stop: threading.Event, allowed: Collection[str]
+) -> RunResult:
     started, started_at = time.monotonic(), datetime.now(timezone.utc)
     invocation_id = str(uuid.uuid4())
     destinations = build_destinations(plan.settings)
@@ -134,7 +140,6 @@ def _run(plan: Plan, options: Options, listener: _Shielded, stop: threading.Even
             now = _clock_of(state)
             choice = _narrowed(choice, plan, options, state)
         sources = find_sources(choice.chosen, warehouse)
-        allowed = {sync.name for sync in named(plan.syncs, options.allow_guarded)} if options.allow_guarded else ()
         job = Job(
             warehouse=warehouse,
             settings=plan.settings.state,

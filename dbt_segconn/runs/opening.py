@@ -14,7 +14,8 @@ from dbt_segconn.project.artifacts import Manifest, Model, read_manifest
 from dbt_segconn.project.context import Context, Given, resolve
 from dbt_segconn.project.drafts import read_drafts
 from dbt_segconn.project.findings import Finding, InvalidProject
-from dbt_segconn.project.plan import Sync, named, read_syncs
+from dbt_segconn.project.names import named
+from dbt_segconn.project.plan import Sync, read_syncs
 from dbt_segconn.project.run_results import RunResults, check_flags, merge_results, read_results
 from dbt_segconn.project.samples import check_samples
 from dbt_segconn.project.settings import Settings, read_settings

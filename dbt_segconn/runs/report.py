@@ -73,6 +73,14 @@ def results_lines(plan: Plan, choice: Choice) -> Iterator[str]:
         )
 
 
+def versions_line(plan: Plan) -> str | None:
+    """Name the versions of models whose mappings are not synced, if there are any."""
+    synced = {sync.model.unique_id for sync in plan.syncs}
+    mapped = (one for one in plan.manifest.models if isinstance(one.meta, dict) and one.meta.get("mappings"))
+    names = ", ".join(one.name for one in mapped if one.version and one.unique_id not in synced)
+    return f"Not synced, by `versions` of their mappings (latest by default): {names}." if names else None
+
+
 def untouched_line(plan: Plan, choice: Choice) -> str:
     """Say how many mappings are left alone, since dbt has not refreshed their models."""
     retried = (

@@ -294,16 +294,16 @@ class MappingState:
         self.discards.close_all(reset)
         self._state.append(self._state.log, [reset])
 
-    def adopt(self, old: MappingState, last: SyncState, *, model: str, mapping: str) -> None:
+    def adopt(self, old: MappingState, last: SyncState, changed: Mapping[str, str]) -> None:
         """Take over records, outbox, discards and history of another mapping, whose newest sync is `last`.
 
+        `changed` are other columns of the history than the id that get new values, `mapping` among them.
         An outbox goes on under its own messageIds, which are made of the sync's id alone.
         """
         self._session.run("segconn_drop", relation=self.records)
         self._session.rename(old.records, self.records)
         if old.present()[1]:
             self._session.rename(old.outbox, self.outbox)
-        changed = {"mapping_id": self.mapping_id, "mapping": mapping}
         state = self._state
         self._session.run(
             "segconn_adopt_history",
@@ -311,9 +311,10 @@ class MappingState:
             syncs=state.syncs,
             columns=list(SYNC_COLUMNS),
             old=old.mapping_id,
-            changed={**changed, "model": model},
+            changed={**changed, "mapping_id": self.mapping_id},
         )
-        self.discards.take_over(old.mapping_id, changed)
+        renamed = {"mapping_id": self.mapping_id, "mapping": changed["mapping"]}
+        self.discards.take_over(old.mapping_id, renamed)
         old.discards.close_all(last)
 
 

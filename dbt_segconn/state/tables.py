@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError, WarehouseError
+from dbt_segconn.project.names import Names, mapping_in
 from dbt_segconn.project.plan import Sync
 from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.warehouse.session import Row, Session, is_denied
@@ -98,6 +99,11 @@ class SyncState:
     checkpoint: str | None = None
     checkpoint_of: str | None = None
 
+    @property
+    def names(self) -> Names:
+        """Every name of the mapping, as it was when the sync began."""
+        return Names(self.model, mapping_in(self.mapping, self.model), self.mapping_id)
+
     def next(self, now: datetime, **changes: Any) -> SyncState:
         """Return the sync's next row of the log."""
         return replace(self, revision=self.revision + 1, saved_at=now, **changes)
@@ -175,14 +181,14 @@ class State:
         tables = {self.log: SYNC_COLUMNS, self.discards: DISCARD_COLUMNS, self.locks: LOCK_COLUMNS}
         found = self.session.names_beside(self.syncs)
         as_known = {one.identifier for one in (*tables, self.syncs)} <= found
-        if as_known and [name.lower() for name in self.session.columns(self.syncs)] == list(SYNC_COLUMNS):
+        shown = self._columns(self.syncs) if self.syncs.identifier in found else ()
+        if as_known and set(SYNC_COLUMNS) <= set(shown):
             return
         try:
             self.session.create_schema(self.syncs)
             for relation, columns in tables.items():
                 self._complete(relation, columns)
-            self.session.drop_view(self.syncs)
-            self.session.run("segconn_create_syncs_view", relation=self.syncs, log=self.log, columns=list(SYNC_COLUMNS))
+            self._replace_view(shown)
         except WarehouseError as error:
             if not is_denied(error):
                 raise
@@ -194,10 +200,39 @@ class State:
 
     def _complete(self, relation: Any, columns: Mapping[str, str]) -> None:
         self.session.run("segconn_create_table", relation=relation, columns=columns)
-        found = {name.lower() for name in self.session.columns(relation)}
+        found = self._columns(relation)
         for name, kind in columns.items():
             if name not in found:  # of an earlier version, or taken away by hand
                 self.session.run("segconn_add_column", relation=relation, name=name, kind=kind)
+
+    def _replace_view(self, shown: Collection[str]) -> None:
+        """Show the columns of `shown` first and in their order: PostgreSQL adds columns to a view only at its end."""
+        in_log = self._columns(self.log)
+        columns = [*(name for name in shown if name in in_log), *(name for name in SYNC_COLUMNS if name not in shown)]
+        view = {"relation": self.syncs, "log": self.log, "columns": columns}
+        try:
+            self.session.run("segconn_create_syncs_view", **view)
+        except WarehouseError as error:
+            if not shown or is_denied(error):
+                raise
+            self._recreate_view(view)
+
+    def _recreate_view(self, view: Mapping[str, Any]) -> None:
+        """Drop the view and create it: Redshift replaces no view by one of more columns."""
+        try:
+            self.session.run("segconn_drop_view", relation=self.syncs)
+        except WarehouseError as error:
+            if is_denied(error):
+                raise
+            reason = str(error).partition("HINT:")[0].strip()  # PostgreSQL proposes cascade
+            raise ConfigurationError(
+                f"{self.syncs} has other columns than this version of dbt-segconn needs, and cannot be replaced: "
+                f"{reason}. Drop what depends on it, run dbt-segconn again, then create that anew."
+            ) from None
+        self.session.run("segconn_create_syncs_view", **view)
+
+    def _columns(self, relation: Any) -> list[str]:
+        return [name.lower() for name in self.session.columns(relation)]
 
     def now(self) -> datetime:
         """Return the warehouse's time in UTC: one clock for all that share the tables."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 from dbt_segconn.project.meta import Guards
 from dbt_segconn.project.plan import Sync
@@ -25,7 +26,7 @@ def doubts(
     for name, records in lookalikes.items():
         yield (
             f"no sync of it is known, but {name}, which is gone from the project, was the same mapping and has "
-            f"{records:,} records. If it was renamed, `dbt-segconn adopt {name} {sync.name}` carries them over"
+            f"{records:,} records. If this one replaces it, `dbt-segconn adopt {name} {sync.name}` carries them over"
         )
     moved = before and before.relation not in {None, state.relation}
     if before and moved and known and not sync.mapping.guards.allow_moved:
@@ -34,6 +35,34 @@ def doubts(
             "records of the former. If two targets share a state schema, give each its own (state.schema in "
             "segconn.yml); if the model has moved, let it through, or set guards.allow_moved"
         )
+
+
+def former_version(sync: Sync, gone: Sequence[SyncState]) -> SyncState | None:
+    """Return the newest sync of the mapping that `sync` replaces: on any version of its model, gone from the project.
+
+    It has the same name, or makes the same calls. Where one run synced several versions, the highest counts.
+    """
+    on_model = [
+        one
+        for one in gone
+        if one.destination == sync.destination
+        and (one.model == sync.model.base_id or one.model.startswith(f"{sync.model.base_id}.v"))
+    ]
+    same_name = [one for one in on_model if one.names.mapping == sync.mapping.name]
+    same = same_name or [one for one in on_model if one.definition == sync.definition]
+    if not same:
+        return None
+    newest = max(same, key=lambda one: one.started_at)
+    together = [one for one in same if one.invocation_id == newest.invocation_id]
+    return max(together, key=lambda one: _as_version(one.model.removeprefix(f"{sync.model.base_id}.v")))
+
+
+def _as_version(text: str) -> tuple[float, str]:
+    """Return what orders versions as dbt does: numbers by value, other texts after them."""
+    try:
+        return float(text), ""
+    except ValueError:
+        return math.inf, text
 
 
 def former_identifier(sync: Sync, made: SyncState | None, known: int) -> str | None:

@@ -9,11 +9,12 @@ from functools import partial
 
 from dbt_segconn.errors import WarehouseError
 from dbt_segconn.project.meta import KINDS
+from dbt_segconn.project.names import shown_names
 from dbt_segconn.state.checkpoint import Window
 from dbt_segconn.state.discards import KEPT_REPEATED
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.state.tables import RESET, SETTLED, SyncState
-from dbt_segconn.syncs.guards import doubts, former_identifier, objections, other_identifier
+from dbt_segconn.syncs.guards import doubts, former_identifier, former_version, objections, other_identifier
 from dbt_segconn.syncs.ids import doubtful_ids
 from dbt_segconn.syncs.work import Work
 from dbt_segconn.wording import counted
@@ -83,16 +84,20 @@ def _freeze(work: Work, staging: SyncState, window: Window | None) -> SyncState:
 
 
 def _lookalikes(work: Work, before: SyncState | None) -> dict[str, int]:
-    """Find mappings that are gone from the project and were just like this new one, with their records."""
+    """Find what this new mapping may replace: mappings that are gone from the project, with their records.
+
+    That is the former version of its model, else mappings that made the same calls.
+    """
     state, sync = work.book.state, work.sync
     if before is not None and (before.status in {*SETTLED, RESET} or state.has_settled(sync.id)):
         return {}
-    gone = [
-        (one.mapping, MappingState(state, one.mapping_id))
-        for one in state.orphans(work.job.mapping_ids)
-        if (one.definition, one.destination) == (sync.definition, sync.destination)
-    ]
-    return {name: tables.known() for name, tables in gone if tables.present()[0]}
+    orphans = state.orphans(work.job.mapping_ids)
+    shown = shown_names(one.names for one in orphans)
+    tables = {one.mapping_id: MappingState(state, one.mapping_id) for one in orphans}
+    gone = [one for one in orphans if tables[one.mapping_id].present()[0]]
+    former = former_version(sync, [one for one in gone if state.has_settled(one.mapping_id)])
+    alike = [one for one in gone if (one.definition, one.destination) == (sync.definition, sync.destination)]
+    return {shown[one.mapping_id]: tables[one.mapping_id].known() for one in ([former] if former else alike)}
 
 
 def _meant(work: Work, reasons: Iterable[str]) -> str | None:

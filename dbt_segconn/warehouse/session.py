@@ -169,11 +169,6 @@ class Session:
             found = self._adapter.list_relations_without_caching(relation.without_identifier())
         return {one.identifier.lower() for one in found}
 
-    def drop_view(self, relation: Any) -> None:
-        """Drop a view, if there is one."""
-        with self._dbt_macro():
-            self._adapter.drop_relation(relation.incorporate(type="view"))
-
     def rename(self, old: Any, new: Any) -> None:
         """Rename a table within its schema."""
         with self._dbt_macro():

@@ -143,3 +143,33 @@ def test_another_schema_or_database_is_refused(shop, api, warehouse):
     result = shop.segconn("run", "--all")
     assert result.exit_code == 2
     assert f"is not in target dev (postgres database {warehouse.database} on {warehouse.socket})" in result.output
+
+
+def test_an_upgrade_keeps_views_of_the_user_on_the_history(shop, warehouse):
+    """The view of an earlier version has fewer columns, and in another order than the log."""
+    assert shop.synced(ADA).exit_code == 0
+    view = "select revision, status, sync_id, mapping_id, started_at from segconn.sync_log"
+    warehouse.execute(f"drop view segconn.syncs; create view segconn.syncs as {view}")
+    warehouse.execute("create view mine as select status from segconn.syncs; grant select on segconn.syncs to public")
+    warehouse.execute("alter table segconn.sync_log drop column resumed")
+    assert shop.synced(ADA, BOB).exit_code == 0
+    assert warehouse.query("select status from mine") == [("success",), ("success",)]
+    assert warehouse.query("select has_table_privilege('pg_monitor', 'segconn.syncs', 'select')") == [(True,)]
+
+
+def test_a_view_that_cannot_be_replaced_is_left_as_it_is(shop, api, warehouse):
+    assert shop.synced(ADA).exit_code == 0
+    altered = "select 1 as own, sync_id, status from segconn.sync_log"
+    warehouse.execute(f"drop view segconn.syncs; create view segconn.syncs as {altered}")
+    warehouse.execute("create view mine as select status from segconn.syncs")
+    api.forget()
+    refused = shop.synced(ADA, BOB)
+    assert refused.exit_code == 2
+    assert "has other columns than this version of dbt-segconn needs, and cannot be replaced" in refused.output
+    assert "view mine depends on view segconn.syncs" in refused.output
+    assert "Drop what depends on it, run dbt-segconn again, then create that anew." in refused.output
+    assert "CASCADE" not in refused.output
+    assert api.tried == []
+    assert len(warehouse.query("select * from mine")) > 0
+    warehouse.execute("drop view mine")
+    assert shop.run().exit_code == 0

@@ -75,9 +75,9 @@ alter table {{ relation }} add column {{ name }} {{ segconn_type(kind) }}
 {% endmacro %}
 
 
-{#- One row for each sync: the last that its log says of it. -#}
+{#- One row for each sync: the last that its log says of it. Views of the user on it stay. -#}
 {% macro segconn_create_syncs_view(relation, log, columns) %}
-create view {{ relation }} as
+create or replace view {{ relation }}{{ segconn_kept_grants() }} as
 select
     {%- for name in columns %}
     {{ name }}{{ ',' if not loop.last }}
@@ -87,6 +87,26 @@ from (
     from {{ log }} as log
 ) as latest
 where age = 1
+{% endmacro %}
+
+
+{#- What keeps the grants on a view that is replaced, where they would go. -#}
+{% macro segconn_kept_grants() %}
+  {{- return(adapter.dispatch('segconn_kept_grants')()) -}}
+{% endmacro %}
+
+{% macro default__segconn_kept_grants() %}
+  {{- return('') -}}
+{% endmacro %}
+
+{% macro snowflake__segconn_kept_grants() %}
+  {{- return(' copy grants') -}}
+{% endmacro %}
+
+
+{#- Without cascade: what depends on the view is the user's. -#}
+{% macro segconn_drop_view(relation) %}
+drop view {{ relation }}
 {% endmacro %}
 
 

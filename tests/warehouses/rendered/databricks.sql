@@ -68,7 +68,7 @@ create table if not exists `shop`.`segconn`.`locks` (
 alter table `shop`.`segconn`.`sync_log` add column sent bigint;
 
 -- segconn_create_syncs_view
-create view `shop`.`segconn`.`syncs` as
+create or replace view `shop`.`segconn`.`syncs` as
 select
     sync_id,
     revision,
@@ -108,6 +108,9 @@ from (
     from `shop`.`segconn`.`sync_log` as log
 ) as latest
 where age = 1;
+
+-- segconn_drop_view
+drop view `shop`.`segconn`.`syncs`;
 
 -- segconn_select_now
 select cast(current_timestamp() as timestamp_ntz);

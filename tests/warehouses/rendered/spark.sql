@@ -69,7 +69,7 @@ create table if not exists segconn.locks (
 alter table segconn.sync_log add column sent bigint;
 
 -- segconn_create_syncs_view
-create view segconn.syncs as
+create or replace view segconn.syncs as
 select
     sync_id,
     revision,
@@ -109,6 +109,9 @@ from (
     from segconn.sync_log as log
 ) as latest
 where age = 1;
+
+-- segconn_drop_view
+drop view segconn.syncs;
 
 -- segconn_select_now
 select cast(current_timestamp() as timestamp_ntz);
