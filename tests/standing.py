@@ -168,6 +168,7 @@ class Result:
     exit_code: int
     output: str
     exception: BaseException | None = None
+    stdout: str = ""
 
     def artifact(self, project: Path) -> dict[str, Any]:
         return json.loads((project / "target/segconn/run_results.json").read_text())
@@ -286,7 +287,7 @@ class Shop:
             self.watch.saw(f"a traceback of {' '.join(arguments)}", text, may_hold_payload=True)
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
-        return Result(result.exit_code, result.output)
+        return Result(result.exit_code, result.output, stdout=result.stdout)
 
     def sync(self, *rows: tuple[Any, ...]) -> Result:
         """Give the model these rows, run dbt, run dbt-segconn."""

@@ -171,6 +171,14 @@ def test_a_comment_for_the_pull_request_keeps_to_its_cells(shop):
     assert "2 mappings: 1 added, 0 removed, 0 renamed, 1 changed; 0 with breaking changes." in result.output
 
 
+def test_code_in_a_comment_has_no_escapes(shop):
+    compared(shop, {**MAPPING, "name": "new_name"}, {**TRACK, "name": "a_`b`|@team"})
+    output = shop.segconn("diff", "--state", str(shop.dir / "prod"), "--format", "markdown").output
+    assert f"`dbt-segconn adopt customers.{MAPPING['name']} customers.new_name`" in output
+    assert r"| ``" + " customers.a_`b`\\|@team `` |" in output
+    assert "@team" not in output.replace(r"\|@team `` |", "")
+
+
 def test_a_broken_branch_is_validated_first_and_a_missing_state_is_said(shop):
     shop.manifest(MAPPING)
     keep_as_production(shop)

@@ -62,7 +62,7 @@ def test_users_are_new_whom_no_record_names_that_was_sent(shop):
     fields = {**ORDERS["fields"], "user_id": "user-${email}"}
     shop.manifest({**ORDERS, "fields": fields})
     assert estimate(shop)["mappings"][0]["users"] is None
-    assert "its ids are no plain columns" in shop.segconn("estimate").output
+    assert "its user ids are not plain columns" in shop.segconn("estimate").output
 
 
 def test_large_models_are_measured_on_a_sample_that_is_spread_over_all(shop):
@@ -97,8 +97,10 @@ def test_what_is_not_sent_is_told_apart(shop, api):
     assert (one["size"]["measured"], one["size"]["discarded"]) == (2, 1)
     assert one["objections"] == ["3 records are to be sent, more than max_records 1"]
     text = shop.segconn("estimate").output
-    assert "1 of 3 calls that were made would be discarded" in text
-    assert "1 records are held back" in text
+    assert "1 of 3 calls that were made would be discarded:\n" in text
+    assert "  1: Either `Anonymous ID` or `User ID` must be defined.\n" in text
+    assert one["size"]["reasons"] == {"Either `Anonymous ID` or `User ID` must be defined.": 1}
+    assert "1 record held back" in text
     shop.manifest({**MAPPING, "first_sync": "baseline"}, consent={"Ads": "ads_ok"})
     (one,) = estimate(shop)["mappings"]
     assert (sum(one["calls"].values()), one["left_out"], one["users"]) == (0, 4, {"named": 0, "new": 0})

@@ -279,7 +279,7 @@ def test_meta_of_dbt_project_and_of_sql_have_their_file_and_no_wrong_line(shop):
     shop.write("models/customers.yml", {"models": [{"name": "customers", "config": {"meta": {"owner": "x"}}}]})
     shop.dbt("parse")
     places = {(one["model"], one["file"], one["line"]) for one in found(shop)["findings"]}
-    assert places == {("bare", "dbt_project.yml", None), ("customers", "models/customers.sql", None)}
+    assert places == {("bare", "dbt_project.yml", None), ("customers", "models/customers.sql", 1)}
 
 
 def test_versions_anchors_and_seeds_have_their_lines(shop):

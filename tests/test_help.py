@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
-from standing import PROGRAM
+from standing import MAPPING, PROGRAM
 
 from dbt_segconn.cli import main
 
@@ -40,12 +41,30 @@ def test_shells_complete(shell):
     assert f"_DBT_SEGCONN_COMPLETE={shell}_source" in README or f"`{shell}_source`" in README
 
 
-def test_values_are_completed():
-    env = {
-        **os.environ,
-        "_DBT_SEGCONN_COMPLETE": "zsh_complete",
-        "COMP_WORDS": "dbt-segconn validate --format ",
-        "COMP_CWORD": "3",
-    }
+def completed(words, **env):
+    env = {**os.environ, **env, "_DBT_SEGCONN_COMPLETE": "bash_complete", "COMP_WORDS": f"dbt-segconn {words}"}
+    env["COMP_CWORD"] = str(len(words.split(" ")))
     found = subprocess.run([PROGRAM], env=env, capture_output=True, text=True, check=False)
-    assert {"text", "json", "github", "sarif"} <= set(found.stdout.split())
+    assert found.stderr == ""
+    return {line.partition(",")[2] for line in found.stdout.split()}
+
+
+def test_values_are_completed():
+    assert completed("validate --format ") >= {"text", "json", "github", "sarif"}
+    assert completed("reset ", DBT_PROJECT_DIR="/nowhere") == set()
+
+
+def test_names_of_the_project_are_completed_without_dbt(shop):
+    shop.manifest(MAPPING, {**MAPPING, "name": "others"})
+    whole = {"customers.identify_customers", "customers.others"}
+    assert completed("run --mapping ") == completed("reset cust") == completed("baseline ") == whole
+    assert completed("send-test oth") == {"customers.others"}
+    folder = {"DBT_PROJECT_DIR": str(shop.dir)}
+    assert completed("suggest c", **folder) == completed("preview --select ") == {"customers"}
+    assert completed("run --target ") == {"dev"}
+    assert completed("run --profile ") == {"shop"}
+    quiet = (
+        "import sys, click\nfrom dbt_segconn.cli.completion import complete_mapping\n"
+        "assert complete_mapping(click.Context(click.Command('x')), None, '')\nassert 'dbt' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", quiet], cwd=shop.dir, check=False).returncode == 0

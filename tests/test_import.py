@@ -34,13 +34,13 @@ resource "segment_destination_subscription" "one" {
 """
 
 
-def imported(shop, name, text):
+def imported(shop, name, text, *more):
     shop.write(name, text)
     from click.testing import CliRunner
 
     from dbt_segconn.cli import main
 
-    return CliRunner().invoke(main, ["import", str(shop.dir / name)])
+    return CliRunner().invoke(main, ["import", str(shop.dir / name), *(str(shop.dir / one) for one in more)])
 
 
 def test_a_terraform_resource_becomes_a_mapping_that_delivers(shop, api):
@@ -62,6 +62,51 @@ def test_a_terraform_resource_becomes_a_mapping_that_delivers(shop, api):
         "price": "$five",
         "list": ["a", 1, True, None],
     }
+
+
+def subscription(name, model):
+    return f"""
+resource "segment_destination_subscription" "{name}" {{
+  model_id = {model}
+  name     = "Send Identify {name}"
+  settings = jsonencode({{ user_id = {{ "@path" = "$.properties.ID" }} }})
+  trigger  = "event = \\"new\\""
+}}
+"""
+
+
+MODELS = """
+import {
+  to = segment_reverse_etl_model.id-abc
+  id = "abc"
+}
+resource "segment_reverse_etl_model" "id-abc" {
+  name                    = "Customers"
+  query_identifier_column = "CUSTOMER_ID"
+}
+resource "segment_reverse_etl_model" "orders" { query_identifier_column = "on" }
+"""
+
+
+def test_each_model_has_its_block_and_identifier(shop):
+    ids = {"a": '"abc"', "b": "segment_reverse_etl_model.orders.id", "c": '"gone"', "d": '"abc"'}
+    printed = imported(shop, "x.tf", MODELS + "".join(subscription(*pair) for pair in ids.items())).output
+    blocks = [one["segconn"] for one in yaml.safe_load_all(printed)]
+    assert [one["unique_identifier"] for one in blocks] == ["CUSTOMER_ID", "on", "???"]
+    assert [[one["name"][-1] for one in block["mappings"]] for block in blocks] == [["a", "d"], ["b"], ["c"]]
+    assert "Segment's model Customers\n" in printed
+    assert "Segment's model with the id gone\n" in printed
+
+
+def test_models_of_the_public_api_have_their_identifier(shop):
+    one = {"name": "x\ny: z", "actionSlug": "sendIdentify", "trigger": 'event = "new"', "settings": {"user_id": "x"}}
+    models = [{"id": "m1", "name": "Users", "queryIdentifierColumn": "uid"}]
+    answer = [{"data": {"subscriptions": [{**one, "modelId": "m1"}]}}, {"data": {"models": models}}]
+    (block,) = yaml.safe_load_all(imported(shop, "x.json", json.dumps(answer)).output)
+    assert block["segconn"]["unique_identifier"] == "uid"
+    shop.write("models.json", json.dumps(answer[1]))
+    (apart,) = yaml.safe_load_all(imported(shop, "x.json", json.dumps(answer[0]), "models.json").output)
+    assert apart == block
 
 
 @pytest.mark.parametrize(

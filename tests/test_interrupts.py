@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import mortal
 import orjson
 import pytest
 from standing import ADA, BOB, EVE, MAPPING, PROGRAM, WRITE_KEY, Api, serving
+
+from dbt_segconn.runs import invocation
 
 RECORDS = 60_000
 KILLS = int(os.environ.get("KILLS", "4"))
@@ -168,6 +171,18 @@ def test_max_runtime_ends_a_run_as_a_signal_does(shop, api):
     shop.settings()
     assert shop.segconn("run", "--all").exit_code == 0
     assert len(api.received) == 60_000
+
+
+def test_max_runtime_does_not_count_the_start_of_dbt(shop, monkeypatch):
+    def open_without_timer(*given):
+        assert not any(isinstance(thread, threading.Timer) for thread in threading.enumerate())
+        return opened(*given)
+
+    opened = invocation.opened
+    monkeypatch.setattr(invocation, "opened", open_without_timer)
+    shop.manifest(MAPPING)
+    shop.table(ADA)
+    assert shop.segconn("run", "--all", "--max-runtime", "1m").exit_code == 0
 
 
 def test_a_duration_that_is_none_is_said(shop):

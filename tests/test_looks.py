@@ -37,8 +37,70 @@ def test_records_stand_beside_their_calls_by_kind(shop, monkeypatch):
     )
     assert "\x1b" not in "".join(lines), "a value cannot speak to the terminal"
     shorter = shop.segconn("preview", "--format", "text", "-n", "1").output
-    assert [line.split()[1] for line in shorter.splitlines() if NAME in line] == ["added", "updated", "deleted"]
+    assert [line.split()[1] for line in shorter.splitlines() if f"{NAME} " in line] == ["added", "updated", "deleted"]
     assert "Nothing to show" in shop.segconn("preview", "--format", "text", "--record", "nobody").output
+
+
+def test_preview_marks_what_a_run_does_not_send(shop, api):
+    shop.columns = (*shop.columns, "seen_at")
+    fields = {**MAPPING["fields"], "timestamp": "$seen_at"}
+    now, bad = "2024-01-01T00:00:00Z", "the timestamp is not ISO-8601 with a time zone"
+    shop.manifest({**MAPPING, "fields": fields})
+    shop.table(
+        (*ADA, "yesterday"), ("c2", "xy" * 20_000, "", now), ("c3", "", "", now), ("c3", "", "", now),
+        (None, *[""] * 3), *((f"d{at}", "", "", now) for at in range(59)),
+    )  # fmt: skip
+    told = shop.segconn("preview")
+    assert f'"discard": "{bad}' in told.stdout
+    assert '"discard": "the call is larger than Segment\'s 32,000 bytes"' in told.stdout
+    assert f"{NAME}: 5 of 61 changes are shown; -n shows more.\n" in told.output.replace(told.stdout, "")
+    assert f"{NAME}: 3 records discarded: the identifier is null or not unique.\n" in told.output
+    text = shop.segconn("preview", "--format", "text").output
+    assert "5 of 61 changes are shown" in text
+    named = shop.segconn("preview", "--record", "c3", "--record", "c9").output
+    assert named.count('"discard": "the unique identifier is not unique"') == 2
+    assert "Nothing to show of the record 'c9': the model has no such record" in named
+    estimated = shop.segconn("estimate").output
+    assert f"  1: {bad}" in estimated
+    assert "`preview`" not in estimated
+    assert shop.segconn("run", "--all").exit_code == 1
+    assert {one["reason"] for one in shop.query("select reason from segconn.discards")} >= {
+        json.loads(one)["discard"] for one in told.stdout.replace("}\n{", "}\0{").split("\0") if "discard" in one
+    }
+
+
+def test_preview_marks_what_is_left_out_and_says_where_there_is_nothing(shop):
+    shop.manifest({**MAPPING, "guards": {"max_records": 1}}, {**MAPPING, "name": "off", "enabled": False})
+    shop.table(ADA, BOB)
+    told = shop.segconn("preview", "-n", "1")
+    assert told.stdout.count('"unsent": "the mapping is disabled"') == 1
+    assert "customers.off: the mapping is disabled: a run sends nothing of it." in told.output
+    assert f"{NAME}: a guard would block it: 2 records are to be sent, more than max_records 1." in told.output
+    shop.manifest({**MAPPING, "first_sync": "baseline"})
+    assert '"unsent": "left out: the first sync is a baseline"' in shop.segconn("preview", "-n", "1").output
+    shop.manifest(MAPPING)
+    shop.resync(ADA, BOB)
+    told = shop.segconn("preview")
+    assert (told.stdout, told.output) == ("", f"{NAME}: Nothing to show: a run would send no such change now.\n")
+    assert "Nothing to show of the record 'c1': it has no such" in shop.segconn("preview", "--record", "c1").output
+    shop.table(BOB)
+    assert f"{NAME}: 1 change left out by its sync mode (1 deleted)." in shop.segconn("preview").output
+    assert "left out: sync_mode has no deleted records" in shop.segconn("preview", "--kind", "deleted").output
+
+
+def test_column_that_updates_every_record_is_named(shop):
+    shop.columns, shop.types = (*shop.columns, "built_at", "seen_at"), {"built_at": "timestamp", "seen_at": "date"}
+    shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id", "traits": "$*"}})
+    shop.resync((*ADA, "2024-01-01", "2024-01-01"), (*BOB, "2024-01-01", "2024-01-02"))
+    rows = (*ADA, "2024-01-02", "2024-01-01"), (*BOB, "2024-01-02", "2024-01-02")
+    shop.table(*rows)
+    words = f"{NAME}: all 2 known records count as updated. built_at has one value in all rows"
+    assert words in shop.segconn("preview").output
+    assert words in shop.segconn("estimate").output
+    shop.table(*((*row[:-2], "2024-01-03", row[-1]) for row in rows), (*EVE, "2024-01-04", "2024-01-03"))
+    assert "all 2 known records count as updated. Leave columns" in shop.segconn("preview").output
+    shop.table((*ADA, "2024-01-02", "2024-01-01"), (*BOB, "2024-01-01", "2024-01-02"))
+    assert "count as updated" not in shop.segconn("preview").output
 
 
 def test_pipes_get_the_json_that_they_always_got(shop):

@@ -94,6 +94,8 @@ def test_null_and_duplicate_identifiers_are_discarded_and_counted(shop, api):
     shown = shop.segconn("status", "--discards").output
     assert "the unique identifier is null" in shown
     assert "the unique identifier is not unique" in shown
+    assert "customers.identify_customers: 3 rows were discarded whose identifier is null or not unique" in shown
+    assert "listed once, as 2 records" in shown
     # a duplicate is no deletion of the record that was known before
     assert "DELETED 0" in shop.segconn("run").output
 
@@ -148,7 +150,7 @@ def test_preview_shows_calls_and_changes_nothing(shop, api):
     shop.rows(ADA, BOB)
     shop.dbt("run")
     result = shop.segconn("preview", "-n", "1")
-    shown = json.loads(result.output)
+    shown = json.loads(result.stdout)
     assert shown["kind"] == "added"
     assert shown["call"]["userId"] == "c1"
     assert api.received == []

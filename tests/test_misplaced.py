@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 from standing import ADA, MAPPING
 from test_findings import by_line, found, marked
 
@@ -82,7 +83,7 @@ def test_mappings_that_are_not_read_are_found(shop):
     shop.dbt("parse")
     answer = found(shop)
     assert by_line(answer, "models/customers.yml") == marked(MODELS)
-    assert by_line(answer, "models/in_config.sql") == {None: ["SEG214"]}
+    assert by_line(answer, "models/in_config.sql") == {1: ["SEG214"]}
     assert all(one["fix"] for one in answer["findings"])
     assert {one["file"] for one in answer["findings"]} == {"models/customers.yml", "models/in_config.sql"}
 
@@ -103,6 +104,8 @@ models:
   shop:
     marts:
       +meta: {segconn: {consent: {Ads: ads_ok}, timezone: Europe/Berlin}}
+      deep:
+        +meta: {segconn: {timezone: Europe/Berlin}}
     typo:
       +meta: {segcon: {consent: {Ads: ads_ok}}}  # SEG214
     aside:
@@ -116,6 +119,13 @@ IN_FOLDER = """models:
           unique_identifier: id  # SEG216
           mappings: [{name: m, action: identify, fields: {user_id: $id}}]
     columns: &tested [{name: id, data_tests: [unique, not_null]}]
+  - name: deep_drops
+    config:
+      meta:
+        segconn:
+          unique_identifier: id  # SEG216
+          mappings: [{name: m, action: identify, fields: {user_id: $id}}]
+    columns: *tested
   - name: repeats
     config: {meta: {segconn: {consent: {Ads: ads_ok}, mappings: [{name: m, action: identify, fields: {user_id: $id}}]}}}
     columns: *tested
@@ -128,15 +138,40 @@ IN_FOLDER = """models:
 
 
 def test_meta_of_a_folder_needs_no_mappings_and_loses_no_consent(shop):
-    names = ["drops", "repeats", "declines", "plain"]
+    names = ["drops", "repeats", "declines", "plain", "deep/deep_drops", "deep/deep_plain"]
     write(shop, IN_FOLDER, *(f"marts/{name}" for name in names), file="models/marts/all.yml")
     shop.write("dbt_project.yml", FOLDER)
+    shop.write(
+        "models/marts/in_sql.sql",
+        "\n\n{{ config(meta={'segconn': {'unique_identifier': 'id', 'mappings': [\n"
+        "  {'name': 'm', 'action': 'identify', 'fields': {'user_id': '$id'}}]}}) }} select 1 as id",
+    )
     shop.rows(ADA)
     shop.dbt("parse")
     answer = found(shop)
     assert by_line(answer, "models/marts/all.yml") == marked(IN_FOLDER)
+    assert by_line(answer, "models/marts/in_sql.sql") == {3: ["SEG216", "SEG302"]}
     assert by_line(answer, "dbt_project.yml") == marked(FOLDER)
-    assert len(answer["findings"]) == 3
+    assert len(answer["findings"]) == 6
+
+
+def test_mapping_that_dbt_has_not_read_is_found(shop):
+    shop.manifest(MAPPING)
+    path = shop.dir / "models/customers.yml"
+    (model,) = yaml.safe_load(path.read_text())["models"]
+    segconn = model["config"]["meta"]["segconn"]
+    for names, line in ((["other", "new"], 15), (["new"], 8)):
+        more = [{**MAPPING, "name": name} for name in names]
+        segconn["mappings"] = [*([MAPPING] if line > 8 else []), *more]
+        shop.write("models/customers.yml", {"models": [model]})
+        found_here = [one for one in found(shop)["findings"] if one["code"] == "SEG104"]
+        assert [one["mapping"] for one in found_here] == names
+        assert found_here[0]["line"] == line
+    del model["config"]["meta"]["segconn"]
+    shop.write("models/customers.yml", {"models": [model]})
+    assert "SEG104: model customers: dbt's manifest still has mappings" in shop.segconn("validate").output
+    path.unlink()
+    assert "SEG104" in shop.segconn("validate").output
 
 
 def test_comment_in_sql_hides_no_line(shop):
@@ -158,6 +193,7 @@ def test_comment_in_sql_hides_no_line(shop):
     ("key", "expected"),
     [
         ("s3cretPlain", ["SEG105"]),
+        ("{{ 's3cretPlain' }}", ["SEG105"]),
         ("{{ env_var('WK') }}", []),
         ("{{ var('key', 'x') }}", []),
     ],

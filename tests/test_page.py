@@ -180,6 +180,8 @@ def test_lets_others_open_the_warehouse_and_waits_for_them(shop, live):
 
 def test_the_debugger_is_on_this_machine(shop):
     shop.manifest(MAPPING)
+    secret = shop.segconn("ui", "--debugger", "http://user:s3cretPw@127.0.0.1:8123")
+    assert (secret.exit_code, "s3cretPw" in secret.output) == (2, False)
     result = shop.segconn("ui", "--debugger", "http://evil.example")
     assert (result.exit_code, "must be a URL on this machine" in result.output) == (2, True)
 

@@ -54,6 +54,37 @@ def test_reset_is_the_other_way_out(synced, api):
     assert [json.loads(line)["status"] for line in history] == ["success", "reset", "success"]
 
 
+def test_reset_checks_names_before_it_asks(synced):
+    wrong = synced.segconn("reset", "customers.identfy_customers")
+    assert (wrong.exit_code, "Did you mean" in wrong.output, "Reset?" in wrong.output) == (2, True, False)
+    assert f"every record of {NAME} again. Reset?" in synced.segconn("reset", "identify_customers").output
+
+
+def test_status_shows_how_a_resumed_sync_had_failed(synced, api):
+    for fault in (401, 403):
+        api.faults = [fault]
+        assert synced.resync(ADA, BOB, EVE).exit_code == 1
+        assert ("resumed" in synced.segconn("status").output) is (fault == 403)
+    assert synced.resync(ADA, BOB, EVE).exit_code == 0
+    for options in ([], ["--history"], ["--output", "json"], ["--history", "--output", "json"]):
+        told = synced.segconn("status", *options).output
+        assert told.count("2 attempts failed, then resumed: ") == 1, told
+        assert ("HTTP status 403" in told) is ("json" in options)
+        assert "success" in told
+
+
+def test_sync_that_only_remembers_does_not_read_as_one_that_sends(shop, api):
+    shop.manifest({**MAPPING, "sync_mode": "deleted", "fields": {"user_id": "$customer_id"}})
+    told = shop.resync(ADA, BOB).output
+    assert f"OK remembered {NAME} " in told
+    assert "[RECORDS 2 LEFT OUT 2 SENT 0 in" in told
+    told = shop.segconn("baseline", NAME).output
+    assert "OK remembered" in told
+    assert "OK synced" not in told
+    assert "OK synced" in shop.resync(BOB).output
+    assert [call["userId"] for call in api.calls()] == ["c1"]
+
+
 def test_an_altered_table_is_named(synced):
     synced.query(f"alter table segconn.{records(synced)} drop column checksum")
     result = synced.segconn("run", "--all")

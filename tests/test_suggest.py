@@ -86,8 +86,10 @@ def test_a_mapping_is_proposed_and_runs_as_it_is(contacts, api):
 
 
 def test_a_second_mapping_is_appended_under_a_name_of_its_own(contacts):
-    for _ in range(2):
-        assert contacts.segconn("suggest", "customers", "--write").exit_code == 0
+    assert contacts.segconn("suggest", "customers", "--write").exit_code == 0
+    again = contacts.segconn("suggest", "customers", "--write")
+    assert again.exit_code == 2
+    assert "customers has a mapping of the kind identify already: identify_customers. Edit it" in again.output
     track = contacts.segconn("suggest", "customers", "--write", "--action", "track")
     assert "Added a mapping of customers to models/customers.yml." in track.output
     assert "SEG104: model customers: dbt's manifest has none of these mappings. Run `dbt parse`" in (
@@ -95,7 +97,7 @@ def test_a_second_mapping_is_appended_under_a_name_of_its_own(contacts):
     )
     contacts.dbt("parse")
     validated = json.loads(contacts.segconn("validate", "--format", "json").output)
-    assert (validated["mappings"], validated["errors"]) == (3, 0)
+    assert (validated["mappings"], validated["errors"]) == (2, 0)
     text = (contacts.dir / "models/customers.yml").read_text()
     assert [line for line in text.splitlines() if line in CONTACTS.splitlines()] == CONTACTS.splitlines()
     assert text.index("name: track_customers") < text.index("  # the end")
@@ -105,10 +107,7 @@ def test_a_model_without_yaml_gets_a_file_and_the_warehouse_tells_its_columns(sh
     shop.rows(ADA)
     (shop.dir / "models/customers.yml").unlink()
     shop.dbt("run")
-    unknown = shop.segconn("suggest", "customers")
-    assert unknown.exit_code == 2
-    assert "nothing is known of its columns" in unknown.output
-    written = shop.segconn("suggest", "customers", "--online", "--write")
+    written = shop.segconn("suggest", "customers", "--write")
     assert written.exit_code == 0, written.output
     assert yaml.safe_load((shop.dir / "models/customers.yml").read_text())["models"][0]["name"] == "customers"
     shop.dbt("run")
@@ -125,6 +124,13 @@ def test_a_file_whose_layout_cannot_be_kept_is_left_alone(contacts):
     assert result.exit_code == 2
     assert "without touching the layout of other lines" in result.output
     assert (contacts.dir / "models/customers.yml").read_text() == flow
+
+
+def test_init_names_the_first_step(shop):
+    (shop.dir / "segconn.yml").unlink()
+    assert "Next: `dbt parse`, then `dbt-segconn suggest MODEL`" in shop.segconn("init").output
+    shop.manifest(MAPPING)
+    assert "Next: `dbt-segconn suggest MODEL` proposes" in shop.segconn("init").output
 
 
 def test_init_writes_what_is_missing_and_nothing_else(contacts, monkeypatch):
@@ -148,11 +154,79 @@ def test_init_writes_what_is_missing_and_nothing_else(contacts, monkeypatch):
 
 def test_with_several_destinations_the_first_stands_in(shop):
     one = {"write_key": "x"}
-    shop.write("segconn.yml", {"destinations": {"web": one, "app": one}})
-    shop.manifest(MAPPING)
+    shop.write("segconn.yml", {"destinations": {"web": one, "app": one, "crm": one}})
+    shop.manifest({**MAPPING, "destination": "web", "action": "sendIdentify"})
     shown = shop.segconn("suggest", "customers")
-    assert yaml.safe_load(shown.output)["mappings"][0]["destination"] == "web"
-    assert "# destination: one of web, app" in shown.output
+    assert yaml.safe_load(shown.output)["mappings"][0]["destination"] == "app"
+    assert "# destination: one of app, crm" in shown.output
+    track = yaml.safe_load(shop.segconn("suggest", "customers", "--action", "track").output)
+    assert track["mappings"][0]["destination"] == "web"
+    assert "# Only the columns of its documentation are known; the warehouse could not be asked: " in shown.output
+    assert shop.segconn("suggest", "customers", "--online").exit_code == 2
+    shop.table(ADA)
+    asked = shop.segconn("suggest", "customers").output
+    assert yaml.safe_load(asked)["mappings"][0]["fields"]["traits"] == {"email": "$email"}
+    assert "Only the columns" not in asked
+
+
+def change_node(shop, name="customers", **changes):
+    """Change what dbt's manifest says of the model, without mappings and tests; `metadata` of the manifest itself."""
+    shop.manifest(MAPPING)
+    path = shop.dir / "target/manifest.json"
+    manifest = json.loads(path.read_bytes())
+    manifest["metadata"] |= changes.pop("metadata", {})
+    node = manifest["nodes"]["model.shop.customers"]
+    manifest["nodes"] = {"model.shop.customers": node}  # and none of its tests
+    node["config"] |= {"meta": {}, **changes.pop("config", {})}
+    node |= {"meta": {}, **changes}
+    if name != "customers":
+        node |= {"name": name, "alias": name, "relation_name": f'"shop"."main"."{name}"'}
+    path.write_text(json.dumps(manifest))
+    (shop.dir / "models/customers.yml").unlink()
+
+
+def test_id_of_another_entity_is_not_proposed_as_a_users(shop):
+    documented = {"order_id": {"name": "order_id"}}
+    change_node(shop, "orders", columns=documented)
+    shown = shop.segconn("suggest", "orders")
+    (mapping,) = yaml.safe_load(shown.output)["mappings"]
+    assert (mapping["action"], mapping["fields"]) == ("track", {"event_name": "Order Recorded"})
+    assert "# fields.user_id or anonymous_id: no column looks like it" in shown.output
+    forced = shop.segconn("suggest", "orders", "--action", "identify").output
+    assert yaml.safe_load(forced)["mappings"][0]["fields"] == {}
+    assert "# fields.user_id: order_id tells records apart, but its name does not say" in forced
+    shop.columns = ("order_id", "contract_id", "customer_id", "total")
+    shop.table(("o1", "x", "c1", "1"), name="main.orders")
+    (mapping,) = yaml.safe_load(shop.segconn("suggest", "orders").output)["mappings"]
+    assert mapping["fields"]["user_id"] == "$customer_id", "the warehouse knows more than the documentation"
+
+
+def test_versions_of_a_snapshot_are_its_records(shop):
+    config = {"unique_key": "customer_id", "snapshot_meta_column_names": {"dbt_valid_from": "valid_since"}}
+    change_node(shop, "customers_snapshot", resource_type="snapshot", config=config)
+    shop.columns = ("customer_id", "email", "dbt_scd_id", "dbt_updated_at", "valid_since", "dbt_valid_to")
+    shop.table(("c1", "ada@example.com", "x", "", "", ""), name="main.customers_snapshot")
+    shown = shop.segconn("suggest", "customers_snapshot").output
+    proposed = yaml.safe_load(shown)
+    assert proposed["unique_identifier"] == "dbt_scd_id"
+    (mapping,) = proposed["mappings"]
+    assert (mapping["action"], mapping["order_by"]) == ("identify", "valid_since")
+    assert mapping["fields"] == {"user_id": "$customer_id", "traits": {"email": "$email"}}
+    assert "`records: current`" in shown
+    assert "Left out" not in shown
+    change_node(shop, "customers_snapshot", resource_type="snapshot", config={**config, "meta": {"segconn": proposed}})
+    assert json.loads(shop.segconn("validate", "--format", "json").output)["errors"] == 0
+
+
+@pytest.mark.parametrize(
+    ("version", "command"), [("1.11.0", "dbt docs generate"), ("2.0.0-alpha.4", "dbt compile --write-catalog")]
+)
+def test_advice_on_the_catalog_is_that_of_the_dbt(shop, version, command):
+    change_node(shop, columns={}, metadata={"dbt_version": version})
+    unknown = shop.segconn("suggest", "customers")
+    assert unknown.exit_code == 2
+    assert "nothing is known of its columns. Run dbt on this target" in unknown.output
+    assert f"`{command}`" in unknown.output
 
 
 @pytest.mark.parametrize(
@@ -165,6 +239,10 @@ def test_with_several_destinations_the_first_stands_in(shop):
           "properties": {"revenue": "$total"}}),
         ("web_visits", [("url", None), ("title", None), ("user_id", None), ("visited_at", "date")], "page",
          {"user_id": "$user_id", "timestamp": "$visited_at", "properties": {"title": "$title", "url": "$url"}}),
+        ("customer_orders", [("order_id", None), ("customer_id", None)], "track",
+         {"event_name": "Customer Order Recorded", "user_id": "$customer_id"}),
+        ("customer_features", [("CustomerKey", None), ("contract_id", None)], "identify",
+         {"user_id": "$CustomerKey"}),
         ("users", [("id", None), ("email", "number"), ("zip", "text"), ("user agent", None)], "identify",
          {"user_id": "$id", "user_agent": {"@path": "$.properties['user agent']"},
           "traits": {"address": {"postalCode": "$zip"}}}),

@@ -59,6 +59,33 @@ def test_settings(shop, settings, words):
     assert words in findings(shop)
 
 
+def test_endpoint_that_delivers_elsewhere_is_refused(shop, api):
+    added = ["/v1", "/v1/", "/v1/batch", "/v1/import", "/V1/identify", "/proxy/v1//batch/"]
+    wrong = {f"https://proxy.example.com{path}": "the client adds /v1/batch" for path in added}
+    wrong |= {"https://api.segment.io/batch": "must not end in /batch", "https://api.segment.io ": "is not a valid URL"}
+    secrets = {"http://user:s3cretPw@host": "must not contain credentials", "https://s3cretPw@host/v1": "credentials"}
+    secrets |= {
+        "http://host/p?token=s3cretPw": "a query",
+        "http://host/p#s3cretPw": "a fragment",
+        "http://host?": "query",
+    }
+    oauth = {"client_id": "a", "key_id": "b", "private_key": "x"}
+    shop.manifest(MAPPING)
+    for url, words in {**wrong, **secrets}.items():
+        shop.settings(endpoint=url, oauth={**oauth, "token_url": url})
+        for command in ("validate", "preview", "debug"):
+            output = shop.segconn(command).output
+            assert words in output.partition("app.endpoint: ")[2].partition("\n")[0], (url, command, output)
+            assert "s3cretPw" not in output
+        if url in secrets:
+            assert words in output.partition("app.oauth.token_url: ")[2].partition("\n")[0], (url, output)
+    assert shop.segconn("run").exit_code == 2
+    for url in ("https://api.segment.io/", "http://[::1]:8123", "https://host/v1/segment", "https://host/v10"):
+        shop.settings(endpoint=url)
+        assert shop.segconn("validate").exit_code == 0, url
+    assert api.tried == []
+
+
 def test_missing_settings_show_how_to_write_them(shop):
     (shop.dir / "segconn.yml").unlink()
     assert "segconn.yml: error SEG102: not found. Create it beside dbt_project.yml" in findings(shop)

@@ -34,9 +34,10 @@ from dbt_segconn.project.findings import (
 from dbt_segconn.project.identity import unquoted
 from dbt_segconn.project.ids import SEGMENT_ID
 from dbt_segconn.project.plan import columns_of_rows, no_column
-from dbt_segconn.project.rendered import is_stale, traps
+from dbt_segconn.project.rendered import is_stale, traps, unread_mappings
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.strict import near_name
+from dbt_segconn.project.written import Written
 from dbt_segconn.project.yaml_file import get
 from dbt_segconn.warehouse.values import kind_of, misfit, unordered
 
@@ -58,6 +59,7 @@ def check(drafts: Iterable[ModelDraft], knowledge: Knowledge) -> Iterator[Findin
     events: dict[str, str] = {}
     for model in drafts:
         columns = knowledge.catalog.columns_of(model.written.model)
+        yield from _stale(model.written)
         for fault in _of_model(model, columns, knowledge):
             yield model.written.finding(fault)
         for draft in model.mappings:
@@ -69,8 +71,6 @@ def check(drafts: Iterable[ModelDraft], knowledge: Knowledge) -> Iterator[Findin
 
 
 def _of_model(draft: ModelDraft, columns: KnownColumns, knowledge: Knowledge) -> Iterator[Fault]:
-    if is_stale(draft.written):
-        yield Fault(STALE_MANIFEST, (), "the file has changed since dbt read it", "Run `dbt parse`.")
     yield from traps(draft.written.node)
     for column in draft.identifier:
         yield from _missing(("unique_identifier",), column, columns, draft.written.model)
@@ -80,14 +80,27 @@ def _of_model(draft: ModelDraft, columns: KnownColumns, knowledge: Knowledge) ->
     yield from _consent_dropped(draft, knowledge.manifest)
 
 
+def _stale(written: Written) -> Iterator[Finding]:
+    fix = "Run `dbt parse`."
+    unread = tuple(unread_mappings(written))
+    for at, name in unread:
+        fault = Fault(STALE_MANIFEST, (), "dbt's manifest does not have this mapping", fix)
+        yield written.finding(fault, mapping=name, prefix=("mappings", at))
+    if written.is_gone:
+        reason = "dbt's manifest still has mappings, which the file no longer has"
+        yield written.finding(Fault(STALE_MANIFEST, (), reason, fix))
+    elif not unread and is_stale(written):
+        yield written.finding(Fault(STALE_MANIFEST, (), "the file has changed since dbt read it", fix))
+
+
 def _consent_dropped(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
     written = draft.written
     node = manifest.raw["nodes"][written.model.unique_id]
-    if written.is_inherited or get(written.of_folder(node.get("fqn") or ()), "consent") is None:
+    if not any(get(folder, "consent") for folder in written.of_folders(node.get("fqn") or ())):
         return
     silent = [one.name for one in draft.mappings if one.consent is None]
     if silent:
-        reason = f"is missing: the model's own block replaces its folder's, whose consent columns {silent[0]} lacks"
+        reason = f"is missing: this block replaces its folder's, so the mapping {silent[0]} has no consent columns"
         yield Fault(CONSENT_DROPPED, ("consent",), reason, "Repeat them here, or write `consent: not_needed`.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -68,13 +69,32 @@ def as_markdown(changes: Sequence[Change]) -> Iterator[str]:
     for change in changes:
         for detail in change.details:
             kind = f"{_ICONS[detail.effect]} {change.kind}{_calls(change)}"
-            yield f"| `{change.mapping}` | {kind} | {_cell(detail.text)} |"
+            yield f"| {_in_code(change.mapping)} | {kind} | {_cell(detail.text)} |"
     if changes:
         yield ""
         yield "🛑 breaks what is downstream · 🔁 sends known records again"
 
 
 def _cell(text: str) -> str:
-    """Keep a text in its cell, and from being read as Markdown or HTML."""
-    escaped = "".join(f"\\{letter}" if letter in r"\|*_<>[]#" else letter for letter in text)
-    return " ".join(escaped.split())
+    """Keep a text in its cell, and from being read as Markdown or HTML; code in backticks stays as it is.
+
+    Backticks are paired as Markdown pairs them. Where that is not clear, none of them begins code.
+    """
+    flat = " ".join(text.split())
+    if "``" in flat or flat.count("`") % 2:
+        return _escaped(flat)
+    parts = flat.split("`")
+    return "".join(_in_code(part) if at % 2 else _escaped(part) for at, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
+    escaped = "".join(f"\\{letter}" if letter in r"\`|*_<>[]#~" else letter for letter in text)
+    return escaped.replace("@", "@\u200b")  # mentions nobody
+
+
+def _in_code(text: str) -> str:
+    """Write a text as code; a table takes `|` for the end of a cell even there."""
+    flat = " ".join(text.split()).replace("|", r"\|")
+    longest = max(map(len, re.findall("`+", flat)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{flat}{space}{fence}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,18 @@ from typing import Any
 import yaml
 
 from dbt_segconn.authoring.editor_schema import SETTINGS_LINE, write_schemas
-from dbt_segconn.authoring.suggest import Column, Suggestion, suggest
+from dbt_segconn.authoring.suggest import Column, Suggestion, guess_action, suggest
 from dbt_segconn.authoring.yaml_edit import add_mapping
-from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.project.artifacts import TABLES, Manifest, Model, read_manifest
-from dbt_segconn.project.catalog import Catalog, spec_type
+from dbt_segconn.errors import ConfigurationError, SegconnError, message_of
+from dbt_segconn.project.artifacts import MANIFEST_FILE, TABLES, Manifest, Model, Snapshot, read_manifest
+from dbt_segconn.project.catalog import Catalog, catalog_command, spec_type
+from dbt_segconn.project.context import Context
 from dbt_segconn.project.drafts import as_columns
 from dbt_segconn.project.findings import dotted
 from dbt_segconn.project.identity import identity_of
 from dbt_segconn.project.settings import FILE_NAME, Settings
 from dbt_segconn.project.strict import near_name
+from dbt_segconn.project.written import Files, Written
 from dbt_segconn.project.yaml_file import compose, entries, get
 from dbt_segconn.runs.opening import Options, Plan, check_project, opened, resolve_context
 
@@ -36,6 +38,10 @@ state:
 """
 
 
+class AlreadyMapped(ConfigurationError):  # noqa: N818  as the other reasons of a refusal
+    """The model has such a mapping."""
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """A suggestion for one model of a project."""
@@ -45,6 +51,7 @@ class Proposal:
     identifier: tuple[str, ...]
     suggestion: Suggestion
     destinations: tuple[str, ...]
+    remarks: tuple[str, ...]
 
     def as_yaml(self) -> Iterator[str]:
         """Yield the lines to paste under config.meta.segconn, with what is not sure in comments."""
@@ -56,6 +63,13 @@ class Proposal:
 
     def notes(self) -> Iterator[str]:
         """Yield what the user should look at."""
+        yield from self.remarks
+        if "order_by" in self.suggestion.mapping:
+            yield (
+                "Each version of a row is a record, sent in the order of order_by. `records: current` in place of "
+                "order_by, without unique_identifier, sends the current versions alone."
+            )
+        yield from self.suggestion.doubts
         if not self.identifier:
             yield "unique_identifier: name the column that tells records apart."
         if len(self.destinations) > 1:
@@ -80,33 +94,83 @@ class Proposal:
 
 
 def propose(options: Options, name: str, *, action: str | None = None, online: bool = False) -> Proposal:
-    """Propose a mapping for a model, by the columns that catalog, contract or documentation tell of.
+    """Propose a mapping for a model, by the columns that contract, catalog or warehouse tell of.
 
-    `online` asks the warehouse for them. Raises ConfigurationError where there is no such model, or
-    nothing is known of its columns.
+    The warehouse is asked where files may not know all columns; where it cannot be opened, a note says so, unless
+    `online` demands it. Raises ConfigurationError where there is no such model, or nothing is known of its columns.
     """
-    context = resolve_context(options, opens=online)
+    context = resolve_context(options)
     manifest = read_manifest(context.artifacts_dir)
     check_project(context, manifest)
     model = _find_model(manifest, name)
-    types = dict(Catalog(context.artifacts_dir, manifest).columns_of(model).types)
-    if online:
-        types = dict(_of_warehouse(Plan(context, _no_settings(), manifest, None, ()), options, model))
-    if not types:
-        raise ConfigurationError(
-            f"{model.file}: {model.resource_type} {model.name}: nothing is known of its columns. Document them, run "
-            "`dbt docs generate`, or ask the warehouse with --online."
-        )
-    said = {column.name.casefold(): column.description for column in model.columns}
-    columns = [
-        Column(one, spec_type(kind) if kind else None, said.get(one.casefold(), "")) for one, kind in types.items()
-    ]
+    columns, notes = _columns(context, manifest, model, options, online=online)
+    snapshot = model.snapshot
     identifier = _identifier(model, manifest, [column.name for column in columns])
+    about = snapshot.unique_key if snapshot else identifier
     plain = model.name.partition(".v")[0] if model.version else model.name
     destinations = _destinations(context.project_dir)
-    chosen = destinations[0] if len(destinations) > 1 else None
-    suggestion = suggest(plain, columns, identifier, action=action, destination=chosen)
-    return Proposal(context.project_dir, model, identifier, suggestion, destinations)
+    kind = action or guess_action(plain, columns, about)
+    free = _free(model, context.project_dir, kind, destinations)
+    suggestion = suggest(
+        plain,
+        [column for column in columns if not _is_of_dbt(column, snapshot)],
+        about,
+        action=kind,
+        destination=free[0] if len(destinations) > 1 else None,
+        order_by=snapshot.valid_from if snapshot else None,
+    )
+    return Proposal(context.project_dir, model, identifier, suggestion, free, tuple(notes))
+
+
+def _columns(
+    context: Context, manifest: Manifest, model: Model, options: Options, *, online: bool
+) -> tuple[list[Column], list[str]]:
+    """Return what is known of a model's columns, and what the user should know of that."""
+    known = Catalog(context.artifacts_dir, manifest).columns_of(model)
+    types, notes = dict(known.types), []
+    if online or not known.complete:
+        try:
+            types = _of_warehouse(options, model)
+        except SegconnError as error:
+            if online:
+                raise
+            source = "an older catalog" if known.origin == "old catalog" else "its documentation"
+            why = " ".join(message_of(error).split())
+            notes.append(f"Only the columns of {source} are known; the warehouse could not be asked: {why}")
+    if not types:
+        raise ConfigurationError(
+            f"{model.file}: {model.resource_type} {model.name}: nothing is known of its columns. Run dbt on this "
+            f"target, or document them, or run `{catalog_command(manifest)}`. {' '.join(notes)}".rstrip()
+        )
+    said = {column.name.casefold(): column.description for column in model.columns}
+    return [
+        Column(one, spec_type(kind) if kind else None, said.get(one.casefold(), "")) for one, kind in types.items()
+    ], notes
+
+
+def _free(model: Model, project_dir: Path, action: str, destinations: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the destinations to which no mapping of the model sends this kind of call.
+
+    Raises ConfigurationError where there is none.
+    """
+    mappings = [one for one in _mappings(model, project_dir) if action in str(one.get("action")).lower()]
+    taken = {one.get("destination") or (destinations or ("",))[0] for one in mappings}
+    free = tuple(name for name in destinations or ("",) if name not in taken)
+    if free:
+        return tuple(filter(None, free))
+    names = ", ".join(dict.fromkeys(str(one.get("name")) for one in mappings))
+    raise AlreadyMapped(
+        f"{model.file}: {model.resource_type} {model.name} has a mapping of the kind {action} already: {names}. Edit "
+        "it, or name another kind of call with --action."
+    )
+
+
+def _mappings(model: Model, project_dir: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the model's mappings, as dbt has read them and as the file has them now."""
+    listed = model.meta.get("mappings") if isinstance(model.meta, dict) else None
+    yield from (one for one in listed or () if isinstance(one, dict))
+    for _, _, one in entries(get(Written(model, Files(project_dir)).node, "mappings")):
+        yield {key: value.value for key, _, value in entries(one) if isinstance(value, yaml.ScalarNode)}
 
 
 def _destinations(project_dir: Path) -> tuple[str, ...]:
@@ -130,14 +194,20 @@ def _find_model(manifest: Manifest, name: str) -> Model:
     return found[0]
 
 
-def _no_settings() -> Settings:
-    """Stand in for a segconn.yml that need not be there yet: only the warehouse is asked."""
-    return Settings.model_construct(destinations={})
-
-
-def _of_warehouse(plan: Plan, options: Options, model: Model) -> Iterator[tuple[str, str | None]]:
+def _of_warehouse(options: Options, model: Model) -> dict[str, str | None]:
+    """Ask the warehouse for the columns; segconn.yml need not be there yet."""
+    context = resolve_context(options, opens=True)
+    plan = Plan(context, Settings.model_construct(destinations={}), read_manifest(context.artifacts_dir), None, ())
     with opened(plan, options, [model]) as warehouse, warehouse.session("suggest") as session:
-        yield from session.columns(session.relation_of(model)).items()
+        return dict(session.columns(session.relation_of(model)))
+
+
+def _is_of_dbt(column: Column, snapshot: Snapshot | None) -> bool:
+    """Whether dbt has added a column to a snapshot."""
+    if snapshot is None:
+        return False
+    own = (snapshot.scd_id, snapshot.valid_from, *snapshot.columns)
+    return column.name.casefold() in {name.casefold() for name in own} or column.name.casefold().startswith("dbt_")
 
 
 def _identifier(model: Model, manifest: Manifest, columns: list[str]) -> tuple[str, ...]:
@@ -146,7 +216,16 @@ def _identifier(model: Model, manifest: Manifest, columns: list[str]) -> tuple[s
     words = model.name.casefold().split("_")
     guesses = {"id", *(f"{one}_id" for word in words for one in (word, word.removesuffix("s")))}
     guessed = [column for column in columns if column.casefold() in guesses]
-    return declared or identity_of(model, manifest).columns or tuple(guessed[:1])
+    version = (model.snapshot.scd_id,) if model.snapshot else ()
+    return declared or version or identity_of(model, manifest).columns or tuple(guessed[:1])
+
+
+def has_manifest(options: Options) -> bool:
+    """Whether dbt has written a manifest, which `suggest` reads."""
+    try:
+        return (resolve_context(options).artifacts_dir / MANIFEST_FILE).exists()
+    except ConfigurationError:
+        return False
 
 
 def init(project_dir: Path) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Mappings that were exported from Segment → YAML for `config.meta.segconn`.
 
-Reads what Segment's Git sync and Terraform provider write (resources
-`segment_destination_subscription`) and what its Public API answers (JSON with `trigger` and `settings`).
+Reads what Segment's Git sync and Terraform provider write (resources `segment_destination_subscription` and
+`segment_reverse_etl_model`) and what its Public API answers (JSON with `trigger` and `settings`).
 https://registry.terraform.io/providers/segmentio/segment/latest/docs/resources/destination_subscription
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,17 @@ from dbt_segconn.mapping.shorthand import expand
 from dbt_segconn.project.meta import KINDS, SYNC_MODES
 
 RESOURCE = "segment_destination_subscription"
+MODEL = "segment_reverse_etl_model"
+_REFERENCE = re.compile(rf"{MODEL}\.([\w-]+)")
 # What Segment fills in by itself, and dbt-segconn does anyway
 _DEFAULTS = {"message_id": {"@path": "$.messageId"}, "consent": {"@path": "$.context.consent"}}
 _EVENT = re.compile(r"\s*event\s*=\s*\"(new|updated|deleted)\"\s*")
 _KIND = {"new": "added", "updated": "updated", "deleted": "deleted"}
 _PLAIN = re.compile(r"\$\.(?:properties\.([A-Za-z_][A-Za-z0-9_]*)|(__segment_id))")
+
+
+Resource = tuple[str, str, Mapping[str, Any]]
+"""What it is, its label, its attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,51 +42,115 @@ class Imported:
     title: str
     mapping: dict[str, Any]
     left_behind: tuple[str, ...]
+    model: str = ""
 
 
-def read_export(path: Path) -> tuple[Imported, ...]:
-    """Read a .tf or .json file; raises ConfigurationError where it holds no mapping."""
+@dataclass(frozen=True, slots=True)
+class ReverseModel:
+    """A model of Segment's Reverse ETL: what it is called, and the column that tells its records apart."""
+
+    name: str
+    identifier: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """The mappings of a file, and the models by the ids that mappings name."""
+
+    mappings: tuple[Imported, ...]
+    models: Mapping[str, ReverseModel]
+
+
+def read_exports(paths: Sequence[Path]) -> Export:
+    """Read .tf and .json files; raises ConfigurationError where they hold no mapping."""
+    mappings: list[Imported] = []
+    models: dict[str, ReverseModel] = {}
+    for path in paths:
+        for kind, label, value in _read(path):
+            if kind == RESOURCE:
+                mappings.append(_imported(value))
+            else:
+                identifier = value.get("query_identifier_column") or value.get("queryIdentifierColumn")
+                model = ReverseModel(str(value.get("name") or label), str(identifier) if identifier else None)
+                models |= dict.fromkeys((_key_of_model(label), _key_of_model(value.get("id") or label)), model)
+    if not mappings:
+        names = ", ".join(map(str, paths))
+        raise ConfigurationError(f"{names}: no {RESOURCE} and no JSON with `trigger` and `settings` in it.")
+    return Export(tuple(mappings), models)
+
+
+def _read(path: Path) -> Iterator[Resource]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from None
-    found = tuple(_from_json(path, text) if path.suffix == ".json" else _from_hcl(path, text))
-    if not found:
-        raise ConfigurationError(f"{path}: holds no {RESOURCE} and no JSON with `trigger` and `settings`.")
-    return tuple(map(_imported, found))
+    return _from_json(path, text) if path.suffix == ".json" else _from_hcl(path, text)
 
 
-def as_yaml(imported: tuple[Imported, ...]) -> str:
-    """Write mappings as the YAML that stands under `meta:`, with comments on what is left behind."""
-    parts = ["segconn:", "  unique_identifier: ???  # the model's identifier column", "  mappings:"]
+def as_yaml(export: Export) -> str:
+    """Write mappings as the YAML that stands under `meta:`, a document for each model of theirs.
+
+    Comments say what is left behind.
+    """
+    by_model: dict[str, list[Imported]] = {}
+    for one in export.mappings:
+        by_model.setdefault(one.model, []).append(one)
+    return "\n---\n".join("\n".join(_document(key, some, export)) for key, some in by_model.items())
+
+
+def _document(key: str, imported: Sequence[Imported], export: Export) -> Iterator[str]:
+    model = export.models.get(key)
+    name = model.name if model else f"with the id {key}" if key else "that the file does not name"
+    yield f"# Under config.meta of the dbt model for Segment's model {_in_comment(name)}"
+    yield "segconn:"
+    if model and model.identifier:
+        yield from (f"  {line}" for line in _dumped({"unique_identifier": model.identifier}))
+    else:
+        yield "  unique_identifier: ???  # the model's identifier column"
+    yield "  mappings:"
     for one in imported:
-        parts.append(f"    # {one.title}")
-        parts += [f"    # not carried over: {text}" for text in one.left_behind]
-        text = yaml.safe_dump([one.mapping], sort_keys=False, allow_unicode=True, width=100)
-        parts += [f"    {line}" for line in text.splitlines()]
-    return "\n".join(parts)
+        yield f"    # {_in_comment(one.title)}"
+        yield from (f"    # not carried over: {_in_comment(text)}" for text in one.left_behind)
+        yield from (f"    {line}" for line in _dumped([one.mapping]))
 
 
-def _from_json(path: Path, text: str) -> Iterator[Mapping[str, Any]]:
+def _dumped(value: Any) -> list[str]:
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)).splitlines()
+
+
+def _in_comment(text: str) -> str:
+    """Keep a text of the file on its line, and from speaking to the terminal."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def _key_of_model(value: Any) -> str:
+    """Return the id that a mapping names its model by; of a reference of Terraform's, the label of the resource."""
+    reference = _REFERENCE.search(str(value or ""))
+    return (reference[1] if reference else str(value or "")).removeprefix("id-")
+
+
+def _from_json(path: Path, text: str) -> Iterator[Resource]:
     try:
-        yield from _subscriptions(json.loads(text))
+        yield from _in_json(json.loads(text))
     except ValueError:
         raise ConfigurationError(f"{path}: is not valid JSON.") from None
 
 
-def _subscriptions(value: Any) -> Iterator[Mapping[str, Any]]:
+def _in_json(value: Any) -> Iterator[Resource]:
     if isinstance(value, dict):
         if "trigger" in value and "settings" in value:
-            yield value
+            yield RESOURCE, "", value
+        elif "queryIdentifierColumn" in value or "query_identifier_column" in value:
+            yield MODEL, str(value.get("id") or ""), value
         else:
             for one in value.values():
-                yield from _subscriptions(one)
+                yield from _in_json(one)
     elif isinstance(value, list):
         for one in value:
-            yield from _subscriptions(one)
+            yield from _in_json(one)
 
 
-def _from_hcl(path: Path, text: str) -> Iterator[Mapping[str, Any]]:
+def _from_hcl(path: Path, text: str) -> Iterator[Resource]:
     try:
         import hcl2
     except ModuleNotFoundError:
@@ -92,9 +162,12 @@ def _from_hcl(path: Path, text: str) -> Iterator[Mapping[str, Any]]:
     try:
         document = _plain(hcl2.loads(text))
         for block in document.get("resource", ()):
-            for resource in block.get(RESOURCE, {}).values():
+            for label, resource in block.get(MODEL, {}).items():
+                yield MODEL, label, resource
+            for label, resource in block.get(RESOURCE, {}).items():
                 settings = resource.get("settings")
-                yield {**resource, "settings": _jsonencode(settings) if isinstance(settings, str) else settings}
+                read = _jsonencode(settings) if isinstance(settings, str) else settings
+                yield RESOURCE, label, {**resource, "settings": read}
     except (LarkError, ValueError, AttributeError):
         raise ConfigurationError(f"{path}: is not valid HCL.") from None
 
@@ -144,7 +217,8 @@ def _imported(subscription: Mapping[str, Any]) -> Imported:
     if subscription.get("reverse_etl_schedule") or subscription.get("reverseETLSchedule"):
         left.append("the schedule: run dbt-segconn after dbt")
     mapping["fields"] = _shortened(settings)
-    return Imported(title, mapping, tuple(left))
+    model = _key_of_model(subscription.get("model_id") or subscription.get("modelId"))
+    return Imported(title, mapping, tuple(left), model)
 
 
 def _action(subscription: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:

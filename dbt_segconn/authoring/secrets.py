@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from dbt_segconn.project.written import Files
 from dbt_segconn.project.yaml_file import entries, get
 
 _SECRETS = (("write_key",), ("oauth", "private_key"))
+# A text in Jinja is as plain as one without
+_LITERAL = re.compile(r"""\{\{-?\s*('[^']*'|"[^"]*")\s*-?\}\}""")
 
 
 def plain_secrets(project_dir: Path) -> Iterator[Fault]:
@@ -21,6 +24,10 @@ def plain_secrets(project_dir: Path) -> Iterator[Fault]:
     for name, _, destination in entries(destinations):
         for path in _SECRETS:
             value = get(destination, *path)
-            if isinstance(value, yaml.ScalarNode) and value.value.strip() and "{{" not in value.value:
+            if isinstance(value, yaml.ScalarNode) and _is_plain(value.value):
                 fix = f"Take it from the environment: {path[-1]}: \"{{{{ env_var('SEGMENT_{path[-1].upper()}') }}}}\"."
                 yield Fault(PLAIN_KEY, ("destinations", name, *path), "stands here as plain text", fix)
+
+
+def _is_plain(text: str) -> bool:
+    return bool(text.strip()) and "{{" not in _LITERAL.sub("text", text)

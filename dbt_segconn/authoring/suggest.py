@@ -13,6 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.actions import ACTIONS
 from dbt_segconn.actions.spec import RESERVED, SpecType
+from dbt_segconn.authoring.entities import (
+    GROUP_IDS,
+    USER_IDS,
+    action_for,
+    meaning_of,
+    nouns_of,
+    squeezed,
+    words_of,
+)
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.mapping.shorthand import SHORTHAND
 
@@ -45,12 +54,13 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A mapping to begin with: as YAML would have it, why, and what was left out or is not known."""
+    """A mapping to begin with: as YAML would have it, why, what was left out or is not known, and what is doubtful."""
 
     mapping: dict[str, Any]
     matches: tuple[Match, ...]
     left_out: tuple[str, ...]
     missing: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +73,12 @@ class _Target:
 
 
 _ID: tuple[SpecType, ...] = ("text", "number")
-_USER = ("user id", "customer id", "uid", "member id", "contact id", "person id", "owner id", "subscriber id")
+_IDS = frozenset({"user_id", "anonymous_id", "group_id"})
 # Fields whose columns go by many names; the others go by their own
 _WORDS: dict[str, tuple[tuple[SpecType, ...], tuple[str, ...]]] = {
-    "user_id": (_ID, _USER),
+    "user_id": (_ID, USER_IDS),
     "anonymous_id": (_ID, ("anonymous id", "visitor id", "device id", "cookie id")),
-    "group_id": (_ID, ("group id", "account id", "company id", "organization id", "team id", "workspace id")),
+    "group_id": (_ID, GROUP_IDS),
     "event_name": (("text",), ("event name", "event", "event type")),
     "page_name": (("text",), ("page name",)),
     "page_category": (("text",), ("page category", "category")),
@@ -99,14 +109,6 @@ _ADDRESS: dict[str, tuple[str, ...]] = {
     "state": ("state", "region", "province"),
     "street": ("street", "street address", "address line"),
 }
-# What a model is called when its records are users, groups, page or screen views
-_LAYERS = frozenset({"stg", "int", "fct", "fact", "dim", "mart", "base", "src"})
-_KINDS = {
-    "identify": "user customer contact lead member subscriber person people profile patient student visitor",
-    "group": "account company organization organisation team workspace group tenant",
-    "page": "page pageview",
-    "screen": "screen screenview",
-}
 
 
 def suggest(
@@ -116,39 +118,56 @@ def suggest(
     *,
     action: str | None = None,
     destination: str | None = None,
+    order_by: str | None = None,
 ) -> Suggestion:
     """Propose a mapping of a model; `destination` is left out where there is only one.
 
+    `identifier` are the columns that tell apart what the records are about: of a snapshot, its unique key.
+
     Raises ConfigurationError where rapidfuzz is not installed.
     """
-    kind = action or guess_action(model, columns)
+    kind = action or guess_action(model, columns, identifier)
     matches = {match.field: match for match in _assign(tuple(_targets(kind)), columns)}
-    own_id = ("group_id",) if kind == "group" else ("user_id",) if kind == "identify" else None
+    doubts = []
+    own_id = {"group": ("group_id",), "identify": ("user_id",)}.get(kind)
     if own_id and len(identifier) == 1:
-        score = matches[own_id].score if own_id in matches else 100.0
-        matches = {field: one for field, one in matches.items() if one.column != identifier[0]}
-        matches[own_id] = Match(own_id, identifier[0], score)
+        meaning = meaning_of(identifier[0], model, kind)
+        if meaning == "own":
+            score = matches[own_id].score if own_id in matches else 100.0
+            matches = {field: one for field, one in matches.items() if one.column != identifier[0]}
+            matches[own_id] = Match(own_id, identifier[0], score)
+        elif own_id not in matches:
+            doubts.append(_not_an_id(own_id[0], identifier[0], kind))
     fields = _fields(kind, model, matches)
     used = {match.column for match in matches.values()}
     left_out = tuple(column.name for column in columns if column.name not in used)
     named = {"destination": destination} if destination else {}
-    mapping = {"name": f"{kind}_{model}", "action": kind, **named, "fields": fields}
-    return Suggestion(mapping, tuple(matches.values()), left_out, tuple(_missing(kind, fields)))
+    order = {"order_by": order_by} if order_by else {}
+    mapping = {"name": f"{kind}_{model}", "action": kind, **named, **order, "fields": fields}
+    return Suggestion(mapping, tuple(matches.values()), left_out, tuple(_missing(kind, fields)), tuple(doubts))
 
 
-def guess_action(model: str, columns: Sequence[Column]) -> str:
-    """Guess from the model's name and columns what its records are; what has a time of its own is an event."""
-    words = {_singular(word) for word in _words(model).split()}
-    for action, names in _KINDS.items():
-        if words & set(names.split()):
+def _not_an_id(field: str, column: str, action: str) -> str:
+    entity = "a user" if action == "identify" else "a group"
+    return (
+        f"fields.{field}: {column} tells records apart, but its name does not say that it is the id of {entity}. It is "
+        "not proposed: Segment cannot undo a wrong id."
+    )
+
+
+def guess_action(model: str, columns: Sequence[Column], identifier: Sequence[str] = ()) -> str:
+    """Guess what the records of a model are: by its identifier, its name, then its columns; else events."""
+    for action in ("identify", "group"):
+        if len(identifier) == 1 and meaning_of(identifier[0], model, action) == "own":
             return action
-    names_of_columns = {_words(column.name) for column in columns}
+    by_name = action_for(model)
+    is_other = len(identifier) == 1 and meaning_of(identifier[0], model, "identify") == "other"
+    if by_name and not (by_name in {"identify", "group"} and is_other):
+        return by_name
+    names_of_columns = {words_of(column.name) for column in columns}
     if "screen name" in names_of_columns:
         return "screen"
-    if len(names_of_columns & {"path", "url", "referrer", "title", "page name"}) > 1:
-        return "page"
-    timestamp = _Target(("timestamp",), *_WORDS["timestamp"])
-    return "track" if any(_score(timestamp, column) >= CUTOFF for column in columns) else "identify"
+    return "page" if len(names_of_columns & {"path", "url", "referrer", "title", "page name"}) > 1 else "track"
 
 
 def _targets(action: str) -> Iterator[_Target]:
@@ -159,7 +178,7 @@ def _targets(action: str) -> Iterator[_Target]:
     for holder in ("traits", "properties"):
         for one in RESERVED.get((action, holder), ()):
             if one.name != "id":  # the ids have fields of their own
-                yield _Target((holder, one.name), one.taken, (_words(one.name), *one.aliases))
+                yield _Target((holder, one.name), one.taken, (words_of(one.name), *one.aliases))
     if action in {"identify", "group"}:
         for name, words in _ADDRESS.items():
             yield _Target(("traits", "address", name), ("text",), words)
@@ -178,14 +197,24 @@ def _assign(targets: Iterable[_Target], columns: Iterable[Column]) -> Iterator[M
 def _score(target: _Target, column: Column) -> float:
     if column.kind is not None and column.kind not in target.taken:
         return 0
+    if target.field[0] in _IDS:
+        return _id_score(target, column)
     fuzz = _rapidfuzz().fuzz
-    name = _words(column.name)
+    name = words_of(column.name)
     # a token more or less makes another thing: company name is no first name
     by_name = max(fuzz.ratio(name, word) * 0.5 + fuzz.token_sort_ratio(name, word) * 0.5 for word in target.words)
     if by_name >= CUTOFF or not column.description:
         return float(by_name)
-    said = _words(column.description).removesuffix(".")
+    said = words_of(column.description).removesuffix(".")
     return float(max(fuzz.token_sort_ratio(said, word) for word in target.words) * OF_DESCRIPTION)
+
+
+def _id_score(target: _Target, column: Column) -> float:
+    """Match ids by their exact words: contract_id is a letter away from contact_id. Earlier words are likelier."""
+    names = list(map(squeezed, target.words))
+    if (name := squeezed(column.name)) in names:
+        return 100 - names.index(name) / 1000
+    return 100 * OF_DESCRIPTION if squeezed(column.description) in names else 0
 
 
 def _rapidfuzz() -> ModuleType:
@@ -198,25 +227,12 @@ def _rapidfuzz() -> ModuleType:
     return rapidfuzz
 
 
-def _words(name: str) -> str:
-    """Split a name into words: createdAt, CREATED_AT and created-at are created at."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    return " ".join(re.split(r"[\W_]+", spaced.lower())).strip()
-
-
-def _singular(word: str) -> str:
-    if word.endswith("ies"):
-        return f"{word[:-3]}y"
-    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
-
-
 def _fields(action: str, model: str, matches: Mapping[tuple[str, ...], Match]) -> dict[str, Any]:
     """Write the matches as fields, in the order in which the action has them."""
     order = [field.name for field in ACTIONS[action].fields]
     fields: dict[str, Any] = {}
     if action == "track" and ("event_name",) not in matches:
-        words = [_singular(word) for word in _words(model).split() if word not in _LAYERS]
-        fields["event_name"] = f"{' '.join(words).title()} Recorded".strip()
+        fields["event_name"] = f"{' '.join(nouns_of(model)).title()} Recorded".strip()
     for path in sorted(matches, key=lambda path: order.index(path[0])):
         here = fields
         for key in path[:-1]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import click
 
 from dbt_segconn.actions import ACTIONS
 from dbt_segconn.cli.commands import as_options, main
+from dbt_segconn.cli.completion import complete_model
 from dbt_segconn.cli.exit_codes import FAILED, OK
 from dbt_segconn.cli.options import FOLDER, project_options
 from dbt_segconn.errors import ConfigurationError
@@ -60,8 +62,8 @@ def validate(*, style: str, online: bool, warnings_as_errors: bool, **given: Any
     """Check segconn.yml and every mapping of the project, without warehouse or network.
 
     All findings are listed at once, each with its line. Needs dbt's manifest: `dbt parse` is enough. Types
-    and names of columns are known from contracts, from documentation and, where `dbt docs generate` has
-    left it, from catalog.json.
+    and names of columns are known from contracts, from documentation and from catalog.json, which
+    `dbt docs generate` writes (dbt 2: `dbt compile --write-catalog`).
 
     \b
     Examples:
@@ -105,7 +107,7 @@ def _print(validation: Validation, style: str) -> None:
 
 @main.command()
 @project_options
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=complete_model)
 def init(*, model: str | None, **given: Any) -> None:
     """Create segconn.yml, the schemas for your editor and, for a MODEL, a first mapping.
 
@@ -120,27 +122,31 @@ def init(*, model: str | None, **given: Any) -> None:
     from dbt_segconn.authoring import first_mapping
     from dbt_segconn.project.dbt_project import find_project
 
-    proposal = first_mapping.propose(as_options(**given), model) if model else None
+    options, proposal = as_options(**given), None
+    with suppress(first_mapping.AlreadyMapped):
+        proposal = first_mapping.propose(options, model) if model else None
     for line in first_mapping.init(find_project(given["project_dir"]).dir):
         click.echo(line)
-    if proposal and proposal.model.meta is not None:
-        click.echo(f"{proposal.model.name} has mappings already: left as it is.")
-    elif proposal:
+    if proposal and proposal.model.meta is None:
         _write_mapping(proposal)
-    click.echo(f"Next: {NEXT if proposal else f'`dbt-segconn suggest MODEL` proposes a mapping. Then {NEXT}'}")
+    elif model:
+        click.echo(f"{model} has mappings already: left as it is.")
+    first = "" if first_mapping.has_manifest(options) else "`dbt parse`, then "
+    click.echo(f"Next: {NEXT if model else f'{first}`dbt-segconn suggest MODEL` proposes a mapping. Then {NEXT}'}")
 
 
 @main.command()
 @project_options
-@click.argument("model")
+@click.argument("model", shell_complete=complete_model)
 @click.option("--action", type=click.Choice(list(ACTIONS)), help="The action; guessed from the model by default.")
 @click.option("--write", is_flag=True, help="Append the mapping to the model's YAML file.")
-@click.option("--online", is_flag=True, help="Ask the warehouse for the model's columns.")
+@click.option("--online", is_flag=True, help="Fail where the warehouse cannot be asked for the model's columns.")
 def suggest(*, model: str, action: str | None, write: bool, online: bool, **given: Any) -> None:
     """Propose a mapping of MODEL from the names, types and descriptions of its columns.
 
     Columns are matched with the action's fields and with the traits and properties that Segment's Spec
-    reserves. What has no match is listed and left out. --write keeps the comments and the layout of the file.
+    reserves. What has no match is listed and left out. The warehouse is asked for the columns where neither
+    a contract nor a fresh catalog.json has them. --write keeps the comments and the layout of the file.
 
     \b
     Examples:

@@ -196,8 +196,9 @@ def _graceful(stop: threading.Event, say: Callable[[], None]) -> Iterator[None]:
 def preview(*, kind: tuple[str, ...], record: tuple[str, ...], limit: int, style: str | None, **given: Any) -> None:
     """Show the calls that a run would send now. Sends nothing, changes nothing.
 
-    On a terminal, a record and its call stand side by side; elsewhere, calls are JSON objects.
-    A record that was refused is shown, too, if it is named by --record: its call as it would be now.
+    On a terminal, a record and its call stand side by side; elsewhere, calls are JSON objects, and notes go to
+    standard error. What a run would discard or leave out is marked with the reason. A record that was refused is
+    shown, too, if it is named by --record: its call as it would be now.
 
     \b
     Examples:
@@ -206,19 +207,20 @@ def preview(*, kind: tuple[str, ...], record: tuple[str, ...], limit: int, style
       dbt-segconn preview --record c-1042
       dbt-segconn preview --format json > calls.json
     """
-    from dbt_segconn.cli.side_by_side import as_json, side_by_side
+    from dbt_segconn.cli.side_by_side import as_json, printable, side_by_side
     from dbt_segconn.inspection.preview import preview as preview_changes
 
     given["all"] = True
     is_text = style == "text" or (style is None and sys.stdout.isatty())
-    changes = preview_changes(as_options(**given), kinds=kind, records=record, limit=limit, of_each_kind=is_text)
     width = shutil.get_terminal_size().columns
-    is_empty = True
-    for shown in changes:
-        click.echo("\n".join(side_by_side(shown, width)) if is_text else as_json(shown.as_json()))
-        is_empty = False
-    if is_text and is_empty:
-        click.echo("Nothing to show: a run would send no such change now.")
+    found = preview_changes(as_options(**given), kinds=kind, records=record, limit=limit, of_each_kind=is_text)
+    for one in found:
+        for shown in one.shown:
+            click.echo("\n".join(side_by_side(shown, width)) if is_text else as_json(shown.as_json()))
+        for note in one.notes():
+            click.echo(printable(f"{one.mapping}: {note}."), err=not is_text)
+    if not found:
+        click.echo("Nothing to show: no mapping is selected.", err=not is_text)
 
 
 @main.command()
@@ -251,20 +253,21 @@ def _field_line(field: Field, indent: str) -> str:
 
 
 @main.command(name="import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def import_(file: Path) -> None:
-    """Print the YAML of mappings that were exported from Segment.
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_(files: tuple[Path, ...]) -> None:
+    """Print the YAML of mappings that were exported from Segment: a document for each model.
 
-    FILE is what Segment's Git sync or Terraform provider wrote (.tf), or the Public API's answer (.json).
-    What cannot be carried over is named in comments.
+    FILES are what Segment's Git sync or Terraform provider wrote (.tf), or the Public API's answers (.json).
+    Files of models give the identifiers. What cannot be carried over is named in comments.
 
     \b
-    Example:
+    Examples:
       dbt-segconn import segment/subscriptions.tf > customers_meta.yml
+      dbt-segconn import subscriptions/*.tf models/*.tf > meta.yml
     """
-    from dbt_segconn.authoring.importer import as_yaml, read_export
+    from dbt_segconn.authoring.importer import as_yaml, read_exports
 
-    click.echo(as_yaml(read_export(file)))
+    click.echo(as_yaml(read_exports(files)))
 
 
 @main.command()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dbt_segconn.cli.commands import as_options, main
+from dbt_segconn.cli.completion import complete_mapping
 from dbt_segconn.cli.exit_codes import FAILED, OK
 from dbt_segconn.cli.options import mapping_option, project_options, selection_options
 
@@ -52,7 +53,7 @@ def estimate(*, style: str, **given: Any) -> None:
 
 @main.command(name="send-test")
 @project_options
-@click.argument("mapping")
+@click.argument("mapping", shell_complete=complete_mapping)
 @click.option("--record", required=True, metavar="ID", help="Identifier of the record, changed or not.")
 def send_test(*, mapping: str, record: str, **given: Any) -> None:
     """Deliver the call of one record of MAPPING, to look at it downstream. No state moves.
@@ -198,22 +199,14 @@ def _lines(forecast: Forecast) -> Iterator[str]:
 
 
 def _notes(one: Estimate) -> Iterator[str]:
+    from dbt_segconn.cli.side_by_side import printable
+
     if one.size.measured and one.size.measured + one.size.discarded < one.total:
         yield f"size and requests are extrapolated from {one.size.measured:,} calls"
     if one.size.discarded:
         whole = one.size.measured + one.size.discarded
-        yield f"{one.size.discarded:,} of {whole:,} calls that were made would be discarded: `preview` says why"
+        yield f"{one.size.discarded:,} of {whole:,} calls that were made would be discarded:"
+        yield from (f"  {count:,}: {printable(reason)}" for reason, count in one.size.reasons.items())
     if one.users is None:
-        yield "its ids are no plain columns, so that its users are not counted, neither here nor in the total"
-    if one.left_out:
-        yield f"{one.left_out:,} changes are left out, by its sync mode or as a baseline"
-    if one.held_back:
-        yield f"{one.held_back:,} records are held back: they say nothing of consent"
-    if one.unidentified:
-        yield f"{one.unidentified:,} records are discarded: their identifier is null or not unique"
-    if one.unfinished:
-        yield (
-            f"a sync that was cut short has {one.unfinished:,} calls left, which a run delivers first; what it has "
-            "delivered already may be counted here once more"
-        )
-    yield from (f"a guard would block it: {text}" for text in one.objections)
+        yield "its user ids are not plain columns, so users cannot be counted, neither here nor in the total"
+    yield from one.notes

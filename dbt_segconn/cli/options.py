@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 import click
 
+from dbt_segconn.cli.completion import complete_mapping, complete_model, complete_profile, complete_target
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.dbt_project import environment_variables
 from dbt_segconn.project.yaml_file import load_yaml
@@ -93,8 +94,13 @@ project_options: Callable[[Command], Command] = _all_of(
         type=FOLDER,
         help="Folder of profiles.yml; where the last dbt invocation had it by default.",
     ),
-    _option("--profile", help="Profile in place of the project's."),
-    _option("--target", "-t", help="Target of the profile; the one of the last dbt invocation by default."),
+    _option("--profile", shell_complete=complete_profile, help="Profile in place of the project's."),
+    _option(
+        "--target",
+        "-t",
+        shell_complete=complete_target,
+        help="Target of the profile; the one of the last dbt invocation by default.",
+    ),
     _option(
         "--target-path",
         type=FOLDER,
@@ -120,8 +126,21 @@ results_option: Callable[[Command], Command] = click.option(
 """Which results of dbt count."""
 
 selection_options: Callable[[Command], Command] = _all_of(
-    click.option("--select", "-s", multiple=True, callback=_words, help="Models, in dbt's selection syntax."),
-    click.option("--exclude", multiple=True, callback=_words, help="Models to leave out, in dbt's selection syntax."),
+    click.option(
+        "--select",
+        "-s",
+        multiple=True,
+        callback=_words,
+        shell_complete=complete_model,
+        help="Models, in dbt's selection syntax.",
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        callback=_words,
+        shell_complete=complete_model,
+        help="Models to leave out, in dbt's selection syntax.",
+    ),
     click.option("--selector", help="A selector of selectors.yml."),
     _option("--state", type=FOLDER, help="Artifacts to compare with, for the state: method."),
     click.option(
@@ -137,6 +156,7 @@ mapping_option: Callable[[Command], Command] = click.option(
     "mappings",
     multiple=True,
     metavar="NAME",
+    shell_complete=complete_mapping,
     help="Only these mappings: model.mapping, its own name, or package.model.mapping.",
 )
 """Which mappings are meant."""
@@ -169,13 +189,14 @@ run_options: Callable[[Command], Command] = _all_of(
         "--allow-guarded",
         multiple=True,
         metavar="MAPPING",
+        shell_complete=complete_mapping,
         help="Let a mapping (model.mapping) through its guards.",
     ),
     click.option("--break-lock", is_flag=True, help="Take over mappings that another process seems to be syncing."),
     click.option(
         "--max-runtime",
         type=Duration(),
-        help="End the run as Ctrl-C does after so long (90s, 15m, 2h); the next run goes on from there.",
+        help="End the run as Ctrl-C does after so long (90s, 15m, 2h), counted once the warehouse is open.",
     ),
     click.option(
         "--workers",

@@ -20,9 +20,10 @@ NARROWEST = 20
 def side_by_side(shown: Shown, width: int) -> Iterator[str]:
     """Yield the lines of a change: its record on the left, on the right its call or why there is none."""
     kind = click.style(shown.kind, fg=_COLORS.get(shown.kind), bold=True)
-    yield f"{click.style(shown.mapping, bold=True)}  {kind}  {printable(shown.record_id)}"
+    unsent = f"  not sent: {shown.unsent}" if shown.unsent else ""
+    yield f"{click.style(shown.mapping, bold=True)}  {kind}  {printable(str(shown.record_id))}{unsent}"
     left = list(_record(shown.record))
-    right = as_text(shown.call).splitlines() if shown.call is not None else [f"discarded: {shown.discard}"]
+    right = as_text(shown.call).splitlines() if shown.call is not None else [printable(f"discarded: {shown.discard}")]
     half = max(NARROWEST, (width - len(_GAP)) // 2)
     room = min(half, max(map(len, left), default=NARROWEST))
     rest = max(NARROWEST, width - room - len(_GAP))

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dbt_segconn.cli.commands import as_options, follow, main
+from dbt_segconn.cli.completion import complete_mapping
 from dbt_segconn.cli.options import output_options, project_options
 
 
@@ -35,24 +36,27 @@ def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: 
       dbt-segconn preview --record c-1042   the call of a discarded record, as it would be now
       dbt-segconn status --orphans
     """
+    from dbt_segconn.cli.side_by_side import printable
     from dbt_segconn.cli.tables import show
     from dbt_segconn.inspection import overview
 
-    options = as_options(**given)
+    options, notes = as_options(**given), list[str]()
     if history:
         rows = overview.history(options, limit)
     elif discards:
-        rows = overview.discards(options, limit)
+        rows, notes = overview.discards(options, limit)
     elif orphans:
         rows = overview.orphans(options)
     else:
         rows = overview.overview(options)
     show(rows, output)
+    for note in notes if output == "text" else ():
+        click.echo(printable(note))
 
 
 @main.command()
 @project_options
-@click.argument("mappings", nargs=-1, required=True)
+@click.argument("mappings", nargs=-1, required=True, shell_complete=complete_mapping)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
     """Forget the records of MAPPINGS (model.mapping), so that the next run sends all of them as added.
@@ -63,19 +67,22 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
     Example:
       dbt-segconn reset customers.identify_customers
     """
+    from dbt_segconn.inspection.upkeep import find_names
     from dbt_segconn.inspection.upkeep import reset as reset_mappings
 
-    names = ", ".join(mappings)
-    if not yes and not click.confirm(f"The next run will send every record of {names} again. Reset?"):
-        click.echo("Nothing was changed.")
-        return
-    for name in reset_mappings(as_options(**given), mappings):
+    options = as_options(**given)
+    if not yes:
+        names = ", ".join(find_names(options, mappings))
+        if not click.confirm(f"The next run will send every record of {names} again. Reset?"):
+            click.echo("Nothing was changed.")
+            return
+    for name in reset_mappings(options, mappings):
         click.echo(f"Reset {name}.")
 
 
 @main.command()
 @project_options
-@click.argument("mappings", nargs=-1, required=True)
+@click.argument("mappings", nargs=-1, required=True, shell_complete=complete_mapping)
 @output_options
 def baseline(**given: Any) -> None:
     """Remember the records of MAPPINGS as they are now, as if they had been sent, and send none.
@@ -93,7 +100,7 @@ def baseline(**given: Any) -> None:
 @main.command()
 @project_options
 @click.argument("old")
-@click.argument("new")
+@click.argument("new", shell_complete=complete_mapping)
 def adopt(*, old: str, new: str, **given: Any) -> None:
     """Carry the records and the history of the mapping OLD over to NEW, its new name or a new version of its model.
 

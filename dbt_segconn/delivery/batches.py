@@ -138,6 +138,11 @@ class Batcher:
                 yield [number], memoryview(event)
 
 
+def refusal_of(call: dict[str, Any]) -> str | None:
+    """Return why a batch would refuse a call by itself; None where it takes it."""
+    return refusal(call) or _event(call)[1]
+
+
 def _event(call: dict[str, Any]) -> tuple[bytes, str | None]:
     """Serialise one call: the bytes, or why there are none."""
     try:

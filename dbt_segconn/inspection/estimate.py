@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 from dbt_segconn.actions.flat import column_of
 from dbt_segconn.delivery.batches import ENVELOPE_BYTES, Batcher
 from dbt_segconn.inspection.looking import Look, looking
+from dbt_segconn.inspection.outlook import outlook
 from dbt_segconn.limits import BATCH_BYTES, BATCH_EVENTS
 from dbt_segconn.project.ids import SEGMENT_ID
-from dbt_segconn.project.meta import KINDS
 from dbt_segconn.project.plan import Sync
 from dbt_segconn.project.settings import BudgetSettings, Price, PricingSettings
 from dbt_segconn.runs.opening import Options
 from dbt_segconn.syncs.budget import month_of
-from dbt_segconn.syncs.guards import former_identifier, objections, other_identifier
-from dbt_segconn.syncs.ids import doubtful_ids
 
 # So many calls of a mapping are made to be measured, spread over all that it would send
 SAMPLE = 1000
+SHOWN_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large the calls are: measured on `measured` calls, of which `discarded` more would not be sent.
+    """How large the calls are: measured on `measured` calls; `discarded` more would not be sent, by their `reasons`.
 
     `bytes` and `requests` are those of all calls, extrapolated where not all of them were measured.
     """
 
     measured: int = 0
     discarded: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
     bytes: int = 0
     requests: int = 0
 
@@ -56,7 +57,7 @@ class Estimate:
     `users` is None where a user or anonymous id is no plain column. `seconds` is the time at the destination's
     rate limit, None where it has none. `unfinished` are calls that a sync which was cut short has left: a run
     delivers these first, and they are among `calls`, too, as far as they still hold. `objections` are what guards
-    would say.
+    would say. `notes` say in words what is no call, and why.
     """
 
     mapping: str
@@ -71,6 +72,7 @@ class Estimate:
     seconds: float | None
     unfinished: int
     objections: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def total(self) -> int:
@@ -140,69 +142,44 @@ def estimate(options: Options) -> Forecast:
 
 
 def _estimate(look: Look, sync: Sync, namings: Mapping[str, _Naming]) -> Estimate:
-    tables, source = look.tables(sync), look.sources[sync.id]
-    is_new = not look.state.exists() or not look.state.has_settled(sync.id)
-    is_baseline = sync.mapping.first_sync == "baseline" and is_new
-    found = tables.count_diff(sync, source, is_baseline=is_baseline)
-    sent = () if is_baseline else sync.mapping.sync_mode
-    calls = {kind: found.get(kind, 0) for kind in KINDS if kind in sent}
-    total = sum(calls.values())
+    found = outlook(look, sync)
+    total = sum(found.calls.values())
     rate = look.plan.settings.destinations[sync.destination].events_per_second
     naming = namings.get(sync.id)
-    one = Estimate(
+    return Estimate(
         mapping=sync.name,
         action=sync.mapping.action,
         destination=sync.destination,
-        calls=calls,
-        unidentified=found.get("null_identifier", 0) + found.get("duplicate_identifier", 0),
-        left_out=sum(found.get(kind, 0) for kind in KINDS) - total,
-        held_back=0 if is_baseline else tables.count_held_back(sync, source),
+        calls=found.calls,
+        unidentified=found.unidentified,
+        left_out=found.left_out,
+        held_back=found.held_back,
         users=(_users(look, [naming], namings.values()) if total else Users(0, 0)) if naming else None,
         size=_size(look, sync, total),
         seconds=None if math.isinf(rate) else total / rate,
-        unfinished=_unfinished(look, sync),
-        objections=(),
+        unfinished=found.unfinished,
+        objections=found.objections,
+        notes=tuple(found.notes()),
     )
-    return replace(one, objections=tuple(_guarded(look, sync, one, found)))
-
-
-def _guarded(look: Look, sync: Sync, one: Estimate, found: Mapping[str, int]) -> Iterator[str]:
-    tables = look.tables(sync)
-    known = tables.known() if tables.present()[0] else 0
-    added, updated, deleted = (found.get(kind, 0) for kind in KINDS)
-    present = known - deleted + added + one.unidentified + one.held_back
-    if former := former_identifier(sync, look.state.made_records(sync.id) if known else None, known):
-        yield other_identifier(sync, former, added=added, deleted=deleted)
-    guards = sync.mapping.guards
-    yield from objections(guards, known=known, present=present, to_send=one.total, updated=updated, deleted=deleted)
-    if one.total:
-        source = look.sources[sync.id]
-        yield from doubtful_ids(sync, source, tables, sync.mapping.sync_mode, tables.diff(sync, source))
-
-
-def _unfinished(look: Look, sync: Sync) -> int:
-    last = look.state.last_sync(sync.id) if look.state.exists() else None
-    if last is None or last.finished_at is not None or not look.tables(sync).present()[1]:
-        return 0
-    return max(0, last.to_send - last.confirmed)
 
 
 def _size(look: Look, sync: Sync, calls: int) -> Size:
     """Make calls as a run would, and measure their batches."""
     every = math.ceil(calls / SAMPLE)
     rows = look.tables(sync).sample(sync, look.sources[sync.id], every, SAMPLE) if calls else []
-    refused: list[object] = []
-    made = look.call_maker(sync).many(rows, lambda *why: refused.append(why))
-    batcher = Batcher(lambda *why: refused.append(why))
+    refused: list[str] = []
+    made = look.call_maker(sync).many(rows, lambda _number, reason: refused.append(reason))
+    batcher = Batcher(lambda _number, reason: refused.append(reason))
     filled = batcher.add(made.numbers, made.calls, are_checked=made.are_checked)
     batches = [*filled, *batcher.flush()]
     measured = sum(map(len, batches))
+    reasons = dict(Counter(refused).most_common(SHOWN_REASONS))
     if not measured:
-        return Size(0, len(refused))
+        return Size(0, len(refused), reasons)
     mean = sum(batch.size - ENVELOPE_BYTES for batch in batches) / measured
     expected = calls * measured / (measured + len(refused))
     requests = math.ceil(expected / min(BATCH_EVENTS, (BATCH_BYTES - ENVELOPE_BYTES) / mean))
-    return Size(measured, len(refused), round(expected * mean) + requests * (ENVELOPE_BYTES - 1), requests)
+    return Size(measured, len(refused), reasons, round(expected * mean) + requests * (ENVELOPE_BYTES - 1), requests)
 
 
 def _naming(look: Look, sync: Sync) -> _Naming | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from dbt_segconn.inspection.outlook import UNIDENTIFIED
 from dbt_segconn.project.names import shown_names
 from dbt_segconn.runs.opening import Options, Plan, opened, read_plan
 from dbt_segconn.state.discards import OPEN_COLUMNS, open_discards
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.state.tables import State, SyncState
+from dbt_segconn.wording import counted
 
 HISTORY = (
     "started_at",
@@ -41,7 +44,11 @@ def opened_state(options: Options) -> Iterator[tuple[Plan, State]]:
 def overview(options: Options) -> list[dict[str, Any]]:
     """Return one row a mapping of the project: what it is, and how its newest sync ended."""
     with opened_state(options) as (plan, state):
-        last = {sync.id: state.last_sync(sync.id) for sync in plan.syncs} if state.exists() else {}
+        # a run that resumes a sync begins another one at once: the sync before the last is told of, too
+        newest_two = state.newest_of_each(2) if state.exists() else []
+        ends = _earlier(state, newest_two)
+    last = {one.mapping_id: one for one in reversed(newest_two)}
+    earlier = {one.mapping_id: ends[one.sync_id] for one in reversed(newest_two) if one.sync_id in ends}
     rows = []
     for sync in plan.syncs:
         newest = last.get(sync.id)
@@ -57,6 +64,7 @@ def overview(options: Options) -> list[dict[str, Any]]:
                 "confirmed": newest.confirmed if newest else None,
                 "discarded": newest.discarded if newest else None,
                 "error": newest.error if newest else None,
+                "earlier": earlier.get(sync.id),
             }
         )
     return rows
@@ -66,17 +74,53 @@ def history(options: Options, limit: int) -> list[dict[str, Any]]:
     """Return the newest syncs of all mappings, newest first."""
     with opened_state(options) as (plan, state):
         syncs = state.history(limit) if state.exists() else []
+        earlier = _earlier(state, syncs)
     shown = names_shown(plan, syncs)
-    return [{**{name: getattr(sync, name) for name in HISTORY}, "mapping": shown[sync.mapping_id]} for sync in syncs]
+    return [
+        {
+            **{name: getattr(sync, name) for name in HISTORY},
+            "mapping": shown[sync.mapping_id],
+            "earlier": earlier.get(sync.sync_id),
+        }
+        for sync in syncs
+    ]
 
 
-def discards(options: Options, limit: int) -> list[dict[str, Any]]:
-    """Return the refusals that stand: reason, kind, attempts, first and last time, whether it was given up."""
+def _earlier(state: State, syncs: Sequence[SyncState]) -> dict[str, str]:
+    """Describe each sync that a later run resumed: how many attempts ended before, and how the last of them ended."""
+    ends = state.interruptions(syncs)
+    return {
+        sync_id: f"{counted(len(many), 'attempt')} {many[-1].status}, then resumed: {many[-1].error or 'interrupted'}"
+        for sync_id, many in ends.items()
+    }
+
+
+def discards(options: Options, limit: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the refusals that stand: reason, kind, attempts, first and last time, whether it was given up.
+
+    Notes say where syncs have counted more records than are listed.
+    """
     with opened_state(options) as (plan, state):
         rows = open_discards(state, limit) if state.exists() else []
         shown = names_shown(plan, state.last_syncs() if rows else ())
-    found = [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows]
-    return [{**one, "mapping": shown.get(one["mapping_id"], one["mapping"])} for one in found]
+        found = [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows]
+        found = [{**one, "mapping": shown.get(one["mapping_id"], one["mapping"])} for one in found]
+        notes = list(_uncounted(state, found))
+    if len(rows) == limit:
+        notes.append(f"The newest {limit:,} are listed; -n lists more.")
+    return found, notes
+
+
+def _uncounted(state: State, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Find the mappings whose last sync counted more rows without an identifier of their own than are listed."""
+    listed = Counter((row["mapping_id"], row["mapping"]) for row in rows if row["kind"] in UNIDENTIFIED)
+    for (mapping_id, mapping), count in listed.items():
+        made = state.made_records(mapping_id)
+        if made and made.unidentified > count:
+            yield (
+                f"{mapping}: {made.unidentified:,} rows were discarded whose identifier is null or not unique; rows of "
+                f"one identifier are listed once, as {counted(count, 'record')}."
+            )
 
 
 def orphans(options: Options) -> list[dict[str, Any]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from dbt_segconn.delivery.batches import refusal_of
 from dbt_segconn.errors import RecordError
-from dbt_segconn.inspection.looking import looking
+from dbt_segconn.inspection.looking import Look, looking
+from dbt_segconn.inspection.outlook import UNIDENTIFIED, Outlook, outlook
+from dbt_segconn.project.meta import KINDS
 from dbt_segconn.project.plan import Sync
 from dbt_segconn.runs.opening import Options
 from dbt_segconn.syncs.calls import CallMaker
@@ -18,7 +21,8 @@ from dbt_segconn.warehouse.session import Row
 class Shown:
     """A change and its call, or in its place `discard`, the reason why there would be none.
 
-    `record` are the columns that the mapping sees, with their values.
+    `record` are the columns that the mapping sees, with their values. `unsent` is the reason why a run would not
+    send the call.
     """
 
     mapping: str
@@ -27,17 +31,47 @@ class Shown:
     record: Mapping[str, Any]
     call: Mapping[str, Any] | None = None
     discard: str | None = None
+    unsent: str | None = None
 
     def as_json(self, *, with_record: bool = False) -> dict[str, Any]:
         """Return what machines read: the change with its call or the reason."""
         shown: dict[str, Any] = {"mapping": self.mapping, "kind": self.kind, "record_id": self.record_id}
         shown |= {"record": self.record} if with_record else {}
+        shown |= {"unsent": self.unsent} if self.unsent else {}
         return {**shown, "call": self.call} if self.discard is None else {**shown, "discard": self.discard}
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The changes of one mapping that are shown, out of `total`, and what a run makes of the others.
+
+    `skipped` is the reason why a run leaves the mapping out. `total` is None where records were named. `others` say
+    what a run makes of changes that are not shown; `absent` are records that were named, with the reason.
+    """
+
+    mapping: str
+    shown: tuple[Shown, ...]
+    total: int | None
+    skipped: str | None
+    others: tuple[str, ...]
+    absent: Mapping[str, str]
+
+    def notes(self) -> Iterator[str]:
+        """Yield what the shown changes do not say themselves."""
+        if self.skipped:
+            yield f"{self.skipped}: a run sends nothing of it"
+        if self.total is not None and len(self.shown) < self.total:
+            yield f"{len(self.shown):,} of {self.total:,} changes are shown; -n shows more"
+        yield from self.others
+        for record, reason in self.absent.items():
+            yield f"Nothing to show of the record {record!r}: {reason}"
+        if self.total == 0:
+            yield "Nothing to show: a run would send no such change now"
 
 
 def preview_calls(options: Options, *, with_records: bool = False, **given: Any) -> Iterator[dict[str, Any]]:
     """Yield what `preview` does as JSON values: `{"mapping", "kind", "record_id", "call"}`, or with `discard`."""
-    return (shown.as_json(with_record=with_records) for shown in preview(options, **given))
+    return (shown.as_json(with_record=with_records) for one in preview(options, **given) for shown in one.shown)
 
 
 def preview(
@@ -47,26 +81,62 @@ def preview(
     records: Collection[str] = (),
     limit: int = 5,
     of_each_kind: bool = False,
-) -> Iterator[Shown]:
-    """Yield up to `limit` changes of each mapping, or of each kind of it, with their calls.
+) -> tuple[Preview, ...]:
+    """Return each mapping with up to `limit` of its changes, or of each kind of them, and their calls.
 
     Kinds are those that the mapping sends unless named; `records` are identifiers of changed records, also of
     refused ones that were given up. Raises ConfigurationError as `run` does.
     """
     with looking(options) as look:
+        previews = []
+        skipped = {skip.sync.id: skip.reason for skip in look.choice.skipped}
         for sync in (*look.choice.chosen, *(skip.sync for skip in look.choice.skipped)):
-            wanted = kinds or sync.mapping.sync_mode
-            make_call = look.call_maker(sync)
+            found = outlook(look, sync)
+            wanted = tuple(kinds or ((*KINDS, *UNIDENTIFIED) if records else sync.mapping.sync_mode))
             groups: list[Collection[str]] = [[kind] for kind in wanted] if of_each_kind else [wanted]
-            for some in groups:
-                changes = look.tables(sync).preview(sync, look.sources[sync.id], some, limit, records)
-                yield from (show(sync, change, make_call) for change in changes)
+            tables, source = look.tables(sync), look.sources[sync.id]
+            changes = [row for some in groups for row in tables.preview(sync, source, some, limit, records)]
+            make_call = look.call_maker(sync)
+            marked = [_marked(show(sync, row, make_call), sync, found, skipped.get(sync.id)) for row in changes]
+            total = None if records else sum(found.changes[kind] for kind in wanted)
+            absent = dict(_absent(look, sync, changes, records))
+            others = tuple(found.guarded() if kinds or records else found.notes())
+            previews.append(Preview(sync.name, tuple(marked), total, skipped.get(sync.id), others, absent))
+        return tuple(previews)
+
+
+def _marked(shown: Shown, sync: Sync, found: Outlook, skipped: str | None) -> Shown:
+    """Return the change with the reason why a run would not send its call, if there is one."""
+    unsent = skipped
+    if not unsent and found.is_baseline:
+        unsent = "left out: the first sync is a baseline"
+    if not unsent and shown.kind in KINDS and shown.kind not in sync.mapping.sync_mode:
+        unsent = f"left out: sync_mode has no {shown.kind} records"
+    return replace(shown, unsent=unsent)
+
+
+def _absent(look: Look, sync: Sync, changes: Sequence[Row], records: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield each named record of which there is no change, with the reason."""
+    tables, source = look.tables(sync), look.sources[sync.id]
+    for record in records:
+        if not any(change[2] == record for change in changes):
+            if tables.find(sync, source, record):
+                yield record, "it has no such change, so a run sends nothing of it"
+            elif tables.find(sync, source, record, also_silent=True):
+                yield record, "it is held back: no consent column has a value"
+            else:
+                yield record, f"the model has no such record. --record takes a value of {'|'.join(sync.identifier)}"
 
 
 def show(sync: Sync, change: Row, make_call: CallMaker) -> Shown:
-    """Make the call of a change."""
+    """Make the call of a change, and check it as a run does."""
     record = make_call.event(change, "")["properties"]
-    try:
-        return Shown(sync.name, change[1], change[2], record, call=make_call(change))
-    except RecordError as error:
-        return Shown(sync.name, change[1], change[2], record, discard=str(error))
+    call, reason = None, UNIDENTIFIED.get(change[1])
+    if reason is None:
+        try:
+            call = make_call(change)
+        except RecordError as error:
+            reason = str(error)
+        else:
+            reason = refusal_of(call)
+    return Shown(sync.name, change[1], change[2], record, call if reason is None else None, reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from dbt_segconn.errors import ConfigurationError
@@ -10,10 +10,17 @@ from dbt_segconn.inspection.overview import names_shown, opened_state
 from dbt_segconn.project.names import only, shown_names
 from dbt_segconn.project.plan import Sync
 from dbt_segconn.project.strict import near_name
-from dbt_segconn.runs.opening import Options
+from dbt_segconn.runs.opening import Options, Plan
 from dbt_segconn.state.locks import Locks
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.state.tables import State, SyncState, new_state
+
+
+def find_names(options: Options, mappings: Collection[str]) -> list[str]:
+    """Return the names of the mappings that `reset` would forget. Raises ConfigurationError as it does."""
+    with opened_state(options) as (plan, state):
+        found, shown = _named(plan, state, mappings)
+    return [shown[mapping_id] for mapping_id in found]
 
 
 def reset(options: Options, mappings: Collection[str]) -> list[str]:
@@ -24,14 +31,21 @@ def reset(options: Options, mappings: Collection[str]) -> list[str]:
     being synced.
     """
     with opened_state(options) as (plan, state):
+        found, shown = _named(plan, state, mappings)
         state.prepare()
-        gone = state.orphans({sync.id for sync in plan.syncs})
-        known: list[Sync | SyncState] = [*plan.syncs, *gone]
-        shown = names_shown(plan, gone)
-        found = {one.names.id: one for one in (only(name, known) for name in mappings)}
         for one in found.values():
             _forget(state, one, shown[one.names.id])
     return [shown[mapping_id] for mapping_id in found]
+
+
+def _named(
+    plan: Plan, state: State, mappings: Collection[str]
+) -> tuple[Mapping[str, Sync | SyncState], Mapping[str, str]]:
+    """Return the mappings of these names by id, orphans included, and the names that output shows."""
+    gone = state.orphans({sync.id for sync in plan.syncs}) if state.exists() else []
+    known: list[Sync | SyncState] = [*plan.syncs, *gone]
+    found = (only(name, known) for name in mappings)
+    return {one.names.id: one for one in found}, names_shown(plan, gone)
 
 
 def _forget(state: State, mapping: Sync | SyncState, name: str) -> None:

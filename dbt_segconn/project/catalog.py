@@ -57,6 +57,12 @@ class Catalog:
         return KnownColumns("documentation", documented)
 
 
+def catalog_command(manifest: Manifest) -> str:
+    """Return the command by which the dbt of a manifest writes catalog.json."""
+    is_of_dbt2 = not str(manifest.raw["metadata"].get("dbt_version") or "1").startswith(("0.", "1"))
+    return "dbt compile --write-catalog" if is_of_dbt2 else "dbt docs generate"
+
+
 def _read(path: Path) -> tuple[Mapping[str, Any], str]:
     """Read the catalog's nodes and when it was written; one that cannot be read tells nothing."""
     try:

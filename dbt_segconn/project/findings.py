@@ -251,9 +251,10 @@ CONSENT_DROPPED = _rule(
     "SEG216",
     "consent-dropped",
     "error",
-    "A model's own block drops the consent columns of its folder.",
-    "dbt replaces the folder's `segconn` by the model's as a whole. Repeat `consent` in the model, or write "
-    "`consent: not_needed`. Without a consent object, Segment lets events through to all destinations.",
+    "A nearer block drops the consent columns of a folder.",
+    "dbt replaces a folder's `segconn` as a whole by that of the model or of a nearer folder. Repeat "
+    "`consent` there, or write `consent: not_needed`. Without a consent object, Segment lets events through to all "
+    "destinations.",
 )
 # 3xx: identifiers and columns
 NO_IDENTIFIER = _rule(

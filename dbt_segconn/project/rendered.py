@@ -10,7 +10,7 @@ import yaml
 
 from dbt_segconn.project.findings import RENDERED_AWAY, REPEATED_KEY, YAML_TRAP, Fault, Path
 from dbt_segconn.project.written import Written
-from dbt_segconn.project.yaml_file import Node, entries, key_name, repeated_keys, scalar
+from dbt_segconn.project.yaml_file import Node, entries, get, key_name, repeated_keys, scalar
 
 # {{ first_name }}: a bare name, which dbt renders to nothing; calls such as var('x') are meant for dbt
 _BARE_NAME = re.compile(r"\{\{\{?\s*[\w.\[\]'\" ]+\s*\}?\}\}")
@@ -61,6 +61,17 @@ def is_stale(written: Written) -> bool:
     if written.node is None or written.model.version is not None:  # dbt merges versions with their model
         return False
     return _differs(written.node, written.model.meta)
+
+
+def unread_mappings(written: Written) -> Iterator[tuple[str, str]]:
+    """Yield position and name of each mapping of the file that the manifest does not have."""
+    meta = written.model.meta
+    mappings = meta.get("mappings") if isinstance(meta, dict) else None
+    known = {one.get("name") for one in mappings or () if isinstance(one, dict)} if isinstance(mappings, list) else {}
+    for at, _, one in entries(get(written.node, "mappings")):
+        name = get(one, "name")
+        if isinstance(name, yaml.ScalarNode) and "{" not in name.value and scalar(name) not in known:
+            yield at, name.value
 
 
 def _differs(node: Node, now: Any) -> bool:

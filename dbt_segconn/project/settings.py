@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
@@ -15,15 +14,11 @@ from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.findings import NO_SETTINGS, NOT_RENDERED, Fault, Finding, InvalidProject
 from dbt_segconn.project.jinja import Jinja
 from dbt_segconn.project.strict import Strict, read
+from dbt_segconn.project.urls import ENDPOINTS, URL_SCHEMA, WEBHOOK_SCHEMA, check_endpoint, check_http, check_plain
 from dbt_segconn.project.yaml_file import Position, compose, entries, get, load_yaml, position
 
 FILE_NAME = "segconn.yml"
 
-# https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/
-ENDPOINTS = {
-    "us-west-2": "https://api.segment.io",
-    "eu-west-1": "https://events.eu1.segmentapis.com",
-}
 # https://segment.com/docs/connections/oauth/
 TOKEN_URLS = {
     "us-west-2": "https://oauth2.segment.io/token",
@@ -62,26 +57,11 @@ def _is_rsa_key(key: SecretStr) -> SecretStr:
     return SecretStr(pem)
 
 
-def _is_http(url: str | None) -> str | None:
-    if url is None:
-        return None
-    if not url.startswith(("https://", "http://")):
-        raise ValueError("must start with https:// (or http:// for a debugger on this machine)")
-    try:
-        valid = bool(urlsplit(url).hostname and urlsplit(url).port != 0)
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ValueError("is not a valid URL")
-    return url
-
-
 def _unlimited(value: Any) -> Any:
     return math.inf if value == "unlimited" else value
 
 
-# What the validators above say, for editors
-_URL = {"anyOf": [{"type": "string", "pattern": r"^https?://([^/:\[\]]|\[[0-9a-fA-F:.]+\])"}, {"type": "null"}]}
+# What the validator above says, for editors
 _RATE = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": "unlimited"}]}
 
 
@@ -96,7 +76,7 @@ class OAuthSettings(Strict):
     """RSA private key as PEM text; take it from the environment: "{{ env_var('SEGMENT_PRIVATE_KEY') }}"."""
     scope: Annotated[str, Field(min_length=1)] = "tracking_api:write"
     """What the token is asked for."""
-    token_url: Annotated[str | None, AfterValidator(_is_http), WithJsonSchema(_URL)] = None
+    token_url: Annotated[str | None, AfterValidator(check_plain), WithJsonSchema(URL_SCHEMA)] = None
     """URL that overrides the region's token endpoint."""
 
 
@@ -107,7 +87,7 @@ class Destination(Strict):
     """Write key of an HTTP API source; take it from the environment: "{{ env_var('SEGMENT_WRITE_KEY') }}"."""
     region: Literal["us-west-2", "eu-west-1"] = "us-west-2"
     """Where the Segment workspace lives; the wrong region gives no error and no data."""
-    endpoint: Annotated[str | None, AfterValidator(_is_http), WithJsonSchema(_URL)] = None
+    endpoint: Annotated[str | None, AfterValidator(check_endpoint), WithJsonSchema(URL_SCHEMA)] = None
     """Base URL that overrides the region's, such as a proxy or the local debugger."""
     enabled: bool = True
     """Whether mappings deliver to it; a disabled destination's mappings are listed as skipped."""
@@ -184,14 +164,14 @@ class PricingSettings(Strict):
 
 
 def _is_webhook(url: SecretStr) -> SecretStr:
-    _is_http(url.get_secret_value())
+    check_http(url.get_secret_value())
     return url
 
 
 class AlertSettings(Strict):
     """A webhook that hears of syncs which did not go well."""
 
-    url: Annotated[SecretStr, AfterValidator(_is_webhook), WithJsonSchema(_URL["anyOf"][0])]
+    url: Annotated[SecretStr, AfterValidator(_is_webhook), WithJsonSchema(WEBHOOK_SCHEMA)]
     """URL of the webhook, which is a secret: "{{ env_var('SLACK_WEBHOOK') }}"."""
     format: Literal["slack", "json"] = "slack"
     """A message for an incoming webhook of Slack's, or the facts as JSON."""

@@ -14,7 +14,7 @@ import yaml
 from dbt_segconn.project.artifacts import META_KEY, Model
 from dbt_segconn.project.dbt_project import PROJECT_FILE
 from dbt_segconn.project.findings import Fault, Finding, Path
-from dbt_segconn.project.yaml_file import Node, child, compose, entries, get, position
+from dbt_segconn.project.yaml_file import Node, Position, child, compose, entries, get, position
 
 RESOURCES = ("models", "seeds", "snapshots")
 """The lists of a dbt YAML file whose members can carry mappings."""
@@ -37,11 +37,16 @@ class Files:
     def node(self, file: str) -> Node | None:
         """Return a file's content with its marks; None where it cannot be read, or is no YAML any more."""
         if file not in self._read:
-            try:
-                self._read[file] = compose((self._root / file).read_text(encoding="utf-8"))
-            except (OSError, UnicodeDecodeError):
-                self._read[file] = None
+            text = self.text(file)
+            self._read[file] = compose(text) if text else None
         return self._read[file]
+
+    def text(self, file: str) -> str:
+        """Return a file's text; empty where it cannot be read."""
+        try:
+            return (self._root / file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
 
     def entries_of(self, file: str, name: str) -> Sequence[Node]:
         """Return the entries of a dbt YAML file for models, seeds and snapshots of this name."""
@@ -76,12 +81,20 @@ class Written:
     @cached_property
     def is_in_sql(self) -> bool:
         """Whether a config() of the model's SQL has the mappings."""
-        return any(map(_KEY.search, _configs(self.model.sql)))
+        return key_in_sql(self.model.sql) is not None
 
     @property
     def is_inherited(self) -> bool:
         """Whether the meta is that of a folder, from dbt_project.yml, and not the model's own."""
         return self.node is None and not self.is_in_sql
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether no file of the project gives the model its meta any more."""
+        if self.model.file.startswith("dbt_packages") or "meta" in self.model.sql or not self.is_inherited:
+            return False
+        is_read = self.entry is not None or not self.files.text(self.model.file)
+        return is_read and self._inherited() != PROJECT_FILE
 
     @property
     def file(self) -> str:
@@ -94,14 +107,13 @@ class Written:
         project = self.files.node(PROJECT_FILE)
         return PROJECT_FILE if any(_mentions(get(project, kind)) for kind in RESOURCES) else self.model.file
 
-    def of_folder(self, fqn: Sequence[str]) -> Node | None:
-        """Return the `segconn` that dbt_project.yml gives the model by its folders, which dbt names `fqn`."""
-        node, found = get(self.files.node(PROJECT_FILE), f"{self.model.resource_type}s"), None
+    def of_folders(self, fqn: Sequence[str]) -> Iterator[Node]:
+        """Yield each `segconn` that dbt_project.yml gives the model's folders, which dbt names `fqn`."""
+        node = get(self.files.node(PROJECT_FILE), f"{self.model.resource_type}s")
         for name in ("", *fqn):
             node = get(node, name) if name else node
-            for key in ("+meta", "meta"):
-                found = get(node, key, META_KEY) or found
-        return found
+            found = (get(node, key, META_KEY) for key in ("+meta", "meta"))
+            yield from (one for one in found if one is not None)
 
     def _entries(self) -> Iterator[Node]:
         """Yield the version, if it is one, and then the model: the first that has something to say counts."""
@@ -144,8 +156,10 @@ class Written:
         if mapping is None and fault.path[:1] == ("mappings",) and len(fault.path) > 1:
             prefix, mapping = fault.path[:2], self._name_of(fault.path[1])
             fault = replace(fault, path=fault.path[2:])
-        where = None
-        if self.node is not None:
+        where: Position | None = None
+        if self.is_in_sql:
+            where = key_in_sql(self.files.text(self.model.sql_file))
+        elif self.node is not None:
             where = position(self.node, (*prefix, *fault.path))
         elif self.entry is not None and self.file == self.model.file:
             where = position(self.entry, ())
@@ -162,9 +176,18 @@ class Written:
         )
 
 
-def _configs(sql: str) -> Iterator[str]:
-    """Yield what stands between the parentheses of each config()."""
-    text = _COMMENT.sub("", sql)
+def key_in_sql(sql: str) -> Position | None:
+    """Return where `segconn` stands as a key in a config() of a model's SQL; None where it does not."""
+    for start, text in _configs(sql):
+        if key := _KEY.search(text):
+            before = sql[: start + key.start()]
+            return Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
+    return None
+
+
+def _configs(sql: str) -> Iterator[tuple[int, str]]:
+    """Yield where the arguments of each config() start, and their text without comments."""
+    text = _COMMENT.sub(lambda comment: re.sub(r"[^\n]", " ", comment[0]), sql)
     for start in (found.end() for found in _CONFIG.finditer(text)):
         depth, end = 1, len(text)
         for token in _TOKEN.finditer(text, start):
@@ -172,7 +195,7 @@ def _configs(sql: str) -> Iterator[str]:
             if not depth:
                 end = token.start()
                 break
-        yield text[start:end]
+        yield start, text[start:end]
 
 
 def _meta_of(entry: Node) -> Node | None:

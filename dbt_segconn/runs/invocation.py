@@ -129,9 +129,9 @@ def _run(
     ends: list[tuple[list[SyncResult], list[Skip]]] = []
     with (
         _warning_of("the warehouse was not closed well", listener, is_due=lambda: bool(ends)),
-        _time_limit(options.max_runtime, stop),
         opened(plan, options) as warehouse,
         workforce(options, plan, warehouse, invocation_id) as workers,
+        _time_limit(options.max_runtime, stop),
     ):
         choice = gate(plan, options, warehouse)
         with warehouse.session("prepare") as session:
@@ -186,7 +186,7 @@ def _warning_of(what: str, listener: Listener, is_due: Callable[[], bool] = lamb
 
 @contextmanager
 def _time_limit(seconds: float | None, stop: threading.Event) -> Iterator[None]:
-    """Set `stop` after so many seconds, where there is a limit."""
+    """Set `stop` after so many seconds, where there is a limit: the start of dbt and its warehouse does not count."""
     if seconds is None:
         yield
         return

@@ -100,6 +100,8 @@ def start_line(number: int, total: int, name: str, destination: str) -> str:
 def end_line(number: int, total: int, result: SyncResult) -> str:
     """Say how a sync ended, with the counts of its changes."""
     word, _ = _WORDS[result.status]
+    if result.status == "success" and result.state and _is_remembered(result.state):
+        word = "OK remembered"
     counts = _counts(result.state, result.resumed) if result.state else ""
     return _dotted(f"{number} of {total} {word} {result.sync.name}", f"{counts}in {result.seconds:.2f}s")
 
@@ -121,18 +123,22 @@ def _dotted(text: str, ending: str) -> str:
     return f"{text} {'.' * max(3, WIDTH - len(text) - 1)} [{ending}]"
 
 
+def _is_remembered(state: SyncState) -> bool:
+    """Whether records were found and none of them was to be sent: a baseline, or deletions alone."""
+    return bool(state.added + state.updated) and not state.to_send
+
+
 def _counts(state: SyncState, resumed: int) -> str:
+    found = {"ADDED": state.added, "UPDATED": state.updated, "DELETED": state.deleted}
     numbers = {
-        "ADDED": state.added,
-        "UPDATED": state.updated,
-        "DELETED": state.deleted,
+        **({"RECORDS": state.added + state.updated} if _is_remembered(state) else found),
         "LEFT OUT": state.left_out,
         "HELD BACK": state.held_back,
         "DISCARDED": state.discarded,
         "RESUMED": resumed,
     }
-    always = {"ADDED", "UPDATED", "DELETED"}
-    text = "".join(f"{name} {count} " for name, count in numbers.items() if count or name in always)
+    text = "".join(f"{name} {count} " for name, count in numbers.items() if count or name in found)
+    text += "SENT 0 " if _is_remembered(state) else ""
     unsettled = state.to_send and state.status in {"failed", "canceled"}
     return f"{text}CONFIRMED {state.confirmed} of {state.to_send} " if unsettled else text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,8 @@ from dbt_segconn.warehouse.values import LOSSY_KINDS, Column
 # What may stand around a text besides spaces
 BLANKS = ("\t", "\n", "\r")
 
+_TIMES = frozenset({"date", "timestamp", "timestamptz"})
+_OF_BUILD = re.compile(r"invocation|batch|build|load|etl|run_?id|refresh|synced|extracted")
 RECORD_COLUMNS = {"record_id": "text", "checksum": "text"}
 
 
@@ -216,6 +219,18 @@ class MappingState:
         """
         ids = {"ids": list(junk), "shared": list(shared), "blanks": BLANKS, "kinds": list(kinds), "most": most}
         return self._session.rows("segconn_doubtful_ids", outbox=self.outbox, diff=diff, **ids)
+
+    def stamps(self, source: Source) -> list[str]:
+        """Return the columns that have one time, or one id of a build, in all rows of the model."""
+        asked = [
+            column
+            for column in source.columns
+            if column.kind in _TIMES or (column.kind == "text" and _OF_BUILD.search(column.name.casefold()))
+        ]
+        if not asked:
+            return []
+        (found,) = self._session.rows("segconn_have_one_value", model=source.relation, columns=asked)
+        return [column.name for column, is_one in zip(asked, found, strict=True) if is_one]
 
     def read(
         self, columns: Sequence[Column], kinds: Iterable[str], after: int, upto: int, *, with_record: bool = True

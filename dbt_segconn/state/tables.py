@@ -272,6 +272,10 @@ class State:
         """Return the newest sync of every mapping that ever was."""
         return self._syncs("segconn_last_syncs")
 
+    def newest_of_each(self, count: int) -> list[SyncState]:
+        """Return the newest syncs of every mapping, so many of each, newest first."""
+        return self._syncs("segconn_newest_of_each", count=count)
+
     def has_settled(self, mapping_id: str) -> bool:
         """Say whether any sync has sent or settled anything since the mapping was new or reset."""
         arguments = {"syncs": self.syncs, "mapping_id": mapping_id, "settled": SETTLED, "reset": RESET}
@@ -280,6 +284,18 @@ class State:
     def history(self, limit: int) -> list[SyncState]:
         """Return the newest syncs of all mappings, newest first."""
         return self._syncs("segconn_history", limit=limit)
+
+    def interruptions(self, syncs: Sequence[SyncState]) -> dict[str, list[SyncState]]:
+        """Return the earlier ends of these syncs, by sync id and oldest first: each failed, or was canceled."""
+        found: dict[str, list[SyncState]] = {}
+        last = {sync.sync_id: sync.revision for sync in syncs}
+        if last:
+            arguments = {"log": self.log, "columns": list(SYNC_COLUMNS), "sync_ids": list(last)}
+            for row in self.session.rows("segconn_interruptions", **arguments):
+                state = SyncState(*row)
+                if state.revision < last[state.sync_id]:
+                    found.setdefault(state.sync_id, []).append(state)
+        return found
 
     def spent(self, since: datetime, *, besides: str = "") -> int:
         """Count the calls of syncs that ended since then or are not at their end, but for one invocation's own."""

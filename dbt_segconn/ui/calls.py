@@ -12,6 +12,7 @@ import requests
 from dbt_segconn.debugger.local import LOCAL
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.settings import Settings
+from dbt_segconn.project.urls import check_endpoint
 
 DEFAULT_URL = "http://127.0.0.1:8123"
 SHOWN_CALLS = 100
@@ -21,10 +22,15 @@ TIMEOUT_SECONDS = 3
 def find_debugger(settings: Settings, given: str | None) -> str:
     """Return the debugger's URL: as given, else where a destination of segconn.yml delivers on this machine.
 
-    Raises ConfigurationError where the one given is on another machine.
+    Raises ConfigurationError where the one given is on another machine, or is no base URL.
     """
-    if given is not None and not _is_local(given):
-        raise ConfigurationError(f"--debugger {given}: must be a URL on this machine, such as {DEFAULT_URL}.")
+    if given is not None:
+        try:
+            check_endpoint(given)
+        except ValueError as error:
+            raise ConfigurationError(f"--debugger: {error}.") from None
+        if not _is_local(given):
+            raise ConfigurationError(f"--debugger {given}: must be a URL on this machine, such as {DEFAULT_URL}.")
     endpoints = [one.base_url for one in settings.destinations.values() if _is_local(one.base_url)]
     return (given or next(iter(endpoints), DEFAULT_URL)).rstrip("/")
 

@@ -43,3 +43,13 @@ where not {{ segconn_is_junk(id, blanks) }}
   {%- if id.is_number -%} {{- return('(' ~ id.columns[0] ~ ' in (0, -1))') -}} {%- endif -%}
   {{- return('(' ~ segconn_id_word(id, blanks) ~ ' in (' ~ segconn_literals(id.junk) ~ ') and ' ~ segconn_as_text(id.columns[0], 'text') ~ " <> '')") -}}
 {% endmacro %}
+
+
+{#- Whether each of these columns has one value in all rows of a model: 1 or 0. -#}
+{% macro segconn_have_one_value(model, columns) %}
+select
+    {%- for column in columns %}
+    case when min({{ segconn_quote(column.name) }}) = max({{ segconn_quote(column.name) }}) then 1 else 0 end as has_one_{{ loop.index }}{{ ',' if not loop.last }}
+    {%- endfor %}
+from {{ model }} as all_rows
+{% endmacro %}

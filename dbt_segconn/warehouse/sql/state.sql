@@ -161,6 +161,27 @@ limit 1
 {% endmacro %}
 
 
+{#- The newest syncs of each mapping, so many of each, newest first. -#}
+{% macro segconn_newest_of_each(syncs, columns, count) %}
+select {{ columns | join(', ') }}
+from (
+    select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
+    from {{ syncs }} as syncs
+) as numbered
+where nth <= {{ count }}
+order by nth
+{% endmacro %}
+
+
+{#- How these syncs ended each time that a later run resumed them. -#}
+{% macro segconn_interruptions(log, columns, sync_ids) %}
+select {{ columns | join(', ') }}
+from {{ log }}
+where sync_id in ({{ segconn_literals(sync_ids) }}) and status in ('failed', 'canceled')
+order by revision
+{% endmacro %}
+
+
 {#- Canceled and finished is a sync whose outbox was given up. -#}
 {% macro segconn_last_records(syncs, columns, mapping_id, settled) %}
 select {{ columns | join(', ') }}

@@ -1,0 +1,118 @@
+"""What a sync of a mapping would find now: its changes, what is left out, what a guard would block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from dbt_segconn.inspection.looking import Look
+from dbt_segconn.project.meta import KINDS
+from dbt_segconn.project.plan import Sync
+from dbt_segconn.syncs.guards import former_identifier, objections, other_identifier
+from dbt_segconn.syncs.ids import doubtful_ids
+from dbt_segconn.wording import counted
+
+UNIDENTIFIED = {
+    "null_identifier": "the unique identifier is null",
+    "duplicate_identifier": "the unique identifier is not unique",
+}
+"""kind of change → why it is discarded, as a sync writes it down"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Counts of records, as a sync has them.
+
+    `changes` are those of each kind, `calls` those of the kinds that the mapping sends; a baseline sends none.
+    `unfinished` are calls that a sync which was cut short has left: a run delivers these first. Where all known
+    records are updated, `stamps` are the columns that may be the reason. `objections` are what guards would say.
+    """
+
+    changes: Mapping[str, int]
+    calls: Mapping[str, int]
+    is_baseline: bool
+    unidentified: int
+    held_back: int
+    unfinished: int
+    stamps: tuple[str, ...] | None = None
+    objections: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> int:
+        """How many changes are no calls, by the sync mode or as a baseline."""
+        return sum(self.changes.values()) - sum(self.calls.values())
+
+    def notes(self) -> Iterator[str]:
+        """Yield a sentence for each difference between the changes and what a run sends."""
+        if self.left_out and self.is_baseline:
+            yield f"{counted(self.left_out, 'change')} left out: the first sync is a baseline, which sends nothing"
+        elif self.left_out:
+            kinds = [f"{count:,} {kind}" for kind, count in self.changes.items() if count and kind not in self.calls]
+            yield f"{counted(self.left_out, 'change')} left out by its sync mode ({', '.join(kinds)})"
+        if self.stamps:
+            names = f"{' and '.join(self.stamps)} {'have' if len(self.stamps) > 1 else 'has'}"
+            yield (
+                f"all {self.changes['updated']:,} known records count as updated. {names} one value in all rows, as "
+                "the time of a build has: leave that out of `fields`; in place of $*, map columns by name"
+            )
+        elif self.stamps is not None:
+            yield (
+                f"all {self.changes['updated']:,} known records count as updated. Leave columns that change with each "
+                "build, such as load times, out of `fields`; in place of $*, map columns by name"
+            )
+        if self.held_back:
+            yield f"{counted(self.held_back, 'record')} held back: no consent column has a value"
+        if self.unidentified:
+            yield f"{counted(self.unidentified, 'record')} discarded: the identifier is null or not unique"
+        if self.unfinished:
+            yield (
+                f"a sync that was cut short has {counted(self.unfinished, 'call')} left, which a run delivers first; "
+                "what it has delivered already may be counted here once more"
+            )
+        yield from self.guarded()
+
+    def guarded(self) -> Iterator[str]:
+        """Yield a sentence for each guard that would block the sync."""
+        yield from (f"a guard would block it: {text}" for text in self.objections)
+
+
+def outlook(look: Look, sync: Sync) -> Outlook:
+    """Count what a sync would find now. Writes nothing."""
+    tables, source = look.tables(sync), look.sources[sync.id]
+    is_new = not look.state.exists() or not look.state.has_settled(sync.id)
+    is_baseline = sync.mapping.first_sync == "baseline" and is_new
+    found = tables.count_diff(sync, source, is_baseline=is_baseline)
+    sent = () if is_baseline else sync.mapping.sync_mode
+    one = Outlook(
+        changes={kind: found.get(kind, 0) for kind in KINDS},
+        calls={kind: found.get(kind, 0) for kind in KINDS if kind in sent},
+        is_baseline=is_baseline,
+        unidentified=sum(found.get(kind, 0) for kind in UNIDENTIFIED),
+        held_back=0 if is_baseline else tables.count_held_back(sync, source),
+        unfinished=_unfinished(look, sync),
+    )
+    known = tables.known() if tables.present()[0] else 0
+    updated = one.changes["updated"]
+    is_every = updated > 1 and updated == known - one.changes["deleted"]
+    stamps = tuple(tables.stamps(source)) if is_every else None
+    return replace(one, stamps=stamps, objections=tuple(_guarded(look, sync, one, known)))
+
+
+def _guarded(look: Look, sync: Sync, one: Outlook, known: int) -> Iterator[str]:
+    tables = look.tables(sync)
+    added, updated, deleted = (one.changes[kind] for kind in KINDS)
+    present = known - deleted + added + one.unidentified + one.held_back
+    if former := former_identifier(sync, look.state.made_records(sync.id) if known else None, known):
+        yield other_identifier(sync, former, added=added, deleted=deleted)
+    guards, to_send = sync.mapping.guards, sum(one.calls.values())
+    yield from objections(guards, known=known, present=present, to_send=to_send, updated=updated, deleted=deleted)
+    if to_send:
+        source = look.sources[sync.id]
+        yield from doubtful_ids(sync, source, tables, sync.mapping.sync_mode, tables.diff(sync, source))
+
+
+def _unfinished(look: Look, sync: Sync) -> int:
+    last = look.state.last_sync(sync.id) if look.state.exists() else None
+    if last is None or last.finished_at is not None or not look.tables(sync).present()[1]:
+        return 0
+    return max(0, last.to_send - last.confirmed)
