@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.project.yaml_file import check_limits
 
 PROJECT_FILE = "dbt_project.yml"
 PROFILES_FILE = "profiles.yml"
@@ -92,7 +93,9 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def read_yaml(path: Path) -> Mapping[str, Any]:
     """Read a file as dbt reads it: of two equal keys the last one counts. Raises ConfigurationError."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        check_limits(text)
+        content = yaml.safe_load(text)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:

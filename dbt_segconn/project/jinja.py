@@ -13,6 +13,7 @@ from dbt_segconn.project.strict import near_name
 
 Names = Mapping[str, Any]
 SHOWN_CHARACTERS = 80
+MOST_PARTS, MOST_EXPONENT = 100_000, 1_000
 # The names of variables stay readable; every other text in an expression may be a secret
 _LITERAL = re.compile(r"""(?P<name>\b(?:env_var|var)\(\s*)?(?P<text>'[^']*'|"[^"]*")""")
 
@@ -29,7 +30,6 @@ class Jinja:
 
         https://docs.getdbt.com/reference/dbt-jinja-functions
         """
-        from dbt_common.exceptions import DbtBaseException
         from jinja2 import TemplateError
 
         try:
@@ -38,7 +38,7 @@ class Jinja:
             reason = str(error).removesuffix(".")
         except TemplateError as error:
             reason = str(error.message or type(error).__name__).removesuffix(".")
-        except (DbtBaseException, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001  a template may raise anything
             reason = f"it raises {type(error).__name__}"  # whose text may hold a value
         raise ConfigurationError(f"{_shown(text)} cannot be rendered: {reason}.")
 
@@ -49,6 +49,7 @@ class Jinja:
         names = dict(self._names)
         environment = _environment(names)
         tree = environment.parse(template) if isinstance(template, str) else template
+        _check_statements(tree)
         if meta.find_undeclared_variables(tree) - set(names):
             names.update({**self._rest(), **names})
         return environment.from_string(tree, globals=names).render(names)
@@ -84,6 +85,31 @@ class Jinja:
         return None
 
 
+def _check_statements(tree: Any) -> None:
+    """Refuse what may run for ever or reads other files: values need expressions, `if` and `set`."""
+    from jinja2 import nodes
+
+    refused = (nodes.For, nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Macro, nodes.CallBlock)
+    for node in tree.find_all(refused):
+        raise ConfigurationError(
+            f"{{% {type(node).__name__.lower()} %}} is not supported here; expressions, {{% if %}} and {{% set %}} are"
+        )
+
+
+def _multiplied(left: Any, right: Any) -> Any:
+    """Multiply as Python does, but make no text or list of more than some thousand parts."""
+    for parts, times in ((left, right), (right, left)):
+        if hasattr(parts, "__len__") and isinstance(times, int) and len(parts) * times > MOST_PARTS:
+            raise ConfigurationError(f"* would make more than {MOST_PARTS:,} parts")
+    return left * right
+
+
+def _raised(left: Any, right: Any) -> Any:
+    if isinstance(right, (int, float)) and abs(right) > MOST_EXPONENT:
+        raise ConfigurationError(f"** takes exponents of at most {MOST_EXPONENT}")
+    return left**right
+
+
 def _environment(names: Names) -> Any:
     """Return dbt's environment, in which a name that is missing raises instead of rendering to nothing."""
     from dbt_common.clients.jinja import get_environment  # 0.3 s that --help need not wait for
@@ -98,6 +124,8 @@ def _environment(names: Names) -> Any:
 
     environment = get_environment(native=True)
     environment.undefined = Undefined
+    environment.intercepted_binops = frozenset({"*", "**"})
+    environment.binop_table = {**environment.binop_table, "*": _multiplied, "**": _raised}
     return environment
 
 

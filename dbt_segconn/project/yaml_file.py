@@ -14,6 +14,9 @@ Node = yaml.Node
 _Composer = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml reads a large project in a tenth of the time
 
 
+MOST_CHARACTERS, MOST_NODES, DEEPEST = 20_000_000, 1_000_000, 200
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """A place in a text; both count from 1."""
@@ -33,9 +36,50 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def check_limits(text: str) -> None:
+    """Raise YAMLError where a text would take too long or too much memory to read."""
+    if len(text) > MOST_CHARACTERS:
+        raise yaml.YAMLError(f"must be at most {MOST_CHARACTERS:,} characters, not {len(text):,}")
+    if "&" not in text and text.count("[") + text.count("{") < DEEPEST and max(map(len, text.split("\n"))) < DEEPEST:
+        return  # neither aliases nor room for such a depth
+    counted = _Counted()
+    for event in yaml.parse(text, _Composer):
+        if problem := counted.add(event):
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
+
+
+class _Counted:
+    """Counts nodes event by event, each as often as aliases name it: neither depth nor aliases cost anything here."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sizes: dict[str, int] = {}
+        self._open: list[tuple[str | None, int]] = []
+
+    def add(self, event: yaml.Event) -> str | None:
+        """Count an event; return what is too large, or None."""
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in {anchor for anchor, _ in self._open}:
+                return f"the alias *{event.anchor} stands inside the node that it names"
+            self._count += self._sizes.get(str(event.anchor), 1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = self._open.pop()
+            self._sizes |= {anchor: self._count - before} if anchor else {}
+        elif isinstance(event, yaml.NodeEvent):
+            if isinstance(event, yaml.CollectionStartEvent):
+                self._open.append((event.anchor, self._count))
+            elif event.anchor:
+                self._sizes[event.anchor] = 1
+            self._count += 1
+        if self._count > MOST_NODES:
+            return f"holds more than {MOST_NODES:,} nodes, counted as often as aliases name them"
+        return f"is nested deeper than {DEEPEST} levels" if len(self._open) > DEEPEST else None
+
+
 def load_yaml(text: str, file: str) -> Any:
     """Parse YAML; raises InvalidProject that names the line."""
     try:
+        check_limits(text)
         return yaml.load(text, _UniqueKeys)  # noqa: S506  a SafeLoader
     except yaml.YAMLError as error:
         raise InvalidProject([_not_yaml(error, text, file)]) from None
@@ -52,6 +96,7 @@ def _not_yaml(error: yaml.YAMLError, text: str, file: str) -> Finding:
 def compose(text: str) -> Node | None:
     """Parse YAML without making values of it; None where it is empty or no valid YAML."""
     try:
+        check_limits(text)
         return yaml.compose(text, _Composer)
     except yaml.YAMLError:
         return None

@@ -1,0 +1,68 @@
+"""segconn.yml and models' YAML cannot crash, hang or leak."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from standing import MAPPING, WRITE_KEY
+
+FILE = """\
+destinations:
+  app:
+    write_key: "{{{{ env_var('WK') }}}}"
+    endpoint: http://127.0.0.1:9
+    concurrency: {value}
+"""
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("\"{{ env_var('WK') * 10**9 }}\"", "cannot be rendered: * would make more than 100,000 parts"),
+        ('"{{ [1, 2] * 10**9 }}"', "* would make more than 100,000 parts"),
+        ('"{{ 10 ** 100000 }}"', "** takes exponents of at most 1000"),
+        ('"{{ 1 / 0 }}"', "it raises ZeroDivisionError"),
+        ('"{% for i in range(10) %}{{ i }}{% endfor %}"', "{% for %} is not supported here"),
+        ("\"{% include 'x' %}\"", "{% include %} is not supported here"),
+        ("\"{% import 'x' as y %}\"", "{% import %} is not supported here"),
+        ("\"{{ env_var('WK').__class__.__mro__ }}\"", "cannot be rendered"),
+        ("\"{{ env_var('WK'\"", "cannot be rendered"),
+        ("&x {y: *x}", "the alias *x stands inside the node that it names"),
+        ("[" * 300 + "]" * 300, "is nested deeper than 200 levels"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_findings(shop, value, words):
+    shop.manifest(MAPPING)
+    shop.write("segconn.yml", FILE.format(value=value))
+    began = time.monotonic()
+    result = shop.segconn("run", "--all")
+    assert result.exit_code == 2, result.output
+    assert words in result.output
+    assert "segconn.yml:5: " in result.output
+    assert WRITE_KEY not in result.output
+    assert time.monotonic() - began < 5
+
+
+def test_unquoted_template_is_a_finding(shop):
+    shop.manifest(MAPPING)
+    shop.write("segconn.yml", "destinations:\n  app:\n    write_key: {{ env_var(WK) }}\n")
+    result = shop.segconn("run", "--all")
+    assert result.exit_code == 2
+    assert "segconn.yml:3: " in result.output
+    assert "Quote" in result.output
+
+
+@pytest.mark.parametrize("name", ["segconn.yml", "dbt_project.yml", "models/customers.yml"])
+def test_billion_laughs_end_at_once(shop, name):
+    shop.manifest(MAPPING)
+    shop.write(name, LAUGHS + (shop.dir / name).read_text())
+    began = time.monotonic()
+    for command in (("run", "--all"), ("validate",)):
+        result = shop.segconn(*command)
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        assert name.startswith("models") or "holds more than 1,000,000 nodes" in result.output
+    assert time.monotonic() - began < 10
