@@ -15,6 +15,7 @@ from dbt_segconn.cli.commands import as_options, main
 from dbt_segconn.cli.completion import complete_model
 from dbt_segconn.cli.exit_codes import FAILED, OK
 from dbt_segconn.cli.options import FOLDER, project_options
+from dbt_segconn.cli.output import say, styled, write, write_json
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.dbt_project import environment_variables
 from dbt_segconn.project.findings import RULES
@@ -33,7 +34,7 @@ def _explain(ctx: click.Context, _: click.Parameter, code: str | None) -> None:
         return
     from dbt_segconn.authoring.formats import explanation
 
-    click.echo(explanation(RULES[code]))
+    write(explanation(RULES[code]))
     ctx.exit()
 
 
@@ -83,26 +84,25 @@ def validate(*, style: str, online: bool, warnings_as_errors: bool, **given: Any
 
 
 def _print(validation: Validation, style: str) -> None:
-    import orjson
 
     from dbt_segconn.authoring import formats
 
     repository = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd())
     if style == "json":
-        click.echo(orjson.dumps(formats.as_json(validation), option=orjson.OPT_INDENT_2).decode())
+        write_json(formats.as_json(validation))
     elif style == "sarif":
-        click.echo(orjson.dumps(formats.as_sarif(validation, repository), option=orjson.OPT_INDENT_2).decode())
+        write_json(formats.as_sarif(validation, repository))
     elif style == "github":
         for line in formats.as_github(validation, repository):
             click.echo(line)
-        click.echo(formats.summary(validation))
+        say(formats.summary(validation))
     else:
         for finding in validation.findings:
             color = "red" if finding.rule.severity == "error" else "yellow"
-            click.echo(formats.as_line(finding, click.style(finding.rule.severity, fg=color)))
+            say(formats.as_line(finding, styled(finding.rule.severity, fg=color)))
         if others := formats.versions_line(validation):
-            click.echo(others)
-        click.echo(formats.summary(validation))
+            say(others)
+        say(formats.summary(validation))
 
 
 @main.command()
@@ -126,13 +126,13 @@ def init(*, model: str | None, **given: Any) -> None:
     with suppress(first_mapping.AlreadyMapped):
         proposal = first_mapping.propose(options, model) if model else None
     for line in first_mapping.init(find_project(given["project_dir"]).dir):
-        click.echo(line)
+        say(line)
     if proposal and proposal.model.meta is None:
         _write_mapping(proposal)
     elif model:
-        click.echo(f"{model} has mappings already: left as it is.")
+        say(f"{model} has mappings already: left as it is.")
     first = "" if first_mapping.has_manifest(options) else "`dbt parse`, then "
-    click.echo(f"Next: {NEXT if model else f'{first}`dbt-segconn suggest MODEL` proposes a mapping. Then {NEXT}'}")
+    say(f"Next: {NEXT if model else f'{first}`dbt-segconn suggest MODEL` proposes a mapping. Then {NEXT}'}")
 
 
 @main.command()
@@ -158,16 +158,16 @@ def suggest(*, model: str, action: str | None, write: bool, online: bool, **give
     proposal = propose(as_options(**given), model, action=action, online=online)
     if write:
         _write_mapping(proposal)
-        click.echo(f"Next: {NEXT}")
+        say(f"Next: {NEXT}")
     else:
         for line in proposal.as_yaml():
-            click.echo(line)
+            say(line)
 
 
 def _write_mapping(proposal: Proposal) -> None:
-    click.echo(f"Added a mapping of {proposal.model.name} to {proposal.write()}.")
+    say(f"Added a mapping of {proposal.model.name} to {proposal.write()}.")
     for note in proposal.notes():
-        click.echo(f"  {note}")
+        say(f"  {note}")
 
 
 @main.command()
@@ -185,20 +185,18 @@ def schema(*, what: str | None, **given: Any) -> None:
       dbt-segconn schema
       dbt-segconn schema meta > segconn-meta.schema.json
     """
-    import orjson
-
     from dbt_segconn.authoring import editor_schema
 
     if what is not None:
         written = getattr(editor_schema, f"{what}_schema")()
-        click.echo(orjson.dumps(written, option=orjson.OPT_INDENT_2).decode())
+        write_json(written)
         return
     from dbt_segconn.project.dbt_project import find_project
 
     project = find_project(given["project_dir"])
     for path in editor_schema.write_schemas(project.dir):
-        click.echo(f"Wrote {path.relative_to(project.dir)}.")
-    click.echo(editor_schema.VS_CODE)
+        say(f"Wrote {path.relative_to(project.dir)}.")
+    write(editor_schema.VS_CODE)
 
 
 @main.command()
@@ -229,18 +227,15 @@ def diff(*, state: Path, style: str, online: bool, **given: Any) -> None:
 
     Exit codes: 0 nothing breaks, 1 breaking changes, 2 could not compare.
     """
-    import orjson
-
     from dbt_segconn.authoring import comparison_formats as formats
     from dbt_segconn.authoring.comparison import compare
 
     changes = compare(as_options(**given), state, online=online)
     if style == "json":
-        click.echo(orjson.dumps(formats.as_json(changes), option=orjson.OPT_INDENT_2).decode())
+        write_json(formats.as_json(changes))
     else:
-        lines = formats.as_markdown(changes) if style == "markdown" else formats.as_text(changes)
-        for line in lines:
-            click.echo(line)
+        for line in formats.as_markdown(changes) if style == "markdown" else formats.as_text(changes):
+            write(line, keep="\n\u200b")  # by which Markdown mentions nobody
     sys.exit(FAILED if any(change.is_breaking for change in changes) else OK)
 
 
@@ -305,4 +300,4 @@ def _write(path: Path, text: str) -> None:
         raise ConfigurationError(f"{path}: is there already, and not written by this command. Name another file.")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    click.echo(f"Wrote {path}.")
+    say(f"Wrote {path}.")

@@ -24,6 +24,7 @@ from dbt_segconn.cli.options import (
     run_options,
     selection_options,
 )
+from dbt_segconn.cli.output import say, styled, write, write_json
 from dbt_segconn.errors import ConfigurationError, SegconnError
 from dbt_segconn.project.findings import InvalidProject
 from dbt_segconn.version import __version__
@@ -56,7 +57,7 @@ class Group(click.Group):
 
 def _fail(*lines: str, code: int) -> None:
     for line in lines:
-        click.echo(line, err=True)
+        write(line, err=True)
     sys.exit(code)
 
 
@@ -207,7 +208,7 @@ def preview(*, kind: tuple[str, ...], record: tuple[str, ...], limit: int, style
       dbt-segconn preview --record c-1042
       dbt-segconn preview --format json > calls.json
     """
-    from dbt_segconn.cli.side_by_side import as_json, printable, side_by_side
+    from dbt_segconn.cli.side_by_side import side_by_side
     from dbt_segconn.inspection.preview import preview as preview_changes
 
     given["all"] = True
@@ -216,11 +217,14 @@ def preview(*, kind: tuple[str, ...], record: tuple[str, ...], limit: int, style
     found = preview_changes(as_options(**given), kinds=kind, records=record, limit=limit, of_each_kind=is_text)
     for one in found:
         for shown in one.shown:
-            click.echo("\n".join(side_by_side(shown, width)) if is_text else as_json(shown.as_json()))
+            if is_text:
+                write("\n".join(side_by_side(shown, width)))
+            else:
+                write_json(shown.as_json())
         for note in one.notes():
-            click.echo(printable(f"{one.mapping}: {note}."), err=not is_text)
+            say(f"{one.mapping}: {note}.", err=not is_text)
     if not found:
-        click.echo("Nothing to show: no mapping is selected.", err=not is_text)
+        say("Nothing to show: no mapping is selected.", err=not is_text)
 
 
 @main.command()
@@ -236,12 +240,12 @@ def fields(action: str | None) -> None:
     from dbt_segconn.actions import ACTIONS, find_action
 
     actions = [find_action(action)] if action else ACTIONS.values()
-    click.echo("\n\n".join("\n".join(_reference(one)) for one in actions))
+    write("\n\n".join("\n".join(_reference(one)) for one in actions))
 
 
 def _reference(action: Action) -> Iterator[str]:
     """List an action's fields, the properties of an object under it."""
-    yield f"{click.style(action.name, bold=True)}: {action.description}"
+    yield f"{styled(action.name, bold=True)}: {action.description}"
     for field in action.fields:
         yield _field_line(field, "  ")
         yield from (_field_line(one, "    ") for one in field.properties)
@@ -305,5 +309,5 @@ def debugger(*, port: int, host: str, write_key_env: tuple[str, ...], log: Path 
         write_keys=[os.environ[name] for name in write_key_env],  # not as arguments, which `ps` would show
         log=log,
         log_dropped=log_dropped,
-        on_ready=lambda url: click.echo(f"Listening on {url} - open it in a browser. Ctrl-C stops it."),
+        on_ready=lambda url: say(f"Listening on {url} - open it in a browser. Ctrl-C stops it."),
     )

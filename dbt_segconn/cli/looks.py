@@ -13,6 +13,7 @@ from dbt_segconn.cli.commands import as_options, main
 from dbt_segconn.cli.completion import complete_mapping
 from dbt_segconn.cli.exit_codes import FAILED, OK
 from dbt_segconn.cli.options import mapping_option, project_options, selection_options
+from dbt_segconn.cli.output import say, styled, write, write_json
 
 if TYPE_CHECKING:
     from dbt_segconn.inspection.estimate import Estimate, Forecast
@@ -35,20 +36,18 @@ def estimate(*, style: str, **given: Any) -> None:
       dbt-segconn estimate
       dbt-segconn estimate --select customers --format json
     """
-    import orjson
-
     from dbt_segconn.cli.tables import show
     from dbt_segconn.inspection.estimate import estimate as estimate_run
 
     given["all"] = True
     forecast = estimate_run(as_options(**given))
     if style == "json":
-        click.echo(orjson.dumps(_as_json(forecast), option=orjson.OPT_INDENT_2).decode())
+        write_json(_as_json(forecast))
         return
     if forecast.mappings:
         show([*map(_row, forecast.mappings), _total(forecast)], "table")
     for line in _lines(forecast):
-        click.echo(line)
+        say(line)
 
 
 @main.command(name="send-test")
@@ -67,18 +66,18 @@ def send_test(*, mapping: str, record: str, **given: Any) -> None:
 
     Exit codes: 0 it was taken, 1 it was not, 2 there is no such mapping or record.
     """
-    from dbt_segconn.cli.side_by_side import as_text, printable
+    from dbt_segconn.cli.side_by_side import as_text
     from dbt_segconn.inspection.send_test import send_test as send
 
     sent = send(as_options(**given), mapping, record)
     shown, what = sent.shown, "a change that a run would send, too" if sent.is_change else "unchanged, sent as updated"
-    click.echo(as_text(shown.call))
-    name = f"{shown.mapping}, record {printable(shown.record_id)} ({shown.kind}: {what})"
-    click.echo(f"{'Sent' if sent.is_confirmed else 'Tried to send'} this call of {name}")
-    click.echo(f"to the destination {sent.destination} at {sent.endpoint}: {sent.answer}.")
+    write(as_text(shown.call))
+    name = f"{shown.mapping}, record {shown.record_id} ({shown.kind}: {what})"
+    say(f"{'Sent' if sent.is_confirmed else 'Tried to send'} this call of {name}")
+    say(f"to the destination {sent.destination} at {sent.endpoint}: {sent.answer}.")
     if sent.is_confirmed:
-        click.echo("Taken is not delivered: the source's debugger in Segment shows what became of it.")
-    click.echo("No state has moved: the next run sends what it would have sent anyway.")
+        say("Taken is not delivered: the source's debugger in Segment shows what became of it.")
+    say("No state has moved: the next run sends what it would have sent anyway.")
     sys.exit(OK if sent.is_confirmed else FAILED)
 
 
@@ -101,8 +100,6 @@ def debug(*, style: str, **given: Any) -> None:
 
     Exit codes: 0 nothing is wrong, 1 something is.
     """
-    import orjson
-
     from dbt_segconn.inspection.diagnosis import diagnose
 
     checks = []
@@ -110,14 +107,14 @@ def debug(*, style: str, **given: Any) -> None:
         checks.append(check)
         if style == "text":
             label, color = _LABELS[check.status]
-            click.echo(f"{click.style(f'{label:<5}', fg=color)}  {check.subject}: {' '.join(check.message.split())}")
+            say(f"{styled(f'{label:<5}', fg=color)}  {check.subject}: {' '.join(check.message.split())}")
             if check.fix:
-                click.echo(f"       {check.fix}")
+                say(f"       {check.fix}")
     found = Counter(check.status for check in checks)
     if style == "json":
-        click.echo(orjson.dumps(checks, option=orjson.OPT_INDENT_2).decode())
+        write_json(checks)
     else:
-        click.echo(f"Done. OK={found['ok']} WARN={found['warn']} ERROR={found['error']} UNKNOWN={found['unknown']}")
+        say(f"Done. OK={found['ok']} WARN={found['warn']} ERROR={found['error']} UNKNOWN={found['unknown']}")
     sys.exit(FAILED if found["error"] else OK)
 
 
@@ -199,14 +196,12 @@ def _lines(forecast: Forecast) -> Iterator[str]:
 
 
 def _notes(one: Estimate) -> Iterator[str]:
-    from dbt_segconn.cli.side_by_side import printable
-
     if one.size.measured and one.size.measured + one.size.discarded < one.total:
         yield f"size and requests are extrapolated from {one.size.measured:,} calls"
     if one.size.discarded:
         whole = one.size.measured + one.size.discarded
         yield f"{one.size.discarded:,} of {whole:,} calls that were made would be discarded:"
-        yield from (f"  {count:,}: {printable(reason)}" for reason, count in one.size.reasons.items())
+        yield from (f"  {count:,}: {reason}" for reason, count in one.size.reasons.items())
     if one.users is None:
         yield "its user ids are not plain columns, so users cannot be counted, neither here nor in the total"
     yield from one.notes

@@ -9,6 +9,7 @@ import click
 
 from dbt_segconn.cli.commands import as_options, main
 from dbt_segconn.cli.options import project_options
+from dbt_segconn.cli.output import say
 from dbt_segconn.errors import SegconnError
 
 HISTORY_OPTION = click.option(
@@ -51,7 +52,7 @@ def ui(*, port: int, debugger: str | None, with_debugger: bool, history: int, **
         debugger=debugger,
         with_debugger=with_debugger,
         history=history,
-        on_ready=lambda url: click.echo(f"Listening on {url} - open it in a browser. Ctrl-C stops it."),
+        on_ready=lambda url: say(f"Listening on {url} - open it in a browser. Ctrl-C stops it."),
     )
 
 
@@ -92,4 +93,4 @@ def report(*, file: Path, identifiers: bool, history: int, **given: Any) -> None
         file.write_text(page, encoding="utf-8")
     except OSError as error:
         raise SegconnError(f"{file}: cannot be written: {error.strerror}.") from None
-    click.echo(f"Wrote {file}.")
+    say(f"Wrote {file}.")

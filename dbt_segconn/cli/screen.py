@@ -9,10 +9,9 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
-import click
-import orjson
 from tqdm import tqdm
 
+from dbt_segconn.cli.output import say, styled, write_json
 from dbt_segconn.project.plan import Sync
 from dbt_segconn.runs.gate import Choice
 from dbt_segconn.runs.invocation import Listener
@@ -57,14 +56,14 @@ class Printer:
         if self._quiet and level == "info":
             return
         now = datetime.now(timezone.utc)
-        if self._json:
-            info = {"level": level, "name": event, "msg": text, "ts": now.isoformat()}
-            rendered = orjson.dumps({"info": info, "data": data}).decode()
-        else:
-            rendered = f"{now.astimezone():%H:%M:%S}  {click.style(text, fg=color) if color else text}"
+        line = " ".join(text.split("\n"))  # drivers' errors have several
         # a full disk under the log, a closed one, or nothing that reads it, is no reason to end a delivery
         with self._guard, suppress(OSError, ValueError, RuntimeError), tqdm.external_write_mode():
-            click.echo(rendered, color=self._colors)
+            if self._json:
+                info = {"level": level, "name": event, "msg": text, "ts": now.isoformat()}
+                write_json({"info": info, "data": data}, indent=False)
+            else:
+                say(f"{now.astimezone():%H:%M:%S}  {styled(line, fg=color) if color else line}", color=self._colors)
 
 
 class Screen(Listener):

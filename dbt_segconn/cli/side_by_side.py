@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
-import click
-import orjson
-
+from dbt_segconn.cli.output import printable, styled
 from dbt_segconn.inspection.preview import Shown
 
 _COLORS = {"added": "green", "updated": "yellow", "deleted": "red"}
@@ -19,11 +17,15 @@ NARROWEST = 20
 
 def side_by_side(shown: Shown, width: int) -> Iterator[str]:
     """Yield the lines of a change: its record on the left, on the right its call or why there is none."""
-    kind = click.style(shown.kind, fg=_COLORS.get(shown.kind), bold=True)
+    kind = styled(shown.kind, fg=_COLORS.get(shown.kind), bold=True)
     unsent = f"  not sent: {shown.unsent}" if shown.unsent else ""
-    yield f"{click.style(shown.mapping, bold=True)}  {kind}  {printable(str(shown.record_id))}{unsent}"
+    yield f"{styled(shown.mapping, bold=True)}  {kind}  {printable(str(shown.record_id), keep='')}{unsent}"
     left = list(_record(shown.record))
-    right = as_text(shown.call).splitlines() if shown.call is not None else [printable(f"discarded: {shown.discard}")]
+    right = (
+        as_text(shown.call).splitlines()
+        if shown.call is not None
+        else [printable(f"discarded: {shown.discard}", keep="")]
+    )
     half = max(NARROWEST, (width - len(_GAP)) // 2)
     room = min(half, max(map(len, left), default=NARROWEST))
     rest = max(NARROWEST, width - room - len(_GAP))
@@ -33,22 +35,9 @@ def side_by_side(shown: Shown, width: int) -> Iterator[str]:
     yield ""
 
 
-def as_json(value: Any) -> str:
-    """Write JSON for machines: integers of any size, and escapes for what is no UTF-8."""
-    try:
-        return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
-    except TypeError:
-        return json.dumps(value, indent=2)
-
-
 def as_text(value: Any) -> str:
     """Write JSON for people: any value that a call may hold, and nothing that a terminal would obey."""
     return printable(json.dumps(value, indent=2, ensure_ascii=False, default=str))
-
-
-def printable(text: str) -> str:
-    """Escape what cannot be printed, line ends aside."""
-    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
 
 
 def _record(record: Mapping[str, Any]) -> Iterator[str]:

@@ -8,18 +8,19 @@ from datetime import datetime
 from typing import Any
 
 import click
-import orjson
+
+from dbt_segconn.cli.output import printable, say, write_json
 
 
 def show(rows: Sequence[Mapping[str, Any]], output: str) -> None:
     """Print rows of equal keys: as a table for people, or as JSON lines."""
     if output == "json":
         for row in rows:
-            click.echo(orjson.dumps(row).decode())
+            write_json(row, indent=False)
     elif rows:
         _table(rows)
     else:
-        click.echo("Nothing yet.")
+        say("Nothing yet.")
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -39,4 +40,4 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> None:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)
+    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else printable(str(value), keep="")

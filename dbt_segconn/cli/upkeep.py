@@ -9,6 +9,7 @@ import click
 from dbt_segconn.cli.commands import as_options, follow, main
 from dbt_segconn.cli.completion import complete_mapping
 from dbt_segconn.cli.options import output_options, project_options
+from dbt_segconn.cli.output import say
 
 
 @main.command()
@@ -36,7 +37,6 @@ def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: 
       dbt-segconn preview --record c-1042   the call of a discarded record, as it would be now
       dbt-segconn status --orphans
     """
-    from dbt_segconn.cli.side_by_side import printable
     from dbt_segconn.cli.tables import show
     from dbt_segconn.inspection import overview
 
@@ -51,7 +51,7 @@ def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: 
         rows = overview.overview(options)
     show(rows, output)
     for note in notes if output == "text" else ():
-        click.echo(printable(note))
+        say(note)
 
 
 @main.command()
@@ -74,10 +74,10 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
     if not yes:
         names = ", ".join(find_names(options, mappings))
         if not click.confirm(f"The next run will send every record of {names} again. Reset?"):
-            click.echo("Nothing was changed.")
+            say("Nothing was changed.")
             return
     for name in reset_mappings(options, mappings):
-        click.echo(f"Reset {name}.")
+        say(f"Reset {name}.")
 
 
 @main.command()
@@ -116,4 +116,4 @@ def adopt(*, old: str, new: str, **given: Any) -> None:
     from dbt_segconn.wording import counted
 
     records = adopt_mapping(as_options(**given), old, new)
-    click.echo(f"{new} has taken over {counted(records, 'record')} of {old}.")
+    say(f"{new} has taken over {counted(records, 'record')} of {old}.")

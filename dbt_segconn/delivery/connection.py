@@ -33,6 +33,7 @@ BODY_BYTES, LONG_BODY_BYTES = 65_536, 1_000_000
 TICK_SECONDS = 0.25
 
 PROXY_REFUSED = 407
+_NO_RETRIES = urllib3.Retry(total=False, redirect=False)  # made once: it costs as much as a small batch
 ABORTED = "aborted"
 
 
@@ -109,7 +110,7 @@ class Connection:
                     self._path,
                     body=data,
                     headers={**self._headers, **headers},
-                    retries=False,
+                    retries=_NO_RETRIES,
                     redirect=False,
                     assert_same_host=False,
                     timeout=self._timeout,

@@ -93,6 +93,15 @@ Consent = Annotated[
 ]
 
 
+def _printable(name: str) -> str:
+    if not name.isprintable() or not name.strip():
+        raise ValueError(f"must hold printable characters only, not {name!a}")
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
+
+
 def _known_zone(name: str) -> str:
     known = available_timezones()
     if known and name not in known:  # a system without time zones has only the warehouse's word
@@ -164,7 +173,7 @@ class Guards(Strict):
 class MappingMeta(Strict):
     """One mapping: which records of the model become which calls."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100)]
+    name: Name
     """Name of the mapping, unique within its model."""
     action: Action
     """identify, track, group, page or screen."""
