@@ -199,3 +199,25 @@ def test_what_must_not_be_sent_is_not(shop, api):
     shop.settings(enabled=False)
     assert "the destination app is disabled" in shop.segconn("send-test", NAME, "--record", "c1").output
     assert api.tried == []
+
+
+def test_updates_by_a_build_time_block(shop, api):
+    shop.columns = ("customer_id", "email", "built_at")
+    shop.types = {"built_at": "timestamp"}
+    mapping = {**MAPPING, "fields": {"user_id": "$customer_id", "traits": "$*"}}
+    shop.manifest(mapping)
+
+    def built(hour, count=120):
+        return shop.resync(*((f"c{at}", "x", f"2026-01-02 {hour:02}:00") for at in range(count)))
+
+    assert built(3).exit_code == 0
+    api.forget()
+    result = built(4)
+    assert result.exit_code == 1
+    words = "120 of 120 records were updated, and built_at has one value in all rows"
+    assert words in result.output
+    assert f"a guard would block it: {words}" in shop.segconn("estimate", "--all").output
+    assert api.received == []
+    shop.manifest({**mapping, "guards": {"max_updated_percent": 100}})
+    assert built(4).exit_code == 0
+    assert len(api.received) == 120

@@ -117,6 +117,8 @@ _UNIQUE_TOGETHER = {
 
 def _untested(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
     model = draft.written.model
+    if model.snapshot and {column.casefold() for column in draft.identifier} <= {model.snapshot.scd_id.casefold()}:
+        return  # dbt makes it unique
     wanted = {column.casefold() for column in draft.identifier}
     unique, filled = _tested(model, manifest)
     lacks = []

@@ -10,6 +10,7 @@ from dbt_segconn.project.meta import KINDS
 from dbt_segconn.project.plan import Sync
 from dbt_segconn.syncs.guards import former_identifier, objections, other_identifier
 from dbt_segconn.syncs.ids import doubtful_ids
+from dbt_segconn.syncs.stamps import stamped_updates
 from dbt_segconn.wording import counted
 
 UNIDENTIFIED = {
@@ -94,8 +95,9 @@ def outlook(look: Look, sync: Sync) -> Outlook:
     known = tables.known() if tables.present()[0] else 0
     updated = one.changes["updated"]
     is_every = updated > 1 and updated == known - one.changes["deleted"]
-    stamps = tuple(tables.stamps(source)) if is_every else None
-    return replace(one, stamps=stamps, objections=tuple(_guarded(look, sync, one, known)))
+    blocked = tuple(stamped_updates(sync, source, tables, known=known, updated=updated)) if one.calls else ()
+    stamps = tuple(tables.stamps(source)) if is_every and not blocked else None
+    return replace(one, stamps=stamps, objections=(*_guarded(look, sync, one, known), *blocked))
 
 
 def _guarded(look: Look, sync: Sync, one: Outlook, known: int) -> Iterator[str]:
