@@ -16,8 +16,9 @@ from forked import start
 
 SEGCONN = {
     "unique_identifier": "id",
-    "mappings": [{"name": "ident", "action": "identify", "fields": {"user_id": "$id"}}],
+    "mappings": [{"name": "ident", "action": "identify", "versions": "all", "fields": {"user_id": "$id"}}],
 }
+OF_SNAPSHOTS = {**SEGCONN, "mappings": [{**SEGCONN["mappings"][0], "records": "current"}]}
 # A disabled destination: what is selected is listed, and no sync begins
 SETTINGS = {"destinations": {"app": {"write_key": "not-needed", "endpoint": "http://127.0.0.1:9", "enabled": False}}}
 PROJECT = {
@@ -26,7 +27,7 @@ PROJECT = {
     "flags": {"send_anonymous_usage_stats": False},
     "models": {"kit": {"+materialized": "table", "+meta": {"segconn": SEGCONN}, "marts": {"+tags": ["nightly"]}}},
     "seeds": {"kit": {"+meta": {"segconn": SEGCONN}}},
-    "snapshots": {"kit": {"+meta": {"segconn": SEGCONN}}},
+    "snapshots": {"kit": {"+meta": {"segconn": OF_SNAPSHOTS}}},
 }
 PROFILES = {"kit": {"target": "dev", "outputs": {"dev": {"type": "duckdb", "path": "kit.duckdb"}}}}
 SELECTORS = {
