@@ -23,6 +23,14 @@ def _collected():
     gc.collect()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _flags_without_source():
+    """Name no source of dbt's behavior flags: dbt reads the whole stack for it, whenever an adapter is made."""
+    from dbt_common.behavior_flags import BehaviorFlagRendered
+
+    BehaviorFlagRendered._default_source = staticmethod(lambda: "tests")
+
+
 @pytest.fixture
 def api():
     api = Api()

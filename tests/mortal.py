@@ -73,7 +73,7 @@ def _live(pipe: Any, project: Path, environment: dict[str, str], fate: Fate | No
     os.environ.update(environment)
     stop = threading.Event()
     try:
-        impatient()
+        impatient(small_batches=SMALL_BATCHES in environment)
         _install(fate, project, stop)
         pipe.send(run_here(project, stop, **options))
     except BaseException:  # noqa: BLE001  the test shows it
@@ -93,13 +93,13 @@ def run_here(project: Path, stop: threading.Event | None = None, **options: Any)
     return Ending(killed=False, success=result.success, ends=ends)
 
 
-def impatient() -> None:
+def impatient(*, small_batches: bool) -> None:
     """Wait hardly for the API, in this process from now on; where asked for, send two calls at most at once."""
     from dbt_segconn.delivery import attempts, batches, connection, sender
 
     attempts.BACKOFF_SECONDS = 0.001
     connection.TIMEOUT = (1.0, 0.2)
-    if SMALL_BATCHES in os.environ:
+    if small_batches:
         batches.GROUP = sender.GROUP = 1
         batches.BATCH_EVENTS = 2
 

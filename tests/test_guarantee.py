@@ -38,7 +38,7 @@ EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "20"))
 POSTGRES_EXAMPLES = int(os.environ.get("GUARANTEE_POSTGRES_EXAMPLES", "4"))
 SHARDS = 5  # one test each, so that they can run side by side; the last reads from a checkpoint, two others in order
 KEYS = {"app": "wk-app-5Tz", "ads": "wk-ads-8Qp"}
-ENVIRONMENT = {"WK_APP": KEYS["app"], "WK_ADS": KEYS["ads"], mortal.SMALL_BATCHES: "1"}
+ENVIRONMENT = {"WK_APP": KEYS["app"], "WK_ADS": KEYS["ads"]}
 GONE = (None, None)
 TEAMS = {key: "red" if key in "abc" else "blue" for key in "abcdef"}
 
@@ -136,7 +136,7 @@ def world_of(shop, parsed):
         patch.setattr(connection, "TIMEOUT", connection.TIMEOUT)
         for module, name in ((batches, "GROUP"), (sender, "GROUP"), (batches, "BATCH_EVENTS")):
             patch.setattr(module, name, getattr(module, name))
-        mortal.impatient()
+        mortal.impatient(small_batches=True)
         shop.parsed = parsed
         shop.columns = ("customer_id", "email", "plan", "version", "team")
         shop.types = {"version": "bigint"}
@@ -319,7 +319,7 @@ class History(RuleBasedStateMachine):
         if fate is None:
             ending = mortal.run_here(self.shop.dir, **options)
         else:
-            ending = mortal.run(self.shop.dir, ENVIRONMENT, fate, **options)
+            ending = mortal.run(self.shop.dir, {**ENVIRONMENT, mortal.SMALL_BATCHES: "1"}, fate, **options)
         self.api.faults = []
         assert not ending.error or ending.error.startswith("SegconnError"), ending.error
         return ending

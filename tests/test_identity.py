@@ -147,7 +147,7 @@ def test_seeds_snapshots_and_versions_have_tested_identifiers(shop):
     assert written.exit_code == 0, written.output
     exposures = yaml.safe_load(written.output)["exposures"]
     found = sorted(one["config"]["meta"]["segconn"]["unique_identifier"] for one in exposures)
-    assert found == [["code"], ["customer_id"], ["customer_id"], ["dbt_scd_id"]]
+    assert found == [["code"], ["customer_id"], ["dbt_scd_id"]]
 
 
 CHANGED = "its unique identifier was customer_id and is customer_id,email now: "

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class Warehouse:
         self.adapter_type: str = adapter.type()
         self.database: str = config.credentials.database
         self.threads: int = config.threads
+        self._settings: Sequence[str] | None = None
 
     @property
     def naming(self) -> Naming:
@@ -70,7 +72,7 @@ class Warehouse:
         with session.errors():
             connection.__enter__()
         try:
-            session.set_up()
+            self._settings = session.set_up(self._settings)
             yield session
         finally:
             with session.errors():
@@ -228,11 +230,16 @@ def _load_macros(adapter: Any, config: Any, manifest: Mapping[str, Any]) -> Any:
     of_dbt = set(get_adapter_package_names(adapter.type()))
     macros = {name: macro for name, macro in every.items() if macro.package_name in of_dbt}
     for path in sorted(SQL_FOLDER.glob("*.sql")):
-        macros.update(_parse_macros(path))
+        macros.update(_own_macros(path))
     adapter.set_macro_resolver(Manifest(macros=macros, metadata=metadata))
     project = Manifest(macros=every, metadata=metadata)
     adapter.connections.set_query_header(generate_query_header_context(config, project))
     return project
+
+
+@cache
+def _own_macros(path: Path) -> Mapping[str, Any]:
+    return dict(_parse_macros(path))
 
 
 def _parse_macros(path: Path) -> Iterator[tuple[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cached_property
 from itertools import product
@@ -58,14 +58,19 @@ class Session:
         result = self._adapter.execute_macro(macro, kwargs=arguments)
         return result.strip() if isinstance(result, str) else str(result)
 
-    def set_up(self) -> None:
-        """Make the connection independent of anybody's settings, such as time zones and formats of dates."""
-        statements = self.render("segconn_open_session").split(";")
+    def set_up(self, statements: Sequence[str] | None = None) -> Sequence[str]:
+        """Make the connection independent of anybody's settings, such as time zones and formats of dates.
+
+        Returns the statements, for the next connection: this version of the warehouse need not be asked again.
+        """
         with self.transaction():
-            for statement in filter(None, map(str.strip, statements)):
+            if statements is None:
+                own = self.render("segconn_open_session").split(";")
+                known = self.rows("segconn_statements_if_known")
+                statements = [*filter(None, map(str.strip, own)), *(statement for (statement,) in known)]
+            for statement in statements:
                 self._execute(statement)
-            for (statement,) in self.rows("segconn_statements_if_known"):
-                self._execute(statement)
+        return statements
 
     def run(self, macro: str, **arguments: Any) -> None:
         """Execute the statement that a macro renders, if any; its rows are ignored."""

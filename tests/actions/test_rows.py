@@ -38,7 +38,7 @@ def maker(action, fields, **mapping):
         names_record="__segment_id" in str(fields),
         identifier=[],
     )
-    columns = [SimpleNamespace(key=name, kind=kind) for name, kind in KINDS.items()]
+    columns = [SimpleNamespace(key=name, name=name, kind=kind) for name, kind in KINDS.items()]
     return CallMaker(sync, columns, write_key="wk", sync_id="s", started_at=datetime(2026, 1, 2, tzinfo=timezone.utc))
 
 
