@@ -76,8 +76,9 @@ GONE = {
         ("timestamp", "'2024-02-29 12:00'", "2024-02-29T12:00:00.000Z", "2024-02-29T12:00:00.000Z"),
     ],
 )
-@pytest.mark.parametrize("identifier", ["CUSTOMER_ID", ["tenant", "customer_id"]])
-def test_deleted_record_keeps_its_identifier(shop, api, identifier, data_type, literal, value, text):
+def test_deleted_record_keeps_its_identifier(shop, api, data_type, literal, value, text):
+    """Half of the types stand alone, half in an identifier of two columns."""
+    identifier = "CUSTOMER_ID" if len(data_type) % 2 else ["tenant", "customer_id"]
     shop.manifest(GONE, unique_identifier=identifier)
     columns = f"customer_id {data_type}, tenant varchar(9), email varchar(20)"
     shop.make(columns, f"{literal}, 't|1', 'a'")
