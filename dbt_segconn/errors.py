@@ -56,6 +56,10 @@ class WarehouseError(SyncError):
     """The warehouse refused a statement or cannot be reached."""
 
 
+class UnopenedError(ConfigurationError, WarehouseError):
+    """The warehouse cannot be opened at all: nothing was done."""
+
+
 class LockedError(SyncError):
     """Another process is syncing this mapping."""
 

@@ -151,10 +151,10 @@ def _warehouse(plan: Plan, options: Options) -> Iterator[Check]:
                 yield Check("connection", "ok", f"answers in {time.monotonic() - started:.2f} s")
                 yield from _rights(plan, warehouse, session)
                 yield from _models(plan.syncs, session)
-    except ConfigurationError as error:
-        yield from _failed("warehouse", error)
     except WarehouseError as error:
         yield Check("connection", "error", str(error), "`dbt debug` says more of the connection.")
+    except ConfigurationError as error:
+        yield from _failed("warehouse", error)
 
 
 def _rights(plan: Plan, warehouse: Warehouse, session: Session) -> Iterator[Check]:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.errors import ConfigurationError, UnopenedError, WarehouseError
 from dbt_segconn.project.context import Context
 from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.warehouse.dbt_manifest import read_resource
@@ -30,6 +30,10 @@ _NOT_SERVED = {
     "sqlite": "SQLite has no md5, which the checksums of records are made of. Build the models with dbt-duckdb, which "
     "attaches SQLite's files as they are, or in another warehouse."
 }
+
+
+# Conflicting lock is held in /usr/bin/python3 (PID 123)
+_DUCKDB_LOCK = re.compile(r"lock is held in (?:\S*/)?(\S+) \(PID (\d+)\)")
 
 
 class Warehouse:
@@ -72,7 +76,12 @@ class Warehouse:
         with session.errors():
             connection.__enter__()
         try:
-            self._settings = session.set_up(self._settings)
+            try:
+                self._settings = session.set_up(self._settings)
+            except WarehouseError as error:
+                if self._settings is None:
+                    raise UnopenedError(_unopened(self, str(error))) from None
+                raise
             yield session
         finally:
             with session.errors():
@@ -86,6 +95,18 @@ class Warehouse:
             with suppress(Exception):  # where nothing was ever opened
                 connections.env().close()
             connections.close_all_connections()
+
+
+def _unopened(warehouse: Warehouse, reason: str) -> str:
+    """Say why a warehouse cannot be opened; of a DuckDB file that is in use, by which process."""
+    place = f"target {warehouse.config.target_name} ({warehouse.place}) cannot be opened"
+    if found := _DUCKDB_LOCK.search(reason):
+        program, number = found.groups()
+        return (
+            f"{place}: process {number} ({program}) has the file open, and DuckDB lets one process at a time open it. "
+            "Close that process, or wait until it ends."
+        )
+    return f"{place}: {reason}"
 
 
 def open_warehouse(context: Context, manifest: Mapping[str, Any], threads: int | None = None) -> Warehouse:
