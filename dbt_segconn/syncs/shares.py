@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,12 +15,19 @@ from dbt_segconn.state.locks import Lock
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.syncs.calls import CallMaker, Made, subject_of
 from dbt_segconn.timings import Spent
+from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.values import Column
 
-# Changes read from the outbox at once, and values: many enough for the warehouse, few enough for memory
+# Changes read from the outbox at once, and values and bytes: enough for the warehouse, few enough for memory. The first
+# page is small, since nobody knows yet how wide the rows are
 PAGE = 30_000
 PAGE_VALUES = 300_000
+PAGE_BYTES = 4_000_000
+FIRST_PAGE, GROWTH = 50, 4
 SMALLEST_PAGE = 1_000
+SAMPLED_ROWS = 50
+# What a value takes besides its text
+VALUE_BYTES = 60
 # Changes handed to delivery at once; between two portions the watermark may be saved
 PORTION = 2_500
 
@@ -125,7 +132,7 @@ def send(share: Share, calls: CallMaker, tables: MappingState, lock: Lock, deliv
         if number % share.parts == share.part:  # every part meets a change without a call, and one of them counts it
             delivery.refuse(number, reason)
 
-    def send_page(after: int, upto: int) -> Iterator[None]:
+    def send_page(after: int, upto: int) -> Generator[None, None, float]:
         with measure("fetch"):
             page = tables.read(share.columns, share.kinds, after, upto, with_record=calls.reads_record)
         lock.confirm()  # after reading: another's outbox may stand under the same name
@@ -134,7 +141,18 @@ def send(share: Share, calls: CallMaker, tables: MappingState, lock: Lock, deliv
                 made = _own(share, calls.many(page[at : at + PORTION], refuse))
             delivery.send(made.numbers, made.calls, are_checked=made.are_checked)
             yield
+        return _width(page)
 
-    size = max(SMALLEST_PAGE, min(PAGE, PAGE_VALUES // max(1, len(share.columns))))
-    for low in range(share.after, share.upto, size):  # each page is let go of before the next one is read
-        yield from send_page(low, min(low + size, share.upto))
+    most = max(SMALLEST_PAGE, min(PAGE, PAGE_VALUES // max(1, len(share.columns))))
+    low, size = share.after, min(FIRST_PAGE, most)
+    while low < share.upto:  # each page is freed before the next one is read
+        upto = min(low + size, share.upto)
+        width = yield from send_page(low, upto)
+        low, size = upto, max(1, min(most, GROWTH * size, int(PAGE_BYTES / width) if width else most))
+
+
+def _width(page: Sequence[Row]) -> float:
+    """Return about how many bytes a row of a page takes; 0 for an empty page."""
+    rows = page[:: max(1, len(page) // SAMPLED_ROWS)]
+    bytes_of_texts = sum(len(value) for row in rows for value in row if isinstance(value, (str, bytes, memoryview)))
+    return (bytes_of_texts / len(rows) + VALUE_BYTES * len(rows[0])) if rows else 0.0

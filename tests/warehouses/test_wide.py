@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 
-from standing import MAPPING
+import pytest
+from standing import MAPPING, PROGRAM
 
 COLUMNS = [f"column_{at:03}" for at in range(1, 512)]  # with the identifier, 512
 LONG = 128 * 1024
@@ -76,3 +79,22 @@ def test_a_value_of_128_kib_is_refused_where_it_is_sent_and_harmless_where_it_is
 
     _, counts = run("0123456789abcdeF")
     assert {name: one["updated"] + one["added"] for name, one in counts.items()} == {"without": 0, "cut": 1, "whole": 1}
+
+
+@pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
+@pytest.mark.parametrize(("rows", "width"), [(3_000, 131_072), (15_000, 20_480)], ids=["refused", "sent"])
+def test_memory_does_not_grow_with_the_width_of_rows(shop, api, warehouse, rows, width):
+    """300 to 400 MB of text pass through a process of less than 300 MB."""
+    shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"note": "$note"}}})
+    warehouse.execute(
+        f"create table customers as select 'c' || n as customer_id, repeat(md5(n::text), {width // 32}) as note "
+        f"from generate_series(1, {rows}) as n"
+    )
+    api.take = lambda _raw, _headers: 200  # keeps nothing
+    process = subprocess.Popen([PROGRAM, "run", "--all", "--project-dir", str(shop.dir)], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = status
+    assert os.waitstatus_to_exitcode(status) == (1 if width > 32_768 else 0)
+    counts = shop.counts()
+    assert counts["confirmed"] + counts["discarded"] == rows
+    assert used.ru_maxrss < 300_000, f"{used.ru_maxrss // 1000} MB"
