@@ -161,7 +161,7 @@ def suggest(*, model: str, action: str | None, write: bool, online: bool, **give
         say(f"Next: {NEXT}")
     else:
         for line in proposal.as_yaml():
-            say(line)
+            write(line)
 
 
 def _write_mapping(proposal: Proposal) -> None:
