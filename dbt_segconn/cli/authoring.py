@@ -160,8 +160,8 @@ def suggest(*, model: str, action: str | None, write: bool, online: bool, **give
         _write_mapping(proposal)
         say(f"Next: {NEXT}")
     else:
-        for line in proposal.as_yaml():
-            write(line)
+        for line in "\n".join(proposal.as_yaml()).split("\n"):
+            say(line)
 
 
 def _write_mapping(proposal: Proposal) -> None:
