@@ -75,7 +75,7 @@ def test_a_bug_in_the_middle_keeps_what_was_confirmed(shop, api, monkeypatch):
             "select 'c' || i as customer_id, 'x' || i as email, 'pro' as plan from range(10000) t(i)"
         )
     with monkeypatch.context() as patch:
-        patch.setattr(CallMaker, "many", breaking(CallMaker.many, on=4))
+        patch.setattr(CallMaker, "many", breaking(CallMaker.many, on=7))
         assert shop.segconn("run", "--all").exit_code == 1
     arrived = len(api.received)
     (row,) = shop.query("select status, confirmed, error from segconn.syncs")

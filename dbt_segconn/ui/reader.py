@@ -15,7 +15,7 @@ from dbt_segconn.runs.report import ARTIFACT
 
 PREVIEWED = 3
 # How DuckDB says that another process has the file open
-_BUSY = "Could not set lock on file"
+_BUSY = "has the file open"
 
 Answer = dict[str, Any]
 
