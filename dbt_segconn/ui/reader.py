@@ -14,7 +14,7 @@ from dbt_segconn.runs.opening import Options, resolve_context
 from dbt_segconn.runs.report import ARTIFACT
 
 PREVIEWED = 3
-# How DuckDB says that another process has the file open
+# How the warehouse says that another process has its file open
 _BUSY = "has the file open"
 
 Answer = dict[str, Any]
