@@ -86,7 +86,7 @@ def test_a_value_of_128_kib_is_refused_where_it_is_sent_and_harmless_where_it_is
 @pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
 @pytest.mark.parametrize(("rows", "width"), [(3_000, 131_072), (15_000, 20_480)], ids=["refused", "sent"])
 def test_memory_does_not_grow_with_the_width_of_rows(shop, api, warehouse, rows, width):
-    """300 to 400 MB of text pass through a process of less than 300 MB."""
+    """300 to 400 MB of text pass through a process of less than 400 MB."""
     shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"note": "$note"}}})
     warehouse.execute(
         f"create table customers as select 'c' || n as customer_id, repeat(md5(n::text), {width // 32}) as note "
@@ -102,4 +102,4 @@ def test_memory_does_not_grow_with_the_width_of_rows(shop, api, warehouse, rows,
     assert process.returncode == (1 if width > 32_768 else 0)
     counts = shop.counts()
     assert counts["confirmed"] + counts["discarded"] == rows
-    assert 0 < peak < 300_000, f"{peak // 1000} MB"
+    assert 0 < peak < 400_000, f"{peak // 1000} MB"

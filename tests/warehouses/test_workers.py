@@ -93,9 +93,9 @@ def test_two_workers_deliver_side_by_side_and_settle_as_one(shop, api, warehouse
     warehouse.execute("update customers set email = repeat('x', 40000) where customer_id = 'c7'")
     api.delay = 60.0
     with started(shop, "--workers", "2") as process:
-        wait_for(lambda: requests(api) == 2)  # one request at a time from each
+        wait_for(lambda: requests(api) == 2, seconds=120)  # one request at a time from each
         api.released.set()
-        output = process.communicate(timeout=60)[0]
+        output = process.communicate(timeout=120)[0]
     assert process.returncode == 1, output  # for the discard
     assert users(api.accepted.values()) == sorted(set(everyone()) - {"c7"})
     counts = shop.counts()
@@ -108,10 +108,10 @@ def test_two_workers_deliver_side_by_side_and_settle_as_one(shop, api, warehouse
 def test_a_worker_that_is_killed_is_replaced_and_every_record_arrives_once(shop, api):
     api.delay = 60.0
     with started(shop, "--workers", "2") as process:
-        wait_for(lambda: requests(api) == 2)
+        wait_for(lambda: requests(api) == 2, seconds=120)
         workers_of(process)[0].kill()
         api.released.set()
-        output = process.communicate(timeout=90)[0]
+        output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     assert "a worker has died" in output
     assert users(api.accepted.values()) == everyone()
@@ -123,7 +123,7 @@ def test_a_worker_that_is_killed_is_replaced_and_every_record_arrives_once(shop,
 def test_workers_end_with_the_run_that_is_killed_and_the_next_goes_on_from_its_watermark(shop, api):
     api.delay = 60.0
     with started(shop, "--workers", "2") as process:
-        wait_for(lambda: requests(api) == 2)
+        wait_for(lambda: requests(api) == 2, seconds=120)
         workers = workers_of(process)
         process.kill()
         psutil.wait_procs(workers, timeout=20)
@@ -131,7 +131,7 @@ def test_workers_end_with_the_run_that_is_killed_and_the_next_goes_on_from_its_w
     api.released.set()
     first = set(api.accepted)
     with started(shop, "--workers", "2") as process:
-        output = process.communicate(timeout=90)[0]
+        output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     assert first <= set(api.accepted)
     assert users(api.accepted.values()) == everyone()
@@ -142,11 +142,11 @@ def test_workers_end_with_the_run_that_is_killed_and_the_next_goes_on_from_its_w
 def test_ctrl_c_lets_the_workers_finish_what_is_in_flight(shop, api):
     api.delay = 60.0
     with started(shop, "--workers", "2") as process:
-        wait_for(lambda: requests(api) == 2)
+        wait_for(lambda: requests(api) == 2, seconds=120)
         process.send_signal(2)
         time.sleep(0.5)
         api.released.set()
-        output = process.communicate(timeout=60)[0]
+        output = process.communicate(timeout=120)[0]
     assert process.returncode == 130, output
     assert len(api.accepted) < SOME
     assert shop.counts()["confirmed"] == len(api.accepted)
@@ -166,10 +166,10 @@ def test_four_workers_keep_the_order_of_each_user(shop, api, warehouse):
     )
     api.delay = 60.0
     with started(shop, "--workers", "4") as process:
-        wait_for(lambda: requests(api) >= 8)
+        wait_for(lambda: requests(api) >= 8, seconds=120)
         workers_of(process)[0].kill()
         api.released.set()
-        output = process.communicate(timeout=90)[0]
+        output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     assert "a worker has died" in output
     arrived = {}
@@ -186,7 +186,7 @@ def test_workers_share_the_rate_of_their_destination(shop, api):
     moments = []
     api.note = lambda _call, _key: moments.append(time.monotonic())
     with started(shop, "--workers", "2") as process:
-        output = process.communicate(timeout=60)[0]
+        output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     assert users(api.received) == everyone()
     # 4,500 at 1,000 a second, less a second's worth to begin with, less the two batches that go last
@@ -200,10 +200,10 @@ def test_on_dask_a_share_of_a_worker_that_is_killed_is_delivered_by_another(shop
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
         api.delay = 60.0
         with started(shop, "--scheduler", cluster.scheduler_address) as process:
-            wait_for(lambda: requests(api) == 2)
+            wait_for(lambda: requests(api) == 2, seconds=120)
             psutil.Process(next(iter(cluster.workers.values())).pid).kill()
             api.released.set()
-            output = process.communicate(timeout=90)[0]
+            output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     assert users(api.accepted.values()) == everyone()
     assert len(api.received) > SOME, "the killed one had delivered nothing"
@@ -219,7 +219,7 @@ def test_a_scheduler_that_is_killed_ends_the_run_with_the_reason_and_the_next_de
             wait_for(lambda: api.tried)
             scheduler.kill()
             api.released.set()
-            output = process.communicate(timeout=90)[0]
+            output = process.communicate(timeout=120)[0]
     assert process.returncode == 1, output
     assert f"the Dask scheduler {address} is gone" in output
     assert shop.run().exit_code == 0
