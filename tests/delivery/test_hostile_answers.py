@@ -115,7 +115,7 @@ def test_any_answer_ends_in_time_with_a_meaning(hurried, answer, expected):
     with answering(answer) as (url, _):
         found, seconds = ask(url)
     assert found == expected if not isinstance(expected, type) else isinstance(found, expected)
-    assert seconds < 1.6
+    assert seconds < 5
     assert flood.sent < 20_000_000
 
 
@@ -154,7 +154,7 @@ def test_proxy_that_is_not_there_is_named(monkeypatch):
     assert answer == Unknown("the proxy 127.0.0.1:9 does not connect", reached=False)
 
 
-@pytest.mark.parametrize("answer", [dribble(b"HTTP/1.1 200 OK\r\n", endless=b"X"), lambda _: time.sleep(10)])
+@pytest.mark.parametrize("answer", [dribble(b"HTTP/1.1 200 OK\r\n", endless=b"X"), lambda _: time.sleep(20)])
 def test_stop_is_heard_while_an_answer_is_missing(answer):
     stop = threading.Event()
     with answering(answer) as (url, requests):
@@ -166,6 +166,6 @@ def test_stop_is_heard_while_an_answer_is_missing(answer):
             began = time.monotonic()
             with pytest.raises(Canceled):
                 delivery.finish()
-            assert time.monotonic() - began < 2.5
+            assert time.monotonic() - began < 5
             assert len(requests) == 1
             assert delivery.progress().watermark == 0
