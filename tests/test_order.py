@@ -40,7 +40,7 @@ def orders(calls):
 
 @pytest.fixture
 def versions(shop):
-    """Fill the model with so many users, three records each, in no order; return their number."""
+    """Return a function that fills the model: users with a record for each version, in no order."""
     shop.columns = ("record_id", "user_id", "version")
 
     def fill(users, versions=(1, 2, 3)):

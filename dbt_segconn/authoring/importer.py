@@ -20,6 +20,7 @@ from dbt_segconn.actions import ACTIONS, unknown_fields
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.mapping.shorthand import expand
 from dbt_segconn.project.meta import KINDS, SYNC_MODES
+from dbt_segconn.wording import printable
 
 RESOURCE = "segment_destination_subscription"
 MODEL = "segment_reverse_etl_model"
@@ -101,7 +102,7 @@ def as_yaml(export: Export) -> str:
 def _document(key: str, imported: Sequence[Imported], export: Export) -> Iterator[str]:
     model = export.models.get(key)
     name = model.name if model else f"with the id {key}" if key else "that the file does not name"
-    yield f"# Under config.meta of the dbt model for Segment's model {_in_comment(name)}"
+    yield f"# Under config.meta of the dbt model for Segment's model {printable(name)}"
     yield "segconn:"
     if model and model.identifier:
         yield from (f"  {line}" for line in _dumped({"unique_identifier": model.identifier}))
@@ -109,18 +110,13 @@ def _document(key: str, imported: Sequence[Imported], export: Export) -> Iterato
         yield "  unique_identifier: ???  # the model's identifier column"
     yield "  mappings:"
     for one in imported:
-        yield f"    # {_in_comment(one.title)}"
-        yield from (f"    # not carried over: {_in_comment(text)}" for text in one.left_behind)
+        yield f"    # {printable(one.title)}"
+        yield from (f"    # not carried over: {printable(text)}" for text in one.left_behind)
         yield from (f"    {line}" for line in _dumped([one.mapping]))
 
 
 def _dumped(value: Any) -> list[str]:
     return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)).splitlines()
-
-
-def _in_comment(text: str) -> str:
-    """Keep a text of the file on its line, and from speaking to the terminal."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _key_of_model(value: Any) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 import click
 import orjson
 
+from dbt_segconn.wording import printable
+
 # Stands for the escape character of our own styles until all others are escaped: data cannot guess it
 _MARK = token_hex(8)
 _NOT_ASCII = re.compile(r"[^\n -~]")
@@ -46,8 +48,3 @@ def write_json(value: Any, *, indent: bool = True) -> None:
 
 def _in_json(found: re.Match[str]) -> str:
     return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
-
-
-def printable(text: str, keep: str = "\n") -> str:
-    """Escape what cannot be printed, except for the characters to `keep`."""
-    return "".join(one if one.isprintable() or one in keep else ascii(one)[1:-1] for one in text)

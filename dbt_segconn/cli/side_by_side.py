@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
-from dbt_segconn.cli.output import printable, styled
+from dbt_segconn.cli.output import styled
 from dbt_segconn.inspection.preview import Shown
+from dbt_segconn.wording import printable
 
 _COLORS = {"added": "green", "updated": "yellow", "deleted": "red"}
 _GAP = " │ "
@@ -19,13 +20,9 @@ def side_by_side(shown: Shown, width: int) -> Iterator[str]:
     """Yield the lines of a change: its record on the left, on the right its call or why there is none."""
     kind = styled(shown.kind, fg=_COLORS.get(shown.kind), bold=True)
     unsent = f"  not sent: {shown.unsent}" if shown.unsent else ""
-    yield f"{styled(shown.mapping, bold=True)}  {kind}  {printable(str(shown.record_id), keep='')}{unsent}"
+    yield f"{styled(shown.mapping, bold=True)}  {kind}  {printable(str(shown.record_id))}{unsent}"
     left = list(_record(shown.record))
-    right = (
-        as_text(shown.call).splitlines()
-        if shown.call is not None
-        else [printable(f"discarded: {shown.discard}", keep="")]
-    )
+    right = as_text(shown.call).splitlines() if shown.call is not None else [printable(f"discarded: {shown.discard}")]
     half = max(NARROWEST, (width - len(_GAP)) // 2)
     room = min(half, max(map(len, left), default=NARROWEST))
     rest = max(NARROWEST, width - room - len(_GAP))
@@ -37,7 +34,7 @@ def side_by_side(shown: Shown, width: int) -> Iterator[str]:
 
 def as_text(value: Any) -> str:
     """Write JSON for people: any value that a call may hold, and nothing that a terminal would obey."""
-    return printable(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    return printable(json.dumps(value, indent=2, ensure_ascii=False, default=str), keep="\n")
 
 
 def _record(record: Mapping[str, Any]) -> Iterator[str]:

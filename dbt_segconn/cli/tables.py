@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from dbt_segconn.cli.output import printable, say, write_json
+from dbt_segconn.cli.output import say, write_json
+from dbt_segconn.wording import printable
 
 
 def show(rows: Sequence[Mapping[str, Any]], output: str) -> None:
@@ -40,4 +41,4 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> None:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else printable(str(value), keep="")
+    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else printable(str(value))

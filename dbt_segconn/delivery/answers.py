@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -10,12 +9,11 @@ from typing import Any
 
 import urllib3
 
-from dbt_segconn.delivery.connection import ABORTED, PROXY_REFUSED, Unanswered
+from dbt_segconn.delivery.connection import PROXY_REFUSED, Unanswered
 
 # https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/#errors and Segment's SDKs
 RETRIED = frozenset({408, 410, 460})
 NOT_RETRIED = frozenset({501, 505})
-_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,34 +60,29 @@ Answer = Confirmed | Refused | Throttled | Unknown | Lost
 
 def meaning_of(error: Unanswered) -> Unknown | Lost:
     """Return what it means that no answer came: unknown, unless another attempt cannot help."""
-    cause, text = error.cause, str(error.cause)
-    if error.is_late or text == ABORTED:
+    if error.is_late:
         return Unknown("no answer in time")
-    if error.proxy and str(PROXY_REFUSED) in text:
+    if error.proxy_status == PROXY_REFUSED:
         return Lost(f"the proxy {error.proxy} refuses the request (HTTP status {PROXY_REFUSED}): it wants a password")
-    if isinstance(cause, urllib3.exceptions.HTTPError):
-        return _meaning_of_cause(cause, text, error.proxy)
-    if isinstance(cause, ValueError):
+    if isinstance(error.cause, urllib3.exceptions.ProxyError):
+        status = f" (HTTP status {error.proxy_status})" if error.proxy_status else ""
+        return Unknown(f"the proxy {error.proxy} does not connect{status}", reached=False)
+    if isinstance(error.cause, urllib3.exceptions.HTTPError):
+        return _meaning_of_cause(error.cause, str(error.cause))
+    if isinstance(error.cause, ValueError):
         return Lost("its URL is not valid")
     return Lost("the certificates to verify it with cannot be read; is REQUESTS_CA_BUNDLE right?")
 
 
-def _meaning_of_cause(cause: urllib3.exceptions.HTTPError, text: str, proxy: str | None) -> Unknown | Lost:
+def _meaning_of_cause(cause: urllib3.exceptions.HTTPError, text: str) -> Unknown | Lost:
     if isinstance(cause, urllib3.exceptions.LocationValueError):
         return Lost("its URL is not valid")
-    if isinstance(cause, urllib3.exceptions.ProxyError):
-        return Unknown(f"the proxy {proxy} does not connect{_proxy_status(text)}", reached=False)
     if isinstance(cause, urllib3.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in text:
         return Lost("its certificate cannot be verified")
     is_new = isinstance(cause, urllib3.exceptions.NewConnectionError)
     if isinstance(cause, urllib3.exceptions.TimeoutError) and not is_new:
         return Unknown("no answer in time")
     return Unknown(_connection_reason(text), reached=False)
-
-
-def _proxy_status(text: str) -> str:
-    found = _TUNNEL.search(text)
-    return f" (HTTP status {found[1]})" if found else ""
 
 
 def _connection_reason(text: str) -> str:

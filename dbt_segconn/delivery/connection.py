@@ -9,10 +9,11 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -33,8 +34,8 @@ BODY_BYTES, LONG_BODY_BYTES = 65_536, 1_000_000
 TICK_SECONDS = 0.25
 
 PROXY_REFUSED = 407
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 _NO_RETRIES = urllib3.Retry(total=False, redirect=False)  # made once: it costs as much as a small batch
-ABORTED = "aborted"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -51,13 +52,24 @@ class Reply:
 
 
 class Unanswered(Exception):  # noqa: N818  a value that is raised
-    """No answer came. `is_late`: the deadline has passed. `proxy` is the host of the proxy, where one was used."""
+    """No answer came. `is_late`: the deadline has passed, or the request was ended.
 
-    def __init__(self, cause: BaseException | None = None, *, is_late: bool = False, proxy: str | None = None) -> None:
+    `proxy` is the host of the proxy, where one was used, and `proxy_status` the HTTP status by which it refused.
+    """
+
+    def __init__(
+        self,
+        cause: BaseException | None = None,
+        *,
+        is_late: bool = False,
+        proxy: str | None = None,
+        proxy_status: int | None = None,
+    ) -> None:
         super().__init__("no answer")
         self.cause = cause
         self.is_late = is_late
         self.proxy = proxy
+        self.proxy_status = proxy_status
 
 
 class Connection:
@@ -93,7 +105,7 @@ class Connection:
     def abort(self) -> None:
         """End the request under way, and all later ones, from another thread."""
         self._is_aborted = True
-        self._shut()
+        self._expire()
 
     def close(self) -> None:
         """Close the connection."""
@@ -102,7 +114,9 @@ class Connection:
             self._socket.close()
 
     def _ask(self, method: str, data: bytes | None, headers: Mapping[str, str], limit: int) -> Reply:
-        self._is_late = False
+        self._is_late = self._is_aborted
+        if self._is_late:
+            raise Unanswered(is_late=True)
         with _WATCHDOG.watching(self, DEADLINE_SECONDS) as hurry:
             try:
                 response = self._open().urlopen(
@@ -118,14 +132,16 @@ class Connection:
                     decode_content=False,
                 )
             except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-                raise Unanswered(error, is_late=self._is_late, proxy=self._proxy) from None
-            if self._is_late or self._is_aborted:  # cut off in its headers, which then look whole
+                found = _TUNNEL.search(str(error)) if self._proxy else None
+                status = int(found[1]) if found else None
+                raise Unanswered(error, is_late=self._is_late, proxy=self._proxy, proxy_status=status) from None
+            if self._is_late:  # cut off in its headers, which then look whole
                 response.close()
-                raise Unanswered(is_late=True, proxy=self._proxy)
+                raise Unanswered(is_late=True)
             hurry(BODY_SECONDS)
             body = self._body(response, limit)
         if response.status == PROXY_REFUSED and self._proxy:
-            raise Unanswered(OSError(f"{PROXY_REFUSED}"), proxy=self._proxy)
+            raise Unanswered(proxy=self._proxy, proxy_status=PROXY_REFUSED)
         return Reply(response.status, response.headers, body)
 
     def _body(self, response: Any, limit: int) -> bytes:
@@ -140,8 +156,6 @@ class Connection:
         return b"" if response.headers.get("Content-Encoding", "identity") != "identity" else body
 
     def _open(self) -> Any:
-        if self._is_aborted:
-            raise OSError(ABORTED)
         if self._pool is None:
             request, proxies = self._request, self._environment["proxies"]
             verify, cert = self._environment["verify"], self._environment["cert"]
@@ -157,15 +171,12 @@ class Connection:
             self._socket.close()
         self._socket = opened.dup()
 
-    def _shut(self) -> None:
-        """End what is read or written now, whoever waits for it."""
+    def _expire(self) -> None:
+        """End the request under way: what is read or written then fails."""
+        self._is_late = True
         if self._socket:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-
-    def _expire(self) -> None:
-        self._is_late = True
-        self._shut()
 
 
 class _FinalResponse(http.client.HTTPResponse):
@@ -210,8 +221,8 @@ class _Watchdog:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def watching(self, connection: Connection, seconds: float) -> Iterator[Any]:
-        """Watch a request; yields a function that makes its deadline so many seconds from now, if that is earlier."""
+    def watching(self, connection: Connection, seconds: float) -> Iterator[Callable[[float], None]]:
+        """Watch a request; yield a function that moves its deadline to that many seconds from now, never later."""
 
         def hurry(more: float) -> None:
             with self._changed:

@@ -57,7 +57,7 @@ class Estimate:
     `users` is None where a user or anonymous id is no plain column. `seconds` is the time at the destination's
     rate limit, None where it has none. `unfinished` are calls that a sync which was cut short has left: a run
     delivers these first, and they are among `calls`, too, as far as they still hold. `objections` are what guards
-    would say. `notes` say in words what is no call, and why.
+    would say. `notes` explain which changes make no call.
     """
 
     mapping: str

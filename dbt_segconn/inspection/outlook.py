@@ -10,7 +10,7 @@ from dbt_segconn.project.meta import KINDS
 from dbt_segconn.project.plan import Sync
 from dbt_segconn.syncs.guards import former_identifier, objections, other_identifier
 from dbt_segconn.syncs.ids import doubtful_ids
-from dbt_segconn.syncs.stamps import stamped_updates
+from dbt_segconn.syncs.stamps import may_be_stamped, one_value, stamped
 from dbt_segconn.wording import counted
 
 UNIDENTIFIED = {
@@ -51,10 +51,9 @@ class Outlook:
             kinds = [f"{count:,} {kind}" for kind, count in self.changes.items() if count and kind not in self.calls]
             yield f"{counted(self.left_out, 'change')} left out by its sync mode ({', '.join(kinds)})"
         if self.stamps:
-            names = f"{' and '.join(self.stamps)} {'have' if len(self.stamps) > 1 else 'has'}"
             yield (
-                f"all {self.changes['updated']:,} known records count as updated. {names} one value in all rows, as "
-                "the time of a build has: leave that out of `fields`; in place of $*, map columns by name"
+                f"all {self.changes['updated']:,} known records count as updated. {one_value(self.stamps)}: leave that "
+                "out of `fields`; in place of $*, map columns by name"
             )
         elif self.stamps is not None:
             yield (
@@ -95,9 +94,12 @@ def outlook(look: Look, sync: Sync) -> Outlook:
     known = tables.known() if tables.present()[0] else 0
     updated = one.changes["updated"]
     is_every = updated > 1 and updated == known - one.changes["deleted"]
-    blocked = tuple(stamped_updates(sync, source, tables, known=known, updated=updated)) if one.calls else ()
-    stamps = tuple(tables.stamps(source)) if is_every and not blocked else None
-    return replace(one, stamps=stamps, objections=(*_guarded(look, sync, one, known), *blocked))
+    is_asked = bool(one.calls) and may_be_stamped(sync, known=known, updated=updated)
+    stamps = tuple(tables.stamps(source)) if is_every or is_asked else ()
+    objections = tuple(_guarded(look, sync, one, known))
+    if is_asked and stamps:
+        return replace(one, objections=(*objections, stamped(stamps, known=known, updated=updated)))
+    return replace(one, stamps=stamps if is_every else None, objections=objections)
 
 
 def _guarded(look: Look, sync: Sync, one: Outlook, known: int) -> Iterator[str]:

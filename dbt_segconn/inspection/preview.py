@@ -116,7 +116,7 @@ def _marked(shown: Shown, sync: Sync, found: Outlook, skipped: str | None) -> Sh
 
 
 def _absent(look: Look, sync: Sync, changes: Sequence[Row], records: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield each named record of which there is no change, with the reason."""
+    """Yield each named record without a change, with the reason."""
     tables, source = look.tables(sync), look.sources[sync.id]
     for record in records:
         if not any(change[2] == record for change in changes):

@@ -16,7 +16,7 @@ from dbt_segconn.errors import ConfigurationError
 
 META_KEY = "segconn"
 MANIFEST_FILE = "manifest.json"
-_PLAIN_NAME = re.compile(r"[A-Za-z_][\w$]*")
+PLAIN_NAME = re.compile(r"[A-Za-z_][\w$]*")
 TABLES = frozenset({"model", "seed", "snapshot"})
 
 
@@ -86,7 +86,7 @@ class Model:
     @property
     def base_id(self) -> str:
         """Its unique id without the version."""
-        return self.unique_id.removesuffix(f".v{self.version}") if self.version else self.unique_id
+        return _without_version(self.unique_id, self.version) if self.version else self.unique_id
 
     @property
     def is_stored(self) -> bool:
@@ -129,11 +129,17 @@ class Manifest:
 
     def versions(self, model: Model) -> tuple[str, ...]:
         """Return all versions of a model, disabled ones included; none where it has no versions."""
-        if model.version is None:
-            return ()
-        nodes = [*self.raw["nodes"].values(), *self._disabled_nodes()]
-        found = (str(one["version"]) for one in nodes if one.get("version") is not None and _base(one) == model.base_id)
-        return tuple(dict.fromkeys(found))
+        return tuple(self._versions.get(model.base_id, ())) if model.version else ()
+
+    @cached_property
+    def _versions(self) -> Mapping[str, Mapping[str, None]]:
+        """The versions of each versioned model, by its unique id without the version."""
+        found: dict[str, dict[str, None]] = {}
+        for nodes in ([*self.raw["nodes"].values()], *(self.raw.get("disabled") or {}).values()):
+            for node in nodes:
+                if (version := node.get("version")) is not None:
+                    found.setdefault(_without_version(node["unique_id"], str(version)), {})[str(version)] = None
+        return found
 
     @cached_property
     def _attached_tests(self) -> Mapping[str, list[Mapping[str, Any]]]:
@@ -172,10 +178,6 @@ class Manifest:
     def tests_on(self, unique_id: str) -> Sequence[Mapping[str, Any]]:
         """Return the generic tests of a model as the manifest has them."""
         return self._attached_tests.get(unique_id, ())
-
-    def _disabled_nodes(self) -> Iterator[Mapping[str, Any]]:
-        for nodes in (self.raw.get("disabled") or {}).values():
-            yield from nodes
 
     def disabled(self) -> Iterator[Mapping[str, Any]]:
         """Yield the disabled models, seeds and snapshots of which there is no enabled one."""
@@ -264,7 +266,7 @@ def _snapshot(config: Mapping[str, Any]) -> Snapshot:
     key = config.get("unique_key") or ()
     columns = tuple(map(str, [key] if isinstance(key, str) else key))
     return Snapshot(
-        unique_key=columns if all(map(_PLAIN_NAME.fullmatch, columns)) else (),
+        unique_key=columns if all(map(PLAIN_NAME.fullmatch, columns)) else (),
         scd_id=scd_id,
         valid_from=valid_from,
         valid_to=valid_to,
@@ -273,9 +275,8 @@ def _snapshot(config: Mapping[str, Any]) -> Snapshot:
     )
 
 
-def _base(node: Mapping[str, Any]) -> str:
-    """Return the unique id of a versioned model without its version."""
-    return str(node["unique_id"]).removesuffix(f".v{node['version']}")
+def _without_version(unique_id: str, version: str) -> str:
+    return unique_id.removesuffix(f".v{version}")
 
 
 def _column(column: Mapping[str, Any]) -> ModelColumn:

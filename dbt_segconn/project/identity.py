@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dbt_segconn.project.artifacts import Manifest, Model
+from dbt_segconn.project.artifacts import PLAIN_NAME, Manifest, Model
 from dbt_segconn.project.findings import NO_IDENTIFIER, Fault
 
-_PLAIN = re.compile(r"[A-Za-z_][\w$]*")
 _QUOTED = re.compile(r'"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]')
 # How a test's config says that a single failing row fails it
 _ANY_FAILURE = frozenset({"!=0", ">0", ">=1"})
@@ -92,7 +91,7 @@ def column_of_test(node: Mapping[str, Any]) -> str | None:
     """Return the column that a test is about, as SQL names it; None for an expression or a test of the whole model."""
     kwargs = (node.get("test_metadata") or {}).get("kwargs") or {}
     name = kwargs.get("column_name") or node.get("column_name")
-    is_column = isinstance(name, str) and (_PLAIN.fullmatch(name) or _QUOTED.fullmatch(name))
+    is_column = isinstance(name, str) and (PLAIN_NAME.fullmatch(name) or _QUOTED.fullmatch(name))
     return name if is_column else None
 
 

@@ -186,7 +186,7 @@ def _warning_of(what: str, listener: Listener, is_due: Callable[[], bool] = lamb
 
 @contextmanager
 def _time_limit(seconds: float | None, stop: threading.Event) -> Iterator[None]:
-    """Set `stop` after so many seconds, where there is a limit: the start of dbt and its warehouse does not count."""
+    """Set `stop` after this many seconds, if given; the start of dbt and its warehouse does not count."""
     if seconds is None:
         yield
         return

@@ -16,12 +16,11 @@ from dbt_segconn.state.discards import Discards
 from dbt_segconn.state.tables import INSERT_ROWS, SYNC_COLUMNS, State, SyncState
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.source import Source
-from dbt_segconn.warehouse.values import LOSSY_KINDS, Column
+from dbt_segconn.warehouse.values import LOSSY_KINDS, TIMES, Column
 
 # What may stand around a text besides spaces
 BLANKS = ("\t", "\n", "\r")
 
-_TIMES = frozenset({"date", "timestamp", "timestamptz"})
 _OF_BUILD = re.compile(r"invocation|batch|build|load|etl|run_?id|refresh|synced|extracted")
 RECORD_COLUMNS = {"record_id": "text", "checksum": "text"}
 
@@ -225,7 +224,7 @@ class MappingState:
         asked = [
             column
             for column in source.columns
-            if column.kind in _TIMES or (column.kind == "text" and _OF_BUILD.search(column.name.casefold()))
+            if column.kind in TIMES or (column.kind == "text" and _OF_BUILD.search(column.name.casefold()))
         ]
         if not asked:
             return []

@@ -273,7 +273,7 @@ class State:
         return self._syncs("segconn_last_syncs")
 
     def newest_of_each(self, count: int) -> list[SyncState]:
-        """Return the newest syncs of every mapping, so many of each, newest first."""
+        """Return the newest syncs of every mapping, newest first; at most this many of each."""
         return self._syncs("segconn_newest_of_each", count=count)
 
     def has_settled(self, mapping_id: str) -> bool:

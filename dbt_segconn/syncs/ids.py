@@ -41,7 +41,7 @@ def doubtful_ids(
         if word is not None:
             placeholders.setdefault(field, {})[word] = int(count)
         elif count:
-            yield _too_many(sync, f"{counted(int(count), 'value')} of {field} (${given[field]})", field, int(most))
+            yield _too_many(sync, field, given[field], int(count), int(most))
     yield from (_placeholder(field, words) for field, words in placeholders.items())
 
 
@@ -62,10 +62,10 @@ def _limit(sync: Sync) -> int:
     return given if given is not None else MOST_ORDERED if sync.mapping.order_by else 1
 
 
-def _too_many(sync: Sync, values: str, field: str, most: int) -> str:
-    limit, one = _limit(sync), _called(field)
-    verb = "is" if values.startswith("1 ") else "are"
-    shared = f"{values} {verb} shared by more than {limit:,} record{'s' if limit > 1 else ''}, by up to {most:,}"
+def _too_many(sync: Sync, field: str, column: str, ids: int, most: int) -> str:
+    one = _called(field)
+    values = f"{counted(ids, 'value')} of {field} (${column}) {'is' if ids == 1 else 'are'}"
+    shared = f"{values} shared by more than {counted(_limit(sync), 'record')}, by up to {most:,}"
     if sync.mapping.order_by:
         return (
             f"{shared}: Segment would merge them into one {one}. Map the column that tells {one}s apart, or raise "

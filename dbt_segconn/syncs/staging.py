@@ -24,7 +24,7 @@ from dbt_segconn.syncs.guards import (
     retyped,
 )
 from dbt_segconn.syncs.ids import doubtful_ids
-from dbt_segconn.syncs.stamps import stamped_updates
+from dbt_segconn.syncs.stamps import may_be_stamped, stamped
 from dbt_segconn.syncs.work import Work
 from dbt_segconn.wording import counted
 
@@ -164,7 +164,9 @@ def _objections(work: Work, state: SyncState) -> Iterator[str]:
         deleted=state.deleted,
     )
     if state.to_send:
-        yield from stamped_updates(work.sync, work.source, work.tables, known=known, updated=state.updated)
+        is_asked = may_be_stamped(work.sync, known=known, updated=state.updated)
+        if stamps := work.tables.stamps(work.source) if is_asked else ():
+            yield stamped(stamps, known=known, updated=state.updated)
         yield from doubtful_ids(work.sync, work.source, work.tables, state.sync_mode.split(","))
 
 

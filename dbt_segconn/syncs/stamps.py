@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from dbt_segconn.project.plan import Sync
-from dbt_segconn.state.outbox import MappingState
-from dbt_segconn.warehouse.source import Source
 
 # Without a guard of its own, a mapping refuses such updates of more than this share of its records…
 MOST_PERCENT = 90
@@ -14,16 +12,21 @@ MOST_PERCENT = 90
 FEW_RECORDS = 100
 
 
-def stamped_updates(sync: Sync, source: Source, tables: MappingState, *, known: int, updated: int) -> Iterator[str]:
-    """Object to updates that a build alone may have caused; the model is asked only where there are that many."""
-    if sync.mapping.guards.max_updated_percent is not None or "updated" not in sync.mapping.sync_mode:
-        return
-    if updated <= FEW_RECORDS or 100 * updated <= MOST_PERCENT * known:
-        return
-    if stamps := tables.stamps(source):
-        names = f"{' and '.join(stamps)} {'have' if len(stamps) > 1 else 'has'}"
-        yield (
-            f"{updated:,} of {known:,} records were updated, and {names} one value in all rows, as the time of a build "
-            "has. Leave such columns out of `fields` (in place of $*, map columns by name), or set "
-            "guards.max_updated_percent: 100"
-        )
+def may_be_stamped(sync: Sync, *, known: int, updated: int) -> bool:
+    """Check whether so many records are updated that a build may be the only reason, and no guard says otherwise."""
+    is_unguarded = sync.mapping.guards.max_updated_percent is None and "updated" in sync.mapping.sync_mode
+    return is_unguarded and updated > FEW_RECORDS and 100 * updated > MOST_PERCENT * known
+
+
+def one_value(stamps: Sequence[str]) -> str:
+    """Return a sentence on columns that have the same value in all rows."""
+    verb = "have" if len(stamps) > 1 else "has"
+    return f"{' and '.join(stamps)} {verb} one value in all rows, as the time of a build has"
+
+
+def stamped(stamps: Sequence[str], *, known: int, updated: int) -> str:
+    """Object to updates that these columns may have caused alone."""
+    return (
+        f"{updated:,} of {known:,} records were updated, and {one_value(stamps)}. Leave such columns out of `fields` "
+        "(in place of $*, map columns by name), or set guards.max_updated_percent: 100"
+    )

@@ -103,7 +103,7 @@ alter table {{ relation }} add column {{ name }} {{ segconn_type(kind) }}
 {% endmacro %}
 
 
-{#- One row for each sync: the last that its log says of it. Views of the user on it stay. -#}
+{#- One row for each sync: the last row of its log. The user's own views on it stay. -#}
 {% macro segconn_create_syncs_view(relation, log, columns) %}
 create or replace view {{ relation }}{{ segconn_kept_grants() }} as
 select
@@ -161,7 +161,7 @@ limit 1
 {% endmacro %}
 
 
-{#- The newest syncs of each mapping, so many of each, newest first. -#}
+{#- The newest syncs of each mapping, newest first; at most `count` of each. -#}
 {% macro segconn_newest_of_each(syncs, columns, count) %}
 select {{ columns | join(', ') }}
 from (
