@@ -11,8 +11,8 @@ from dbt_segconn.version import __version__
 __all__ = ["__version__", "run"]
 
 if TYPE_CHECKING:
-    from dbt_segconn.runs.invocation import Listener
-    from dbt_segconn.runs.report import RunResult
+    from dbt_segconn.engine.report import RunResult
+    from dbt_segconn.engine.run import Listener
 
 
 def run(*, listener: Listener | None = None, stop: threading.Event | None = None, **options: Any) -> RunResult:
@@ -28,10 +28,11 @@ def run(*, listener: Listener | None = None, stop: threading.Event | None = None
     ConfigurationError, with all `problems`, where nothing could be started; what happens to a single sync, a bug
     as well, stands in its result.
     """
-    from dbt_segconn.runs import invocation, opening  # dbt takes seconds to import
+    from dbt_segconn.engine import opening
+    from dbt_segconn.engine import run as engine  # dbt takes seconds to import
 
     try:
-        return invocation.run(opening.Options(**options), listener or invocation.Listener(), stop or threading.Event())
+        return engine.run(opening.Options(**options), listener or engine.Listener(), stop or threading.Event())
     finally:
         gc.unfreeze()  # where nothing was opened, what the caller has is still frozen with the manifest
         gc.collect()  # dbt's adapter and macros hold cycles; the process lives on, perhaps for many runs

@@ -1,5 +1,5 @@
 """`python -m dbt_segconn` is `dbt-segconn`."""
 
-from dbt_segconn.cli.program import program
+from dbt_segconn.commands.program import program
 
 program()

@@ -15,7 +15,7 @@ import pytest
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["dbt_segconn.runs.invocation", "dbt.cli.main", "dbt.context.providers", "dbt.adapters.postgres", "warm"]
+    ["dbt_segconn.engine.run", "dbt.cli.main", "dbt.context.providers", "dbt.adapters.postgres", "warm"]
 )
 # The projects and profiles that dbt was run on
 _SEEN: set[tuple[bytes, ...]] = set()

@@ -165,7 +165,7 @@ def write_project(folder: Path, **changes: Any) -> Path:
 
 def run(project: Path, *options: str) -> Result:
     """Run dbt-segconn in the project's folder, on a DuckDB file that need hold nothing: all mappings are disabled."""
-    from dbt_segconn.cli import main
+    from dbt_segconn.commands import main
 
     duckdb.connect(str(project / "kit.duckdb")).close()
     before = Path.cwd()

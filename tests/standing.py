@@ -278,7 +278,7 @@ class Shop:
         path.write_bytes(kept["manifest"])
 
     def segconn(self, *arguments: str) -> Result:
-        from dbt_segconn.cli import main
+        from dbt_segconn.commands import main
 
         result = CliRunner().invoke(main, [*arguments, "--project-dir", str(self.dir)])
         shows_calls = not SHOWING_CALLS.isdisjoint(arguments)

@@ -11,7 +11,7 @@ from standing import ADA, BOB, EVE, MAPPING, Api, serving
 
 import dbt_segconn
 from dbt_segconn.delivery import attempts
-from dbt_segconn.runs import alerts
+from dbt_segconn.engine import alerts
 
 PATH = "/services/T0/B0/hookS3cret"
 

@@ -10,11 +10,10 @@ from standing import ADA, BOB, MAPPING
 
 import dbt_segconn
 from dbt_segconn.delivery.client import TrackingApi
-from dbt_segconn.runs import alerts
-from dbt_segconn.runs.invocation import Listener
-from dbt_segconn.state.outbox import MappingState
-from dbt_segconn.syncs import sync
-from dbt_segconn.syncs.calls import CallMaker
+from dbt_segconn.engine import alerts, sync
+from dbt_segconn.engine.calls import CallMaker
+from dbt_segconn.engine.run import Listener
+from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.warehouse.adapter import Warehouse
 
 OTHER = {**MAPPING, "name": "others"}
@@ -43,11 +42,11 @@ def breaking(real, on=1):
 @pytest.mark.parametrize(
     ("owner", "name", "place"),
     [
-        (MappingState, "read", "dbt_segconn.syncs.shares"),
-        (MappingState, "settle", "dbt_segconn.syncs.transfer"),
-        (CallMaker, "many", "dbt_segconn.syncs.shares"),
+        (MappingTables, "read", "dbt_segconn.engine.ranges"),
+        (MappingTables, "settle", "dbt_segconn.engine.transfer"),
+        (CallMaker, "many", "dbt_segconn.engine.ranges"),
         (TrackingApi, "post", "dbt_segconn.delivery.attempts"),
-        (sync, "stage", "dbt_segconn.syncs.sync"),
+        (sync, "stage", "dbt_segconn.engine.sync"),
     ],
     ids=["reader", "settling", "calls", "sender", "staging"],
 )
@@ -81,7 +80,7 @@ def test_a_bug_in_the_middle_keeps_what_was_confirmed(shop, api, monkeypatch):
     (row,) = shop.query("select status, confirmed, error from segconn.syncs")
     assert (row["status"], row["confirmed"]) == ("failed", arrived)
     assert 0 < arrived < 10_000
-    assert row["error"].startswith("KeyError in dbt_segconn.syncs.shares, line ")
+    assert row["error"].startswith("KeyError in dbt_segconn.engine.ranges, line ")
     assert shop.segconn("run", "--all").exit_code == 0
     assert len(api.received) == 10_000
 
@@ -89,7 +88,7 @@ def test_a_bug_in_the_middle_keeps_what_was_confirmed(shop, api, monkeypatch):
 def test_an_exception_of_one_sync_is_alerted(two, api, monkeypatch):
     posted = []
     monkeypatch.setattr(alerts, "_post", lambda _, body: posted.append(json.loads(body)))
-    monkeypatch.setattr(MappingState, "read", breaking(MappingState.read))
+    monkeypatch.setattr(MappingTables, "read", breaking(MappingTables.read))
     two.more_settings = {"alerts": [{"url": "http://127.0.0.1:9/hook", "format": "json"}]}
     two.settings()
     two.resync(ADA, options=("--threads", "1"))
@@ -137,8 +136,8 @@ def test_alerts_and_a_closing_that_break_are_warnings(shop, api, monkeypatch):
     monkeypatch.setattr(alerts, "_body", breaking(alerts._body))
     result = shop.resync(ADA, BOB)
     assert result.exit_code == 0, result.output
-    assert "but the warehouse was not closed well: KeyError in dbt_segconn.runs.opening, line " in result.output
-    assert "but the alerts were not sent: KeyError in dbt_segconn.runs.alerts, line " in result.output
+    assert "but the warehouse was not closed well: KeyError in dbt_segconn.engine.opening, line " in result.output
+    assert "but the alerts were not sent: KeyError in dbt_segconn.engine.alerts, line " in result.output
 
 
 def test_a_listener_that_raises_changes_nothing(shop, api):

@@ -13,7 +13,7 @@ from selecting import CHANGES, METHODS, STATES, name_of, selected, write_project
 from standing import ADA
 from test_sample import SAMPLE
 
-from dbt_segconn.cli import main
+from dbt_segconn.commands import main
 
 TABLES = ("--resource-types", "model", "seed", "snapshot")
 

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 from standing import ADA, MAPPING, WRITE_KEY, Api, serving
 
-from dbt_segconn.cli import main
-from dbt_segconn.debugger import running
+from dbt_segconn.commands import main
 from dbt_segconn.delivery import inquiry
 from dbt_segconn.inspection import diagnosis
 from dbt_segconn.project import settings
+from dbt_segconn.web.debugger import running
 
 
 def debug(shop, *options):

@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner
 from standing import ADA, MAPPING, WRITE_KEY
 
-from dbt_segconn.cli import main
+from dbt_segconn.commands import main
 from dbt_segconn.project.findings import RULES
 
 # Each line that is at fault ends in the codes that stand for it.

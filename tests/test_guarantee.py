@@ -32,7 +32,7 @@ from standing import Api, Shop, new_shop, serving
 from warehouses.postgres import Postgres
 
 from dbt_segconn.delivery import attempts, batches, connection, sender
-from dbt_segconn.syncs.calls import message_id_prefix
+from dbt_segconn.engine.calls import message_id_prefix
 
 EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "20"))
 POSTGRES_EXAMPLES = int(os.environ.get("GUARANTEE_POSTGRES_EXAMPLES", "4"))

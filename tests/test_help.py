@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from standing import MAPPING, PROGRAM
 
-from dbt_segconn.cli import main
+from dbt_segconn.commands import main
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -64,7 +64,7 @@ def test_names_of_the_project_are_completed_without_dbt(shop):
     assert completed("run --target ") == {"dev"}
     assert completed("run --profile ") == {"shop"}
     quiet = (
-        "import sys, click\nfrom dbt_segconn.cli.completion import complete_mapping\n"
+        "import sys, click\nfrom dbt_segconn.commands.completion import complete_mapping\n"
         "assert complete_mapping(click.Context(click.Command('x')), None, '')\nassert 'dbt' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", quiet], cwd=shop.dir, check=False).returncode == 0

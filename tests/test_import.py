@@ -38,7 +38,7 @@ def imported(shop, name, text, *more):
     shop.write(name, text)
     from click.testing import CliRunner
 
-    from dbt_segconn.cli import main
+    from dbt_segconn.commands import main
 
     return CliRunner().invoke(main, ["import", str(shop.dir / name), *(str(shop.dir / one) for one in more)])
 

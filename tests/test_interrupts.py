@@ -18,8 +18,6 @@ import orjson
 import pytest
 from standing import ADA, BOB, EVE, MAPPING, PROGRAM, WRITE_KEY, Api, serving
 
-from dbt_segconn.runs import invocation
-
 RECORDS = 60_000
 KILLS = int(os.environ.get("KILLS", "4"))
 SHARDS = 2  # one test each, so that they can run side by side

@@ -13,12 +13,11 @@ import pytest
 from leaks import PACKAGE, Watch, locals_of
 from standing import ADA, BOB, WRITE_KEY
 
-from dbt_segconn.cli import commands
 from dbt_segconn.delivery import Destination, Target
 from dbt_segconn.delivery.oauth import OAuth
+from dbt_segconn.engine.opening import Options, resolve_context
 from dbt_segconn.errors import ConfigurationError, DeliveryError
 from dbt_segconn.project.settings import read_settings
-from dbt_segconn.runs.opening import Options, resolve_context
 
 EMAIL = ADA[1]
 PATH = "/services/T0/B0/hookS3cret"

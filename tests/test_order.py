@@ -10,7 +10,7 @@ import pytest
 from standing import Api, serving
 
 from dbt_segconn.delivery import Delivery, Destination, Target
-from dbt_segconn.syncs.calls import subject_of
+from dbt_segconn.engine.calls import subject_of
 
 VERSIONED = {
     "name": "ident",

@@ -15,8 +15,8 @@ import requests
 from browser import needs_browser
 from standing import ADA, BOB, EVE, MAPPING, PROGRAM, WRITE_KEY
 
-from dbt_segconn.runs.opening import Options
-from dbt_segconn.ui import running
+from dbt_segconn.engine.opening import Options
+from dbt_segconn.web.live import running
 
 EVIL = "</script><img src=x onerror=\"document.title='owned'\">"
 ADA_NOW = ("c1", "ada@example.org", "team")
@@ -113,7 +113,7 @@ def test_the_frozen_page_needs_no_extra_and_the_live_one_says_which(shop, monkey
     shop.table(ADA)
     for name in list(sys.modules):
         if name.partition(".")[0] in {"starlette", "uvicorn"} or name.startswith(
-            ("dbt_segconn.ui", "dbt_segconn.debugger")
+            ("dbt_segconn.web.live", "dbt_segconn.web.debugger")
         ):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "starlette", None)
@@ -280,7 +280,7 @@ def test_the_frozen_page_works_from_a_file_whatever_its_names_are(shop, api, bro
 def test_the_live_page_follows_runs_and_is_used_by_keyboard(shop, browser):
     from selenium.webdriver.common.keys import Keys
 
-    from dbt_segconn.debugger import running as running_debugger
+    from dbt_segconn.web.debugger import running as running_debugger
 
     page = Page(browser)
     with running_debugger() as debugger:

@@ -9,7 +9,7 @@ from pathlib import Path
 from click.testing import CliRunner
 from forked import run_dbt
 
-from dbt_segconn.cli import main
+from dbt_segconn.commands import main
 
 SAMPLE = Path(__file__).parents[1] / "sample_project"
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from standing import MAPPING
 
-from dbt_segconn.cli import main
+from dbt_segconn.commands import main
 from dbt_segconn.mapping import MappingError, compile_mapping
 from dbt_segconn.mapping.directives import DIRECTIVES
 from dbt_segconn.mapping.schema import definitions

@@ -195,7 +195,7 @@ def test_columns_are_matched_as_dbt_does_whatever_their_case(shop, api):
 def test_outside_of_a_project_the_way_in_is_named(shop, tmp_path):
     from click.testing import CliRunner
 
-    from dbt_segconn.cli import main
+    from dbt_segconn.commands import main
 
     result = CliRunner().invoke(main, ["run", "--project-dir", str(tmp_path)])
     assert result.exit_code == 2
@@ -231,7 +231,7 @@ def test_help_and_configuration_errors_come_without_dbt(shop):
 
     shop.write("segconn.yml", "")
     code = (
-        "import sys; from dbt_segconn.cli import main\n"
+        "import sys; from dbt_segconn.commands import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "sys.exit('dbt.cli' in sys.modules or 'dbt.adapters' in sys.modules)"
@@ -248,7 +248,7 @@ def test_help_and_configuration_errors_come_without_dbt(shop):
 def test_the_fields_of_actions_are_listed(shop, action):
     from click.testing import CliRunner
 
-    from dbt_segconn.cli import main
+    from dbt_segconn.commands import main
 
     output = CliRunner().invoke(main, ["fields", *filter(None, [action])]).output
     assert "group_id (required)" in output

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from standing import new_shop
 
-from dbt_segconn.runs.opening import Options, resolve_context
+from dbt_segconn.engine.opening import Options, resolve_context
 from dbt_segconn.warehouse.adapter import open_warehouse
 
 with tempfile.TemporaryDirectory() as folder:

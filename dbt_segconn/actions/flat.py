@@ -37,7 +37,7 @@ class Flat:
     `texts` are the fields that a plain record fills with text, `members` the traits or properties.
     """
 
-    kind: str
+    call_type: str
     texts: dict[str, Any]
     members: dict[str, Any]
 
@@ -115,11 +115,11 @@ class Writer:
         """Return the expression of the call."""
         flat = self._flat
         ids = ", ".join(f"'{key}': {name}" for name, key in _TEXTS.items() if name in flat.texts)
-        context = "'traits': {}, 'consent': {}" if flat.kind == "track" else "'consent': {}"
+        context = "'traits': {}, 'consent': {}" if flat.call_type == "track" else "'consent': {}"
         members = flat.members.items()
         pairs = ", ".join(f"{self.constant(key)}: {self._expression(value, variable)}" for key, value in members)
-        body = f"'{_BODIES[flat.kind]}': {{{pairs}}}"
-        return f"{{{ids}, 'context': {{{context}}}, {body}, 'type': '{flat.kind}'{more}}}"
+        body = f"'{_BODIES[flat.call_type]}': {{{pairs}}}"
+        return f"{{{ids}, 'context': {{{context}}}, {body}, 'type': '{flat.call_type}'{more}}}"
 
     def _expression(self, value: Any, variable: Callable[[str], str]) -> str:
         column = column_of(value)
@@ -127,7 +127,7 @@ class Writer:
 
     def compile(self, lines: Iterable[str], name: str, namespace: dict[str, Any]) -> Any:
         """Compile the source of one function of this name."""
-        code = compile("\n".join(lines), f"<flat {self._flat.kind} mapping>", "exec")
+        code = compile("\n".join(lines), f"<flat {self._flat.call_type} mapping>", "exec")
         exec(code, namespace)  # noqa: S102  nothing of the user's is in it
         function = namespace[name]
         function.__code__ = function.__code__.replace(co_consts=_filled(function.__code__.co_consts, self._values))

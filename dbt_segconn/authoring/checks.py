@@ -16,7 +16,7 @@ from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.path import relative, steps
 from dbt_segconn.project.artifacts import Manifest, Model
 from dbt_segconn.project.catalog import Catalog, KnownColumns
-from dbt_segconn.project.drafts import Draft, ModelDraft
+from dbt_segconn.project.drafts import MappingDraft, ModelDraft
 from dbt_segconn.project.findings import (
     CONSENT_DROPPED,
     DISABLED_DESTINATION,
@@ -31,15 +31,15 @@ from dbt_segconn.project.findings import (
     Fault,
     Finding,
 )
-from dbt_segconn.project.identity import unquoted
-from dbt_segconn.project.ids import SEGMENT_ID
-from dbt_segconn.project.plan import columns_of_rows, no_column
-from dbt_segconn.project.rendered import is_stale, traps, unread_mappings
+from dbt_segconn.project.mappings import columns_of_rows, no_column
 from dbt_segconn.project.settings import Settings
-from dbt_segconn.project.strict import near_name
-from dbt_segconn.project.written import Written
+from dbt_segconn.project.source_positions import Written
+from dbt_segconn.project.strict_model import near_name
+from dbt_segconn.project.unique_identifier import unquoted
+from dbt_segconn.project.user_ids import SEGMENT_ID
 from dbt_segconn.project.yaml_file import get
-from dbt_segconn.warehouse.values import kind_of, misfit, unordered
+from dbt_segconn.project.yaml_traps import is_stale, traps, unread_mappings
+from dbt_segconn.warehouse.values import misfit, unordered, value_type_of
 
 # A letter too many or too few in a name of ten
 SLIP = 0.92
@@ -174,31 +174,31 @@ def _is_slip(wrong: str, right: str) -> bool:
     return sorted(wrong) == sorted(right) or difflib.SequenceMatcher(None, wrong, right).ratio() > SLIP
 
 
-def _columns(draft: Draft, known: KnownColumns) -> Iterator[Fault]:
+def _columns(draft: MappingDraft, known: KnownColumns) -> Iterator[Fault]:
     model = draft.written.model
     consent = {} if draft.inherits_consent else draft.consent or {}
     for path, column in uses(draft.fields or {}):
         yield from _missing(("fields", *path), column, known, model)
     for category, column in consent.items():
         yield from _missing(("consent", category), column, known, model)
-    for column, path in columns_of_rows(draft.mapping).items() if draft.mapping else ():
+    for column, path in columns_of_rows(draft.meta).items() if draft.meta else ():
         yield from _missing(path, column, known, model)
 
 
-def _unordered(draft: Draft, known: KnownColumns, adapter_type: str) -> Iterator[Fault]:
+def _unordered(draft: MappingDraft, known: KnownColumns, adapter_type: str) -> Iterator[Fault]:
     """Object to a checkpoint or an order whose column is known for certain, and not to be of a type that has one."""
-    if draft.mapping is None or not known.complete:
+    if draft.meta is None or not known.complete:
         return
-    given, order = draft.mapping.checkpoint, {name.casefold() for name in draft.mapping.order_by or ()}
+    given, order = draft.meta.checkpoint, {name.casefold() for name in draft.meta.order_by or ()}
     for name, data_type in known.types.items():
-        kind = kind_of(data_type, adapter_type) if data_type else ""
+        kind = value_type_of(data_type, adapter_type) if data_type else ""
         if given and data_type and name.casefold() == given.column.casefold() and (reason := misfit(kind, given.lag)):
             yield Fault(NO_ORDER, ("checkpoint",), f"{name} is of the type {data_type}: {reason}")
         if data_type and name.casefold() in order and (reason := unordered(kind)):
             yield Fault(NO_ORDER, ("order_by",), f"{name} is of the type {data_type}: {reason}")
 
 
-def _trait_types(draft: Draft, known: KnownColumns) -> Iterator[Fault]:
+def _trait_types(draft: MappingDraft, known: KnownColumns) -> Iterator[Fault]:
     for field in ("traits", "properties"):
         reserved = RESERVED.get((draft.action.name if draft.action else "", field), ())
         values = (draft.fields or {}).get(field)
@@ -242,7 +242,7 @@ def _column_of(value: Mapping[str, Any]) -> str | None:
     return keys[1] if len(keys) == 2 and keys[0] == "properties" else None
 
 
-def _event_name(draft: Draft, _: KnownColumns) -> Iterator[Fault]:
+def _event_name(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
     event = (draft.fields or {}).get("event_name")
     path = ("fields", "event_name")
     if draft.action is None or draft.action.name != "track":
@@ -255,14 +255,14 @@ def _event_name(draft: Draft, _: KnownColumns) -> Iterator[Fault]:
         yield Fault(EVENT_NAME, path, f"{event!r} begins or ends with a space", "Remove it.")
 
 
-def _event_in_two_cases(draft: Draft, seen: dict[str, str]) -> Iterator[Fault]:
+def _event_in_two_cases(draft: MappingDraft, seen: dict[str, str]) -> Iterator[Fault]:
     event = (draft.fields or {}).get("event_name")
     if isinstance(event, str) and seen.setdefault(event.casefold(), event) != event:
         reason = f"{event!r} differs only in case from the event {seen[event.casefold()]!r} of another mapping"
         yield Fault(EVENT_NAME, ("fields", "event_name"), reason, "Segment takes them for two: write both alike.")
 
 
-def _constants(draft: Draft, _: KnownColumns) -> Iterator[Fault]:
+def _constants(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
     fields = draft.fields or {}
     timestamp = fields.get("timestamp")
     if isinstance(timestamp, (str, int, float)) and not isinstance(timestamp, bool) and timestamp != "":
@@ -278,7 +278,7 @@ def _constants(draft: Draft, _: KnownColumns) -> Iterator[Fault]:
         yield Fault(NEVER_SENT, ("fields",), reason, "Shorten them.")
 
 
-def _too_many_members(draft: Draft, known: KnownColumns) -> Iterator[Fault]:
+def _too_many_members(draft: MappingDraft, known: KnownColumns) -> Iterator[Fault]:
     for field in ("traits", "properties"):
         count = _members((draft.fields or {}).get(field), len(known.types))
         if count > MAPPED_MEMBERS:
@@ -315,14 +315,14 @@ def _sizes(value: Any) -> Iterator[int]:
         yield len(orjson.dumps(value, default=str))
 
 
-def _disabled(draft: Draft, settings: Settings | None) -> Iterator[Fault]:
+def _disabled(draft: MappingDraft, settings: Settings | None) -> Iterator[Fault]:
     destination = settings.destinations.get(draft.destination or "") if settings else None
     if destination is not None and not destination.enabled and draft.given.get("enabled", True):
         reason = f"the destination {draft.destination!r} is disabled: nothing is sent"
         yield Fault(DISABLED_DESTINATION, ("destination",), reason, "Enable it, or set `enabled: false` here, too.")
 
 
-_CHECKS: tuple[Callable[[Draft, KnownColumns], Iterator[Fault]], ...] = (
+_CHECKS: tuple[Callable[[MappingDraft, KnownColumns], Iterator[Fault]], ...] = (
     _columns,
     _trait_types,
     _event_name,

@@ -9,21 +9,21 @@ from typing import Any, Literal
 
 import orjson
 
+from dbt_segconn.engine.opening import Options, Project, check_project, find_state, opened, resolve_context
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.project.artifacts import Model, read_manifest
 from dbt_segconn.project.catalog import Catalog, spec_type
-from dbt_segconn.project.drafts import Draft, read_drafts
+from dbt_segconn.project.drafts import MappingDraft, read_drafts
 from dbt_segconn.project.findings import InvalidProject, dotted
-from dbt_segconn.project.ids import SEGMENT_ID
-from dbt_segconn.project.names import shown_names
-from dbt_segconn.project.plan import to_sync
+from dbt_segconn.project.mapping_names import shown_names
+from dbt_segconn.project.mappings import to_mapping
 from dbt_segconn.project.settings import Settings, read_settings
-from dbt_segconn.project.strict import near_name
-from dbt_segconn.runs.opening import Options, Plan, check_project, find_state, opened, resolve_context
-from dbt_segconn.state.outbox import MappingState
+from dbt_segconn.project.strict_model import near_name
+from dbt_segconn.project.user_ids import SEGMENT_ID
+from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import State
 
-Kind = Literal["added", "removed", "renamed", "changed"]
+Status = Literal["added", "removed", "renamed", "changed"]
 Effect = Literal["breaking", "resends", "note"]
 # Fields that say who or what a call is about: what is downstream is keyed by them
 _KEYS = frozenset({"user_id", "anonymous_id", "group_id", "event_name"})
@@ -42,14 +42,14 @@ class Detail:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class MappingChange:
     """A mapping that differs: `model.mapping`, and in what.
 
     `calls` is how many calls the next sync sends for the change itself, where the warehouse was asked.
     """
 
     mapping: str
-    kind: Kind
+    status: Status
     details: tuple[Detail, ...]
     calls: int | None = None
 
@@ -73,7 +73,7 @@ class Change:
 class _Side:
     """The mappings of one manifest, and what is known of the columns of their models."""
 
-    drafts: Mapping[str, Draft]
+    drafts: Mapping[str, MappingDraft]
     catalog: Catalog
 
     def columns(self, model: Model) -> tuple[Mapping[str, str | None], bool]:
@@ -87,7 +87,7 @@ class _Side:
         return {column.name: column.data_type for column in model.columns}
 
 
-def compare(options: Options, state: Path, *, online: bool = False) -> tuple[Change, ...]:
+def compare(options: Options, state: Path, *, online: bool = False) -> tuple[MappingChange, ...]:
     """Compare the project with the artifacts in `state`, such as those of the last production run.
 
     `online` asks the warehouse how many calls each change sends, by the state of the target. Raises
@@ -102,18 +102,18 @@ def compare(options: Options, state: Path, *, online: bool = False) -> tuple[Cha
     changes = tuple(_changes(before, after))
     if not online:
         return changes
-    plan = Plan(context, settings, after.catalog.manifest, None, ())
+    plan = Project(context, settings, after.catalog.manifest, None, ())
     with opened(plan, options) as warehouse, warehouse.session("diff") as session:
         known = State(session, settings.state, warehouse.database)
         drafts = [after.drafts.get(change.mapping) for change in changes]
         return tuple(replace(one, calls=_calls(one, draft, known)) for one, draft in zip(changes, drafts, strict=True))
 
 
-def _calls(change: Change, draft: Draft | None, state: State) -> int | None:
+def _calls(change: MappingChange, draft: MappingDraft | None, state: State) -> int | None:
     """Count the calls of a change: records that Segment has, or all that the model has."""
     if draft is None or not (change.resends or change.sends_all):
         return 0
-    tables = MappingState(state, to_sync(draft).id)
+    tables = MappingTables(state, to_mapping(draft).id)
     if not change.sends_all and tables.present()[0]:
         return tables.known()
     relation = state.session.relation_of(draft.written.model)
@@ -134,25 +134,25 @@ def _sides(folders: Iterable[Path], settings: Settings, project_dir: Path) -> It
         yield _Side({shown[one.names.id]: one for one in side}, Catalog(folder, manifest))
 
 
-def _changes(before: _Side, after: _Side) -> Iterator[Change]:
+def _changes(before: _Side, after: _Side) -> Iterator[MappingChange]:
     removed = {name: draft for name, draft in before.drafts.items() if name not in after.drafts}
     for name, draft in after.drafts.items():
         if name in before.drafts:
             details = tuple(_differences(before, after, before.drafts[name], draft))
             if details:
-                yield Change(name, "changed", details)
+                yield MappingChange(name, "changed", details)
         elif old := _former(draft, removed):
             del removed[old]
             reason = f"was {old}. `dbt-segconn adopt {old} {name}` carries its records over; else all are sent again"
-            yield Change(name, "renamed", (Detail(reason, "breaking", sends_all=True),))
+            yield MappingChange(name, "renamed", (Detail(reason, "breaking", sends_all=True),))
         else:
-            yield Change(name, "added", (_added(draft),))
+            yield MappingChange(name, "added", (_added(draft),))
     for name, draft in removed.items():
         reason = f"{_what(draft)} is no longer sent; what Segment has stays there"
-        yield Change(name, "removed", (Detail(reason, "breaking"),))
+        yield MappingChange(name, "removed", (Detail(reason, "breaking"),))
 
 
-def _former(draft: Draft, removed: Mapping[str, Draft]) -> str | None:
+def _former(draft: MappingDraft, removed: Mapping[str, MappingDraft]) -> str | None:
     """Find the mapping that this one replaces: of another version of the model, else one that made the same calls."""
     base = draft.written.model.base_id
     versions = [one for one, gone in removed.items() if (gone.written.model.base_id, gone.name) == (base, draft.name)]
@@ -160,30 +160,30 @@ def _former(draft: Draft, removed: Mapping[str, Draft]) -> str | None:
     return next(iter(versions + alike), None)
 
 
-def _alike(one: Draft, other: Draft) -> bool:
+def _alike(one: MappingDraft, other: MappingDraft) -> bool:
     return (one.action, one.fields, one.identifier) == (other.action, other.fields, other.identifier)
 
 
-def _what(draft: Draft) -> str:
+def _what(draft: MappingDraft) -> str:
     return f"{draft.given.get('action')} to {draft.destination or draft.given.get('destination')}"
 
 
-def _added(draft: Draft) -> Detail:
+def _added(draft: MappingDraft) -> Detail:
     if not draft.given.get("enabled", True):
         return Detail(f"{_what(draft)}, not enabled")
-    if draft.given.get("first_sync") == "baseline" or "added" not in (draft.mapping.sync_mode if draft.mapping else ()):
+    if draft.given.get("first_sync") == "baseline" or "added" not in (draft.meta.sync_mode if draft.meta else ()):
         return Detail(f"{_what(draft)}; its first sync sends nothing")
     return Detail(f"{_what(draft)}; its first sync sends every record", sends_all=True)
 
 
-def _differences(before: _Side, after: _Side, old: Draft, new: Draft) -> Iterator[Detail]:
+def _differences(before: _Side, after: _Side, old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     yield from _of_identifier(old, new)
     yield from _of_settings(old, new)
     yield from _of_fields(old, new)
     yield from _of_columns(before, after, old, new)
 
 
-def _of_identifier(old: Draft, new: Draft) -> Iterator[Detail]:
+def _of_identifier(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     if old.identifier != new.identifier:
         change = f"unique_identifier: {', '.join(old.identifier) or 'none'} → {', '.join(new.identifier)}"
         yield Detail(f"{change}: every record looks deleted and added again", "breaking", sends_all=True)
@@ -203,7 +203,7 @@ _SETTINGS: dict[str, Effect] = {
 }
 
 
-def _of_settings(old: Draft, new: Draft) -> Iterator[Detail]:
+def _of_settings(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     before, after = dict(old.given), dict(new.given)
     # left out, it was the only one there was, which today's segconn.yml may no longer tell
     after["destination"] = new.destination
@@ -233,7 +233,7 @@ def _leaves(fields: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         yield path, fields
 
 
-def _of_fields(old: Draft, new: Draft) -> Iterator[Detail]:
+def _of_fields(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     before, after = dict(_leaves(old.given.get("fields", {}))), dict(_leaves(new.given.get("fields", {})))
     for path in dict.fromkeys([*before, *after]):
         name = dotted(("fields", *path))
@@ -244,29 +244,31 @@ def _of_fields(old: Draft, new: Draft) -> Iterator[Detail]:
         elif before[path] != after[path]:
             effect: Effect = "breaking" if path[-1:] and path[-1] in _KEYS else "note"
             yield Detail(f"{name}: {_shown(before[path])} → {_shown(after[path])}", effect)
-    if old.fields is not None and _used(old) != _used(new) and new.mapping and "updated" in new.mapping.sync_mode:
+    if old.fields is not None and _used(old) != _used(new) and new.meta and "updated" in new.meta.sync_mode:
         yield Detail("reads other columns than before: every known record is sent again, as updated", "resends")
 
 
-def _used(draft: Draft) -> frozenset[str]:
+def _used(draft: MappingDraft) -> frozenset[str]:
     columns = {column for _, column in uses(draft.fields or {})} | set((draft.consent or {}).values())
     return frozenset(columns - {SEGMENT_ID})
 
 
-def _of_columns(before: _Side, after: _Side, old: Draft, new: Draft) -> Iterator[Detail]:
+def _of_columns(before: _Side, after: _Side, old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     """Compare what is known of the columns in use: like with like, all columns or the documented ones."""
     was, all_were = before.columns(old.written.model)
     now, all_are = after.columns(new.written.model)
     if not (all_were and all_are):
         was, now = before.documented(old.written.model), after.documented(new.written.model)
-    was, now = ({name.casefold(): kind and kind.casefold() for name, kind in types.items()} for types in (was, now))
+    was, now = (
+        {name.casefold(): status and status.casefold() for name, status in types.items()} for types in (was, now)
+    )
     for column in sorted(_used(new) | set(new.identifier)):
         key = column.casefold()
         if key in was and key not in now:
             near = near_name(key, [name for name in now if name not in was])
             yield Detail(f"column {column}: is gone from the model, though the mapping reads it.{near}", "breaking")
-        elif (kinds := (was.get(key), now.get(key))) and all(kinds) and kinds[0] != kinds[1]:
-            yield _retyped(column, str(kinds[0]), str(kinds[1]))
+        elif (statuses := (was.get(key), now.get(key))) and all(statuses) and statuses[0] != statuses[1]:
+            yield _retyped(column, str(statuses[0]), str(statuses[1]))
 
 
 def _retyped(column: str, was: str, now: str) -> Detail:

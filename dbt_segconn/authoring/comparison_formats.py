@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dbt_segconn.authoring.comparison import Change
+from dbt_segconn.authoring.comparison import MappingChange
 from dbt_segconn.wording import counted
 
 SCHEMA_VERSION = 1
@@ -15,28 +15,28 @@ _MARKS = {"breaking": "!", "resends": "*", "note": " "}
 _ICONS = {"breaking": "🛑", "resends": "🔁", "note": "▫️"}
 
 
-def summary(changes: Sequence[Change]) -> str:
+def summary(changes: Sequence[MappingChange]) -> str:
     """Sum the changes up in a line."""
     if not changes:
         return "No mapping changes."
-    kinds = [f"{sum(one.kind == kind for one in changes)} {kind}" for kind in _SIGNS]
+    statuses = [f"{sum(one.status == status for one in changes)} {status}" for status in _SIGNS]
     breaking = sum(change.is_breaking for change in changes)
-    return f"{counted(len(changes), 'mapping')}: {', '.join(kinds)}; {breaking} with breaking changes."
+    return f"{counted(len(changes), 'mapping')}: {', '.join(statuses)}; {breaking} with breaking changes."
 
 
-def as_text(changes: Sequence[Change]) -> Iterator[str]:
+def as_text(changes: Sequence[MappingChange]) -> Iterator[str]:
     """Yield a line for each change and its details: `!` breaks what is downstream, `*` sends records again."""
     for change in changes:
-        yield f"{_SIGNS[change.kind]} {change.mapping} ({change.kind}{_calls(change)})"
+        yield f"{_SIGNS[change.status]} {change.mapping} ({change.status}{_calls(change)})"
         yield from (f"    {_MARKS[detail.effect]} {detail.text}" for detail in change.details)
     yield summary(changes)
 
 
-def _calls(change: Change) -> str:
+def _calls(change: MappingChange) -> str:
     return f", {change.calls:,} calls" if change.calls else ""
 
 
-def as_json(changes: Sequence[Change]) -> dict[str, Any]:
+def as_json(changes: Sequence[MappingChange]) -> dict[str, Any]:
     """Return everything as one JSON object; new keys may come, others keep their meaning in a version."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -44,7 +44,7 @@ def as_json(changes: Sequence[Change]) -> dict[str, Any]:
         "changes": [
             {
                 "mapping": change.mapping,
-                "kind": change.kind,
+                "kind": change.status,
                 "breaking": change.is_breaking,
                 "resends": change.resends,
                 "sends_all": change.sends_all,
@@ -56,7 +56,7 @@ def as_json(changes: Sequence[Change]) -> dict[str, Any]:
     }
 
 
-def as_markdown(changes: Sequence[Change]) -> Iterator[str]:
+def as_markdown(changes: Sequence[MappingChange]) -> Iterator[str]:
     """Yield a comment for a pull request; its first line tells a bot which comment to replace."""
     yield "<!-- dbt-segconn diff -->"
     yield "### What this changes for Segment"
@@ -68,8 +68,8 @@ def as_markdown(changes: Sequence[Change]) -> Iterator[str]:
         yield "|---|---|---|"
     for change in changes:
         for detail in change.details:
-            kind = f"{_ICONS[detail.effect]} {change.kind}{_calls(change)}"
-            yield f"| {_in_code(change.mapping)} | {kind} | {_cell(detail.text)} |"
+            status = f"{_ICONS[detail.effect]} {change.status}{_calls(change)}"
+            yield f"| {_in_code(change.mapping)} | {status} | {_cell(detail.text)} |"
     if changes:
         yield ""
         yield "🛑 breaks what is downstream · 🔁 sends known records again"

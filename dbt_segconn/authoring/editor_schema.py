@@ -18,7 +18,7 @@ from dbt_segconn.mapping.schema import definitions
 from dbt_segconn.project.artifacts import META_KEY
 from dbt_segconn.project.meta import MappingMeta, ModelMeta
 from dbt_segconn.project.settings import Settings
-from dbt_segconn.project.written import RESOURCES
+from dbt_segconn.project.source_positions import RESOURCES
 
 # The version that all editors read
 DRAFT = "http://json-schema.org/draft-07/schema#"
@@ -65,7 +65,7 @@ def models_schema() -> dict[str, Any]:
         "$schema": DRAFT,
         "title": "dbt YAML with mappings of dbt-segconn",
         "type": ["object", "null"],
-        "properties": {kind: {"items": member} for kind in RESOURCES},
+        "properties": {resource_key: {"items": member} for resource_key in RESOURCES},
         "definitions": {**known, "segconn": meta},
     }
 
@@ -108,7 +108,7 @@ def _value(schema: Mapping[str, Any]) -> dict[str, Any]:
     shape.pop("writeOnly", None)
     about = {key: schema[key] for key in ("description", "default") if key in schema}
     kinds = [one.get("type") for one in shape.get("anyOf", [shape])]
-    if "$ref" in shape or any(kind in _TREES for kind in kinds):
+    if "$ref" in shape or any(resource_key in _TREES for resource_key in kinds):
         return {**about, **shape}
     return {**about, "anyOf": [shape, _JINJA]}
 

@@ -14,7 +14,7 @@ _TAILS = frozenset(
 _ID_WORDS = frozenset({"id", "ids", "key", "pk", "sk", "nk", "uuid", "guid", "number", "no", "nr", "code", "hash"})
 USER_IDS = ("user id", "customer id", "uid", "member id", "contact id", "person id", "owner id", "subscriber id")
 GROUP_IDS = ("group id", "account id", "company id", "organization id", "team id", "workspace id")
-_KINDS = {
+_VALUE_TYPES = {
     "identify": "user customer contact lead member subscriber person people profile patient student visitor client",
     "group": "account company organization organisation team workspace group tenant",
     "page": "page pageview",
@@ -51,7 +51,7 @@ def nouns_of(model: str) -> list[str]:
 def action_for(model: str) -> str | None:
     """Return the action for the records of a model by the last noun of its name: customer_orders are orders."""
     head = (nouns_of(model) or [""])[-1]
-    return next((action for action, kinds in _KINDS.items() if head in kinds.split()), None)
+    return next((action for action, kinds in _VALUE_TYPES.items() if head in kinds.split()), None)
 
 
 def meaning_of(column: str, model: str, action: str) -> Meaning:
@@ -64,7 +64,7 @@ def meaning_of(column: str, model: str, action: str) -> Meaning:
     words = [singular(word) for word in words_of(column).split()]
     named = [word for word in words if word not in _ID_WORDS]
     if squeezed(column) in map(squeezed, ids) or (
-        named and len(named) < len(words) and named[-1] in _KINDS[action].split()
+        named and len(named) < len(words) and named[-1] in _VALUE_TYPES[action].split()
     ):
         return "own"
     if not named:

@@ -10,20 +10,20 @@ from typing import Any
 import yaml
 
 from dbt_segconn.authoring.editor_schema import SETTINGS_LINE, write_schemas
-from dbt_segconn.authoring.suggest import Column, Suggestion, guess_action, suggest
+from dbt_segconn.authoring.suggest import ColumnHint, Suggestion, guess_action, suggest
 from dbt_segconn.authoring.yaml_edit import add_mapping
+from dbt_segconn.engine.opening import Options, Project, check_project, opened, resolve_context
 from dbt_segconn.errors import ConfigurationError, SegconnError, message_of
 from dbt_segconn.project.artifacts import MANIFEST_FILE, TABLES, Manifest, Model, Snapshot, read_manifest
 from dbt_segconn.project.catalog import Catalog, catalog_command, spec_type
 from dbt_segconn.project.context import Context
 from dbt_segconn.project.drafts import as_columns
 from dbt_segconn.project.findings import dotted
-from dbt_segconn.project.identity import identity_of
 from dbt_segconn.project.settings import FILE_NAME, Settings
-from dbt_segconn.project.strict import near_name
-from dbt_segconn.project.written import Files, Written
+from dbt_segconn.project.source_positions import Files, Written
+from dbt_segconn.project.strict_model import near_name
+from dbt_segconn.project.unique_identifier import identity_of
 from dbt_segconn.project.yaml_file import compose, entries, get
-from dbt_segconn.runs.opening import Options, Plan, check_project, opened, resolve_context
 
 SETTINGS = f"""{SETTINGS_LINE}
 destinations:
@@ -109,13 +109,13 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
     about = snapshot.unique_key if snapshot else identifier
     plain = model.name.partition(".v")[0] if model.version else model.name
     destinations = _destinations(context.project_dir)
-    kind = action or guess_action(plain, columns, about)
-    free = _free(model, context.project_dir, kind, destinations)
+    spec_type = action or guess_action(plain, columns, about)
+    free = _free(model, context.project_dir, spec_type, destinations)
     suggestion = suggest(
         plain,
         [column for column in columns if not _is_of_dbt(column, snapshot)],
         about,
-        action=kind,
+        action=spec_type,
         destination=free[0] if len(destinations) > 1 else None,
         order_by=snapshot.valid_from if snapshot else None,
     )
@@ -124,7 +124,7 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
 
 def _columns(
     context: Context, manifest: Manifest, model: Model, options: Options, *, online: bool
-) -> tuple[list[Column], list[str]]:
+) -> tuple[list[ColumnHint], list[str]]:
     """Return what is known of a model's columns, and what the user should know of that."""
     known = Catalog(context.artifacts_dir, manifest).columns_of(model)
     types, notes = dict(known.types), []
@@ -144,7 +144,8 @@ def _columns(
         )
     said = {column.name.casefold(): column.description for column in model.columns}
     return [
-        Column(one, spec_type(kind) if kind else None, said.get(one.casefold(), "")) for one, kind in types.items()
+        ColumnHint(one, spec_type(data_type) if data_type else None, said.get(one.casefold(), ""))
+        for one, data_type in types.items()
     ], notes
 
 
@@ -197,12 +198,12 @@ def _find_model(manifest: Manifest, name: str) -> Model:
 def _of_warehouse(options: Options, model: Model) -> dict[str, str | None]:
     """Ask the warehouse for the columns; segconn.yml need not be there yet."""
     context = resolve_context(options, opens=True)
-    plan = Plan(context, Settings.model_construct(destinations={}), read_manifest(context.artifacts_dir), None, ())
+    plan = Project(context, Settings.model_construct(destinations={}), read_manifest(context.artifacts_dir), None, ())
     with opened(plan, options, [model]) as warehouse, warehouse.session("suggest") as session:
         return dict(session.columns(session.relation_of(model)))
 
 
-def _is_of_dbt(column: Column, snapshot: Snapshot | None) -> bool:
+def _is_of_dbt(column: ColumnHint, snapshot: Snapshot | None) -> bool:
     """Whether dbt has added a column to a snapshot."""
     if snapshot is None:
         return False

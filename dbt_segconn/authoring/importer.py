@@ -19,7 +19,7 @@ import yaml
 from dbt_segconn.actions import ACTIONS, unknown_fields
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.mapping.shorthand import expand
-from dbt_segconn.project.meta import KINDS, SYNC_MODES
+from dbt_segconn.project.meta import CHANGE_TYPES, SYNC_MODES
 from dbt_segconn.wording import printable
 
 RESOURCE = "segment_destination_subscription"
@@ -67,8 +67,8 @@ def read_exports(paths: Sequence[Path]) -> Export:
     mappings: list[Imported] = []
     models: dict[str, ReverseModel] = {}
     for path in paths:
-        for kind, label, value in _read(path):
-            if kind == RESOURCE:
+        for change_type, label, value in _read(path):
+            if change_type == RESOURCE:
                 mappings.append(_imported(value))
             else:
                 identifier = value.get("query_identifier_column") or value.get("queryIdentifierColumn")
@@ -240,8 +240,10 @@ def _sync_mode(trigger: str) -> str | list[str] | None:
     parts = [_EVENT.fullmatch(part) for part in trigger.split(" or ")]
     if not all(parts):
         return None
-    kinds = tuple(kind for kind in KINDS if kind in {_KIND[part[1]] for part in parts if part})
-    return next((mode for mode, one in SYNC_MODES.items() if one == kinds), list(kinds))
+    change_types = tuple(
+        change_type for change_type in CHANGE_TYPES if change_type in {_KIND[part[1]] for part in parts if part}
+    )
+    return next((mode for mode, one in SYNC_MODES.items() if one == change_types), list(change_types))
 
 
 def _shortened(value: Any) -> Any:

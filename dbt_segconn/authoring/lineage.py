@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter, abc
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 import yaml
 
+from dbt_segconn.engine.opening import Project
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.shorthand import expand
 from dbt_segconn.project.artifacts import Manifest
 from dbt_segconn.project.findings import dotted
-from dbt_segconn.project.plan import Sync
+from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.settings import StateSettings
-from dbt_segconn.runs.opening import Plan
 from dbt_segconn.state.tables import DISCARD_COLUMNS, SYNC_COLUMNS
 
 HEADER = "# Written by `dbt-segconn {command}`, which may write it anew."
@@ -40,25 +40,25 @@ class Owner:
         return {key: value for key, value in (("name", self.name), ("email", self.email)) if value}
 
 
-def exposures(plan: Plan, default: Owner) -> str:
+def exposures(plan: Project, default: Owner) -> str:
     """Return a dbt YAML file with an exposure for each mapping: https://docs.getdbt.com/docs/build/exposures .
 
     The owner is the model's `meta.owner`, else that of its group, else `default`. Raises ConfigurationError
     that names the models without any.
     """
-    owners = {sync.model.unique_id: _owner(sync, plan.manifest, default) for sync in plan.syncs}
-    if ownerless := sorted({sync.model.name for sync in plan.syncs if not owners[sync.model.unique_id]}):
+    owners = {mapping.model.unique_id: _owner(mapping, plan.manifest, default) for mapping in plan.mappings}
+    if ownerless := sorted({mapping.model.name for mapping in plan.mappings if not owners[mapping.model.unique_id]}):
         raise ConfigurationError(
             f"{', '.join(ownerless)}: dbt wants an owner for each exposure. Give the model a `meta.owner` or a group "
             "with an owner, or name one for all others with --owner or --owner-email."
         )
-    names = _exposure_names(plan.syncs)
-    listed = [_exposure(sync, names[sync.id], owners[sync.model.unique_id], plan) for sync in plan.syncs]
+    names = _exposure_names(plan.mappings)
+    listed = [_exposure(mapping, names[mapping.id], owners[mapping.model.unique_id], plan) for mapping in plan.mappings]
     return _as_yaml("exposures", {"exposures": listed})
 
 
-def _owner(sync: Sync, manifest: Manifest, default: Owner) -> Owner:
-    node = manifest.raw["nodes"][sync.model.unique_id]
+def _owner(mapping: Mapping, manifest: Manifest, default: Owner) -> Owner:
+    node = manifest.raw["nodes"][mapping.model.unique_id]
     config = node.get("config") or {}
     stated = (config.get("meta") or node.get("meta") or {}).get("owner")
     if isinstance(stated, str):
@@ -69,14 +69,18 @@ def _owner(sync: Sync, manifest: Manifest, default: Owner) -> Owner:
     return Owner(found.get("name"), found.get("email")) or default
 
 
-def _exposure_names(syncs: Sequence[Sync]) -> Mapping[str, str]:
+def _exposure_names(mappings: Sequence[Mapping]) -> abc.Mapping[str, str]:
     """Return a name for each exposure, by id: of the short name, else of the full name, else with the hash of the id.
 
     dbt allows letters, digits and underscores, so `a.b_c` and `a_b.c` would have the same name.
     """
     choices = {
-        sync.id: (_word(sync.names.short), _word(sync.names.full), f"{_word(sync.names.short)}_{sync.id[-8:]}")
-        for sync in syncs
+        mapping.id: (
+            _word(mapping.names.short),
+            _word(mapping.names.full),
+            f"{_word(mapping.names.short)}_{mapping.id[-8:]}",
+        )
+        for mapping in mappings
     }
     taken = Counter(name for each in choices.values() for name in {*each})
     return {key: next(name for name in each if taken[name] == 1) for key, each in choices.items()}
@@ -86,25 +90,25 @@ def _word(name: str) -> str:
     return re.sub(r"\W+", "_", f"segconn_{name}", flags=re.ASCII)
 
 
-def _exposure(sync: Sync, name: str, owner: Owner, plan: Plan) -> dict[str, Any]:
-    kinds = " and ".join(filter(None, (", ".join(sync.mapping.sync_mode[:-1]), sync.mapping.sync_mode[-1])))
+def _exposure(mapping: Mapping, name: str, owner: Owner, plan: Project) -> dict[str, Any]:
+    change_types = " and ".join(filter(None, (", ".join(mapping.meta.sync_mode[:-1]), mapping.meta.sync_mode[-1])))
     meta = {
-        "mapping": sync.mapping.name,
-        "action": sync.mapping.action,
-        "destination": sync.destination,
-        "sync_mode": list(sync.mapping.sync_mode),
-        "unique_identifier": list(sync.identifier),
-        "columns": "all" if sync.columns is None else sorted(sync.columns),
-        "fields": _fields(sync),
+        "mapping": mapping.meta.name,
+        "action": mapping.meta.action,
+        "destination": mapping.destination,
+        "sync_mode": list(mapping.meta.sync_mode),
+        "unique_identifier": list(mapping.identifier),
+        "columns": "all" if mapping.columns is None else sorted(mapping.columns),
+        "fields": _fields(mapping),
     }
-    enabled = sync.mapping.enabled and plan.settings.destinations[sync.destination].enabled
+    enabled = mapping.meta.enabled and plan.settings.destinations[mapping.destination].enabled
     exposure: dict[str, Any] = {
         "name": name,
-        "label": f"Segment: {sync.mapping.name}",
+        "label": f"Segment: {mapping.meta.name}",
         "type": "application",
-        "description": f"Sends {kinds} records of {sync.model.name} to the Segment destination {sync.destination} "
-        f"as {sync.mapping.action} calls.",
-        "depends_on": [_ref(sync, plan.manifest)],
+        "description": f"Sends {change_types} records of {mapping.model.name} to the Segment destination {mapping.destination} "
+        f"as {mapping.meta.action} calls.",
+        "depends_on": [_ref(mapping, plan.manifest)],
         "owner": owner.as_yaml(),
     }
     config: dict[str, Any] = {} if enabled else {"enabled": False}
@@ -119,16 +123,16 @@ def _takes_config_meta(manifest: Manifest) -> bool:
     return version[:1] != ["1"] or not version[1].isdecimal() or int(version[1]) >= 10
 
 
-def _fields(sync: Sync) -> dict[str, list[str]]:
+def _fields(mapping: Mapping) -> dict[str, list[str]]:
     """Tell which columns each field is made of."""
     found: dict[str, list[str]] = {}
-    for path, column in uses(expand(sync.mapping.fields)):
+    for path, column in uses(expand(mapping.meta.fields)):
         found.setdefault(dotted(path), []).append(column)
     return found
 
 
-def _ref(sync: Sync, manifest: Manifest) -> str:
-    node = manifest.raw["nodes"][sync.model.unique_id]
+def _ref(mapping: Mapping, manifest: Manifest) -> str:
+    node = manifest.raw["nodes"][mapping.model.unique_id]
     foreign = node.get("package_name") not in {manifest.raw["metadata"].get("project_name"), None}
     names = [node["package_name"], node["name"]] if foreign else [node["name"]]
     version = [f"v={node['version']!r}"] if node.get("version") is not None else []
@@ -136,7 +140,7 @@ def _ref(sync: Sync, manifest: Manifest) -> str:
 
 
 # No tests: dbt cannot skip a test of a table that the first run on a new target has yet to create
-_TABLES: Mapping[str, tuple[str, Collection[str]]] = {
+_TABLES: abc.Mapping[str, tuple[str, Collection[str]]] = {
     "syncs": ("One row for each sync of a mapping, as its log last saw it.", SYNC_COLUMNS),
     "discards": (
         "One row for each refusal of a record: by Segment's rules before sending, or by Segment itself.",
@@ -215,6 +219,6 @@ def delivery_rates() -> str:
     return f"-{HEADER.format(command='sources').replace('#', '-', 1)}\n{sql}"
 
 
-def _as_yaml(command: str, content: Mapping[str, Any]) -> str:
+def _as_yaml(command: str, content: abc.Mapping[str, Any]) -> str:
     body = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
     return f"{HEADER.format(command=command)}\n{body}"

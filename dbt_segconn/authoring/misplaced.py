@@ -12,7 +12,7 @@ import yaml
 from dbt_segconn.project.artifacts import META_KEY, TABLES, Manifest
 from dbt_segconn.project.dbt_project import PROJECT_FILE
 from dbt_segconn.project.findings import DISABLED_MODEL, MISPLACED, STALE_MANIFEST, Fault, Finding
-from dbt_segconn.project.written import RESOURCES, Files, Written, key_in_sql
+from dbt_segconn.project.source_positions import RESOURCES, Files, Written, key_in_sql
 from dbt_segconn.project.yaml_file import Node, entries, get
 
 # dbt's other resources: nothing of them is synced
@@ -54,23 +54,23 @@ def _mentions_mappings(path: Path) -> bool:
 
 
 def _in_file(node: Node | None, file: str, manifest: Manifest) -> Iterator[Finding]:
-    for kind in RESOURCES:
-        for model in _listed(node, kind):
-            resource = f"{kind[:-1]} {_text(get(model, 'name'))}"
-            for where, fault in (*_of_model(model), *_unread(model, kind, manifest)):
+    for resource_key in RESOURCES:
+        for model in _listed(node, resource_key):
+            resource = f"{resource_key[:-1]} {_text(get(model, 'name'))}"
+            for where, fault in (*_of_model(model), *_unread(model, resource_key, manifest)):
                 yield _finding(fault, file, where, resource)
-    for kind in _OTHERS:
-        for one in _listed(node, kind):
+    for resource_key in _OTHERS:
+        for one in _listed(node, resource_key):
             for where, value in _anywhere(one):
                 if get(value, "mapping") is None:  # what `exposures` writes is no mapping, but tells of one
-                    reason = f"{META_KEY} stands under {kind}, of which nothing is synced"
+                    reason = f"{META_KEY} stands under {resource_key}, of which nothing is synced"
                     fault = Fault(MISPLACED, (), reason, "Put it under config.meta of a model, seed or snapshot.")
-                    yield _finding(fault, file, where, f"{kind} {_text(get(one, 'name'))}")
+                    yield _finding(fault, file, where, f"{resource_key} {_text(get(one, 'name'))}")
 
 
-def _listed(node: Node | None, kind: str) -> Iterator[Node]:
+def _listed(node: Node | None, resource_key: str) -> Iterator[Node]:
     """Yield dbt's resources of a kind; in dbt_project.yml, the same key has folders, which are no list."""
-    listed = get(node, kind)
+    listed = get(node, resource_key)
     if isinstance(listed, yaml.SequenceNode):
         yield from listed.value
 
@@ -118,17 +118,17 @@ def _anywhere(node: Node) -> Iterator[tuple[Node, Node]]:
             yield from _anywhere(value)
 
 
-def _unread(model: Node, kind: str, manifest: Manifest) -> Iterator[tuple[Node, Fault]]:
+def _unread(model: Node, resource_key: str, manifest: Manifest) -> Iterator[tuple[Node, Fault]]:
     """Find mappings of a model that dbt's manifest does not have: written after it, or under a name of no model."""
     holders = (get(model, "config", "meta"), get(model, "meta"))
     written = [where for holder in holders for key, where, _ in entries(holder) if key == META_KEY]
     if not written:
         return
     name = _text(get(model, "name"))
-    own = [node for node in _nodes(manifest) if (node["resource_type"], node["name"]) == (kind[:-1], name)]
+    own = [node for node in _nodes(manifest) if (node["resource_type"], node["name"]) == (resource_key[:-1], name)]
     known = {one.unique_id for one in manifest.models}
     if not any(node["unique_id"] in known or not _is_enabled(node, manifest) for node in own):
-        reason = f"dbt's manifest {'has none of these mappings' if own else f'has no {kind[:-1]} of this name'}"
+        reason = f"dbt's manifest {'has none of these mappings' if own else f'has no {resource_key[:-1]} of this name'}"
         fix = "Run `dbt parse`." if own else "Mend the name, or run `dbt parse`."
         yield written[0], Fault(STALE_MANIFEST, (), reason, fix)
 
@@ -159,11 +159,11 @@ def _in_manifest(manifest: Manifest, files: Files) -> Iterator[Finding]:
 
 
 def _in_project(node: Node | None) -> Iterator[Finding]:
-    for kind in RESOURCES:
-        yield from _in_folder(get(node, kind), kind, is_meta=False)
+    for resource_key in RESOURCES:
+        yield from _in_folder(get(node, resource_key), resource_key, is_meta=False)
 
 
-def _in_folder(node: Node | None, kind: str, *, is_meta: bool) -> Iterator[Finding]:
+def _in_folder(node: Node | None, resource_key: str, *, is_meta: bool) -> Iterator[Finding]:
     """Find what dbt_project.yml says of folders beside their `+meta`, or under a misspelt key of it."""
     for key, where, value in entries(node):
         if is_meta and key == META_KEY:
@@ -171,9 +171,9 @@ def _in_folder(node: Node | None, kind: str, *, is_meta: bool) -> Iterator[Findi
         if _is_near(key, value):
             reason = f"{key!r} is not read"
             fault = Fault(MISPLACED, (), reason, f"Write +meta: {{{META_KEY}: …}}.")
-            yield _finding(fault, PROJECT_FILE, where, kind)
+            yield _finding(fault, PROJECT_FILE, where, resource_key)
         else:
-            yield from _in_folder(value, kind, is_meta=key in {"meta", "+meta"})
+            yield from _in_folder(value, resource_key, is_meta=key in {"meta", "+meta"})
 
 
 def _finding(fault: Fault, file: str, where: Node, resource: str) -> Finding:

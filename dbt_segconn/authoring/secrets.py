@@ -10,7 +10,7 @@ import yaml
 
 from dbt_segconn.project.findings import PLAIN_KEY, Fault
 from dbt_segconn.project.settings import FILE_NAME
-from dbt_segconn.project.written import Files
+from dbt_segconn.project.source_positions import Files
 from dbt_segconn.project.yaml_file import entries, get
 
 _SECRETS = (("write_key",), ("oauth", "private_key"))

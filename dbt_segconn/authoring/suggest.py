@@ -35,11 +35,11 @@ OF_DESCRIPTION = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ColumnHint:
     """A column of the model, as far as it is known."""
 
     name: str
-    kind: SpecType | None = None
+    spec_type: SpecType | None = None
     description: str = ""
 
 
@@ -113,7 +113,7 @@ _ADDRESS: dict[str, tuple[str, ...]] = {
 
 def suggest(
     model: str,
-    columns: Sequence[Column],
+    columns: Sequence[ColumnHint],
     identifier: Sequence[str],
     *,
     action: str | None = None,
@@ -126,25 +126,25 @@ def suggest(
 
     Raises ConfigurationError where rapidfuzz is not installed.
     """
-    kind = action or guess_action(model, columns, identifier)
-    matches = {match.field: match for match in _assign(tuple(_targets(kind)), columns)}
+    spec_type = action or guess_action(model, columns, identifier)
+    matches = {match.field: match for match in _assign(tuple(_targets(spec_type)), columns)}
     doubts = []
-    own_id = {"group": ("group_id",), "identify": ("user_id",)}.get(kind)
+    own_id = {"group": ("group_id",), "identify": ("user_id",)}.get(spec_type)
     if own_id and len(identifier) == 1:
-        meaning = meaning_of(identifier[0], model, kind)
+        meaning = meaning_of(identifier[0], model, spec_type)
         if meaning == "own":
             score = matches[own_id].score if own_id in matches else 100.0
             matches = {field: one for field, one in matches.items() if one.column != identifier[0]}
             matches[own_id] = Match(own_id, identifier[0], score)
         elif own_id not in matches:
-            doubts.append(_not_an_id(own_id[0], identifier[0], kind))
-    fields = _fields(kind, model, matches)
+            doubts.append(_not_an_id(own_id[0], identifier[0], spec_type))
+    fields = _fields(spec_type, model, matches)
     used = {match.column for match in matches.values()}
     left_out = tuple(column.name for column in columns if column.name not in used)
     named = {"destination": destination} if destination else {}
     order = {"order_by": order_by} if order_by else {}
-    mapping = {"name": f"{kind}_{model}", "action": kind, **named, **order, "fields": fields}
-    return Suggestion(mapping, tuple(matches.values()), left_out, tuple(_missing(kind, fields)), tuple(doubts))
+    mapping = {"name": f"{spec_type}_{model}", "action": spec_type, **named, **order, "fields": fields}
+    return Suggestion(mapping, tuple(matches.values()), left_out, tuple(_missing(spec_type, fields)), tuple(doubts))
 
 
 def _not_an_id(field: str, column: str, action: str) -> str:
@@ -155,7 +155,7 @@ def _not_an_id(field: str, column: str, action: str) -> str:
     )
 
 
-def guess_action(model: str, columns: Sequence[Column], identifier: Sequence[str] = ()) -> str:
+def guess_action(model: str, columns: Sequence[ColumnHint], identifier: Sequence[str] = ()) -> str:
     """Guess what the records of a model are: by its identifier, its name, then its columns; else events."""
     for action in ("identify", "group"):
         if len(identifier) == 1 and meaning_of(identifier[0], model, action) == "own":
@@ -184,7 +184,7 @@ def _targets(action: str) -> Iterator[_Target]:
             yield _Target(("traits", "address", name), ("text",), words)
 
 
-def _assign(targets: Iterable[_Target], columns: Iterable[Column]) -> Iterator[Match]:
+def _assign(targets: Iterable[_Target], columns: Iterable[ColumnHint]) -> Iterator[Match]:
     """Give each field its nearest column, the surest first; no column serves twice."""
     pairs = [(_score(target, column), target.field, column.name) for target in targets for column in columns]
     taken: set[Any] = set()
@@ -194,8 +194,8 @@ def _assign(targets: Iterable[_Target], columns: Iterable[Column]) -> Iterator[M
             yield Match(field, column, round(score, 1))
 
 
-def _score(target: _Target, column: Column) -> float:
-    if column.kind is not None and column.kind not in target.taken:
+def _score(target: _Target, column: ColumnHint) -> float:
+    if column.spec_type is not None and column.spec_type not in target.taken:
         return 0
     if target.field[0] in _IDS:
         return _id_score(target, column)
@@ -209,7 +209,7 @@ def _score(target: _Target, column: Column) -> float:
     return float(max(fuzz.token_sort_ratio(said, word) for word in target.words) * OF_DESCRIPTION)
 
 
-def _id_score(target: _Target, column: Column) -> float:
+def _id_score(target: _Target, column: ColumnHint) -> float:
     """Match ids by their exact words: contract_id is a letter away from contact_id. Earlier words are likelier."""
     names = list(map(squeezed, target.words))
     if (name := squeezed(column.name)) in names:

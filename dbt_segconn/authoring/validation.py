@@ -9,14 +9,14 @@ from pathlib import Path
 from dbt_segconn.authoring.checks import Knowledge, check
 from dbt_segconn.authoring.misplaced import misplaced
 from dbt_segconn.authoring.secrets import plain_secrets
+from dbt_segconn.engine.opening import Options, Project, check_project, opened, resolve_context
 from dbt_segconn.project.artifacts import read_manifest
 from dbt_segconn.project.catalog import Catalog
 from dbt_segconn.project.context import Context
 from dbt_segconn.project.drafts import ModelDraft, alerts_of_nothing, read_drafts, without_consent
 from dbt_segconn.project.findings import DOUBTFUL_COLUMN, NO_COLUMN, NO_ORDER, Finding, InvalidProject
-from dbt_segconn.project.plan import to_sync
+from dbt_segconn.project.mappings import to_mapping
 from dbt_segconn.project.settings import FILE_NAME, Settings, findings_in_settings, read_settings
-from dbt_segconn.runs.opening import Options, Plan, check_project, opened, resolve_context
 from dbt_segconn.warehouse.source import find_source
 
 
@@ -62,7 +62,7 @@ def validate(options: Options, *, online: bool = False) -> Validation:
         Knowledge(manifest, Catalog(context.artifacts_dir, manifest), settings),
     )
     if online and settings:
-        plan = Plan(context, settings, manifest, None, ())
+        plan = Project(context, settings, manifest, None, ())
         findings = [*_certain(findings), *_of_warehouse(drafts, plan, options)]
     return Validation(
         context.project_dir,
@@ -86,11 +86,11 @@ def _certain(findings: Iterable[Finding]) -> Iterator[Finding]:
     return (finding for finding in findings if finding.rule not in about_columns)
 
 
-def _of_warehouse(drafts: Iterable[ModelDraft], plan: Plan, options: Options) -> Iterator[Finding]:
+def _of_warehouse(drafts: Iterable[ModelDraft], plan: Project, options: Options) -> Iterator[Finding]:
     with opened(plan, options) as warehouse, warehouse.session("validate") as session:
         for draft in (one for model in drafts if not model.faults for one in model.mappings if not one.faults):
             try:
-                find_source(to_sync(draft), session)
+                find_source(to_mapping(draft), session)
             except InvalidProject as error:
                 yield from error.findings
 

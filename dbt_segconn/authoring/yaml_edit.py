@@ -10,7 +10,7 @@ from typing import Any
 
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.artifacts import META_KEY, Model
-from dbt_segconn.project.written import RESOURCES
+from dbt_segconn.project.source_positions import RESOURCES
 
 
 def add_mapping(path: Path, model: Model, identifier: tuple[str, ...], mapping: dict[str, Any]) -> None:
@@ -51,8 +51,8 @@ def _round_trip(text: str) -> tuple[Any, Any]:
 
 def _entry(content: Any, model: Model) -> Any:
     name = model.name.partition(".v")[0] if model.version else model.name
-    for kind in RESOURCES:
-        for entry in content.get(kind) or ():
+    for resource_key in RESOURCES:
+        for entry in content.get(resource_key) or ():
             if entry.get("name") == name:
                 return entry
     entry = {"name": name}

@@ -6,8 +6,7 @@ import math
 
 from dbt_segconn.delivery.destination import Destination, Target
 from dbt_segconn.delivery.oauth import OAuth, check_installed
-from dbt_segconn.project.settings import Destination as DestinationSettings
-from dbt_segconn.project.settings import Settings
+from dbt_segconn.project.settings import DestinationSettings, Settings
 
 
 def build_destinations(settings: Settings) -> dict[str, Destination]:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, abc
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 from dbt_segconn.actions.flat import column_of
 from dbt_segconn.delivery.batches import ENVELOPE_BYTES, Batcher
-from dbt_segconn.inspection.looking import Look, looking
+from dbt_segconn.engine.budget import month_of
+from dbt_segconn.engine.opening import Options
 from dbt_segconn.inspection.outlook import outlook
+from dbt_segconn.inspection.read_only_session import OpenedProject, opened_read_only
 from dbt_segconn.limits import BATCH_BYTES, BATCH_EVENTS
-from dbt_segconn.project.ids import SEGMENT_ID
-from dbt_segconn.project.plan import Sync
+from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.settings import BudgetSettings, Price, PricingSettings
-from dbt_segconn.runs.opening import Options
-from dbt_segconn.syncs.budget import month_of
+from dbt_segconn.project.user_ids import SEGMENT_ID
 
 # So many calls of a mapping are made to be measured, spread over all that it would send
 SAMPLE = 1000
@@ -34,7 +34,7 @@ class Size:
 
     measured: int = 0
     discarded: int = 0
-    reasons: Mapping[str, int] = field(default_factory=dict)
+    reasons: abc.Mapping[str, int] = field(default_factory=dict)
     bytes: int = 0
     requests: int = 0
 
@@ -63,7 +63,7 @@ class Estimate:
     mapping: str
     action: str
     destination: str
-    calls: Mapping[str, int]
+    calls: abc.Mapping[str, int]
     unidentified: int
     left_out: int
     held_back: int
@@ -113,49 +113,49 @@ class Forecast:
 class _Naming:
     """A mapping whose ids are plain columns: `users` are these in its diff, user id first, `kinds` what it sends."""
 
-    diff: Mapping[str, Any]
+    diff: abc.Mapping[str, Any]
     users: Sequence[str]
-    kinds: Sequence[str]
+    change_types: Sequence[str]
     is_known: bool
 
 
 def estimate(options: Options) -> Forecast:
     """Estimate what a run would send of the mappings that are enabled. Raises ConfigurationError as `run` does."""
-    with looking(options, also_disabled=False) as look:
-        syncs = look.choice.chosen
-        namings = {sync.id: naming for sync in syncs if (naming := _naming(look, sync))}
-        mappings = tuple(_estimate(look, sync, namings) for sync in syncs)
-        is_sending = {sync.id for sync, one in zip(syncs, mappings, strict=True) if one.total}
+    with opened_read_only(options, also_disabled=False) as look:
+        mappings = look.choice.chosen
+        namings = {mapping.id: naming for mapping in mappings if (naming := _naming(look, mapping))}
+        estimates = tuple(_estimate(look, mapping, namings) for mapping in mappings)
+        is_sending = {mapping.id for mapping, one in zip(mappings, estimates, strict=True) if one.total}
         sending = [naming for sync_id, naming in namings.items() if sync_id in is_sending]
         users = _users(look, sending, namings.values())
         before = look.state.spent(month_of(_now())) if look.state.exists() else 0
-        calls = sum(one.total for one in mappings)
+        calls = sum(one.total for one in estimates)
         settings = look.plan.settings
         return Forecast(
-            mappings,
+            estimates,
             users,
-            _together(mappings),
+            _together(estimates),
             before,
             tuple(_over(settings.budget, calls, before)),
             tuple(_costs(settings.pricing, calls, before, users.new)),
         )
 
 
-def _estimate(look: Look, sync: Sync, namings: Mapping[str, _Naming]) -> Estimate:
-    found = outlook(look, sync)
+def _estimate(look: OpenedProject, mapping: Mapping, namings: abc.Mapping[str, _Naming]) -> Estimate:
+    found = outlook(look, mapping)
     total = sum(found.calls.values())
-    rate = look.plan.settings.destinations[sync.destination].events_per_second
-    naming = namings.get(sync.id)
+    rate = look.plan.settings.destinations[mapping.destination].events_per_second
+    naming = namings.get(mapping.id)
     return Estimate(
-        mapping=sync.name,
-        action=sync.mapping.action,
-        destination=sync.destination,
+        mapping=mapping.name,
+        action=mapping.meta.action,
+        destination=mapping.destination,
         calls=found.calls,
         unidentified=found.unidentified,
         left_out=found.left_out,
         held_back=found.held_back,
         users=(_users(look, [naming], namings.values()) if total else Users(0, 0)) if naming else None,
-        size=_size(look, sync, total),
+        size=_size(look, mapping, total),
         seconds=None if math.isinf(rate) else total / rate,
         unfinished=found.unfinished,
         objections=found.objections,
@@ -163,12 +163,12 @@ def _estimate(look: Look, sync: Sync, namings: Mapping[str, _Naming]) -> Estimat
     )
 
 
-def _size(look: Look, sync: Sync, calls: int) -> Size:
+def _size(look: OpenedProject, mapping: Mapping, calls: int) -> Size:
     """Make calls as a run would, and measure their batches."""
     every = math.ceil(calls / SAMPLE)
-    rows = look.tables(sync).sample(sync, look.sources[sync.id], every, SAMPLE) if calls else []
+    rows = look.tables(mapping).sample(mapping, look.sources[mapping.id], every, SAMPLE) if calls else []
     refused: list[str] = []
-    made = look.call_maker(sync).many(rows, lambda _number, reason: refused.append(reason))
+    made = look.call_maker(mapping).many(rows, lambda _number, reason: refused.append(reason))
     batcher = Batcher(lambda _number, reason: refused.append(reason))
     filled = batcher.add(made.numbers, made.calls, are_checked=made.are_checked)
     batches = [*filled, *batcher.flush()]
@@ -182,18 +182,18 @@ def _size(look: Look, sync: Sync, calls: int) -> Size:
     return Size(measured, len(refused), reasons, round(expected * mean) + requests * (ENVELOPE_BYTES - 1), requests)
 
 
-def _naming(look: Look, sync: Sync) -> _Naming | None:
+def _naming(look: OpenedProject, mapping: Mapping) -> _Naming | None:
     """Find the columns that name the user of each call, where they are columns and nothing else."""
-    names = [column_of(sync.fields[key]) for key in ("user_id", "anonymous_id") if key in sync.fields]
-    source, tables = look.sources[sync.id], look.tables(sync)
+    names = [column_of(mapping.fields[key]) for key in ("user_id", "anonymous_id") if key in mapping.fields]
+    source, tables = look.sources[mapping.id], look.tables(mapping)
     aliases = {SEGMENT_ID: "record_id", **{column.key: column.alias for column in source.columns}}
     users = [aliases[name] for name in names if name in aliases]
     if not users or len(users) < len(names):
         return None
-    return _Naming(tables.diff(sync, source), users, sync.mapping.sync_mode, tables.present()[0])
+    return _Naming(tables.diff(mapping, source), users, mapping.meta.sync_mode, tables.present()[0])
 
 
-def _users(look: Look, sending: Sequence[_Naming], known: Collection[_Naming]) -> Users:
+def _users(look: OpenedProject, sending: Sequence[_Naming], known: Collection[_Naming]) -> Users:
     """Count the users that calls name, and those whom no record names that any of the mappings has sent."""
     if not sending:
         return Users(0, 0)
@@ -205,10 +205,10 @@ def _now() -> datetime:
     return datetime.now(timezone.utc).replace(tzinfo=None)  # as the history has its times
 
 
-def _together(mappings: Iterable[Estimate]) -> float | None:
+def _together(estimates: Iterable[Estimate]) -> float | None:
     """Add up the time of each destination: they are sent to side by side."""
     seconds: dict[str, float] = {}
-    for one in mappings:
+    for one in estimates:
         if one.seconds is not None:
             seconds[one.destination] = seconds.get(one.destination, 0) + one.seconds
     return max(seconds.values(), default=None)

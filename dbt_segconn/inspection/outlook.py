@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import abc
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from dbt_segconn.inspection.looking import Look
-from dbt_segconn.project.meta import KINDS
-from dbt_segconn.project.plan import Sync
-from dbt_segconn.syncs.guards import former_identifier, objections, other_identifier
-from dbt_segconn.syncs.ids import doubtful_ids
-from dbt_segconn.syncs.stamps import may_be_stamped, one_value, stamped
+from dbt_segconn.engine.guards import former_identifier, objections, other_identifier
+from dbt_segconn.engine.id_guards import doubtful_ids
+from dbt_segconn.engine.stamps import may_be_stamped, one_value, stamped
+from dbt_segconn.inspection.read_only_session import OpenedProject
+from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.wording import counted
 
 UNIDENTIFIED = {
@@ -29,8 +30,8 @@ class Outlook:
     records are updated, `stamps` are the columns that may be the reason. `objections` are what guards would say.
     """
 
-    changes: Mapping[str, int]
-    calls: Mapping[str, int]
+    changes: abc.Mapping[str, int]
+    calls: abc.Mapping[str, int]
     is_baseline: bool
     unidentified: int
     held_back: int
@@ -48,8 +49,12 @@ class Outlook:
         if self.left_out and self.is_baseline:
             yield f"{counted(self.left_out, 'change')} left out: the first sync is a baseline, which sends nothing"
         elif self.left_out:
-            kinds = [f"{count:,} {kind}" for kind, count in self.changes.items() if count and kind not in self.calls]
-            yield f"{counted(self.left_out, 'change')} left out by its sync mode ({', '.join(kinds)})"
+            change_types = [
+                f"{count:,} {change_type}"
+                for change_type, count in self.changes.items()
+                if count and change_type not in self.calls
+            ]
+            yield f"{counted(self.left_out, 'change')} left out by its sync mode ({', '.join(change_types)})"
         if self.stamps:
             yield (
                 f"all {self.changes['updated']:,} known records count as updated. {one_value(self.stamps)}: leave that "
@@ -76,47 +81,47 @@ class Outlook:
         yield from (f"a guard would block it: {text}" for text in self.objections)
 
 
-def outlook(look: Look, sync: Sync) -> Outlook:
+def outlook(look: OpenedProject, mapping: Mapping) -> Outlook:
     """Count what a sync would find now. Writes nothing."""
-    tables, source = look.tables(sync), look.sources[sync.id]
-    is_new = not look.state.exists() or not look.state.has_settled(sync.id)
-    is_baseline = sync.mapping.first_sync == "baseline" and is_new
-    found = tables.count_diff(sync, source, is_baseline=is_baseline)
-    sent = () if is_baseline else sync.mapping.sync_mode
+    tables, source = look.tables(mapping), look.sources[mapping.id]
+    is_new = not look.state.exists() or not look.state.has_settled(mapping.id)
+    is_baseline = mapping.meta.first_sync == "baseline" and is_new
+    found = tables.count_diff(mapping, source, is_baseline=is_baseline)
+    sent = () if is_baseline else mapping.meta.sync_mode
     one = Outlook(
-        changes={kind: found.get(kind, 0) for kind in KINDS},
-        calls={kind: found.get(kind, 0) for kind in KINDS if kind in sent},
+        changes={change_type: found.get(change_type, 0) for change_type in CHANGE_TYPES},
+        calls={change_type: found.get(change_type, 0) for change_type in CHANGE_TYPES if change_type in sent},
         is_baseline=is_baseline,
-        unidentified=sum(found.get(kind, 0) for kind in UNIDENTIFIED),
-        held_back=0 if is_baseline else tables.count_held_back(sync, source),
-        unfinished=_unfinished(look, sync),
+        unidentified=sum(found.get(change_type, 0) for change_type in UNIDENTIFIED),
+        held_back=0 if is_baseline else tables.count_held_back(mapping, source),
+        unfinished=_unfinished(look, mapping),
     )
     known = tables.known() if tables.present()[0] else 0
     updated = one.changes["updated"]
     is_every = updated > 1 and updated == known - one.changes["deleted"]
-    is_asked = bool(one.calls) and may_be_stamped(sync, known=known, updated=updated)
+    is_asked = bool(one.calls) and may_be_stamped(mapping, known=known, updated=updated)
     stamps = tuple(tables.stamps(source)) if is_every or is_asked else ()
-    objections = tuple(_guarded(look, sync, one, known))
+    objections = tuple(_guarded(look, mapping, one, known))
     if is_asked and stamps:
         return replace(one, objections=(*objections, stamped(stamps, known=known, updated=updated)))
     return replace(one, stamps=stamps if is_every else None, objections=objections)
 
 
-def _guarded(look: Look, sync: Sync, one: Outlook, known: int) -> Iterator[str]:
-    tables = look.tables(sync)
-    added, updated, deleted = (one.changes[kind] for kind in KINDS)
+def _guarded(look: OpenedProject, mapping: Mapping, one: Outlook, known: int) -> Iterator[str]:
+    tables = look.tables(mapping)
+    added, updated, deleted = (one.changes[change_type] for change_type in CHANGE_TYPES)
     present = known - deleted + added + one.unidentified + one.held_back
-    if former := former_identifier(sync, look.state.made_records(sync.id) if known else None, known):
-        yield other_identifier(sync, former, added=added, deleted=deleted)
-    guards, to_send = sync.mapping.guards, sum(one.calls.values())
+    if former := former_identifier(mapping, look.state.made_records(mapping.id) if known else None, known):
+        yield other_identifier(mapping, former, added=added, deleted=deleted)
+    guards, to_send = mapping.meta.guards, sum(one.calls.values())
     yield from objections(guards, known=known, present=present, to_send=to_send, updated=updated, deleted=deleted)
     if to_send:
-        source = look.sources[sync.id]
-        yield from doubtful_ids(sync, source, tables, sync.mapping.sync_mode, tables.diff(sync, source))
+        source = look.sources[mapping.id]
+        yield from doubtful_ids(mapping, source, tables, mapping.meta.sync_mode, tables.diff(mapping, source))
 
 
-def _unfinished(look: Look, sync: Sync) -> int:
-    last = look.state.last_sync(sync.id) if look.state.exists() else None
-    if last is None or last.finished_at is not None or not look.tables(sync).present()[1]:
+def _unfinished(look: OpenedProject, mapping: Mapping) -> int:
+    last = look.state.last_sync(mapping.id) if look.state.exists() else None
+    if last is None or last.finished_at is not None or not look.tables(mapping).present()[1]:
         return 0
     return max(0, last.to_send - last.confirmed)

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from dbt_segconn.engine.opening import Options, Project, opened, read_project
 from dbt_segconn.inspection.outlook import UNIDENTIFIED
-from dbt_segconn.project.names import shown_names
-from dbt_segconn.runs.opening import Options, Plan, opened, read_plan
+from dbt_segconn.project.mapping_names import shown_names
 from dbt_segconn.state.discards import OPEN_COLUMNS, open_discards
-from dbt_segconn.state.outbox import MappingState
-from dbt_segconn.state.tables import State, SyncState
+from dbt_segconn.state.outbox import MappingTables
+from dbt_segconn.state.tables import HistoryRow, State
 from dbt_segconn.wording import counted
 
 HISTORY = (
@@ -34,9 +34,9 @@ HISTORY = (
 
 
 @contextmanager
-def opened_state(options: Options) -> Iterator[tuple[Plan, State]]:
+def opened_state(options: Options) -> Iterator[tuple[Project, State]]:
     """Open the state tables, as the project's files say where they are; they may not exist yet."""
-    plan = read_plan(options, needs_results=False)
+    plan = read_project(options, needs_results=False)
     with opened(plan, options) as warehouse, warehouse.session("overview") as session:
         yield plan, State(session, plan.settings.state, warehouse.database)
 
@@ -50,21 +50,21 @@ def overview(options: Options) -> list[dict[str, Any]]:
     last = {one.mapping_id: one for one in reversed(newest_two)}
     earlier = {one.mapping_id: ends[one.sync_id] for one in reversed(newest_two) if one.sync_id in ends}
     rows = []
-    for sync in plan.syncs:
-        newest = last.get(sync.id)
-        enabled = sync.mapping.enabled and plan.settings.destinations[sync.destination].enabled
+    for mapping in plan.mappings:
+        newest = last.get(mapping.id)
+        enabled = mapping.meta.enabled and plan.settings.destinations[mapping.destination].enabled
         rows.append(
             {
-                "mapping": sync.name,
-                "action": sync.mapping.action,
-                "destination": sync.destination,
+                "mapping": mapping.name,
+                "action": mapping.meta.action,
+                "destination": mapping.destination,
                 "enabled": "yes" if enabled else "no",
                 "status": newest.status if newest else "never synced",
                 "started_at": newest.started_at if newest else None,
                 "confirmed": newest.confirmed if newest else None,
                 "discarded": newest.discarded if newest else None,
                 "error": newest.error if newest else None,
-                "earlier": earlier.get(sync.id),
+                "earlier": earlier.get(mapping.id),
             }
         )
     return rows
@@ -86,7 +86,7 @@ def history(options: Options, limit: int) -> list[dict[str, Any]]:
     ]
 
 
-def _earlier(state: State, syncs: Sequence[SyncState]) -> dict[str, str]:
+def _earlier(state: State, syncs: Sequence[HistoryRow]) -> dict[str, str]:
     """Describe each sync that a later run resumed: how many attempts ended before, and how the last of them ended."""
     ends = state.interruptions(syncs)
     return {
@@ -126,20 +126,20 @@ def _uncounted(state: State, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]
 def orphans(options: Options) -> list[dict[str, Any]]:
     """Return the mappings that have state and are gone from the project, with the number of their records."""
     with opened_state(options) as (plan, state):
-        gone = state.orphans({sync.id for sync in plan.syncs}) if state.exists() else []
+        gone = state.orphans({mapping.id for mapping in plan.mappings}) if state.exists() else []
         shown = names_shown(plan, gone)
-        return [_orphan(last, shown[last.mapping_id], MappingState(state, last.mapping_id)) for last in gone]
+        return [_orphan(last, shown[last.mapping_id], MappingTables(state, last.mapping_id)) for last in gone]
 
 
-def names_shown(plan: Plan, syncs: Iterable[SyncState]) -> Mapping[str, str]:
+def names_shown(plan: Project, syncs: Iterable[HistoryRow]) -> Mapping[str, str]:
     """Return the names that output shows, by id: of the mappings of the project, and of those in the history."""
-    known = {sync.id for sync in plan.syncs}
+    known = {sync.id for sync in plan.mappings}
     gone = {sync.mapping_id: sync.names for sync in syncs if sync.mapping_id not in known}
-    shown = shown_names([*(sync.names for sync in plan.syncs), *gone.values()])
-    return {**shown, **{sync.id: sync.name for sync in plan.syncs}}
+    shown = shown_names([*(sync.names for sync in plan.mappings), *gone.values()])
+    return {**shown, **{sync.id: sync.name for sync in plan.mappings}}
 
 
-def _orphan(last: SyncState, name: str, tables: MappingState) -> dict[str, Any]:
+def _orphan(last: HistoryRow, name: str, tables: MappingTables) -> dict[str, Any]:
     has_records, has_outbox = tables.present()
     return {
         "mapping": name,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import abc
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from dbt_segconn.delivery.batches import refusal_of
+from dbt_segconn.engine.calls import CallMaker
+from dbt_segconn.engine.opening import Options
 from dbt_segconn.errors import RecordError
-from dbt_segconn.inspection.looking import Look, looking
 from dbt_segconn.inspection.outlook import UNIDENTIFIED, Outlook, outlook
-from dbt_segconn.project.meta import KINDS
-from dbt_segconn.project.plan import Sync
-from dbt_segconn.runs.opening import Options
-from dbt_segconn.syncs.calls import CallMaker
+from dbt_segconn.inspection.read_only_session import OpenedProject, opened_read_only
+from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.warehouse.session import Row
 
 
@@ -26,16 +27,16 @@ class Shown:
     """
 
     mapping: str
-    kind: str
+    change_type: str
     record_id: str
-    record: Mapping[str, Any]
-    call: Mapping[str, Any] | None = None
+    record: abc.Mapping[str, Any]
+    call: abc.Mapping[str, Any] | None = None
     discard: str | None = None
     unsent: str | None = None
 
     def as_json(self, *, with_record: bool = False) -> dict[str, Any]:
         """Return what machines read: the change with its call or the reason."""
-        shown: dict[str, Any] = {"mapping": self.mapping, "kind": self.kind, "record_id": self.record_id}
+        shown: dict[str, Any] = {"mapping": self.mapping, "kind": self.change_type, "record_id": self.record_id}
         shown |= {"record": self.record} if with_record else {}
         shown |= {"unsent": self.unsent} if self.unsent else {}
         return {**shown, "call": self.call} if self.discard is None else {**shown, "discard": self.discard}
@@ -54,7 +55,7 @@ class Preview:
     total: int | None
     skipped: str | None
     others: tuple[str, ...]
-    absent: Mapping[str, str]
+    absent: abc.Mapping[str, str]
 
     def notes(self) -> Iterator[str]:
         """Yield what the shown changes do not say themselves."""
@@ -77,7 +78,7 @@ def preview_calls(options: Options, *, with_records: bool = False, **given: Any)
 def preview(
     options: Options,
     *,
-    kinds: Collection[str] = (),
+    change_types: Collection[str] = (),
     records: Collection[str] = (),
     limit: int = 5,
     of_each_kind: bool = False,
@@ -87,48 +88,52 @@ def preview(
     Kinds are those that the mapping sends unless named; `records` are identifiers of changed records, also of
     refused ones that were given up. Raises ConfigurationError as `run` does.
     """
-    with looking(options) as look:
+    with opened_read_only(options) as look:
         previews = []
-        skipped = {skip.sync.id: skip.reason for skip in look.choice.skipped}
-        for sync in (*look.choice.chosen, *(skip.sync for skip in look.choice.skipped)):
-            found = outlook(look, sync)
-            wanted = tuple(kinds or ((*KINDS, *UNIDENTIFIED) if records else sync.mapping.sync_mode))
-            groups: list[Collection[str]] = [[kind] for kind in wanted] if of_each_kind else [wanted]
-            tables, source = look.tables(sync), look.sources[sync.id]
-            changes = [row for some in groups for row in tables.preview(sync, source, some, limit, records)]
-            make_call = look.call_maker(sync)
-            marked = [_marked(show(sync, row, make_call), sync, found, skipped.get(sync.id)) for row in changes]
-            total = None if records else sum(found.changes[kind] for kind in wanted)
-            absent = dict(_absent(look, sync, changes, records))
-            others = tuple(found.guarded() if kinds or records else found.notes())
-            previews.append(Preview(sync.name, tuple(marked), total, skipped.get(sync.id), others, absent))
+        skipped = {skip.mapping.id: skip.reason for skip in look.choice.skipped}
+        for mapping in (*look.choice.chosen, *(skip.mapping for skip in look.choice.skipped)):
+            found = outlook(look, mapping)
+            wanted = tuple(change_types or ((*CHANGE_TYPES, *UNIDENTIFIED) if records else mapping.meta.sync_mode))
+            groups: list[Collection[str]] = [[change_type] for change_type in wanted] if of_each_kind else [wanted]
+            tables, source = look.tables(mapping), look.sources[mapping.id]
+            changes = [row for some in groups for row in tables.preview(mapping, source, some, limit, records)]
+            make_call = look.call_maker(mapping)
+            marked = [
+                _marked(show(mapping, row, make_call), mapping, found, skipped.get(mapping.id)) for row in changes
+            ]
+            total = None if records else sum(found.changes[change_type] for change_type in wanted)
+            absent = dict(_absent(look, mapping, changes, records))
+            others = tuple(found.guarded() if change_types or records else found.notes())
+            previews.append(Preview(mapping.name, tuple(marked), total, skipped.get(mapping.id), others, absent))
         return tuple(previews)
 
 
-def _marked(shown: Shown, sync: Sync, found: Outlook, skipped: str | None) -> Shown:
+def _marked(shown: Shown, mapping: Mapping, found: Outlook, skipped: str | None) -> Shown:
     """Return the change with the reason why a run would not send its call, if there is one."""
     unsent = skipped
     if not unsent and found.is_baseline:
         unsent = "left out: the first sync is a baseline"
-    if not unsent and shown.kind in KINDS and shown.kind not in sync.mapping.sync_mode:
-        unsent = f"left out: sync_mode has no {shown.kind} records"
+    if not unsent and shown.change_type in CHANGE_TYPES and shown.change_type not in mapping.meta.sync_mode:
+        unsent = f"left out: sync_mode has no {shown.change_type} records"
     return replace(shown, unsent=unsent)
 
 
-def _absent(look: Look, sync: Sync, changes: Sequence[Row], records: Collection[str]) -> Iterator[tuple[str, str]]:
+def _absent(
+    look: OpenedProject, mapping: Mapping, changes: Sequence[Row], records: Collection[str]
+) -> Iterator[tuple[str, str]]:
     """Yield each named record without a change, with the reason."""
-    tables, source = look.tables(sync), look.sources[sync.id]
+    tables, source = look.tables(mapping), look.sources[mapping.id]
     for record in records:
         if not any(change[2] == record for change in changes):
-            if tables.find(sync, source, record):
+            if tables.find(mapping, source, record):
                 yield record, "it has no such change, so a run sends nothing of it"
-            elif tables.find(sync, source, record, also_silent=True):
+            elif tables.find(mapping, source, record, also_silent=True):
                 yield record, "it is held back: no consent column has a value"
             else:
-                yield record, f"the model has no such record. --record takes a value of {'|'.join(sync.identifier)}"
+                yield record, f"the model has no such record. --record takes a value of {'|'.join(mapping.identifier)}"
 
 
-def show(sync: Sync, change: Row, make_call: CallMaker) -> Shown:
+def show(mapping: Mapping, change: Row, make_call: CallMaker) -> Shown:
     """Make the call of a change, and check it as a run does."""
     record = make_call.event(change, "")["properties"]
     call, reason = None, UNIDENTIFIED.get(change[1])
@@ -139,4 +144,4 @@ def show(sync: Sync, change: Row, make_call: CallMaker) -> Shown:
             reason = str(error)
         else:
             reason = refusal_of(call)
-    return Shown(sync.name, change[1], change[2], record, call if reason is None else None, reason)
+    return Shown(mapping.name, change[1], change[2], record, call if reason is None else None, reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import abc
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -13,13 +13,13 @@ from dbt_segconn.delivery.answers import Answer, Confirmed, Throttled
 from dbt_segconn.delivery.batches import Batch, Batcher
 from dbt_segconn.delivery.client import TrackingApi
 from dbt_segconn.delivery.configured import build_destination
+from dbt_segconn.engine.opening import Options
 from dbt_segconn.errors import ConfigurationError, SegconnError
-from dbt_segconn.inspection.looking import Look, looking
 from dbt_segconn.inspection.preview import Shown, show
-from dbt_segconn.project.meta import KINDS
-from dbt_segconn.project.names import only
-from dbt_segconn.project.plan import Sync
-from dbt_segconn.runs.opening import Options
+from dbt_segconn.inspection.read_only_session import OpenedProject, opened_read_only
+from dbt_segconn.project.mapping_names import only
+from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.tables import new_sync_id
 from dbt_segconn.warehouse.session import Row
 
@@ -36,50 +36,57 @@ class Sent:
     answer: str
 
 
-def send_test(options: Options, mapping: str, record_id: str) -> Sent:
+def send_test(options: Options, name: str, record_id: str) -> Sent:
     """Deliver the call of one record, changed or not, once, with a messageId that no sync has.
 
     Raises ConfigurationError where the mapping or the record is not there or must not be sent, and SegconnError
     where the record makes no call that Segment would take.
     """
-    with looking(replace(options, all=True, mappings=[mapping])) as look:
-        sync = only(mapping, [*look.choice.chosen, *(skip.sync for skip in look.choice.skipped)])
-        settings = look.plan.settings.destinations[sync.destination]
+    with opened_read_only(replace(options, all=True, mappings=[name])) as look:
+        mapping = only(name, [*look.choice.chosen, *(skip.mapping for skip in look.choice.skipped)])
+        settings = look.plan.settings.destinations[mapping.destination]
         if not settings.enabled:
-            raise ConfigurationError(f"segconn.yml: the destination {sync.destination} is disabled: nothing is sent.")
-        change, is_change = _change(look, sync, record_id)
-        shown = show(sync, change, look.call_maker(sync, new_sync_id()))
+            raise ConfigurationError(
+                f"segconn.yml: the destination {mapping.destination} is disabled: nothing is sent."
+            )
+        change, is_change = _change(look, mapping, record_id)
+        shown = show(mapping, change, look.call_maker(mapping, new_sync_id()))
     if shown.call is None:
         raise SegconnError(f"the record {record_id!r} would be discarded: {str(shown.discard).removesuffix('.')}.")
     # a mapping that makes its own messageIds would make the one of the sync, whose call would then be dropped
     call = {**shown.call, "messageId": f"test-{new_sync_id()}"}
-    destination = build_destination(sync.destination, settings)
+    destination = build_destination(mapping.destination, settings)
     answer = _post(destination, _batch(record_id, call))
     is_confirmed = isinstance(answer, Confirmed)
     return Sent(
-        replace(shown, call=call), sync.destination, destination.target.endpoint, is_change, is_confirmed, _told(answer)
+        replace(shown, call=call),
+        mapping.destination,
+        destination.target.endpoint,
+        is_change,
+        is_confirmed,
+        _told(answer),
     )
 
 
-def _change(look: Look, sync: Sync, record_id: str) -> tuple[Row, bool]:
+def _change(look: OpenedProject, mapping: Mapping, record_id: str) -> tuple[Row, bool]:
     """Find the record among the changes of now, else in the model as it is, to be sent as updated."""
-    tables, source = look.tables(sync), look.sources[sync.id]
-    if changes := tables.preview(sync, source, KINDS, 1, [record_id]):
+    tables, source = look.tables(mapping), look.sources[mapping.id]
+    if changes := tables.preview(mapping, source, CHANGE_TYPES, 1, [record_id]):
         return changes[0], True
-    if found := tables.find(sync, source, record_id):
+    if found := tables.find(mapping, source, record_id):
         return (found[0], "updated", *found[2:]), False
-    if tables.find(sync, source, record_id, also_silent=True):
+    if tables.find(mapping, source, record_id, also_silent=True):
         raise ConfigurationError(
             f"the record {record_id!r} says nothing of consent, and segconn.yml skips such records "
             "(consent.without_value). It is not sent."
         )
     raise ConfigurationError(
-        f"{sync.name} has no record {record_id!r}, or several of this identifier. --record takes a value of "
-        f"{'|'.join(sync.identifier)}."
+        f"{mapping.name} has no record {record_id!r}, or several of this identifier. --record takes a value of "
+        f"{'|'.join(mapping.identifier)}."
     )
 
 
-def _batch(record_id: str, call: Mapping[str, Any]) -> Batch:
+def _batch(record_id: str, call: abc.Mapping[str, Any]) -> Batch:
     refused: list[str] = []
     batcher = Batcher(lambda _number, reason: refused.append(reason))
     batches = [*batcher.add([1], [dict(call)]), *batcher.flush()]

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import abc
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from dbt_segconn.engine.opening import Options, Project
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.inspection.overview import names_shown, opened_state
-from dbt_segconn.project.names import only, shown_names
-from dbt_segconn.project.plan import Sync
-from dbt_segconn.project.strict import near_name
-from dbt_segconn.runs.opening import Options, Plan
+from dbt_segconn.project.mapping_names import only, shown_names
+from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.state.locks import Locks
-from dbt_segconn.state.outbox import MappingState
-from dbt_segconn.state.tables import State, SyncState, new_state
+from dbt_segconn.state.outbox import MappingTables
+from dbt_segconn.state.tables import HistoryRow, State, new_state
 
 
-def find_names(options: Options, mappings: Collection[str]) -> list[str]:
+def find_names(options: Options, names: Collection[str]) -> list[str]:
     """Return the names of the mappings that `reset` would forget. Raises ConfigurationError as it does."""
     with opened_state(options) as (plan, state):
-        found, shown = _named(plan, state, mappings)
+        found, shown = _named(plan, state, names)
     return [shown[mapping_id] for mapping_id in found]
 
 
-def reset(options: Options, mappings: Collection[str]) -> list[str]:
-    """Forget the records of mappings, so that their next sync finds all of them added.
+def reset(options: Options, names: Collection[str]) -> list[str]:
+    """Forget the records of names, so that their next sync finds all of them added.
 
     Mappings that are gone from the project (orphans) may be named, too. Returns the names of those that were
     reset. Raises ConfigurationError for a name that no mapping has, or several have, and LockedError while one is
     being synced.
     """
     with opened_state(options) as (plan, state):
-        found, shown = _named(plan, state, mappings)
+        found, shown = _named(plan, state, names)
         state.prepare()
         for one in found.values():
             _forget(state, one, shown[one.names.id])
@@ -39,21 +40,21 @@ def reset(options: Options, mappings: Collection[str]) -> list[str]:
 
 
 def _named(
-    plan: Plan, state: State, mappings: Collection[str]
-) -> tuple[Mapping[str, Sync | SyncState], Mapping[str, str]]:
-    """Return the mappings of these names by id, orphans included, and the names that output shows."""
-    gone = state.orphans({sync.id for sync in plan.syncs}) if state.exists() else []
-    known: list[Sync | SyncState] = [*plan.syncs, *gone]
-    found = (only(name, known) for name in mappings)
+    plan: Project, state: State, names: Collection[str]
+) -> tuple[abc.Mapping[str, Mapping | HistoryRow], abc.Mapping[str, str]]:
+    """Return the names of these names by id, orphans included, and the names that output shows."""
+    gone = state.orphans({mapping.id for mapping in plan.mappings}) if state.exists() else []
+    known: list[Mapping | HistoryRow] = [*plan.mappings, *gone]
+    found = (only(name, known) for name in names)
     return {one.names.id: one for one in found}, names_shown(plan, gone)
 
 
-def _forget(state: State, mapping: Sync | SyncState, name: str) -> None:
-    if isinstance(mapping, Sync):
+def _forget(state: State, mapping: Mapping | HistoryRow, name: str) -> None:
+    if isinstance(mapping, Mapping):
         last = state.last_sync(mapping.id) or new_state(mapping, state.now()).as_reset(state.now())
     else:
         last = mapping
-    tables = MappingState(state, last.mapping_id)
+    tables = MappingTables(state, last.mapping_id)
     with Locks().hold(state, last.mapping_id, name), state.transaction():
         tables.forget(last, replace(last, mapping=name).as_reset(state.now()))
 
@@ -66,34 +67,34 @@ def adopt(options: Options, old: str, new: str) -> int:
     """
     with opened_state(options) as (plan, state):
         state.prepare()
-        sync = only(new, plan.syncs)
-        gone = state.orphans({one.id for one in plan.syncs})
+        mapping = only(new, plan.mappings)
+        gone = state.orphans({one.id for one in plan.mappings})
         last = _orphan(old, gone)
         was = names_shown(plan, gone)[last.mapping_id]
-        if state.has_settled(sync.id):
+        if state.has_settled(mapping.id):
             raise ConfigurationError(
-                f"{sync.name} has been synced already, and has records of its own. Forget them first, by "
-                f"`dbt-segconn reset {sync.name}`, if those of {was} are the ones to keep."
+                f"{mapping.name} has been synced already, and has records of its own. Forget them first, by "
+                f"`dbt-segconn reset {mapping.name}`, if those of {was} are the ones to keep."
             )
-        mine, theirs = MappingState(state, sync.id), MappingState(state, last.mapping_id)
+        mine, theirs = MappingTables(state, mapping.id), MappingTables(state, last.mapping_id)
         if not theirs.present()[0]:
             raise ConfigurationError(f"{was} has no records to carry over: {theirs.records} is missing.")
         locks = Locks()
-        with locks.hold(state, sync.id, sync.name), locks.hold(state, last.mapping_id, was):
+        with locks.hold(state, mapping.id, mapping.name), locks.hold(state, last.mapping_id, was):
             with state.transaction():
-                mine.adopt(theirs, replace(last, saved_at=state.now()), _adopted(sync, last, state))
+                mine.adopt(theirs, replace(last, saved_at=state.now()), _adopted(mapping, last, state))
             return mine.known()
 
 
-def _adopted(sync: Sync, last: SyncState, state: State) -> dict[str, str]:
+def _adopted(mapping: Mapping, last: HistoryRow, state: State) -> dict[str, str]:
     """Return the columns of the history that change; the relation where another model takes the records over."""
-    changed = {"model": sync.model.unique_id, "mapping": sync.name}
-    if last.model == sync.model.unique_id:
+    changed = {"model": mapping.model.unique_id, "mapping": mapping.name}
+    if last.model == mapping.model.unique_id:
         return changed
-    return {**changed, "relation": str(state.session.relation_of(sync.model))}
+    return {**changed, "relation": str(state.session.relation_of(mapping.model))}
 
 
-def _orphan(name: str, orphans: Sequence[SyncState]) -> SyncState:
+def _orphan(name: str, orphans: Sequence[HistoryRow]) -> HistoryRow:
     if any(name in last.names.all for last in orphans):
         return only(name, orphans)
     shown = sorted(shown_names(last.names for last in orphans).values())

@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from dbt_segconn.collecting import no_collections
 from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.process_tuning import without_gc
 
 META_KEY = "segconn"
 MANIFEST_FILE = "manifest.json"
@@ -102,7 +102,7 @@ class Manifest:
     raw: Mapping[str, Any]
 
     @property
-    def invocation_id(self) -> str | None:
+    def run_id(self) -> str | None:
         """The dbt invocation that wrote it."""
         invocation: str | None = self.raw["metadata"].get("invocation_id")
         return invocation
@@ -201,7 +201,7 @@ def read_manifest(target_dir: Path) -> Manifest:
 def read_artifact(path: Path, kind: str, *, oldest: int, newest: int) -> Mapping[str, Any]:
     """Read a file of target/; raises ConfigurationError where it is missing, broken or of a version not known."""
     try:
-        with no_collections():
+        with without_gc():
             raw = orjson.loads(path.read_bytes())
         version = int(raw["metadata"]["dbt_schema_version"].rsplit("/v", 1)[1].removesuffix(".json"))
     except FileNotFoundError:

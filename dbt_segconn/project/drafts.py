@@ -29,19 +29,19 @@ from dbt_segconn.project.findings import (
     Finding,
     Path,
 )
-from dbt_segconn.project.identity import Identity, identity_of
-from dbt_segconn.project.ids import constant_ids, ids_of_deleted
+from dbt_segconn.project.mapping_names import MappingNames, shown_names
 from dbt_segconn.project.meta import NOT_NEEDED, MappingMeta, ModelMeta
-from dbt_segconn.project.names import Names, shown_names
-from dbt_segconn.project.rendered import broken_by_yaml
-from dbt_segconn.project.rows import faults_of_rows
 from dbt_segconn.project.settings import Settings
-from dbt_segconn.project.strict import near_name, read
-from dbt_segconn.project.written import Files, Written
+from dbt_segconn.project.snapshot_rows import faults_of_rows
+from dbt_segconn.project.source_positions import Files, Written
+from dbt_segconn.project.strict_model import near_name, read
+from dbt_segconn.project.unique_identifier import Identity, identity_of
+from dbt_segconn.project.user_ids import constant_ids, ids_of_deleted
+from dbt_segconn.project.yaml_traps import broken_by_yaml
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class MappingDraft:
     """One mapping as far as it can be read.
 
     `at` leads from `meta.segconn` to the mapping; `given` are the keys that are right by themselves;
@@ -57,7 +57,7 @@ class Draft:
     given: Mapping[str, Any]
     consent: Mapping[str, str] | None
     inherits_consent: bool
-    mapping: MappingMeta | None
+    meta: MappingMeta | None
     destination: str | None
     action: Action | None
     fields: Mapping[str, Any] | None
@@ -65,10 +65,10 @@ class Draft:
     faults: tuple[Fault, ...]
 
     @property
-    def names(self) -> Names:
+    def names(self) -> MappingNames:
         """Every name of the mapping; its full name stands for the id, which needs a destination."""
         model = self.written.model.unique_id
-        return Names(model, self.name, f"{model.partition('.')[2]}.{self.name}")
+        return MappingNames(model, self.name, f"{model.partition('.')[2]}.{self.name}")
 
     def finding(self, fault: Fault) -> Finding:
         """Put a fault of the mapping in its place."""
@@ -85,8 +85,8 @@ class ModelDraft:
     written: Written
     identifier: tuple[str, ...]
     consent: Mapping[str, str]
-    mappings: tuple[Draft, ...]
-    other_versions: tuple[Draft, ...]
+    mappings: tuple[MappingDraft, ...]
+    other_versions: tuple[MappingDraft, ...]
     faults: tuple[Fault, ...]
 
     @property
@@ -172,7 +172,7 @@ def _draft_model(
     return replace(draft, faults=()) if draft.is_left_out else draft
 
 
-def _is_for(draft: Draft, model: Model) -> bool:
+def _is_for(draft: MappingDraft, model: Model) -> bool:
     """Whether a mapping is synced for this version of its model."""
     versions = draft.given.get("versions", "latest")
     if model.version is None or versions == "all":
@@ -180,12 +180,12 @@ def _is_for(draft: Draft, model: Model) -> bool:
     return model.is_latest if versions == "latest" else model.version in map(str, versions)
 
 
-def _unknown_versions(mapping: MappingMeta | None, known: Collection[str]) -> Iterator[Fault]:
-    if mapping is None or isinstance(mapping.versions, str):
+def _unknown_versions(meta: MappingMeta | None, known: Collection[str]) -> Iterator[Fault]:
+    if meta is None or isinstance(meta.versions, str):
         return
     if not known:
         yield Fault(WRONG_VALUE, ("versions",), "are listed, and the model has no versions", "Remove the list.")
-    elif unknown := [one for one in mapping.versions if one not in known]:
+    elif unknown := [one for one in meta.versions if one not in known]:
         fix = f"Versions: {', '.join(sorted(known))}."
         yield Fault(WRONG_VALUE, ("versions",), f"the model has no version {', '.join(unknown)}", fix)
 
@@ -230,15 +230,15 @@ def _sound(raw: Any, faults: Iterable[Fault]) -> dict[str, Any]:
     return {str(key): value for key, value in raw.items() if str(key) not in wrong} if isinstance(raw, dict) else {}
 
 
-def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | None) -> Draft:
-    mapping, faults = read(MappingMeta, raw)
+def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | None) -> MappingDraft:
+    meta, faults = read(MappingMeta, raw)
     given = _sound(raw, faults)
     action = _action(given, faults)
     identifier = whole.identifier_of(given)
     own = given.get("consent")
     consent = _columns_of_consent(whole.consent if own is None else own)
     fields = _fields(given, consent, faults)
-    return Draft(
+    return MappingDraft(
         written=whole.written,
         name=given.get("name") or f"number {int(at[-1]) + 1}",
         at=at,
@@ -247,7 +247,7 @@ def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | No
         given=given,
         consent=consent,
         inherits_consent=own is None,
-        mapping=mapping,
+        meta=meta,
         destination=_destination(given, destinations, faults),
         action=action,
         fields=fields,
@@ -255,17 +255,17 @@ def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | No
         faults=(
             *faults,
             *_faults_of_fields(action, given.get("fields")),
-            *_unseen(mapping),
-            *_unknown_versions(mapping, whole.versions),
+            *_unseen(meta),
+            *_unknown_versions(meta, whole.versions),
             *_constant_ids(whole, identifier, given, fields),
-            *_deleted(identifier, mapping, action, fields),
-            *(faults_of_rows(whole.written.model, identifier, mapping) if mapping else ()),
+            *_deleted(identifier, meta, action, fields),
+            *(faults_of_rows(whole.written.model, identifier, meta) if meta else ()),
         ),
     )
 
 
-def _unseen(mapping: MappingMeta | None) -> Iterator[Fault]:
-    if mapping and mapping.checkpoint and "deleted" in mapping.sync_mode:
+def _unseen(meta: MappingMeta | None) -> Iterator[Fault]:
+    if meta and meta.checkpoint and "deleted" in meta.sync_mode:
         reason = "is a checkpoint, with which deleted records are not looked for, and the sync mode sends them"
         yield Fault(DELETED_UNSEEN, ("checkpoint",), reason, "Remove one of them.")
 
@@ -342,15 +342,15 @@ def _constant_ids(
 
 def _deleted(
     identifier: tuple[str, ...],
-    mapping: MappingMeta | None,
+    meta: MappingMeta | None,
     action: Action | None,
     fields: Mapping[str, Any] | None,
 ) -> Iterator[Fault]:
-    if mapping and action and fields and identifier and "deleted" in mapping.sync_mode:
+    if meta and action and fields and identifier and "deleted" in meta.sync_mode:
         yield from ids_of_deleted(action.name, fields, identifier)
 
 
-def _told_apart(drafts: list[Draft]) -> Iterator[Draft]:
+def _told_apart(drafts: list[MappingDraft]) -> Iterator[MappingDraft]:
     """Object to the second mapping of a name."""
     seen: set[str] = set()
     for draft in drafts:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError, SegconnError
-from dbt_segconn.project.strict import near_name
+from dbt_segconn.project.strict_model import near_name
 
 Names = Mapping[str, Any]
 SHOWN_CHARACTERS = 80

@@ -10,9 +10,9 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from dbt_segconn.actions import ACTIONS
-from dbt_segconn.project.strict import Strict, near_name
+from dbt_segconn.project.strict_model import Strict, near_name
 
-KINDS = ("added", "updated", "deleted")
+CHANGE_TYPES = ("added", "updated", "deleted")
 # https://segment.com/docs/connections/reverse-etl/ : which records a mapping sends
 SYNC_MODES: dict[str, tuple[str, ...]] = {
     "added": ("added",),
@@ -22,13 +22,17 @@ SYNC_MODES: dict[str, tuple[str, ...]] = {
 }
 
 
-def _as_kinds(mode: Any) -> tuple[str, ...]:
-    kinds = SYNC_MODES.get(mode) if isinstance(mode, str) else None
-    if kinds is None and isinstance(mode, (list, tuple)) and mode:
-        kinds = tuple(kind for kind in KINDS if kind in mode) if set(map(str, mode)) <= set(KINDS) else None
-    if kinds is None:
-        raise ValueError(f"must be one of {', '.join(SYNC_MODES)}, or a list of {', '.join(KINDS)}")
-    return kinds
+def _as_change_types(mode: Any) -> tuple[str, ...]:
+    change_types = SYNC_MODES.get(mode) if isinstance(mode, str) else None
+    if change_types is None and isinstance(mode, (list, tuple)) and mode:
+        change_types = (
+            tuple(change_type for change_type in CHANGE_TYPES if change_type in mode)
+            if set(map(str, mode)) <= set(CHANGE_TYPES)
+            else None
+        )
+    if change_types is None:
+        raise ValueError(f"must be one of {', '.join(SYNC_MODES)}, or a list of {', '.join(CHANGE_TYPES)}")
+    return change_types
 
 
 def _as_names(names: Any) -> Any:
@@ -55,8 +59,10 @@ def _or_list(of: dict[str, Any], one: dict[str, Any]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [one, {"type": "array", "items": of, "minItems": 1}]})
 
 
-Kinds = Annotated[
-    tuple[str, ...], BeforeValidator(_as_kinds), _or_list({"enum": list(KINDS)}, {"enum": list(SYNC_MODES)})
+ChangeTypes = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_change_types),
+    _or_list({"enum": list(CHANGE_TYPES)}, {"enum": list(SYNC_MODES)}),
 ]
 Columns = Annotated[
     tuple[str, ...],
@@ -179,7 +185,7 @@ class MappingMeta(Strict):
     """identify, track, group, page or screen."""
     destination: str | None = None
     """A destination of segconn.yml; may be left out where there is only one."""
-    sync_mode: Kinds = SYNC_MODES["added_or_updated"]
+    sync_mode: ChangeTypes = SYNC_MODES["added_or_updated"]
     """added, updated, added_or_updated, deleted; or a list of added, updated, deleted."""
     versions: Versions = "latest"
     """Which versions of a versioned model are synced: latest, all, or a list."""

@@ -42,7 +42,7 @@ class ResultsFile:
         return args
 
     @property
-    def invocation_id(self) -> str:
+    def run_id(self) -> str:
         """Id of the dbt invocation."""
         return str(self.raw["metadata"].get("invocation_id"))
 
@@ -84,11 +84,11 @@ class ResultsFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class NodeResult:
     """What dbt did to one model: `status` is dbt's word; `failed_batches` are those of a microbatch model."""
 
     status: str
-    invocation_id: str
+    run_id: str
     failed_batches: tuple[str, ...] = ()
 
     @property
@@ -117,7 +117,7 @@ class RunResults:
     """
 
     files: tuple[ResultsFile, ...]
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, NodeResult]
     failed_tests: Mapping[str, tuple[str, ...]]
     tested: Collection[str]
     failed_apart: Collection[str]
@@ -150,7 +150,7 @@ class RunResults:
     def invocation_of(self, unique_id: str) -> str:
         """Return the id of the dbt invocation whose results count for a model."""
         outcome = self.outcomes.get(unique_id)
-        return outcome.invocation_id if outcome else self.newest.invocation_id
+        return outcome.run_id if outcome else self.newest.run_id
 
 
 def results_paths(given: Iterable[str]) -> tuple[Path, ...]:
@@ -216,7 +216,7 @@ def merge_results(files: Iterable[ResultsFile], manifest: Manifest) -> RunResult
     return RunResults(
         files=ordered,
         outcomes={
-            name: Outcome(one["status"], file.invocation_id, _failed_batches(one))
+            name: NodeResult(one["status"], file.run_id, _failed_batches(one))
             for name, (file, one) in newest.items()
             if not _is_test(name)
         },

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJson
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.findings import NO_SETTINGS, NOT_RENDERED, Fault, Finding, InvalidProject
 from dbt_segconn.project.jinja import Jinja
-from dbt_segconn.project.strict import Strict, read
+from dbt_segconn.project.strict_model import Strict, read
 from dbt_segconn.project.urls import ENDPOINTS, URL_SCHEMA, WEBHOOK_SCHEMA, check_endpoint, check_http, check_plain
 from dbt_segconn.project.yaml_file import Position, compose, entries, get, load_yaml, position
 
@@ -80,7 +80,7 @@ class OAuthSettings(Strict):
     """URL that overrides the region's token endpoint."""
 
 
-class Destination(Strict):
+class DestinationSettings(Strict):
     """A Segment source reached by a write key."""
 
     write_key: Annotated[SecretStr, AfterValidator(_not_blank), WithJsonSchema({"type": "string", "pattern": r"\S"})]
@@ -193,7 +193,7 @@ class AlertSettings(Strict):
 class Settings(Strict):
     """The whole of segconn.yml."""
 
-    destinations: Annotated[dict[str, Destination], Field(min_length=1)]
+    destinations: Annotated[dict[str, DestinationSettings], Field(min_length=1)]
     """Destinations by the name that mappings use."""
     state: StateSettings = StateSettings()
     """Where state is kept."""

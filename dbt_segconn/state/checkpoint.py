@@ -7,8 +7,8 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from dbt_segconn.project.plan import Sync
-from dbt_segconn.state.tables import SyncState
+from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.state.tables import HistoryRow
 from dbt_segconn.warehouse.source import Source
 from dbt_segconn.warehouse.values import WHOLE_NUMBERS, Column
 
@@ -29,7 +29,7 @@ class Window:
     with_unsettled: bool = False
 
 
-def known_checkpoint(sync: Sync, source: Source, last: SyncState | None) -> str | None:
+def known_checkpoint(mapping: Mapping, source: Source, last: HistoryRow | None) -> str | None:
     """Return up to where the last settled sync has read, or None where this one must read the whole model.
 
     That is so where other records, or other columns of them, are compared now: rows of any age may differ.
@@ -37,8 +37,8 @@ def known_checkpoint(sync: Sync, source: Source, last: SyncState | None) -> str 
     if source.checkpoint is None or last is None or last.checkpoint_of != source.checkpoint.basis:
         return None
     was = (last.definition, last.signature, last.identifier)
-    is_same = was == (sync.definition, source.signature, ",".join(sync.identifier))
-    is_there = last.relation == str(source.relation) or sync.mapping.guards.allow_moved
+    is_same = was == (mapping.definition, source.signature, ",".join(mapping.identifier))
+    is_there = last.relation == str(source.relation) or mapping.meta.guards.allow_moved
     return last.checkpoint if is_same and is_there else None
 
 
@@ -78,9 +78,9 @@ def _point(column: Column, value: Any) -> Point | None:
     if value is None:
         return None
     try:
-        if column.kind in WHOLE_NUMBERS:
+        if column.value_type in WHOLE_NUMBERS:
             return int(value)
-        if column.kind == "date":
+        if column.value_type == "date":
             return date.fromisoformat(str(value))
         return datetime.fromisoformat(str(value).rstrip("Z"))
     except ValueError:  # before the year 1, or after 9999
@@ -89,7 +89,7 @@ def _point(column: Column, value: Any) -> Point | None:
 
 def _local(column: Column, now: datetime) -> datetime:
     """Return the time on the clock that the column's values were read from, in whole seconds."""
-    if column.kind == "timestamptz" or column.zone == "UTC":
+    if column.value_type == "timestamptz" or column.zone == "UTC":
         return now.replace(microsecond=0)
     aware = now.replace(tzinfo=timezone.utc, microsecond=0)
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dbt_segconn.state.tables import DISCARD_COLUMNS, Discard, State, SyncState
+from dbt_segconn.state.tables import DISCARD_COLUMNS, Discard, HistoryRow, State
 from dbt_segconn.warehouse.session import Row
 
 RETRY_SYNCS = 5
@@ -60,15 +60,15 @@ class Discards:
         """Write refusals down."""
         self._state.append(self._state.discards, discards)
 
-    def append_repeated(self, outbox: Any, state: SyncState) -> None:
+    def append_repeated(self, outbox: Any, state: HistoryRow) -> None:
         """Write down the records of an outbox whose identifier is null or not unique."""
         self._run("segconn_discard_repeated", state, outbox=outbox, at=state.saved_at, limit=KEPT_REPEATED)
 
-    def close_settled(self, outbox: Any, state: SyncState) -> None:
+    def close_settled(self, outbox: Any, state: HistoryRow) -> None:
         """Close what a sync has not refused again, though it was tried again or has changed."""
         self._run("segconn_close_settled", state, outbox=outbox, at=state.saved_at, closed=CLOSED, **_PATIENCE)
 
-    def close_all(self, state: SyncState) -> None:
+    def close_all(self, state: HistoryRow) -> None:
         """Close every refusal, so that given-up records are tried again, too, and counted anew."""
         self._run("segconn_close_all", state, at=state.saved_at, closed=CLOSED)
 
@@ -82,7 +82,7 @@ class Discards:
             changed=dict(changed),
         )
 
-    def _run(self, macro: str, state: SyncState, **arguments: Any) -> None:
+    def _run(self, macro: str, state: HistoryRow, **arguments: Any) -> None:
         self._state.session.run(
             macro,
             discards=self._state.discards,

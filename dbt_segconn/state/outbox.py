@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import abc
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from dbt_segconn.errors import SyncError
-from dbt_segconn.project.plan import Sync
+from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.checkpoint import Window, first_to_read, known_checkpoint, reached
 from dbt_segconn.state.discards import Discards
-from dbt_segconn.state.tables import INSERT_ROWS, SYNC_COLUMNS, State, SyncState
+from dbt_segconn.state.tables import INSERT_ROWS, SYNC_COLUMNS, HistoryRow, State
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.source import Source
-from dbt_segconn.warehouse.values import LOSSY_KINDS, TIMES, Column
+from dbt_segconn.warehouse.values import LOSSY_TYPES, TIMES, Column
 
 # What may stand around a text besides spaces
 BLANKS = ("\t", "\n", "\r")
@@ -37,7 +38,7 @@ class Changes:
 class Change(NamedTuple):
     """What has become of which record, with its checksum."""
 
-    kind: str
+    change_type: str
     record_id: str | None
     checksum: str | None
 
@@ -55,7 +56,7 @@ class Id:
     junk: tuple[str, ...]
 
 
-class MappingState:
+class MappingTables:
     """The tables that belong to one mapping."""
 
     def __init__(self, state: State, mapping_id: str) -> None:
@@ -87,12 +88,12 @@ class MappingState:
             if found and (missing := sorted(wanted - found)):
                 raise SyncError(f"{relation} has no column {missing[0]}: the table was altered by hand")
 
-    def window(self, sync: Sync, source: Source) -> Window | None:
+    def window(self, mapping: Mapping, source: Source) -> Window | None:
         """Say which rows of the model the next sync reads; None for all of them."""
-        given, column = sync.mapping.checkpoint, source.checkpoint
+        given, column = mapping.meta.checkpoint, source.checkpoint
         if given is None or column is None or not self._state.exists() or not self.present()[0]:
             return None
-        checkpoint = known_checkpoint(sync, source, self._state.last_records(self.mapping_id))
+        checkpoint = known_checkpoint(mapping, source, self._state.last_records(self.mapping_id))
         after = first_to_read(column, checkpoint, given.lag) if checkpoint else None
         return None if after is None else Window(column, after, self._has_unsettled())
 
@@ -101,7 +102,7 @@ class MappingState:
         arguments = {"records": self.records, "discards": self._state.discards, "mapping_id": self.mapping_id}
         return bool(self._session.rows("segconn_count_unsettled", **arguments)[0][0])
 
-    def checkpoint(self, sync: Sync, source: Source, window: Window | None, now: datetime) -> str | None:
+    def checkpoint(self, mapping: Mapping, source: Source, window: Window | None, now: datetime) -> str | None:
         """Return how far a sync that stages this window now will have read; to be asked before it is staged.
 
         A row that comes in between is then staged and read again, rather than never.
@@ -111,14 +112,16 @@ class MappingState:
         arguments = {"model": source.relation, "column": source.checkpoint, "window": window}
         newest = self._session.rows("segconn_newest", **arguments)[0][0]
         last = self._state.last_records(self.mapping_id) if window else None
-        return reached(source.checkpoint, newest, known_checkpoint(sync, source, last), now)
+        return reached(source.checkpoint, newest, known_checkpoint(mapping, source, last), now)
 
-    def stage(self, sync: Sync, source: Source, window: Window | None = None, *, is_baseline: bool = False) -> None:
+    def stage(
+        self, mapping: Mapping, source: Source, window: Window | None = None, *, is_baseline: bool = False
+    ) -> None:
         """Freeze the difference between the model, or a window of it, and the records as the mapping's outbox.
 
         A baseline takes up what would be held back for want of consent, too.
         """
-        diff = self._diff(sync, source, window, is_baseline=is_baseline)
+        diff = self._diff(mapping, source, window, is_baseline=is_baseline)
         later = not source.order and bool(self._session.rows("segconn_can_number_later", outbox=self.outbox))
         self._session.run("segconn_stage", outbox=self.outbox, diff=diff, is_numbered=not later)
         if later:
@@ -126,45 +129,54 @@ class MappingState:
         self._session.run("segconn_index_outbox", outbox=self.outbox)
 
     def preview(
-        self, sync: Sync, source: Source, kinds: Iterable[str], limit: int, record_ids: Collection[str] = ()
+        self,
+        mapping: Mapping,
+        source: Source,
+        change_types: Iterable[str],
+        limit: int,
+        record_ids: Collection[str] = (),
     ) -> list[Row]:
         """Return the first changes that a sync would stage now, as `read` does, without writing anything.
 
         Named records are returned although they were given up.
         """
-        diff = {**self.diff(sync, source), **({"discards": None} if record_ids else {})}
+        diff = {**self.diff(mapping, source), **({"discards": None} if record_ids else {})}
         return self._session.rows(
-            "segconn_preview", diff=diff, kinds=list(kinds), limit=limit, record_ids=list(record_ids)
+            "segconn_preview", diff=diff, change_types=list(change_types), limit=limit, record_ids=list(record_ids)
         )
 
-    def find(self, sync: Sync, source: Source, record_id: str, *, also_silent: bool = False) -> Row | None:
+    def find(self, mapping: Mapping, source: Source, record_id: str, *, also_silent: bool = False) -> Row | None:
         """Return a record of the model, changed or not, as if it was added.
 
         One that says nothing of consent is found where such records are sent, or where that is asked for.
         """
-        holds = sync.skips_unknown_consent and not also_silent
-        diff = {**self._diff(sync, source), "records": None, "discards": None, "holds_back": holds}
-        found = self._session.rows("segconn_preview", diff=diff, kinds=["added"], limit=1, record_ids=[record_id])
+        holds = mapping.skips_unknown_consent and not also_silent
+        diff = {**self._diff(mapping, source), "records": None, "discards": None, "holds_back": holds}
+        found = self._session.rows(
+            "segconn_preview", diff=diff, change_types=["added"], limit=1, record_ids=[record_id]
+        )
         return found[0] if found else None
 
-    def sample(self, sync: Sync, source: Source, every: int, limit: int) -> list[Row]:
+    def sample(self, mapping: Mapping, source: Source, every: int, limit: int) -> list[Row]:
         """Return every so-manieth change that a sync would send now, as `preview` does."""
-        kinds = list(sync.mapping.sync_mode)
-        return self._session.rows("segconn_sample", diff=self.diff(sync, source), kinds=kinds, every=every, limit=limit)
+        change_types = list(mapping.meta.sync_mode)
+        return self._session.rows(
+            "segconn_sample", diff=self.diff(mapping, source), change_types=change_types, every=every, limit=limit
+        )
 
-    def count_diff(self, sync: Sync, source: Source, *, is_baseline: bool = False) -> Mapping[str, int]:
+    def count_diff(self, mapping: Mapping, source: Source, *, is_baseline: bool = False) -> abc.Mapping[str, int]:
         """Count the changes that a sync would stage now, by kind, without writing anything."""
-        rows = self._session.rows("segconn_count_diff", diff=self.diff(sync, source, is_baseline=is_baseline))
-        return {kind: int(count) for kind, count in rows}
+        rows = self._session.rows("segconn_count_diff", diff=self.diff(mapping, source, is_baseline=is_baseline))
+        return {change_type: int(count) for change_type, count in rows}
 
-    def diff(self, sync: Sync, source: Source, *, is_baseline: bool = False) -> dict[str, Any]:
+    def diff(self, mapping: Mapping, source: Source, *, is_baseline: bool = False) -> dict[str, Any]:
         """Return what a diff is made of, where the mapping may not have any records yet."""
-        window = None if is_baseline else self.window(sync, source)
-        diff = self._diff(sync, source, window, is_baseline=is_baseline)
+        window = None if is_baseline else self.window(mapping, source)
+        diff = self._diff(mapping, source, window, is_baseline=is_baseline)
         return {**diff, **({} if self.present()[0] else {"records": None})}
 
     def _diff(
-        self, sync: Sync, source: Source, window: Window | None = None, *, is_baseline: bool = False
+        self, mapping: Mapping, source: Source, window: Window | None = None, *, is_baseline: bool = False
     ) -> dict[str, Any]:
         return {
             "window": window,
@@ -172,51 +184,51 @@ class MappingState:
             "records": self.records,
             "record_columns": RECORD_COLUMNS,
             "model": source.relation,
-            "is_stored": sync.model.is_stored,
+            "is_stored": mapping.model.is_stored,
             "identifier": source.identifier,
             "columns": source.columns,
             "order": source.order,
             "current": source.current,
             "valid_to_current": source.valid_to_current,
             "signature": source.names,
-            "unsure_kind": "updated" if "updated" in sync.mapping.sync_mode else "added",
+            "unsure_kind": "updated" if "updated" in mapping.meta.sync_mode else "added",
             "mapping_id": self.mapping_id,
-            "definition": sync.definition,
-            "consent": _consent_columns(sync, source),
-            "holds_back": holds_back(sync) and not is_baseline,
+            "definition": mapping.definition,
+            "consent": _consent_columns(mapping, source),
+            "holds_back": holds_back(mapping) and not is_baseline,
             **self.discards.arguments(),
         }
 
-    def count_held_back(self, sync: Sync, source: Source) -> int:
+    def count_held_back(self, mapping: Mapping, source: Source) -> int:
         """Count the records that are held back now for want of consent."""
-        if not holds_back(sync):
+        if not holds_back(mapping):
             return 0
-        return int(self._session.rows("segconn_count_held_back", diff=self.diff(sync, source))[0][0])
+        return int(self._session.rows("segconn_count_held_back", diff=self.diff(mapping, source))[0][0])
 
-    def count(self) -> Mapping[str, Changes]:
+    def count(self) -> abc.Mapping[str, Changes]:
         """Count the outbox by kind: added, updated, deleted, null_identifier, duplicate_identifier."""
         rows = self._session.rows("segconn_count_changes", outbox=self.outbox)
-        return {kind: Changes(int(count), int(first), int(last)) for kind, count, first, last in rows}
+        return {change_type: Changes(int(count), int(first), int(last)) for change_type, count, first, last in rows}
 
-    def count_lost(self, source: Source, kinds: Iterable[str]) -> int:
+    def count_lost(self, source: Source, change_types: Iterable[str]) -> int:
         """Count the values that JSON cannot hold, among the changes of these kinds."""
-        if not any(column.kind in LOSSY_KINDS for column in source.columns):
+        if not any(column.value_type in LOSSY_TYPES for column in source.columns):
             return 0
-        return int(self._session.rows("segconn_count_lost", outbox=self.outbox, kinds=list(kinds))[0][0])
+        return int(self._session.rows("segconn_count_lost", outbox=self.outbox, change_types=list(change_types))[0][0])
 
     def doubtful_ids(
         self,
         junk: Sequence[Id],
         shared: Sequence[Id],
-        kinds: Iterable[str],
+        change_types: Iterable[str],
         most: int,
-        diff: Mapping[str, Any] | None = None,
+        diff: abc.Mapping[str, Any] | None = None,
     ) -> list[Row]:
         """Find junk among ids, and ids that more than `most` records share: in the outbox, or in a diff.
 
         Returns rows of field, junk, its records, 0; then of field, None, shared ids, records of the one with most.
         """
-        ids = {"ids": list(junk), "shared": list(shared), "blanks": BLANKS, "kinds": list(kinds), "most": most}
+        ids = {"ids": list(junk), "shared": list(shared), "blanks": BLANKS, "kinds": list(change_types), "most": most}
         return self._session.rows("segconn_doubtful_ids", outbox=self.outbox, diff=diff, **ids)
 
     def stamps(self, source: Source) -> list[str]:
@@ -224,7 +236,7 @@ class MappingState:
         asked = [
             column
             for column in source.columns
-            if column.kind in TIMES or (column.kind == "text" and _OF_BUILD.search(column.name.casefold()))
+            if column.value_type in TIMES or (column.value_type == "text" and _OF_BUILD.search(column.name.casefold()))
         ]
         if not asked:
             return []
@@ -232,7 +244,7 @@ class MappingState:
         return [column.name for column, is_one in zip(asked, found, strict=True) if is_one]
 
     def read(
-        self, columns: Sequence[Column], kinds: Iterable[str], after: int, upto: int, *, with_record: bool = True
+        self, columns: Sequence[Column], change_types: Iterable[str], after: int, upto: int, *, with_record: bool = True
     ) -> list[Row]:
         """Return the changes numbered after `after` up to `upto` in their order: number, kind, record id, the columns.
 
@@ -242,7 +254,7 @@ class MappingState:
             "segconn_read_changes",
             outbox=self.outbox,
             columns=list(columns),
-            kinds=list(kinds),
+            change_types=list(change_types),
             after=after,
             upto=upto,
             with_record=with_record,
@@ -261,7 +273,7 @@ class MappingState:
         ]
         return {int(number): Change(*change) for number, *change in rows}
 
-    def settle(self, state: SyncState, final: SyncState) -> None:
+    def settle(self, state: HistoryRow, final: HistoryRow) -> None:
         """Apply the outbox to the records, drop it, and log the sync as finished: together, or repeatably."""
         tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
         self._session.run("segconn_forget_settled", **tables, sync_id=state.sync_id)
@@ -270,7 +282,7 @@ class MappingState:
         self.drop_outbox()
         self._state.append(self._state.log, [final])
 
-    def abandon(self, state: SyncState, final: SyncState) -> None:
+    def abandon(self, state: HistoryRow, final: HistoryRow) -> None:
         """Give up an outbox that no longer fits its mapping; what may have been sent will be sent afresh."""
         tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
         given = {**tables, "sync_id": state.sync_id, "kinds": state.sync_mode.split(",")}
@@ -283,7 +295,7 @@ class MappingState:
         """Drop the outbox, if there is one."""
         self._session.run("segconn_drop", relation=self.outbox)
 
-    def forget(self, last: SyncState | None, reset: SyncState) -> None:
+    def forget(self, last: HistoryRow | None, reset: HistoryRow) -> None:
         """Forget every record and every refusal, and note it in the history, where `last` is the newest sync."""
         if last and last.finished_at is None:
             ended = last.next(reset.saved_at, status="canceled", finished_at=reset.saved_at, error="reset")
@@ -293,7 +305,7 @@ class MappingState:
         self.discards.close_all(reset)
         self._state.append(self._state.log, [reset])
 
-    def adopt(self, old: MappingState, last: SyncState, changed: Mapping[str, str]) -> None:
+    def adopt(self, old: MappingTables, last: HistoryRow, changed: abc.Mapping[str, str]) -> None:
         """Take over records, outbox, discards and history of another mapping, whose newest sync is `last`.
 
         `changed` are other columns of the history than the id that get new values, `mapping` among them.
@@ -317,12 +329,12 @@ class MappingState:
         old.discards.close_all(last)
 
 
-def holds_back(sync: Sync) -> bool:
+def holds_back(mapping: Mapping) -> bool:
     """Say whether a sync holds records back that it would send as added, if only they told of consent."""
-    return sync.skips_unknown_consent and "added" in sync.mapping.sync_mode
+    return mapping.skips_unknown_consent and "added" in mapping.meta.sync_mode
 
 
-def _consent_columns(sync: Sync, source: Source) -> list[Column]:
+def _consent_columns(mapping: Mapping, source: Source) -> list[Column]:
     """Return the columns that tell whether a record says anything of consent, where that matters."""
-    names = set(sync.consent.values()) if sync.skips_unknown_consent else ()
+    names = set(mapping.consent.values()) if mapping.skips_unknown_consent else ()
     return [column for column in source.columns if column.key in names]

@@ -8,15 +8,16 @@ update and merge are served, too.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections import abc
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError, WarehouseError
-from dbt_segconn.project.names import Names, mapping_in
-from dbt_segconn.project.plan import Sync
+from dbt_segconn.project.mapping_names import MappingNames, mapping_in
+from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.warehouse.session import Row, Session, is_denied
 from dbt_segconn.warehouse.source import Source
@@ -51,7 +52,7 @@ LOCK_COLUMNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class SyncState:
+class HistoryRow:
     """One row of the history: a sync as its log last saw it. Times are UTC, counts are records.
 
     Extracted were the `added`, `updated` and `deleted` records and the `unidentified` ones, whose
@@ -76,7 +77,7 @@ class SyncState:
     status: str
     definition: str
     signature: str
-    invocation_id: str
+    run_id: str
     dbt_invocation_id: str | None
     started_at: datetime
     saved_at: datetime
@@ -100,15 +101,15 @@ class SyncState:
     checkpoint_of: str | None = None
 
     @property
-    def names(self) -> Names:
+    def names(self) -> MappingNames:
         """Every name of the mapping, as it was when the sync began."""
-        return Names(self.model, mapping_in(self.mapping, self.model), self.mapping_id)
+        return MappingNames(self.model, mapping_in(self.mapping, self.model), self.mapping_id)
 
-    def next(self, now: datetime, **changes: Any) -> SyncState:
+    def next(self, now: datetime, **changes: Any) -> HistoryRow:
         """Return the sync's next row of the log."""
         return replace(self, revision=self.revision + 1, saved_at=now, **changes)
 
-    def as_reset(self, now: datetime) -> SyncState:
+    def as_reset(self, now: datetime) -> HistoryRow:
         """Return the row that says that the mapping of this sync was reset."""
         no_counts: Any = dict.fromkeys(COUNTS, 0)
         return replace(
@@ -140,7 +141,7 @@ class Discard:
     mapping: str
     definition: str
     record_id: str | None
-    kind: str
+    change_type: str
     checksum: str | None
     reason: str
     discarded_at: datetime
@@ -148,11 +149,11 @@ class Discard:
 
 
 def _columns_of(row: type[Any]) -> dict[str, str]:
-    kinds = {"str": "text", "int": "number", "datetime": "time"}
-    return {one.name: kinds[str(one.type).split(" ")[0]] for one in fields(row)}
+    change_types = {"str": "text", "int": "number", "datetime": "time"}
+    return {one.name: change_types[str(one.type).split(" ")[0]] for one in fields(row)}
 
 
-SYNC_COLUMNS = _columns_of(SyncState)
+SYNC_COLUMNS = _columns_of(HistoryRow)
 DISCARD_COLUMNS = _columns_of(Discard)
 
 
@@ -198,12 +199,12 @@ class State:
                 f"{error}. Ask for: {grant}"
             ) from None
 
-    def _complete(self, relation: Any, columns: Mapping[str, str]) -> None:
+    def _complete(self, relation: Any, columns: abc.Mapping[str, str]) -> None:
         self.session.run("segconn_create_table", relation=relation, columns=columns)
         found = self._columns(relation)
-        for name, kind in columns.items():
+        for name, change_type in columns.items():
             if name not in found:  # of an earlier version, or taken away by hand
-                self.session.run("segconn_add_column", relation=relation, name=name, kind=kind)
+                self.session.run("segconn_add_column", relation=relation, name=name, change_type=change_type)
 
     def _replace_view(self, shown: Collection[str]) -> None:
         """Show the columns of `shown` first and in their order: PostgreSQL adds columns to a view only at its end."""
@@ -217,7 +218,7 @@ class State:
                 raise
             self._recreate_view(view)
 
-    def _recreate_view(self, view: Mapping[str, Any]) -> None:
+    def _recreate_view(self, view: abc.Mapping[str, Any]) -> None:
         """Drop the view and create it: Redshift replaces no view by one of more columns."""
         try:
             self.session.run("segconn_drop_view", relation=self.syncs)
@@ -243,7 +244,7 @@ class State:
         """Commit the statements of a block together, where the warehouse has transactions."""
         return self.session.transaction()
 
-    def append(self, relation: Any, rows: Sequence[SyncState | Discard]) -> None:
+    def append(self, relation: Any, rows: Sequence[HistoryRow | Discard]) -> None:
         """Append rows to the log or to the discards."""
         for at in range(0, len(rows), INSERT_ROWS):
             self.session.run(
@@ -253,26 +254,26 @@ class State:
                 rows=[astuple(row) for row in rows[at : at + INSERT_ROWS]],
             )
 
-    def last_sync(self, mapping_id: str) -> SyncState | None:
+    def last_sync(self, mapping_id: str) -> HistoryRow | None:
         """Return the mapping's newest sync."""
         found = self._syncs("segconn_last_sync", mapping_id=mapping_id)
         return found[0] if found else None
 
-    def made_records(self, mapping_id: str) -> SyncState | None:
+    def made_records(self, mapping_id: str) -> HistoryRow | None:
         """Return the newest sync that changed the mapping's records: settled, or canceled with its outbox given up."""
         found = self._syncs("segconn_last_records", mapping_id=mapping_id, settled=[*SETTLED, RESET])
         return found[0] if found and found[0].status != RESET else None
 
-    def last_records(self, mapping_id: str) -> SyncState | None:
+    def last_records(self, mapping_id: str) -> HistoryRow | None:
         """Return the sync that made the mapping's records what they are, if it was settled: none gave up its outbox."""
         last = self.made_records(mapping_id)
         return last if last and last.status in SETTLED else None
 
-    def last_syncs(self) -> list[SyncState]:
+    def last_syncs(self) -> list[HistoryRow]:
         """Return the newest sync of every mapping that ever was."""
         return self._syncs("segconn_last_syncs")
 
-    def newest_of_each(self, count: int) -> list[SyncState]:
+    def newest_of_each(self, count: int) -> list[HistoryRow]:
         """Return the newest syncs of every mapping, newest first; at most this many of each."""
         return self._syncs("segconn_newest_of_each", count=count)
 
@@ -281,18 +282,18 @@ class State:
         arguments = {"syncs": self.syncs, "mapping_id": mapping_id, "settled": SETTLED, "reset": RESET}
         return bool(self.session.rows("segconn_count_settled", **arguments)[0][0])
 
-    def history(self, limit: int) -> list[SyncState]:
+    def history(self, limit: int) -> list[HistoryRow]:
         """Return the newest syncs of all mappings, newest first."""
         return self._syncs("segconn_history", limit=limit)
 
-    def interruptions(self, syncs: Sequence[SyncState]) -> dict[str, list[SyncState]]:
+    def interruptions(self, syncs: Sequence[HistoryRow]) -> dict[str, list[HistoryRow]]:
         """Return the earlier ends of these syncs, by sync id and oldest first: each failed, or was canceled."""
-        found: dict[str, list[SyncState]] = {}
-        last = {sync.sync_id: sync.revision for sync in syncs}
+        found: dict[str, list[HistoryRow]] = {}
+        last = {mapping.sync_id: mapping.revision for mapping in syncs}
         if last:
             arguments = {"log": self.log, "columns": list(SYNC_COLUMNS), "sync_ids": list(last)}
             for row in self.session.rows("segconn_interruptions", **arguments):
-                state = SyncState(*row)
+                state = HistoryRow(*row)
                 if state.revision < last[state.sync_id]:
                     found.setdefault(state.sync_id, []).append(state)
         return found
@@ -302,11 +303,11 @@ class State:
         arguments = {"syncs": self.syncs, "since": since, "besides": besides, "not_sent": ("blocked", RESET)}
         return int(self.session.rows("segconn_count_spent", **arguments)[0][0])
 
-    def _syncs(self, query: str, **arguments: Any) -> list[SyncState]:
+    def _syncs(self, query: str, **arguments: Any) -> list[HistoryRow]:
         rows = self.session.rows(query, syncs=self.syncs, columns=list(SYNC_COLUMNS), **arguments)
-        return [SyncState(*row) for row in rows]
+        return [HistoryRow(*row) for row in rows]
 
-    def orphans(self, mapping_ids: Collection[str]) -> list[SyncState]:
+    def orphans(self, mapping_ids: Collection[str]) -> list[HistoryRow]:
         """Return the newest sync of every mapping that is not among `mapping_ids`, yet was not reset."""
         return [last for last in self.last_syncs() if last.mapping_id not in mapping_ids and last.status != RESET]
 
@@ -328,26 +329,26 @@ class State:
 
 
 def new_state(
-    sync: Sync, now: datetime, *, sync_mode: str = "", invocation_id: str = "", source: Source | None = None
-) -> SyncState:
+    mapping: Mapping, now: datetime, *, sync_mode: str = "", run_id: str = "", source: Source | None = None
+) -> HistoryRow:
     """Return the first row of a sync that is about to be staged."""
-    return SyncState(
+    return HistoryRow(
         sync_id=new_sync_id(),
         revision=0,
-        mapping_id=sync.id,
-        model=sync.model.unique_id,
-        mapping=sync.name,
-        destination=sync.destination,
-        action=sync.mapping.action,
+        mapping_id=mapping.id,
+        model=mapping.model.unique_id,
+        mapping=mapping.name,
+        destination=mapping.destination,
+        action=mapping.meta.action,
         sync_mode=sync_mode,
         status="staging",
-        definition=sync.definition,
+        definition=mapping.definition,
         signature=source.signature if source else "",
-        invocation_id=invocation_id,
+        run_id=run_id,
         dbt_invocation_id=None,
         started_at=now,
         saved_at=now,
-        identifier=",".join(sync.identifier),
+        identifier=",".join(mapping.identifier),
         relation=str(source.relation) if source else None,
         checkpoint_of=source.checkpoint.basis if source and source.checkpoint else None,
     )

@@ -12,7 +12,7 @@ from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.artifacts import Manifest, Model
 from dbt_segconn.project.context import Context
 from dbt_segconn.project.jinja import Jinja
-from dbt_segconn.project.written import RESOURCES, Files, Written
+from dbt_segconn.project.source_positions import RESOURCES, Files, Written
 
 # The keys of a model's config from which dbt makes its names; a snapshot's targets go before the macros
 _CUSTOM = ("database", "schema", "alias")
@@ -21,7 +21,7 @@ _SNAPSHOT = {"database": "target_database", "schema": "target_schema"}
 _PLACE = ("path", "host", "port", "account", "project", "catalog", "http_path", "database")
 
 
-class Names(NamedTuple):
+class RelationNames(NamedTuple):
     """The parts of a relation's name, without quotes; Spark has no database."""
 
     database: str | None
@@ -38,8 +38,8 @@ class Misfit:
     """A model that the opened target would name otherwise than the manifest does."""
 
     model: Model
-    built: Names
-    here: Names
+    built: RelationNames
+    here: RelationNames
 
 
 class Naming:
@@ -51,13 +51,13 @@ class Naming:
         self._generators: dict[tuple[str, str], Any] = {}
         # Whether dbt_project.yml has Jinja in the configs of models, so that another target may give other names
         written = config.unrendered.project_dict
-        self._is_rendered = any("{" in str(written.get(kind) or {}).strip("{}") for kind in RESOURCES)
+        self._is_rendered = any("{" in str(written.get(resource_key) or {}).strip("{}") for resource_key in RESOURCES)
 
     def misfits(self, manifest: Manifest, models: Iterable[Model], jinja: Jinja, files: Files) -> Iterator[Misfit]:
         """Yield the models that would have another relation here. Raises ConfigurationError where a macro fails."""
         for model in models:
             node = manifest.raw["nodes"][model.unique_id]
-            built = Names(model.database, model.schema, model.identifier)
+            built = RelationNames(model.database, model.schema, model.identifier)
             here = self._names(node, Written(model, files), jinja)
             if not all(map(self._same, built, here, self._quoting(node))):
                 yield Misfit(model, built, here)
@@ -72,12 +72,12 @@ class Naming:
             return (built or None) == (here or None)
         return built.casefold() == here.casefold()
 
-    def _names(self, node: Mapping[str, Any], written: Written, jinja: Jinja) -> Names:
+    def _names(self, node: Mapping[str, Any], written: Written, jinja: Jinja) -> RelationNames:
         custom = self._custom_names(node, written, jinja)
         generated = {part: self._generate(part, custom.get(part), node) for part in _CUSTOM}
         if node["resource_type"] == "snapshot":
             generated |= {part: custom[key] for part, key in _SNAPSHOT.items() if custom.get(key)}
-        return Names(**generated)
+        return RelationNames(**generated)
 
     def _generate(self, part: str, custom: str | None, node: Mapping[str, Any]) -> Any:
         """Call the macro that dbt would call: the project's own, a package's for its models, dbt's."""

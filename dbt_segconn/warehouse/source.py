@@ -10,10 +10,10 @@ from typing import Any
 
 from dbt_segconn.project.artifacts import Model
 from dbt_segconn.project.findings import NO_ORDER, NO_TABLE, Fault, InvalidProject
-from dbt_segconn.project.plan import Sync, find_columns
-from dbt_segconn.project.strict import near_name
+from dbt_segconn.project.mappings import Mapping, find_columns
+from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.warehouse.session import Session
-from dbt_segconn.warehouse.values import Column, kind_of, misfit, unordered
+from dbt_segconn.warehouse.values import Column, misfit, unordered, value_type_of
 
 SHOWN_RELATIONS = 10
 
@@ -44,47 +44,47 @@ class Source:
         return self.signature.partition("-")[0]
 
 
-def find_source(sync: Sync, session: Session) -> Source:
+def find_source(mapping: Mapping, session: Session) -> Source:
     """Look the sync's model up; raises InvalidProject where it or a column of the mapping is missing."""
-    relation = session.relation_of(sync.model)
+    relation = session.relation_of(mapping.model)
     types = session.columns(relation)
     if not types:
-        raise InvalidProject([sync.written.finding(_no_table(sync.model, relation, session))])
-    found = find_columns(sync, types)
-    named = {found[name] for name in sync.named}
-    rest = () if sync.columns is not None else (name for name in types if name not in named)
+        raise InvalidProject([mapping.written.finding(_no_table(mapping.model, relation, session))])
+    found = find_columns(mapping, types)
+    named = {found[name] for name in mapping.named}
+    rest = () if mapping.columns is not None else (name for name in types if name not in named)
 
     def column(key: str, alias: str = "") -> Column:
         name = found.get(key, key)
-        kind = kind_of(types[name], session.adapter_type, exact_decimals=sync.mapping.decimals == "text")
-        return Column(key, name, types[name], alias, kind, sync.timezone)
+        value_type = value_type_of(types[name], session.adapter_type, exact_decimals=mapping.meta.decimals == "text")
+        return Column(key, name, types[name], alias, value_type, mapping.timezone)
 
-    columns = tuple(column(name, f"c{at}") for at, name in enumerate(sorted((*sync.named, *rest)), start=1))
-    given, snapshot = sync.mapping.checkpoint, sync.current
+    columns = tuple(column(name, f"c{at}") for at, name in enumerate(sorted((*mapping.named, *rest)), start=1))
+    given, snapshot = mapping.meta.checkpoint, mapping.current
     source = Source(
         relation,
-        tuple(map(column, sync.identifier)),
+        tuple(map(column, mapping.identifier)),
         columns,
         _signature(columns),
         column(given.column) if given else None,
-        order=tuple(map(column, sync.mapping.order_by or ())),
+        order=tuple(map(column, mapping.meta.order_by or ())),
         current=tuple(map(column, snapshot.columns if snapshot else ())),
         valid_to_current=snapshot.valid_to_current if snapshot else None,
     )
-    if faults := list(_unordered(sync, source)):
-        name = sync.mapping.name
-        place = sync.written.path_of(name)
-        raise InvalidProject([sync.written.finding(fault, mapping=name, prefix=place) for fault in faults])
+    if faults := list(_unordered(mapping, source)):
+        name = mapping.meta.name
+        place = mapping.written.path_of(name)
+        raise InvalidProject([mapping.written.finding(fault, mapping=name, prefix=place) for fault in faults])
     return source
 
 
-def _unordered(sync: Sync, source: Source) -> Iterator[Fault]:
+def _unordered(mapping: Mapping, source: Source) -> Iterator[Fault]:
     """Check that the columns of the checkpoint and of `order_by` have an order."""
-    given, checkpoint = sync.mapping.checkpoint, source.checkpoint
-    if given and checkpoint and (reason := misfit(checkpoint.kind, given.lag)):
+    given, checkpoint = mapping.meta.checkpoint, source.checkpoint
+    if given and checkpoint and (reason := misfit(checkpoint.value_type, given.lag)):
         yield Fault(NO_ORDER, ("checkpoint",), f"{given.column} is of the type {checkpoint.data_type}: {reason}")
     for one in source.order:
-        if reason := unordered(one.kind):
+        if reason := unordered(one.value_type):
             yield Fault(NO_ORDER, ("order_by",), f"{one.key} is of the type {one.data_type}: {reason}")
 
 
@@ -107,9 +107,9 @@ def _no_table(model: Model, relation: Any, session: Session) -> Fault:
 def _signature(columns: tuple[Column, ...]) -> str:
     """Hash the columns' names, their kinds, and the types of those that hold JSON: three parts, joined by hyphens."""
     names = (column.key for column in columns)
-    kinds = (column.kind for column in columns)
-    nested = (f"{column.key}\x1e{_nested(column.data_type)}" for column in columns if column.kind == "json")
-    return "-".join(hashlib.sha256("\x1f".join(part).encode()).hexdigest()[:8] for part in (names, kinds, nested))
+    value_types = (column.value_type for column in columns)
+    nested = (f"{column.key}\x1e{_nested(column.data_type)}" for column in columns if column.value_type == "json")
+    return "-".join(hashlib.sha256("\x1f".join(part).encode()).hexdigest()[:8] for part in (names, value_types, nested))
 
 
 def _nested(data_type: str) -> str:

@@ -18,9 +18,9 @@ from typing import Any
 import orjson
 
 # Tried in order against the lower-case data type; the last one takes every other type as text.
-_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern))
-    for kind, pattern in (
+_VALUE_TYPES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (value_type, re.compile(pattern))
+    for value_type, pattern in (
         ("json", r".*\[\d*\]$|struct|map\b|map\(|row\(|json|array|object|variant|super$|union|record|hstore"),
         ("timestamptz", r"timestamp.*with (local )?time zone|timestamptz|timestamp_l?tz|datetimeoffset"),
         ("timestamp", r"timestamp|datetime"),
@@ -42,7 +42,7 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 )
 
 # Where a warehouse gives a name another meaning than the others do
-_OWN_KINDS: dict[str, dict[str, str]] = {
+_OWN_TYPES: dict[str, dict[str, str]] = {
     "bigquery": {"timestamp": "timestamptz"},
     "databricks": {"timestamp": "timestamptz", "float": "single"},
     "duckdb": {"float": "single"},
@@ -58,7 +58,7 @@ NUMBERS = frozenset({"integer", "whole", "decimal", "number", "float", "single"}
 _TAGS = {**dict.fromkeys(NUMBERS, "d"), "boolean": "b", "json": "j"}
 
 # Kinds that can hold what JSON cannot, such as NaN and the infinite: it is sent as null
-LOSSY_KINDS = frozenset(
+LOSSY_TYPES = frozenset(
     {"decimal", "number", "exact", "single", "float", "date", "timestamp", "timestamptz", "interval"}
 )
 
@@ -75,28 +75,30 @@ class Column:
     name: str
     data_type: str
     alias: str
-    kind: str
+    value_type: str
     zone: str = "UTC"
 
     @property
     def tag(self) -> str:
         """The JSON type of the column's values, as checksums name it: d (number), b, j (objects, arrays), t (text)."""
-        return _TAGS.get(self.kind, "t")
+        return _TAGS.get(self.value_type, "t")
 
     @property
     def basis(self) -> str:
         """What a checkpoint in this column is a point of; under another basis it means nothing."""
-        return f"{self.name} ({self.kind}, {self.zone})"
+        return f"{self.name} ({self.value_type}, {self.zone})"
 
 
-def kind_of(data_type: str, adapter_type: str, *, exact_decimals: bool = False) -> str:
+def value_type_of(data_type: str, adapter_type: str, *, exact_decimals: bool = False) -> str:
     """Return the kind of JSON value that a data type of a warehouse becomes.
 
     With `exact_decimals`, numbers with decimals are text of all their digits, the kind `exact`.
     """
     name = data_type.lower().strip()
-    kind = _OWN_KINDS.get(adapter_type, {}).get(name) or next(kind for kind, pattern in _KINDS if pattern.match(name))
-    return "exact" if exact_decimals and kind in {"decimal", "number"} else kind
+    value_type = _OWN_TYPES.get(adapter_type, {}).get(name) or next(
+        value_type for value_type, pattern in _VALUE_TYPES if pattern.match(name)
+    )
+    return "exact" if exact_decimals and value_type in {"decimal", "number"} else value_type
 
 
 # Kinds whose order is the order of time, and those whose order is that of numbers
@@ -104,18 +106,18 @@ TIMES = frozenset({"date", "timestamp", "timestamptz"})
 WHOLE_NUMBERS = frozenset({"integer", "whole"})
 
 
-def misfit(kind: str, lag: int | timedelta) -> str | None:
+def misfit(value_type: str, lag: int | timedelta) -> str | None:
     """Say why a column of this kind cannot be a checkpoint with this lag, or None where it can."""
-    if kind not in TIMES | WHOLE_NUMBERS:
+    if value_type not in TIMES | WHOLE_NUMBERS:
         return "only timestamps, dates and integers tell which rows are new"
-    if not lag or isinstance(lag, timedelta) == (kind in TIMES):
+    if not lag or isinstance(lag, timedelta) == (value_type in TIMES):
         return None
-    return "its lag must be a time such as `1 hour`" if kind in TIMES else "its lag must be a whole number"
+    return "its lag must be a time such as `1 hour`" if value_type in TIMES else "its lag must be a whole number"
 
 
-def unordered(kind: str) -> str | None:
+def unordered(value_type: str) -> str | None:
     """Return why a column of this kind cannot order records, or None where it can."""
-    return "only timestamps, dates, numbers and texts have an order" if kind in {"json", "binary"} else None
+    return "only timestamps, dates, numbers and texts have an order" if value_type in {"json", "binary"} else None
 
 
 # orjson makes floats of integers this long, and of no shorter ones

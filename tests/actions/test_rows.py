@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dbt_segconn.actions import compile_action
+from dbt_segconn.engine.calls import CallMaker
 from dbt_segconn.errors import RecordError
 from dbt_segconn.limits import refusal
 from dbt_segconn.mapping.shorthand import expand
-from dbt_segconn.syncs.calls import CallMaker
 
-KINDS = {"id": "integer", "name": "text", "price": "decimal", "at": "timestamp", "doc": "json"}
+CHANGE_TYPES = {"id": "integer", "name": "text", "price": "decimal", "at": "timestamp", "doc": "json"}
 TEXTS = st.sampled_from(["$id", "$name", "$price", "$at", "$doc", "$__segment_id", "fixed", "${name}!"])
 VALUES = st.fixed_dictionaries(
     {
@@ -38,7 +38,7 @@ def maker(action, fields, **mapping):
         names_record="__segment_id" in str(fields),
         identifier=[],
     )
-    columns = [SimpleNamespace(key=name, name=name, kind=kind) for name, kind in KINDS.items()]
+    columns = [SimpleNamespace(key=name, name=name, kind=kind) for name, kind in CHANGE_TYPES.items()]
     return CallMaker(sync, columns, write_key="wk", sync_id="s", started_at=datetime(2026, 1, 2, tzinfo=timezone.utc))
 
 

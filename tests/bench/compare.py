@@ -285,9 +285,9 @@ def latency(rows: int, rounds: int) -> None:
 
 
 DIFF_ALONE = """
-import sys, dbt_segconn.runs.invocation
+import sys, dbt_segconn.engine.run
 from pathlib import Path
-from dbt_segconn.runs.opening import Options, find_sources, opened, read_plan
+from dbt_segconn.engine.opening import Options, find_sources, opened, read_plan
 from dbt_segconn.state.outbox import MappingState
 from dbt_segconn.state.tables import State
 options = Options(all=True)

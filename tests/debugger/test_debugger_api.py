@@ -12,9 +12,9 @@ import sys
 import pytest
 import requests
 
-from dbt_segconn.debugger import create_app, running
-from dbt_segconn.debugger.seen import SeenIds
 from dbt_segconn.errors import SegconnError
+from dbt_segconn.web.debugger import create_app, running
+from dbt_segconn.web.debugger.seen import SeenIds
 
 TRACK = {"type": "track", "userId": "u1", "event": "Order Completed"}
 
@@ -212,7 +212,7 @@ def test_it_can_be_stopped_before_its_block_ends_even_while_a_page_listens():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_in_the_foreground_a_signal_ends_it_in_silence(number):
-    code = "from dbt_segconn.debugger import serve; serve(port=0, on_ready=lambda url: print(url, flush=True))"
+    code = "from dbt_segconn.web.debugger import serve; serve(port=0, on_ready=lambda url: print(url, flush=True))"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         url = process.stdout.readline().decode().strip()
         assert post(url, TRACK).status_code == 200
@@ -222,7 +222,7 @@ def test_in_the_foreground_a_signal_ends_it_in_silence(number):
 
 
 def test_without_its_extra_it_says_how_to_install_it():
-    code = "import sys; sys.modules['starlette'] = None; import dbt_segconn.debugger"
+    code = "import sys; sys.modules['starlette'] = None; import dbt_segconn.web.debugger"
     ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=30)
     assert "ConfigurationError: The debugger needs starlette" in ended.stderr
     assert "pip install 'dbt-segconn[debugger]'" in ended.stderr
@@ -305,7 +305,7 @@ def test_a_port_that_is_taken_and_a_log_that_cannot_be_written_are_said(debugger
 def test_the_command_takes_write_keys_from_the_environment_not_from_its_arguments(monkeypatch):
     from click.testing import CliRunner
 
-    from dbt_segconn.cli import main
+    from dbt_segconn.commands import main
 
     monkeypatch.delenv("DEBUGGER_KEY", raising=False)
     result = CliRunner().invoke(main, ["debugger", "--port", "0", "--write-key-env", "DEBUGGER_KEY"])

@@ -12,8 +12,8 @@ import pytest
 import requests
 from debugger_process import debugger_process
 
-from dbt_segconn.debugger import running
 from dbt_segconn.errors import SegconnError
+from dbt_segconn.web.debugger import running
 
 TRACK = {"type": "track", "userId": "u1", "event": "Order Completed"}
 AUTHORIZATION = "Basic d2s6"

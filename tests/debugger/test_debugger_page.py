@@ -6,7 +6,7 @@ import pytest
 import requests
 from browser import needs_browser
 
-from dbt_segconn.debugger import running
+from dbt_segconn.web.debugger import running
 
 pytestmark = needs_browser
 

@@ -66,7 +66,7 @@ def adapter(request):
 @pytest.fixture
 def session(adapter, tmp_path, monkeypatch):
     """A session that writes down what it would have executed."""
-    from dbt_segconn.runs.opening import Options, resolve_context
+    from dbt_segconn.engine.opening import Options, resolve_context
     from dbt_segconn.state.tables import SYNC_COLUMNS
     from dbt_segconn.warehouse.adapter import open_warehouse
     from dbt_segconn.warehouse.session import Session
@@ -98,14 +98,14 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     """Take every step of the main job that speaks to the warehouse."""
     from dbt_segconn.project.settings import StateSettings
     from dbt_segconn.state.discards import open_discards, reasons, refusals
-    from dbt_segconn.state.outbox import Id, MappingState
-    from dbt_segconn.state.tables import DISCARD_COLUMNS, LOCK_COLUMNS, SYNC_COLUMNS, Discard, State, SyncState
+    from dbt_segconn.state.outbox import Id, MappingTables
+    from dbt_segconn.state.tables import DISCARD_COLUMNS, LOCK_COLUMNS, SYNC_COLUMNS, Discard, HistoryRow, State
     from dbt_segconn.warehouse.source import Source
     from dbt_segconn.warehouse.values import Column, kind_of
 
     database = DATABASES.get(adapter, "shop")
     state = State(session, StateSettings(), database)
-    tables = MappingState(state, "customers_identify_0123abcd")
+    tables = MappingTables(state, "customers_identify_0123abcd")
     types = TYPES[adapter].split("; ")
     columns = [
         Column(f"column_{at}", f"column {at}", name, f"c{at}", kind_of(name, adapter), "Europe/Berlin")
@@ -127,7 +127,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     consent = {"consent": {one.key: one.key for one in few.columns}, "skips_unknown_consent": True}
     asking = SimpleNamespace(**vars(sync) | consent)
     texts = ("running", "0123456789abcdef", "0123abcd", "i-1", None)
-    log = SyncState(
+    log = HistoryRow(
         "s-1",
         1,
         tables.mapping_id,

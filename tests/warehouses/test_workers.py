@@ -228,7 +228,7 @@ def test_a_scheduler_that_is_killed_ends_the_run_with_the_reason_and_the_next_de
 
 @ON_POSTGRES
 def test_a_scheduler_that_nobody_answers_at_is_told_before_anything_is_sent(shop, api, monkeypatch):
-    monkeypatch.setattr("dbt_segconn.runs.workforce.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("dbt_segconn.engine.workers.CONNECT_SECONDS", 1)
     result = shop.run("--scheduler", "tcp://127.0.0.1:9")
     assert result.exit_code == 2
     assert "--scheduler tcp://127.0.0.1:9: no Dask scheduler answers there" in result.output

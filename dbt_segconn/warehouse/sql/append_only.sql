@@ -31,19 +31,19 @@
 
 {% macro spark__segconn_remember_settled(outbox, records, discards, sync_id) %}
 insert into {{ records }}
-select record_id, checksum, case when kind in ('added', 'updated') or is_doubtful = 1 then 0 else 1 end, {{ segconn_now() }}
+select record_id, checksum, case when change_type in ('added', 'updated') or is_doubtful = 1 then 0 else 1 end, {{ segconn_now() }}
 from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled
 {% endmacro %}
 
 
-{% macro spark__segconn_forget_abandoned(outbox, records, discards, sync_id, kinds) %}
+{% macro spark__segconn_forget_abandoned(outbox, records, discards, sync_id, change_types) %}
 {% endmacro %}
 
-{% macro spark__segconn_remember_abandoned(outbox, records, discards, sync_id, kinds, watermark) %}
+{% macro spark__segconn_remember_abandoned(outbox, records, discards, sync_id, change_types, watermark) %}
 insert into {{ records }}
 select record_id, case when change_number <= {{ watermark }} then checksum end,
-    case when kind <> 'deleted' or change_number > {{ watermark }} or is_doubtful = 1 then 0 else 1 end, {{ segconn_now() }}
-from ({{ segconn_abandoned(outbox, discards, sync_id, kinds) }}) as abandoned
+    case when change_type <> 'deleted' or change_number > {{ watermark }} or is_doubtful = 1 then 0 else 1 end, {{ segconn_now() }}
+from ({{ segconn_abandoned(outbox, discards, sync_id, change_types) }}) as abandoned
 {% endmacro %}
 
 
@@ -77,12 +77,12 @@ group by mapping_id, token
   {{- return(default__segconn_remember_settled(outbox, records, discards, sync_id)) -}}
 {% endmacro %}
 
-{% macro databricks__segconn_forget_abandoned(outbox, records, discards, sync_id, kinds) %}
-  {{- return(default__segconn_forget_abandoned(outbox, records, discards, sync_id, kinds)) -}}
+{% macro databricks__segconn_forget_abandoned(outbox, records, discards, sync_id, change_types) %}
+  {{- return(default__segconn_forget_abandoned(outbox, records, discards, sync_id, change_types)) -}}
 {% endmacro %}
 
-{% macro databricks__segconn_remember_abandoned(outbox, records, discards, sync_id, kinds, watermark) %}
-  {{- return(default__segconn_remember_abandoned(outbox, records, discards, sync_id, kinds, watermark)) -}}
+{% macro databricks__segconn_remember_abandoned(outbox, records, discards, sync_id, change_types, watermark) %}
+  {{- return(default__segconn_remember_abandoned(outbox, records, discards, sync_id, change_types, watermark)) -}}
 {% endmacro %}
 
 {% macro databricks__segconn_release(locks, tokens) %}

@@ -4,7 +4,7 @@
 {% macro segconn_record_id(identifier) %}
   {%- set parts = [] -%}
   {%- for column in identifier -%}
-    {%- set text = segconn_as_text(segconn_identifier(column), column.kind) -%}
+    {%- set text = segconn_as_text(segconn_identifier(column), column.value_type) -%}
     {%- if identifier | length > 1 -%}
       {%- set slash = segconn_literal('\\') -%}
       {%- set text = "replace(replace(" ~ text ~ ", " ~ slash ~ ", " ~ segconn_literal('\\\\') ~ "), '|', " ~ segconn_literal('\\|') ~ ")" -%}
@@ -82,7 +82,7 @@
     equal order keep the order of their record ids, so that every staging of the same rows numbers them alike. -#}
 {% macro segconn_number_rows(order) %}
   {%- if not order -%} {{- return(adapter.dispatch('segconn_number_rows')()) -}} {%- endif -%}
-  {%- set keys = ["case when kind = 'deleted' then 0 else 1 end"] -%}
+  {%- set keys = ["case when change_type = 'deleted' then 0 else 1 end"] -%}
   {%- for _ in order -%}
     {%- set name = 'order_' ~ loop.index -%}
     {%- do keys.extend(['case when ' ~ name ~ ' is null then 0 else 1 end', name]) -%}
@@ -107,15 +107,15 @@
 {% macro segconn_or_empty(relation, columns) %}
   {%- if relation is not none -%} {{- return(relation | string) -}} {%- endif -%}
   {%- set nulls = [] -%}
-  {%- for name, kind in columns.items() -%}
-    {%- do nulls.append('cast(null as ' ~ segconn_type(kind) ~ ') as ' ~ name) -%}
+  {%- for name, column_type in columns.items() -%}
+    {%- do nulls.append('cast(null as ' ~ segconn_type(column_type) ~ ') as ' ~ name) -%}
   {%- endfor -%}
   {{- return('(select ' ~ (nulls | join(', ')) ~ ' from (select 1 as one) as nothing where 1 = 0)') -}}
 {% endmacro %}
 
 
 {#- `diff` holds what the diff is made of: records, discards, refusals, model, window, current, valid_to_current,
-    identifier, columns, order, signature, unsure_kind, mapping_id, definition, consent, holds_back, is_stored, retry_syncs, retry_days. -#}
+    identifier, columns, order, signature, unsure_type, mapping_id, definition, consent, holds_back, is_stored, retry_syncs, retry_days. -#}
 {% macro segconn_stage(outbox, diff, is_numbered) %}
 create table {{ outbox }} {{ segconn_storage() }} as
 {{ segconn_changes(diff, is_numbered) }}
@@ -158,11 +158,11 @@ create index on {{ outbox }} (change_number)
 {% endmacro %}
 
 
-{% macro segconn_preview(diff, kinds, limit, record_ids) %}
-select change_number, kind, record_id
+{% macro segconn_preview(diff, change_types, limit, record_ids) %}
+select change_number, change_type, record_id
     {%- for column in diff.columns %}, {{ column.alias }}{% endfor %}
 from ({{ segconn_changes(diff) }}) as changes
-where kind in ({{ segconn_literals(kinds) }})
+where change_type in ({{ segconn_literals(change_types) }})
     {%- if record_ids %}
     and record_id in ({{ segconn_literals(record_ids) }})
     {%- endif %}
@@ -171,14 +171,14 @@ limit {{ limit }}
 {% endmacro %}
 
 
-{#- Every so-manieth change of these kinds. -#}
-{% macro segconn_sample(diff, kinds, every, limit) %}
-select change_number, kind, record_id
+{#- Every so-manieth change of these change_types. -#}
+{% macro segconn_sample(diff, change_types, every, limit) %}
+select change_number, change_type, record_id
     {%- for column in diff.columns %}, {{ column.alias }}{% endfor %}
 from (
     select changes.*, row_number() over (order by change_number) as nth
     from ({{ segconn_changes(diff) }}) as changes
-    where kind in ({{ segconn_literals(kinds) }})
+    where change_type in ({{ segconn_literals(change_types) }})
 ) as numbered
 where mod(nth - 1, {{ every }}) = 0
 order by change_number asc
@@ -187,9 +187,9 @@ limit {{ limit }}
 
 
 {% macro segconn_count_diff(diff) %}
-select kind, count(*)
+select change_type, count(*)
 from ({{ segconn_changes(diff) }}) as changes
-group by kind
+group by change_type
 {% endmacro %}
 
 
@@ -202,7 +202,7 @@ group by kind
 
 
 {#- Distinct users of changes, and those of them whom no record names that is known. A part has `diff`, `users`, the
-    columns that name them, and `kinds`. -#}
+    columns that name them, and `change_types`. -#}
 {% macro segconn_count_users(naming, known) %}
 select count(*), coalesce(sum(case when known.user_id is null then 1 else 0 end), 0)
 from (
@@ -211,7 +211,7 @@ from (
         {%- for part in naming %}
         select {{ segconn_user(part.users) }} as user_id
         from ({{ segconn_changes(part.diff) }}) as changes
-        where kind in ({{ segconn_literals(part.kinds) }})
+        where change_type in ({{ segconn_literals(part.change_types) }})
         {{ 'union all' if not loop.last }}
         {%- endfor %}
     ) as of_calls
@@ -253,7 +253,7 @@ left join (
   {%- set is_open = valid_to ~ ' is null' -%}
   {%- if diff.valid_to_current -%} {%- set is_open = '(' ~ is_open ~ ' or ' ~ valid_to ~ ' = ' ~ diff.valid_to_current ~ ')' -%} {%- endif -%}
   {%- if diff.current | length == 1 -%} {{- return(is_open) -}} {%- endif -%}
-  {%- set is_deleted = 'lower(' ~ segconn_as_text(segconn_quote(diff.current[1].name), diff.current[1].kind) ~ ')' -%}
+  {%- set is_deleted = 'lower(' ~ segconn_as_text(segconn_quote(diff.current[1].name), diff.current[1].value_type) ~ ')' -%}
   {{- return(is_open ~ ' and coalesce(' ~ is_deleted ~ ", 'false') not in ('true', '1')") -}}
 {% endmacro %}
 
@@ -325,9 +325,9 @@ changes as (
             when hashed.record_id is null then 'null_identifier'
             when duplicates.record_id is not null then 'duplicate_identifier'
             when records.record_id is null then 'added'
-            when records.checksum is null then {{ segconn_literal(diff.unsure_kind) }}
+            when records.checksum is null then {{ segconn_literal(diff.unsure_type) }}
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values
@@ -357,7 +357,7 @@ changes as (
     union all
 
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values
@@ -384,16 +384,16 @@ from changes
 
 
 {% macro segconn_count_changes(outbox) %}
-select kind, count(*) as changes, min(change_number) as first_change, max(change_number) as last_change
+select change_type, count(*) as changes, min(change_number) as first_change, max(change_number) as last_change
 from {{ outbox }}
-group by kind
+group by change_type
 {% endmacro %}
 
 
-{% macro segconn_count_lost(outbox, kinds) %}
+{% macro segconn_count_lost(outbox, change_types) %}
 select coalesce(sum(lost_values), 0)
 from {{ outbox }}
-where kind in ({{ segconn_literals(kinds) }})
+where change_type in ({{ segconn_literals(change_types) }})
 {% endmacro %}
 
 
@@ -422,17 +422,17 @@ select count(*) from {{ relation }}
 {% endmacro %}
 
 
-{% macro segconn_read_changes(outbox, columns, kinds, after, upto, with_record) %}
-select change_number, {{ 'kind, record_id' if with_record else 'null as kind, null as record_id' }}
+{% macro segconn_read_changes(outbox, columns, change_types, after, upto, with_record) %}
+select change_number, {{ 'change_type, record_id' if with_record else 'null as change_type, null as record_id' }}
     {%- for column in columns %}, {{ column.alias }}{% endfor %}
 from {{ outbox }}
 where change_number > {{ after }} and change_number <= {{ upto }}
-    and kind in ({{ segconn_literals(kinds) }})
+    and change_type in ({{ segconn_literals(change_types) }})
 {% endmacro %}
 
 
 {% macro segconn_describe_changes(outbox, numbers) %}
-select change_number, kind, record_id, checksum
+select change_number, change_type, record_id, checksum
 from {{ outbox }}
 where change_number in ({{ numbers | join(', ') }})
 {% endmacro %}
@@ -441,17 +441,17 @@ where change_number in ({{ numbers | join(', ') }})
 {#- The changes of an outbox that count as done. Refused ones stay out, to be offered again; where Segment may
     have taken an earlier attempt of a refused call, nobody knows what it has: no checksum says so. -#}
 {% macro segconn_settled(outbox, discards, sync_id) %}
-select outbox.record_id, outbox.kind, outbox.change_number,
+select outbox.record_id, outbox.change_type, outbox.change_number,
     case when refused.record_id is null then outbox.checksum end as checksum,
     case when refused.record_id is null then 0 else 1 end as is_doubtful
 from {{ outbox }} as outbox
 left join (
     select record_id, max(doubtful) as doubtful
     from {{ discards }}
-    where sync_id = {{ segconn_literal(sync_id) }} and record_id is not null and kind <> 'closed'
+    where sync_id = {{ segconn_literal(sync_id) }} and record_id is not null and change_type <> 'closed'
     group by record_id
 ) as refused on refused.record_id = outbox.record_id
-where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+where outbox.change_type in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
 {% endmacro %}
 
 
@@ -473,36 +473,36 @@ where record_id in (select record_id from ({{ segconn_settled(outbox, discards, 
 insert into {{ records }} (record_id, checksum)
 select record_id, checksum
 from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled
-where kind in ('added', 'updated') or is_doubtful = 1
+where change_type in ('added', 'updated') or is_doubtful = 1
 {% endmacro %}
 
 
 {#- Of an outbox that will not be delivered to its end: what is confirmed is remembered as it is, what may
     have been sent with a null checksum, which differs from every record. -#}
-{% macro segconn_abandoned(outbox, discards, sync_id, kinds) %}
-select record_id, checksum, kind, change_number, is_doubtful
+{% macro segconn_abandoned(outbox, discards, sync_id, change_types) %}
+select record_id, checksum, change_type, change_number, is_doubtful
 from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled
-where kind in ({{ segconn_literals(kinds) }})
+where change_type in ({{ segconn_literals(change_types) }})
 {% endmacro %}
 
 
-{% macro segconn_forget_abandoned(outbox, records, discards, sync_id, kinds) %}
-  {{- return(adapter.dispatch('segconn_forget_abandoned')(outbox, records, discards, sync_id, kinds)) -}}
+{% macro segconn_forget_abandoned(outbox, records, discards, sync_id, change_types) %}
+  {{- return(adapter.dispatch('segconn_forget_abandoned')(outbox, records, discards, sync_id, change_types)) -}}
 {% endmacro %}
 
-{% macro default__segconn_forget_abandoned(outbox, records, discards, sync_id, kinds) %}
+{% macro default__segconn_forget_abandoned(outbox, records, discards, sync_id, change_types) %}
 delete from {{ records }}
-where record_id in (select record_id from ({{ segconn_abandoned(outbox, discards, sync_id, kinds) }}) as abandoned)
+where record_id in (select record_id from ({{ segconn_abandoned(outbox, discards, sync_id, change_types) }}) as abandoned)
 {% endmacro %}
 
 
-{% macro segconn_remember_abandoned(outbox, records, discards, sync_id, kinds, watermark) %}
-  {{- return(adapter.dispatch('segconn_remember_abandoned')(outbox, records, discards, sync_id, kinds, watermark)) -}}
+{% macro segconn_remember_abandoned(outbox, records, discards, sync_id, change_types, watermark) %}
+  {{- return(adapter.dispatch('segconn_remember_abandoned')(outbox, records, discards, sync_id, change_types, watermark)) -}}
 {% endmacro %}
 
-{% macro default__segconn_remember_abandoned(outbox, records, discards, sync_id, kinds, watermark) %}
+{% macro default__segconn_remember_abandoned(outbox, records, discards, sync_id, change_types, watermark) %}
 insert into {{ records }} (record_id, checksum)
 select record_id, case when change_number <= {{ watermark }} then checksum end
-from ({{ segconn_abandoned(outbox, discards, sync_id, kinds) }}) as abandoned
-where kind <> 'deleted' or change_number > {{ watermark }} or is_doubtful = 1
+from ({{ segconn_abandoned(outbox, discards, sync_id, change_types) }}) as abandoned
+where change_type <> 'deleted' or change_number > {{ watermark }} or is_doubtful = 1
 {% endmacro %}

@@ -17,7 +17,7 @@
 {#- The newest value of a checkpoint's column, in its own time zone. -#}
 {% macro segconn_newest(model, column, window) %}
 {%- set lost = segconn_lost(column) -%}
-select {{ adapter.dispatch('segconn_' ~ column.kind)('newest', column.data_type) }} as newest
+select {{ adapter.dispatch('segconn_' ~ column.value_type)('newest', column.data_type) }} as newest
 from (
     select max({{ segconn_quote(column.name) }}) as newest
     from {{ model }}

@@ -5,9 +5,9 @@
 {% macro segconn_says_nothing_of(consent) %}
   {%- set clear = [] -%}
   {%- for column in consent -%}
-    {%- if column.kind == 'boolean' -%}
+    {%- if column.value_type == 'boolean' -%}
       {%- do clear.append(column.alias ~ ' is not null') -%}
-    {%- elif column.kind in ('integer', 'whole', 'decimal', 'number', 'float', 'single') -%}
+    {%- elif column.value_type in ('integer', 'whole', 'decimal', 'number', 'float', 'single') -%}
       {%- do clear.append(column.alias ~ ' in (0, 1)') -%}
     {%- else -%}
       {%- set text = "replace(lower(cast(" ~ column.alias ~ " as " ~ segconn_type_string() ~ ")), '\"', '')" -%}

@@ -1,4 +1,4 @@
-{#- Refused records. A row of the kind 'closed' ends the earlier refusals of its record. -#}
+{#- Refused records. A row of the change_type 'closed' ends the earlier refusals of its record. -#}
 
 {% macro segconn_key(column) %}
   {{- return("coalesce('v' || " ~ column ~ ", 'n')") -}}
@@ -12,16 +12,16 @@ from {{ discards }} as refused
 left join (
     select mapping_id, {{ segconn_key('record_id') }} as record_key, max(discarded_at) as closed_at
     from {{ discards }} as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, {{ segconn_key('record_id') }}
 ) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = {{ segconn_key('refused.record_id') }}
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+where refused.change_type <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
 {% endmacro %}
 
 
 {#- How often and how long the same form of a record was refused; `patience` holds retry_syncs and retry_days. -#}
 {% macro segconn_attempts(discards, patience) %}
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > {{ patience.retry_syncs }} then 1
@@ -29,15 +29,15 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from ({{ segconn_standing(discards) }}) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 {% endmacro %}
 
 
 {#- One row for each record: its newest form, with all its attempts. Whose identifier is null or not unique
     is never given up: the warehouse looks anew in each sync. -#}
 {% macro segconn_open_discards(discards, limit, retry_syncs, retry_days) %}
-select mapping_id, mapping, record_id, kind, reason, all_attempts, since, last_at,
-    case when given_up = 1 and kind in ('added', 'updated', 'deleted') then 'yes' else 'no' end as given_up
+select mapping_id, mapping, record_id, change_type, reason, all_attempts, since, last_at,
+    case when given_up = 1 and change_type in ('added', 'updated', 'deleted') then 'yes' else 'no' end as given_up
 from (
     select tries.*,
         cast(sum(attempts) over (partition by mapping_id, {{ segconn_key('record_id') }}) as bigint) as all_attempts,
@@ -53,20 +53,20 @@ limit {{ limit }}
 
 {#- Why the records of each sync were refused, and how many of them; newest syncs first. -#}
 {% macro segconn_reasons(discards, limit) %}
-select sync_id, kind, reason, count(*) as refused
+select sync_id, change_type, reason, count(*) as refused
 from {{ discards }}
-where kind <> 'closed'
-group by sync_id, kind, reason
-order by max(discarded_at) desc, sync_id, refused desc, kind, reason
+where change_type <> 'closed'
+group by sync_id, change_type, reason
+order by max(discarded_at) desc, sync_id, refused desc, change_type, reason
 limit {{ limit }}
 {% endmacro %}
 
 
 {#- The refused records of all syncs, newest first. -#}
 {% macro segconn_refused(discards, limit) %}
-select sync_id, record_id, kind, reason
+select sync_id, record_id, change_type, reason
 from {{ discards }}
-where kind <> 'closed'
+where change_type <> 'closed'
 order by discarded_at desc, sync_id, record_id
 limit {{ limit }}
 {% endmacro %}
@@ -82,13 +82,13 @@ where mapping_id = {{ segconn_literal(mapping_id) }}
 {% macro segconn_discard_repeated(discards, columns, outbox, sync_id, mapping_id, mapping, definition, at, limit) %}
 insert into {{ discards }} ({{ columns | join(', ') }})
 select {{ segconn_literal(sync_id) }}, {{ segconn_literal(mapping_id) }}, {{ segconn_literal(mapping) }},
-    {{ segconn_literal(definition) }}, record_id, kind, null,
-    case when kind = 'null_identifier' then 'the unique identifier is null' else 'the unique identifier is not unique' end,
+    {{ segconn_literal(definition) }}, record_id, change_type, null,
+    case when change_type = 'null_identifier' then 'the unique identifier is null' else 'the unique identifier is not unique' end,
     {{ segconn_literal(at) }}, 0
 from (
-    select distinct record_id, kind
+    select distinct record_id, change_type
     from {{ outbox }}
-    where kind in ('null_identifier', 'duplicate_identifier')
+    where change_type in ('null_identifier', 'duplicate_identifier')
 ) as repeated
 order by record_id
 limit {{ limit }}
@@ -111,7 +111,7 @@ where (given_up = 0 or record_id in (select record_id from {{ outbox }} where re
     and {{ segconn_key('record_id') }} not in (
         select {{ segconn_key('record_id') }}
         from {{ discards }} as refused
-        where sync_id = {{ segconn_literal(sync_id) }} and kind <> {{ segconn_literal(closed) }}
+        where sync_id = {{ segconn_literal(sync_id) }} and change_type <> {{ segconn_literal(closed) }}
     )
 {% endmacro %}
 

@@ -13,12 +13,12 @@
 
 {#- The junk among the ids with its counts; and of the shared ones how many there are, and how many records have the
     one with most. A row: field, the junk, its records or the shared ids, the most records. -#}
-{% macro segconn_doubtful_ids(outbox, diff, kinds, ids, shared, blanks, most) %}
+{% macro segconn_doubtful_ids(outbox, diff, change_types, ids, shared, blanks, most) %}
 {%- set changes = '(' ~ segconn_changes(diff) ~ ') as changes' if diff else outbox -%}
 {%- for id in ids %}
 select {{ segconn_literal(id.field) }} as field, {{ segconn_id_word(id, blanks) }} as junk, count(*) as found, 0 as most
 from {{ changes }}
-where kind in ({{ segconn_literals(kinds) }}) and {{ segconn_is_junk(id, blanks) }}
+where change_type in ({{ segconn_literals(change_types) }}) and {{ segconn_is_junk(id, blanks) }}
 group by 2
 {{ 'union all' if shared or not loop.last }}
 {%- endfor %}
@@ -27,7 +27,7 @@ select {{ segconn_literal(id.field) }} as field, cast(null as {{ segconn_type_st
 from (
     select {{ id.columns | join(', ') }}, count(*) as records
     from {{ changes }}
-    where kind in ({{ segconn_literals(kinds) }})
+    where change_type in ({{ segconn_literals(change_types) }})
         {%- for column in id.columns %} and {{ column }} is not null {%- endfor %}
     group by {{ id.columns | join(', ') }}
     having count(*) > {{ most }}

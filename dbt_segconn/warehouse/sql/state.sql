@@ -1,9 +1,9 @@
 {#- The tables of the state schema. The log and the discards are only ever appended to. Types have own names here:
     those of `dbt.type_*` may differ between dbt's versions. -#}
 
-{% macro segconn_type(kind) %}
-  {%- if kind == 'text' -%} {{- return(segconn_type_string()) -}}
-  {%- elif kind == 'number' -%} {{- return('bigint') -}}
+{% macro segconn_type(column_type) %}
+  {%- if column_type == 'text' -%} {{- return(segconn_type_string()) -}}
+  {%- elif column_type == 'number' -%} {{- return('bigint') -}}
   {%- else -%} {{- return(segconn_type_time()) -}}
   {%- endif -%}
 {% endmacro %}
@@ -71,8 +71,8 @@
 
 {% macro segconn_create_table(relation, columns) %}
 create table if not exists {{ relation }} (
-    {%- for name, kind in columns.items() %}
-    {{ name }} {{ segconn_type(kind) }}{{ ',' if not loop.last }}
+    {%- for name, column_type in columns.items() %}
+    {{ name }} {{ segconn_type(column_type) }}{{ ',' if not loop.last }}
     {%- endfor %}
 ) {{ segconn_storage() }}
 {% endmacro %}
@@ -98,8 +98,8 @@ create table if not exists {{ relation }} (
 {% endmacro %}
 
 
-{% macro segconn_add_column(relation, name, kind) %}
-alter table {{ relation }} add column {{ name }} {{ segconn_type(kind) }}
+{% macro segconn_add_column(relation, name, column_type) %}
+alter table {{ relation }} add column {{ name }} {{ segconn_type(column_type) }}
 {% endmacro %}
 
 
@@ -224,7 +224,7 @@ where mapping_id = {{ segconn_literal(mapping_id) }}
 select coalesce(sum(case when finished_at is null then to_send else confirmed end), 0)
 from {{ syncs }}
 where (finished_at is null or finished_at >= {{ segconn_literal(since) }})
-    and status not in ({{ segconn_literals(not_sent) }}) and invocation_id <> {{ segconn_literal(besides) }}
+    and status not in ({{ segconn_literals(not_sent) }}) and run_id <> {{ segconn_literal(besides) }}
 {% endmacro %}
 
 

@@ -5,54 +5,54 @@
 {% endmacro %}
 
 
-{#- One expression for each kind of column: what it gives is a JSON value already, or text of one.
-    A column has `name`, `data_type`, `kind` and, for timestamps without a zone of their own, `zone`. -#}
+{#- One expression for each value_type of column: what it gives is a JSON value already, or text of one.
+    A column has `name`, `data_type`, `value_type` and, for timestamps without a zone of their own, `zone`. -#}
 
 {% macro segconn_value(column) %}
   {%- set name = segconn_quote(column.name) -%}
   {%- set lost = segconn_lost(column) -%}
-  {%- if column.kind == 'timestamp' and column.zone not in ('UTC', 'Etc/UTC') -%}
+  {%- if column.value_type == 'timestamp' and column.zone not in ('UTC', 'Etc/UTC') -%}
     {%- set name = adapter.dispatch('segconn_in_utc')(name, column.zone) -%}
   {%- endif -%}
-  {%- set value = adapter.dispatch('segconn_' ~ column.kind)(name, column.data_type) -%}
+  {%- set value = adapter.dispatch('segconn_' ~ column.value_type)(name, column.data_type) -%}
   {{- return('case when ' ~ lost ~ ' then null else ' ~ value ~ ' end' if lost else value) -}}
 {% endmacro %}
 
 
 {#- Identifiers are always text: that of a JSON value is not quoted. -#}
 {% macro segconn_identifier(column) %}
-  {{- return(segconn_quote(column.name) if column.kind == 'json' else segconn_value(column)) -}}
+  {{- return(segconn_quote(column.name) if column.value_type == 'json' else segconn_value(column)) -}}
 {% endmacro %}
 
 
 {#- A value as text, to be compared or hashed. -#}
-{% macro segconn_as_text(value, kind) %}
-  {{- return(adapter.dispatch('segconn_as_text')(value, kind)) -}}
+{% macro segconn_as_text(value, value_type) %}
+  {{- return(adapter.dispatch('segconn_as_text')(value, value_type)) -}}
 {% endmacro %}
 
-{% macro default__segconn_as_text(value, kind) %}
+{% macro default__segconn_as_text(value, value_type) %}
   {{- return('cast(' ~ value ~ ' as ' ~ segconn_type_string() ~ ')') -}}
 {% endmacro %}
 
 {#- It casts no boolean to text. -#}
-{% macro redshift__segconn_as_text(value, kind) %}
-  {%- if kind == 'boolean' -%}
+{% macro redshift__segconn_as_text(value, value_type) %}
+  {%- if value_type == 'boolean' -%}
     {{- return('case when ' ~ value ~ " then 'true' when not " ~ value ~ " then 'false' end") -}}
   {%- endif -%}
-  {{- return(default__segconn_as_text(value, kind)) -}}
+  {{- return(default__segconn_as_text(value, value_type)) -}}
 {% endmacro %}
 
 
 {#- The text of a column's JSON, one text for one value: equal numbers have equal digits in every numeric type. -#}
 {% macro segconn_json_text(column) %}
-  {%- if column.kind in ('decimal', 'single', 'float') -%}
+  {%- if column.value_type in ('decimal', 'single', 'float') -%}
     {{- return(adapter.dispatch('segconn_digits')(column.alias)) -}}
-  {%- elif column.kind == 'number' -%}
+  {%- elif column.value_type == 'number' -%}
     {{- return(adapter.dispatch('segconn_number_digits')(column.alias)) -}}
-  {%- elif column.kind == 'json' -%}
+  {%- elif column.value_type == 'json' -%}
     {{- return(adapter.dispatch('segconn_plain_json')(column.alias)) -}}
   {%- endif -%}
-  {{- return(segconn_as_text(column.alias, column.kind)) -}}
+  {{- return(segconn_as_text(column.alias, column.value_type)) -}}
 {% endmacro %}
 
 
@@ -101,30 +101,30 @@
 
 {#- The condition that a column holds what JSON cannot; '' where it never does. -#}
 {% macro segconn_lost(column) %}
-  {{- return(adapter.dispatch('segconn_lost')(segconn_quote(column.name), column.kind)) -}}
+  {{- return(adapter.dispatch('segconn_lost')(segconn_quote(column.name), column.value_type)) -}}
 {% endmacro %}
 
-{% macro default__segconn_lost(column, kind) %}
-  {%- if kind in ('float', 'single') -%}
+{% macro default__segconn_lost(column, value_type) %}
+  {%- if value_type in ('float', 'single') -%}
     {{- return("lower(cast(" ~ column ~ " as " ~ segconn_type_string() ~ ")) in ('nan', 'inf', '-inf', 'infinity', '-infinity')") -}}
   {%- endif -%}
   {{- return('') -}}
 {% endmacro %}
 
-{% macro duckdb__segconn_lost(column, kind) %}
-  {{- return('not isfinite(' ~ column ~ ')' if kind in ('float', 'single', 'date', 'timestamp', 'timestamptz') else '') -}}
+{% macro duckdb__segconn_lost(column, value_type) %}
+  {{- return('not isfinite(' ~ column ~ ')' if value_type in ('float', 'single', 'date', 'timestamp', 'timestamptz') else '') -}}
 {% endmacro %}
 
-{% macro postgres__segconn_lost(column, kind) %}
-  {%- if kind in ('date', 'timestamp', 'timestamptz', 'interval') -%} {{- return('not isfinite(' ~ column ~ ')') -}}
-  {%- elif kind in ('float', 'single', 'number', 'exact') -%} {{- return(column ~ " in ('NaN', 'Infinity', '-Infinity')") -}}
-  {%- elif kind == 'decimal' -%} {{- return('cast(' ~ column ~ " as numeric) = 'NaN'") -}}
+{% macro postgres__segconn_lost(column, value_type) %}
+  {%- if value_type in ('date', 'timestamp', 'timestamptz', 'interval') -%} {{- return('not isfinite(' ~ column ~ ')') -}}
+  {%- elif value_type in ('float', 'single', 'number', 'exact') -%} {{- return(column ~ " in ('NaN', 'Infinity', '-Infinity')") -}}
+  {%- elif value_type == 'decimal' -%} {{- return('cast(' ~ column ~ " as numeric) = 'NaN'") -}}
   {%- endif -%}
   {{- return('') -}}
 {% endmacro %}
 
-{% macro redshift__segconn_lost(column, kind) %}
-  {{- return(default__segconn_lost(column, kind)) -}}
+{% macro redshift__segconn_lost(column, value_type) %}
+  {{- return(default__segconn_lost(column, value_type)) -}}
 {% endmacro %}
 
 

@@ -1,0 +1,226 @@
+"""dbt's own options under dbt's own names, each with the environment variables that dbt reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import click
+
+from dbt_segconn.commands.completion import complete_mapping, complete_model, complete_profile, complete_target
+from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.project.dbt_project import environment_variables
+from dbt_segconn.project.yaml_file import load_yaml
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def _variables(ctx: click.Context, param: click.Parameter, value: str | None) -> Mapping[str, Any]:
+    """Parse a YAML mapping, as dbt takes it: '{day: 2}'."""
+    try:
+        parsed = load_yaml(value or "{}", "--vars")
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+    if not isinstance(parsed, dict):
+        raise click.BadParameter("must be a YAML mapping, such as '{day: 2}'", ctx, param)
+    return parsed
+
+
+def _words(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Split each value at spaces, as dbt's selection takes them."""
+    return tuple(word for value in values for word in value.split())
+
+
+def _once(ctx: click.Context, param: click.Parameter, values: tuple[Path, ...]) -> Path | None:
+    """Refuse a second value, which would replace the first in silence."""
+    if len(values) > 1:
+        text = "is given twice. Results of several dbt invocations are merged by --run-results."
+        raise click.BadParameter(text, ctx, param)
+    return values[0] if values else None
+
+
+class GreedyCommand(click.Command):
+    """Lets options that may be repeated take several values, as dbt's do: `--select a b` is `--select a --select b`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before each further value; a command with arguments of its own is left as it is."""
+        if not any(isinstance(param, click.Argument) for param in self.params):
+            args = list(self._repeated(args))
+        return super().parse_args(ctx, args)
+
+    def _repeated(self, args: Iterable[str]) -> Iterator[str]:
+        greedy = {
+            name for param in self.params if isinstance(param, click.Option) and param.multiple for name in param.opts
+        }
+        option, has_value = "", False
+        for word in args:
+            if word.startswith("-") and word != "-":
+                name, is_whole, _ = word.partition("=")
+                option, has_value = (name if name in greedy else ""), bool(is_whole)
+            elif option and has_value:
+                yield option
+            else:
+                has_value = True
+            yield word
+
+
+def _option(*names: str, **settings: Any) -> Callable[[Command], Command]:
+    """Declare an option together with dbt's environment variables for it."""
+    word = names[0].removeprefix("--").replace("-", "_")
+    return click.option(*names, envvar=environment_variables(word), show_envvar=True, **settings)
+
+
+def _all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+project_options: Callable[[Command], Command] = _all_of(
+    _option(
+        "--project-dir",
+        type=FOLDER,
+        help="Folder of dbt_project.yml; this one or the nearest above it by default.",
+    ),
+    _option(
+        "--profiles-dir",
+        type=FOLDER,
+        help="Folder of profiles.yml; where the last dbt invocation had it by default.",
+    ),
+    _option("--profile", shell_complete=complete_profile, help="Profile in place of the project's."),
+    _option(
+        "--target",
+        "-t",
+        shell_complete=complete_target,
+        help="Target of the profile; the one of the last dbt invocation by default.",
+    ),
+    _option(
+        "--target-path",
+        type=FOLDER,
+        multiple=True,
+        callback=_once,
+        help="Folder of dbt's artifacts, relative to the project; target by default.",
+    ),
+    click.option(
+        "--vars",
+        callback=_variables,
+        metavar="YAML",
+        help="Variables for var(), such as '{day: 2}'.",
+    ),
+)
+"""Where the project is and how it is opened."""
+
+results_option: Callable[[Command], Command] = click.option(
+    "--run-results",
+    multiple=True,
+    metavar="PATH",
+    help="Results of dbt to go by: files, folders or globs, merged; those of the last invocation by default.",
+)
+"""Which results of dbt count."""
+
+selection_options: Callable[[Command], Command] = _all_of(
+    click.option(
+        "--select",
+        "-s",
+        multiple=True,
+        callback=_words,
+        shell_complete=complete_model,
+        help="Models, in dbt's selection syntax.",
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        callback=_words,
+        shell_complete=complete_model,
+        help="Models to leave out, in dbt's selection syntax.",
+    ),
+    click.option("--selector", help="A selector of selectors.yml."),
+    _option("--state", type=FOLDER, help="Artifacts to compare with, for the state: method."),
+    click.option(
+        "--all",
+        is_flag=True,
+        help="Take models as they are, refreshed or not; no failed dbt test holds one back then.",
+    ),
+)
+"""Which models are meant."""
+
+mapping_option: Callable[[Command], Command] = click.option(
+    "--mapping",
+    "mappings",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_mapping,
+    help="Only these mappings: model.mapping, its own name, or package.model.mapping.",
+)
+"""Which mappings are meant."""
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.2 on
+    """Seconds, or a number with s, m or h."""
+
+    name = "duration"
+    _SECONDS: ClassVar[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value))
+        if not match:
+            self.fail(f"{value!r} is no duration: write 90s, 15m or 2h.", param, ctx)
+        return float(match[1]) * self._SECONDS[match[2] or "s"]
+
+
+run_options: Callable[[Command], Command] = _all_of(
+    click.option("--threads", type=click.IntRange(1), help="Syncs at the same time; the target's threads by default."),
+    click.option(
+        "--fail-fast/--no-fail-fast",
+        "-x",
+        envvar=environment_variables("fail_fast"),
+        help="Start no further sync once one has failed.",
+    ),
+    click.option("--ignore-tests", is_flag=True, help="Sync models although their dbt tests have failed."),
+    click.option(
+        "--allow-guarded",
+        multiple=True,
+        metavar="MAPPING",
+        shell_complete=complete_mapping,
+        help="Let a mapping (model.mapping) through its guards.",
+    ),
+    click.option("--break-lock", is_flag=True, help="Take over mappings that another process seems to be syncing."),
+    click.option(
+        "--max-runtime",
+        type=Duration(),
+        help="End the run as Ctrl-C does after so long (90s, 15m, 2h), counted once the warehouse is open.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1),
+        default=1,
+        help="Deliver by so many processes, where the warehouse lets several connect.",
+    ),
+    click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Deliver by the workers of a Dask scheduler, such as tcp://10.0.0.5:8786.",
+    ),
+)
+"""How syncs go."""
+
+output_options: Callable[[Command], Command] = _all_of(
+    _option(
+        "--log-format",
+        type=click.Choice(["text", "default", "debug", "json"]),
+        default="text",
+        help="json: one JSON object a line, as dbt's --log-format json.",
+    ),
+    _option("--quiet/--no-quiet", "-q", default=False, help="Print errors only."),
+    _option("--use-colors/--no-use-colors", default=None, help="Colour the lines; only on a terminal by default."),
+    click.option("--timings", is_flag=True, help="Say what each step of a sync took, in seconds and CPU."),
+)
+"""How things are said."""

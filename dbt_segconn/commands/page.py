@@ -1,0 +1,96 @@
+"""The commands that show the syncs as a page: live on this machine, or frozen into one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dbt_segconn.commands.main import as_options, main
+from dbt_segconn.commands.options import project_options
+from dbt_segconn.commands.output import say
+from dbt_segconn.errors import SegconnError
+
+HISTORY_OPTION = click.option(
+    "--history",
+    type=click.IntRange(1),
+    default=1_000,
+    show_default=True,
+    help="Syncs to read, the newest of all mappings.",
+)
+
+
+@main.command()
+@project_options
+@click.option("--port", type=click.IntRange(0, 65535), default=8124, show_default=True, help="0 takes any free port.")
+@click.option(
+    "--debugger",
+    metavar="URL",
+    help="The debugger whose calls are shown; the local endpoint of segconn.yml by default.",
+)
+@click.option("--with-debugger", is_flag=True, help="Run that debugger, too.")
+@HISTORY_OPTION
+def ui(*, port: int, debugger: str | None, with_debugger: bool, history: int, **given: Any) -> None:
+    """Show the syncs on a local page: overview, history, discards, previews, live calls.
+
+    It listens on 127.0.0.1 and writes nothing. The warehouse is opened to read the state tables when the
+    page is opened or refreshed, when a run on this machine has ended, and for a preview that you ask for,
+    and closed again at once, so that dbt and runs find a DuckDB file free.
+
+    \b
+    Examples:
+      dbt-segconn ui
+      dbt-segconn ui --with-debugger         and a stand-in for Segment, at the endpoint of segconn.yml
+      dbt-segconn ui --target prod --port 0
+    """
+    from dbt_segconn.web.live import serve
+
+    serve(
+        as_options(**given),
+        port,
+        debugger=debugger,
+        with_debugger=with_debugger,
+        history=history,
+        on_ready=lambda url: say(f"Listening on {url} - open it in a browser. Ctrl-C stops it."),
+    )
+
+
+@main.command()
+@project_options
+@click.option(
+    "--html",
+    "file",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    required=True,
+    help="File to write; - prints the page.",
+)
+@click.option("--identifiers", is_flag=True, help="Name the records that were refused, by their identifiers.")
+@HISTORY_OPTION
+def report(*, file: Path, identifiers: bool, history: int, **given: Any) -> None:
+    """Write the page of the syncs, frozen, as one HTML file to publish.
+
+    It loads nothing and needs no server. It holds the mappings with their fields, the history, and reasons
+    and counts of discards; no write key, no payload, no value of a row. Only --identifiers adds the
+    identifiers of discarded records.
+
+    \b
+    Examples:
+      dbt-segconn report --html target/segconn/report.html
+      dbt-segconn report --html - --history 200 > report.html
+
+    Exit codes: 0 written, 1 the warehouse or the file refused, 2 the project needs mending.
+    """
+    from dbt_segconn.web.page.frozen import freeze
+    from dbt_segconn.web.page.snapshot import read_snapshot
+
+    page = freeze(read_snapshot(as_options(**given), history), identifiers=identifiers)
+    if str(file) == "-":
+        click.echo(page, nl=False)
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise SegconnError(f"{file}: cannot be written: {error.strerror}.") from None
+    say(f"Wrote {file}.")

@@ -1,0 +1,151 @@
+"""What an invocation looks like while it goes on: dbt-like lines, JSON lines, a progress bar."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import abc
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import Any
+
+from tqdm import tqdm
+
+from dbt_segconn.commands.output import say, styled, write_json
+from dbt_segconn.engine.gate import Choice
+from dbt_segconn.engine.opening import Project
+from dbt_segconn.engine.report import (
+    RunResult,
+    as_json,
+    closing_lines,
+    end_line,
+    results_lines,
+    skip_line,
+    start_line,
+    timing_lines,
+    untouched_line,
+    versions_line,
+)
+from dbt_segconn.engine.run import Listener
+from dbt_segconn.engine.sync import SyncResult
+from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.version import __version__
+from dbt_segconn.wording import counted
+
+_COLORS = {"success": "green", "partial": "yellow", "failed": "red", "blocked": "red", "canceled": "yellow"}
+
+
+class Printer:
+    """Prints one event at a time, whichever thread it comes from."""
+
+    def __init__(
+        self, *, log_format: str = "text", quiet: bool = False, colors: bool | None = None, timings: bool = False
+    ) -> None:
+        self.shows_timings = timings
+        # asked once: a system call lets go of the interpreter's lock, and waits to have it back
+        self.shows_progress = log_format != "json" and not quiet and sys.stderr.isatty()
+        self._json = log_format == "json"
+        self._quiet = quiet
+        self._colors = colors
+        self._guard = threading.RLock()  # a signal may interrupt its own thread here, and print a line, too
+
+    def line(
+        self, text: str, *, level: str = "info", event: str = "Note", color: str | None = None, **data: Any
+    ) -> None:
+        """Print an event: as a line with its time, or as a JSON object with its data."""
+        if self._quiet and level == "info":
+            return
+        now = datetime.now(timezone.utc)
+        line = " ".join(text.split("\n"))  # drivers' errors have several
+        # a full disk under the log, a closed one, or nothing that reads it, is no reason to end a delivery
+        with self._guard, suppress(OSError, ValueError, RuntimeError), tqdm.external_write_mode():
+            if self._json:
+                info = {"level": level, "name": event, "msg": text, "ts": now.isoformat()}
+                write_json({"info": info, "data": data}, indent=False)
+            else:
+                say(f"{now.astimezone():%H:%M:%S}  {styled(line, fg=color) if color else line}", color=self._colors)
+
+
+class Screen(Listener):
+    """Prints an invocation as it goes on."""
+
+    def __init__(self, printer: Printer) -> None:
+        self._printer = printer
+        self._bar: tqdm[Any] | None = None
+        self._done: dict[str, tuple[int, int]] = {}
+        self._guard = threading.Lock()
+
+    def begin(self, plan: Project, choice: Choice) -> None:
+        """Say what was found, and what is skipped."""
+        self._printer.line(f"Running with dbt-segconn={__version__}", event="MainReportVersion")
+        models = len({mapping.model.unique_id for mapping in plan.mappings})
+        self._printer.line(
+            f"Found {counted(len(plan.mappings), 'mapping')} on {counted(models, 'model')}, "
+            f"{counted(len(plan.settings.destinations), 'destination')}; target {plan.context.target} of profile "
+            f"{plan.context.profile} ({plan.context.origins['target']})",
+            event="Found",
+            target=plan.context.target,
+        )
+        if versions := versions_line(plan):
+            self._printer.line(versions, event="Versions")
+        for text in results_lines(plan, choice):
+            self._printer.line(text, level="warn", event="Results", color="yellow")
+        if choice.untouched:
+            self._printer.line(
+                untouched_line(plan, choice), event="Untouched", mappings=[mapping.name for mapping in choice.untouched]
+            )
+        for skip in choice.skipped:
+            level = "warn" if skip.is_failure else "info"
+            self._printer.line(skip_line(skip), level=level, event="Skip", color="yellow", mapping=skip.mapping.name)
+        if not choice.chosen:
+            self._printer.line("Nothing to sync.", level="warn", event="NothingToDo")
+
+    def start(self, number: int, total: int, mapping: Mapping) -> None:
+        """Say that a sync starts."""
+        text = start_line(number, total, mapping.name, mapping.destination)
+        self._printer.line(text, event="SyncStart", mapping=mapping.name)
+
+    def note(self, mapping: Mapping, text: str) -> None:
+        """Say what the user should know before the sync ends."""
+        self._printer.line(f"{mapping.name}: {text}", level="warn", event="SyncNote", mapping=mapping.name)
+
+    def warn(self, text: str) -> None:
+        """Say what went wrong beside the syncs."""
+        self._printer.line(text, level="warn", event="Warning", color="yellow")
+
+    def progress(self, mapping: Mapping, done: int, total: int) -> None:
+        """Move the bar: one for all syncs under way."""
+        if not self._printer.shows_progress:
+            return
+        with self._guard:
+            self._done[mapping.id] = (done, total)
+            done, total = (sum(numbers) for numbers in zip(*self._done.values(), strict=True))
+            if self._bar is None:
+                self._bar = tqdm(total=total, unit=" calls", unit_scale=True, leave=False, dynamic_ncols=True)
+            self._bar.total = total
+            self._bar.update(done - self._bar.n)
+
+    def end(self, number: int, total: int, result: SyncResult) -> None:
+        """Say how a sync ended."""
+        self._printer.line(
+            end_line(number, total, result),
+            level={"failed": "error", "blocked": "error", "partial": "warn"}.get(result.status, "info"),
+            event="SyncEnd",
+            color=_COLORS[result.status],
+            mapping=result.mapping.name,
+            status=result.status,
+        )
+        if self._printer.shows_timings:
+            for line in timing_lines(result):
+                self._printer.line(line, event="Timing", mapping=result.mapping.name)
+
+    def close(self, run: RunResult) -> None:
+        """Sum the invocation up."""
+        if self._bar is not None:
+            self._bar.close()
+        level = "info" if run.success else "error"
+        data: abc.Mapping[str, Any] = as_json(run)
+        *lines, last = closing_lines(run)
+        for text in lines:
+            self._printer.line(text, level=level, event="Summary")
+        self._printer.line(last, level=level, event="Done", color="green" if run.success else "red", **data)

@@ -1,0 +1,119 @@
+"""Which syncs go now, and why the others do not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from dbt_segconn.project.artifacts import Manifest
+from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.run_results import RunResults
+from dbt_segconn.project.settings import Settings
+from dbt_segconn.state.tables import HistoryRow
+
+IGNORED = "--ignore-tests syncs it all the same"
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A sync that does not go now. `is_failure`: because dbt failed, not because somebody wants it so."""
+
+    mapping: Mapping
+    reason: str
+    is_failure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The syncs that go, those that are skipped, and those whose models dbt has not refreshed.
+
+    `used` are syncs that went already with the very same results of dbt, each with the sync that used them.
+    """
+
+    chosen: tuple[Mapping, ...]
+    skipped: tuple[Skip, ...]
+    untouched: tuple[Mapping, ...]
+    used: tuple[tuple[Mapping, HistoryRow], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What decides: dbt's results, or None to take models as they are; their manifest; the settings.
+
+    `selected` are unique ids of models, or None for all. Without `only_refreshed`, models that dbt has not
+    touched go, too.
+    """
+
+    settings: Settings
+    manifest: Manifest
+    results: RunResults | None
+    selected: Collection[str] | None = None
+    ignore_tests: bool = False
+    only_refreshed: bool = True
+
+    def choose(self, mappings: Iterable[Mapping]) -> Choice:
+        """Sort the syncs by what dbt did to their models."""
+        wanted = [mapping for mapping in mappings if self.selected is None or mapping.model.unique_id in self.selected]
+        skips = {mapping.id: skip for mapping in wanted if (skip := self._skip(mapping))}
+        others = [mapping for mapping in wanted if mapping.id not in skips]
+        return Choice(
+            chosen=tuple(mapping for mapping in others if self._is_due(mapping)),
+            skipped=tuple(skips.values()),
+            untouched=tuple(mapping for mapping in others if not self._is_due(mapping)),
+        )
+
+    def _is_due(self, mapping: Mapping) -> bool:
+        """Whether a model may go: dbt has refreshed or tested it, or its results do not say what is fresh."""
+        if self.results is None or not self.only_refreshed:
+            return True
+        if outcome := self.results.outcomes.get(mapping.model.unique_id):
+            return outcome.is_fresh
+        return not self.results.says_what_is_fresh or mapping.model.unique_id in self.results.tested
+
+    def _skip(self, mapping: Mapping) -> Skip | None:
+        if not mapping.meta.enabled:
+            return Skip(mapping, "the mapping is disabled")
+        if not self.settings.destinations[mapping.destination].enabled:
+            return Skip(mapping, f"the destination {mapping.destination} is disabled")
+        reason = self._failure(mapping.model.unique_id)
+        return Skip(mapping, reason, is_failure=True) if reason else None
+
+    def _failure(self, model: str) -> str | None:
+        """Say why a model must be held back: dbt failed to build it, or its tests, or those above it, failed."""
+        if self.results is None:
+            return None
+        outcome = self.results.outcomes.get(model)
+        if outcome and outcome.failure:
+            return outcome.failure
+        if self.ignore_tests or not self.results.failed_tests:
+            return None
+        if tests := self.results.failed_tests.get(model):
+            return f"the model failed its dbt tests: {', '.join(tests)} ({IGNORED})"
+        for above, tests in self._failed_above(model):
+            return f"{above}, which the model is made of, failed its dbt tests: {', '.join(tests)} ({IGNORED})"
+        return None
+
+    def _failed_above(self, model: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield what a model is made of and its failed tests, where dbt only tested: `build` skips the model."""
+        if self.results and self.results.failed_apart:
+            for above in self.manifest.ancestors(model):
+                if above in self.results.failed_apart:
+                    yield above.split(".", 2)[-1], self.results.failed_tests[above]
+
+
+def without_used(choice: Choice, results: RunResults, newest: Iterable[HistoryRow]) -> Choice:
+    """Take out the syncs that succeeded already with these very results of dbt, and the same mapping.
+
+    `newest` are the last syncs of all mappings. Where dbt failed since without leaving results, these would vouch
+    for tables that they do not know.
+    """
+    by_id = {state.mapping_id: state for state in newest}
+
+    def used(mapping: Mapping) -> bool:
+        last = by_id.get(mapping.id)
+        if last is None or last.status != "success" or last.definition != mapping.definition:
+            return False
+        return last.dbt_invocation_id == results.invocation_of(mapping.model.unique_id)
+
+    before = tuple((mapping, by_id[mapping.id]) for mapping in choice.chosen if used(mapping))
+    return replace(choice, chosen=tuple(mapping for mapping in choice.chosen if not used(mapping)), used=before)

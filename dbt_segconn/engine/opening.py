@@ -1,0 +1,216 @@
+"""Options and files → a plan; its warehouse, opened; its syncs, chosen."""
+
+from __future__ import annotations
+
+from collections import abc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dbt_segconn.engine.gate import Choice, Gate
+from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.process_tuning import with_rare_gc, without_gc
+from dbt_segconn.project.artifacts import Manifest, Model, read_manifest
+from dbt_segconn.project.context import Context, Given, resolve
+from dbt_segconn.project.drafts import read_drafts
+from dbt_segconn.project.findings import Finding, InvalidProject
+from dbt_segconn.project.mapping_names import named
+from dbt_segconn.project.mappings import Mapping, read_mappings
+from dbt_segconn.project.run_results import RunResults, check_flags, merge_results, read_results
+from dbt_segconn.project.sampled_builds import check_samples
+from dbt_segconn.project.settings import Settings, read_settings
+from dbt_segconn.warehouse.adapter import Warehouse, check_place, open_warehouse
+from dbt_segconn.warehouse.dbt_names import LOADERS
+from dbt_segconn.warehouse.proof import find_target, prove_results, prove_target
+from dbt_segconn.warehouse.selection import Selection, select_models
+from dbt_segconn.warehouse.source import Source, find_source
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """dbt's own options under dbt's own names, then those of dbt-segconn.
+
+    `max_runtime` is in seconds. `baseline` remembers every record and sends none; `retry` syncs only what
+    failed, was cut short or has discards, given-up ones included. `workers` counts processes that deliver,
+    `scheduler` is the address of Dask's in their place.
+    """
+
+    project_dir: Path | None = None
+    profiles_dir: Path | None = None
+    profile: str | None = None
+    target: str | None = None
+    target_path: Path | None = None
+    vars: abc.Mapping[str, Any] = field(default_factory=dict)
+    run_results: Sequence[str] = ()
+    select: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    selector: str | None = None
+    state: Path | None = None
+    threads: int | None = None
+    fail_fast: bool = False
+    full_refresh: bool = False
+    all: bool = False
+    mappings: Sequence[str] = ()
+    ignore_tests: bool = False
+    allow_guarded: Sequence[str] = ()
+    break_lock: bool = False
+    max_runtime: float | None = None
+    workers: int = 1
+    scheduler: str | None = None
+    baseline: bool = False
+    retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The project as read from its files: all that can be known without a warehouse.
+
+    `results` are dbt's, or None where models are taken as they are.
+    """
+
+    context: Context
+    settings: Settings
+    manifest: Manifest
+    results: RunResults | None
+    mappings: tuple[Mapping, ...]
+
+
+def resolve_context(options: Options, *, opens: bool = False) -> Context:
+    """Resolve how the project is opened, as the options, the environment and the last dbt invocation say.
+
+    `opens` says that the warehouse is opened next, so that the target must be known. Raises ConfigurationError.
+    """
+    given = Given(
+        project_dir=options.project_dir,
+        profiles_dir=options.profiles_dir,
+        profile=options.profile,
+        target=options.target,
+        target_path=options.target_path,
+        vars=options.vars,
+        run_results=tuple(options.run_results),
+    )
+    context = resolve(given, LOADERS)
+    if opens and context.target is None:
+        return find_target(context, read_manifest(context.artifacts_dir))
+    return context
+
+
+def read_project(options: Options, *, needs_results: bool = True, opens: bool = True) -> Project:
+    """Read the whole project from its files; raises ConfigurationError with all problems found.
+
+    `opens` says that the warehouse is opened next: segconn.yml is then rendered with the target that is opened.
+    """
+    context = resolve_context(options, opens=opens)
+    try:
+        settings = read_settings(context.project_dir, context.jinja())
+    except InvalidProject as error:
+        raise InvalidProject([*error.findings, *_findings_in_mappings(context)]) from None
+    manifest = read_manifest(context.artifacts_dir)
+    check_project(context, manifest)
+    mappings = read_mappings(manifest, settings, context.project_dir)
+    named(mappings, [*options.mappings, *options.allow_guarded])
+    return Project(
+        context, settings, manifest, _results(context, manifest, options, needs_results=needs_results), mappings
+    )
+
+
+def _findings_in_mappings(context: Context) -> Iterator[Finding]:
+    """Find what is wrong with mappings, whatever is wrong with segconn.yml; nothing where the manifest is missing."""
+    with suppress(ConfigurationError):
+        for draft in read_drafts(read_manifest(context.artifacts_dir), None, context.project_dir):
+            yield from draft.findings
+
+
+def check_project(context: Context, manifest: Manifest) -> None:
+    """Raise where the manifest is of another dbt project than the one that is opened."""
+    name = manifest.raw["metadata"].get("project_name")
+    if name is not None and context.project.content.get("name") and name != context.project.name:
+        raise ConfigurationError(
+            f"{manifest.path} is of the dbt project {name}, and {context.project_dir} is the project "
+            f"{context.project.name}. Name the folder of its artifacts with --target-path, or the project with "
+            "--project-dir."
+        )
+
+
+def _results(context: Context, manifest: Manifest, options: Options, *, needs_results: bool) -> RunResults | None:
+    if not needs_results:
+        return None
+    if options.all and not options.retry:
+        check_flags(context.results)
+        check_samples(context.results, manifest, context.project_dir)
+        return None
+    if options.retry:  # whatever they say of failed models counts; what they cannot say is no obstacle
+        with suppress(ConfigurationError):
+            return read_gate(context, manifest)
+        return None
+    return read_gate(context, manifest)
+
+
+def read_gate(context: Context, manifest: Manifest) -> RunResults:
+    """Read dbt's results, which say what goes and what is held back. Raises ConfigurationError where they cannot."""
+    known = {file.path: file for file in context.results}
+    # what the context could not read is read again, to say what is wrong with it
+    files = [known.get(path) or read_results(path) for path in context.results_paths]
+    results = merge_results(files, manifest)
+    check_samples(results.files, manifest, context.project_dir)
+    return results
+
+
+@contextmanager
+def opened(plan: Project, options: Options, models: Sequence[Model] = ()) -> Iterator[Warehouse]:
+    """Open the warehouse that the plan's artifacts are about; it is closed when the block ends.
+
+    Raises ConfigurationError where dbt would name the mapped models, or these, otherwise on the opened target.
+    """
+    with with_rare_gc():
+        with without_gc():
+            warehouse = open_warehouse(plan.context, plan.manifest.raw, options.threads)
+        try:
+            prove_target(warehouse, plan.context, plan.manifest, models)
+            if plan.results:
+                prove_results(warehouse, plan.context)
+            check_place(warehouse, plan.settings.state)
+            yield warehouse
+        finally:
+            warehouse.close()
+
+
+def find_state(context: Context, given: Path) -> Path:
+    """Return the folder that `--state` names: where it is typed, else in the project, as dbt takes it."""
+    here = given.expanduser().absolute()
+    return here if here.exists() else context.project_dir / given
+
+
+def gate(plan: Project, options: Options, warehouse: Warehouse) -> Choice:
+    """Choose the syncs that go now."""
+    state = find_state(plan.context, options.state) if options.state else None
+    selection = Selection(options.select, options.exclude, options.selector, state)
+    selected = (
+        select_models(selection, warehouse.config, plan.manifest.raw, plan.context.artifacts_dir) if selection else None
+    )
+    deciding = Gate(
+        plan.settings,
+        plan.manifest,
+        plan.results,
+        selected=selected,
+        ignore_tests=options.ignore_tests,
+        only_refreshed=not options.all,
+    )
+    return deciding.choose(named(plan.mappings, options.mappings))
+
+
+def find_sources(mappings: Sequence[Mapping], warehouse: Warehouse) -> dict[str, Source]:
+    """Look up every sync's model, by sync id; raises ConfigurationError with all that is missing."""
+    sources: dict[str, Source] = {}
+    problems: list[str] = []
+    with warehouse.session("sources") as session:
+        for mapping in mappings:
+            try:
+                sources[mapping.id] = find_source(mapping, session)
+            except ConfigurationError as error:
+                problems.extend(error.problems)
+    if problems:
+        raise ConfigurationError(dict.fromkeys(problems))
+    return sources

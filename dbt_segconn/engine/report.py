@@ -1,0 +1,241 @@
+"""Results → dbt-like lines, JSON, and the artifact target/segconn/run_results.json."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from dbt_segconn.engine.gate import Choice, Skip
+from dbt_segconn.engine.opening import Project
+from dbt_segconn.engine.sync import SyncResult
+from dbt_segconn.errors import SegconnError
+from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.state.tables import COUNTS, HistoryRow
+from dbt_segconn.version import __version__
+from dbt_segconn.wording import counted
+
+# Raised when a field of the artifact changes its meaning or goes; new fields may come at any time.
+ARTIFACT_VERSION = 1
+ARTIFACT = Path("segconn") / "run_results.json"
+WIDTH = 80
+
+# status → how a line begins, and under what the last line counts it
+_WORDS = {
+    "success": ("OK synced", "OK"),
+    "partial": ("PARTIAL synced", "PARTIAL"),
+    "failed": ("ERROR syncing", "ERROR"),
+    "blocked": ("BLOCKED by its guards", "ERROR"),
+    "canceled": ("CANCELED", "ERROR"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How an invocation ended. `warnings` tell what went wrong beside the syncs."""
+
+    run_id: str
+    started_at: datetime
+    seconds: float
+    results: tuple[SyncResult, ...]
+    skipped: tuple[Skip, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def success(self) -> bool:
+        """Whether every sync delivered every record, and none was kept back by a failure of dbt's."""
+        return all(one.status == "success" for one in self.results) and not any(
+            skip.is_failure for skip in self.skipped
+        )
+
+
+def results_lines(plan: Project, choice: Choice) -> Iterator[str]:
+    """Say what dbt's results cannot vouch for, and whether a run has used them already."""
+    results = plan.results
+    no_gate = "models are taken as they are, and no failed dbt test holds one back"
+    if results is None:
+        yield f"dbt's results are not looked at: {no_gate}."
+        return
+    if results.says_nothing:
+        yield f"dbt's last results are of `dbt {results.newest.command}`, which builds and tests nothing: {no_gate}."
+    if choice.used:
+        when = max(state.started_at for _, state in choice.used)
+        used = counted(len(choice.used), "mapping")
+        yield (
+            f"{results.newest} was synced before, at {when:%Y-%m-%d %H:%M:%S} UTC: {used} left alone until dbt runs "
+            f"again. With --all, {no_gate}."
+        )
+
+
+def versions_line(plan: Project) -> str | None:
+    """Name the versions of models whose mappings are not synced, if there are any."""
+    synced = {mapping.model.unique_id for mapping in plan.mappings}
+    mapped = (one for one in plan.manifest.models if isinstance(one.meta, dict) and one.meta.get("mappings"))
+    names = ", ".join(one.name for one in mapped if one.version and one.unique_id not in synced)
+    return f"Not synced, by `versions` of their mappings (latest by default): {names}." if names else None
+
+
+def untouched_line(plan: Project, choice: Choice) -> str:
+    """Say how many mappings are left alone, since dbt has not refreshed their models."""
+    retried = (
+        " Was it `dbt retry`? dbt 2 does not record that." if plan.results and plan.results.newest.is_of_dbt2 else ""
+    )
+    return (
+        f"{counted(len(choice.untouched), 'mapping')} left alone: the last dbt invocation did not refresh the model."
+        f"{retried} (--all takes models as they are, and then no failed dbt test holds one back)"
+    )
+
+
+def start_line(number: int, total: int, name: str, destination: str) -> str:
+    """Say that a sync starts."""
+    return _dotted(f"{number} of {total} START sync {name} to {destination}", "RUN")
+
+
+def end_line(number: int, total: int, result: SyncResult) -> str:
+    """Say how a sync ended, with the counts of its changes."""
+    word, _ = _WORDS[result.status]
+    if result.status == "success" and result.state and _is_remembered(result.state):
+        word = "OK remembered"
+    counts = _counts(result.state, result.resumed) if result.state else ""
+    return _dotted(f"{number} of {total} {word} {result.mapping.name}", f"{counts}in {result.seconds:.2f}s")
+
+
+def timing_lines(result: SyncResult) -> Iterator[str]:
+    """Say how long each step of a sync took, and what it cost a million calls."""
+    for step, spent in result.spent.items():
+        each = spent.cpu_seconds / result.confirmed * 1e6 if result.confirmed else 0.0
+        per_million = f", {each:.2f} s per million calls" if each else ""
+        yield f"  {step:<9} {spent.seconds:8.2f} s, of CPU {spent.cpu_seconds:.2f} s{per_million}"
+
+
+def skip_line(skip: Skip) -> str:
+    """Say that a sync does not go, and why."""
+    return _dotted(f"SKIP {skip.mapping.name}", skip.reason)
+
+
+def _dotted(text: str, ending: str) -> str:
+    return f"{text} {'.' * max(3, WIDTH - len(text) - 1)} [{ending}]"
+
+
+def _is_remembered(state: HistoryRow) -> bool:
+    """Whether records were found and none of them was to be sent: a baseline, or deletions alone."""
+    return bool(state.added + state.updated) and not state.to_send
+
+
+def _counts(state: HistoryRow, resumed: int) -> str:
+    found = {"ADDED": state.added, "UPDATED": state.updated, "DELETED": state.deleted}
+    numbers = {
+        **({"RECORDS": state.added + state.updated} if _is_remembered(state) else found),
+        "LEFT OUT": state.left_out,
+        "HELD BACK": state.held_back,
+        "DISCARDED": state.discarded,
+        "RESUMED": resumed,
+    }
+    text = "".join(f"{name} {count} " for name, count in numbers.items() if count or name in found)
+    text += "SENT 0 " if _is_remembered(state) else ""
+    unsettled = state.to_send and state.status in {"failed", "canceled"}
+    return f"{text}CONFIRMED {state.confirmed} of {state.to_send} " if unsettled else text
+
+
+def closing_lines(run: RunResult) -> Iterator[str]:
+    """Sum an invocation up, as dbt does: what failed and why, then one line of counts."""
+    sent = sum(result.confirmed for result in run.results)
+    yield f"Finished {counted(len(run.results), 'sync')} in {run.seconds:.2f}s: {counted(sent, 'call')} confirmed."
+    for result in run.results:
+        if result.message:
+            yield ""
+            yield f"{_WORDS[result.status][1].capitalize()} in {result.mapping.name} ({result.mapping.model.file})"
+            yield f"  {result.message}"
+    counts = Counter(_WORDS[result.status][1] for result in run.results)
+    counts["SKIP"] = len(run.skipped)
+    yield ""
+    yield (
+        "Done. "
+        + " ".join(f"{word}={counts[word]}" for word in ("OK", "PARTIAL", "ERROR", "SKIP"))
+        + f" TOTAL={counts.total()}"
+    )
+
+
+def as_json(run: RunResult) -> dict[str, Any]:
+    """Return the artifact: one object a sync, with the counts of its state."""
+    return {
+        "metadata": {
+            "schema_version": ARTIFACT_VERSION,
+            "dbt_segconn_version": __version__,
+            "invocation_id": run.run_id,
+            "generated_at": run.started_at.isoformat(),
+        },
+        "elapsed_seconds": round(run.seconds, 3),
+        "success": run.success,
+        "results": [_result(result) for result in run.results] + [_skipped(skip) for skip in run.skipped],
+    }
+
+
+def _result(result: SyncResult) -> dict[str, Any]:
+    state = result.state
+    return {
+        **_of_sync(result.mapping),
+        "status": result.status,
+        "message": result.message,
+        "seconds": round(result.seconds, 3),
+        "sync_id": state.sync_id if state else None,
+        "counts": {
+            **({name: getattr(state, name) for name in COUNTS} if state else {}),
+            "confirmed_by_this_run": result.confirmed,
+            "resumed_by_this_run": result.resumed,
+        },
+        "resumed_sync": _resumed(result.resumed_state),
+        "timing": {step: spent._asdict() for step, spent in result.spent.items()},
+    }
+
+
+def _resumed(state: HistoryRow | None) -> dict[str, Any] | None:
+    """Return the earlier sync that this one has finished first, if there was one."""
+    if state is None:
+        return None
+    counts = {name: getattr(state, name) for name in COUNTS}
+    return {"sync_id": state.sync_id, "status": state.status, "counts": counts}
+
+
+def _skipped(skip: Skip) -> dict[str, Any]:
+    return {**_of_sync(skip.mapping), "status": "skipped", "message": skip.reason, "is_failure": skip.is_failure}
+
+
+def _of_sync(mapping: Mapping) -> dict[str, Any]:
+    return {
+        "name": mapping.name,
+        "model": mapping.model.unique_id,
+        "destination": mapping.destination,
+        "action": mapping.meta.action,
+        "mapping_id": mapping.id,
+    }
+
+
+def held_back_by(target_dir: Path) -> set[str]:
+    """Return the ids of the syncs that the last run on this machine held back for a failure of dbt's."""
+    try:
+        results = orjson.loads((target_dir / ARTIFACT).read_bytes())["results"]
+        return {str(one["mapping_id"]) for one in results if one.get("is_failure")}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return set()
+
+
+def write_artifact(run: RunResult, target_dir: Path) -> Path:
+    """Write target/segconn/run_results.json: whole or not at all. Raises SegconnError where it cannot."""
+    path = target_dir / ARTIFACT
+    draft = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(orjson.dumps(as_json(run), option=orjson.OPT_INDENT_2))
+        draft.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise SegconnError(f"{path}: cannot be written: {error.strerror}") from None
+    return path

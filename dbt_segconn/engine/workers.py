@@ -1,0 +1,245 @@
+"""Where workers run: in processes of this machine, or on the workers of a Dask scheduler."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from dbt_segconn.delivery import Stop
+from dbt_segconn.engine.opening import Options, Project
+from dbt_segconn.engine.ranges import Range, RangeResult, Workers
+from dbt_segconn.engine.worker import deliver_range, warm_up
+from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.version import __version__
+from dbt_segconn.warehouse.adapter import Warehouse
+
+CONNECT_SECONDS, CLOSE_SECONDS = 15, 5
+POLL_SECONDS = 1.0
+
+
+@contextmanager
+def workforce(options: Options, plan: Project, warehouse: Warehouse, run_id: str) -> Iterator[Workers | None]:
+    """Bring up the workers that the options ask for; None where this process delivers by itself."""
+    if options.workers == 1 and not options.scheduler:
+        yield None
+        return
+    if reason := warehouse.only_one_process:
+        raise ConfigurationError(f"{_asked(options)}: {reason}. Leave the option out.")
+    theirs = _of_workers(plan, warehouse)
+    if options.scheduler:
+        with _dask_workers(options.scheduler, theirs, run_id) as workers:
+            yield workers
+    else:
+        local = LocalWorkers(theirs, options.workers, run_id)
+        try:
+            yield local
+        finally:
+            local.close()
+
+
+def _asked(options: Options) -> str:
+    return f"--scheduler {options.scheduler}" if options.scheduler else f"--workers {options.workers}"
+
+
+def _of_workers(plan: Project, warehouse: Warehouse) -> Options:
+    """Name what a worker needs to open the same project and target, in whichever folder it was started."""
+    return Options(
+        project_dir=plan.context.project_dir.resolve(),
+        profiles_dir=plan.context.profiles_dir.resolve(),
+        profile=warehouse.config.profile_name,
+        target=warehouse.config.target_name,
+        target_path=plan.context.artifacts_dir.resolve(),
+        vars=plan.context.vars,
+        all=True,
+    )
+
+
+class LocalWorkers:
+    """Processes of this machine. One that dies takes the pool with it, so the next share finds a new one."""
+
+    may_repeat = False
+
+    def __init__(self, options: Options, count: int, run_id: str) -> None:
+        self.count = count
+        self._options = options
+        # spawned elsewhere: forks of macOS do not bear some of its own libraries
+        self._context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+        if sys.platform == "linux":  # one import of dbt for all workers
+            self._context.set_forkserver_preload(["dbt_segconn.engine.worker", "dbt.context.providers"])
+        self._stop = self._context.Event()
+        self._guard = threading.Lock()
+        self._pool = self._new_pool()
+        for _ in range(count):
+            self._pool.submit(warm_up, options, run_id)
+
+    def submit(self, share: Range) -> Future[RangeResult]:
+        """Hand in a share."""
+        with self._guard:
+            try:
+                return self._pool.submit(_deliver_here, self._options, share)
+            except BrokenProcessPool:
+                self._pool = self._new_pool()
+                return self._pool.submit(_deliver_here, self._options, share)
+
+    def is_lost(self, error: BaseException) -> bool:
+        """Say whether the error of a share means that its worker has died."""
+        return isinstance(error, BrokenProcessPool)
+
+    def are_gone(self) -> str | None:
+        """Say nothing: a new pool is always at hand."""
+        return None
+
+    def stop(self) -> None:
+        """Tell all workers to finish what is in flight, and start nothing more."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Let the processes end."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(self.count, self._context, _begin, (self._stop,))
+
+
+_stop_here: list[Stop] = []
+
+
+def _begin(stop: Stop) -> None:
+    """Prepare a process: Ctrl-C is the run's to hear, and without the run there is no worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _stop_here[:] = [stop]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _deliver_here(options: Options, share: Range) -> RangeResult:
+    return deliver_range(options, share, _stop_here[0])
+
+
+class DaskWorkers:
+    """The workers of a Dask scheduler, which gives the share of one that dies to another by itself."""
+
+    may_repeat = True
+
+    def __init__(self, client: Any, address: str, options: Options, run_id: str) -> None:
+        self._client = client
+        self._address = address
+        self._options = options
+        self._stop_name = f"segconn-stop-{run_id}"
+        self._executor = client.get_executor(pure=False)
+
+    @property
+    def count(self) -> int:
+        """How many workers the scheduler has now."""
+        return max(1, len(self._client.nthreads()))
+
+    def submit(self, share: Range) -> Future[RangeResult]:
+        """Hand in a share."""
+        future: Future[RangeResult] = self._executor.submit(_deliver_there, self._options, share, self._stop_name)
+        return future
+
+    def is_lost(self, error: BaseException) -> bool:
+        """Say whether the error of a share means that several workers have died over it."""
+        from distributed import KilledWorker
+
+        return isinstance(error, KilledWorker)
+
+    def are_gone(self) -> str | None:
+        """Say that the scheduler is gone: its client forgets the shares that it had handed in."""
+        if self._client.status == "running":
+            return None
+        return (
+            f"the Dask scheduler {self._address} is gone. What it has not told of is delivered again by the next run, "
+            "under the same messageIds"
+        )
+
+    def stop(self) -> None:
+        """Tell all workers to finish what is in flight, and start nothing more."""
+        from distributed import Event
+
+        if self._client.status == "running":
+            Event(self._stop_name, client=self._client).set()
+
+
+@contextmanager
+def _dask_workers(address: str, options: Options, run_id: str) -> Iterator[DaskWorkers]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ConfigurationError(
+            f"--scheduler {address}: Dask is not installed. pip install 'dbt-segconn[dask]'"
+        ) from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it would tell by tracebacks what we tell in a line
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"--scheduler {address}: no Dask scheduler answers there ({error})") from None
+    try:
+        _check_versions(address, client)
+        yield DaskWorkers(client, address, options, run_id)
+    finally:
+        client.close(timeout=CLOSE_SECONDS)
+
+
+def _check_versions(address: str, client: Any) -> None:
+    """Let no worker make its calls by other rules than those of this version."""
+    versions = client.run(_version, on_error="return")
+    if not versions:
+        raise ConfigurationError(f"--scheduler {address}: it has no workers. Start some (`dask worker {address}`).")
+    for worker, version in versions.items():
+        if version != __version__:
+            raise ConfigurationError(
+                f"--scheduler {address}: the worker {worker} {_what(version)}, and this is dbt-segconn "
+                f"{__version__}. Install the same version on all workers."
+            )
+
+
+def _what(version: Any) -> str:
+    return f"has dbt-segconn {version}" if isinstance(version, str) else f"cannot load dbt-segconn ({version})"
+
+
+def _version() -> str:
+    return __version__
+
+
+def _deliver_there(options: Options, share: Range, stop_name: str) -> RangeResult:
+    """Deliver a share on a worker of Dask, until the run's event says stop."""
+    from distributed import Event
+
+    remote, stop, done = Event(stop_name), threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(POLL_SECONDS):
+            if remote.is_set():
+                stop.set()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        outcome = deliver_range(options, share, stop)
+        return replace(outcome, failure=outcome.failure and f"{_name_of_worker()}: {outcome.failure}")
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _name_of_worker() -> str:
+    from distributed import get_worker
+
+    return str(get_worker().address)

@@ -1,0 +1,56 @@
+"""A project opened to be looked at: its mappings and what a run would find, with nothing written anywhere."""
+
+from __future__ import annotations
+
+from collections import abc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from dbt_segconn.engine.calls import CallMaker
+from dbt_segconn.engine.gate import Choice
+from dbt_segconn.engine.opening import Options, Project, find_sources, gate, opened, read_project
+from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.state.outbox import MappingTables
+from dbt_segconn.state.tables import State
+from dbt_segconn.warehouse.source import Source
+
+# Stands in for the id of a sync that never happens
+NO_SYNC = "preview"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedProject:
+    """What is open: the plan, the mappings that were chosen, their sources by sync id, the state tables."""
+
+    plan: Project
+    choice: Choice
+    sources: abc.Mapping[str, Source]
+    state: State
+
+    def tables(self, mapping: Mapping) -> MappingTables:
+        """Return the mapping's records and outbox, which may not exist yet."""
+        return MappingTables(self.state, mapping.id)
+
+    def call_maker(self, mapping: Mapping, sync_id: str = NO_SYNC) -> CallMaker:
+        """Return what makes the calls of a sync with this id."""
+        write_key = self.plan.settings.destinations[mapping.destination].write_key.get_secret_value()
+        now = datetime.now(timezone.utc)
+        columns = self.sources[mapping.id].columns
+        return CallMaker(mapping, columns, write_key=write_key, sync_id=sync_id, started_at=now)
+
+
+@contextmanager
+def opened_read_only(options: Options, *, also_disabled: bool = True) -> Iterator[OpenedProject]:
+    """Open the project for as long as the block lasts; models are taken as they are with `options.all`.
+
+    Raises ConfigurationError as a run does.
+    """
+    plan = read_project(options, needs_results=False)
+    with opened(plan, options) as warehouse:
+        choice = gate(plan, options, warehouse)
+        disabled = [skip.mapping for skip in choice.skipped] if also_disabled else []
+        sources = find_sources((*choice.chosen, *disabled), warehouse)
+        with warehouse.session("looking") as session:
+            yield OpenedProject(plan, choice, sources, State(session, plan.settings.state, warehouse.database))

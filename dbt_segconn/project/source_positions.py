@@ -1,0 +1,232 @@
+"""Where a model's mappings were written: the file, and the line of each key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path as FilePath
+from typing import Any, TypeGuard
+
+import yaml
+
+from dbt_segconn.project.artifacts import META_KEY, Model
+from dbt_segconn.project.dbt_project import PROJECT_FILE
+from dbt_segconn.project.findings import Fault, Finding, Path
+from dbt_segconn.project.yaml_file import Node, Position, child, compose, entries, get, position
+
+RESOURCES = ("models", "seeds", "snapshots")
+"""The lists of a dbt YAML file whose members can carry mappings."""
+
+# config(...) in a model's SQL wins over its YAML; what stands in Jinja's comments is not rendered
+_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+_CONFIG = re.compile(r"\bconfig\s*\(")
+_TOKEN = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[()]""", re.DOTALL)
+_KEY = re.compile(rf"\b{META_KEY}\b[\"']?\s*[:=]")
+
+
+class Files:
+    """The YAML files of a project, each read once."""
+
+    def __init__(self, project_dir: FilePath) -> None:
+        self._root = project_dir
+        self._read: dict[str, Node | None] = {}
+        self._entries: dict[str, dict[str, list[Node]]] = {}
+
+    def node(self, file: str) -> Node | None:
+        """Return a file's content with its marks; None where it cannot be read, or is no YAML any more."""
+        if file not in self._read:
+            text = self.text(file)
+            self._read[file] = compose(text) if text else None
+        return self._read[file]
+
+    def text(self, file: str) -> str:
+        """Return a file's text; empty where it cannot be read."""
+        try:
+            return (self._root / file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def entries_of(self, file: str, name: str) -> Sequence[Node]:
+        """Return the entries of a dbt YAML file for models, seeds and snapshots of this name."""
+        if file not in self._entries:
+            found: dict[str, list[Node]] = {}
+            for resource_key in RESOURCES:
+                for _, _, entry in entries(get(self.node(file), resource_key)):
+                    found.setdefault(_text_at(entry, "name") or "", []).append(entry)
+            self._entries[file] = found
+        return self._entries[file].get(name, ())
+
+
+@dataclass(frozen=True)
+class Written:
+    """One model's `meta.segconn` as it was written, as far as a YAML file holds it."""
+
+    model: Model
+    files: Files
+
+    @cached_property
+    def entry(self) -> Node | None:
+        """The model in its YAML file; of a versioned one, the version."""
+        return next(self._entries(), None)
+
+    @cached_property
+    def node(self) -> Node | None:
+        """What stands under `meta.segconn`."""
+        if self.is_in_sql:
+            return None
+        return next(filter(None, map(_meta_of, self._entries())), None)
+
+    @cached_property
+    def is_in_sql(self) -> bool:
+        """Whether a config() of the model's SQL has the mappings."""
+        return key_in_sql(self.model.sql) is not None
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether the meta is that of a folder, from dbt_project.yml, and not the model's own."""
+        return self.node is None and not self.is_in_sql
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether no file of the project gives the model its meta any more."""
+        if self.model.file.startswith("dbt_packages") or "meta" in self.model.sql or not self.is_inherited:
+            return False
+        is_read = self.entry is not None or not self.files.text(self.model.file)
+        return is_read and self._inherited() != PROJECT_FILE
+
+    @property
+    def file(self) -> str:
+        """The file to mend: the YAML, else the model's SQL, else dbt_project.yml."""
+        if self.node is not None or not self.model.sql:
+            return self.model.file
+        return self.model.sql_file if self.is_in_sql else self._inherited()
+
+    def _inherited(self) -> str:
+        project = self.files.node(PROJECT_FILE)
+        return (
+            PROJECT_FILE
+            if any(_mentions(get(project, resource_key)) for resource_key in RESOURCES)
+            else self.model.file
+        )
+
+    def of_folders(self, fqn: Sequence[str]) -> Iterator[Node]:
+        """Yield each `segconn` that dbt_project.yml gives the model's folders, which dbt names `fqn`."""
+        node = get(self.files.node(PROJECT_FILE), f"{self.model.resource_type}s")
+        for name in ("", *fqn):
+            node = get(node, name) if name else node
+            found = (get(node, key, META_KEY) for key in ("+meta", "meta"))
+            yield from (one for one in found if one is not None)
+
+    def _entries(self) -> Iterator[Node]:
+        """Yield the version, if it is one, and then the model: the first that has something to say counts."""
+        name, _, version = self.model.name.partition(".v") if self.model.version else (self.model.name, "", "")
+        for model in self.files.entries_of(self.model.file, name):
+            versions = entries(get(model, "versions"))
+            yield from (one for _, _, one in versions if version and _text_at(one, "v") == version)
+            yield model
+
+    def unmerged(self) -> Written:
+        """Return the same with the lists of a version as its own block has them.
+
+        Where both a version and its model have a block, dbt-core 1.x appends the model's lists to the version's.
+        """
+        blocks = [_meta_of(entry) for entry in self._entries()]
+        if self.model.version is None or len(blocks) < 2 or not all(blocks):
+            return self
+        return Written(replace(self.model, meta=_unmerged(self.model.meta, blocks[0], blocks[-1])), self.files)
+
+    def config_texts(self, keys: Collection[str]) -> dict[str, str]:
+        """Return the texts of these keys of the model's `config` in its YAML, before Jinja."""
+        found: dict[str, str] = {}
+        for entry in self._entries():
+            texts = {key: get(entry, "config", key) for key in keys}
+            found = {**{key: node.value for key, node in texts.items() if _is_text(node)}, **found}
+        return found
+
+    def path_of(self, mapping: str) -> Path:
+        """Lead from `meta.segconn` to a mapping of the model."""
+        names = [one.get("name") for one in self.model.meta["mappings"]]
+        return ("mappings", str(names.index(mapping)))
+
+    def _name_of(self, number: str) -> str:
+        mapping = self.model.meta["mappings"][int(number)]
+        name = mapping.get("name") if isinstance(mapping, dict) else None
+        return name if name and isinstance(name, str) else f"number {int(number) + 1}"
+
+    def finding(self, fault: Fault, *, mapping: str | None = None, prefix: Path = ()) -> Finding:
+        """Put a fault in its place. `prefix` leads to the mapping that the fault's path starts in."""
+        if mapping is None and fault.path[:1] == ("mappings",) and len(fault.path) > 1:
+            prefix, mapping = fault.path[:2], self._name_of(fault.path[1])
+            fault = replace(fault, path=fault.path[2:])
+        where: Position | None = None
+        if self.is_in_sql:
+            where = key_in_sql(self.files.text(self.model.sql_file))
+        elif self.node is not None:
+            where = position(self.node, (*prefix, *fault.path))
+        elif self.entry is not None and self.file == self.model.file:
+            where = position(self.entry, ())
+        return Finding(
+            rule=fault.rule,
+            message=fault.message,
+            fix=fault.fix,
+            file=self.file,
+            line=where.line if where else None,
+            column=where.column if where else None,
+            resource=f"{self.model.resource_type} {self.model.name}",
+            mapping=mapping,
+            path=fault.path,
+        )
+
+
+def key_in_sql(sql: str) -> Position | None:
+    """Return where `segconn` stands as a key in a config() of a model's SQL; None where it does not."""
+    for start, text in _configs(sql):
+        if key := _KEY.search(text):
+            before = sql[: start + key.start()]
+            return Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
+    return None
+
+
+def _configs(sql: str) -> Iterator[tuple[int, str]]:
+    """Yield where the arguments of each config() start, and their text without comments."""
+    text = _COMMENT.sub(lambda comment: re.sub(r"[^\n]", " ", comment[0]), sql)
+    for start in (found.end() for found in _CONFIG.finditer(text)):
+        depth, end = 1, len(text)
+        for token in _TOKEN.finditer(text, start):
+            depth += {"(": 1, ")": -1}.get(token[0], 0)
+            if not depth:
+                end = token.start()
+                break
+        yield start, text[start:end]
+
+
+def _meta_of(entry: Node) -> Node | None:
+    config = child(entry, "config")
+    for holder in (config[1] if config else None, entry):
+        if (found := child(get(holder, "meta"), META_KEY)) is not None:
+            return found[1]
+    return None
+
+
+def _unmerged(merged: Any, own: Node | None, model: Node | None) -> Any:
+    if isinstance(merged, dict):
+        return {key: _unmerged(value, get(own, str(key)), get(model, str(key))) for key, value in merged.items()}
+    if isinstance(merged, list) and isinstance(own, yaml.SequenceNode) and model is not None:
+        size = len(own.value)  # dbt appends a text letter by letter
+        return merged[:size] if len(merged) == size + len(model.value) else merged
+    return merged
+
+
+def _text_at(node: Node, key: str) -> str | None:
+    value = get(node, key)
+    return value.value if isinstance(value, yaml.ScalarNode) else None
+
+
+def _is_text(node: Node | None) -> TypeGuard[yaml.ScalarNode]:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:str"
+
+
+def _mentions(node: Node | None) -> bool:
+    return any(key == META_KEY or _mentions(value) for key, _, value in entries(node))

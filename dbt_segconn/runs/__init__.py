@@ -1,1 +1,0 @@
-"""One run: which syncs go now, by which processes, and what is told of them."""

@@ -1,1 +1,0 @@
-"""One sync: what has changed is staged, delivered and settled."""

@@ -1,0 +1,1 @@
+"""The pages: the debugger, the page of syncs, live and as a report."""

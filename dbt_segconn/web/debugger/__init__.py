@@ -1,0 +1,13 @@
+"""A local stand-in for Segment's Tracking API, with a page that shows the calls as they arrive."""
+
+from dbt_segconn.errors import ConfigurationError
+
+try:
+    from dbt_segconn.web.debugger.app import create_app
+    from dbt_segconn.web.debugger.server import running, serve
+except ModuleNotFoundError as error:
+    raise ConfigurationError(
+        f"The debugger needs {error.name}, which is not installed: pip install 'dbt-segconn[debugger]'"
+    ) from None
+
+__all__ = ["create_app", "running", "serve"]
