@@ -11,8 +11,8 @@ from dbt_segconn.version import __version__
 __all__ = ["__version__", "run"]
 
 if TYPE_CHECKING:
-    from dbt_segconn.engine.report import RunResult
-    from dbt_segconn.engine.run import Listener
+    from dbt_segconn.engine.listener import Listener
+    from dbt_segconn.engine.results import RunResult
 
 
 def run(*, listener: Listener | None = None, stop: threading.Event | None = None, **options: Any) -> RunResult:
@@ -29,10 +29,11 @@ def run(*, listener: Listener | None = None, stop: threading.Event | None = None
     as well, stands in its result.
     """
     from dbt_segconn.engine import opening
-    from dbt_segconn.engine import run as engine  # dbt takes seconds to import
+    from dbt_segconn.engine import run as engine
+    from dbt_segconn.engine.listener import Listener  # dbt takes seconds to import
 
     try:
-        return engine.run(opening.Options(**options), listener or engine.Listener(), stop or threading.Event())
+        return engine.run(opening.Options(**options), listener or Listener(), stop or threading.Event())
     finally:
         gc.unfreeze()  # where nothing was opened, what the caller has is still frozen with the manifest
         gc.collect()  # dbt's adapter and macros hold cycles; the process lives on, perhaps for many runs

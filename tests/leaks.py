@@ -117,7 +117,7 @@ def _tables(folder: Path) -> Iterator[tuple[str, bool, str]]:
         with duckdb.connect(str(path)) as connection:
             tables = connection.execute(
                 "select schema_name, table_name from duckdb_tables() where not internal and schema_name in "
-                "(select schema_name from duckdb_tables() where table_name = 'sync_log')"
+                "(select schema_name from duckdb_tables() where table_name = 'sync_history')"
             ).fetchall()
             for schema, table in tables:
                 rows = connection.execute(f'select one::varchar from "{schema}"."{table}" one limit {MANY}').fetchall()

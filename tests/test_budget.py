@@ -50,7 +50,7 @@ def test_a_month_counts_what_the_history_knows_of_all_mappings(budgeted, api):
     assert "more than budget.max_calls_per_month 3" in result.output
     assert len(api.received) == 2
     with shop.connect() as connection:
-        connection.execute("update segconn.sync_log set finished_at = finished_at - interval 40 days")
+        connection.execute("update segconn.sync_history set finished_at = finished_at - interval 40 days")
     assert shop.resync(ADA, BOB).exit_code == 0, "in another month"
 
 

@@ -251,7 +251,7 @@ def test_preview_shows_what_a_run_would_stage(shop, api):
     synced(shop, ADA, EVE)
     fill(shop, changed(ADA, "10:30", plan="unseen"), changed(EVE, "13:00", plan="seen"))
     shown = json.loads(shop.segconn("preview").output)
-    assert (shown["record_id"], shown["kind"]) == ("c3", "updated")
+    assert (shown["record_id"], shown["change_type"]) == ("c3", "updated")
 
 
 def refused(shop, *checkpoints):

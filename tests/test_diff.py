@@ -70,14 +70,14 @@ def test_nothing_changes(shop):
 )
 def test_an_edited_mapping(shop, change, effect, words):
     (found,) = compared(shop, {**MAPPING, **change})
-    assert (found["mapping"], found["kind"]) == ("customers.identify_customers", "changed")
+    assert (found["mapping"], found["status"]) == ("customers.identify_customers", "changed")
     assert any(words in one["text"] and one["effect"] == effect for one in found["details"]), found
 
 
 def test_mappings_that_come_go_and_change_their_name(shop):
     other = {**MAPPING, "name": "other", "action": "page"}
     changes = compared(shop, {**MAPPING, "name": "users"}, TRACK, production=(MAPPING, other))
-    assert [(one["mapping"], one["kind"], one["breaking"]) for one in changes] == [
+    assert [(one["mapping"], one["status"], one["breaking"]) for one in changes] == [
         ("customers.users", "renamed", True),
         ("customers.paid", "added", False),
         ("customers.other", "removed", True),

@@ -241,12 +241,12 @@ def test_changed_identifier_blocks_behind_an_open_outbox(shop, api):
 
 def test_changed_identifier_blocks_after_a_failed_staging(sent, api):
     sent.manifest(MAPPING, unique_identifier=TWO)
-    now = sent.query("select max(started_at) as at from segconn.sync_log")[0]["at"]
+    now = sent.query("select max(started_at) as at from segconn.sync_history")[0]["at"]
     with sent.connect() as connection:
-        names = [row[0] for row in connection.execute("describe segconn.sync_log").fetchall()]
-        row = dict(zip(names, connection.execute("select * from segconn.sync_log").fetchall()[-1], strict=True))
+        names = [row[0] for row in connection.execute("describe segconn.sync_history").fetchall()]
+        row = dict(zip(names, connection.execute("select * from segconn.sync_history").fetchall()[-1], strict=True))
         row |= {"sync_id": "dead", "status": "staging", "identifier": ",".join(TWO), "finished_at": None}
         row["started_at"] = row["saved_at"] = now.replace(year=now.year + 1)
         marks = ", ".join("?" * len(row))
-        connection.execute(f"insert into segconn.sync_log ({', '.join(row)}) values ({marks})", list(row.values()))
+        connection.execute(f"insert into segconn.sync_history ({', '.join(row)}) values ({marks})", list(row.values()))
     blocked(sent, api)

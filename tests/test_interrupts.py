@@ -18,6 +18,8 @@ import orjson
 import pytest
 from standing import ADA, BOB, EVE, MAPPING, PROGRAM, WRITE_KEY, Api, serving
 
+from dbt_segconn.engine import run
+
 RECORDS = 60_000
 KILLS = int(os.environ.get("KILLS", "4"))
 SHARDS = 2  # one test each, so that they can run side by side
@@ -177,8 +179,8 @@ def test_max_runtime_does_not_count_the_start_of_dbt(shop, monkeypatch):
         assert not any(isinstance(thread, threading.Timer) for thread in threading.enumerate())
         return opened(*given)
 
-    opened = invocation.opened
-    monkeypatch.setattr(invocation, "opened", open_without_timer)
+    opened = run.opened
+    monkeypatch.setattr(run, "opened", open_without_timer)
     shop.manifest(MAPPING)
     shop.table(ADA)
     assert shop.segconn("run", "--all", "--max-runtime", "1m").exit_code == 0

@@ -13,6 +13,7 @@ import pytest
 from leaks import PACKAGE, Watch, locals_of
 from standing import ADA, BOB, WRITE_KEY
 
+from dbt_segconn import commands
 from dbt_segconn.delivery import Destination, Target
 from dbt_segconn.delivery.oauth import OAuth
 from dbt_segconn.engine.opening import Options, resolve_context
@@ -49,7 +50,7 @@ def test_what_is_planted_is_found(shop, found, secret, kind):
     assert found() == [leak]
     artifact.unlink()
     with duckdb.connect(str(shop.dir / "shop.duckdb")) as connection:
-        connection.execute("create schema segconn; create table segconn.sync_log (sync_id varchar)")
+        connection.execute("create schema segconn; create table segconn.sync_history (sync_id varchar)")
         connection.execute("create table segconn.discards as select ? as reason", [f"because of {secret}"])
     assert found() == [leak]
     with duckdb.connect(str(shop.dir / "shop.duckdb")) as connection:

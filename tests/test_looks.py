@@ -85,7 +85,7 @@ def test_preview_marks_what_is_left_out_and_says_where_there_is_nothing(shop):
     assert "Nothing to show of the record 'c1': it has no such" in shop.segconn("preview", "--record", "c1").output
     shop.table(BOB)
     assert f"{NAME}: 1 change left out by its sync mode (1 deleted)." in shop.segconn("preview").output
-    assert "left out: sync_mode has no deleted records" in shop.segconn("preview", "--kind", "deleted").output
+    assert "left out: sync_mode has no deleted records" in shop.segconn("preview", "--change-type", "deleted").output
 
 
 def test_column_that_updates_every_record_is_named(shop):
@@ -107,7 +107,7 @@ def test_pipes_get_the_json_that_they_always_got(shop):
     shop.manifest(MAPPING)
     shop.table(ADA)
     told = json.loads(shop.segconn("preview").output)
-    assert list(told) == ["mapping", "kind", "record_id", "call"]
+    assert list(told) == ["mapping", "change_type", "record_id", "call"]
     assert json.loads(shop.segconn("preview", "--format", "json").output)["call"]["userId"] == "c1"
 
 

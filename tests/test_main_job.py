@@ -151,7 +151,7 @@ def test_preview_shows_calls_and_changes_nothing(shop, api):
     shop.dbt("run")
     result = shop.segconn("preview", "-n", "1")
     shown = json.loads(result.stdout)
-    assert shown["kind"] == "added"
+    assert shown["change_type"] == "added"
     assert shown["call"]["userId"] == "c1"
     assert api.received == []
     assert "never synced" in shop.segconn("status").output
@@ -162,7 +162,7 @@ def test_preview_by_kind_after_a_sync(shop):
     shop.sync(ADA, BOB)
     shop.rows(("c1", "new@example.com", "pro"))
     shop.dbt("run")
-    shown = json.loads(shop.segconn("preview", "--kind", "updated", "--mapping", "identify_customers").output)
+    shown = json.loads(shop.segconn("preview", "--change-type", "updated", "--mapping", "identify_customers").output)
     assert shown["record_id"] == "c1"
     assert shown["call"]["traits"]["email"] == "new@example.com"
 

@@ -58,7 +58,7 @@ def test_the_frozen_page_holds_the_history_and_no_rows(shop, api):
         ("partial", 1, 1, 1),
         ("partial", 3, 0, 1),
     ]
-    assert {(one["kind"], one["reason"], one["refused"]) for one in data["reasons"]} == {
+    assert {(one["change_type"], one["reason"], one["refused"]) for one in data["reasons"]} == {
         ("added", "Segment refused the call with HTTP status 400", 1)
     }
     assert [one["record_id"] for one in data["discards"]] == [None]
@@ -78,7 +78,7 @@ def test_says_of_unfinished_syncs_whether_somebody_is_at_work(shop):
     shop.manifest(MAPPING)
     shop.resync(ADA)
     with shop.connect() as connection:
-        connection.execute("update segconn.sync_log set status = 'running', finished_at = null")
+        connection.execute("update segconn.sync_history set status = 'running', finished_at = null")
     assert data_of(write(shop).read_text())["syncs"][0]["status"] == "interrupted"
     with shop.connect() as connection:
         connection.execute(
@@ -153,7 +153,7 @@ def test_writes_nothing_and_previews_a_record_beside_its_call(shop, live):
     answer = live("api/snapshot").json()
     assert (answer["problem"], len(answer["snapshot"]["syncs"])) == (None, 2)
     (shown,) = live("api/preview?mapping=customers.identify_customers&record=c1").json()["calls"]
-    assert (shown["kind"], shown["record"]["email"]) == ("updated", "ada@example.net")
+    assert (shown["change_type"], shown["record"]["email"]) == ("updated", "ada@example.net")
     assert shown["call"]["traits"] == {"email": "ada@example.net", "plan": "pro"}
     assert live("api/preview?mapping=customers.identify_customers&record=c3").json()["calls"] == []
     assert "no mapping is named" in str(live("api/preview?mapping=nothing").json()["problem"])
@@ -249,7 +249,7 @@ def test_the_frozen_page_works_from_a_file_whatever_its_names_are(shop, api, bro
     with_a_discard(shop, api, name=EVIL)
     with shop.connect() as connection:
         connection.execute("update segconn.discards set reason = ?, record_id = ?", [EVIL, EVIL])
-        connection.execute("update segconn.sync_log set error = ?", [EVIL])
+        connection.execute("update segconn.sync_history set error = ?", [EVIL])
     page = Page(browser)
     page.open(write(shop, "--identifiers").as_uri())
     assert page.rows()[0][:2] == [EVIL, "Partially successful"]

@@ -122,7 +122,7 @@ def test_an_outbox_that_was_dropped_by_hand_is_missed(synced, api):
 def test_an_outbox_without_a_history_is_not_thrown_away(synced, api):
     api.faults = [401]
     synced.resync(ADA, BOB, EVE)
-    synced.query("delete from segconn.sync_log")
+    synced.query("delete from segconn.sync_history")
     assert "the history knows no sync that left it" in synced.segconn("run", "--all").output
 
 
@@ -136,8 +136,8 @@ def test_shared_tables_that_lose_nothing_are_made_anew(synced, api, table):
 def test_tables_of_an_earlier_version_get_the_columns_that_they_lack(synced, api):
     synced.query("drop view segconn.syncs")
     for column in ("relation", "identifier", "sent", "resumed"):
-        synced.query(f"alter table segconn.sync_log drop column {column}")
-    synced.query("create view segconn.syncs as select * from segconn.sync_log")
+        synced.query(f"alter table segconn.sync_history drop column {column}")
+    synced.query("create view segconn.syncs as select * from segconn.sync_history")
     synced.query("alter table segconn.discards drop column doubtful")
     assert synced.resync(ADA, BOB, EVE).exit_code == 0
     assert [call["userId"] for call in api.calls()] == ["c3"]

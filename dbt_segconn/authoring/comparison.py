@@ -102,8 +102,8 @@ def compare(options: Options, state: Path, *, online: bool = False) -> tuple[Map
     changes = tuple(_changes(before, after))
     if not online:
         return changes
-    plan = Project(context, settings, after.catalog.manifest, None, ())
-    with opened(plan, options) as warehouse, warehouse.session("diff") as session:
+    project = Project(context, settings, after.catalog.manifest, None, ())
+    with opened(project, options) as warehouse, warehouse.session("diff") as session:
         known = State(session, settings.state, warehouse.database)
         drafts = [after.drafts.get(change.mapping) for change in changes]
         return tuple(replace(one, calls=_calls(one, draft, known)) for one, draft in zip(changes, drafts, strict=True))

@@ -44,7 +44,7 @@ def as_json(changes: Sequence[MappingChange]) -> dict[str, Any]:
         "changes": [
             {
                 "mapping": change.mapping,
-                "kind": change.status,
+                "status": change.status,
                 "breaking": change.is_breaking,
                 "resends": change.resends,
                 "sends_all": change.sends_all,

@@ -40,20 +40,22 @@ class Owner:
         return {key: value for key, value in (("name", self.name), ("email", self.email)) if value}
 
 
-def exposures(plan: Project, default: Owner) -> str:
+def exposures(project: Project, default: Owner) -> str:
     """Return a dbt YAML file with an exposure for each mapping: https://docs.getdbt.com/docs/build/exposures .
 
     The owner is the model's `meta.owner`, else that of its group, else `default`. Raises ConfigurationError
     that names the models without any.
     """
-    owners = {mapping.model.unique_id: _owner(mapping, plan.manifest, default) for mapping in plan.mappings}
-    if ownerless := sorted({mapping.model.name for mapping in plan.mappings if not owners[mapping.model.unique_id]}):
+    owners = {mapping.model.unique_id: _owner(mapping, project.manifest, default) for mapping in project.mappings}
+    if ownerless := sorted({mapping.model.name for mapping in project.mappings if not owners[mapping.model.unique_id]}):
         raise ConfigurationError(
             f"{', '.join(ownerless)}: dbt wants an owner for each exposure. Give the model a `meta.owner` or a group "
             "with an owner, or name one for all others with --owner or --owner-email."
         )
-    names = _exposure_names(plan.mappings)
-    listed = [_exposure(mapping, names[mapping.id], owners[mapping.model.unique_id], plan) for mapping in plan.mappings]
+    names = _exposure_names(project.mappings)
+    listed = [
+        _exposure(mapping, names[mapping.id], owners[mapping.model.unique_id], project) for mapping in project.mappings
+    ]
     return _as_yaml("exposures", {"exposures": listed})
 
 
@@ -90,7 +92,7 @@ def _word(name: str) -> str:
     return re.sub(r"\W+", "_", f"segconn_{name}", flags=re.ASCII)
 
 
-def _exposure(mapping: Mapping, name: str, owner: Owner, plan: Project) -> dict[str, Any]:
+def _exposure(mapping: Mapping, name: str, owner: Owner, project: Project) -> dict[str, Any]:
     change_types = " and ".join(filter(None, (", ".join(mapping.meta.sync_mode[:-1]), mapping.meta.sync_mode[-1])))
     meta = {
         "mapping": mapping.meta.name,
@@ -101,18 +103,18 @@ def _exposure(mapping: Mapping, name: str, owner: Owner, plan: Project) -> dict[
         "columns": "all" if mapping.columns is None else sorted(mapping.columns),
         "fields": _fields(mapping),
     }
-    enabled = mapping.meta.enabled and plan.settings.destinations[mapping.destination].enabled
+    enabled = mapping.meta.enabled and project.settings.destinations[mapping.destination].enabled
     exposure: dict[str, Any] = {
         "name": name,
         "label": f"Segment: {mapping.meta.name}",
         "type": "application",
-        "description": f"Sends {change_types} records of {mapping.model.name} to the Segment destination {mapping.destination} "
-        f"as {mapping.meta.action} calls.",
-        "depends_on": [_ref(mapping, plan.manifest)],
+        "description": f"Sends {change_types} records of {mapping.model.name} to the Segment destination "
+        f"{mapping.destination} as {mapping.meta.action} calls.",
+        "depends_on": [_ref(mapping, project.manifest)],
         "owner": owner.as_yaml(),
     }
     config: dict[str, Any] = {} if enabled else {"enabled": False}
-    if _takes_config_meta(plan.manifest):
+    if _takes_config_meta(project.manifest):
         return {**exposure, "config": {**config, "meta": {"segconn": meta}}}
     return {**exposure, **({"config": config} if config else {}), "meta": {"segconn": meta}}
 
@@ -159,7 +161,7 @@ COLUMNS = {
     "status": "success, partial, blocked, failed or canceled; reset for the reset of a mapping.",
     "definition": "Hash of what makes a call of a record.",
     "signature": "Hash of the columns that were read.",
-    "invocation_id": "The dbt-segconn invocation.",
+    "run_id": "The run of dbt-segconn.",
     "dbt_invocation_id": "The dbt invocation that refreshed the model.",
     "started_at": "When the sync began, in UTC.",
     "saved_at": "When the row was written, in UTC.",
@@ -182,7 +184,7 @@ COLUMNS = {
     "checkpoint": "Up to where the model has been read once the sync is settled; null without a checkpoint.",
     "checkpoint_of": "Column, kind and time zone of the checkpoint.",
     "record_id": "The record's identifier; null where it has none.",
-    "kind": "added, updated or deleted; closed where the refusals before it have ended.",
+    "change_type": "added, updated or deleted; closed ends the discards of the record before it.",
     "checksum": "Checksum of the record in the form that was refused.",
     "reason": "Why it was refused.",
     "discarded_at": "When, in UTC.",

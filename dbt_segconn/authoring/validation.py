@@ -62,8 +62,8 @@ def validate(options: Options, *, online: bool = False) -> Validation:
         Knowledge(manifest, Catalog(context.artifacts_dir, manifest), settings),
     )
     if online and settings:
-        plan = Project(context, settings, manifest, None, ())
-        findings = [*_certain(findings), *_of_warehouse(drafts, plan, options)]
+        project = Project(context, settings, manifest, None, ())
+        findings = [*_certain(findings), *_of_warehouse(drafts, project, options)]
     return Validation(
         context.project_dir,
         sum(not draft.is_left_out for draft in drafts),
@@ -86,8 +86,8 @@ def _certain(findings: Iterable[Finding]) -> Iterator[Finding]:
     return (finding for finding in findings if finding.rule not in about_columns)
 
 
-def _of_warehouse(drafts: Iterable[ModelDraft], plan: Project, options: Options) -> Iterator[Finding]:
-    with opened(plan, options) as warehouse, warehouse.session("validate") as session:
+def _of_warehouse(drafts: Iterable[ModelDraft], project: Project, options: Options) -> Iterator[Finding]:
+    with opened(project, options) as warehouse, warehouse.session("validate") as session:
         for draft in (one for model in drafts if not model.faults for one in model.mappings if not one.faults):
             try:
                 find_source(to_mapping(draft), session)

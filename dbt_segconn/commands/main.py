@@ -181,10 +181,10 @@ def _graceful(stop: threading.Event, say: Callable[[], None]) -> Iterator[None]:
 @selection_options
 @mapping_option
 @click.option(
-    "--kind",
+    "--change-type",
     type=click.Choice(["added", "updated", "deleted"]),
     multiple=True,
-    help="Only changes of this kind.",
+    help="Only changes of this type.",
 )
 @click.option("--record", multiple=True, metavar="ID", help="Only changed records of this identifier.")
 @click.option("--limit", "-n", type=click.IntRange(1), default=5, show_default=True, help="Calls of each mapping.")
@@ -206,7 +206,7 @@ def preview(
     \b
     Examples:
       dbt-segconn preview --select customers
-      dbt-segconn preview --mapping identify_customers --kind deleted -n 1
+      dbt-segconn preview --mapping identify_customers --change-type deleted -n 1
       dbt-segconn preview --record c-1042
       dbt-segconn preview --format json > calls.json
     """

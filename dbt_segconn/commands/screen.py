@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from dbt_segconn.commands.output import say, styled, write_json
 from dbt_segconn.engine.gate import Choice
+from dbt_segconn.engine.listener import Listener
 from dbt_segconn.engine.opening import Project
 from dbt_segconn.engine.report import (
-    RunResult,
     as_json,
     closing_lines,
     end_line,
@@ -26,8 +26,7 @@ from dbt_segconn.engine.report import (
     untouched_line,
     versions_line,
 )
-from dbt_segconn.engine.run import Listener
-from dbt_segconn.engine.sync import SyncResult
+from dbt_segconn.engine.results import RunResult, SyncResult
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.version import __version__
 from dbt_segconn.wording import counted
@@ -75,24 +74,26 @@ class Screen(Listener):
         self._done: dict[str, tuple[int, int]] = {}
         self._guard = threading.Lock()
 
-    def begin(self, plan: Project, choice: Choice) -> None:
+    def begin(self, project: Project, choice: Choice) -> None:
         """Say what was found, and what is skipped."""
         self._printer.line(f"Running with dbt-segconn={__version__}", event="MainReportVersion")
-        models = len({mapping.model.unique_id for mapping in plan.mappings})
+        models = len({mapping.model.unique_id for mapping in project.mappings})
         self._printer.line(
-            f"Found {counted(len(plan.mappings), 'mapping')} on {counted(models, 'model')}, "
-            f"{counted(len(plan.settings.destinations), 'destination')}; target {plan.context.target} of profile "
-            f"{plan.context.profile} ({plan.context.origins['target']})",
+            f"Found {counted(len(project.mappings), 'mapping')} on {counted(models, 'model')}, "
+            f"{counted(len(project.settings.destinations), 'destination')}; target {project.context.target} of profile "
+            f"{project.context.profile} ({project.context.origins['target']})",
             event="Found",
-            target=plan.context.target,
+            target=project.context.target,
         )
-        if versions := versions_line(plan):
+        if versions := versions_line(project):
             self._printer.line(versions, event="Versions")
-        for text in results_lines(plan, choice):
+        for text in results_lines(project, choice):
             self._printer.line(text, level="warn", event="Results", color="yellow")
         if choice.untouched:
             self._printer.line(
-                untouched_line(plan, choice), event="Untouched", mappings=[mapping.name for mapping in choice.untouched]
+                untouched_line(project, choice),
+                event="Untouched",
+                mappings=[mapping.name for mapping in choice.untouched],
             )
         for skip in choice.skipped:
             level = "warn" if skip.is_failure else "info"

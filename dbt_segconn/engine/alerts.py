@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,8 +14,8 @@ import orjson
 from dbt_segconn.delivery.answers import meaning_of
 from dbt_segconn.delivery.connection import Connection, Unanswered, paths_unlogged
 from dbt_segconn.engine.gate import Skip
-from dbt_segconn.engine.report import RunResult, as_json
-from dbt_segconn.engine.sync import SyncResult
+from dbt_segconn.engine.report import as_json
+from dbt_segconn.engine.results import RunResult, SyncResult
 from dbt_segconn.errors import SegconnError
 from dbt_segconn.project.settings import AlertSettings
 from dbt_segconn.wording import counted
@@ -56,31 +55,26 @@ class Concern:
         return 100 * counts["confirmed"] / counts["to_send"] if counts.get("to_send") else None
 
 
-@contextmanager
-def alerting(
-    alerts: Sequence[AlertSettings], project: str, warn: Callable[[str], None]
-) -> Iterator[Callable[[RunResult], RunResult]]:
-    """Send a run's alerts: by what is handed to the function given, or by the error that ends the block.
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """The alerts of a run. A failing webhook never fails the run: `warn` receives it, without the URL."""
 
-    Nothing that happens to a webhook reaches the run; `warn` hears of it, without the webhook's URL.
-    """
+    settings: Sequence[AlertSettings]
+    project: str
+    warn: Callable[[str], None]
 
-    def ended(run: RunResult) -> RunResult:
-        bodies = {number: _body(alert, run, project) for number, alert in enumerate(alerts, start=1)}
-        _send(alerts, {number: body for number, body in bodies.items() if body}, warn)
-        return run
+    def send(self, run: RunResult) -> None:
+        """Post the results of a run to each webhook that they concern."""
+        self._send(lambda alert: _body(alert, run, self.project))
 
-    try:
-        yield ended
-    except Exception as error:
+    def send_error(self, error: Exception) -> None:
+        """Post the error that ended a run before its syncs, to each webhook for failures."""
         what = str(error) if isinstance(error, SegconnError) else f"an unexpected {type(error).__name__}"
-        due = {
-            number: _broken(alert, what, project)
-            for number, alert in enumerate(alerts, start=1)
-            if "failed" in alert.when
-        }
-        _send(alerts, due, warn)
-        raise
+        self._send(lambda alert: _broken(alert, what, self.project) if "failed" in alert.when else None)
+
+    def _send(self, body_of: Callable[[AlertSettings], bytes | None]) -> None:
+        bodies = {number: body_of(alert) for number, alert in enumerate(self.settings, start=1)}
+        _send(self.settings, {number: body for number, body in bodies.items() if body}, self.warn)
 
 
 def concerns(alert: AlertSettings, run: RunResult) -> list[Concern]:

@@ -14,6 +14,10 @@ from dbt_segconn.state.tables import HistoryRow
 DEFAULT_DELETED_PERCENT = 50
 # …unless they are as few as this and others are left
 DEFAULT_DELETED_RECORDS = 100
+# Without a guard of its own, a mapping refuses updates of more records than this if a column has one value in all rows…
+DEFAULT_STAMPED_PERCENT = 90
+# …unless they are as few as this
+DEFAULT_STAMPED_RECORDS = 100
 
 
 def doubts(
@@ -76,8 +80,8 @@ def other_identifier(mapping: Mapping, former: str, *, added: int, deleted: int)
     """Object to a sync that takes all known records for deleted, since it tells them apart by other columns."""
     written = f"[{', '.join(former.split(','))}]" if "," in former else former
     return (
-        f"its unique identifier was {former} and is {','.join(mapping.identifier)} now: {added:,} records would count as "
-        f"added and {deleted:,} as deleted. `unique_identifier: {written}` keeps the records; "
+        f"its unique identifier was {former} and is {','.join(mapping.identifier)} now: {added:,} records would "
+        f"count as added and {deleted:,} as deleted. `unique_identifier: {written}` keeps the records; "
         f"`dbt-segconn baseline {mapping.name}` takes the new identifier and sends none"
     )
 
@@ -126,3 +130,23 @@ def _deleted(guards: Guards, known: int, present: int, deleted: int) -> Iterator
         yield f"the model is empty, and all {known:,} records would count as deleted"
     elif deleted > DEFAULT_DELETED_RECORDS and percent > DEFAULT_DELETED_PERCENT:
         yield f"{deleted:,} of {known:,} records were deleted, more than half of them"
+
+
+def may_be_stamped(mapping: Mapping, *, known: int, updated: int) -> bool:
+    """Check whether so many records are updated that a build may be the only reason, and no guard says otherwise."""
+    is_unguarded = mapping.meta.guards.max_updated_percent is None and "updated" in mapping.meta.sync_mode
+    return is_unguarded and updated > DEFAULT_STAMPED_RECORDS and 100 * updated > DEFAULT_STAMPED_PERCENT * known
+
+
+def one_value(stamps: Sequence[str]) -> str:
+    """Return a sentence on columns that have the same value in all rows."""
+    verb = "have" if len(stamps) > 1 else "has"
+    return f"{' and '.join(stamps)} {verb} one value in all rows, as the time of a build has"
+
+
+def stamped(stamps: Sequence[str], *, known: int, updated: int) -> str:
+    """Object to updates that these columns may have caused alone."""
+    return (
+        f"{updated:,} of {known:,} records were updated, and {one_value(stamps)}. Leave such columns out of `fields` "
+        "(in place of $*, map columns by name), or set guards.max_updated_percent: 100"
+    )

@@ -30,7 +30,7 @@ def doubtful_ids(
     change_types: Iterable[str],
     diff: abc.Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
-    """Object to junk and shared ids among the changes of these change_types: in the outbox, or in a diff not yet staged.
+    """Object to junk and shared ids among changes of these types: in the outbox, or in a diff that is not staged yet.
 
     Only ids that are plain columns are looked at.
     """

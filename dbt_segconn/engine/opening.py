@@ -159,19 +159,19 @@ def read_gate(context: Context, manifest: Manifest) -> RunResults:
 
 
 @contextmanager
-def opened(plan: Project, options: Options, models: Sequence[Model] = ()) -> Iterator[Warehouse]:
+def opened(project: Project, options: Options, models: Sequence[Model] = ()) -> Iterator[Warehouse]:
     """Open the warehouse that the plan's artifacts are about; it is closed when the block ends.
 
     Raises ConfigurationError where dbt would name the mapped models, or these, otherwise on the opened target.
     """
     with with_rare_gc():
         with without_gc():
-            warehouse = open_warehouse(plan.context, plan.manifest.raw, options.threads)
+            warehouse = open_warehouse(project.context, project.manifest.raw, options.threads)
         try:
-            prove_target(warehouse, plan.context, plan.manifest, models)
-            if plan.results:
-                prove_results(warehouse, plan.context)
-            check_place(warehouse, plan.settings.state)
+            prove_target(warehouse, project.context, project.manifest, models)
+            if project.results:
+                prove_results(warehouse, project.context)
+            check_place(warehouse, project.settings.state)
             yield warehouse
         finally:
             warehouse.close()
@@ -183,22 +183,24 @@ def find_state(context: Context, given: Path) -> Path:
     return here if here.exists() else context.project_dir / given
 
 
-def gate(plan: Project, options: Options, warehouse: Warehouse) -> Choice:
+def gate(project: Project, options: Options, warehouse: Warehouse) -> Choice:
     """Choose the syncs that go now."""
-    state = find_state(plan.context, options.state) if options.state else None
+    state = find_state(project.context, options.state) if options.state else None
     selection = Selection(options.select, options.exclude, options.selector, state)
     selected = (
-        select_models(selection, warehouse.config, plan.manifest.raw, plan.context.artifacts_dir) if selection else None
+        select_models(selection, warehouse.config, project.manifest.raw, project.context.artifacts_dir)
+        if selection
+        else None
     )
     deciding = Gate(
-        plan.settings,
-        plan.manifest,
-        plan.results,
+        project.settings,
+        project.manifest,
+        project.results,
         selected=selected,
         ignore_tests=options.ignore_tests,
         only_refreshed=not options.all,
     )
-    return deciding.choose(named(plan.mappings, options.mappings))
+    return deciding.choose(named(project.mappings, options.mappings))
 
 
 def find_sources(mappings: Sequence[Mapping], warehouse: Warehouse) -> dict[str, Source]:

@@ -1,109 +1,78 @@
-"""How far a delivery has come, written down: watermark, counts and discards together."""
+"""How far a delivery is, saved to the history: watermark, counts and discards in one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from dbt_segconn.delivery import Progress, Refusal
-from dbt_segconn.state.locks import Lock
-from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import Discard, HistoryRow, State
+from dbt_segconn.engine.sync import Sync
+from dbt_segconn.state.tables import DiscardRow, HistoryRow
 
 SAVE_SECONDS = 1.0
-# Where the warehouse is slow, saving takes at most one part in so many of the time
+# In a slow warehouse, saving takes at most one part in SAVE_SHARE of the time
 SAVE_SHARE = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Book:
-    """Where one mapping's syncs are written down; `logged` is what was written so far. `now` is UTC."""
-
-    state: State
-    tables: MappingTables
-    lock: Lock
-    now: Callable[[], datetime]
-    logged: list[HistoryRow]
-
-    def log(self, state: HistoryRow, **changes: Any) -> HistoryRow:
-        """Write the sync's next row."""
-        logged = state.next(self.now(), **changes)
-        self.state.append(self.state.log, [logged])
-        self.logged.append(logged)
-        return logged
-
-    def finished(self, state: HistoryRow, status: str, error: str | None = None) -> HistoryRow:
-        """Return, without writing it, the sync's last row."""
-        now = self.now()
-        return state.next(now, status=status, finished_at=now, error=error)
-
-
 class Delivering(Protocol):
-    """A delivery under way, in this process or by workers."""
+    """A delivery under way, in this process or in workers."""
 
     def progress(self) -> Progress:
-        """Say how far it has come."""
+        """Return how far it is."""
 
 
 class ProgressWriter:
-    """Writes one delivery down.
+    """Saves the progress of one delivery.
 
-    Only discards at or below the watermark are written; those behind it are met again by a resume.
-    `is_resumed`: whether the delivery goes on with what an earlier run has left.
+    It saves only discards at or below the watermark: a resumed delivery meets the others again. `is_resumed` says
+    that the outbox is of an earlier run.
     """
 
-    def __init__(
-        self, book: Book, state: HistoryRow, delivery: Delivering, clock: Callable[[], float], *, is_resumed: bool
-    ) -> None:
-        self._book = book
-        self._state = state
+    def __init__(self, sync: Sync, row: HistoryRow, delivery: Delivering, *, is_resumed: bool) -> None:
+        self._sync = sync
+        self._row = row
         self._delivery = delivery
-        self._clock = clock
+        self._clock = sync.run.clock
         self._is_resumed = is_resumed
         self._refusals: list[Refusal] = []
-        self._before = state.confirmed
+        self._before = row.confirmed
         self._settled = 0
-        self._save_at = clock() + SAVE_SECONDS
+        self._save_at = self._clock() + SAVE_SECONDS
 
     @property
     def confirmed(self) -> int:
-        """The calls of this sync that were ever confirmed, as the last look at the delivery had it."""
+        """The calls of this sync that were confirmed by any run so far."""
         return self._before + self._progress().confirmed
 
     def save_when_due(self) -> None:
-        """Save, unless that was done a moment ago."""
+        """Save, unless the last save is recent."""
         if self._clock() >= self._save_at:
             self.save(status="running")
 
     def save(self, **changes: Any) -> HistoryRow:
-        """Write the next row of the sync's log, with the discards that it counts. Raises LockedError."""
+        """Write the next row of the sync, with the discards that it counts. Raise LockedError if the lock was lost."""
         began = self._clock()
         progress = self._progress()
         due = [refusal for refusal in self._refusals if refusal.change_number <= progress.watermark]
-        state = self._next(progress, due, **changes)
-        with self._book.state.transaction():
-            self._book.lock.confirm()
-            self._book.tables.discards.append(self._discards(due, state))
-            self._book.state.append(self._book.state.log, [state])
-        # only now: what could not be saved is saved with the next attempt
+        row = self._next(progress, due, **changes)
+        discards = self._rows_of(due, row)
+        self._sync.save(row, lambda: self._sync.tables.discards.append(discards))
+        # after the commit: the next save repeats what this one could not write
         self._refusals = [refusal for refusal in self._refusals if refusal.change_number > progress.watermark]
         self._settled = progress.settled
-        self._state = state
-        self._book.logged.append(state)
+        self._row = row
         self._save_at = self._clock() + max(SAVE_SECONDS, SAVE_SHARE * (self._clock() - began))
-        return state
+        return row
 
     def _next(self, progress: Progress, due: Sequence[Refusal], **changes: Any) -> HistoryRow:
-        confirmed = progress.settled - self._settled - len(due)
-        return self._state.next(
-            self._book.now(),
+        row, confirmed = self._row, progress.settled - self._settled - len(due)
+        return row.next(
+            self._sync.run.now(),
             watermark=progress.watermark,
-            sent=self._state.sent + confirmed + sum(refusal.by_segment for refusal in due),
-            confirmed=self._state.confirmed + confirmed,
-            resumed=self._state.resumed + (confirmed if self._is_resumed else 0),
-            discarded=self._state.discarded + len(due),
+            sent=row.sent + confirmed + sum(refusal.by_segment for refusal in due),
+            confirmed=row.confirmed + confirmed,
+            resumed=row.resumed + (confirmed if self._is_resumed else 0),
+            discarded=row.discarded + len(due),
             **changes,
         )
 
@@ -112,20 +81,20 @@ class ProgressWriter:
         self._refusals.extend(progress.refusals)
         return progress
 
-    def _discards(self, refusals: Sequence[Refusal], state: HistoryRow) -> list[Discard]:
-        changes = self._book.tables.describe([refusal.change_number for refusal in refusals])
+    def _rows_of(self, refusals: Sequence[Refusal], row: HistoryRow) -> list[DiscardRow]:
+        changes = self._sync.tables.describe([refusal.change_number for refusal in refusals])
         return [
-            Discard(
-                sync_id=state.sync_id,
-                mapping_id=state.mapping_id,
-                mapping=state.mapping,
-                definition=state.definition,
+            DiscardRow(
+                sync_id=row.sync_id,
+                mapping_id=row.mapping_id,
+                mapping=row.mapping,
+                definition=row.definition,
                 change_type=changes[refusal.change_number].change_type,
                 record_id=changes[refusal.change_number].record_id,
                 checksum=changes[refusal.change_number].checksum,
                 reason=refusal.reason,
-                discarded_at=state.saved_at,
-                # what an earlier run may have sent before it ended, Segment may have taken
+                discarded_at=row.saved_at,
+                # Segment may have accepted the call when an earlier run sent it
                 doubtful=int(refusal.by_segment and (self._is_resumed or refusal.is_repeated)),
             )
             for refusal in refusals

@@ -1,9 +1,9 @@
-"""A share: a range of an outbox's change numbers that is delivered by itself, here or by a worker elsewhere."""
+"""A range of change numbers: delivered by itself, in this process or by a worker."""
 
 from __future__ import annotations
 
 from collections import abc
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -29,18 +29,18 @@ SMALLEST_PAGE = 1_000
 SAMPLED_ROWS = 50
 # What a value takes besides its text
 VALUE_BYTES = 60
-# Changes handed to delivery at once; between two portions the watermark may be saved
-PORTION = 2_500
+# Changes handed to the delivery at once; the watermark may be saved between two chunks
+CHUNK = 2_500
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The changes above `after` up to `upto`, with all that whoever delivers them must know of their sync.
+    """The changes above `after` up to `upto`, with what a worker needs to know about their sync.
 
-    It holds no secret: a worker reads segconn.yml itself, and `fingerprint` tells whether its write key is the same.
-    `among` counts the workers that share the destination's rate; `token` is the lock's. `keeps_identifiers`: there are
-    deleted records, and they were known by the identifier that the mapping has now. Of `parts` shares of the same
-    changes, each holds the calls of its own users, and is the one numbered `part`.
+    It holds no secret: a worker reads segconn.yml itself. `fingerprint` is equal if its write key is the same. `among`
+    counts the workers that share the rate of the destination. `token` is of the lock. `keeps_identifiers`: there are
+    deleted records, and the mapping still has their identifier. If calls are ordered, the same changes are given to
+    `parts` workers, and each makes the calls of its own users: those of `part`.
     """
 
     run_id: str
@@ -62,7 +62,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class RangeResult:
-    """How far a worker came with a share, and what has ended it early, if anything did."""
+    """How far a worker came with a range. `failure` is what ended it early."""
 
     progress: Progress
     failure: str | None = None
@@ -72,88 +72,109 @@ class RangeResult:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the share is done."""
+        """Whether the whole range is delivered."""
         return not self.failure and not self.canceled
 
 
 class Workers(Protocol):
-    """Those who deliver shares. They may die: whoever submits a share hands it in again then.
+    """Processes that deliver ranges. A range of a worker that died must be submitted again.
 
-    `may_repeat`: a share may be begun anew without anybody being told.
+    `may_repeat`: a range may be delivered twice without notice, under the same messageIds.
     """
 
     may_repeat: bool
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of workers."""
 
-    def submit(self, share: Range) -> Future[RangeResult]:
-        """Hand in a share."""
+    def submit(self, changes: Range) -> Future[RangeResult]:
+        """Submit a range."""
 
     def is_lost(self, error: BaseException) -> bool:
-        """Say whether the error of a share means that its worker has died."""
+        """Check whether the exception of a range means that its worker has died."""
 
     def are_gone(self) -> str | None:
-        """Say why none of them will ever answer, where that is so."""
+        """Return the reason if no worker will ever answer."""
 
     def stop(self) -> None:
-        """Tell all workers to finish what is in flight, and start nothing more."""
+        """Let all workers finish the calls in flight, and start nothing more."""
 
 
-def calls_of(share: Range, mapping: Mapping, write_key: str) -> CallMaker:
-    """Return what makes the calls of a share."""
+def calls_of(changes: Range, mapping: Mapping, write_key: str) -> CallMaker:
+    """Return what makes the calls of a changes."""
     return CallMaker(
         mapping,
-        share.columns,
+        changes.columns,
         write_key=write_key,
-        sync_id=share.sync_id,
-        started_at=share.started_at,
-        keeps_identifiers=share.keeps_identifiers,
+        sync_id=changes.sync_id,
+        started_at=changes.started_at,
+        keeps_identifiers=changes.keeps_identifiers,
     )
 
 
-def _own(share: Range, made: Made) -> Made:
-    """Keep the calls of the share's own users. Every process must decide alike, which `hash` would not."""
-    if share.parts == 1:
+def _own(changes: Range, made: Made) -> Made:
+    """Keep the calls of the users of this part. Python's `hash` would differ between processes."""
+    if changes.parts == 1:
         return made
     own = [
         at
         for at, call in enumerate(made.calls)
-        if crc32(subject_of(call).encode(errors="surrogatepass")) % share.parts == share.part
+        if crc32(subject_of(call).encode(errors="surrogatepass")) % changes.parts == changes.part
     ]
     return replace(made, numbers=[made.numbers[at] for at in own], calls=[made.calls[at] for at in own])
 
 
-def send(share: Range, calls: CallMaker, tables: MappingTables, lock: Lock, delivery: Delivery) -> Iterator[None]:
-    """Hand the calls of a share to a delivery, a portion at a time, as long as the lock is ours."""
-    measure = delivery.timings.measure
+def send(
+    changes: Range,
+    calls: CallMaker,
+    tables: MappingTables,
+    lock: Lock,
+    delivery: Delivery,
+    report: Callable[[], None] = lambda: None,
+) -> None:
+    """Make the calls of a range and hand them to a delivery. Call `report` after each chunk.
 
-    def refuse(number: int, reason: str) -> None:
-        if number % share.parts == share.part:  # every part meets a change without a call, and one of them counts it
-            delivery.refuse(number, reason)
-
-    def send_page(after: int, upto: int) -> Generator[None, None, float]:
-        with measure("fetch"):
-            page = tables.read(share.columns, share.change_types, after, upto, with_record=calls.reads_record)
-        lock.confirm()  # after reading: another's outbox may stand under the same name
-        for at in range(0, len(page), PORTION):
-            with measure("map"):
-                made = _own(share, calls.many(page[at : at + PORTION], refuse))
-            delivery.send(made.numbers, made.calls, are_checked=made.are_checked)
-            yield
-        return _width(page)
-
-    most = max(SMALLEST_PAGE, min(PAGE, PAGE_VALUES // max(1, len(share.columns))))
-    low, size = share.after, min(FIRST_PAGE, most)
-    while low < share.upto:  # each page is freed before the next one is read
-        upto = min(low + size, share.upto)
-        width = yield from send_page(low, upto)
+    Raise LockedError if the lock was lost.
+    """
+    most = max(SMALLEST_PAGE, min(PAGE, PAGE_VALUES // max(1, len(changes.columns))))
+    low, size = changes.after, min(FIRST_PAGE, most)
+    while low < changes.upto:  # each page is freed before the next one is read
+        upto = min(low + size, changes.upto)
+        width = _send_page(replace(changes, after=low, upto=upto), calls, tables, lock, delivery, report)
         low, size = upto, max(1, min(most, GROWTH * size, int(PAGE_BYTES / width) if width else most))
 
 
+def _send_page(
+    changes: Range,
+    calls: CallMaker,
+    tables: MappingTables,
+    lock: Lock,
+    delivery: Delivery,
+    report: Callable[[], None],
+) -> float:
+    """Send one page. Return the average size of its rows in bytes."""
+    measure = delivery.timings.measure
+
+    def discard(number: int, reason: str) -> None:
+        if number % changes.parts == changes.part:  # every part meets a change without a call: one of them counts it
+            delivery.refuse(number, reason)
+
+    with measure("fetch"):
+        page = tables.read(
+            changes.columns, changes.change_types, changes.after, changes.upto, with_record=calls.reads_record
+        )
+    lock.confirm()  # after the read: another process may have staged an outbox of the same name
+    for at in range(0, len(page), CHUNK):
+        with measure("map"):
+            made = _own(changes, calls.many(page[at : at + CHUNK], discard))
+        delivery.send(made.numbers, made.calls, are_checked=made.are_checked)
+        report()
+    return _width(page)
+
+
 def _width(page: Sequence[Row]) -> float:
-    """Return about how many bytes a row of a page takes; 0 for an empty page."""
+    """Return the average size of a row in bytes; 0 for an empty page."""
     rows = page[:: max(1, len(page) // SAMPLED_ROWS)]
     bytes_of_texts = sum(len(value) for row in rows for value in row if isinstance(value, (str, bytes, memoryview)))
     return (bytes_of_texts / len(rows) + VALUE_BYTES * len(rows[0])) if rows else 0.0

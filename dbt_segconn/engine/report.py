@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import orjson
 
 from dbt_segconn.engine.gate import Choice, Skip
 from dbt_segconn.engine.opening import Project
-from dbt_segconn.engine.sync import SyncResult
+from dbt_segconn.engine.results import RunResult, SyncResult
 from dbt_segconn.errors import SegconnError
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.tables import COUNTS, HistoryRow
@@ -36,28 +34,9 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How an invocation ended. `warnings` tell what went wrong beside the syncs."""
-
-    run_id: str
-    started_at: datetime
-    seconds: float
-    results: tuple[SyncResult, ...]
-    skipped: tuple[Skip, ...]
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def success(self) -> bool:
-        """Whether every sync delivered every record, and none was kept back by a failure of dbt's."""
-        return all(one.status == "success" for one in self.results) and not any(
-            skip.is_failure for skip in self.skipped
-        )
-
-
-def results_lines(plan: Project, choice: Choice) -> Iterator[str]:
+def results_lines(project: Project, choice: Choice) -> Iterator[str]:
     """Say what dbt's results cannot vouch for, and whether a run has used them already."""
-    results = plan.results
+    results = project.results
     no_gate = "models are taken as they are, and no failed dbt test holds one back"
     if results is None:
         yield f"dbt's results are not looked at: {no_gate}."
@@ -73,18 +52,20 @@ def results_lines(plan: Project, choice: Choice) -> Iterator[str]:
         )
 
 
-def versions_line(plan: Project) -> str | None:
+def versions_line(project: Project) -> str | None:
     """Name the versions of models whose mappings are not synced, if there are any."""
-    synced = {mapping.model.unique_id for mapping in plan.mappings}
-    mapped = (one for one in plan.manifest.models if isinstance(one.meta, dict) and one.meta.get("mappings"))
+    synced = {mapping.model.unique_id for mapping in project.mappings}
+    mapped = (one for one in project.manifest.models if isinstance(one.meta, dict) and one.meta.get("mappings"))
     names = ", ".join(one.name for one in mapped if one.version and one.unique_id not in synced)
     return f"Not synced, by `versions` of their mappings (latest by default): {names}." if names else None
 
 
-def untouched_line(plan: Project, choice: Choice) -> str:
+def untouched_line(project: Project, choice: Choice) -> str:
     """Say how many mappings are left alone, since dbt has not refreshed their models."""
     retried = (
-        " Was it `dbt retry`? dbt 2 does not record that." if plan.results and plan.results.newest.is_of_dbt2 else ""
+        " Was it `dbt retry`? dbt 2 does not record that."
+        if project.results and project.results.newest.is_of_dbt2
+        else ""
     )
     return (
         f"{counted(len(choice.untouched), 'mapping')} left alone: the last dbt invocation did not refresh the model."
@@ -100,9 +81,9 @@ def start_line(number: int, total: int, name: str, destination: str) -> str:
 def end_line(number: int, total: int, result: SyncResult) -> str:
     """Say how a sync ended, with the counts of its changes."""
     word, _ = _WORDS[result.status]
-    if result.status == "success" and result.state and _is_remembered(result.state):
+    if result.status == "success" and result.row and _is_remembered(result.row):
         word = "OK remembered"
-    counts = _counts(result.state, result.resumed) if result.state else ""
+    counts = _counts(result.row, result.resumed) if result.row else ""
     return _dotted(f"{number} of {total} {word} {result.mapping.name}", f"{counts}in {result.seconds:.2f}s")
 
 
@@ -168,7 +149,7 @@ def as_json(run: RunResult) -> dict[str, Any]:
         "metadata": {
             "schema_version": ARTIFACT_VERSION,
             "dbt_segconn_version": __version__,
-            "invocation_id": run.run_id,
+            "run_id": run.run_id,
             "generated_at": run.started_at.isoformat(),
         },
         "elapsed_seconds": round(run.seconds, 3),
@@ -178,7 +159,7 @@ def as_json(run: RunResult) -> dict[str, Any]:
 
 
 def _result(result: SyncResult) -> dict[str, Any]:
-    state = result.state
+    state = result.row
     return {
         **_of_sync(result.mapping),
         "status": result.status,
@@ -190,7 +171,7 @@ def _result(result: SyncResult) -> dict[str, Any]:
             "confirmed_by_this_run": result.confirmed,
             "resumed_by_this_run": result.resumed,
         },
-        "resumed_sync": _resumed(result.resumed_state),
+        "resumed_sync": _resumed(result.resumed_row),
         "timing": {step: spent._asdict() for step, spent in result.spent.items()},
     }
 

@@ -1,73 +1,13 @@
-"""What an earlier sync has left behind: delivered, given up, or missed, before anything new is staged."""
+"""The first step of a sync: finish, abandon or forget what an earlier sync has left."""
 
 from __future__ import annotations
 
-from dbt_segconn.engine.transfer import deliver, settle
-from dbt_segconn.engine.work import Sync
+from dbt_segconn.engine.delivering import deliver, settle
+from dbt_segconn.engine.sync import Sync
 from dbt_segconn.errors import SyncError
 from dbt_segconn.state.tables import RESET, HistoryRow
 
-
-def forget(work: Sync) -> None:
-    """Start as if there had been no sync before."""
-    last = work.book.state.last_sync(work.mapping.id)
-    with work.book.state.transaction():
-        work.tables.forget(last, work.new_state().as_reset(work.job.now()))
-        work.tables.create_records()
-
-
-def resume(work: Sync) -> None:
-    """Finish what an earlier sync has begun: its outbox is delivered before anything new is staged."""
-    last = work.book.state.last_sync(work.mapping.id)
-    has_records, has_outbox = work.tables.present()
-    if last is None or last.status == RESET:
-        if has_outbox:
-            raise _by_hand(work, f"{work.tables.outbox} is there, but the history knows no sync that left it")
-        work.tables.create_records()  # before the first row of the log: from then on, its absence means something
-    elif not has_records:
-        raise _by_hand(work, f"{work.tables.records} is missing; it held the records of earlier syncs")
-    elif has_outbox and last.finished_at is not None:
-        work.tables.drop_outbox()
-    elif has_outbox:
-        _go_on(work, last)
-    elif last.finished_at is None:
-        _close(work, last)
-
-
-def _by_hand(work: Sync, what: str) -> SyncError:
-    name = work.mapping.name
-    return SyncError(
-        f"{what}. Was it altered by hand? What Segment has cannot be told any more: `dbt-segconn reset {name}` lets "
-        f"the next run send every record, `dbt-segconn baseline {name}` remembers the model as it is and sends none"
-    )
-
-
-def _go_on(work: Sync, last: HistoryRow) -> None:
-    if last.status == "staging":
-        work.tables.drop_outbox()  # perhaps half made; nothing of it was sent
-        _close(work, last)
-    elif last.status != "abandoning" and _fits(work, last):
-        work.note(f"goes on with the sync of {last.started_at:%Y-%m-%d %H:%M:%S} UTC")
-        work.job.budget.resume(max(0, last.to_send - last.confirmed))
-        settle(work, deliver(work, work.book.log(last, status="running", error=None)))
-    else:
-        work.note(
-            "its mapping has changed since the last sync was cut short: what that one had not delivered is staged anew"
-        )
-        last = work.book.log(last, status="abandoning")
-        final = work.book.finished(last, *_ENDS["abandoning"])
-        with work.book.state.transaction():
-            work.book.lock.confirm()
-            work.tables.abandon(last, final)
-        work.book.logged.append(final)
-
-
-def _fits(work: Sync, last: HistoryRow) -> bool:
-    """Say whether the calls of an outbox would be made as they were when it was staged."""
-    return (last.definition, last.signature) == (work.mapping.definition, work.source.signature)
-
-
-# What a sync was doing that ended when its outbox was gone already, where nothing else can be told
+# status of a sync without an outbox → how it ended
 _ENDS = {
     "staging": ("failed", "ended while staging; nothing was sent"),
     "settling": ("success", None),
@@ -75,13 +15,82 @@ _ENDS = {
 }
 
 
-def _close(work: Sync, last: HistoryRow) -> None:
-    """Finish the history of a sync that has left no outbox."""
+def resume(sync: Sync) -> None:
+    """Deliver the outbox of an earlier sync, so that nothing is staged before it. With full_refresh, forget it."""
+    if sync.run.full_refresh:
+        _forget(sync)
+        return
+    last, tables = sync.last_row(), sync.tables
+    has_records, has_outbox = tables.present()
+    if last is None or last.status == RESET:
+        _begin(sync, has_records=has_records, has_outbox=has_outbox)
+    elif not has_records:
+        raise _altered(sync, f"{tables.records} is missing; it held the records of earlier syncs")
+    elif has_outbox and last.finished_at is not None:
+        tables.drop_outbox()
+    elif has_outbox:
+        _resume_outbox(sync, last)
+    elif last.finished_at is None:
+        _close(sync, last)
+
+
+def _forget(sync: Sync) -> None:
+    """Delete the mapping's records, as if it was never synced."""
+    reset = sync.new_row().as_reset(sync.run.now())
+    with sync.state.transaction():
+        sync.tables.forget(sync.last_row(), reset)
+        sync.tables.create_records()
+
+
+def _begin(sync: Sync, *, has_records: bool, has_outbox: bool) -> None:
+    """Create the table of records before the first history row: from then on, a missing table is an error."""
+    tables = sync.tables
+    if has_outbox:
+        raise _altered(sync, f"{tables.outbox} exists, but the history has no sync that left it")
+    if has_records and tables.known():
+        raise _altered(sync, f"{tables.records} has records, but the history has no sync of them")
+    tables.create_records()
+
+
+def _altered(sync: Sync, what: str) -> SyncError:
+    name = sync.mapping.name
+    return SyncError(
+        f"{what}. Was it altered by hand, or written by a version before the first release? What Segment has received "
+        f"is then unknown. `dbt-segconn reset {name}`: the next run sends every record. `dbt-segconn baseline {name}`: "
+        "remember the model as it is, and send nothing"
+    )
+
+
+def _resume_outbox(sync: Sync, last: HistoryRow) -> None:
+    if last.status == "staging":
+        sync.tables.drop_outbox()  # it may be incomplete, and nothing of it was sent
+        _close(sync, last)
+    elif last.status != "abandoning" and _makes_same_calls(sync, last):
+        sync.note(f"resuming the sync of {last.started_at:%Y-%m-%d %H:%M:%S} UTC")
+        sync.run.budget.resume(max(0, last.to_send - last.confirmed))
+        settle(sync, deliver(sync, sync.write(last, status="running", error=None)))
+    else:
+        _abandon(sync, last)
+
+
+def _abandon(sync: Sync, last: HistoryRow) -> None:
+    """Drop an outbox whose calls would differ now. Its undelivered changes are staged again."""
+    sync.note("the mapping has changed since the interrupted sync: its undelivered changes are staged again")
+    row = sync.write(last, status="abandoning")
+    sync.save(sync.ended(row, *_ENDS["abandoning"]), lambda: sync.tables.abandon(row))
+
+
+def _makes_same_calls(sync: Sync, last: HistoryRow) -> bool:
+    return (last.definition, last.signature) == (sync.mapping.definition, sync.source.signature)
+
+
+def _close(sync: Sync, last: HistoryRow) -> None:
+    """Write the last row of an interrupted sync without an outbox."""
     if last.status not in _ENDS:
-        raise _by_hand(
-            work,
-            f"{work.tables.outbox} is missing; it held what the sync of {last.started_at:%Y-%m-%d %H:%M:%S} UTC had "
-            f"not delivered ({last.confirmed:,} of {last.to_send:,} calls were confirmed)",
+        raise _altered(
+            sync,
+            f"{sync.tables.outbox} is missing; it held the undelivered changes of the sync of "
+            f"{last.started_at:%Y-%m-%d %H:%M:%S} UTC ({last.confirmed:,} of {last.to_send:,} calls were confirmed)",
         )
     status, error = _ENDS[last.status]
-    work.book.log(last, status=status, finished_at=work.job.now(), error=error)
+    sync.write(last, status=status, finished_at=sync.run.now(), error=error)

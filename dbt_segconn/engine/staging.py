@@ -1,7 +1,8 @@
-"""What has changed, frozen as an outbox, unless a guard objects."""
+"""The second step of a sync: freeze the changes as an outbox, unless a guard objects."""
 
 from __future__ import annotations
 
+from collections import abc
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -12,95 +13,99 @@ from dbt_segconn.engine.guards import (
     former_identifier,
     former_version,
     is_retyped,
+    may_be_stamped,
     objections,
     other_identifier,
     retyped,
+    stamped,
 )
 from dbt_segconn.engine.id_guards import doubtful_ids
-from dbt_segconn.engine.stamps import may_be_stamped, stamped
-from dbt_segconn.engine.work import Sync
+from dbt_segconn.engine.sync import Sync
 from dbt_segconn.errors import WarehouseError
 from dbt_segconn.project.mapping_names import shown_names
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.checkpoint import Window
 from dbt_segconn.state.discards import KEPT_REPEATED
-from dbt_segconn.state.outbox import MappingTables
+from dbt_segconn.state.outbox import Changes, MappingTables
 from dbt_segconn.state.tables import RESET, SETTLED, HistoryRow
 from dbt_segconn.wording import counted
 
 
-def stage(work: Sync) -> HistoryRow:
-    """Freeze what has changed; the state returned is `running`, or `blocked` where a guard objects."""
-    with work.timings.measure("stage"):
-        return _stage(work)
+def stage(sync: Sync, row: HistoryRow) -> HistoryRow:
+    """Freeze the changes as an outbox, and return the `running` row, or a `blocked` one if a guard objects."""
+    with sync.timings.measure("stage"):
+        return _stage(sync, row)
 
 
-def _stage(work: Sync) -> HistoryRow:
-    state = work.book.state
-    before = state.last_sync(work.mapping.id)
-    is_baseline = work.job.baseline or (
-        work.mapping.meta.first_sync == "baseline" and not state.has_settled(work.mapping.id)
-    )
-    staging = work.new_state("" if is_baseline else ",".join(work.mapping.meta.sync_mode))
-    if reason := _meant(work, doubts(work.mapping, staging, before, _lookalikes(work, before), work.tables.known())):
-        return _blocked(work, staging, before, reason)
-    window = _window(work)
-    staging = work.book.log(staging)
-    if work.job.retry:
-        work.tables.discards.close_all(staging)
-    counted = _freeze(work, staging, window)
-    if reason := _meant(work, _objections(work, counted)) or _over_budget(work, counted):
-        work.tables.drop_outbox()
-        return _blocked(work, counted, before, reason)
-    _announce(work, before, counted)
-    _announce_lost(work, counted)
-    _announce_held_back(work, counted)
-    if counted.unidentified:
-        work.tables.discards.append_repeated(work.tables.outbox, counted)
-    return work.book.log(counted, status="running")
+def _stage(sync: Sync, row: HistoryRow) -> HistoryRow:
+    before, tables = sync.last_row(), sync.tables
+    row = row if _is_baseline(sync) else replace(row, sync_mode=",".join(sync.mapping.meta.sync_mode))
+    if reason := _meant(sync, doubts(sync.mapping, row, before, _lookalikes(sync, before), tables.known())):
+        return _blocked(sync, row, before, reason)
+    window = _window(sync)
+    row = sync.write(row)
+    if sync.run.retry:
+        tables.discards.close_all(row)
+    row = _freeze(sync, row, window)
+    if reason := _meant(sync, _objections(sync, row)) or _over_budget(sync, row):
+        tables.drop_outbox()
+        return _blocked(sync, row, before, reason)
+    for text in (*_resent(sync, before, row), *_lost(sync, row), *_held_back(row)):
+        sync.note(text)
+    if row.unidentified:
+        tables.discards.append_repeated(tables.outbox, row)
+    return sync.write(row, status="running")
 
 
-def _window(work: Sync) -> Window | None:
-    """Choose the rows to read, and say so: who asks to begin anew, or to try all again, means the whole model."""
-    if work.source.checkpoint is None:
+def _is_baseline(sync: Sync) -> bool:
+    is_first = sync.mapping.meta.first_sync == "baseline" and not sync.state.has_settled(sync.mapping.id)
+    return sync.run.baseline or is_first
+
+
+def _window(sync: Sync) -> Window | None:
+    """Choose the rows to read. A retry and a baseline read the whole model."""
+    if sync.source.checkpoint is None:
         return None
-    window = None if work.job.retry or work.job.baseline else work.tables.window(work.mapping, work.source)
+    is_whole = sync.run.retry or sync.run.baseline
+    window = None if is_whole else sync.tables.window(sync.mapping, sync.source)
     if window is None:
-        work.note("reads the whole model: there is no checkpoint of it as it is now mapped")
+        sync.note("reads the whole model: no checkpoint fits the mapping as it is now")
     else:
-        work.note(f"reads rows that are new by {window.column.name}; does not look for deleted ones")
+        sync.note(f"reads rows that are new by {window.column.name}; does not look for deleted records")
     return window
 
 
-def _blocked(work: Sync, state: HistoryRow, before: HistoryRow | None, reason: str) -> HistoryRow:
-    """Log a sync that has changed nothing: the next one is compared with what the last before it has read."""
+def _blocked(sync: Sync, row: HistoryRow, before: HistoryRow | None, reason: str) -> HistoryRow:
+    """Write a sync that has changed nothing. The next sync compares with the relation that was read before it."""
     read = {name: getattr(before, name) for name in ("relation", "identifier", "signature")} if before else {}
-    return work.book.log(state, status="blocked", finished_at=work.job.now(), error=reason, **read)
+    return sync.write(row, status="blocked", finished_at=sync.run.now(), error=reason, **read)
 
 
-def _freeze(work: Sync, staging: HistoryRow, window: Window | None) -> HistoryRow:
+def _freeze(sync: Sync, row: HistoryRow, window: Window | None) -> HistoryRow:
+    """Stage the outbox, and return the row with its counts."""
+    mapping, source, tables = sync.mapping, sync.source, sync.tables
     try:
-        checkpoint = work.tables.checkpoint(work.mapping, work.source, window, staging.started_at)
-        is_baseline = not staging.sync_mode
-        work.tables.stage(work.mapping, work.source, window, is_baseline=is_baseline)
-        held_back = 0 if is_baseline else work.tables.count_held_back(work.mapping, work.source)
-        return replace(_count(work, replace(staging, checkpoint=checkpoint)), held_back=held_back)
+        checkpoint = tables.checkpoint(mapping, source, window, row.started_at)
+        is_baseline = not row.sync_mode
+        tables.stage(mapping, source, window, is_baseline=is_baseline)
+        held_back = 0 if is_baseline else tables.count_held_back(mapping, source)
+        return _counted(replace(row, checkpoint=checkpoint, held_back=held_back), tables.count())
     except WarehouseError as error:
-        with suppress(WarehouseError):  # the first error is the one to tell
-            work.tables.drop_outbox()
-            work.book.log(staging, status="failed", finished_at=work.job.now(), error=str(error))
+        with suppress(WarehouseError):  # report the first error, not one of the cleanup
+            tables.drop_outbox()
+            sync.write(row, status="failed", finished_at=sync.run.now(), error=str(error))
         raise
 
 
-def _lookalikes(work: Sync, before: HistoryRow | None) -> dict[str, int]:
-    """Find what this new mapping may replace: mappings that are gone from the project, with their records.
+def _lookalikes(sync: Sync, before: HistoryRow | None) -> dict[str, int]:
+    """Find the mappings that this new mapping may replace, by name, with the number of their records.
 
-    That is the former version of its model, else mappings that made the same calls.
+    They are gone from the project: the former version of the model, else mappings that made the same calls.
     """
-    state, mapping = work.book.state, work.mapping
+    state, mapping = sync.state, sync.mapping
     if before is not None and (before.status in {*SETTLED, RESET} or state.has_settled(mapping.id)):
         return {}
-    orphans = state.orphans(work.job.mapping_ids)
+    orphans = state.orphans(sync.run.mapping_ids)
     shown = shown_names(one.names for one in orphans)
     tables = {one.mapping_id: MappingTables(state, one.mapping_id) for one in orphans}
     gone = [one for one in orphans if tables[one.mapping_id].present()[0]]
@@ -109,88 +114,90 @@ def _lookalikes(work: Sync, before: HistoryRow | None) -> dict[str, int]:
     return {shown[one.mapping_id]: tables[one.mapping_id].known() for one in ([former] if former else alike)}
 
 
-def _meant(work: Sync, reasons: Iterable[str]) -> str | None:
-    """Join what speaks against a sync, unless the user has said that it is meant."""
-    return None if _is_allowed(work) else _refusal(work, "; ".join(reasons))
+def _meant(sync: Sync, reasons: Iterable[str]) -> str | None:
+    """Join the guards' reasons, unless the user has allowed them."""
+    return None if _is_allowed(sync) else _reason(sync, "; ".join(reasons))
 
 
-def _is_allowed(work: Sync) -> bool:
-    return work.job.baseline or work.mapping.name in work.job.allow_guarded
+def _is_allowed(sync: Sync) -> bool:
+    return sync.run.baseline or sync.mapping.name in sync.run.allow_guarded
 
 
-def _refusal(work: Sync, text: str | None) -> str | None:
-    return f"{text}. Nothing was sent. If this is meant, run with --allow-guarded {work.mapping.name}" if text else None
+def _reason(sync: Sync, text: str | None) -> str | None:
+    name = sync.mapping.name
+    return f"{text}. Nothing was sent. If this is meant, run with --allow-guarded {name}" if text else None
 
 
-def _over_budget(work: Sync, state: HistoryRow) -> str | None:
-    """Take the sync's calls from the budget of this run and month, or say why that is too many."""
-    spent = partial(work.book.state.spent, besides=work.job.run_id)
-    taken = work.job.budget.take(state.to_send, state.started_at, spent, is_allowed=_is_allowed(work))
-    return _refusal(work, taken)
+def _over_budget(sync: Sync, row: HistoryRow) -> str | None:
+    """Take the calls of the sync from the budget of the run and the month. Return the reason if they exceed it."""
+    spent = partial(sync.state.spent, besides=sync.run.run_id)
+    reason = sync.run.budget.take(row.to_send, row.started_at, spent, is_allowed=_is_allowed(sync))
+    return _reason(sync, reason)
 
 
-def _count(work: Sync, staging: HistoryRow) -> HistoryRow:
-    counts = {change_type: changes.count for change_type, changes in work.tables.count().items()}
-    change_types = {change_type: counts.get(change_type, 0) for change_type in CHANGE_TYPES}
+def _counted(row: HistoryRow, outbox: abc.Mapping[str, Changes]) -> HistoryRow:
+    counts = {change_type: changes.count for change_type, changes in outbox.items()}
+    changes = {one: counts.get(one, 0) for one in CHANGE_TYPES}
     unidentified = counts.get("null_identifier", 0) + counts.get("duplicate_identifier", 0)
-    to_send = sum(count for change_type, count in change_types.items() if change_type in staging.sync_mode.split(","))
+    to_send = sum(count for one, count in changes.items() if one in row.sync_mode.split(","))
     return replace(
-        staging,
-        # refused rows are read again by name; where there are more than are kept, only the whole model has them all
-        checkpoint=staging.checkpoint if unidentified <= KEPT_REPEATED else None,
-        added=change_types["added"],
-        updated=change_types["updated"],
-        deleted=change_types["deleted"],
+        row,
+        # discards are read again by name; if more than KEPT_REPEATED were kept, only the whole model has all of them
+        checkpoint=row.checkpoint if unidentified <= KEPT_REPEATED else None,
+        added=changes["added"],
+        updated=changes["updated"],
+        deleted=changes["deleted"],
         unidentified=unidentified,
         discarded=unidentified,
         to_send=to_send,
-        left_out=sum(change_types.values()) - to_send,
+        left_out=sum(changes.values()) - to_send,
     )
 
 
-def _objections(work: Sync, state: HistoryRow) -> Iterator[str]:
-    known = work.tables.known()
-    made = work.book.state.made_records(work.mapping.id)
-    if former := former_identifier(work.mapping, made, known):
-        yield other_identifier(work.mapping, former, added=state.added, deleted=state.deleted)
-    elif state.updated and "updated" in state.sync_mode and is_retyped(made, state):
-        yield retyped(state, known)
+def _objections(sync: Sync, row: HistoryRow) -> Iterator[str]:
+    mapping, source, tables = sync.mapping, sync.source, sync.tables
+    known, made = tables.known(), sync.made_records()
+    if former := former_identifier(mapping, made, known):
+        yield other_identifier(mapping, former, added=row.added, deleted=row.deleted)
+    elif row.updated and "updated" in row.sync_mode and is_retyped(made, row):
+        yield retyped(row, known)
     yield from objections(
-        work.mapping.meta.guards,
+        mapping.meta.guards,
         known=known,
-        present=known - state.deleted + state.added + state.unidentified + state.held_back,
-        to_send=state.to_send,
-        updated=state.updated,
-        deleted=state.deleted,
+        present=known - row.deleted + row.added + row.unidentified + row.held_back,
+        to_send=row.to_send,
+        updated=row.updated,
+        deleted=row.deleted,
     )
-    if state.to_send:
-        is_asked = may_be_stamped(work.mapping, known=known, updated=state.updated)
-        if stamps := work.tables.stamps(work.source) if is_asked else ():
-            yield stamped(stamps, known=known, updated=state.updated)
-        yield from doubtful_ids(work.mapping, work.source, work.tables, state.sync_mode.split(","))
+    if row.to_send:
+        is_asked = may_be_stamped(mapping, known=known, updated=row.updated)
+        if stamps := tables.stamps(source) if is_asked else ():
+            yield stamped(stamps, known=known, updated=row.updated)
+        yield from doubtful_ids(mapping, source, tables, row.sync_mode.split(","))
 
 
-def _announce_held_back(work: Sync, state: HistoryRow) -> None:
-    if state.held_back:
-        records = "1 record says" if state.held_back == 1 else f"{state.held_back:,} records say"
-        work.note(f"{records} nothing of consent: held back until a category has a value (consent.without_value: skip)")
+def _held_back(row: HistoryRow) -> Iterator[str]:
+    if row.held_back:
+        yield (
+            f"{counted(row.held_back, 'record')} held back: no consent column has a value (consent.without_value: skip)"
+        )
 
 
-def _announce_lost(work: Sync, state: HistoryRow) -> None:
-    if lost := work.tables.count_lost(work.source, state.sync_mode.split(",")):
-        work.note(f"{counted(lost, 'value')} that JSON cannot hold (NaN, infinity): sent as null")
+def _lost(sync: Sync, row: HistoryRow) -> Iterator[str]:
+    if lost := sync.tables.count_lost(sync.source, row.sync_mode.split(",")):
+        yield f"{counted(lost, 'value')} that JSON cannot hold (NaN, infinity): sent as null"
 
 
-def _announce(work: Sync, before: HistoryRow | None, state: HistoryRow) -> None:
-    """Say it before records are sent again for no change of their data."""
+def _resent(sync: Sync, before: HistoryRow | None, row: HistoryRow) -> Iterator[str]:
+    """Announce records that are sent again although their data has not changed."""
     if before is None or before.status == RESET:
         return
-    if former := former_identifier(work.mapping, work.book.state.made_records(work.mapping.id), work.tables.known()):
-        work.note(
-            f"its unique identifier was {former} and is {state.identifier} now: {state.added:,} records count as added "
-            f"and {state.deleted:,} as deleted"
+    if former := former_identifier(sync.mapping, sync.made_records(), sync.tables.known()):
+        yield (
+            f"its unique identifier was {former} and is {row.identifier} now: {row.added:,} records count as added "
+            f"and {row.deleted:,} as deleted"
         )
-    elif before.signature != state.signature and state.updated and "updated" in state.sync_mode:
-        same_names = before.signature.split("-")[0] == state.signature.split("-")[0]
+    elif before.signature != row.signature and row.updated and "updated" in row.sync_mode:
+        same_names = before.signature.split("-")[0] == row.signature.split("-")[0]
         what = "types of the columns" if same_names else "columns"
-        work.note(f"the {what} that it uses have changed: {state.updated:,} known records are sent again")
+        yield f"the {what} that it uses have changed: {row.updated:,} known records are sent again"

@@ -1,113 +1,102 @@
-"""The story of one sync: lock → resume → stage → deliver → settle."""
+"""One sync of a mapping: what its steps read, and the rows that they write to the history."""
 
 from __future__ import annotations
 
-from collections import abc
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
 
-from dbt_segconn.delivery import Canceled, Destination
-from dbt_segconn.engine.progress import Book
-from dbt_segconn.engine.resuming import forget, resume
-from dbt_segconn.engine.staging import stage
-from dbt_segconn.engine.transfer import deliver, settle
-from dbt_segconn.engine.work import RunContext, Sync
-from dbt_segconn.errors import WarehouseError, message_of
+from dbt_segconn.delivery import Destination
+from dbt_segconn.engine.budget import Budget
+from dbt_segconn.engine.listener import Listener
+from dbt_segconn.engine.ranges import Workers
 from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.settings import StateSettings
+from dbt_segconn.state.locks import Lock, Locks
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import HistoryRow, State
-from dbt_segconn.timings import Spent, Timings
+from dbt_segconn.state.tables import HistoryRow, State, new_row
+from dbt_segconn.timings import Timings
+from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
 
 
 @dataclass(frozen=True, slots=True)
-class SyncResult:
-    """How one sync ended, with the last state of it that was logged.
+class RunContext:
+    """What all syncs of a run share. `now` returns the warehouse's time in UTC, `clock` counts seconds.
 
-    `confirmed` counts the calls that this run has confirmed; `resumed` those of them that an earlier
-    run had left in its outbox, whose own last state is `resumed_state`. `spent` says what the steps took.
+    `mapping_ids` are the ids of all mappings of the project: other ids in the history are of mappings that were
+    removed. `baseline` settles changes without sending them. `retry` sends given-up records again. `workers`
+    deliver instead of this process.
     """
 
+    warehouse: Warehouse
+    settings: StateSettings
+    locks: Locks
+    listener: Listener
+    stop: threading.Event
+    now: Callable[[], datetime]
+    clock: Callable[[], float]
+    run_id: str
+    dbt_invocation_of: Callable[[str], str | None]
+    budget: Budget
+    mapping_ids: Collection[str] = ()
+    full_refresh: bool = False
+    baseline: bool = False
+    retry: bool = False
+    allow_guarded: Collection[str] = ()
+    workers: Workers | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """One sync under way. `rows` are the history rows that it has written, in order."""
+
     mapping: Mapping
-    status: str
-    seconds: float
-    message: str | None = None
-    state: HistoryRow | None = None
-    confirmed: int = 0
-    resumed: int = 0
-    resumed_state: HistoryRow | None = None
-    spent: abc.Mapping[str, Spent] = field(default_factory=dict)
+    source: Source
+    destination: Destination
+    run: RunContext
+    state: State
+    tables: MappingTables
+    lock: Lock
+    rows: list[HistoryRow]
+    timings: Timings = field(default_factory=Timings)
 
+    def note(self, text: str) -> None:
+        """Report something that the user should know before the sync ends."""
+        self.run.listener.note(self.mapping, text)
 
-def run_sync(mapping: Mapping, source: Source, destination: Destination, job: RunContext) -> SyncResult:
-    """Bring what the destination knows up to the model. Any error is part of the result, a bug as well."""
-    started = job.clock()
-    logged: list[HistoryRow] = []
-    timings = Timings()
-    status, message = None, None
-    try:
-        with job.warehouse.session(mapping.id) as session:
-            state = State(session, job.settings, job.warehouse.database)
-            with job.locks.hold(state, mapping.id, mapping.name) as lock:
-                book = Book(state, MappingTables(state, mapping.id), lock, job.now, logged)
-                _tell(Sync(mapping, source, destination, job, book, timings))
-    except Canceled:
-        status, message = "canceled", "interrupted; the next run goes on from here"
-    except Exception as error:  # noqa: BLE001  the failure of one sync ends no other
-        status, message = "failed", message_of(error)
-    result = _result(mapping, job, status, message, logged, job.clock() - started)
-    return replace(result, spent=timings.spent())
+    def new_row(self, sync_mode: str = "") -> HistoryRow:
+        """Return the first row of a new sync. It is not written yet."""
+        run = self.run
+        row = new_row(self.mapping, run.now(), sync_mode=sync_mode, run_id=run.run_id, source=self.source)
+        return replace(row, dbt_invocation_id=run.dbt_invocation_of(self.mapping.model.unique_id))
 
+    def write(self, row: HistoryRow, **changes: Any) -> HistoryRow:
+        """Write the next row of a sync to the history, with these columns changed."""
+        written = row.next(self.run.now(), **changes)
+        self.state.append(self.state.history, [written])
+        self.rows.append(written)
+        return written
 
-def _result(
-    mapping: Mapping,
-    job: RunContext,
-    status: str | None,
-    message: str | None,
-    logged: Sequence[HistoryRow],
-    seconds: float,
-) -> SyncResult:
-    last = logged[-1] if logged else None
-    if last and not status:
-        status, message = last.status, last.error
-    confirmed = _confirmed(logged)
-    earlier = {state.sync_id: state for state in logged if state.run_id != job.run_id}
-    return SyncResult(
-        mapping,
-        status or "failed",
-        seconds,
-        message,
-        last,
-        confirmed=sum(confirmed.values()),
-        resumed=sum(confirmed[sync_id] for sync_id in earlier),
-        resumed_state=next(reversed(earlier.values()), None),
-    )
+    def ended(self, row: HistoryRow, status: str, error: str | None = None) -> HistoryRow:
+        """Return the last row of a sync. It is not written yet."""
+        now = self.run.now()
+        return row.next(now, status=status, finished_at=now, error=error)
 
+    def save(self, row: HistoryRow, apply: Callable[[], None]) -> None:
+        """Run `apply` and write the row, in one transaction. Raise LockedError if the lock was lost."""
+        with self.state.transaction():
+            self.lock.confirm()
+            apply()
+            self.state.append(self.state.history, [row])
+        self.rows.append(row)
 
-def _confirmed(logged: Sequence[HistoryRow]) -> dict[str, int]:
-    """Count the calls that were confirmed while the log was written, by sync id."""
-    first = {state.sync_id: state.confirmed for state in reversed(logged)}
-    return {state.sync_id: state.confirmed - first[state.sync_id] for state in logged}
+    def last_row(self) -> HistoryRow | None:
+        """Return the newest row of the mapping in the history."""
+        return self.state.last_sync(self.mapping.id)
 
-
-def _tell(work: Sync) -> None:
-    """Take the steps of a sync in their order; say of a failed statement if somebody's hand is behind it."""
-    try:
-        _take_steps(work)
-    except WarehouseError:
-        with suppress(WarehouseError):
-            work.tables.check_columns()
-        raise
-
-
-def _take_steps(work: Sync) -> None:
-    if work.job.full_refresh:
-        forget(work)
-    else:
-        resume(work)
-    if work.job.stop.is_set():
-        raise Canceled
-    staged = stage(work)
-    if staged.status != "blocked":
-        settle(work, deliver(work, staged))
+    def made_records(self) -> HistoryRow | None:
+        """Return the sync that last changed the mapping's records."""
+        return self.state.made_records(self.mapping.id)

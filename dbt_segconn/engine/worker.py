@@ -1,4 +1,4 @@
-"""The work of a worker: it opens the project and the warehouse by itself, and delivers shares of outboxes."""
+"""The work of a worker: it opens the project and the warehouse by itself, and delivers ranges of outboxes."""
 
 from __future__ import annotations
 
@@ -20,42 +20,41 @@ from dbt_segconn.state.tables import State
 
 
 class Worker:
-    """What a process keeps from share to share of one invocation: the plan, the warehouse, the destinations' rates."""
+    """What a process keeps from range to range of one run: the project, the warehouse, the destinations' rates."""
 
     def __init__(self, options: Options) -> None:
-        self._plan = read_project(options, needs_results=False)
-        self._syncs = {mapping.id: mapping for mapping in self._plan.mappings}
+        self._project = read_project(options, needs_results=False)
+        self._mappings = {mapping.id: mapping for mapping in self._project.mappings}
         self._open = ExitStack()
-        self._warehouse = self._open.enter_context(opened(self._plan, options))
+        self._warehouse = self._open.enter_context(opened(self._project, options))
         self._destinations: dict[tuple[str, int], Destination] = {}
 
-    def deliver(self, share: Range, stop: Stop) -> RangeResult:
-        """Deliver a share, as far as it can be done; what ends it early stands in the outcome."""
-        mapping = self._sync(share)
-        destination = self._destination(mapping.destination, share.among)
+    def deliver(self, changes: Range, stop: Stop) -> RangeResult:
+        """Deliver a range, as far as it can be done; what ends it early stands in the outcome."""
+        mapping = self._mapping(changes)
+        destination = self._destination(mapping.destination, changes.among)
         write_key = destination.target.write_key
-        if message_id_prefix(write_key, share.sync_id) != share.fingerprint:
+        if message_id_prefix(write_key, changes.sync_id) != changes.fingerprint:
             raise ConfigurationError(
                 f"destination {mapping.destination}: its write key is another than that of the run"
             )
-        calls = calls_of(share, mapping, write_key)
+        calls = calls_of(changes, mapping, write_key)
         notes: dict[str, None] = {}
         with (
             self._warehouse.session(mapping.id) as session,
             Delivery(
                 destination,
-                start_after=share.after,
+                start_after=changes.after,
                 stop=stop,
                 order=order_of(mapping),
                 notify=lambda text: notes.update({text: None}),
             ) as delivery,
         ):
-            state = State(session, self._plan.settings.state, self._warehouse.database)
-            lock = Lock(state, mapping.id, mapping.name, share.token)
+            state = State(session, self._project.settings.state, self._warehouse.database)
+            lock = Lock(state, mapping.id, mapping.name, changes.token)
             failure, canceled = None, False
             try:
-                for _ in send(share, calls, MappingTables(state, mapping.id), lock, delivery):
-                    pass
+                send(changes, calls, MappingTables(state, mapping.id), lock, delivery)
                 delivery.finish()
             except Canceled:
                 canceled = True
@@ -68,19 +67,19 @@ class Worker:
         """Close the warehouse."""
         self._open.close()
 
-    def _sync(self, share: Range) -> Mapping:
-        mapping = self._syncs.get(share.mapping_id)
-        if mapping is None or mapping.definition != share.definition:
+    def _mapping(self, changes: Range) -> Mapping:
+        mapping = self._mappings.get(changes.mapping_id)
+        if mapping is None or mapping.definition != changes.definition:
             raise ConfigurationError(
-                f"{self._plan.context.project_dir}: a worker reads another mapping here than the run. The project must "
-                "be the same for both, and stay as it is while a run lasts; run again."
+                f"{self._project.context.project_dir}: a worker reads another mapping here than the run. The "
+                "project must be the same for both, and stay as it is while a run lasts; run again."
             )
         return mapping
 
     def _destination(self, name: str, among: int) -> Destination:
         """Return a destination of which this worker has its part of the rate and of the requests in flight."""
         if (name, among) not in self._destinations:
-            target = build_target(name, self._plan.settings.destinations[name])
+            target = build_target(name, self._project.settings.destinations[name])
             rate, concurrency = target.events_per_second, math.ceil(target.concurrency / among)
             part = replace(target, events_per_second=rate and rate / among, concurrency=concurrency)
             self._destinations[name, among] = Destination(part)
@@ -92,18 +91,18 @@ _workers: dict[str, Worker] = {}
 _guard = threading.Lock()
 
 
-def deliver_range(options: Options, share: Range, stop: Stop) -> RangeResult:
-    """Deliver a share in this process. Any error is part of the outcome."""
+def deliver_range(options: Options, changes: Range, stop: Stop) -> RangeResult:
+    """Deliver a range in this process. Any error is part of the outcome."""
     with _guard:
         try:
-            return _worker(options, share.run_id).deliver(share, stop)
+            return _worker(options, changes.run_id).deliver(changes, stop)
         except Exception as error:  # noqa: BLE001  not every exception passes from process to process
-            nothing = Progress(share.after, 0, 0, ())
+            nothing = Progress(changes.after, 0, 0, ())
             return RangeResult(nothing, f"a worker could not begin: {message_of(error)}")
 
 
 def warm_up(options: Options, run_id: str) -> None:
-    """Open project and warehouse before the first share comes; what fails then, fails again with a share."""
+    """Open project and warehouse before the first share comes; what fails then, fails again with a changes."""
     with _guard:
         try:
             _worker(options, run_id)

@@ -28,14 +28,14 @@ POLL_SECONDS = 1.0
 
 
 @contextmanager
-def workforce(options: Options, plan: Project, warehouse: Warehouse, run_id: str) -> Iterator[Workers | None]:
+def workforce(options: Options, project: Project, warehouse: Warehouse, run_id: str) -> Iterator[Workers | None]:
     """Bring up the workers that the options ask for; None where this process delivers by itself."""
     if options.workers == 1 and not options.scheduler:
         yield None
         return
     if reason := warehouse.only_one_process:
         raise ConfigurationError(f"{_asked(options)}: {reason}. Leave the option out.")
-    theirs = _of_workers(plan, warehouse)
+    theirs = _of_workers(project, warehouse)
     if options.scheduler:
         with _dask_workers(options.scheduler, theirs, run_id) as workers:
             yield workers
@@ -51,15 +51,15 @@ def _asked(options: Options) -> str:
     return f"--scheduler {options.scheduler}" if options.scheduler else f"--workers {options.workers}"
 
 
-def _of_workers(plan: Project, warehouse: Warehouse) -> Options:
+def _of_workers(project: Project, warehouse: Warehouse) -> Options:
     """Name what a worker needs to open the same project and target, in whichever folder it was started."""
     return Options(
-        project_dir=plan.context.project_dir.resolve(),
-        profiles_dir=plan.context.profiles_dir.resolve(),
+        project_dir=project.context.project_dir.resolve(),
+        profiles_dir=project.context.profiles_dir.resolve(),
         profile=warehouse.config.profile_name,
         target=warehouse.config.target_name,
-        target_path=plan.context.artifacts_dir.resolve(),
-        vars=plan.context.vars,
+        target_path=project.context.artifacts_dir.resolve(),
+        vars=project.context.vars,
         all=True,
     )
 
@@ -82,14 +82,14 @@ class LocalWorkers:
         for _ in range(count):
             self._pool.submit(warm_up, options, run_id)
 
-    def submit(self, share: Range) -> Future[RangeResult]:
-        """Hand in a share."""
+    def submit(self, changes: Range) -> Future[RangeResult]:
+        """Hand in a changes."""
         with self._guard:
             try:
-                return self._pool.submit(_deliver_here, self._options, share)
+                return self._pool.submit(_deliver_here, self._options, changes)
             except BrokenProcessPool:
                 self._pool = self._new_pool()
-                return self._pool.submit(_deliver_here, self._options, share)
+                return self._pool.submit(_deliver_here, self._options, changes)
 
     def is_lost(self, error: BaseException) -> bool:
         """Say whether the error of a share means that its worker has died."""
@@ -128,8 +128,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _deliver_here(options: Options, share: Range) -> RangeResult:
-    return deliver_range(options, share, _stop_here[0])
+def _deliver_here(options: Options, changes: Range) -> RangeResult:
+    return deliver_range(options, changes, _stop_here[0])
 
 
 class DaskWorkers:
@@ -149,9 +149,9 @@ class DaskWorkers:
         """How many workers the scheduler has now."""
         return max(1, len(self._client.nthreads()))
 
-    def submit(self, share: Range) -> Future[RangeResult]:
-        """Hand in a share."""
-        future: Future[RangeResult] = self._executor.submit(_deliver_there, self._options, share, self._stop_name)
+    def submit(self, changes: Range) -> Future[RangeResult]:
+        """Hand in a changes."""
+        future: Future[RangeResult] = self._executor.submit(_deliver_there, self._options, changes, self._stop_name)
         return future
 
     def is_lost(self, error: BaseException) -> bool:
@@ -218,8 +218,8 @@ def _version() -> str:
     return __version__
 
 
-def _deliver_there(options: Options, share: Range, stop_name: str) -> RangeResult:
-    """Deliver a share on a worker of Dask, until the run's event says stop."""
+def _deliver_there(options: Options, changes: Range, stop_name: str) -> RangeResult:
+    """Deliver a range on a worker of Dask, until the run's event says stop."""
     from distributed import Event
 
     remote, stop, done = Event(stop_name), threading.Event(), threading.Event()
@@ -232,7 +232,7 @@ def _deliver_there(options: Options, share: Range, stop_name: str) -> RangeResul
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        outcome = deliver_range(options, share, stop)
+        outcome = deliver_range(options, changes, stop)
         return replace(outcome, failure=outcome.failure and f"{_name_of_worker()}: {outcome.failure}")
     finally:
         done.set()

@@ -143,10 +143,10 @@ def _results(context: Context, manifest: Manifest) -> Iterator[CheckResult]:
         yield CheckResult("dbt's results", "ok", f"{', '.join(map(str, results.files))}: {refreshed}")
 
 
-def _warehouse(plan: Project, options: Options) -> Iterator[CheckResult]:
+def _warehouse(project: Project, options: Options) -> Iterator[CheckResult]:
     """Open the target as a run does; the first thing that fails ends it."""
     try:
-        with opened(plan, options) as warehouse:
+        with opened(project, options) as warehouse:
             name = warehouse.config.target_name
             yield CheckResult(
                 "warehouse", "ok", f"{warehouse.place}, as target {name} has it; dbt built the models there"
@@ -155,17 +155,17 @@ def _warehouse(plan: Project, options: Options) -> Iterator[CheckResult]:
             with warehouse.session("debug") as session:
                 session.rows("segconn_select_now")
                 yield CheckResult("connection", "ok", f"answers in {time.monotonic() - started:.2f} s")
-                yield from _rights(plan, warehouse, session)
-                yield from _models(plan.mappings, session)
+                yield from _rights(project, warehouse, session)
+                yield from _models(project.mappings, session)
     except WarehouseError as error:
         yield CheckResult("connection", "error", str(error), "`dbt debug` says more of the connection.")
     except ConfigurationError as error:
         yield from _failed("warehouse", error)
 
 
-def _rights(plan: Project, warehouse: Warehouse, session: Session) -> Iterator[CheckResult]:
+def _rights(project: Project, warehouse: Warehouse, session: Session) -> Iterator[CheckResult]:
     """Create a table beside the state tables, write, read and drop it; where their schema is missing, in another."""
-    state = State(session, plan.settings.state, warehouse.database)
+    state = State(session, project.settings.state, warehouse.database)
     schema = str(state.syncs.without_identifier())
     mark = f"segconn_probe_{secrets.token_hex(4)}"
     is_there = session.schema_exists(state.syncs)

@@ -130,7 +130,7 @@ def estimate(options: Options) -> Forecast:
         users = _users(look, sending, namings.values())
         before = look.state.spent(month_of(_now())) if look.state.exists() else 0
         calls = sum(one.total for one in estimates)
-        settings = look.plan.settings
+        settings = look.project.settings
         return Forecast(
             estimates,
             users,
@@ -144,7 +144,7 @@ def estimate(options: Options) -> Forecast:
 def _estimate(look: OpenedProject, mapping: Mapping, namings: abc.Mapping[str, _Naming]) -> Estimate:
     found = outlook(look, mapping)
     total = sum(found.calls.values())
-    rate = look.plan.settings.destinations[mapping.destination].events_per_second
+    rate = look.project.settings.destinations[mapping.destination].events_per_second
     naming = namings.get(mapping.id)
     return Estimate(
         mapping=mapping.name,

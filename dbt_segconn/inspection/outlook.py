@@ -6,9 +6,15 @@ from collections import abc
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from dbt_segconn.engine.guards import former_identifier, objections, other_identifier
+from dbt_segconn.engine.guards import (
+    former_identifier,
+    may_be_stamped,
+    objections,
+    one_value,
+    other_identifier,
+    stamped,
+)
 from dbt_segconn.engine.id_guards import doubtful_ids
-from dbt_segconn.engine.stamps import may_be_stamped, one_value, stamped
 from dbt_segconn.inspection.read_only_session import OpenedProject
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import CHANGE_TYPES

@@ -36,23 +36,23 @@ HISTORY = (
 @contextmanager
 def opened_state(options: Options) -> Iterator[tuple[Project, State]]:
     """Open the state tables, as the project's files say where they are; they may not exist yet."""
-    plan = read_project(options, needs_results=False)
-    with opened(plan, options) as warehouse, warehouse.session("overview") as session:
-        yield plan, State(session, plan.settings.state, warehouse.database)
+    project = read_project(options, needs_results=False)
+    with opened(project, options) as warehouse, warehouse.session("overview") as session:
+        yield project, State(session, project.settings.state, warehouse.database)
 
 
 def overview(options: Options) -> list[dict[str, Any]]:
     """Return one row a mapping of the project: what it is, and how its newest sync ended."""
-    with opened_state(options) as (plan, state):
+    with opened_state(options) as (project, state):
         # a run that resumes a sync begins another one at once: the sync before the last is told of, too
         newest_two = state.newest_of_each(2) if state.exists() else []
         ends = _earlier(state, newest_two)
     last = {one.mapping_id: one for one in reversed(newest_two)}
     earlier = {one.mapping_id: ends[one.sync_id] for one in reversed(newest_two) if one.sync_id in ends}
     rows = []
-    for mapping in plan.mappings:
+    for mapping in project.mappings:
         newest = last.get(mapping.id)
-        enabled = mapping.meta.enabled and plan.settings.destinations[mapping.destination].enabled
+        enabled = mapping.meta.enabled and project.settings.destinations[mapping.destination].enabled
         rows.append(
             {
                 "mapping": mapping.name,
@@ -72,10 +72,10 @@ def overview(options: Options) -> list[dict[str, Any]]:
 
 def history(options: Options, limit: int) -> list[dict[str, Any]]:
     """Return the newest syncs of all mappings, newest first."""
-    with opened_state(options) as (plan, state):
-        syncs = state.history(limit) if state.exists() else []
+    with opened_state(options) as (project, state):
+        syncs = state.newest(limit) if state.exists() else []
         earlier = _earlier(state, syncs)
-    shown = names_shown(plan, syncs)
+    shown = names_shown(project, syncs)
     return [
         {
             **{name: getattr(sync, name) for name in HISTORY},
@@ -100,9 +100,9 @@ def discards(options: Options, limit: int) -> tuple[list[dict[str, Any]], list[s
 
     Notes say where syncs have counted more records than are listed.
     """
-    with opened_state(options) as (plan, state):
+    with opened_state(options) as (project, state):
         rows = open_discards(state, limit) if state.exists() else []
-        shown = names_shown(plan, state.last_syncs() if rows else ())
+        shown = names_shown(project, state.last_syncs() if rows else ())
         found = [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows]
         found = [{**one, "mapping": shown.get(one["mapping_id"], one["mapping"])} for one in found]
         notes = list(_uncounted(state, found))
@@ -113,7 +113,7 @@ def discards(options: Options, limit: int) -> tuple[list[dict[str, Any]], list[s
 
 def _uncounted(state: State, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Find the mappings whose last sync counted more rows without an identifier of their own than are listed."""
-    listed = Counter((row["mapping_id"], row["mapping"]) for row in rows if row["kind"] in UNIDENTIFIED)
+    listed = Counter((row["mapping_id"], row["mapping"]) for row in rows if row["change_type"] in UNIDENTIFIED)
     for (mapping_id, mapping), count in listed.items():
         made = state.made_records(mapping_id)
         if made and made.unidentified > count:
@@ -125,18 +125,18 @@ def _uncounted(state: State, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]
 
 def orphans(options: Options) -> list[dict[str, Any]]:
     """Return the mappings that have state and are gone from the project, with the number of their records."""
-    with opened_state(options) as (plan, state):
-        gone = state.orphans({mapping.id for mapping in plan.mappings}) if state.exists() else []
-        shown = names_shown(plan, gone)
+    with opened_state(options) as (project, state):
+        gone = state.orphans({mapping.id for mapping in project.mappings}) if state.exists() else []
+        shown = names_shown(project, gone)
         return [_orphan(last, shown[last.mapping_id], MappingTables(state, last.mapping_id)) for last in gone]
 
 
-def names_shown(plan: Project, syncs: Iterable[HistoryRow]) -> Mapping[str, str]:
+def names_shown(project: Project, syncs: Iterable[HistoryRow]) -> Mapping[str, str]:
     """Return the names that output shows, by id: of the mappings of the project, and of those in the history."""
-    known = {sync.id for sync in plan.mappings}
+    known = {sync.id for sync in project.mappings}
     gone = {sync.mapping_id: sync.names for sync in syncs if sync.mapping_id not in known}
-    shown = shown_names([*(sync.names for sync in plan.mappings), *gone.values()])
-    return {**shown, **{sync.id: sync.name for sync in plan.mappings}}
+    shown = shown_names([*(sync.names for sync in project.mappings), *gone.values()])
+    return {**shown, **{sync.id: sync.name for sync in project.mappings}}
 
 
 def _orphan(last: HistoryRow, name: str, tables: MappingTables) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Shown:
 
     def as_json(self, *, with_record: bool = False) -> dict[str, Any]:
         """Return what machines read: the change with its call or the reason."""
-        shown: dict[str, Any] = {"mapping": self.mapping, "kind": self.change_type, "record_id": self.record_id}
+        shown: dict[str, Any] = {"mapping": self.mapping, "change_type": self.change_type, "record_id": self.record_id}
         shown |= {"record": self.record} if with_record else {}
         shown |= {"unsent": self.unsent} if self.unsent else {}
         return {**shown, "call": self.call} if self.discard is None else {**shown, "discard": self.discard}
@@ -71,7 +71,7 @@ class Preview:
 
 
 def preview_calls(options: Options, *, with_records: bool = False, **given: Any) -> Iterator[dict[str, Any]]:
-    """Yield what `preview` does as JSON values: `{"mapping", "kind", "record_id", "call"}`, or with `discard`."""
+    """Yield each preview as a JSON value: `{"mapping", "change_type", "record_id", "call"}` or `discard`."""
     return (shown.as_json(with_record=with_records) for one in preview(options, **given) for shown in one.shown)
 
 

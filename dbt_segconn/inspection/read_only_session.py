@@ -24,7 +24,7 @@ NO_SYNC = "preview"
 class OpenedProject:
     """What is open: the plan, the mappings that were chosen, their sources by sync id, the state tables."""
 
-    plan: Project
+    project: Project
     choice: Choice
     sources: abc.Mapping[str, Source]
     state: State
@@ -35,7 +35,7 @@ class OpenedProject:
 
     def call_maker(self, mapping: Mapping, sync_id: str = NO_SYNC) -> CallMaker:
         """Return what makes the calls of a sync with this id."""
-        write_key = self.plan.settings.destinations[mapping.destination].write_key.get_secret_value()
+        write_key = self.project.settings.destinations[mapping.destination].write_key.get_secret_value()
         now = datetime.now(timezone.utc)
         columns = self.sources[mapping.id].columns
         return CallMaker(mapping, columns, write_key=write_key, sync_id=sync_id, started_at=now)
@@ -47,10 +47,10 @@ def opened_read_only(options: Options, *, also_disabled: bool = True) -> Iterato
 
     Raises ConfigurationError as a run does.
     """
-    plan = read_project(options, needs_results=False)
-    with opened(plan, options) as warehouse:
-        choice = gate(plan, options, warehouse)
+    project = read_project(options, needs_results=False)
+    with opened(project, options) as warehouse:
+        choice = gate(project, options, warehouse)
         disabled = [skip.mapping for skip in choice.skipped] if also_disabled else []
         sources = find_sources((*choice.chosen, *disabled), warehouse)
         with warehouse.session("looking") as session:
-            yield OpenedProject(plan, choice, sources, State(session, plan.settings.state, warehouse.database))
+            yield OpenedProject(project, choice, sources, State(session, project.settings.state, warehouse.database))

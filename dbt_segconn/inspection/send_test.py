@@ -44,7 +44,7 @@ def send_test(options: Options, name: str, record_id: str) -> Sent:
     """
     with opened_read_only(replace(options, all=True, mappings=[name])) as look:
         mapping = only(name, [*look.choice.chosen, *(skip.mapping for skip in look.choice.skipped)])
-        settings = look.plan.settings.destinations[mapping.destination]
+        settings = look.project.settings.destinations[mapping.destination]
         if not settings.enabled:
             raise ConfigurationError(
                 f"segconn.yml: the destination {mapping.destination} is disabled: nothing is sent."

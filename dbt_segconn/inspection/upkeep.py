@@ -14,13 +14,13 @@ from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.state.locks import Locks
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import HistoryRow, State, new_state
+from dbt_segconn.state.tables import HistoryRow, State, new_row
 
 
 def find_names(options: Options, names: Collection[str]) -> list[str]:
     """Return the names of the mappings that `reset` would forget. Raises ConfigurationError as it does."""
-    with opened_state(options) as (plan, state):
-        found, shown = _named(plan, state, names)
+    with opened_state(options) as (project, state):
+        found, shown = _named(project, state, names)
     return [shown[mapping_id] for mapping_id in found]
 
 
@@ -31,8 +31,8 @@ def reset(options: Options, names: Collection[str]) -> list[str]:
     reset. Raises ConfigurationError for a name that no mapping has, or several have, and LockedError while one is
     being synced.
     """
-    with opened_state(options) as (plan, state):
-        found, shown = _named(plan, state, names)
+    with opened_state(options) as (project, state):
+        found, shown = _named(project, state, names)
         state.prepare()
         for one in found.values():
             _forget(state, one, shown[one.names.id])
@@ -40,18 +40,18 @@ def reset(options: Options, names: Collection[str]) -> list[str]:
 
 
 def _named(
-    plan: Project, state: State, names: Collection[str]
+    project: Project, state: State, names: Collection[str]
 ) -> tuple[abc.Mapping[str, Mapping | HistoryRow], abc.Mapping[str, str]]:
     """Return the names of these names by id, orphans included, and the names that output shows."""
-    gone = state.orphans({mapping.id for mapping in plan.mappings}) if state.exists() else []
-    known: list[Mapping | HistoryRow] = [*plan.mappings, *gone]
+    gone = state.orphans({mapping.id for mapping in project.mappings}) if state.exists() else []
+    known: list[Mapping | HistoryRow] = [*project.mappings, *gone]
     found = (only(name, known) for name in names)
-    return {one.names.id: one for one in found}, names_shown(plan, gone)
+    return {one.names.id: one for one in found}, names_shown(project, gone)
 
 
 def _forget(state: State, mapping: Mapping | HistoryRow, name: str) -> None:
     if isinstance(mapping, Mapping):
-        last = state.last_sync(mapping.id) or new_state(mapping, state.now()).as_reset(state.now())
+        last = state.last_sync(mapping.id) or new_row(mapping, state.now()).as_reset(state.now())
     else:
         last = mapping
     tables = MappingTables(state, last.mapping_id)
@@ -65,12 +65,12 @@ def adopt(options: Options, old: str, new: str) -> int:
     Returns how many records it now has. Raises ConfigurationError where `old` is no orphan (by name or id),
     where `new` is no single mapping of the project, or where `new` has been synced already.
     """
-    with opened_state(options) as (plan, state):
+    with opened_state(options) as (project, state):
         state.prepare()
-        mapping = only(new, plan.mappings)
-        gone = state.orphans({one.id for one in plan.mappings})
+        mapping = only(new, project.mappings)
+        gone = state.orphans({one.id for one in project.mappings})
         last = _orphan(old, gone)
-        was = names_shown(plan, gone)[last.mapping_id]
+        was = names_shown(project, gone)[last.mapping_id]
         if state.has_settled(mapping.id):
             raise ConfigurationError(
                 f"{mapping.name} has been synced already, and has records of its own. Forget them first, by "

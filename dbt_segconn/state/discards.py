@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dbt_segconn.state.tables import DISCARD_COLUMNS, Discard, HistoryRow, State
+from dbt_segconn.state.tables import DISCARD_COLUMNS, DiscardRow, HistoryRow, State
 from dbt_segconn.warehouse.session import Row
 
 RETRY_SYNCS = 5
@@ -17,9 +17,19 @@ RETRY_DAYS = 14
 KEPT_REPEATED = 1000
 CLOSED = "closed"
 
-REASON_COLUMNS = ("sync_id", "kind", "reason", "refused")
-REFUSED_COLUMNS = ("sync_id", "record_id", "kind", "reason")
-OPEN_COLUMNS = ("mapping_id", "mapping", "record_id", "kind", "reason", "attempts", "first_at", "last_at", "given_up")
+REASON_COLUMNS = ("sync_id", "change_type", "reason", "refused")
+REFUSED_COLUMNS = ("sync_id", "record_id", "change_type", "reason")
+OPEN_COLUMNS = (
+    "mapping_id",
+    "mapping",
+    "record_id",
+    "change_type",
+    "reason",
+    "attempts",
+    "first_at",
+    "last_at",
+    "given_up",
+)
 
 
 def open_discards(state: State, limit: int) -> list[Row]:
@@ -56,7 +66,7 @@ class Discards:
         )
         return int(rows[0][0])
 
-    def append(self, discards: Sequence[Discard]) -> None:
+    def append(self, discards: Sequence[DiscardRow]) -> None:
         """Write refusals down."""
         self._state.append(self._state.discards, discards)
 

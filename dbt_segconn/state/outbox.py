@@ -82,7 +82,7 @@ class MappingTables:
 
     def check_columns(self) -> None:
         """Raise SyncError where somebody has altered the tables."""
-        outbox_columns = {"change_number", "kind", "record_id", "checksum"}
+        outbox_columns = {"change_number", "change_type", "record_id", "checksum"}
         for relation, wanted in ((self.records, set(RECORD_COLUMNS)), (self.outbox, outbox_columns)):
             found = {name.lower() for name in self._session.columns(relation)}
             if found and (missing := sorted(wanted - found)):
@@ -280,16 +280,14 @@ class MappingTables:
         self._session.run("segconn_remember_settled", **tables, sync_id=state.sync_id)
         self.discards.close_settled(self.outbox, final)
         self.drop_outbox()
-        self._state.append(self._state.log, [final])
 
-    def abandon(self, state: HistoryRow, final: HistoryRow) -> None:
+    def abandon(self, state: HistoryRow) -> None:
         """Give up an outbox that no longer fits its mapping; what may have been sent will be sent afresh."""
         tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
         given = {**tables, "sync_id": state.sync_id, "kinds": state.sync_mode.split(",")}
         self._session.run("segconn_forget_abandoned", **given)
         self._session.run("segconn_remember_abandoned", **given, watermark=state.watermark)
         self.drop_outbox()
-        self._state.append(self._state.log, [final])
 
     def drop_outbox(self) -> None:
         """Drop the outbox, if there is one."""
@@ -299,11 +297,11 @@ class MappingTables:
         """Forget every record and every refusal, and note it in the history, where `last` is the newest sync."""
         if last and last.finished_at is None:
             ended = last.next(reset.saved_at, status="canceled", finished_at=reset.saved_at, error="reset")
-            self._state.append(self._state.log, [ended])
+            self._state.append(self._state.history, [ended])
         self.drop_outbox()
         self._session.run("segconn_drop", relation=self.records)
         self.discards.close_all(reset)
-        self._state.append(self._state.log, [reset])
+        self._state.append(self._state.history, [reset])
 
     def adopt(self, old: MappingTables, last: HistoryRow, changed: abc.Mapping[str, str]) -> None:
         """Take over records, outbox, discards and history of another mapping, whose newest sync is `last`.
@@ -318,7 +316,7 @@ class MappingTables:
         state = self._state
         self._session.run(
             "segconn_adopt_history",
-            log=state.log,
+            history=state.history,
             syncs=state.syncs,
             columns=list(SYNC_COLUMNS),
             old=old.mapping_id,

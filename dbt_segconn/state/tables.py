@@ -1,6 +1,6 @@
 """What all syncs share in the warehouse: the history, the discards' table, the claims of locks.
 
-Everything here is only ever appended to: a saved watermark is a new row of `sync_log`, and the view
+Everything here is only ever appended to: a saved watermark is a new row of `sync_history`, and the view
 `syncs` shows the last row of each sync. So no statement waits for another's, and warehouses without
 update and merge are served, too.
 """
@@ -129,7 +129,7 @@ class HistoryRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Discard:
+class DiscardRow:
     """A record that a sync refused or Segment did, with the reason.
 
     `doubtful` is 1 where Segment may have taken an earlier attempt of the same call, else 0. A row of
@@ -154,7 +154,7 @@ def _columns_of(row: type[Any]) -> dict[str, str]:
 
 
 SYNC_COLUMNS = _columns_of(HistoryRow)
-DISCARD_COLUMNS = _columns_of(Discard)
+DISCARD_COLUMNS = _columns_of(DiscardRow)
 
 
 class State:
@@ -164,7 +164,9 @@ class State:
         self.session = session
         self._settings = settings
         self._database = settings.database or database
-        self.log, self.syncs, self.discards, self.locks = map(self.table, ("sync_log", "syncs", "discards", "locks"))
+        self.history, self.syncs, self.discards, self.locks = map(
+            self.table, ("sync_history", "syncs", "discards", "locks")
+        )
 
     def table(self, name: str) -> Any:
         """Name a table of the state schema."""
@@ -179,7 +181,7 @@ class State:
 
         Raises ConfigurationError with the rights to ask for where the role may not do so.
         """
-        tables = {self.log: SYNC_COLUMNS, self.discards: DISCARD_COLUMNS, self.locks: LOCK_COLUMNS}
+        tables = {self.history: SYNC_COLUMNS, self.discards: DISCARD_COLUMNS, self.locks: LOCK_COLUMNS}
         found = self.session.names_beside(self.syncs)
         as_known = {one.identifier for one in (*tables, self.syncs)} <= found
         shown = self._columns(self.syncs) if self.syncs.identifier in found else ()
@@ -208,9 +210,12 @@ class State:
 
     def _replace_view(self, shown: Collection[str]) -> None:
         """Show the columns of `shown` first and in their order: PostgreSQL adds columns to a view only at its end."""
-        in_log = self._columns(self.log)
-        columns = [*(name for name in shown if name in in_log), *(name for name in SYNC_COLUMNS if name not in shown)]
-        view = {"relation": self.syncs, "log": self.log, "columns": columns}
+        in_history = self._columns(self.history)
+        columns = [
+            *(name for name in shown if name in in_history),
+            *(name for name in SYNC_COLUMNS if name not in shown),
+        ]
+        view = {"relation": self.syncs, "history": self.history, "columns": columns}
         try:
             self.session.run("segconn_create_syncs_view", **view)
         except WarehouseError as error:
@@ -244,7 +249,7 @@ class State:
         """Commit the statements of a block together, where the warehouse has transactions."""
         return self.session.transaction()
 
-    def append(self, relation: Any, rows: Sequence[HistoryRow | Discard]) -> None:
+    def append(self, relation: Any, rows: Sequence[HistoryRow | DiscardRow]) -> None:
         """Append rows to the log or to the discards."""
         for at in range(0, len(rows), INSERT_ROWS):
             self.session.run(
@@ -282,7 +287,7 @@ class State:
         arguments = {"syncs": self.syncs, "mapping_id": mapping_id, "settled": SETTLED, "reset": RESET}
         return bool(self.session.rows("segconn_count_settled", **arguments)[0][0])
 
-    def history(self, limit: int) -> list[HistoryRow]:
+    def newest(self, limit: int) -> list[HistoryRow]:
         """Return the newest syncs of all mappings, newest first."""
         return self._syncs("segconn_history", limit=limit)
 
@@ -291,7 +296,7 @@ class State:
         found: dict[str, list[HistoryRow]] = {}
         last = {mapping.sync_id: mapping.revision for mapping in syncs}
         if last:
-            arguments = {"log": self.log, "columns": list(SYNC_COLUMNS), "sync_ids": list(last)}
+            arguments = {"history": self.history, "columns": list(SYNC_COLUMNS), "sync_ids": list(last)}
             for row in self.session.rows("segconn_interruptions", **arguments):
                 state = HistoryRow(*row)
                 if state.revision < last[state.sync_id]:
@@ -328,7 +333,7 @@ class State:
         self.session.run("segconn_release", locks=self.locks, tokens=list(tokens))
 
 
-def new_state(
+def new_row(
     mapping: Mapping, now: datetime, *, sync_mode: str = "", run_id: str = "", source: Source | None = None
 ) -> HistoryRow:
     """Return the first row of a sync that is about to be staged."""

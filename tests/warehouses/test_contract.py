@@ -82,9 +82,9 @@ def test_refused_records_are_listed_and_sent_once_they_are_mended(shop, api):
     assert result.exit_code == 1
     assert users(api) == ["c1", "c3"]
     (discard,) = read_json(shop.segconn("status", "--discards", "--output", "json"))
-    assert (discard["record_id"], discard["kind"], discard["attempts"]) == ("c2", "added", 1)
+    assert (discard["record_id"], discard["change_type"], discard["attempts"]) == ("c2", "added", 1)
     page = shop.segconn("report", "--html", "-", "--identifiers").output
-    refused = '"kind":"added","reason":"Segment refused the call with HTTP status 400"'
+    refused = '"change_type":"added","reason":"Segment refused the call with HTTP status 400"'
     assert f'"record_id":"c2",{refused}' in page
     assert f'{refused},"refused":1' in page
     assert shop.counts() | {"to_send": 3, "confirmed": 2, "discarded": 1} == shop.counts()
@@ -150,7 +150,7 @@ def test_preview_changes_nothing_and_status_tells_the_history(shop, api):
     assert "never synced" in shop.segconn("status").output
     shop.run()
     shop.fill(("c1", "new@example.com", "pro"))
-    (shown,) = read_json(shop.segconn("preview", "--kind", "updated"))
+    (shown,) = read_json(shop.segconn("preview", "--change-type", "updated"))
     assert (shown["record_id"], shown["call"]["traits"]["email"]) == ("c1", "new@example.com")
     assert len(api.received) == 2
     shop.run()

@@ -208,10 +208,10 @@ def test_types_are_known_by_what_they_are_and_not_by_their_names(shop, api, ware
 def test_an_upgrade_keeps_views_of_the_user_on_the_history(shop, warehouse):
     """The view of an earlier version has fewer columns, and in another order than the log."""
     assert shop.synced(ADA).exit_code == 0
-    view = "select revision, status, sync_id, mapping_id, started_at from segconn.sync_log"
+    view = "select revision, status, sync_id, mapping_id, started_at from segconn.sync_history"
     warehouse.execute(f"drop view segconn.syncs; create view segconn.syncs as {view}")
     warehouse.execute("create view mine as select status from segconn.syncs; grant select on segconn.syncs to public")
-    warehouse.execute("alter table segconn.sync_log drop column resumed")
+    warehouse.execute("alter table segconn.sync_history drop column resumed")
     assert shop.synced(ADA, BOB).exit_code == 0
     assert warehouse.query("select status from mine") == [("success",), ("success",)]
     assert warehouse.query("select has_table_privilege('pg_monitor', 'segconn.syncs', 'select')") == [(True,)]
@@ -219,7 +219,7 @@ def test_an_upgrade_keeps_views_of_the_user_on_the_history(shop, warehouse):
 
 def test_a_view_that_cannot_be_replaced_is_left_as_it_is(shop, api, warehouse):
     assert shop.synced(ADA).exit_code == 0
-    altered = "select 1 as own, sync_id, status from segconn.sync_log"
+    altered = "select 1 as own, sync_id, status from segconn.sync_history"
     warehouse.execute(f"drop view segconn.syncs; create view segconn.syncs as {altered}")
     warehouse.execute("create view mine as select status from segconn.syncs")
     api.forget()

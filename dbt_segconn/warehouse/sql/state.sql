@@ -1,4 +1,4 @@
-{#- The tables of the state schema. The log and the discards are only ever appended to. Types have own names here:
+{#- The tables of the state schema. The history and the discards are only ever appended to. Types have own names here:
     those of `dbt.type_*` may differ between dbt's versions. -#}
 
 {% macro segconn_type(column_type) %}
@@ -103,16 +103,16 @@ alter table {{ relation }} add column {{ name }} {{ segconn_type(column_type) }}
 {% endmacro %}
 
 
-{#- One row for each sync: the last row of its log. The user's own views on it stay. -#}
-{% macro segconn_create_syncs_view(relation, log, columns) %}
+{#- One row for each sync: its last row in the history. The user's own views on it stay. -#}
+{% macro segconn_create_syncs_view(relation, history, columns) %}
 create or replace view {{ relation }}{{ segconn_kept_grants() }} as
 select
     {%- for name in columns %}
     {{ name }}{{ ',' if not loop.last }}
     {%- endfor %}
 from (
-    select log.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
-    from {{ log }} as log
+    select history.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
+    from {{ history }} as history
 ) as latest
 where age = 1
 {% endmacro %}
@@ -174,9 +174,9 @@ order by nth
 
 
 {#- How these syncs ended each time that a later run resumed them. -#}
-{% macro segconn_interruptions(log, columns, sync_ids) %}
+{% macro segconn_interruptions(history, columns, sync_ids) %}
 select {{ columns | join(', ') }}
-from {{ log }}
+from {{ history }}
 where sync_id in ({{ segconn_literals(sync_ids) }}) and status in ('failed', 'canceled')
 order by revision
 {% endmacro %}
@@ -233,7 +233,7 @@ select {{ segconn_now() }}
 {% endmacro %}
 
 
-{#- The columns of rows that are written again, some of them with other values; of the log, as the next revision. -#}
+{#- The columns of rows that are written again, some of them with other values; of the history, as the next revision. -#}
 {% macro segconn_changed(columns, changed) %}
     {%- for name in columns %}
     {% if name in changed %}{{ segconn_literal(changed[name]) }}{% elif name == 'revision' %}revision + 1{% else %}{{ name }}{% endif %}
@@ -242,9 +242,9 @@ select {{ segconn_now() }}
 {% endmacro %}
 
 
-{#- A sync belongs to whom the last row of its log says. -#}
-{% macro segconn_adopt_history(log, syncs, columns, old, changed) %}
-insert into {{ log }} ({{ columns | join(', ') }})
+{#- A sync belongs to the mapping of its last row. -#}
+{% macro segconn_adopt_history(history, syncs, columns, old, changed) %}
+insert into {{ history }} ({{ columns | join(', ') }})
 select {{ segconn_changed(columns, changed) }}
 from {{ syncs }}
 where mapping_id = {{ segconn_literal(old) }}

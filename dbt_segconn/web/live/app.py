@@ -35,7 +35,7 @@ def create_app(reader: Reader, debugger: str) -> Starlette:
         return await _asked(request, lambda: {"stamp": reader.stamp()})
 
     async def preview(request: Request) -> Response:
-        wanted = [request.query_params.get(name, "") for name in ("mapping", "record", "kind")]
+        wanted = [request.query_params.get(name, "") for name in ("mapping", "record", "change_type")]
         return await _asked(request, lambda: reader.preview(*wanted))
 
     async def calls(request: Request) -> Response:

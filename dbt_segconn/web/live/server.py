@@ -59,8 +59,8 @@ class _Page:
     """A server that listens from the start, so that nobody who knows its URL comes too early."""
 
     def __init__(self, options: Options, port: int, debugger: str | None, history: int) -> None:
-        plan = read_project(options, needs_results=False, opens=False)
-        found = find_debugger(plan.settings, debugger)
+        project = read_project(options, needs_results=False, opens=False)
+        found = find_debugger(project.settings, debugger)
         self.debugger_port = urlsplit(found).port or 80
         self.listener = listen(HOST, port)
         self.server = uvicorn.Server(as_config(create_app(Reader(options, history), found)))

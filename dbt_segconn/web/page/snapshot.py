@@ -22,7 +22,7 @@ SNAPSHOT_VERSION = 1
 HISTORY = 1_000
 REFUSALS = 1_000
 
-SYNC_FIELDS = ("sync_id", "mapping_id", "sync_mode", "watermark", "error", "invocation_id", "dbt_invocation_id")
+SYNC_FIELDS = ("sync_id", "mapping_id", "sync_mode", "watermark", "error", "run_id", "dbt_invocation_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +43,21 @@ def read_snapshot(options: Options, limit: int = HISTORY) -> dict[str, Any]:
     stand), and of each sync `reasons` and `refused` records. Times are ISO-8601 in UTC. Raises
     ConfigurationError where the project needs mending, WarehouseError where the warehouse cannot be read.
     """
-    with opened_state(options) as (plan, state):
+    with opened_state(options) as (project, state):
         past = read_past(state, limit) if state.exists() else Past()
-    return snapshot(plan, past, datetime.now(timezone.utc))
+    return snapshot(project, past, datetime.now(timezone.utc))
 
 
 def read_past(state: State, limit: int) -> Past:
     """Read the state tables, which must exist."""
     newest = state.last_syncs()
-    mappings = {mapping.sync_id: mapping for mapping in (*state.history(limit), *newest)}
+    syncs = {sync.sync_id: sync for sync in (*state.newest(limit), *newest)}
     return Past(
-        sorted(mappings.values(), key=lambda mapping: mapping.started_at, reverse=True),
+        sorted(syncs.values(), key=lambda sync: sync.started_at, reverse=True),
         open_discards(state, REFUSALS),
         reasons(state, REFUSALS),
         refusals(state, REFUSALS),
-        {mapping.mapping_id for mapping in newest if mapping.finished_at is None and _is_held(state, mapping)},
+        {sync.mapping_id for sync in newest if sync.finished_at is None and _is_held(state, sync)},
     )
 
 
@@ -65,20 +65,20 @@ def _is_held(state: State, sync: HistoryRow) -> bool:
     return any(Claim(*row).live for row in state.claims(sync.mapping_id))
 
 
-def snapshot(plan: Project, past: Past, now: datetime) -> dict[str, Any]:
+def snapshot(project: Project, past: Past, now: datetime) -> dict[str, Any]:
     """Put together what the page shows, as `read_snapshot` returns it."""
-    known = {mapping.id for mapping in plan.mappings}
+    known = {mapping.id for mapping in project.mappings}
     gone = {mapping.mapping_id: mapping for mapping in reversed(past.syncs) if mapping.mapping_id not in known}
-    shown = names_shown(plan, gone.values())
+    shown = names_shown(project, gone.values())
     return {
         "version": SNAPSHOT_VERSION,
         "dbt_segconn_version": __version__,
         "generated_at": _iso(now),
-        "project": str(plan.manifest.raw["metadata"].get("project_name") or plan.context.project.name),
-        "state_schema": plan.settings.state.schema_,
+        "project": str(project.manifest.raw["metadata"].get("project_name") or project.context.project.name),
+        "state_schema": project.settings.state.schema_,
         "has_identifiers": True,
         "mappings": [
-            *(_mapping(mapping, plan) for mapping in plan.mappings),
+            *(_mapping(mapping, project) for mapping in project.mappings),
             *(_orphan(mapping, shown[mapping.mapping_id]) for mapping in gone.values() if mapping.status != RESET),
         ],
         "syncs": list(_syncs(past)),
@@ -91,8 +91,8 @@ def snapshot(plan: Project, past: Past, now: datetime) -> dict[str, Any]:
     }
 
 
-def _mapping(mapping: Mapping, plan: Project) -> dict[str, Any]:
-    destination = plan.settings.destinations[mapping.destination]
+def _mapping(mapping: Mapping, project: Project) -> dict[str, Any]:
+    destination = project.settings.destinations[mapping.destination]
     return {
         "id": mapping.id,
         "name": mapping.name,

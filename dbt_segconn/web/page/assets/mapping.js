@@ -55,7 +55,7 @@ function discards(mapping) {
   if (!state.snapshot.has_identifiers) return section("Discarded records", why, reasonTable(grouped(rows)));
   const lines = rows.map((one) => element("tr", {},
     recordCell(one.record_id, mapping),
-    element("td", {}, KIND_NAMES[one.kind] ?? one.kind),
+    element("td", {}, KIND_NAMES[one.change_type] ?? one.change_type),
     element("td", { className: "wide" }, one.reason),
     count(one.attempts), element("td", {}, when(one.last_at, ago)),
     element("td", {}, one.given_up === "yes" ? element("span", { className: "tag bad" }, "given up") : "")));
@@ -70,16 +70,16 @@ function recordCell(id, mapping) {
 
 function grouped(rows) {
   const groups = new Map();
-  for (const { kind, reason } of rows) {
+  for (const { change_type: kind, reason } of rows) {
     const key = JSON.stringify([kind, reason]);
-    groups.set(key, { kind, reason, refused: (groups.get(key)?.refused ?? 0) + 1 });
+    groups.set(key, { change_type: kind, reason, refused: (groups.get(key)?.refused ?? 0) + 1 });
   }
   return [...groups.values()].sort((one, other) => other.refused - one.refused);
 }
 
 function reasonTable(reasons) {
   return table("Reasons of refusals", ["Reason", "Change", "#Records"], reasons.map((one) => element("tr", {},
-    element("th", { scope: "row", className: "wide" }, one.reason), element("td", {}, KIND_NAMES[one.kind] ?? one.kind), count(one.refused, "bad"))));
+    element("th", { scope: "row", className: "wide" }, one.reason), element("td", {}, KIND_NAMES[one.change_type] ?? one.change_type), count(one.refused, "bad"))));
 }
 
 function fieldTable(mapping) {

@@ -16,7 +16,7 @@ function preview(mapping) {
     event.preventDefault();
     button.disabled = true;
     shown.replaceChildren(none("Asking the warehouse…"));
-    const answer = await fetched("api/preview", { mapping: mapping.name, record: record.value, kind: kind.value });
+    const answer = await fetched("api/preview", { mapping: mapping.name, record: record.value, change_type: kind.value });
     button.disabled = false;
     shown.replaceChildren(...(answer.problem ? [problem(answer.problem)] : previews(answer.calls, record.value)));
   };
@@ -36,6 +36,6 @@ function askFor(record) {
 function previews(calls, record) {
   if (!calls.length) return [none(record ? `No change of ${record} to send: it is not in the model, or Segment has its latest form.` : "Nothing to send: Segment has the latest form of every record.")];
   return calls.map((one) => element("article", { className: "pair", "aria-label": `Record ${one.record_id}` },
-    element("div", {}, element("h3", {}, "Record ", element("code", {}, one.record_id), " ", element("span", { className: `key ${one.kind}` }, one.kind)), listed(one.record)),
+    element("div", {}, element("h3", {}, "Record ", element("code", {}, one.record_id), " ", element("span", { className: `key ${one.change_type}` }, one.change_type)), listed(one.record)),
     element("div", {}, element("h3", {}, "Call"), one.call ? listed(one.call) : element("p", { className: "said bad" }, `Would be discarded: ${one.discard}`))));
 }

@@ -19,7 +19,7 @@ function syncView(id) {
     refused(sync, reasons),
     section("Details", facts([["Mapping", mapping?.name], ["Started", when(sync.started_at)], ["Finished", sync.finished_at ? when(sync.finished_at) : "not yet"],
       ["Duration", duration(sync)], ["Sync mode", sync.sync_mode.replaceAll(",", ", ")], ["Watermark", number(sync.watermark)], ["Sync", code(sync.sync_id)],
-      ["Invocation", code(sync.invocation_id)], ["dbt's invocation", code(sync.dbt_invocation_id)]])),
+      ["Run", code(sync.run_id)], ["dbt's invocation", code(sync.dbt_invocation_id)]])),
   ];
 }
 
@@ -58,5 +58,5 @@ function refused(sync, reasons) {
   const rows = state.snapshot.refused.filter((one) => one.sync_id === sync.sync_id);
   if (!rows.length) return reasons.length ? none(state.snapshot.has_identifiers ? "Its records are not among the newest refusals that were read." : "Identifiers of records are left out of this page.") : null;
   return section("Discarded records", table("Records that this sync refused", ["Record", "Change", "Reason"], rows.map((one) => element("tr", {},
-    recordCell(one.record_id, mappingOf(sync.mapping_id)), element("td", {}, KIND_NAMES[one.kind] ?? one.kind), element("td", { className: "wide" }, one.reason)))));
+    recordCell(one.record_id, mappingOf(sync.mapping_id)), element("td", {}, KIND_NAMES[one.change_type] ?? one.change_type), element("td", { className: "wide" }, one.reason)))));
 }
