@@ -228,7 +228,7 @@ def test_an_outbox_moves_the_checkpoint_once_a_later_run_has_settled_it(shop, ap
     assert checkpoints(shop) == ["2026-01-01T12:00:00", "2026-01-01T20:00:00"]
     between = ("c4", "dan@example.com", "pro", "2026-01-01 19:30", 4)
     result = synced(shop, changed(ADA, "18:59", plan="unseen"), new, between)
-    assert "goes on with the sync of" in result.output
+    assert "resuming the sync of" in result.output
     assert NEW in result.output
     assert users(api) == ["c1", "c3", "c3", "c4"]
 

@@ -91,7 +91,7 @@ def test_records_that_say_nothing_are_sent_as_withheld_by_default(asking, api):
 def test_records_that_say_nothing_are_skipped_and_counted_until_they_say_something(asking, api):
     result = asking.resync((*ADA, "true", None), (*BOB, None, "perhaps"))
     assert result.exit_code == 0, result.output
-    assert "1 record says nothing of consent: held back" in result.output
+    assert "1 record held back: no consent column has a value" in result.output
     assert "ADDED 1 UPDATED 0 DELETED 0 HELD BACK 1" in result.output
     assert preferences(api) == {"c1": {"Ads": True, "Mail": False}}
     assert counts(asking) | {"added": 1, "held_back": 1, "to_send": 1, "confirmed": 1} == counts(asking)

@@ -223,7 +223,7 @@ def test_after_an_outage_the_next_run_goes_on_with_the_same_message_ids(shop, ap
     before = set(api.accepted)
     again = shop.segconn("run")
     assert again.exit_code == 0, again.output
-    assert "goes on with the sync of" in again.output
+    assert "resuming the sync of" in again.output
     assert set(api.accepted) == before
     assert len(before) == 2
     assert "RESUMED 2" in again.output

@@ -113,7 +113,7 @@ def test_an_outbox_that_was_dropped_by_hand_is_missed(synced, api):
     synced.query(f"drop table segconn.{outbox}")
     result = synced.segconn("run", "--all")
     assert result.exit_code == 1
-    assert "is missing; it held what the sync of" in result.output
+    assert "is missing; it held the undelivered changes of the sync of" in result.output
     assert "(0 of 1 calls were confirmed)" in result.output
     assert synced.segconn("baseline", NAME).exit_code == 0
     assert api.received == []
@@ -123,7 +123,7 @@ def test_an_outbox_without_a_history_is_not_thrown_away(synced, api):
     api.faults = [401]
     synced.resync(ADA, BOB, EVE)
     synced.query("delete from segconn.sync_history")
-    assert "the history knows no sync that left it" in synced.segconn("run", "--all").output
+    assert "the history has no sync that left it" in synced.segconn("run", "--all").output
 
 
 @pytest.mark.parametrize("table", ["discards", "locks", "syncs"])

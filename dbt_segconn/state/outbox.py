@@ -191,7 +191,7 @@ class MappingTables:
             "current": source.current,
             "valid_to_current": source.valid_to_current,
             "signature": source.names,
-            "unsure_kind": "updated" if "updated" in mapping.meta.sync_mode else "added",
+            "unsure_type": "updated" if "updated" in mapping.meta.sync_mode else "added",
             "mapping_id": self.mapping_id,
             "definition": mapping.definition,
             "consent": _consent_columns(mapping, source),
@@ -228,7 +228,13 @@ class MappingTables:
 
         Returns rows of field, junk, its records, 0; then of field, None, shared ids, records of the one with most.
         """
-        ids = {"ids": list(junk), "shared": list(shared), "blanks": BLANKS, "kinds": list(change_types), "most": most}
+        ids = {
+            "ids": list(junk),
+            "shared": list(shared),
+            "blanks": BLANKS,
+            "change_types": list(change_types),
+            "most": most,
+        }
         return self._session.rows("segconn_doubtful_ids", outbox=self.outbox, diff=diff, **ids)
 
     def stamps(self, source: Source) -> list[str]:
@@ -284,7 +290,7 @@ class MappingTables:
     def abandon(self, state: HistoryRow) -> None:
         """Give up an outbox that no longer fits its mapping; what may have been sent will be sent afresh."""
         tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
-        given = {**tables, "sync_id": state.sync_id, "kinds": state.sync_mode.split(",")}
+        given = {**tables, "sync_id": state.sync_id, "change_types": state.sync_mode.split(",")}
         self._session.run("segconn_forget_abandoned", **given)
         self._session.run("segconn_remember_abandoned", **given, watermark=state.watermark)
         self.drop_outbox()

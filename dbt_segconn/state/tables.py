@@ -149,8 +149,8 @@ class DiscardRow:
 
 
 def _columns_of(row: type[Any]) -> dict[str, str]:
-    change_types = {"str": "text", "int": "number", "datetime": "time"}
-    return {one.name: change_types[str(one.type).split(" ")[0]] for one in fields(row)}
+    types = {"str": "text", "int": "number", "datetime": "time"}
+    return {one.name: types[str(one.type).split(" ")[0]] for one in fields(row)}
 
 
 SYNC_COLUMNS = _columns_of(HistoryRow)
@@ -204,9 +204,9 @@ class State:
     def _complete(self, relation: Any, columns: abc.Mapping[str, str]) -> None:
         self.session.run("segconn_create_table", relation=relation, columns=columns)
         found = self._columns(relation)
-        for name, change_type in columns.items():
+        for name, column_type in columns.items():
             if name not in found:  # of an earlier version, or taken away by hand
-                self.session.run("segconn_add_column", relation=relation, name=name, change_type=change_type)
+                self.session.run("segconn_add_column", relation=relation, name=name, column_type=column_type)
 
     def _replace_view(self, shown: Collection[str]) -> None:
         """Show the columns of `shown` first and in their order: PostgreSQL adds columns to a view only at its end."""

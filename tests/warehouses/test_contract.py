@@ -220,7 +220,7 @@ def test_killed_in_the_middle_it_is_resumed_and_every_record_arrives_once(shop, 
     assert 0 < len(api.received) < count
     result = shop.run()
     assert result.exit_code == 0, result.output
-    assert "goes on with the sync of" in result.output
+    assert "resuming the sync of" in result.output
     assert users(api) == sorted(f"c{at}" for at in range(count))
     assert len(api.accepted) == count
     assert shop.counts()["resumed_by_this_run"] == count

@@ -123,7 +123,9 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     sync = SimpleNamespace(
         definition="0123456789abcdef", model=model, mapping=mapping, consent={}, skips_unknown_consent=False
     )
-    few = replace(source, columns=tuple({one.kind: one for one in columns if one.kind in _TELLING}.values()))
+    few = replace(
+        source, columns=tuple({one.value_type: one for one in columns if one.value_type in _TELLING}.values())
+    )
     consent = {"consent": {one.key: one.key for one in few.columns}, "skips_unknown_consent": True}
     asking = SimpleNamespace(**vars(sync) | consent)
     texts = ("running", "0123456789abcdef", "0123abcd", "i-1", None)
@@ -146,15 +148,19 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
 
     session.set_up()
     session.render("segconn_grant", relation=state.syncs)
-    for relation, kinds in ((state.log, SYNC_COLUMNS), (state.discards, DISCARD_COLUMNS), (state.locks, LOCK_COLUMNS)):
+    for relation, kinds in (
+        (state.history, SYNC_COLUMNS),
+        (state.discards, DISCARD_COLUMNS),
+        (state.locks, LOCK_COLUMNS),
+    ):
         session.run("segconn_create_table", relation=relation, columns=kinds)
-    session.run("segconn_add_column", relation=state.log, name="sent", kind="number")
-    session.run("segconn_create_syncs_view", relation=state.syncs, log=state.log, columns=list(SYNC_COLUMNS))
+    session.run("segconn_add_column", relation=state.history, name="sent", column_type="number")
+    session.run("segconn_create_syncs_view", relation=state.syncs, history=state.history, columns=list(SYNC_COLUMNS))
     session.run("segconn_drop_view", relation=state.syncs)
     session.rows("segconn_select_now")
-    state.append(state.log, [log])
+    state.append(state.history, [log])
     state.append(state.discards, [refused])
-    for read in (state.last_syncs, lambda: state.history(10), lambda: state.last_sync(tables.mapping_id)):
+    for read in (state.last_syncs, lambda: state.newest(10), lambda: state.last_sync(tables.mapping_id)):
         read()
     state.has_settled(tables.mapping_id)
     state.claim(tables.mapping_id, "t-1", "host process 1")
@@ -200,10 +206,10 @@ def stage_what_is_new(state, tables, sync, source, columns):
     state.last_records(tables.mapping_id)
     tables._has_unsettled()
     session.rows("segconn_newest", model=source.relation, column=columns[0], window=None)
-    for column in (one for one in columns if one.kind in TIMES | WHOLE_NUMBERS):
-        after = 41 if column.kind in WHOLE_NUMBERS else str(AT.date() if column.kind == "date" else AT)
+    for column in (one for one in columns if one.value_type in TIMES | WHOLE_NUMBERS):
+        after = 41 if column.value_type in WHOLE_NUMBERS else str(AT.date() if column.value_type == "date" else AT)
         session.rows("segconn_newest", model=source.relation, column=column, window=Window(column, after))
-        if column.kind == "timestamp":
+        if column.value_type == "timestamp":
             tables.stage(sync, source, Window(column, after, with_unsettled=True))
 
 
