@@ -16,8 +16,11 @@ def forget(work: Sync) -> None:
         work.tables.create_records()
 
 
-def resume(work: Sync) -> None:
-    """Finish what an earlier sync has begun: its outbox is delivered before anything new is staged."""
+def resume(work: Sync) -> HistoryRow | None:
+    """Finish what an earlier sync has begun: its outbox is delivered before anything new is staged.
+
+    Return the last sync where nothing was left to finish, so that the history need not be read again.
+    """
     last = work.book.state.last_sync(work.mapping.id)
     has_records, has_outbox = work.tables.present()
     if last is None or last.status == RESET:
@@ -32,6 +35,9 @@ def resume(work: Sync) -> None:
         _go_on(work, last)
     elif last.finished_at is None:
         _close(work, last)
+    else:
+        return last
+    return None
 
 
 def _by_hand(work: Sync, what: str) -> SyncError:

@@ -102,12 +102,13 @@ def _tell(work: Sync) -> None:
 
 
 def _take_steps(work: Sync) -> None:
+    last = None
     if work.job.full_refresh:
         forget(work)
     else:
-        resume(work)
+        last = resume(work)
     if work.job.stop.is_set():
         raise Canceled
-    staged = stage(work)
-    if staged.status != "blocked":
+    staged = stage(work, last or work.book.state.last_sync(work.mapping.id))
+    if staged.status == "running":
         settle(work, deliver(work, staged))
