@@ -19,6 +19,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
+class _Variables(dict[str, Any]):
+    """The vars of the command line. They may hold keys, so a traceback that shows locals does not show them."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} vars>"
+
+
 def _variables(ctx: click.Context, param: click.Parameter, value: str | None) -> Mapping[str, Any]:
     """Parse a YAML mapping, as dbt takes it: '{day: 2}'."""
     try:
@@ -27,7 +34,7 @@ def _variables(ctx: click.Context, param: click.Parameter, value: str | None) ->
         raise click.BadParameter(str(error), ctx, param) from None
     if not isinstance(parsed, dict):
         raise click.BadParameter("must be a YAML mapping, such as '{day: 2}'", ctx, param)
-    return parsed
+    return _Variables(parsed)
 
 
 def _words(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:

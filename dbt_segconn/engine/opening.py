@@ -42,7 +42,7 @@ class Options:
     profile: str | None = None
     target: str | None = None
     target_path: Path | None = None
-    vars: abc.Mapping[str, Any] = field(default_factory=dict)
+    vars: abc.Mapping[str, Any] = field(default_factory=dict, repr=False)
     run_results: Sequence[str] = ()
     select: Sequence[str] = ()
     exclude: Sequence[str] = ()

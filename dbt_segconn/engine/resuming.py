@@ -40,6 +40,7 @@ def _forget(sync: Sync) -> None:
     with sync.state.transaction():
         sync.tables.forget(sync.last_row(), reset)
         sync.tables.create_records()
+    sync.rows.append(reset)
 
 
 def _begin(sync: Sync, *, has_records: bool, has_outbox: bool) -> None:

@@ -62,6 +62,7 @@ class Sync:
     lock: Lock
     rows: list[HistoryRow]
     timings: Timings = field(default_factory=Timings)
+    _read: list[HistoryRow | None] = field(default_factory=list)
 
     def note(self, text: str) -> None:
         """Report something that the user should know before the sync ends."""
@@ -95,7 +96,9 @@ class Sync:
 
     def last_row(self) -> HistoryRow | None:
         """Return the newest row of the mapping in the history."""
-        return self.state.last_sync(self.mapping.id)
+        if not self.rows and not self._read:  # on a long history, the query costs more than an idle sync
+            self._read.append(self.state.last_sync(self.mapping.id))
+        return self.rows[-1] if self.rows else self._read[0]
 
     def made_records(self) -> HistoryRow | None:
         """Return the sync that last changed the mapping's records."""

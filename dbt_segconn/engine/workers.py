@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from dbt_segconn.delivery import Stop
-from dbt_segconn.engine.opening import Options, Project
+from dbt_segconn.engine.opening import Options, Project, resolve_context
 from dbt_segconn.engine.ranges import Range, RangeResult, Workers
 from dbt_segconn.engine.worker import deliver_range, warm_up
 from dbt_segconn.errors import ConfigurationError
@@ -37,6 +37,7 @@ def workforce(options: Options, project: Project, warehouse: Warehouse, run_id: 
         raise ConfigurationError(f"{_asked(options)}: {reason}. Leave the option out.")
     theirs = _of_workers(project, warehouse)
     if options.scheduler:
+        theirs = _without_vars(theirs, project, options.scheduler)
         with _dask_workers(options.scheduler, theirs, run_id) as workers:
             yield workers
     else:
@@ -59,9 +60,25 @@ def _of_workers(project: Project, warehouse: Warehouse) -> Options:
         profile=warehouse.config.profile_name,
         target=warehouse.config.target_name,
         target_path=project.context.artifacts_dir.resolve(),
+        run_results=[str(file.path.resolve()) for file in project.context.results],
         vars=project.context.vars,
         all=True,
     )
+
+
+def _without_vars(theirs: Options, project: Project, scheduler: str) -> Options:
+    """Remove the vars, which may hold a key: a scheduler keeps the arguments of tasks, and its workers log them.
+
+    Raises ConfigurationError unless a worker reads the same vars from dbt's results.
+    """
+    theirs = replace(theirs, vars={})
+    if resolve_context(theirs).vars != project.context.vars:
+        raise ConfigurationError(
+            f"--scheduler {scheduler}: --vars may hold a key and must not pass the scheduler. Remove --vars and write "
+            "the values under vars in dbt_project.yml, keys as env_var() in segconn.yml and profiles.yml; or pass the "
+            "same --vars to dbt: workers read them from its run_results.json."
+        )
+    return theirs
 
 
 class LocalWorkers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +53,7 @@ class Given:
     profile: str | None = None
     target: str | None = None
     target_path: Path | None = None
-    vars: Mapping[str, Any] | None = None
+    vars: Mapping[str, Any] | None = field(default=None, repr=False)
     run_results: tuple[str, ...] = ()
 
 
@@ -82,7 +82,7 @@ class Context:
     profiles_dir: Path
     profile: str | None
     target: str | None
-    vars: Mapping[str, Any]
+    vars: Mapping[str, Any] = field(repr=False)
     outputs: Mapping[str, Mapping[str, Any]]
     default_target: str | None
     recorded: Recorded | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class ResultsFile:
     """One run_results.json as dbt wrote it (schema v4 to v6)."""
 
     path: Path
-    raw: Mapping[str, Any]
+    raw: Mapping[str, Any] = field(repr=False)  # with the vars
 
     @property
     def args(self) -> Mapping[str, Any]:

@@ -69,7 +69,7 @@ class MappingTables:
 
     def present(self) -> tuple[bool, bool]:
         """Say whether the table of records is there, and whether a sync has left an outbox."""
-        names = self._session.names_beside(self.records)
+        names = self._state.present(self.records, self.outbox)
         return self.records.identifier.lower() in names, self.outbox.identifier.lower() in names
 
     def known(self) -> int:
@@ -127,6 +127,11 @@ class MappingTables:
         if later:
             self._session.run("segconn_number_later", outbox=self.outbox)
         self._session.run("segconn_index_outbox", outbox=self.outbox)
+
+    def has_work(self, mapping: Mapping, source: Source, window: Window | None) -> bool:
+        """Say whether a sync would stage any change or close any refusal. It compares the model with all records."""
+        diff = self._diff(mapping, source, window)
+        return bool(self._session.rows("segconn_count_work", diff=diff)[0][0])
 
     def preview(
         self,

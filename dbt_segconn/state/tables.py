@@ -164,6 +164,7 @@ class State:
         self.session = session
         self._settings = settings
         self._database = settings.database or database
+        self._exists = False
         self.history, self.syncs, self.discards, self.locks = map(
             self.table, ("sync_history", "syncs", "discards", "locks")
         )
@@ -173,8 +174,16 @@ class State:
         return self.session.relation(self._database, self._settings.schema_, name)
 
     def exists(self) -> bool:
-        """Say whether there is any history to read."""
-        return self.session.exists(self.syncs)
+        """Say whether there is any history to read. Tables that were there once are not looked for again."""
+        if not self._exists:
+            self.present()
+        return self._exists
+
+    def present(self, *tables: Any) -> set[str]:
+        """Return the lower-case names of those tables that are there now."""
+        names = self.session.present(*tables, self.syncs)
+        self._exists = self._exists or self.syncs.identifier.lower() in names
+        return names
 
     def prepare(self) -> None:
         """Create the schema and its tables where they are missing, and add columns that this version knows.

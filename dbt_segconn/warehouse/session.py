@@ -86,8 +86,9 @@ class Session:
     def rows(self, macro: str, **arguments: Any) -> list[Row]:
         """Return the rows of the query that a macro renders, if any, as the driver gives them."""
         sql = self.render(macro, **arguments)
-        if not sql:
-            return []
+        return self._rows(sql) if sql else []
+
+    def _rows(self, sql: str) -> list[Row]:
         if self._open:
             return self._fetch(sql)
         with self.transaction():  # drivers open one by themselves, and would leave it open
@@ -169,7 +170,14 @@ class Session:
 
     def exists(self, relation: Any) -> bool:
         """Say whether the table is there now, whatever dbt's cache remembers."""
-        return relation.identifier.lower() in self.names_beside(relation)
+        return bool(self.present(relation))
+
+    def present(self, *relations: Any) -> set[str]:
+        """Return the lower-case names of those tables, all of one schema, that are there now."""
+        names = {one.identifier.lower() for one in relations}
+        # asked for by name where that can be: dbt lists the whole schema, which takes long for many tables
+        sql = self.render("segconn_present", relation=relations[0], names=sorted(names))
+        return {name for (name,) in self._rows(sql)} if sql else names & self.names_beside(relations[0])
 
     def names_beside(self, relation: Any) -> set[str]:
         """Return the lower-case names of the tables and views in the table's schema; none where it is missing."""

@@ -264,3 +264,23 @@ def test_killed_while_settling_it_is_settled_again(shop, api, monkeypatch, state
     assert shop.run("--break-lock").exit_code == 0
     assert len(api.accepted) == 2
     assert "ADDED 0 UPDATED 0 DELETED 0" in shop.run().output
+
+
+def test_idle_sync_needs_few_statements(shop, api, warehouse, monkeypatch):
+    from dbt_segconn.warehouse.session import Session
+
+    statements = []
+    real = Session._with_settings
+    monkeypatch.setattr(Session, "_with_settings", lambda session, sql: statements.append(sql) or real(session, sql))
+    shop.synced(ADA, BOB)
+    statements.clear()
+    assert "ADDED 0 UPDATED 0 DELETED 0" in shop.run().output
+    of_the_sync = statements[next(at for at, sql in enumerate(statements) if "locks" in sql and "insert" in sql) :]
+    assert len(of_the_sync) <= 12, of_the_sync
+    assert not any("outbox_" in sql and "create" in sql for sql in of_the_sync)
+    (rows,) = warehouse.query(
+        "select count(*), min(status) from segconn.sync_log group by sync_id order by min(started_at) desc limit 1"
+    )
+    assert rows == (1, "success")
+    shop.synced(ADA)
+    assert shop.counts()["deleted"] == 1

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
-from standing import MAPPING, PROGRAM, wait_for
+from standing import MAPPING, PROGRAM, WRITE_KEY, wait_for
 
 ON_POSTGRES = pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
 
+SCHEMA = "https://schemas.getdbt.com/dbt/run-results/v6.json"
 SOME = 4_500  # five shares
 
 
@@ -209,6 +213,51 @@ def test_on_dask_a_share_of_a_worker_that_is_killed_is_delivered_by_another(shop
     assert len(api.received) > SOME, "the killed one had delivered nothing"
     counts = shop.counts()
     assert (counts["confirmed"], counts["discarded"]) == (SOME, 0)
+
+
+@contextmanager
+def overheard(address):
+    """Relay to an address; yields the relay's own address and the bytes that have passed, either way."""
+    heard = bytearray()
+
+    def pump(source, sink):
+        with suppress(OSError):
+            while data := source.recv(65536):
+                heard.extend(data)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    class Relay(socketserver.BaseRequestHandler):
+        def handle(self):
+            host, port = address.removeprefix("tcp://").split(":")
+            with socket.create_connection((host, int(port))) as there:
+                back = threading.Thread(target=pump, args=(there, self.request), daemon=True)
+                back.start()
+                pump(self.request, there)
+                back.join()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"tcp://127.0.0.1:{server.server_address[1]}", heard
+        server.shutdown()
+
+
+@ON_POSTGRES
+def test_vars_never_pass_the_dask_scheduler(shop, api):
+    shop.settings(write_key="{{ var('app_key') }}")
+    variables = {"app_key": WRITE_KEY}
+    with dask_of_processes() as (address, _), overheard(address) as (relay, heard):
+        refused = shop.run("--scheduler", relay, "--vars", json.dumps(variables))
+        assert refused.exit_code == 2
+        assert "--vars may hold a key and must not pass the scheduler" in refused.output
+        results = {"metadata": {"dbt_schema_version": SCHEMA}, "args": {"vars": variables}, "results": []}
+        shop.write("target/run_results.json", json.dumps(results))
+        result = shop.run("--scheduler", relay)
+    assert result.exit_code == 0, result.output
+    assert users(api.accepted.values()) == everyone()
+    assert b"_deliver_there" in heard
+    assert WRITE_KEY.encode() not in heard
 
 
 @ON_POSTGRES

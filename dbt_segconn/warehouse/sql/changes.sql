@@ -193,6 +193,21 @@ group by change_type
 {% endmacro %}
 
 
+{#- More than 0 where a sync has anything to do: changes, or refusals that it would close. Without a limit, which could
+    lead a planner to compare each record with each. -#}
+{% macro segconn_count_work(diff) %}
+select count(*)
+from (
+    select 1 as one
+    from ({{ segconn_changes(diff, is_numbered=false) }}) as changes
+    union all
+    select 1 as one
+    from ({{ segconn_standing_of(diff.discards, diff.mapping_id, diff.definition, diff) }}) as standing
+    where given_up = 0
+) as work
+{% endmacro %}
+
+
 {#- Who a call is about: the first id that is not empty. -#}
 {% macro segconn_user(columns) %}
   {%- set ids = [] -%}

@@ -95,6 +95,15 @@ limit {{ limit }}
 {% endmacro %}
 
 
+{#- The records of a mapping whose refusals stand, and whether each was given up as the mapping is now. -#}
+{% macro segconn_standing_of(discards, mapping_id, definition, patience) %}
+    select record_id, min(case when definition = {{ segconn_literal(definition) }} then given_up else 0 end) as given_up
+    from ({{ segconn_attempts(discards, patience) }}) as attempts
+    where mapping_id = {{ segconn_literal(mapping_id) }}
+    group by record_id
+{%- endmacro %}
+
+
 {#- What a sync has tried again and not refused again is closed: delivered, gone, or as it was before. What
     had been given up was not tried, unless it has changed and so is in the outbox. -#}
 {% macro segconn_close_settled(discards, columns, outbox, sync_id, mapping_id, mapping, definition, at, closed, retry_syncs, retry_days) %}
@@ -102,10 +111,7 @@ insert into {{ discards }} ({{ columns | join(', ') }})
 select {{ segconn_literal(sync_id) }}, {{ segconn_literal(mapping_id) }}, {{ segconn_literal(mapping) }},
     {{ segconn_literal(definition) }}, record_id, {{ segconn_literal(closed) }}, null, '', {{ segconn_literal(at) }}, 0
 from (
-    select record_id, min(case when definition = {{ segconn_literal(definition) }} then given_up else 0 end) as given_up
-    from ({{ segconn_attempts(discards, {'retry_syncs': retry_syncs, 'retry_days': retry_days}) }}) as attempts
-    where mapping_id = {{ segconn_literal(mapping_id) }}
-    group by record_id
+    {{- segconn_standing_of(discards, mapping_id, definition, {'retry_syncs': retry_syncs, 'retry_days': retry_days}) }}
 ) as standing
 where (given_up = 0 or record_id in (select record_id from {{ outbox }} where record_id is not null))
     and {{ segconn_key('record_id') }} not in (

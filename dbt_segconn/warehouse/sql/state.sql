@@ -103,6 +103,35 @@ alter table {{ relation }} add column {{ name }} {{ segconn_type(column_type) }}
 {% endmacro %}
 
 
+{#- The lower-case names of those tables and views of the relation's schema that are there; none where only dbt's own
+    list of the whole schema tells. `names` are in lower case. -#}
+{% macro segconn_present(relation, names) %}
+  {{- return(adapter.dispatch('segconn_present')(relation, names)) -}}
+{% endmacro %}
+
+{% macro default__segconn_present(relation, names) %}
+{% endmacro %}
+
+{% macro duckdb__segconn_present(relation, names) %}
+select lower(table_name)
+from system.information_schema.tables
+where lower(table_catalog) = lower({{ segconn_literal(relation.database) }})
+    and lower(table_schema) = lower({{ segconn_literal(relation.schema) }})
+    and lower(table_name) in ({{ segconn_literals(names) }})
+{% endmacro %}
+
+{% macro postgres__segconn_present(relation, names) %}
+select lower(relname)
+from pg_catalog.pg_class
+inner join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
+where relkind in ('r', 'p', 'v', 'm') and lower(nspname) = lower({{ segconn_literal(relation.schema) }})
+    and lower(relname) in ({{ segconn_literals(names) }})
+{% endmacro %}
+
+{% macro redshift__segconn_present(relation, names) %}
+{% endmacro %}
+
+
 {#- One row for each sync: its last row in the history. The user's own views on it stay. -#}
 {% macro segconn_create_syncs_view(relation, history, columns) %}
 create or replace view {{ relation }}{{ segconn_kept_grants() }} as
