@@ -23,6 +23,7 @@ from dbt_segconn.errors import WarehouseError
 from dbt_segconn.project.mapping_names import shown_names
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.checkpoint import Window
+from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.state.discards import KEPT_REPEATED
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import RESET, SETTLED, HistoryRow
@@ -162,12 +163,17 @@ def _objections(work: Sync, state: HistoryRow) -> Iterator[str]:
         to_send=state.to_send,
         updated=state.updated,
         deleted=state.deleted,
+        changed=partial(_changed, work, state),
     )
     if state.to_send:
         is_asked = may_be_stamped(work.mapping, known=known, updated=state.updated)
         if stamps := work.tables.stamps(work.source) if is_asked else ():
-            yield stamped(stamps, known=known, updated=state.updated)
+            yield stamped(stamps, known=known, updated=state.updated, changed=_changed(work, state))
         yield from doubtful_ids(work.mapping, work.source, work.tables, state.sync_mode.split(","))
+
+
+def _changed(work: Sync, state: HistoryRow) -> ChangedColumns | None:
+    return work.tables.hashes.count(work.source, state.updated) if work.mapping.meta.changed_columns else None
 
 
 def _announce_held_back(work: Sync, state: HistoryRow) -> None:

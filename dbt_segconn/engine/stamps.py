@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dbt_segconn.engine.guards import changed_in
 from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.state.column_hashes import ChangedColumns
 
 # Without a guard of its own, a mapping refuses such updates of more than this share of its records…
 MOST_PERCENT = 90
@@ -24,9 +26,9 @@ def one_value(stamps: Sequence[str]) -> str:
     return f"{' and '.join(stamps)} {verb} one value in all rows, as the time of a build has"
 
 
-def stamped(stamps: Sequence[str], *, known: int, updated: int) -> str:
+def stamped(stamps: Sequence[str], *, known: int, updated: int, changed: ChangedColumns | None) -> str:
     """Object to updates that these columns may have caused alone."""
     return (
-        f"{updated:,} of {known:,} records were updated, and {one_value(stamps)}. Leave such columns out of `fields` "
-        "(in place of $*, map columns by name), or set guards.max_updated_percent: 100"
+        f"{updated:,} of {known:,} records were updated{changed_in(changed)}, and {one_value(stamps)}. Leave such "
+        "columns out of `fields` (in place of $*, map columns by name), or set guards.max_updated_percent: 100"
     )

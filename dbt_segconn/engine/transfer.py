@@ -94,7 +94,7 @@ def settle(work: Sync, state: HistoryRow) -> None:
     final = work.book.finished(state, "partial" if state.discarded else "success", _discards_of(state))
     with work.timings.measure("settle"), work.book.state.transaction():
         work.book.lock.confirm()
-        work.tables.settle(state, final)
+        work.tables.settle(state, final, with_hashes=work.mapping.meta.changed_columns)
     work.book.logged.append(final)
 
 
