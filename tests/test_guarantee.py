@@ -196,6 +196,7 @@ class History(RuleBasedStateMachine):
         self.has_plan = True
         self.destinations = ["app"]
         self.names = {"app": "state", "ads": "ads_state"}
+        self.names_changes = False
         self.resets = {name: [] for name in KEYS}  # how much each destination had heard when it was reset
         self.has_begun = False
         self.has_run = False
@@ -225,6 +226,11 @@ class History(RuleBasedStateMachine):
     def the_mapping_is_edited(self, has_plan):
         self.edits += 1
         self.has_plan = has_plan
+        self.declare()
+
+    @rule()
+    def changed_columns_is_switched(self):
+        self.names_changes = not self.names_changes
         self.declare()
 
     @rule()
@@ -294,6 +300,7 @@ class History(RuleBasedStateMachine):
                     "action": "track",
                     "destination": name,
                     **self.reading(),
+                    "changed_columns": self.names_changes and name == "app",
                     "guards": {"max_deleted_percent": 100},
                     "fields": {"event_name": "State", "user_id": user, "properties": properties},
                 }

@@ -231,3 +231,18 @@ def test_a_baseline_that_was_blocked_at_first_is_still_a_baseline(shop, api):
     shop.segconn("reset", NAME, "--yes")
     assert "LEFT OUT 2" in shop.segconn("run", "--all").output
     assert api.received == []
+
+
+@pytest.mark.parametrize("settings", [({}, {"changed_columns": True}), ({"changed_columns": True}, {})])
+def test_outbox_outlives_switch_of_changed_columns(synced, api, settings):
+    before, after = ({**MAPPING, **one} for one in settings)
+    synced.manifest(before)
+    api.faults = [401]
+    assert synced.resync(("c1", "new@example.com", "pro"), BOB).exit_code == 1
+    synced.manifest(after)
+    assert synced.segconn("run", "--all").exit_code == 0
+    synced.manifest({**MAPPING, "changed_columns": True})
+    assert "UPDATED 0" in synced.segconn("run", "--all").output
+    synced.table(("c1", "new@example.com", "free"), BOB)
+    assert "updated 1: plan 1." in synced.segconn("preview").output
+    assert len(api.received) == 1

@@ -21,6 +21,8 @@ def side_by_side(shown: Shown, width: int) -> Iterator[str]:
     change_type = styled(shown.change_type, fg=_COLORS.get(shown.change_type), bold=True)
     unsent = f"  not sent: {shown.unsent}" if shown.unsent else ""
     yield f"{styled(shown.mapping, bold=True)}  {change_type}  {printable(str(shown.record_id))}{unsent}"
+    if shown.changed is not None:
+        yield from _wrapped([printable(f"changed: {', '.join(shown.changed)}")], width)
     left = list(_record(shown.record))
     right = as_text(shown.call).splitlines() if shown.call is not None else [printable(f"discarded: {shown.discard}")]
     half = max(NARROWEST, (width - len(_GAP)) // 2)

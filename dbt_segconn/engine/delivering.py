@@ -92,7 +92,7 @@ def settle(sync: Sync, row: HistoryRow) -> HistoryRow:
     """Apply the outbox to the records, drop it, and return the last row of the sync."""
     final = sync.ended(row, "partial" if row.discarded else "success", _discards_of(row))
     with sync.timings.measure("settle"):
-        sync.save(final, lambda: sync.tables.settle(row, final))
+        sync.save(final, lambda: sync.tables.settle(row, final, with_hashes=sync.mapping.meta.changed_columns))
     return final
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import Guards
+from dbt_segconn.state.column_hashes import SHOWN_COLUMNS, ChangedColumns
 from dbt_segconn.state.tables import HistoryRow
 
 # Without a guard of its own, a mapping refuses to see more than half of its records deleted…
@@ -18,6 +19,7 @@ DEFAULT_DELETED_RECORDS = 100
 DEFAULT_STAMPED_PERCENT = 90
 # …unless they are as few as this
 DEFAULT_STAMPED_RECORDS = 100
+HOW_TO_NAME = " (`changed_columns: true` in the mapping names the changed columns of later updates)"
 
 
 def doubts(
@@ -103,8 +105,24 @@ def retyped(state: HistoryRow, known: int) -> str:
     )
 
 
-def objections(guards: Guards, *, known: int, present: int, to_send: int, updated: int, deleted: int) -> Iterator[str]:
+def changed_in(changed: ChangedColumns | None) -> str:
+    """Return the columns in which updated records changed, in parentheses; nothing where that is not asked for."""
+    return f" (changed: {changed.summary(SHOWN_COLUMNS)})" if changed else ""
+
+
+def objections(
+    guards: Guards,
+    *,
+    known: int,
+    present: int,
+    to_send: int,
+    updated: int,
+    deleted: int,
+    changed: Callable[[], ChangedColumns | None],
+) -> Iterator[str]:
     """Say what speaks against a sync. Counts are records: known before, present in the model now.
+
+    `changed` counts the columns in which records were updated; it is only called where these are too many.
 
     The deleted are guarded whatever the mapping sends: forgetting them would send them all again as
     added once the model is whole again.
@@ -115,7 +133,8 @@ def objections(guards: Guards, *, known: int, present: int, to_send: int, update
         percent = 100 * updated / known
         if percent > guards.max_updated_percent:
             limit = f"max_updated_percent {guards.max_updated_percent:g}"
-            yield f"{updated:,} of {known:,} records were updated, more than {limit}"
+            columns = changed_in(changed()) or HOW_TO_NAME
+            yield f"{updated:,} of {known:,} records were updated, more than {limit}{columns}"
     if known and deleted:
         yield from _deleted(guards, known, present, deleted)
 
@@ -144,9 +163,9 @@ def one_value(stamps: Sequence[str]) -> str:
     return f"{' and '.join(stamps)} {verb} one value in all rows, as the time of a build has"
 
 
-def stamped(stamps: Sequence[str], *, known: int, updated: int) -> str:
+def stamped(stamps: Sequence[str], *, known: int, updated: int, changed: ChangedColumns | None) -> str:
     """Object to updates that these columns may have caused alone."""
     return (
-        f"{updated:,} of {known:,} records were updated, and {one_value(stamps)}. Leave such columns out of `fields` "
-        "(in place of $*, map columns by name), or set guards.max_updated_percent: 100"
+        f"{updated:,} of {known:,} records were updated{changed_in(changed)}, and {one_value(stamps)}. Leave such "
+        "columns out of `fields` (in place of $*, map columns by name), or set guards.max_updated_percent: 100"
     )

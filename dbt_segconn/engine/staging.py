@@ -25,11 +25,11 @@ from dbt_segconn.errors import WarehouseError
 from dbt_segconn.project.mapping_names import shown_names
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.checkpoint import Window
+from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.state.discards import KEPT_REPEATED
 from dbt_segconn.state.outbox import Changes, MappingTables
 from dbt_segconn.state.tables import RESET, SETTLED, HistoryRow
 from dbt_segconn.wording import counted
-
 
 # A model of up to this many records is compared before an outbox is made, and then once more if anything has changed
 COMPARED_FIRST = 20_000
@@ -205,12 +205,18 @@ def _objections(sync: Sync, row: HistoryRow) -> Iterator[str]:
         to_send=row.to_send,
         updated=row.updated,
         deleted=row.deleted,
+        changed=partial(_changed, sync, row),
     )
     if row.to_send:
         is_asked = may_be_stamped(mapping, known=known, updated=row.updated)
         if stamps := tables.stamps(source) if is_asked else ():
-            yield stamped(stamps, known=known, updated=row.updated)
+            yield stamped(stamps, known=known, updated=row.updated, changed=_changed(sync, row))
         yield from doubtful_ids(mapping, source, tables, row.sync_mode.split(","))
+
+
+def _changed(sync: Sync, row: HistoryRow) -> ChangedColumns | None:
+    is_asked = sync.mapping.meta.changed_columns
+    return sync.tables.hashes.count(sync.source, row.updated) if is_asked else None
 
 
 def _held_back(row: HistoryRow) -> Iterator[str]:

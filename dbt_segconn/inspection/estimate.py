@@ -19,6 +19,7 @@ from dbt_segconn.limits import BATCH_BYTES, BATCH_EVENTS
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.settings import BudgetSettings, Price, PricingSettings
 from dbt_segconn.project.user_ids import SEGMENT_ID
+from dbt_segconn.state.column_hashes import ChangedColumns
 
 # So many calls of a mapping are made to be measured, spread over all that it would send
 SAMPLE = 1000
@@ -56,8 +57,9 @@ class Estimate:
 
     `users` is None where a user or anonymous id is no plain column. `seconds` is the time at the destination's
     rate limit, None where it has none. `unfinished` are calls that a sync which was cut short has left: a run
-    delivers these first, and they are among `calls`, too, as far as they still hold. `objections` are what guards
-    would say. `notes` explain which changes make no call.
+    delivers these first, and they are among `calls`, too, as far as they still hold. `changed` are the columns of
+    updated records; None without `changed_columns`. `objections` are what guards would say. `notes` explain which
+    changes make no call.
     """
 
     mapping: str
@@ -71,6 +73,7 @@ class Estimate:
     size: Size
     seconds: float | None
     unfinished: int
+    changed: ChangedColumns | None
     objections: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -158,6 +161,7 @@ def _estimate(look: OpenedProject, mapping: Mapping, namings: abc.Mapping[str, _
         size=_size(look, mapping, total),
         seconds=None if math.isinf(rate) else total / rate,
         unfinished=found.unfinished,
+        changed=found.changed,
         objections=found.objections,
         notes=tuple(found.notes()),
     )

@@ -18,6 +18,7 @@ from dbt_segconn.engine.id_guards import doubtful_ids
 from dbt_segconn.inspection.read_only_session import OpenedProject
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import CHANGE_TYPES
+from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.wording import counted
 
 UNIDENTIFIED = {
@@ -33,7 +34,8 @@ class Outlook:
 
     `changes` are those of each kind, `calls` those of the kinds that the mapping sends; a baseline sends none.
     `unfinished` are calls that a sync which was cut short has left: a run delivers these first. Where all known
-    records are updated, `stamps` are the columns that may be the reason. `objections` are what guards would say.
+    records are updated, `stamps` are the columns that may be the reason. `changed` are the columns of updated records
+    with `changed_columns`. `objections` are what guards would say.
     """
 
     changes: abc.Mapping[str, int]
@@ -42,6 +44,7 @@ class Outlook:
     unidentified: int
     held_back: int
     unfinished: int
+    changed: ChangedColumns | None = None
     stamps: tuple[str, ...] | None = None
     objections: tuple[str, ...] = ()
 
@@ -61,6 +64,7 @@ class Outlook:
                 if count and change_type not in self.calls
             ]
             yield f"{counted(self.left_out, 'change')} left out by its sync mode ({', '.join(change_types)})"
+        yield from self.updates()
         if self.stamps:
             yield (
                 f"all {self.changes['updated']:,} known records count as updated. {one_value(self.stamps)}: leave that "
@@ -82,6 +86,11 @@ class Outlook:
             )
         yield from self.guarded()
 
+    def updates(self) -> Iterator[str]:
+        """Yield a line on the columns in which updated records changed, where there are any."""
+        if self.changed and self.changed.updated:
+            yield f"updated {self.changed.updated:,}: {self.changed.summary()}"
+
     def guarded(self) -> Iterator[str]:
         """Yield a sentence for each guard that would block the sync."""
         yield from (f"a guard would block it: {text}" for text in self.objections)
@@ -101,6 +110,7 @@ def outlook(look: OpenedProject, mapping: Mapping) -> Outlook:
         unidentified=sum(found.get(change_type, 0) for change_type in UNIDENTIFIED),
         held_back=0 if is_baseline else tables.count_held_back(mapping, source),
         unfinished=_unfinished(look, mapping),
+        changed=_changed(look, mapping, found.get("updated", 0)),
     )
     known = tables.known() if tables.present()[0] else 0
     updated = one.changes["updated"]
@@ -109,7 +119,9 @@ def outlook(look: OpenedProject, mapping: Mapping) -> Outlook:
     stamps = tuple(tables.stamps(source)) if is_every or is_asked else ()
     objections = tuple(_guarded(look, mapping, one, known))
     if is_asked and stamps:
-        return replace(one, objections=(*objections, stamped(stamps, known=known, updated=updated)))
+        return replace(
+            one, objections=(*objections, stamped(stamps, known=known, updated=updated, changed=one.changed))
+        )
     return replace(one, stamps=stamps if is_every else None, objections=objections)
 
 
@@ -120,10 +132,25 @@ def _guarded(look: OpenedProject, mapping: Mapping, one: Outlook, known: int) ->
     if former := former_identifier(mapping, look.state.made_records(mapping.id) if known else None, known):
         yield other_identifier(mapping, former, added=added, deleted=deleted)
     guards, to_send = mapping.meta.guards, sum(one.calls.values())
-    yield from objections(guards, known=known, present=present, to_send=to_send, updated=updated, deleted=deleted)
+    yield from objections(
+        guards,
+        known=known,
+        present=present,
+        to_send=to_send,
+        updated=updated,
+        deleted=deleted,
+        changed=lambda: one.changed,
+    )
     if to_send:
         source = look.sources[mapping.id]
         yield from doubtful_ids(mapping, source, tables, mapping.meta.sync_mode, tables.diff(mapping, source))
+
+
+def _changed(look: OpenedProject, mapping: Mapping, updated: int) -> ChangedColumns | None:
+    if not mapping.meta.changed_columns:
+        return None
+    tables, source = look.tables(mapping), look.sources[mapping.id]
+    return tables.hashes.count(source, updated, tables.diff(mapping, source))
 
 
 def _unfinished(look: OpenedProject, mapping: Mapping) -> int:

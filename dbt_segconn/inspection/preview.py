@@ -23,7 +23,7 @@ class Shown:
     """A change and its call, or in its place `discard`, the reason why there would be none.
 
     `record` are the columns that the mapping sees, with their values. `unsent` is the reason why a run would not
-    send the call.
+    send the call. `changed` are the columns of an updated record that changed; None where that is not known.
     """
 
     mapping: str
@@ -33,12 +33,14 @@ class Shown:
     call: abc.Mapping[str, Any] | None = None
     discard: str | None = None
     unsent: str | None = None
+    changed: tuple[str, ...] | None = None
 
     def as_json(self, *, with_record: bool = False) -> dict[str, Any]:
         """Return what machines read: the change with its call or the reason."""
         shown: dict[str, Any] = {"mapping": self.mapping, "change_type": self.change_type, "record_id": self.record_id}
         shown |= {"record": self.record} if with_record else {}
         shown |= {"unsent": self.unsent} if self.unsent else {}
+        shown |= {} if self.changed is None else {"changed": self.changed}
         return {**shown, "call": self.call} if self.discard is None else {**shown, "discard": self.discard}
 
 
@@ -101,9 +103,10 @@ def preview(
             marked = [
                 _marked(show(mapping, row, make_call), mapping, found, skipped.get(mapping.id)) for row in changes
             ]
+            marked = list(_explained(look, mapping, marked))
             total = None if records else sum(found.changes[change_type] for change_type in wanted)
             absent = dict(_absent(look, mapping, changes, records))
-            others = tuple(found.guarded() if change_types or records else found.notes())
+            others = tuple(_others(found, change_types, records))
             previews.append(Preview(mapping.name, tuple(marked), total, skipped.get(mapping.id), others, absent))
         return tuple(previews)
 
@@ -116,6 +119,25 @@ def _marked(shown: Shown, mapping: Mapping, found: Outlook, skipped: str | None)
     if not unsent and shown.change_type in CHANGE_TYPES and shown.change_type not in mapping.meta.sync_mode:
         unsent = f"left out: sync_mode has no {shown.change_type} records"
     return replace(shown, unsent=unsent)
+
+
+def _explained(look: OpenedProject, mapping: Mapping, marked: Sequence[Shown]) -> Iterator[Shown]:
+    """Yield the changes, updated ones with the columns that changed."""
+    updated = [one.record_id for one in marked if one.change_type == "updated"] if mapping.meta.changed_columns else []
+    tables, source = look.tables(mapping), look.sources[mapping.id]
+    known = tables.hashes.of_records(source, updated, tables.diff(mapping, source)) if updated else {}
+    for one in marked:
+        yield replace(one, changed=known.get(one.record_id) if one.change_type == "updated" else None)
+
+
+def _others(found: Outlook, change_types: Collection[str], records: Collection[str]) -> Iterator[str]:
+    """Yield what the selected changes do not show."""
+    if not change_types and not records:
+        yield from found.notes()
+        return
+    if "updated" in change_types:
+        yield from found.updates()
+    yield from found.guarded()
 
 
 def _absent(

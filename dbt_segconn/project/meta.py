@@ -210,6 +210,9 @@ class MappingMeta(Strict):
     """`current` takes the current rows of a snapshot alone: a row that has ended is deleted, or updated by the next."""
     constant_ids: Literal["refused", "allowed"] = "refused"
     """`allowed` lets user_id, anonymous_id and group_id be the same for all records, as one group for all users."""
+    changed_columns: bool = False
+    """Keeps a hash of each column of what was last sent, so that `preview`, `estimate` and the guard on updates name
+    the columns that changed."""
     fields: dict[str, Any]
     """The action's fields, in Segment's mapping language or its `$` shorthand."""
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from dbt_segconn.errors import SyncError
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.checkpoint import Window, first_to_read, known_checkpoint, reached
+from dbt_segconn.state.column_hashes import ColumnHashes
 from dbt_segconn.state.discards import Discards
 from dbt_segconn.state.tables import INSERT_ROWS, SYNC_COLUMNS, HistoryRow, State
 from dbt_segconn.warehouse.session import Row
@@ -66,6 +67,7 @@ class MappingTables:
         self.records = state.table(f"records_{mapping_id}")
         self.outbox = state.table(f"outbox_{mapping_id}")
         self.discards = Discards(state, mapping_id)
+        self.hashes = ColumnHashes(self._session, self.records, self.outbox)
 
     def present(self) -> tuple[bool, bool]:
         """Say whether the table of records is there, and whether a sync has left an outbox."""
@@ -122,6 +124,9 @@ class MappingTables:
         A baseline takes up what would be held back for want of consent, too.
         """
         diff = self._diff(mapping, source, window, is_baseline=is_baseline)
+        if diff["keeps_hashes"]:
+            self.hashes.prepare()
+            diff["fills_hashes"] = True
         later = not source.order and bool(self._session.rows("segconn_can_number_later", outbox=self.outbox))
         self._session.run("segconn_stage", outbox=self.outbox, diff=diff, is_numbered=not later)
         if later:
@@ -201,6 +206,8 @@ class MappingTables:
             "definition": mapping.definition,
             "consent": _consent_columns(mapping, source),
             "holds_back": holds_back(mapping) and not is_baseline,
+            "keeps_hashes": mapping.meta.changed_columns,
+            "fills_hashes": False,
             **self.discards.arguments(),
         }
 
@@ -284,11 +291,12 @@ class MappingTables:
         ]
         return {int(number): Change(*change) for number, *change in rows}
 
-    def settle(self, state: HistoryRow, final: HistoryRow) -> None:
+    def settle(self, state: HistoryRow, final: HistoryRow, *, with_hashes: bool = False) -> None:
         """Apply the outbox to the records, drop it, and log the sync as finished: together, or repeatably."""
         tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
-        self._session.run("segconn_forget_settled", **tables, sync_id=state.sync_id)
-        self._session.run("segconn_remember_settled", **tables, sync_id=state.sync_id)
+        given = {**tables, "sync_id": state.sync_id, "with_hashes": with_hashes and self.hashes.are_complete()}
+        self._session.run("segconn_forget_settled", **given)
+        self._session.run("segconn_remember_settled", **given)
         self.discards.close_settled(self.outbox, final)
         self.drop_outbox()
 

@@ -90,6 +90,7 @@ def session(adapter, tmp_path, monkeypatch):
     monkeypatch.setattr(Session, "transaction", lambda _self: nullcontext())
     monkeypatch.setattr(Session, "_execute", lambda _self, _sql: None)
     monkeypatch.setattr(Session, "_fetch", lambda _self, _sql: [(0,) * len(SYNC_COLUMNS)])
+    monkeypatch.setattr(Session, "columns", lambda _self, _relation: {})
     monkeypatch.setattr(Session, "names_beside", lambda _self, _relation: {"syncs"})
     return SimpleNamespace(session=session, statements=statements)
 
@@ -118,7 +119,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     ]
     identifier = (replace(columns[0], alias=""), Column("id", "Customer's id", "varchar", "", "text"))
     source = Source(session.relation(database, "marts", "customers"), identifier, (*columns, *exact), "0123abcd")
-    mapping = SimpleNamespace(sync_mode=("added", "updated"), checkpoint=None)
+    mapping = SimpleNamespace(sync_mode=("added", "updated"), checkpoint=None, changed_columns=False)
     model = SimpleNamespace(is_stored=True)
     sync = SimpleNamespace(
         definition="0123456789abcdef", model=model, mapping=mapping, consent={}, skips_unknown_consent=False
@@ -128,6 +129,9 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     )
     consent = {"consent": {one.key: one.key for one in few.columns}, "skips_unknown_consent": True}
     asking = SimpleNamespace(**vars(sync) | consent)
+    keeping = SimpleNamespace(
+        **vars(asking) | {"mapping": SimpleNamespace(**vars(mapping) | {"changed_columns": True})}
+    )
     texts = ("running", "0123456789abcdef", "0123abcd", "i-1", None)
     log = HistoryRow(
         "s-1",
@@ -194,7 +198,20 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     refusals(state, 10)
     tables.settle(log, log)
     tables.abandon(log, log)
+    name_what_changed(session, tables, keeping, source, few)
+    tables.hashes._are_in = lambda _relation: True
+    tables.settle(log, log, with_hashes=True)
     tables.forget(None, log)
+
+
+def name_what_changed(session, tables, keeping, source, few):
+    """Keep hashes of columns, and compare them in an outbox and in a diff."""
+    tables.stage(keeping, source)
+    diff = {**tables.diff(keeping, few), "records": tables.records}
+    given = {"records": tables.records, "names": source.names}
+    columns = [column.key for column in few.columns]
+    session.rows("segconn_count_changed_columns", outbox=tables.outbox, diff=None, **given, columns=columns)
+    session.rows("segconn_changed_records", diff=diff, **given, record_ids=["c1"])
 
 
 def stage_what_is_new(state, tables, sync, source, columns):

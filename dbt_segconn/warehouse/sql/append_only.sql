@@ -13,10 +13,10 @@
 
 
 {#- A table that is not there has no rows, and so no log of them. -#}
-{% macro spark__segconn_known_records(records) %}
+{% macro spark__segconn_known_records(records, with_hashes) %}
   {%- if 'as nothing' in (records | string) -%} {{- return(records) -}} {%- endif -%}
 (
-    select record_id, checksum
+    select record_id, checksum{{ ', column_hashes' if with_hashes }}
     from (
         select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
         from {{ records }} as log
@@ -26,13 +26,14 @@
 {%- endmacro %}
 
 
-{% macro spark__segconn_forget_settled(outbox, records, discards, sync_id) %}
+{% macro spark__segconn_forget_settled(outbox, records, discards, sync_id, with_hashes) %}
 {% endmacro %}
 
-{% macro spark__segconn_remember_settled(outbox, records, discards, sync_id) %}
-insert into {{ records }}
-select record_id, checksum, case when change_type in ('added', 'updated') or is_doubtful = 1 then 0 else 1 end, {{ segconn_now() }}
-from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled
+{% macro spark__segconn_remember_settled(outbox, records, discards, sync_id, with_hashes) %}
+insert into {{ records }} (record_id, checksum, gone, settled_at{{ ', column_hashes' if with_hashes }})
+select record_id, checksum, case when change_type <> 'deleted' or is_doubtful = 1 then 0 else 1 end, {{ segconn_now() }}
+    {{- ', column_hashes' if with_hashes }}
+from ({{ segconn_settled(outbox, discards, sync_id, with_hashes) }}) as settled
 {% endmacro %}
 
 
@@ -40,7 +41,7 @@ from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled
 {% endmacro %}
 
 {% macro spark__segconn_remember_abandoned(outbox, records, discards, sync_id, change_types, watermark) %}
-insert into {{ records }}
+insert into {{ records }} (record_id, checksum, gone, settled_at)
 select record_id, case when change_number <= {{ watermark }} then checksum end,
     case when change_type <> 'deleted' or change_number > {{ watermark }} or is_doubtful = 1 then 0 else 1 end, {{ segconn_now() }}
 from ({{ segconn_abandoned(outbox, discards, sync_id, change_types) }}) as abandoned
@@ -65,16 +66,16 @@ group by mapping_id, token
   {{- return(default__segconn_create_records(relation, columns)) -}}
 {% endmacro %}
 
-{% macro databricks__segconn_known_records(records) %}
-  {{- return(default__segconn_known_records(records)) -}}
+{% macro databricks__segconn_known_records(records, with_hashes) %}
+  {{- return(default__segconn_known_records(records, with_hashes)) -}}
 {% endmacro %}
 
-{% macro databricks__segconn_forget_settled(outbox, records, discards, sync_id) %}
-  {{- return(default__segconn_forget_settled(outbox, records, discards, sync_id)) -}}
+{% macro databricks__segconn_forget_settled(outbox, records, discards, sync_id, with_hashes) %}
+  {{- return(default__segconn_forget_settled(outbox, records, discards, sync_id, with_hashes)) -}}
 {% endmacro %}
 
-{% macro databricks__segconn_remember_settled(outbox, records, discards, sync_id) %}
-  {{- return(default__segconn_remember_settled(outbox, records, discards, sync_id)) -}}
+{% macro databricks__segconn_remember_settled(outbox, records, discards, sync_id, with_hashes) %}
+  {{- return(default__segconn_remember_settled(outbox, records, discards, sync_id, with_hashes)) -}}
 {% endmacro %}
 
 {% macro databricks__segconn_forget_abandoned(outbox, records, discards, sync_id, change_types) %}

@@ -115,7 +115,8 @@
 
 
 {#- `diff` holds what the diff is made of: records, discards, refusals, model, window, current, valid_to_current,
-    identifier, columns, order, signature, unsure_type, mapping_id, definition, consent, holds_back, is_stored, retry_syncs, retry_days. -#}
+    identifier, columns, order, signature, unsure_type, mapping_id, definition, consent, holds_back, is_stored, retry_syncs, retry_days,
+    keeps_hashes, fills_hashes. -#}
 {% macro segconn_stage(outbox, diff, is_numbered) %}
 create table {{ outbox }} {{ segconn_storage() }} as
 {{ segconn_changes(diff, is_numbered) }}
@@ -322,7 +323,11 @@ duplicates as (
 
 
 {% macro segconn_changes(diff, is_numbered=true) %}
-{%- set records = segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) -%}
+{%- if diff.fills_hashes -%}
+  {%- set records = segconn_records_with_hashes(diff.records, diff.signature) -%}
+{%- else -%}
+  {%- set records = segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) -%}
+{%- endif -%}
 {%- set columns = diff.columns -%}
 with {{ segconn_identified(diff) }},
 
@@ -341,11 +346,17 @@ changes as (
             when duplicates.record_id is not null then 'duplicate_identifier'
             when records.record_id is null then 'added'
             when records.checksum is null then {{ segconn_literal(diff.unsure_type) }}
+            {%- if diff.fills_hashes %}
+            when {{ segconn_lacks_hashes(diff) }} then 'unchanged'
+            {%- endif %}
             else 'updated'
         end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values
+        {%- if diff.keeps_hashes %},
+        {{ segconn_column_hashes(diff.signature, columns) }} as column_hashes
+        {%- endif %}
         {%- for _ in diff.order %},
         hashed.order_{{ loop.index }}
         {%- endfor %}
@@ -363,6 +374,9 @@ changes as (
             or records.record_id is null
             or records.checksum is null
             or {{ segconn_has_changed(diff) }}
+            {%- if diff.fills_hashes %}
+            or {{ segconn_lacks_hashes(diff) }}
+            {%- endif %}
         )
         {%- if diff.holds_back %}
         and (hashed.record_id is null or duplicates.record_id is not null or not {{ segconn_is_held_back() }})
@@ -376,6 +390,9 @@ changes as (
         records.record_id,
         records.checksum,
         0 as lost_values
+        {%- if diff.keeps_hashes %},
+        null as column_hashes
+        {%- endif %}
         {%- for _ in diff.order %},
         null as order_{{ loop.index }}
         {%- endfor %}
@@ -413,11 +430,11 @@ where change_type in ({{ segconn_literals(change_types) }})
 
 
 {#- The records of the last settled sync, in a table of them. -#}
-{% macro segconn_known_records(records) %}
-  {{- return(adapter.dispatch('segconn_known_records')(records)) -}}
+{% macro segconn_known_records(records, with_hashes=false) %}
+  {{- return(adapter.dispatch('segconn_known_records')(records, with_hashes)) -}}
 {% endmacro %}
 
-{% macro default__segconn_known_records(records) %}
+{% macro default__segconn_known_records(records, with_hashes) %}
   {{- return(records | string) -}}
 {% endmacro %}
 
@@ -454,10 +471,14 @@ where change_number in ({{ numbers | join(', ') }})
 
 
 {#- The changes of an outbox that count as done. Refused ones stay out, to be offered again; where Segment may
-    have taken an earlier attempt of a refused call, nobody knows what it has: no checksum says so. -#}
-{% macro segconn_settled(outbox, discards, sync_id) %}
+    have taken an earlier attempt of a refused call, nobody knows what it has: no checksum says so. `with_hashes`: both
+    tables have hashes of columns, which are kept of unchanged records, too. -#}
+{% macro segconn_settled(outbox, discards, sync_id, with_hashes=false) %}
 select outbox.record_id, outbox.change_type, outbox.change_number,
     case when refused.record_id is null then outbox.checksum end as checksum,
+    {%- if with_hashes %}
+    case when refused.record_id is null then outbox.column_hashes end as column_hashes,
+    {%- endif %}
     case when refused.record_id is null then 0 else 1 end as is_doubtful
 from {{ outbox }} as outbox
 left join (
@@ -466,29 +487,29 @@ left join (
     where sync_id = {{ segconn_literal(sync_id) }} and record_id is not null and change_type <> 'closed'
     group by record_id
 ) as refused on refused.record_id = outbox.record_id
-where outbox.change_type in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+where outbox.change_type in ('added', 'updated', 'deleted'{{ ", 'unchanged'" if with_hashes }}) and (refused.record_id is null or refused.doubtful = 1)
 {% endmacro %}
 
 
-{% macro segconn_forget_settled(outbox, records, discards, sync_id) %}
-  {{- return(adapter.dispatch('segconn_forget_settled')(outbox, records, discards, sync_id)) -}}
+{% macro segconn_forget_settled(outbox, records, discards, sync_id, with_hashes) %}
+  {{- return(adapter.dispatch('segconn_forget_settled')(outbox, records, discards, sync_id, with_hashes)) -}}
 {% endmacro %}
 
-{% macro default__segconn_forget_settled(outbox, records, discards, sync_id) %}
+{% macro default__segconn_forget_settled(outbox, records, discards, sync_id, with_hashes) %}
 delete from {{ records }}
-where record_id in (select record_id from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled)
+where record_id in (select record_id from ({{ segconn_settled(outbox, discards, sync_id, with_hashes) }}) as settled)
 {% endmacro %}
 
 
-{% macro segconn_remember_settled(outbox, records, discards, sync_id) %}
-  {{- return(adapter.dispatch('segconn_remember_settled')(outbox, records, discards, sync_id)) -}}
+{% macro segconn_remember_settled(outbox, records, discards, sync_id, with_hashes) %}
+  {{- return(adapter.dispatch('segconn_remember_settled')(outbox, records, discards, sync_id, with_hashes)) -}}
 {% endmacro %}
 
-{% macro default__segconn_remember_settled(outbox, records, discards, sync_id) %}
-insert into {{ records }} (record_id, checksum)
-select record_id, checksum
-from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled
-where change_type in ('added', 'updated') or is_doubtful = 1
+{% macro default__segconn_remember_settled(outbox, records, discards, sync_id, with_hashes) %}
+insert into {{ records }} (record_id, checksum{{ ', column_hashes' if with_hashes }})
+select record_id, checksum{{ ', column_hashes' if with_hashes }}
+from ({{ segconn_settled(outbox, discards, sync_id, with_hashes) }}) as settled
+where change_type <> 'deleted' or is_doubtful = 1
 {% endmacro %}
 
 

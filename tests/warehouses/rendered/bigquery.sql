@@ -1481,7 +1481,7 @@ left join (
 ) as refused on refused.record_id = outbox.record_id
 where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
 ) as settled
-where kind in ('added', 'updated') or is_doubtful = 1;
+where kind <> 'deleted' or is_doubtful = 1;
 
 -- segconn_close_settled
 insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
@@ -1575,6 +1575,391 @@ where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is n
 where kind in ('added', 'updated')
 ) as abandoned
 where kind <> 'deleted' or change_number > 0 or is_doubtful = 1;
+
+-- segconn_drop
+drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
+
+-- segconn_append
+insert into `shop`.`segconn`.`sync_log` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+
+-- segconn_add_column
+alter table `shop`.`segconn`.`records_customers_identify_0123abcd` add column column_hashes string;
+
+-- segconn_stage
+create table `shop`.`segconn`.`outbox_customers_identify_0123abcd`  as
+with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        cast(`column 3` as float64) as c3,
+        `column 4` as c4,
+        case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else `column 5` end as c5,
+        `column 6` as c6,
+        cast(`column 7` as string) as c7,
+        cast(`column 8` as string) as c8,
+        format_datetime(if(mod(extract(microsecond from datetime(timestamp(`column 9`, 'Europe/Berlin'), 'UTC')), 1000) = 0, '%Y-%m-%dT%H:%M:%E3SZ', '%Y-%m-%dT%H:%M:%E6SZ'), datetime(timestamp(`column 9`, 'Europe/Berlin'), 'UTC')) as c9,
+        format_datetime(if(mod(extract(microsecond from datetime(`column 10`, 'UTC')), 1000) = 0, '%Y-%m-%dT%H:%M:%E3SZ', '%Y-%m-%dT%H:%M:%E6SZ'), datetime(`column 10`, 'UTC')) as c10,
+        cast(`column 11` as string) as c11,
+        cast(`column 12` as string) as c12,
+        to_json_string(`column 13`) as c13,
+        to_json_string(`column 14`) as c14,
+        to_json_string(`column 15`) as c15,
+        to_base64(`column 16`) as c16,
+        cast(`exact` as string) as e1,
+        case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end as lost_values
+    from `shop`.`marts`.`customers`
+),
+hashed as (
+    select
+        source.*,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5('0123abcd without consent')) else to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end) as string) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end, 'n') || coalesce('d' || cast(length(case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end) as string) || ':' || case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end, 'n') || coalesce('d' || cast(length(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end) as string) || ':' || case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end, 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c7 as string)) as string) || ':' || cast(c7 as string), 'n') || coalesce('t' || cast(length(cast(c8 as string)) as string) || ':' || cast(c8 as string), 'n') || coalesce('t' || cast(length(cast(c9 as string)) as string) || ':' || cast(c9 as string), 'n') || coalesce('t' || cast(length(cast(c10 as string)) as string) || ':' || cast(c10 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('t' || cast(length(cast(c12 as string)) as string) || ':' || cast(c12 as string), 'n') || coalesce('j' || cast(length(cast(c13 as string)) as string) || ':' || cast(c13 as string), 'n') || coalesce('j' || cast(length(cast(c14 as string)) as string) || ':' || cast(c14 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n') || coalesce('t' || cast(length(cast(c16 as string)) as string) || ':' || cast(c16 as string), 'n') || coalesce('t' || cast(length(cast(e1 as string)) as string) || ':' || cast(e1 as string), 'n'))) end as checksum,
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end) as string) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end, 'n') || coalesce('d' || cast(length(case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end) as string) || ':' || case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end, 'n') || coalesce('d' || cast(length(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end) as string) || ':' || case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end, 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c7 as string)) as string) || ':' || cast(c7 as string), 'n') || coalesce('t' || cast(length(cast(c8 as string)) as string) || ':' || cast(c8 as string), 'n') || coalesce('t' || cast(length(cast(c9 as string)) as string) || ':' || cast(c9 as string), 'n') || coalesce('t' || cast(length(cast(c10 as string)) as string) || ':' || cast(c10 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('t' || cast(length(cast(c12 as string)) as string) || ':' || cast(c12 as string), 'n') || coalesce('j' || cast(length(cast(c13 as string)) as string) || ':' || cast(c13 as string), 'n') || coalesce('j' || cast(length(cast(c14 as string)) as string) || ':' || cast(c14 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n') || coalesce('t' || cast(length(cast(c16 as string)) as string) || ':' || cast(c16 as string), 'n') || coalesce('t' || cast(length(cast(e1 as string)) as string) || ':' || cast(e1 as string), 'n'))) as content,
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from `shop`.`segconn`.`discards` as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            when (records.checksum = hashed.checksum and records.has_hashes = 0 and hashed.says_nothing = 0) then 'unchanged'
+            else 'updated'
+        end as kind,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        '0123abcd' || coalesce('d' || substr(to_hex(md5(cast(c1 as string))), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(to_hex(md5(cast(c2 as string))), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(to_hex(md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end)), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(to_hex(md5(case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end)), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(to_hex(md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end)), 1, 7), 'nnnnnnnn') || coalesce('b' || substr(to_hex(md5(cast(c6 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c7 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c8 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c9 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c10 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c11 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c12 as string))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(to_hex(md5(cast(c13 as string))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(to_hex(md5(cast(c14 as string))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(to_hex(md5(cast(c15 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c16 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(e1 as string))), 1, 7), 'nnnnnnnn') as column_hashes,
+        hashed.c1,
+        hashed.c2,
+        hashed.c3,
+        hashed.c4,
+        hashed.c5,
+        hashed.c6,
+        hashed.c7,
+        hashed.c8,
+        hashed.c9,
+        hashed.c10,
+        hashed.c11,
+        hashed.c12,
+        hashed.c13,
+        hashed.c14,
+        hashed.c15,
+        hashed.c16,
+        hashed.e1
+    from hashed
+    left join
+(
+    select record_id, checksum, case when substr(column_hashes, 1, 8) = '0123abcd' then 1 else 0 end as has_hashes
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or (records.checksum <> hashed.checksum and records.checksum <> hashed.content)
+            or (records.checksum = hashed.checksum and records.has_hashes = 0 and hashed.says_nothing = 0)
+        )
+        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.says_nothing = 1))
+    union all
+    select
+        'deleted' as kind,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as column_hashes,
+        null as c1,
+        null as c2,
+        null as c3,
+        null as c4,
+        null as c5,
+        null as c6,
+        null as c7,
+        null as c8,
+        null as c9,
+        null as c10,
+        null as c11,
+        null as c12,
+        null as c13,
+        null as c14,
+        null as c15,
+        null as c16,
+        null as e1
+    from
+(
+    select record_id, checksum, case when substr(column_hashes, 1, 8) = '0123abcd' then 1 else 0 end as has_hashes
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+) as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    row_number() over (order by record_id) as change_number,
+    changes.*
+from changes;
+
+-- segconn_count_changed_columns
+select coalesce(sum(has_hashes), 0),
+    coalesce(sum(case when has_hashes = 1 and substr(latest, 9, 8) <> substr(former, 9, 8) then 1 else 0 end), 0),
+    coalesce(sum(case when has_hashes = 1 and substr(latest, 17, 8) <> substr(former, 17, 8) then 1 else 0 end), 0),
+    coalesce(sum(case when has_hashes = 1 and substr(latest, 25, 8) <> substr(former, 25, 8) then 1 else 0 end), 0),
+    coalesce(sum(case when has_hashes = 1 and substr(latest, 33, 8) <> substr(former, 33, 8) then 1 else 0 end), 0),
+    coalesce(sum(case when has_hashes = 1 and substr(latest, 41, 8) <> substr(former, 41, 8) then 1 else 0 end), 0)
+from (
+select changes.record_id, changes.column_hashes as latest, known.column_hashes as former,
+    case when substr(known.column_hashes, 1, 8) = '0123abcd' then 1 else 0 end as has_hashes
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as changes
+inner join `shop`.`segconn`.`records_customers_identify_0123abcd` as known on known.record_id = changes.record_id
+where changes.kind = 'updated'
+) as compared;
+
+-- segconn_changed_records
+select record_id, latest, former
+from (
+select changes.record_id, changes.column_hashes as latest, known.column_hashes as former,
+    case when substr(known.column_hashes, 1, 8) = '0123abcd' then 1 else 0 end as has_hashes
+from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 11` as string) as c11,
+        to_json_string(`column 15`) as c15,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+),
+hashed as (
+    select
+        source.*,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5('0123abcd without consent')) else to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) end as checksum,
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as content,
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from `shop`.`segconn`.`discards` as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as kind,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        '0123abcd' || coalesce('d' || substr(to_hex(md5(cast(c1 as string))), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(to_hex(md5(cast(c2 as string))), 1, 7), 'nnnnnnnn') || coalesce('b' || substr(to_hex(md5(cast(c6 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c11 as string))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(to_hex(md5(cast(c15 as string))), 1, 7), 'nnnnnnnn') as column_hashes,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c11,
+        hashed.c15
+    from hashed
+    left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or (records.checksum <> hashed.checksum and records.checksum <> hashed.content)
+        )
+        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.says_nothing = 1))
+    union all
+    select
+        'deleted' as kind,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as column_hashes,
+        null as c1,
+        null as c2,
+        null as c6,
+        null as c11,
+        null as c15
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    row_number() over (order by record_id) as change_number,
+    changes.*
+from changes
+) as changes
+inner join `shop`.`segconn`.`records_customers_identify_0123abcd` as known on known.record_id = changes.record_id
+where changes.kind = 'updated'
+) as compared
+where has_hashes = 1 and record_id in ('c1');
+
+-- segconn_forget_settled
+delete from `shop`.`segconn`.`records_customers_identify_0123abcd`
+where record_id in (select record_id from (
+select outbox.record_id, outbox.kind, outbox.change_number,
+    case when refused.record_id is null then outbox.checksum end as checksum,
+    case when refused.record_id is null then outbox.column_hashes end as column_hashes,
+    case when refused.record_id is null then 0 else 1 end as is_doubtful
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as outbox
+left join (
+    select record_id, max(doubtful) as doubtful
+    from `shop`.`segconn`.`discards`
+    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    group by record_id
+) as refused on refused.record_id = outbox.record_id
+where outbox.kind in ('added', 'updated', 'deleted', 'unchanged') and (refused.record_id is null or refused.doubtful = 1)
+) as settled);
+
+-- segconn_remember_settled
+insert into `shop`.`segconn`.`records_customers_identify_0123abcd` (record_id, checksum, column_hashes)
+select record_id, checksum, column_hashes
+from (
+select outbox.record_id, outbox.kind, outbox.change_number,
+    case when refused.record_id is null then outbox.checksum end as checksum,
+    case when refused.record_id is null then outbox.column_hashes end as column_hashes,
+    case when refused.record_id is null then 0 else 1 end as is_doubtful
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as outbox
+left join (
+    select record_id, max(doubtful) as doubtful
+    from `shop`.`segconn`.`discards`
+    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    group by record_id
+) as refused on refused.record_id = outbox.record_id
+where outbox.kind in ('added', 'updated', 'deleted', 'unchanged') and (refused.record_id is null or refused.doubtful = 1)
+) as settled
+where kind <> 'deleted' or is_doubtful = 1;
+
+-- segconn_close_settled
+insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as datetime), 0
+from (
+    select record_id, min(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from `shop`.`segconn`.`discards` as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd'
+    group by record_id
+) as standing
+where (given_up = 0 or record_id in (select record_id from `shop`.`segconn`.`outbox_customers_identify_0123abcd` where record_id is not null))
+    and coalesce('v' || record_id, 'n') not in (
+        select coalesce('v' || record_id, 'n')
+        from `shop`.`segconn`.`discards` as refused
+        where sync_id = 's-1' and kind <> 'closed'
+    );
 
 -- segconn_drop
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;

@@ -1614,8 +1614,8 @@ order by discarded_at desc, sync_id, record_id
 limit 10;
 
 -- segconn_remember_settled
-insert into segconn.records_customers_identify_0123abcd
-select record_id, checksum, case when kind in ('added', 'updated') or is_doubtful = 1 then 0 else 1 end, cast(current_timestamp() as timestamp_ntz)
+insert into segconn.records_customers_identify_0123abcd (record_id, checksum, gone, settled_at)
+select record_id, checksum, case when kind <> 'deleted' or is_doubtful = 1 then 0 else 1 end, cast(current_timestamp() as timestamp_ntz)
 from (
 select outbox.record_id, outbox.kind, outbox.change_number,
     case when refused.record_id is null then outbox.checksum end as checksum,
@@ -1681,7 +1681,7 @@ values
     ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
 -- segconn_remember_abandoned
-insert into segconn.records_customers_identify_0123abcd
+insert into segconn.records_customers_identify_0123abcd (record_id, checksum, gone, settled_at)
 select record_id, case when change_number <= 0 then checksum end,
     case when kind <> 'deleted' or change_number > 0 or is_doubtful = 1 then 0 else 1 end, cast(current_timestamp() as timestamp_ntz)
 from (
@@ -1701,6 +1701,406 @@ where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is n
 ) as settled
 where kind in ('added', 'updated')
 ) as abandoned;
+
+-- segconn_drop
+drop table if exists segconn.outbox_customers_identify_0123abcd;
+
+-- segconn_append
+insert into segconn.sync_log (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+
+-- segconn_add_column
+alter table segconn.records_customers_identify_0123abcd add column column_hashes string;
+
+-- segconn_stage
+create table segconn.outbox_customers_identify_0123abcd using parquet as
+with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        cast(`column 3` as double) as c3,
+        case when lower(cast(`column 4` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else cast(cast(`column 4` as string) as double) end as c4,
+        case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else `column 5` end as c5,
+        `column 6` as c6,
+        cast(`column 7` as string) as c7,
+        cast(`column 8` as string) as c8,
+        date_format(to_utc_timestamp(`column 9`, 'Europe/Berlin'), "yyyy-MM-dd'T'HH:mm:ss") || case when date_format(to_utc_timestamp(`column 9`, 'Europe/Berlin'), 'SSSSSS') like '%000' then date_format(to_utc_timestamp(`column 9`, 'Europe/Berlin'), '.SSS') else date_format(to_utc_timestamp(`column 9`, 'Europe/Berlin'), '.SSSSSS') end || 'Z' as c9,
+        date_format(`column 10`, "yyyy-MM-dd'T'HH:mm:ss") || case when date_format(`column 10`, 'SSSSSS') like '%000' then date_format(`column 10`, '.SSS') else date_format(`column 10`, '.SSSSSS') end || 'Z' as c10,
+        to_json(`column 11`, map('ignoreNullFields', 'false')) as c11,
+        to_json(`column 12`, map('ignoreNullFields', 'false')) as c12,
+        to_json(`column 13`, map('ignoreNullFields', 'false')) as c13,
+        replace(replace(base64(`column 14`), chr(13), ''), chr(10), '') as c14,
+        cast(`exact` as string) as e1,
+        case when lower(cast(`column 4` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end + case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end as lost_values
+    from marts.customers
+),
+hashed as (
+    select
+        source.*,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5(concat('0123abcd without consent')) else md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('d', md5(transform(array(c3), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('d', md5(transform(array(c4), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('d', md5(transform(array(c5), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('t', md5(cast(c8 as string))), 'n'), coalesce(concat('t', md5(cast(c9 as string))), 'n'), coalesce(concat('t', md5(cast(c10 as string))), 'n'), coalesce(concat('j', md5(cast(c11 as string))), 'n'), coalesce(concat('j', md5(cast(c12 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'), coalesce(concat('t', md5(cast(c14 as string))), 'n'), coalesce(concat('t', md5(cast(e1 as string))), 'n'))) end as checksum,
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('d', md5(transform(array(c3), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('d', md5(transform(array(c4), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('d', md5(transform(array(c5), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('t', md5(cast(c8 as string))), 'n'), coalesce(concat('t', md5(cast(c9 as string))), 'n'), coalesce(concat('t', md5(cast(c10 as string))), 'n'), coalesce(concat('j', md5(cast(c11 as string))), 'n'), coalesce(concat('j', md5(cast(c12 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'), coalesce(concat('t', md5(cast(c14 as string))), 'n'), coalesce(concat('t', md5(cast(e1 as string))), 'n'))) as content,
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+        datediff(
+    coalesce(date(cast(current_timestamp() as timestamp_ntz)), nvl2(date(cast(current_timestamp() as timestamp_ntz)), assert_true(date(cast(current_timestamp() as timestamp_ntz)) is not null), null))
+,
+    coalesce(date(min(discarded_at)), nvl2(date(min(discarded_at)), assert_true(date(min(discarded_at)) is not null), null))
+) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from segconn.discards as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from segconn.discards as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            when (records.checksum = hashed.checksum and records.has_hashes = 0 and hashed.says_nothing = 0) then 'unchanged'
+            else 'updated'
+        end as kind,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        concat('0123abcd', coalesce('d' || substr(md5(cast(c1 as string)), 1, 7), 'nnnnnnnn'), coalesce('d' || substr(md5(cast(c2 as string)), 1, 7), 'nnnnnnnn'), coalesce('d' || substr(md5(transform(array(c3), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0]), 1, 7), 'nnnnnnnn'), coalesce('d' || substr(md5(transform(array(c4), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0]), 1, 7), 'nnnnnnnn'), coalesce('d' || substr(md5(transform(array(c5), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0]), 1, 7), 'nnnnnnnn'), coalesce('b' || substr(md5(cast(c6 as string)), 1, 7), 'nnnnnnnn'), coalesce('t' || substr(md5(cast(c7 as string)), 1, 7), 'nnnnnnnn'), coalesce('t' || substr(md5(cast(c8 as string)), 1, 7), 'nnnnnnnn'), coalesce('t' || substr(md5(cast(c9 as string)), 1, 7), 'nnnnnnnn'), coalesce('t' || substr(md5(cast(c10 as string)), 1, 7), 'nnnnnnnn'), coalesce('j' || substr(md5(cast(c11 as string)), 1, 7), 'nnnnnnnn'), coalesce('j' || substr(md5(cast(c12 as string)), 1, 7), 'nnnnnnnn'), coalesce('j' || substr(md5(cast(c13 as string)), 1, 7), 'nnnnnnnn'), coalesce('t' || substr(md5(cast(c14 as string)), 1, 7), 'nnnnnnnn'), coalesce('t' || substr(md5(cast(e1 as string)), 1, 7), 'nnnnnnnn')) as column_hashes,
+        hashed.c1,
+        hashed.c2,
+        hashed.c3,
+        hashed.c4,
+        hashed.c5,
+        hashed.c6,
+        hashed.c7,
+        hashed.c8,
+        hashed.c9,
+        hashed.c10,
+        hashed.c11,
+        hashed.c12,
+        hashed.c13,
+        hashed.c14,
+        hashed.e1
+    from hashed
+    left join
+(
+    select record_id, checksum, case when substr(column_hashes, 1, 8) = '0123abcd' then 1 else 0 end as has_hashes
+    from (
+    select record_id, checksum, column_hashes
+    from (
+        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
+        from segconn.records_customers_identify_0123abcd as log
+    ) as latest
+    where age = 1 and gone = 0
+) as known
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or (records.checksum <> hashed.checksum and records.checksum <> hashed.content)
+            or (records.checksum = hashed.checksum and records.has_hashes = 0 and hashed.says_nothing = 0)
+        )
+        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.says_nothing = 1))
+    union all
+    select
+        'deleted' as kind,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as column_hashes,
+        null as c1,
+        null as c2,
+        null as c3,
+        null as c4,
+        null as c5,
+        null as c6,
+        null as c7,
+        null as c8,
+        null as c9,
+        null as c10,
+        null as c11,
+        null as c12,
+        null as c13,
+        null as c14,
+        null as e1
+    from
+(
+    select record_id, checksum, case when substr(column_hashes, 1, 8) = '0123abcd' then 1 else 0 end as has_hashes
+    from (
+    select record_id, checksum, column_hashes
+    from (
+        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
+        from segconn.records_customers_identify_0123abcd as log
+    ) as latest
+    where age = 1 and gone = 0
+) as known
+) as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    row_number() over (order by record_id) as change_number,
+    changes.*
+from changes;
+
+-- segconn_count_changed_columns
+select coalesce(sum(has_hashes), 0),
+    coalesce(sum(case when has_hashes = 1 and substr(latest, 9, 8) <> substr(former, 9, 8) then 1 else 0 end), 0),
+    coalesce(sum(case when has_hashes = 1 and substr(latest, 17, 8) <> substr(former, 17, 8) then 1 else 0 end), 0),
+    coalesce(sum(case when has_hashes = 1 and substr(latest, 25, 8) <> substr(former, 25, 8) then 1 else 0 end), 0),
+    coalesce(sum(case when has_hashes = 1 and substr(latest, 33, 8) <> substr(former, 33, 8) then 1 else 0 end), 0),
+    coalesce(sum(case when has_hashes = 1 and substr(latest, 41, 8) <> substr(former, 41, 8) then 1 else 0 end), 0)
+from (
+select changes.record_id, changes.column_hashes as latest, known.column_hashes as former,
+    case when substr(known.column_hashes, 1, 8) = '0123abcd' then 1 else 0 end as has_hashes
+from segconn.outbox_customers_identify_0123abcd as changes
+inner join (
+    select record_id, checksum, column_hashes
+    from (
+        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
+        from segconn.records_customers_identify_0123abcd as log
+    ) as latest
+    where age = 1 and gone = 0
+) as known on known.record_id = changes.record_id
+where changes.kind = 'updated'
+) as compared;
+
+-- segconn_changed_records
+select record_id, latest, former
+from (
+select changes.record_id, changes.column_hashes as latest, known.column_hashes as former,
+    case when substr(known.column_hashes, 1, 8) = '0123abcd' then 1 else 0 end as has_hashes
+from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 7` as string) as c7,
+        to_json(`column 13`, map('ignoreNullFields', 'false')) as c13,
+        0 as lost_values
+    from marts.customers
+),
+hashed as (
+    select
+        source.*,
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5(concat('0123abcd without consent')) else md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'))) end as checksum,
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'))) as content,
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+        datediff(
+    coalesce(date(cast(current_timestamp() as timestamp_ntz)), nvl2(date(cast(current_timestamp() as timestamp_ntz)), assert_true(date(cast(current_timestamp() as timestamp_ntz)) is not null), null))
+,
+    coalesce(date(min(discarded_at)), nvl2(date(min(discarded_at)), assert_true(date(min(discarded_at)) is not null), null))
+) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from segconn.discards as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from segconn.discards as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as kind,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        concat('0123abcd', coalesce('d' || substr(md5(cast(c1 as string)), 1, 7), 'nnnnnnnn'), coalesce('d' || substr(md5(cast(c2 as string)), 1, 7), 'nnnnnnnn'), coalesce('b' || substr(md5(cast(c6 as string)), 1, 7), 'nnnnnnnn'), coalesce('t' || substr(md5(cast(c7 as string)), 1, 7), 'nnnnnnnn'), coalesce('j' || substr(md5(cast(c13 as string)), 1, 7), 'nnnnnnnn')) as column_hashes,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c7,
+        hashed.c13
+    from hashed
+    left join (
+    select record_id, checksum
+    from (
+        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
+        from segconn.records_customers_identify_0123abcd as log
+    ) as latest
+    where age = 1 and gone = 0
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or (records.checksum <> hashed.checksum and records.checksum <> hashed.content)
+        )
+        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.says_nothing = 1))
+    union all
+    select
+        'deleted' as kind,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as column_hashes,
+        null as c1,
+        null as c2,
+        null as c6,
+        null as c7,
+        null as c13
+    from (
+    select record_id, checksum
+    from (
+        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
+        from segconn.records_customers_identify_0123abcd as log
+    ) as latest
+    where age = 1 and gone = 0
+) as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    row_number() over (order by record_id) as change_number,
+    changes.*
+from changes
+) as changes
+inner join (
+    select record_id, checksum, column_hashes
+    from (
+        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
+        from segconn.records_customers_identify_0123abcd as log
+    ) as latest
+    where age = 1 and gone = 0
+) as known on known.record_id = changes.record_id
+where changes.kind = 'updated'
+) as compared
+where has_hashes = 1 and record_id in ('c1');
+
+-- segconn_remember_settled
+insert into segconn.records_customers_identify_0123abcd (record_id, checksum, gone, settled_at, column_hashes)
+select record_id, checksum, case when kind <> 'deleted' or is_doubtful = 1 then 0 else 1 end, cast(current_timestamp() as timestamp_ntz), column_hashes
+from (
+select outbox.record_id, outbox.kind, outbox.change_number,
+    case when refused.record_id is null then outbox.checksum end as checksum,
+    case when refused.record_id is null then outbox.column_hashes end as column_hashes,
+    case when refused.record_id is null then 0 else 1 end as is_doubtful
+from segconn.outbox_customers_identify_0123abcd as outbox
+left join (
+    select record_id, max(doubtful) as doubtful
+    from segconn.discards
+    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    group by record_id
+) as refused on refused.record_id = outbox.record_id
+where outbox.kind in ('added', 'updated', 'deleted', 'unchanged') and (refused.record_id is null or refused.doubtful = 1)
+) as settled;
+
+-- segconn_close_settled
+insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
+from (
+    select record_id, min(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
+    from (
+select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+        datediff(
+    coalesce(date(cast(current_timestamp() as timestamp_ntz)), nvl2(date(cast(current_timestamp() as timestamp_ntz)), assert_true(date(cast(current_timestamp() as timestamp_ntz)) is not null), null))
+,
+    coalesce(date(min(discarded_at)), nvl2(date(min(discarded_at)), assert_true(date(min(discarded_at)) is not null), null))
+) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select refused.*
+from segconn.discards as refused
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from segconn.discards as closings
+    where kind = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
+where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
+) as standing
+group by mapping_id, mapping, definition, record_id, kind, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd'
+    group by record_id
+) as standing
+where (given_up = 0 or record_id in (select record_id from segconn.outbox_customers_identify_0123abcd where record_id is not null))
+    and coalesce('v' || record_id, 'n') not in (
+        select coalesce('v' || record_id, 'n')
+        from segconn.discards as refused
+        where sync_id = 's-1' and kind <> 'closed'
+    );
 
 -- segconn_drop
 drop table if exists segconn.outbox_customers_identify_0123abcd;

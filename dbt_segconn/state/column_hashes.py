@@ -1,0 +1,90 @@
+"""Which columns of updated records have changed, by a short hash of each column as it was last sent.
+
+The hashes stand in a column of the records, of mappings with `changed_columns: true`. A record without them, or with
+those of other columns, is counted as unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dbt_segconn.warehouse.session import Session
+from dbt_segconn.warehouse.source import Source
+
+COLUMN_HASHES = "column_hashes"
+# Characters for the names of the columns, and for each column
+_WIDTH = 8
+SHOWN_COLUMNS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedColumns:
+    """How many of the `updated` records changed in each column, most first; of `unknown` ones, no hashes are kept."""
+
+    updated: int
+    columns: Mapping[str, int]
+    unknown: int
+
+    def summary(self, most: int | None = None) -> str:
+        """Return the columns with their counts, at most this many of them, as `email 40, plan 25`."""
+        shown = [f"{name} {count:,}" for name, count in self.columns.items()]
+        others = [f"{len(shown) - most:,} other columns"] if most is not None and len(shown) > most else []
+        parts = [", ".join([*shown[:most], *others])] if shown else []
+        if self.unknown:
+            parts.append(f"not known of {self.unknown:,}, last sent without hashes of these columns")
+        return "; ".join(parts) or "no column"
+
+
+class ColumnHashes:
+    """The hashes of one mapping's records, and those of its outbox."""
+
+    def __init__(self, session: Session, records: Any, outbox: Any) -> None:
+        self._session = session
+        self._records = records
+        self._outbox = outbox
+
+    def prepare(self) -> None:
+        """Add the column to the records, where `changed_columns` has just been switched on."""
+        if not self._are_in(self._records):
+            self._session.run("segconn_add_column", relation=self._records, name=COLUMN_HASHES, column_type="text")
+
+    def are_complete(self) -> bool:
+        """Check that records and outbox have the column: either may be of a sync without `changed_columns`."""
+        return self._are_in(self._outbox) and self._are_in(self._records)
+
+    def count(self, source: Source, updated: int, diff: Mapping[str, Any] | None = None) -> ChangedColumns:
+        """Count in which columns the updated records of the outbox, or of a diff, have changed."""
+        if not updated or not self._are_in(self._records):
+            return ChangedColumns(updated, {}, updated)
+        given = {"outbox": self._outbox, "diff": diff, "records": self._records, "names": source.names}
+        ((known, *counts),) = self._session.rows(
+            "segconn_count_changed_columns", **given, columns=[column.key for column in source.columns]
+        )
+        found = {column.key: int(count) for column, count in zip(source.columns, counts, strict=True) if count}
+        most_first = dict(sorted(found.items(), key=lambda item: -item[1]))
+        return ChangedColumns(updated, most_first, updated - int(known))
+
+    def of_records(
+        self, source: Source, record_ids: Collection[str], diff: Mapping[str, Any]
+    ) -> dict[str, tuple[str, ...]]:
+        """Return the changed columns of those of these records that a diff finds updated, as far as they are known."""
+        if not record_ids or not self._are_in(self._records):
+            return {}
+        given = {"diff": diff, "records": self._records, "names": source.names, "record_ids": list(record_ids)}
+        rows = self._session.rows("segconn_changed_records", **given)
+        return {record_id: tuple(_differing(source, latest, former)) for record_id, latest, former in rows}
+
+    def _are_in(self, relation: Any) -> bool:
+        return COLUMN_HASHES in (name.lower() for name in self._session.columns(relation))
+
+
+def _differing(source: Source, latest: str, former: str) -> list[str]:
+    """Return the columns whose hashes differ."""
+    places = range(_WIDTH, len(latest), _WIDTH)
+    return [
+        column.key
+        for column, at in zip(source.columns, places, strict=True)
+        if latest[at : at + _WIDTH] != former[at : at + _WIDTH]
+    ]
