@@ -7,25 +7,14 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from dbt_segconn.engine.guards import (
-    doubts,
-    former_identifier,
-    former_version,
-    is_retyped,
-    objections,
-    other_identifier,
-    retyped,
-)
-from dbt_segconn.engine.id_guards import doubtful_ids
-from dbt_segconn.engine.stamps import may_be_stamped, stamped
+from dbt_segconn.engine.guards import former_identifier
 from dbt_segconn.engine.work import Sync
 from dbt_segconn.errors import WarehouseError
-from dbt_segconn.project.mapping_names import shown_names
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.checkpoint import Window
 from dbt_segconn.state.discards import KEPT_REPEATED
-from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import RESET, SETTLED, HistoryRow
+from dbt_segconn.state.tables import RESET, HistoryRow
+from dbt_segconn.syncs.block_reasons import before_staging, of_changes
 from dbt_segconn.wording import counted
 
 
@@ -42,7 +31,8 @@ def _stage(work: Sync) -> HistoryRow:
         work.mapping.meta.first_sync == "baseline" and not state.has_settled(work.mapping.id)
     )
     staging = work.new_state("" if is_baseline else ",".join(work.mapping.meta.sync_mode))
-    if reason := _meant(work, doubts(work.mapping, staging, before, _lookalikes(work, before), work.tables.known())):
+    ids, known = work.job.mapping_ids, work.tables.known()
+    if reason := _meant(work, before_staging(work.mapping, state, staging, known=known, mapping_ids=ids)):
         return _blocked(work, staging, before, reason)
     window = _window(work)
     staging = work.book.log(staging)
@@ -92,23 +82,6 @@ def _freeze(work: Sync, staging: HistoryRow, window: Window | None) -> HistoryRo
         raise
 
 
-def _lookalikes(work: Sync, before: HistoryRow | None) -> dict[str, int]:
-    """Find what this new mapping may replace: mappings that are gone from the project, with their records.
-
-    That is the former version of its model, else mappings that made the same calls.
-    """
-    state, mapping = work.book.state, work.mapping
-    if before is not None and (before.status in {*SETTLED, RESET} or state.has_settled(mapping.id)):
-        return {}
-    orphans = state.orphans(work.job.mapping_ids)
-    shown = shown_names(one.names for one in orphans)
-    tables = {one.mapping_id: MappingTables(state, one.mapping_id) for one in orphans}
-    gone = [one for one in orphans if tables[one.mapping_id].present()[0]]
-    former = former_version(mapping, [one for one in gone if state.has_settled(one.mapping_id)])
-    alike = [one for one in gone if (one.definition, one.destination) == (mapping.definition, mapping.destination)]
-    return {shown[one.mapping_id]: tables[one.mapping_id].known() for one in ([former] if former else alike)}
-
-
 def _meant(work: Sync, reasons: Iterable[str]) -> str | None:
     """Join what speaks against a sync, unless the user has said that it is meant."""
     return None if _is_allowed(work) else _refusal(work, "; ".join(reasons))
@@ -148,26 +121,9 @@ def _count(work: Sync, staging: HistoryRow) -> HistoryRow:
     )
 
 
-def _objections(work: Sync, state: HistoryRow) -> Iterator[str]:
-    known = work.tables.known()
-    made = work.book.state.made_records(work.mapping.id)
-    if former := former_identifier(work.mapping, made, known):
-        yield other_identifier(work.mapping, former, added=state.added, deleted=state.deleted)
-    elif state.updated and "updated" in state.sync_mode and is_retyped(made, state):
-        yield retyped(state, known)
-    yield from objections(
-        work.mapping.meta.guards,
-        known=known,
-        present=known - state.deleted + state.added + state.unidentified + state.held_back,
-        to_send=state.to_send,
-        updated=state.updated,
-        deleted=state.deleted,
-    )
-    if state.to_send:
-        is_asked = may_be_stamped(work.mapping, known=known, updated=state.updated)
-        if stamps := work.tables.stamps(work.source) if is_asked else ():
-            yield stamped(stamps, known=known, updated=state.updated)
-        yield from doubtful_ids(work.mapping, work.source, work.tables, state.sync_mode.split(","))
+def _objections(work: Sync, counted: HistoryRow) -> Iterator[str]:
+    made, known = work.book.state.made_records(work.mapping.id), work.tables.known()
+    yield from of_changes(work.mapping, work.source, work.tables, made=made, counted=counted, known=known)
 
 
 def _announce_held_back(work: Sync, state: HistoryRow) -> None:
