@@ -7,12 +7,42 @@ project=$PWD
 venv=$project/target/venv
 export DBT_PROFILES_DIR=$project SAMPLE_SHOP_DUCKDB=$project/target/shop.duckdb
 
-say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+say() {
+  if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then printf '\n\033[1m== %s\033[0m\n' "$*"; else printf '\n== %s\n' "$*"; fi
+}
+
+# working WHAT COMMAND...: run a command with a dot every two seconds; show its output only if it fails
+working() {
+  local what=$1 started=$SECONDS status=0
+  shift
+  printf '%s ' "$what"
+  while sleep 2; do printf .; done &
+  dots=$!
+  "$@" >target/demo.log 2>&1 || status=$?
+  kill "$dots" && wait "$dots" 2>/dev/null || true
+  dots=
+  if [ "$status" -ne 0 ]; then
+    printf ' failed:\n'
+    cat target/demo.log
+    return "$status"
+  fi
+  printf ' %s s\n' "$((SECONDS - started))"
+}
+
+dots= debugger=
+stop() {
+  local job
+  for job in $dots $debugger; do
+    kill "$job" 2>/dev/null || true
+    wait "$job" 2>/dev/null || true
+  done
+}
+trap stop EXIT
 
 find_python() {
   local candidate
   for candidate in python3.13 python3.12 python3.11 python3.10 python3; do
-    if command -v "$candidate" >/dev/null && "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] < (3, 10))'; then
+    if command -v "$candidate" >/dev/null && "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] < (3, 10))' 2>/dev/null; then
       echo "$candidate"
       return
     fi
@@ -26,10 +56,10 @@ install() {
   python=$(find_python)
   mkdir -p target
   if ! cmp -s constraints.txt "$venv/constraints.txt"; then
-    say "Installing into target/venv (once)"
+    say "Installing dbt, DuckDB and dbt-segconn into sample_project/target/venv (once)"
     rm -rf "$venv"
-    "$python" -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt \
+    working "Making a virtual environment" "$python" -m venv "$venv"
+    working "Installing packages" "$venv/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt \
       --editable '..[debugger]' dbt-duckdb
     cp constraints.txt "$venv/constraints.txt"
   fi
@@ -40,12 +70,14 @@ start_debugger() {
   : >target/debugger.url # read below, perhaps before the debugger's shell has made it
   dbt-segconn debugger --port 0 --log target/calls.jsonl >target/debugger.url &
   debugger=$!
-  trap 'kill "$debugger" 2>/dev/null || true; wait "$debugger" 2>/dev/null || true' EXIT
+}
+
+find_debugger() {
   for _ in $(seq 100); do
     SEGMENT_ENDPOINT=$(sed -n 's/^Listening on \(http[^ ]*\).*/\1/p' target/debugger.url)
     if [ -n "$SEGMENT_ENDPOINT" ]; then
       export SEGMENT_ENDPOINT
-      echo "Listening on $SEGMENT_ENDPOINT"
+      echo "dbt-segconn's debugger stands in for Segment at $SEGMENT_ENDPOINT"
       return
     fi
     kill -0 "$debugger" 2>/dev/null || { echo "The debugger did not start." >&2; return 1; }
@@ -59,28 +91,28 @@ install
 export PATH="$venv/bin:$PATH"
 rm -f "$SAMPLE_SHOP_DUCKDB" "$SAMPLE_SHOP_DUCKDB.wal"
 
-say "Day 1: dbt build"
-dbt --quiet build
-echo "The shop is built: 5 models, 1 snapshot, their tests passed."
+say "Day 1: dbt builds a shop: customers, accounts, orders, visits"
+start_debugger # while dbt builds
+working "dbt build" dbt --quiet build
+find_debugger
 
-say "The debugger stands in for Segment"
-start_debugger
+say "Day 1: dbt-segconn run sends all of it"
+dbt-segconn run
+first=$(wc -l <target/calls.jsonl)
 
-say "Day 1: dbt-segconn run"
+say "Day 2: customers and orders come, change and go, and dbt builds the shop again"
+working "dbt build" dbt --quiet build --vars '{day: 2}'
+
+say "Day 2: a look before the run: a customer who left, and the call for that"
+dbt-segconn preview --mapping customer_deleted --kind deleted --limit 1 --format text
+
+say "Day 2: dbt-segconn run sends what has changed"
 dbt-segconn run
 
-say "Day 2: customers and orders come, change and go; dbt build"
-dbt --quiet build --vars '{day: 2}'
-echo "The shop is built again."
+say "What changed in the shop on day 2, and what arrived"
+python show_calls.py target/calls.jsonl "$first"
 
-say "What dbt-segconn would send now (one call of each mapping that has any)"
-dbt-segconn preview --limit 1 | python show_calls.py preview
-
-say "Day 2: dbt-segconn run"
-dbt-segconn run
-
-say "What arrived"
-python show_calls.py arrived target/calls.jsonl
-
-say "The last sync of every mapping"
-dbt-segconn status
+say "Look around"
+echo "All of it stands in sample_project/target; nothing has left this machine. In sample_project, try:"
+echo "  target/venv/bin/dbt-segconn status"
+echo "  target/venv/bin/dbt-segconn ui"

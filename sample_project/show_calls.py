@@ -1,38 +1,50 @@
-"""Print calls for the demo: `preview` from standard input, or those that have `arrived` in a file."""
+"""Sum up for the demo what a day of changes in the shop has become: `show_calls.py CALLS FROM` reads the calls that
+arrived from line FROM on, and the results of the last run."""
 
 import json
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
+
+# mapping → the words for what has changed in its model, and the title of its calls
+STORY = {
+    "customers.identify_customers": ({"added": "joined", "updated": "changed"}, "customer", "identify"),
+    "customers.customer_deleted": ({"deleted": "left"}, "customer", "track Customer Deleted"),
+    "customers.profile_changed": ({"updated": "edited"}, "customer profile", "track Profile Changed"),
+    "plan_history.plan_changed": ({"added": "chosen"}, "plan", "track Plan Changed"),
+    "accounts.group_accounts": ({"added": "opened", "updated": "changed"}, "account", "group"),
+    "orders.order_completed": ({"added": "completed"}, "order", "track Order Completed"),
+    "web_visits.page_views": ({"added": "viewed"}, "web page", "page"),
+    "app_visits.screen_views": ({"added": "viewed"}, "app screen", "screen"),
+}
 
 
 def title(call):
-    name = call.get("event") or call.get("name") or ""
-    return f"{call['type']} {name}".strip()
+    """Name a call by its type, a track call by its event, too."""
+    return f"track {call['event']}" if call["type"] == "track" else call["type"]
 
 
-def preview(lines):
-    decoder, text = json.JSONDecoder(), "".join(lines).strip()
-    while text:
-        shown, end = decoder.raw_decode(text)
-        text = text[end:].lstrip()
-        print(f"{shown['mapping']:<32} {shown['kind']:<8} {shown['record_id']:<10} {title(shown['call'])}")
+def counted(count, noun):
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def arrived(path):
+def changes(counts, words, noun):
+    """Say what has changed: `3 customers joined, 9 changed`."""
+    (kind, word), *others = words.items()
+    return ", ".join([f"{counted(counts[kind], noun)} {word}", *(f"{counts[one]} {other}" for one, other in others)])
+
+
+def main(path, first):
     with open(path, encoding="utf-8") as file:
         calls = [json.loads(line) for line in file]
-    syncs = defaultdict(Counter)
-    for call in calls:
-        # a messageId begins with what all calls of one sync share
-        kind = call["type"] if call["type"] in ("page", "screen") else title(call)
-        syncs[kind][call["messageId"].rpartition("-")[0]] += 1
-    print(f"{'call':<26} {'in all':>7}   by sync")
-    for kind, counts in syncs.items():
-        print(f"{kind:<26} {counts.total():>7}   {', '.join(map(str, counts.values()))}")
-    for wanted in ("identify", "track Order Completed"):
-        print(f"\nThe last {wanted}:")
-        print(json.dumps([call for call in calls if title(call) == wanted][-1], indent=2, ensure_ascii=False))
+    arrived = Counter(map(title, calls[first:]))
+    with open("target/segconn/run_results.json", encoding="utf-8") as file:
+        results = {one["name"]: one.get("counts") for one in json.load(file)["results"]}
+    for name, (words, noun, kind) in STORY.items():
+        print(f"  {changes(results[name], words, noun):<36} → {counted(arrived[kind], 'call'):>8}   {kind}")
+    total = len(calls) - first
+    print(f"\nThe first run sent {counted(first, 'call')}, all that the shop had. The second sent {counted(total, 'call')}:")
+    print("what had changed, and nothing twice.")
 
 
 if __name__ == "__main__":
-    preview(sys.stdin) if sys.argv[1] == "preview" else arrived(sys.argv[2])
+    main(sys.argv[1], int(sys.argv[2]))

@@ -29,6 +29,22 @@ def tables(shop):
     )
 
 
+def test_schema_of_probe_is_dropped_without_cascade(shop, monkeypatch):
+    """A table that another session makes in it stays."""
+    shop.manifest(MAPPING)
+    shop.table(ADA)
+    use = diagnosis._use
+
+    def use_and_add(session, probe):
+        use(session, probe)
+        other = probe.incorporate(path={"identifier": "of_a_user"})
+        session.run("segconn_create_table", relation=other, columns={"word": "text"})
+
+    monkeypatch.setattr(diagnosis, "_use", use_and_add)
+    assert "is not empty, so it was not dropped" in debug(shop)[1]
+    assert [one for one in tables(shop) if "of_a_user" in one.values()]
+
+
 @pytest.fixture
 def ready(shop):
     shop.manifest(MAPPING)

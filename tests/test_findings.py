@@ -266,9 +266,19 @@ def test_sarif_has_what_its_schema_requires_and_points_to_its_rules(broken):
     assert all(rules[one["ruleIndex"]]["id"] == one["ruleId"] for one in run["results"])
 
 
-def test_meta_of_dbt_project_and_of_sql_have_their_file_and_no_wrong_line(shop):
+def test_meta_of_dbt_project_and_of_sql_have_their_lines(shop):
     project = (shop.dir / "dbt_project.yml").read_text()
-    inherited = "  +meta: {segconn: {unique_identifier: a, mappings: [{name: m, action: identfy, fields: {}}]}}\n"
+    inherited = """\
+  +meta: {segconn: {mappings: 1}}
+  shop:
+    +meta:
+      segconn:
+        unique_identifier: a
+        mappings:
+          - name: m
+            action: identfy
+            fields: {}
+"""
     shop.write("dbt_project.yml", project + inherited)
     mapping = {**MAPPING, "action": "grup", "fields": {"user_id": "$customer_id"}}
     meta = {"segconn": {"unique_identifier": "customer_id", "mappings": [mapping]}}
@@ -279,7 +289,9 @@ def test_meta_of_dbt_project_and_of_sql_have_their_file_and_no_wrong_line(shop):
     shop.write("models/customers.yml", {"models": [{"name": "customers", "config": {"meta": {"owner": "x"}}}]})
     shop.dbt("parse")
     places = {(one["model"], one["file"], one["line"]) for one in found(shop)["findings"]}
-    assert places == {("bare", "dbt_project.yml", None), ("customers", "models/customers.sql", 1)}
+    lines = project.count("\n") + 5, project.count("\n") + 8  # of its identifier, and of its action
+    bare = {("bare", "dbt_project.yml", line) for line in lines}
+    assert places == bare | {("customers", "models/customers.sql", 1)}
 
 
 def test_versions_anchors_and_seeds_have_their_lines(shop):

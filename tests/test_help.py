@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from standing import MAPPING, PROGRAM
 
 from dbt_segconn.commands import main
+from dbt_segconn.commands.main import COMMANDS
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -31,6 +32,17 @@ def test_every_command_shows_examples_that_parse_and_stands_in_the_readme(name):
             assert isinstance(context, click.Context)
         options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         assert {word for word in words[1:] if word.startswith("-") and word != "-"} <= options, line
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_help_shows_whole_first_sentences(columns):
+    output = CliRunner(env={"COLUMNS": str(columns)}).invoke(main, ["--help"]).output
+    assert max(map(len, output.splitlines())) <= columns
+    assert sorted(name for names in COMMANDS.values() for name in names) == sorted(main.commands)
+    words = " ".join(output.split())
+    for name, command in main.commands.items():
+        sentence = " ".join(command.help.partition("\n\n")[0].split()).partition(". ")[0].removesuffix(".")
+        assert f" {name} {sentence}" in words
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

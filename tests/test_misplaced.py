@@ -205,3 +205,41 @@ def test_key_in_plain_text_is_found(shop, key, expected):
     assert [one["code"] for one in answer["findings"]] == expected
     assert all((one["line"], one["severity"]) == (3, "warning") for one in answer["findings"])
     assert "s3cretPlain" not in json.dumps(answer)
+
+
+TOKEN = "Xq7ZsecretToken0SlackKey"
+
+
+@pytest.mark.parametrize(
+    ("url", "count"),
+    [
+        (f"https://hooks.slack.com/services/T0/B0/{TOKEN}", 1),
+        ("https://hooks.slack.com/services/{{ env_var('WK') }}/B0/" + TOKEN, 1),
+        (f"https://example.com/hook?key={TOKEN}", 1),
+        ("https://hooks.slack.com/services/{{ env_var('WK') }}", 0),
+        ("{{ env_var('WK', 'http://example.com') }}", 0),
+        ("http://alerts-2024-production.example.com:8080/dbt/segconn-2024", 0),
+    ],
+)
+def test_webhook_with_plain_token_is_found(shop, monkeypatch, url, count):
+    monkeypatch.setenv("WK", "http://example.com")
+    shop.more_settings = {"alerts": [{"url": url}]}
+    shop.manifest(MAPPING)
+    shop.settings()
+    answer = found(shop)
+    assert [(one["code"], one["path"]) for one in answer["findings"]] == [("SEG105", "alerts.0.url")] * count
+    assert TOKEN not in json.dumps(answer)
+
+
+@pytest.mark.parametrize("package", [None, "shop"])
+def test_key_in_vars_of_project_is_found(shop, package):
+    shop.manifest(MAPPING)
+    shop.settings(write_key="{{ var('segment_key') }}")
+    project = (shop.dir / "dbt_project.yml").read_text()
+    vars_ = {"other": "x", "segment_key": "s3cretPlain"}
+    shop.write("dbt_project.yml", project + yaml.safe_dump({"vars": {package: vars_} if package else vars_}))
+    answer = found(shop)
+    (one,) = answer["findings"]
+    line = project.count("\n") + (4 if package else 3)
+    assert (one["code"], one["file"], one["line"]) == ("SEG105", "dbt_project.yml", line)
+    assert "s3cretPlain" not in json.dumps(answer)

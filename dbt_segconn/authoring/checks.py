@@ -14,7 +14,7 @@ from dbt_segconn.actions.spec import RESERVED, Reserved, SpecType
 from dbt_segconn.limits import EVENT_BYTES, MAPPED_MEMBERS, MESSAGE_ID_CHARACTERS, refusal
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.path import relative, steps
-from dbt_segconn.project.artifacts import Manifest, Model
+from dbt_segconn.project.artifacts import META_KEY, Manifest, Model
 from dbt_segconn.project.catalog import Catalog, KnownColumns
 from dbt_segconn.project.drafts import MappingDraft, ModelDraft
 from dbt_segconn.project.findings import (
@@ -77,7 +77,7 @@ def _of_model(draft: ModelDraft, columns: KnownColumns, knowledge: Knowledge) ->
     for category, column in draft.consent.items():
         yield from _missing(("consent", category), column, columns, draft.written.model)
     yield from _untested(draft, knowledge.manifest)
-    yield from _consent_dropped(draft, knowledge.manifest)
+    yield from _consent_dropped(draft)
 
 
 def _stale(written: Written) -> Iterator[Finding]:
@@ -93,10 +93,8 @@ def _stale(written: Written) -> Iterator[Finding]:
         yield written.finding(Fault(STALE_MANIFEST, (), "the file has changed since dbt read it", fix))
 
 
-def _consent_dropped(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
-    written = draft.written
-    node = manifest.raw["nodes"][written.model.unique_id]
-    if not any(get(folder, "consent") for folder in written.of_folders(node.get("fqn") or ())):
+def _consent_dropped(draft: ModelDraft) -> Iterator[Fault]:
+    if not any(get(meta, META_KEY, "consent") for meta in draft.written.metas_of_folders()):
         return
     silent = [one.name for one in draft.mappings if one.consent is None]
     if silent:

@@ -24,6 +24,7 @@ from dbt_segconn.project.source_positions import Files, Written
 from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.project.unique_identifier import identity_of
 from dbt_segconn.project.yaml_file import compose, entries, get
+from dbt_segconn.wording import printable
 
 SETTINGS = f"""{SETTINGS_LINE}
 destinations:
@@ -53,13 +54,14 @@ class Proposal:
     destinations: tuple[str, ...]
     remarks: tuple[str, ...]
 
-    def as_yaml(self) -> Iterator[str]:
-        """Yield the lines to paste under config.meta.segconn, with what is not sure in comments."""
+    def as_yaml(self) -> str:
+        """Return the YAML to paste under config.meta.segconn, with what is not sure in comments."""
         content: dict[str, Any] = {}
         if self.identifier:
             content["unique_identifier"] = self.identifier[0] if len(self.identifier) == 1 else list(self.identifier)
-        yield yaml.safe_dump({**content, "mappings": [self.suggestion.mapping]}, sort_keys=False, width=110).rstrip()
-        yield from (f"# {note}" for note in self.notes())
+        content["mappings"] = [self.suggestion.mapping]
+        comments = "\n".join(f"# {printable(note)}" for note in self.notes())
+        return yaml.safe_dump(content, sort_keys=False, width=110) + comments
 
     def notes(self) -> Iterator[str]:
         """Yield what the user should look at."""

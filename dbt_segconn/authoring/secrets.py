@@ -1,4 +1,4 @@
-"""Secrets that stand in segconn.yml as plain text."""
+"""Secrets that stand as plain text in segconn.yml, or in the vars of dbt_project.yml that it reads."""
 
 from __future__ import annotations
 
@@ -8,26 +8,76 @@ from pathlib import Path
 
 import yaml
 
-from dbt_segconn.project.findings import PLAIN_KEY, Fault
-from dbt_segconn.project.settings import FILE_NAME
+from dbt_segconn.project.dbt_project import PROJECT_FILE
+from dbt_segconn.project.findings import PLAIN_KEY, Fault, Finding
+from dbt_segconn.project.findings import Path as KeyPath
+from dbt_segconn.project.settings import FILE_NAME, findings_in_settings
 from dbt_segconn.project.source_positions import Files
-from dbt_segconn.project.yaml_file import entries, get
+from dbt_segconn.project.yaml_file import Node, entries, get, position
 
 _SECRETS = (("write_key",), ("oauth", "private_key"))
 # A text in Jinja is as plain as one without
 _LITERAL = re.compile(r"""\{\{-?\s*('[^']*'|"[^"]*")\s*-?\}\}""")
+_JINJA = re.compile(r"\{\{.*?\}\}")
+_VAR = re.compile(r"""\bvar\(\s*['"](\w+)['"]""")
+# What tells a secret webhook from the address of a server: Slack's path, credentials, a long random text, a UUID
+_TOKEN = re.compile(
+    r"hooks\.slack\.com/services/\w|^\w+://[^/]*@"
+    r"|(?<=[/=])(?=\w*\d)(?=\w*[A-Za-z])\w{16,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}"
+)
 
 
-def plain_secrets(project_dir: Path) -> Iterator[Fault]:
-    """Find keys that no Jinja takes from elsewhere; their values are not shown."""
-    destinations = get(Files(project_dir).node(FILE_NAME), "destinations")
-    for name, _, destination in entries(destinations):
+def plain_secrets(project_dir: Path) -> Iterator[Finding]:
+    """Find secrets that no Jinja takes from elsewhere; their values are not shown."""
+    files = Files(project_dir)
+    secrets = dict(_secrets(files.node(FILE_NAME)))
+    yield from findings_in_settings(project_dir, (_fault(path) for path, text in secrets.items() if _is_plain(text)))
+    project = files.node(PROJECT_FILE)
+    for path, text in secrets.items():
+        for name in _VAR.findall(text):
+            yield from _in_vars(project, name, path)
+
+
+def _secrets(settings: Node | None) -> Iterator[tuple[KeyPath, str]]:
+    """Yield each secret of segconn.yml as it is written; of a webhook's URL, a text that is none is left out."""
+    for name, _, destination in entries(get(settings, "destinations")):
         for path in _SECRETS:
-            value = get(destination, *path)
-            if isinstance(value, yaml.ScalarNode) and _is_plain(value.value):
-                fix = f"Take it from the environment: {path[-1]}: \"{{{{ env_var('SEGMENT_{path[-1].upper()}') }}}}\"."
-                yield Fault(PLAIN_KEY, ("destinations", name, *path), "stands here as plain text", fix)
+            if (text := _text(get(destination, *path))) is not None:
+                yield ("destinations", name, *path), text
+    for at, _, alert in entries(get(settings, "alerts")):
+        text = _text(get(alert, "url"))
+        if text is not None and (_VAR.search(text) or _TOKEN.search(_without_jinja(text))):
+            yield ("alerts", at, "url"), text
+
+
+def _in_vars(project: Node | None, name: str, secret: KeyPath) -> Iterator[Finding]:
+    """Find the values of a variable that a secret is made of, of the project as a whole or of its package."""
+    package = _text(get(project, "name")) or ""
+    for path in (("vars", name), ("vars", package, name)):
+        value = _text(get(project, *path)) or ""
+        is_secret = value and "{{" not in value and (secret[-1] != "url" or _TOKEN.search(value))
+        if project is not None and is_secret:
+            where, fault = position(project, path), _fault(secret)
+            message = f"{fault.message}, and {'.'.join(secret)} of {FILE_NAME} reads it"
+            yield Finding(PLAIN_KEY, message, fault.fix, PROJECT_FILE, where.line, where.column, path=path)
+
+
+def _fault(path: KeyPath) -> Fault:
+    key = path[-1]
+    name = "SLACK_WEBHOOK" if key == "url" else f"SEGMENT_{key.upper()}"
+    fix = f"Take it from the environment: {key}: \"{{{{ env_var('{name}') }}}}\"."
+    return Fault(PLAIN_KEY, path, "stands here as plain text", fix)
 
 
 def _is_plain(text: str) -> bool:
-    return bool(text.strip()) and "{{" not in _LITERAL.sub("text", text)
+    """Check whether a text is plain, or the part of it that no Jinja makes holds a token."""
+    left = _without_jinja(text)
+    return bool(text.strip()) and ("{{" not in _LITERAL.sub("text", text) or bool(_TOKEN.search(left)))
+
+
+def _without_jinja(text: str) -> str:
+    return _JINJA.sub("", _LITERAL.sub(lambda found: found[1][1:-1], text))
+
+
+def _text(node: Node | None) -> str | None:
+    return node.value if isinstance(node, yaml.ScalarNode) else None

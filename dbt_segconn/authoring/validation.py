@@ -52,7 +52,7 @@ def validate(options: Options, *, online: bool = False) -> Validation:
     if settings:
         findings += findings_in_settings(context.project_dir, alerts_of_nothing(settings, drafts))
         findings += without_consent(settings, drafts)
-        findings += findings_in_settings(context.project_dir, plain_secrets(context.project_dir))
+        findings += plain_secrets(context.project_dir)
     findings += [finding for draft in drafts for finding in draft.findings]
     others = [one for draft in drafts for one in draft.other_versions]
     findings += [one.finding(fault) for one in others for fault in one.faults]

@@ -139,9 +139,9 @@ def init(*, model: str | None, **given: Any) -> None:
 @project_options
 @click.argument("model", shell_complete=complete_model)
 @click.option("--action", type=click.Choice(list(ACTIONS)), help="The action; guessed from the model by default.")
-@click.option("--write", is_flag=True, help="Append the mapping to the model's YAML file.")
+@click.option("--write", "is_written", is_flag=True, help="Append the mapping to the model's YAML file.")
 @click.option("--online", is_flag=True, help="Fail where the warehouse cannot be asked for the model's columns.")
-def suggest(*, model: str, action: str | None, write: bool, online: bool, **given: Any) -> None:
+def suggest(*, model: str, action: str | None, is_written: bool, online: bool, **given: Any) -> None:
     """Propose a mapping of MODEL from the names, types and descriptions of its columns.
 
     Columns are matched with the action's fields and with the traits and properties that Segment's Spec
@@ -156,12 +156,11 @@ def suggest(*, model: str, action: str | None, write: bool, online: bool, **give
     from dbt_segconn.authoring.first_mapping import propose
 
     proposal = propose(as_options(**given), model, action=action, online=online)
-    if write:
+    if is_written:
         _write_mapping(proposal)
         say(f"Next: {NEXT}")
     else:
-        for line in "\n".join(proposal.as_yaml()).split("\n"):
-            say(line)
+        write(proposal.as_yaml().rstrip("\n"))
 
 
 def _write_mapping(proposal: Proposal) -> None:

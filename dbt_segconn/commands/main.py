@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -37,10 +36,33 @@ if TYPE_CHECKING:
 MORE_OF_FINDINGS = "`dbt-segconn validate` gives each its code, and `validate --explain CODE` says more of it."
 
 
+COMMANDS = {
+    "Set up": ("init", "suggest", "import", "fields", "schema"),
+    "Check": ("validate", "debug", "diff"),
+    "Look before a run": ("preview", "estimate", "send-test", "debugger"),
+    "Run": ("run", "retry"),
+    "Look after a run": ("status", "ui", "report"),
+    "Change what is remembered": ("baseline", "reset", "adopt"),
+    "Show it in dbt": ("exposures", "sources"),
+}
+"""Heading of the help → its commands"""
+
+
 class Group(click.Group):
     """Turns our errors into a message and an exit code; any other error is a bug and keeps its traceback."""
 
     command_class = GreedyCommand
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """List the commands in the order in which a user meets them."""
+        return [name for names in COMMANDS.values() for name in names]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write each command with its whole first sentence, under the heading of its group."""
+        room = max(map(len, self.commands))
+        for heading, names in COMMANDS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(f"{one:<{room}}", self.commands[one].get_short_help_str(1000)) for one in names])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -66,16 +88,8 @@ def _fail(*lines: str, code: int) -> None:
 def main() -> None:
     """Reverse ETL from dbt models to Segment: fast, in order, nothing lost, nothing twice.
 
-    Declare mappings in dbt model YAML (config.meta.segconn), run dbt, then dbt-segconn:
-
-    \b
-      dbt build
-      dbt-segconn validate         check every mapping; no network, no warehouse
-      dbt-segconn debug            check connections, rights and write keys
-      dbt-segconn preview          show the calls that would be sent; sends nothing
-      dbt-segconn estimate         tell what a run would send and cost
-      dbt-segconn run              deliver what has changed
-      dbt-segconn status           the last sync of every mapping
+    Declare mappings in the YAML of dbt models (config.meta.segconn). Run dbt, then `dbt-segconn run`: it
+    delivers what has changed. Each command shows examples with --help.
     """
 
 
@@ -149,10 +163,8 @@ def follow(*, log_format: str, quiet: bool, use_colors: bool | None, timings: bo
     printer = Printer(log_format=log_format, quiet=quiet, colors=use_colors, timings=timings)
     screen = Screen(printer)
     stop = threading.Event()
-    with _graceful(
-        stop,
-        lambda: printer.line("Interrupted: finishing what is in flight. Again to stop at once.", level="warn"),
-    ):
+    told = "Interrupted: finishing what is in flight. Again to stop at once."
+    with closing(printer), _graceful(stop, lambda: printer.line(told, level="warn")):
         result = run_invocation(options, screen, stop)
     screen.close(result)
     sys.exit(INTERRUPTED if stop.is_set() else OK if result.success else FAILED)
@@ -210,19 +222,18 @@ def preview(
       dbt-segconn preview --record c-1042
       dbt-segconn preview --format json > calls.json
     """
-    from dbt_segconn.commands.side_by_side import side_by_side
+    from dbt_segconn.commands.side_by_side import show_change
     from dbt_segconn.inspection.preview import preview as preview_changes
 
     given["all"] = True
     is_text = style == "text" or (style is None and sys.stdout.isatty())
-    width = shutil.get_terminal_size().columns
     found = preview_changes(
         as_options(**given), change_types=change_type, records=record, limit=limit, of_each_kind=is_text
     )
     for one in found:
         for shown in one.shown:
             if is_text:
-                write("\n".join(side_by_side(shown, width)))
+                show_change(shown)
             else:
                 write_json(shown.as_json())
         for note in one.notes():

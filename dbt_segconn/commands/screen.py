@@ -7,11 +7,9 @@ import threading
 from collections import abc
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
-from dbt_segconn.commands.output import say, styled, write_json
+from dbt_segconn.commands.output import console, is_plain, say, styled, write_json
 from dbt_segconn.engine.gate import Choice
 from dbt_segconn.engine.listener import Listener
 from dbt_segconn.engine.opening import Project
@@ -31,7 +29,27 @@ from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.version import __version__
 from dbt_segconn.wording import counted
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 _COLORS = {"success": "green", "partial": "yellow", "failed": "red", "blocked": "red", "canceled": "yellow"}
+
+
+def _new_bar() -> Progress:
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn
+
+    bar = Progress(
+        BarColumn(),
+        "{task.completed:,.0f} of {task.total:,.0f} calls",
+        TimeRemainingColumn(),
+        console=console(sys.stderr, is_terminal=True),
+        refresh_per_second=4,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    bar.add_task("")
+    return bar
 
 
 class Printer:
@@ -42,7 +60,8 @@ class Printer:
     ) -> None:
         self.shows_timings = timings
         # asked once: a system call lets go of the interpreter's lock, and waits to have it back
-        self.shows_progress = log_format != "json" and not quiet and sys.stderr.isatty()
+        self._shows_progress = log_format != "json" and not quiet and not is_plain(sys.stderr)
+        self._bar: Progress | None = None
         self._json = log_format == "json"
         self._quiet = quiet
         self._colors = colors
@@ -57,12 +76,30 @@ class Printer:
         now = datetime.now(timezone.utc)
         line = " ".join(text.split("\n"))  # drivers' errors have several
         # a full disk under the log, a closed one, or nothing that reads it, is no reason to end a delivery
-        with self._guard, suppress(OSError, ValueError, RuntimeError), tqdm.external_write_mode():
+        with self._guard, suppress(OSError, ValueError, RuntimeError):
+            self.close()
             if self._json:
                 info = {"level": level, "name": event, "msg": text, "ts": now.isoformat()}
                 write_json({"info": info, "data": data}, indent=False)
             else:
                 say(f"{now.astimezone():%H:%M:%S}  {styled(line, fg=color) if color else line}", color=self._colors)
+
+    def progress(self, done: int, total: int) -> None:
+        """Show how many calls are done: on the last line of a terminal, until the next line is printed."""
+        if not self._shows_progress:
+            return
+        with self._guard, suppress(OSError, ValueError, RuntimeError):
+            self._bar = self._bar or _new_bar()
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total)
+            if not self._bar.live.is_started:
+                self._bar.start()
+                self._bar.console.show_cursor()  # a second Ctrl-C ends the process at once, and would leave it hidden
+
+    def close(self) -> None:
+        """Clear the progress bar."""
+        with self._guard, suppress(OSError, ValueError, RuntimeError):
+            if self._bar:
+                self._bar.stop()
 
 
 class Screen(Listener):
@@ -70,7 +107,6 @@ class Screen(Listener):
 
     def __init__(self, printer: Printer) -> None:
         self._printer = printer
-        self._bar: tqdm[Any] | None = None
         self._done: dict[str, tuple[int, int]] = {}
         self._guard = threading.Lock()
 
@@ -116,15 +152,10 @@ class Screen(Listener):
 
     def progress(self, mapping: Mapping, done: int, total: int) -> None:
         """Move the bar: one for all syncs under way."""
-        if not self._printer.shows_progress:
-            return
         with self._guard:
             self._done[mapping.id] = (done, total)
             done, total = (sum(numbers) for numbers in zip(*self._done.values(), strict=True))
-            if self._bar is None:
-                self._bar = tqdm(total=total, unit=" calls", unit_scale=True, leave=False, dynamic_ncols=True)
-            self._bar.total = total
-            self._bar.update(done - self._bar.n)
+        self._printer.progress(done, total)
 
     def end(self, number: int, total: int, result: SyncResult) -> None:
         """Say how a sync ended."""
@@ -142,8 +173,6 @@ class Screen(Listener):
 
     def close(self, run: RunResult) -> None:
         """Sum the invocation up."""
-        if self._bar is not None:
-            self._bar.close()
         level = "info" if run.success else "error"
         data: abc.Mapping[str, Any] = as_json(run)
         *lines, last = closing_lines(run)

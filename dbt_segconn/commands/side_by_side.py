@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from itertools import zip_longest
+import sys
+from collections.abc import Mapping
 from typing import Any
 
-from dbt_segconn.commands.output import styled
+from rich.box import Box
+from rich.table import Table
+from rich.text import Text
+
+from dbt_segconn.commands.output import is_plain, say, styled, width, write_laid_out
 from dbt_segconn.inspection.preview import Shown
 from dbt_segconn.wording import printable
 
 _COLORS = {"added": "green", "updated": "yellow", "deleted": "red"}
-_GAP = " │ "
-NARROWEST = 20
+# The widest record: a long value of it is folded, and stands unfolded in its call
+_WIDEST = 100
 
 
-def side_by_side(shown: Shown, width: int) -> Iterator[str]:
-    """Yield the lines of a change: its record on the left, on the right its call or why there is none."""
+def show_change(shown: Shown) -> None:
+    """Print a change: its record on the left, on the right its call or why there is none."""
     change_type = styled(shown.change_type, fg=_COLORS.get(shown.change_type), bold=True)
     unsent = f"  not sent: {shown.unsent}" if shown.unsent else ""
-    yield f"{styled(shown.mapping, bold=True)}  {change_type}  {printable(str(shown.record_id))}{unsent}"
+    say(f"{styled(shown.mapping, bold=True)}  {change_type}  {printable(str(shown.record_id))}{unsent}")
     if shown.changed is not None:
-        yield from _wrapped([printable(f"changed: {', '.join(shown.changed)}")], width)
-    left = list(_record(shown.record))
-    right = as_text(shown.call).splitlines() if shown.call is not None else [printable(f"discarded: {shown.discard}")]
-    half = max(NARROWEST, (width - len(_GAP)) // 2)
-    room = min(half, max(map(len, left), default=NARROWEST))
-    rest = max(NARROWEST, width - room - len(_GAP))
-    pairs = zip_longest(_wrapped(left, room), _wrapped(right, rest), fillvalue="")
-    for one, other in pairs:
-        yield f"{one:<{room}}{_GAP}{other}".rstrip()
-    yield ""
+        say(f"changed: {printable(', '.join(shown.changed))}")
+    sides = Table(box=_bar("|" if is_plain(sys.stdout) else "│"), show_header=False, show_edge=False, pad_edge=False)
+    sides.add_column(max_width=min(_WIDEST, width() // 2))
+    sides.add_column(overflow="fold")
+    call = as_text(shown.call) if shown.call is not None else printable(f"discarded: {shown.discard}")
+    sides.add_row(_record(shown.record), Text(call))
+    write_laid_out(sides)
+    say()
 
 
 def as_text(value: Any) -> str:
@@ -39,17 +41,15 @@ def as_text(value: Any) -> str:
     return printable(json.dumps(value, indent=2, ensure_ascii=False, default=str), keep="\n")
 
 
-def _record(record: Mapping[str, Any]) -> Iterator[str]:
-    room = max(map(len, record), default=0)
+def _record(record: Mapping[str, Any]) -> Table:
+    lines = Table.grid(padding=(0, 2, 0, 0))
+    lines.add_column(overflow="fold")
+    lines.add_column(overflow="fold")
     for name, value in record.items():
-        yield printable(f"{name:<{room}}  {json.dumps(value, ensure_ascii=False, default=str)}")
+        lines.add_row(Text(printable(name)), Text(printable(json.dumps(value, ensure_ascii=False, default=str))))
+    return lines
 
 
-def _wrapped(lines: list[str], width: int) -> Iterator[str]:
-    """Cut lines that are too wide; what is left of one stands further in."""
-    for line in lines:
-        indent = " " * min(len(line) - len(line.lstrip()) + 2, width // 2)
-        yield line[:width]
-        room = width - len(indent)
-        for at in range(width, len(line), room):
-            yield indent + line[at : at + room]
+def _bar(character: str) -> Box:
+    """Return a box that draws nothing but a bar between columns."""
+    return Box(f"    \n  {character} \n" * 4, ascii=character.isascii())

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import io
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import click
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
 
-from dbt_segconn.commands.output import say, write_json
+from dbt_segconn.commands.output import is_plain, say, width, write_json, write_laid_out
 from dbt_segconn.wording import printable
+
+_GAP = 2
+# A column is folded where it is wider than this, and the terminal too narrow
+_FOLDED = 24
 
 
 def show(rows: Sequence[Mapping[str, Any]], output: str) -> None:
@@ -19,26 +26,43 @@ def show(rows: Sequence[Mapping[str, Any]], output: str) -> None:
         for row in rows:
             write_json(row, indent=False)
     elif rows:
-        _table(rows)
+        write_laid_out(_laid_out(rows))
     else:
         say("Nothing yet.")
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> None:
-    import agate
-
+def _laid_out(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table; where the terminal is too narrow for it, each row as a list of its values."""
     names = [name for name in rows[0] if any(row[name] not in {None, ""} for row in rows)]
-    table = agate.Table(
-        [[_text(row[name]) for name in names] for row in rows],
-        names,
-        [agate.Text(cast_nulls=False)] * len(names),
-    )
-    text = io.StringIO()
-    table.print_table(max_rows=None, max_columns=None, max_column_width=80, output=text)
-    click.echo(text.getvalue(), nl=False)
+    cells = [[_cell(row[name]) for name in names] for row in rows]
+    longest = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
+    is_wide = sum(min(one, _FOLDED) + _GAP for one in longest) - _GAP > width()
+    return _lists(names, cells) if is_wide else _table(names, cells, longest)
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else printable(str(value))
+def _table(names: Sequence[str], cells: Sequence[Sequence[str]], longest: Sequence[int]) -> Table:
+    is_text = is_plain(sys.stdout)
+    table = Table(box=None if is_text else SIMPLE_HEAD, padding=(0, _GAP if is_text else _GAP - 1, 0, 0))
+    table.pad_edge = table.show_edge = False
+    for name, size in zip(names, longest, strict=True):
+        table.add_column(name, overflow="fold", min_width=min(size, _FOLDED), no_wrap=size <= _FOLDED)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _lists(names: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
+    grid = Table.grid(padding=(0, _GAP, 0, 0))
+    grid.add_column(style="" if is_plain(sys.stdout) else "bold")
+    grid.add_column(overflow="fold")
+    for row in cells:
+        for name, value in zip(names, row, strict=True):
+            grid.add_row(name, Text(value))
+        grid.add_row()
+    return grid
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return "" if value is None else printable(str(value))

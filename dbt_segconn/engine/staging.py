@@ -8,27 +8,16 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from dbt_segconn.engine.guards import (
-    doubts,
-    former_identifier,
-    former_version,
-    is_retyped,
-    may_be_stamped,
-    objections,
-    other_identifier,
-    retyped,
-    stamped,
-)
-from dbt_segconn.engine.id_guards import doubtful_ids
+from dbt_segconn.engine.block_reasons import before_staging, of_changes
+from dbt_segconn.engine.guards import former_identifier
 from dbt_segconn.engine.sync import Sync
 from dbt_segconn.errors import WarehouseError
-from dbt_segconn.project.mapping_names import shown_names
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.checkpoint import Window
 from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.state.discards import KEPT_REPEATED
-from dbt_segconn.state.outbox import Changes, MappingTables
-from dbt_segconn.state.tables import RESET, SETTLED, HistoryRow
+from dbt_segconn.state.outbox import Changes
+from dbt_segconn.state.tables import RESET, HistoryRow
 from dbt_segconn.wording import counted
 
 # A model of up to this many records is compared before an outbox is made, and then once more if anything has changed
@@ -48,7 +37,9 @@ def _stage(sync: Sync, row: HistoryRow) -> HistoryRow:
     before, tables = sync.last_row(), sync.tables
     row = row if _is_baseline(sync) else replace(row, sync_mode=",".join(sync.mapping.meta.sync_mode))
     known = tables.known()
-    if reason := _meant(sync, doubts(sync.mapping, row, before, _lookalikes(sync, before), known)):
+    ids = sync.run.mapping_ids
+    reasons = before_staging(sync.mapping, sync.state, row, last=before, known=known, mapping_ids=ids)
+    if reason := _meant(sync, reasons):
         return _blocked(sync, row, before, reason)
     window = _window(sync)
     is_small = 0 < known <= COMPARED_FIRST
@@ -58,7 +49,7 @@ def _stage(sync: Sync, row: HistoryRow) -> HistoryRow:
     if sync.run.retry:
         tables.discards.close_all(row)
     row = _freeze(sync, row, window)
-    if reason := _meant(sync, _objections(sync, row)) or _over_budget(sync, row):
+    if reason := _meant(sync, _reasons(sync, row)) or _over_budget(sync, row):
         tables.drop_outbox()
         return _blocked(sync, row, before, reason)
     for text in (*_resent(sync, before, row), *_lost(sync, row), *_held_back(row)):
@@ -134,23 +125,6 @@ def _freeze(sync: Sync, row: HistoryRow, window: Window | None) -> HistoryRow:
         raise
 
 
-def _lookalikes(sync: Sync, before: HistoryRow | None) -> dict[str, int]:
-    """Find the mappings that this new mapping may replace, by name, with the number of their records.
-
-    They are gone from the project: the former version of the model, else mappings that made the same calls.
-    """
-    state, mapping = sync.state, sync.mapping
-    if before is not None and (before.status in {*SETTLED, RESET} or state.has_settled(mapping.id)):
-        return {}
-    orphans = state.orphans(sync.run.mapping_ids)
-    shown = shown_names(one.names for one in orphans)
-    tables = {one.mapping_id: MappingTables(state, one.mapping_id) for one in orphans}
-    gone = [one for one in orphans if tables[one.mapping_id].present()[0]]
-    former = former_version(mapping, [one for one in gone if state.has_settled(one.mapping_id)])
-    alike = [one for one in gone if (one.definition, one.destination) == (mapping.definition, mapping.destination)]
-    return {shown[one.mapping_id]: tables[one.mapping_id].known() for one in ([former] if former else alike)}
-
-
 def _meant(sync: Sync, reasons: Iterable[str]) -> str | None:
     """Join the guards' reasons, unless the user has allowed them."""
     return None if _is_allowed(sync) else _reason(sync, "; ".join(reasons))
@@ -191,27 +165,17 @@ def _counted(row: HistoryRow, outbox: abc.Mapping[str, Changes]) -> HistoryRow:
     )
 
 
-def _objections(sync: Sync, row: HistoryRow) -> Iterator[str]:
-    mapping, source, tables = sync.mapping, sync.source, sync.tables
-    known, made = tables.known(), sync.made_records()
-    if former := former_identifier(mapping, made, known):
-        yield other_identifier(mapping, former, added=row.added, deleted=row.deleted)
-    elif row.updated and "updated" in row.sync_mode and is_retyped(made, row):
-        yield retyped(row, known)
-    yield from objections(
-        mapping.meta.guards,
-        known=known,
-        present=known - row.deleted + row.added + row.unidentified + row.held_back,
-        to_send=row.to_send,
-        updated=row.updated,
-        deleted=row.deleted,
+def _reasons(sync: Sync, row: HistoryRow) -> Iterator[str]:
+    tables = sync.tables
+    yield from of_changes(
+        sync.mapping,
+        sync.source,
+        tables,
+        made=sync.made_records(),
+        counted=row,
+        known=tables.known(),
         changed=partial(_changed, sync, row),
     )
-    if row.to_send:
-        is_asked = may_be_stamped(mapping, known=known, updated=row.updated)
-        if stamps := tables.stamps(source) if is_asked else ():
-            yield stamped(stamps, known=known, updated=row.updated, changed=_changed(sync, row))
-        yield from doubtful_ids(mapping, source, tables, row.sync_mode.split(","))
 
 
 def _changed(sync: Sync, row: HistoryRow) -> ChangedColumns | None:

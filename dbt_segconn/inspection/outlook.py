@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections import abc
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 
-from dbt_segconn.engine.guards import (
-    former_identifier,
-    may_be_stamped,
-    objections,
-    one_value,
-    other_identifier,
-    stamped,
-)
-from dbt_segconn.engine.id_guards import doubtful_ids
+from dbt_segconn.engine.block_reasons import before_staging, of_changes
+from dbt_segconn.engine.guards import one_value
 from dbt_segconn.inspection.read_only_session import OpenedProject
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.column_hashes import ChangedColumns
+from dbt_segconn.state.tables import new_row
 from dbt_segconn.wording import counted
 
 UNIDENTIFIED = {
@@ -115,35 +110,30 @@ def outlook(look: OpenedProject, mapping: Mapping) -> Outlook:
     known = tables.known() if tables.present()[0] else 0
     updated = one.changes["updated"]
     is_every = updated > 1 and updated == known - one.changes["deleted"]
-    is_asked = bool(one.calls) and may_be_stamped(mapping, known=known, updated=updated)
-    stamps = tuple(tables.stamps(source)) if is_every or is_asked else ()
-    objections = tuple(_guarded(look, mapping, one, known))
-    if is_asked and stamps:
-        return replace(
-            one, objections=(*objections, stamped(stamps, known=known, updated=updated, changed=one.changed))
+    stamps = tuple(tables.stamps(source)) if is_every else None
+    return replace(one, stamps=stamps, objections=_guarded(look, mapping, one, known))
+
+
+def _guarded(look: OpenedProject, mapping: Mapping, one: Outlook, known: int) -> tuple[str, ...]:
+    """Return why a run would block the sync: it counts no changes where the mapping itself is doubtful."""
+    source, tables, state = look.sources[mapping.id], look.tables(mapping), look.state
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    staging = new_row(mapping, now, sync_mode=",".join(one.calls), source=source)
+    is_there = state.exists()
+    if is_there:
+        last, ids = state.last_sync(mapping.id), {other.id for other in look.project.mappings}
+        if reasons := tuple(before_staging(mapping, state, staging, last=last, known=known, mapping_ids=ids)):
+            return reasons
+    to_send = sum(one.calls.values())
+    counts = {**one.changes, "unidentified": one.unidentified, "held_back": one.held_back, "to_send": to_send}
+    counted = replace(staging, **counts)  # type: ignore[arg-type]  # names of counts alone
+    made = state.made_records(mapping.id) if is_there else None
+    diff = tables.diff(mapping, source) if to_send else None
+    return tuple(
+        of_changes(
+            mapping, source, tables, made=made, counted=counted, known=known, changed=lambda: one.changed, diff=diff
         )
-    return replace(one, stamps=stamps if is_every else None, objections=objections)
-
-
-def _guarded(look: OpenedProject, mapping: Mapping, one: Outlook, known: int) -> Iterator[str]:
-    tables = look.tables(mapping)
-    added, updated, deleted = (one.changes[change_type] for change_type in CHANGE_TYPES)
-    present = known - deleted + added + one.unidentified + one.held_back
-    if former := former_identifier(mapping, look.state.made_records(mapping.id) if known else None, known):
-        yield other_identifier(mapping, former, added=added, deleted=deleted)
-    guards, to_send = mapping.meta.guards, sum(one.calls.values())
-    yield from objections(
-        guards,
-        known=known,
-        present=present,
-        to_send=to_send,
-        updated=updated,
-        deleted=deleted,
-        changed=lambda: one.changed,
     )
-    if to_send:
-        source = look.sources[mapping.id]
-        yield from doubtful_ids(mapping, source, tables, mapping.meta.sync_mode, tables.diff(mapping, source))
 
 
 def _changed(look: OpenedProject, mapping: Mapping, updated: int) -> ChangedColumns | None:

@@ -59,7 +59,8 @@ class Model:
     `raw_meta` is the meta before dbt's Jinja, where dbt keeps it: of what stands in dbt_project.yml.
     `relation_name` is the relation as dbt has written it, with its quotes; null where dbt wrote none.
     `file` and `sql_file` are relative to the project; `file` is the YAML, or the SQL where there is none.
-    `constraints` are those of the model as a whole: type, columns. `is_latest`: whether it is the version of
+    `folders` lead to the model from the project's name on, as dbt_project.yml names them. `constraints` are those of
+    the model as a whole: type, columns. `is_latest`: whether it is the version of
     `latest_version`, or the model has no versions. `snapshot` is None for models and seeds.
     """
 
@@ -81,6 +82,7 @@ class Model:
     is_latest: bool
     sql: str
     sql_file: str
+    folders: tuple[str, ...] = ()
     snapshot: Snapshot | None = None
 
     @property
@@ -254,6 +256,7 @@ def _model(node: Mapping[str, Any], folder: str) -> Model:
         is_latest=version is None or str(version) == str(node.get("latest_version")),
         sql=node.get("raw_code") or "" if node["resource_type"] != "seed" else "",
         sql_file=folder + node["original_file_path"],
+        folders=tuple(node.get("fqn") or ()),
         snapshot=_snapshot(config) if node["resource_type"] == "snapshot" else None,
     )
 

@@ -134,9 +134,9 @@ PLAIN_KEY = _rule(
     "SEG105",
     "plain-key",
     "warning",
-    "A secret stands in segconn.yml as plain text.",
-    "Whoever reads the repository can send to the source. Write \"{{ env_var('SEGMENT_WRITE_KEY') }}\", and have "
-    "Segment make a new key where the file was shared.",
+    "A secret stands in segconn.yml or dbt_project.yml as plain text.",
+    "Anyone who reads the repository can use it. Write \"{{ env_var('SEGMENT_WRITE_KEY') }}\", and make "
+    "a new key or webhook where the file was shared.",
 )
 # 2xx: keys and values
 UNKNOWN_KEY = _rule(

@@ -111,13 +111,13 @@ class Written:
             else self.model.file
         )
 
-    def of_folders(self, fqn: Sequence[str]) -> Iterator[Node]:
-        """Yield each `segconn` that dbt_project.yml gives the model's folders, which dbt names `fqn`."""
+    def metas_of_folders(self) -> Iterator[Node]:
+        """Yield each meta with `segconn` that dbt_project.yml gives the model's folders, the nearest last."""
         node = get(self.files.node(PROJECT_FILE), f"{self.model.resource_type}s")
-        for name in ("", *fqn):
+        for name in ("", *self.model.folders):
             node = get(node, name) if name else node
-            found = (get(node, key, META_KEY) for key in ("+meta", "meta"))
-            yield from (one for one in found if one is not None)
+            found = (get(node, key) for key in ("+meta", "meta"))
+            yield from (one for one in found if get(one, META_KEY) is not None and one is not None)
 
     def _entries(self) -> Iterator[Node]:
         """Yield the version, if it is one, and then the model: the first that has something to say counts."""
@@ -165,6 +165,9 @@ class Written:
             where = key_in_sql(self.files.text(self.model.sql_file))
         elif self.node is not None:
             where = position(self.node, (*prefix, *fault.path))
+        elif self.file == PROJECT_FILE:
+            *_, nearest = (None, *self.metas_of_folders())
+            where = position(nearest, (META_KEY, *prefix, *fault.path)) if nearest else None
         elif self.entry is not None and self.file == self.model.file:
             where = position(self.entry, ())
         return Finding(

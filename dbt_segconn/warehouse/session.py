@@ -164,9 +164,10 @@ class Session:
             return bool(self._adapter.check_schema_exists(relation.database, relation.schema))
 
     def drop_schema(self, relation: Any) -> None:
-        """Drop the schema that the table belonged to, with all that is in it."""
-        with self._dbt_macro():
-            self._adapter.drop_schema(relation.without_identifier())
+        """Drop the schema that the table belonged to; raise WarehouseError where it is not empty."""
+        if self.names_beside(relation):  # Snowflake's `restrict` looks at foreign keys alone
+            raise WarehouseError(f"{relation.without_identifier()} is not empty, so it was not dropped")
+        self.run("segconn_drop_schema", relation=relation)
 
     def exists(self, relation: Any) -> bool:
         """Say whether the table is there now, whatever dbt's cache remembers."""

@@ -161,6 +161,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     session.run("segconn_add_column", relation=state.history, name="sent", column_type="number")
     session.run("segconn_create_syncs_view", relation=state.syncs, history=state.history, columns=list(SYNC_COLUMNS))
     session.run("segconn_drop_view", relation=state.syncs)
+    session.run("segconn_drop_schema", relation=state.syncs)
     session.rows("segconn_select_now")
     state.append(state.history, [log])
     state.append(state.discards, [refused])

@@ -167,6 +167,24 @@ drop view {{ relation }}
 {% endmacro %}
 
 
+{#- Without cascade, as dbt's own macro has it: what is in the schema is the user's. -#}
+{% macro segconn_drop_schema(relation) %}
+drop schema {{ adapter.dispatch('segconn_schema')(relation) }} restrict
+{% endmacro %}
+
+{% macro default__segconn_schema(relation) %}
+  {{- return(relation.without_identifier()) -}}
+{% endmacro %}
+
+{% macro postgres__segconn_schema(relation) %}
+  {{- return(relation.without_identifier().include(database=false)) -}}
+{% endmacro %}
+
+{% macro redshift__segconn_schema(relation) %}
+  {{- return(postgres__segconn_schema(relation)) -}}
+{% endmacro %}
+
+
 {% macro segconn_append(relation, columns, rows) %}
 insert into {{ relation }} ({{ columns | join(', ') }})
 values

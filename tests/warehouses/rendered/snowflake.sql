@@ -112,6 +112,9 @@ where age = 1;
 -- segconn_drop_view
 drop view shop.segconn.syncs;
 
+-- segconn_drop_schema
+drop schema shop.segconn restrict;
+
 -- segconn_select_now
 select cast(sysdate() as timestamp_ntz);
 

@@ -113,6 +113,9 @@ where age = 1;
 -- segconn_drop_view
 drop view segconn.syncs;
 
+-- segconn_drop_schema
+drop schema segconn restrict;
+
 -- segconn_select_now
 select cast(current_timestamp() as timestamp_ntz);
 

@@ -1,0 +1,97 @@
+"""Every reason why a guard blocks a mapping. A run and the commands that look ahead of it ask the same."""
+
+from __future__ import annotations
+
+from collections import abc
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from dbt_segconn.engine.guards import (
+    doubts,
+    former_identifier,
+    former_version,
+    is_retyped,
+    may_be_stamped,
+    objections,
+    other_identifier,
+    retyped,
+    stamped,
+)
+from dbt_segconn.engine.id_guards import doubtful_ids
+from dbt_segconn.project.mapping_names import shown_names
+from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.state.column_hashes import ChangedColumns
+from dbt_segconn.state.outbox import MappingTables
+from dbt_segconn.state.tables import RESET, SETTLED, HistoryRow, State
+from dbt_segconn.warehouse.source import Source
+
+
+def before_staging(
+    mapping: Mapping,
+    state: State,
+    row: HistoryRow,
+    *,
+    last: HistoryRow | None,
+    known: int,
+    mapping_ids: Collection[str],
+) -> Iterator[str]:
+    """Yield the reasons that are known before changes are counted: another mapping's place, or another relation.
+
+    `row` is the first row of the sync, `last` the newest row before it. `known` counts the mapping's records.
+    `mapping_ids` are the ids of all mappings of the project.
+    """
+    yield from doubts(mapping, row, last, _lookalikes(mapping, state, last, mapping_ids), known)
+
+
+def of_changes(
+    mapping: Mapping,
+    source: Source,
+    tables: MappingTables,
+    *,
+    made: HistoryRow | None,
+    counted: HistoryRow,
+    known: int,
+    changed: Callable[[], ChangedColumns | None],
+    diff: abc.Mapping[str, Any] | None = None,
+) -> Iterator[str]:
+    """Yield the reasons against the changes that `counted` counts, in the outbox or in a diff.
+
+    `made` is the sync that last changed the mapping's records. `changed` counts the changed columns of updated
+    records; it is called if there are too many of them.
+    """
+    if former := former_identifier(mapping, made, known):
+        yield other_identifier(mapping, former, added=counted.added, deleted=counted.deleted)
+    elif counted.updated and "updated" in counted.sync_mode and is_retyped(made, counted):
+        yield retyped(counted, known)
+    yield from objections(
+        mapping.meta.guards,
+        known=known,
+        present=known - counted.deleted + counted.added + counted.unidentified + counted.held_back,
+        to_send=counted.to_send,
+        updated=counted.updated,
+        deleted=counted.deleted,
+        changed=changed,
+    )
+    if counted.to_send:
+        is_asked = may_be_stamped(mapping, known=known, updated=counted.updated)
+        if stamps := tables.stamps(source) if is_asked else ():
+            yield stamped(stamps, known=known, updated=counted.updated, changed=changed())
+        yield from doubtful_ids(mapping, source, tables, counted.sync_mode.split(","), diff)
+
+
+def _lookalikes(
+    mapping: Mapping, state: State, last: HistoryRow | None, mapping_ids: Collection[str]
+) -> abc.Mapping[str, int]:
+    """Find what this new mapping may replace: mappings that are gone from the project, with their records.
+
+    That is the former version of its model, else mappings that made the same calls.
+    """
+    if last is not None and (last.status in {*SETTLED, RESET} or state.has_settled(mapping.id)):
+        return {}
+    orphans = state.orphans(mapping_ids)
+    shown = shown_names(one.names for one in orphans)
+    tables = {one.mapping_id: MappingTables(state, one.mapping_id) for one in orphans}
+    gone = [one for one in orphans if tables[one.mapping_id].present()[0]]
+    former = former_version(mapping, [one for one in gone if state.has_settled(one.mapping_id)])
+    alike = [one for one in gone if (one.definition, one.destination) == (mapping.definition, mapping.destination)]
+    return {shown[one.mapping_id]: tables[one.mapping_id].known() for one in ([former] if former else alike)}
