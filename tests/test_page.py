@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 
@@ -72,6 +74,34 @@ def test_identifiers_are_named_only_on_request(shop, api):
     assert [one["record_id"] for one in data["discards"]] == ["c2"]
     assert {one["record_id"] for one in data["refused"]} == {"c2"}
     assert len(data["syncs"]) == 1
+    path = write(shop)
+    path.chmod(0o644)
+    write(shop, "--identifiers")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_baseline_is_shown_as_left_out(shop):
+    shop.manifest({**MAPPING, "first_sync": "baseline"})
+    shop.resync(ADA, BOB)
+    (sync,) = data_of(write(shop).read_text())["syncs"]
+    assert [sync[name] for name in ("status", "is_baseline", "added", "left_out", "confirmed")] == [
+        "success",
+        True,
+        2,
+        2,
+        0,
+    ]
+
+
+def test_resumed_sync_shows_its_failure(shop, api):
+    shop.manifest(MAPPING)
+    api.faults = [401]
+    assert shop.resync(ADA).exit_code == 1
+    assert shop.segconn("run", "--all").exit_code == 0
+    ends = [
+        (one["status"], [end["status"] for end in one["earlier"]]) for one in data_of(write(shop).read_text())["syncs"]
+    ]
+    assert ("success", ["failed"]) in ends
 
 
 def test_says_of_unfinished_syncs_whether_somebody_is_at_work(shop):
@@ -141,6 +171,8 @@ def test_answers_this_machine_alone_and_takes_nothing(live):
     assert live("api/snapshot", Origin="http://evil.example").status_code == 403
     assert live("api/snapshot", **{"Sec-Fetch-Site": "cross-site"}).status_code == 403
     assert requests.post(url, timeout=5).status_code == 405
+    assert live("api/preview?mapping=customers.identify_customers&kind=nonsense").status_code == 400
+    assert live("api/preview?mapping=customers.identify_customers&record=%00").status_code == 400
     assert "default-src 'none'" in live("").headers["Content-Security-Policy"]
 
 
@@ -148,14 +180,17 @@ def test_writes_nothing_and_previews_a_record_beside_its_call(shop, live):
     def fingerprint():
         return hashlib.sha256((shop.dir / "shop.duckdb").read_bytes()).hexdigest()
 
-    shop.table(("c1", "ada@example.net", "pro"), BOB, EVE)
+    shop.table(("c1", "ada@example.net", "pro"), BOB)
     before = fingerprint()
     answer = live("api/snapshot").json()
     assert (answer["problem"], len(answer["snapshot"]["syncs"])) == (None, 2)
     (shown,) = live("api/preview?mapping=customers.identify_customers&record=c1").json()["calls"]
     assert (shown["change_type"], shown["record"]["email"]) == ("updated", "ada@example.net")
     assert shown["call"]["traits"] == {"email": "ada@example.net", "plan": "pro"}
-    assert live("api/preview?mapping=customers.identify_customers&record=c3").json()["calls"] == []
+    (gone,) = live("api/preview?mapping=customers.identify_customers&record=c3").json()["calls"]
+    assert gone["unsent"] == "left out: sync_mode has no deleted records"
+    nobody = live("api/preview?mapping=customers.identify_customers&record=nobody").json()
+    assert (nobody["calls"], "the model has no such record" in nobody["notes"][0]) == ([], True)
     assert "no mapping is named" in str(live("api/preview?mapping=nothing").json()["problem"])
     assert fingerprint() == before
 
@@ -176,6 +211,16 @@ def test_lets_others_open_the_warehouse_and_waits_for_them(shop, live):
     answer = live("api/snapshot").json()
     assert "needs mending" in answer["problem"]["title"]
     assert answer["snapshot"] is not None
+
+
+def test_outlives_its_folder_made_anew(shop, live):
+    kept = shop.dir.with_name("kept")
+    shutil.copytree(shop.dir, kept)
+    shutil.rmtree(shop.dir)
+    assert "no dbt_project.yml" in str(live("api/snapshot").json()["problem"])
+    kept.rename(shop.dir)
+    assert live("api/snapshot").json()["problem"] is None
+    assert live("api/preview?mapping=customers.identify_customers&record=c1").json()["problem"] is None
 
 
 def test_the_debugger_is_on_this_machine(shop):
@@ -252,7 +297,7 @@ def test_the_frozen_page_works_from_a_file_whatever_its_names_are(shop, api, bro
         connection.execute("update segconn.sync_history set error = ?", [EVIL])
     page = Page(browser)
     page.open(write(shop, "--identifiers").as_uri())
-    assert page.rows()[0][:2] == [EVIL, "Partially successful"]
+    assert page.rows()[0][:3] == [EVIL, "customers", "Partially successful"]
     assert "Live calls" not in page.text("header")
     page.all("a.open")[0].click()
     page.until(lambda: page.all(".chart .hit"))
@@ -260,9 +305,9 @@ def test_the_frozen_page_works_from_a_file_whatever_its_names_are(shop, api, bro
         "3 added, 0 updated, 0 deleted, 1 discarded",
         "1 added, 1 updated, 0 deleted, 1 discarded",
     ]
-    assert [row[2:6] for row in page.rows("section:first-of-type tbody tr")] == [
-        ["1", "1", "0", "1"],
-        ["3", "0", "0", "1"],
+    assert [row[2:7] for row in page.rows("section:first-of-type tbody tr")] == [
+        ["1", "1", "0", "0", "1"],
+        ["3", "0", "0", "0", "1"],
     ]
     assert EVIL in page.text(".said")
     assert "Preview" not in page.text()
@@ -273,6 +318,39 @@ def test_the_frozen_page_works_from_a_file_whatever_its_names_are(shop, api, bro
     assert browser.title.endswith("dbt-segconn")
     assert page.all("img") == []
     assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+    assert page.close() == []
+
+
+@needs_browser
+def test_shows_all_columns_at_any_width(shop, browser):
+    shop.manifest(
+        {
+            **MAPPING,
+            "name": "identify_marketing_qualified_leads_with_enriched_firmographics_of_all_regions",
+            "first_sync": "baseline",
+            "fields": {**MAPPING["fields"], "traits": {"text": "word " * 100}},
+        }
+    )
+    shop.resync(ADA)
+    page = Page(browser)
+    metrics = {"height": 800, "deviceScaleFactor": 1, "mobile": False}
+    try:
+        for width in (1280, 390):
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, **metrics})
+            page.open(write(shop).as_uri())
+            hidden = """return [...document.querySelectorAll('td')].filter(
+                (one) => one.getBoundingClientRect().right > innerWidth || !one.checkVisibility()).length"""
+            assert browser.execute_script(hidden) == 0
+            assert page.text('td[data-label="Left out"]').strip() == "1"
+            assert "baseline" in page.text(".status")
+            page.all("a.open")[0].click()
+            page.until(lambda: page.all(".fold"))
+            assert browser.execute_script(hidden) == 0
+            assert "A baseline: 1 record remembered, none sent." in page.text()
+            page.all(".fold")[0].click()
+            page.until(lambda: ("word " * 100).strip() in page.text())
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert page.close() == []
 
 
@@ -314,6 +392,10 @@ def test_the_live_page_follows_runs_and_is_used_by_keyboard(shop, browser):
             page.until(lambda: page.text("h1") == "Overview")
             page.all("#nav a:last-child")[0].click()
             page.until(lambda: "3 calls accepted" in page.text())
+            assert page.text(".heads").split() == ["Type", "Name", "User", "Received"]
+            page.press("/", "team")
+            page.until(lambda: "1 shown" in page.text("#received"))
+            page.press(Keys.ESCAPE)
             page.press(Keys.ARROW_DOWN, Keys.ENTER)
             page.until(lambda: "messageId" in page.text(".calls"))
             assert page.close() == []

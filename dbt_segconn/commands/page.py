@@ -72,7 +72,7 @@ def report(*, file: Path, identifiers: bool, history: int, **given: Any) -> None
 
     It loads nothing and needs no server. It holds the mappings with their fields, the history, and reasons
     and counts of discards; no write key, no payload, no value of a row. Only --identifiers adds the
-    identifiers of discarded records.
+    identifiers of discarded records, in a file that you alone can read.
 
     \b
     Examples:
@@ -83,6 +83,7 @@ def report(*, file: Path, identifiers: bool, history: int, **given: Any) -> None
     """
     from dbt_segconn.web.page.frozen import freeze
     from dbt_segconn.web.page.snapshot import read_snapshot
+    from dbt_segconn.web.private import open_private
 
     page = freeze(read_snapshot(as_options(**given), history), identifiers=identifiers)
     if str(file) == "-":
@@ -90,7 +91,11 @@ def report(*, file: Path, identifiers: bool, history: int, **given: Any) -> None
         return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(page, encoding="utf-8")
+        if identifiers:
+            with open_private(file) as private:
+                private.write(page.encode())
+        else:  # to be published, so as the umask says
+            file.write_text(page, encoding="utf-8")
     except OSError as error:
         raise SegconnError(f"{file}: cannot be written: {error.strerror}.") from None
     say(f"Wrote {file}.")

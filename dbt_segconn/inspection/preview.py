@@ -59,22 +59,17 @@ class Preview:
     others: tuple[str, ...]
     absent: abc.Mapping[str, str]
 
-    def notes(self) -> Iterator[str]:
-        """Yield what the shown changes do not say themselves."""
+    def notes(self, more: str = "-n shows more") -> Iterator[str]:
+        """Yield what the shown changes do not say themselves; `more` says how to see other changes."""
         if self.skipped:
             yield f"{self.skipped}: a run sends nothing of it"
         if self.total is not None and len(self.shown) < self.total:
-            yield f"{len(self.shown):,} of {self.total:,} changes are shown; -n shows more"
+            yield f"{len(self.shown):,} of {self.total:,} changes are shown; {more}"
         yield from self.others
         for record, reason in self.absent.items():
             yield f"Nothing to show of the record {record!r}: {reason}"
         if self.total == 0:
             yield "Nothing to show: a run would send no such change now"
-
-
-def preview_calls(options: Options, *, with_records: bool = False, **given: Any) -> Iterator[dict[str, Any]]:
-    """Yield each preview as a JSON value: `{"mapping", "change_type", "record_id", "call"}` or `discard`."""
-    return (shown.as_json(with_record=with_records) for one in preview(options, **given) for shown in one.shown)
 
 
 def preview(

@@ -1,1 +1,1 @@
-"""The pages: the debugger, the page of syncs, live and as a report."""
+"""What the debugger and the page of the syncs share: the files of their pages."""

@@ -175,6 +175,7 @@ def test_gzip_is_unpacked_and_bombs_are_not(debugger):
     assert packed(gzip.compress(json.dumps({"batch": [TRACK]}).encode())).status_code == 200
     assert packed(b"no gzip").status_code == 400
     assert packed(gzip.compress(json.dumps({"batch": [TRACK]}).encode())[:-12]).status_code == 400
+    assert packed(gzip.compress(b'{"batch":[]}') + b"more").status_code == 400
     assert packed(gzip.compress(b" " * 50_000_000)).status_code == 400
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import requests
 from browser import needs_browser
@@ -124,10 +126,15 @@ def test_the_keyboard_moves_opens_and_closes(page):
 
 
 def test_pretty_is_a_table_and_raw_the_json_as_it_was_sent(page):
-    page.post(track("A", properties={"id": 9007199254740993, "at": {"city": "Paris"}, "none": None}))
+    long = "x" * 1_000
+    page.post(track("A", properties={"id": 9007199254740993, "at": {"city": "Paris"}, "none": None, "long": long}))
     page.until(lambda: len(page.rows()) == 1)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}", page.rows()[0][-1])
     page.find("#list li").click()
     page.until(lambda: "id\n9007199254740993\nat.city\nParis\nnone\nnull" in page.text("#body"))
+    assert long not in page.text("#body")
+    page.find("#body .fold").click()
+    page.until(lambda: long in page.text("#body"))
     page.find("#raw").click()
     page.until(lambda: '"id": 9007199254740993' in page.text("#body"))
     page.browser.execute_cdp_cmd(

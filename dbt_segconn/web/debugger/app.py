@@ -39,7 +39,7 @@ def create_app(
     api = TrackingApi(store, frozenset(write_keys), now)
     inspector = Inspector(store, secrets.token_hex(4), stopping)
     routes = [Route(f"/v1/{endpoint}", api.take, methods=["POST"]) for endpoint in ENDPOINTS]
-    routes += [Route(path, asset) for path in ASSETS]
+    routes += [Route(f"/{name}", asset) for name in ("", *ASSETS.names())]
     routes += [
         Route("/v1/projects/{key}/settings", api.settings),
         Route("/events", inspector.events),

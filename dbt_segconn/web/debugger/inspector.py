@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from dbt_segconn.web.assets import Assets
 from dbt_segconn.web.debugger.answers import SECURITY, answer, json_answer
 from dbt_segconn.web.debugger.store import Entry, Filter, Store
 
-ASSETS = {
-    "/": ("index.html", "text/html"),
-    "/style.css": ("style.css", "text/css"),
-    "/script.js": ("script.js", "text/javascript"),
-}
+ASSETS = Assets("dbt_segconn.web.debugger", "page")
 LIVE_SECONDS = 0.25
 # The page gets so many calls at most in one go, of so many bytes, and the number of those left out
 LIVE_CALLS = 200
@@ -105,8 +101,8 @@ def _is_shallow(value: Any, levels: int) -> bool:
 
 async def asset(request: Request) -> Response:
     """GET a file of the page."""
-    name, media_type = ASSETS[request.url.path]
-    return answer(files("dbt_segconn.web.debugger").joinpath("page").joinpath(name).read_bytes(), media_type)
+    name = request.url.path[1:] or "index.html"
+    return answer(ASSETS.read(name), ASSETS.media_type(name))
 
 
 def _filter(request: Request) -> Filter:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -16,6 +14,7 @@ import orjson
 
 from dbt_segconn.web.debugger.rules import TYPES
 from dbt_segconn.web.debugger.seen import SeenIds
+from dbt_segconn.web.private import open_private
 
 KEPT_CALLS = 10_000
 KEPT_BYTES = 32_000_000
@@ -80,7 +79,7 @@ class Store:
         self._by_type: Counter[str] = Counter()
         self._by_reason: Counter[str] = Counter()
         self._guard = threading.Lock()
-        self._log: BinaryIO | None = _open_private(log) if log else None
+        self._log: BinaryIO | None = open_private(log, appends=True) if log else None
         self._log_dropped = log_dropped
         self.last = 0
         self.cleared = 0
@@ -167,16 +166,3 @@ class Store:
         """Close the log."""
         if self._log is not None:
             self._log.close()
-
-
-def _open_private(path: Path) -> BinaryIO:
-    """Open a file to append to, for its owner alone: also one that others could read. OSError where that cannot be."""
-    log: BinaryIO = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab", buffering=0)
-    mode = os.fstat(log.fileno()).st_mode
-    if stat.S_ISREG(mode) and mode & 0o077:
-        try:
-            path.chmod(stat.S_IMODE(mode) & 0o700)
-        except OSError:
-            log.close()
-            raise
-    return log

@@ -123,4 +123,6 @@ def _unpacked(data: bytes, encoding: str) -> bytes:
         raise HTTPException(400, "the body cannot be unpacked") from None
     if not unpacker.eof and len(unpacked) <= BATCH_BYTES:
         raise HTTPException(400, "the body ends too early")
+    if unpacker.unused_data:
+        raise HTTPException(400, "the body goes on after its gzip stream")
     return unpacked

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -14,13 +13,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.web.debugger.answers import answer, error_answer
 from dbt_segconn.web.debugger.local import LocalOnly
 from dbt_segconn.web.live.calls import newest_calls
 from dbt_segconn.web.live.reader import Answer, Reader
-from dbt_segconn.web.page.frozen import asset, asset_names
+from dbt_segconn.web.page.frozen import ASSETS
 
-MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 # What a browser says of a request that no other site has made
 OWN = frozenset({"same-origin", "none"})
 
@@ -35,11 +34,13 @@ def create_app(reader: Reader, debugger: str) -> Starlette:
         return await _asked(request, lambda: {"stamp": reader.stamp()})
 
     async def preview(request: Request) -> Response:
-        wanted = [request.query_params.get(name, "") for name in ("mapping", "record", "change_type")]
-        return await _asked(request, lambda: reader.preview(*wanted))
+        wanted = _query(request, "mapping", "record", "change_type")
+        _check_preview(**wanted)
+        return await _asked(request, lambda: reader.preview(**wanted))
 
     async def calls(request: Request) -> Response:
-        return await _asked(request, lambda: newest_calls(debugger))
+        wanted = _query(request, "type", "q", "dropped")
+        return await _asked(request, lambda: newest_calls(debugger, wanted))
 
     routes = [Route("/", _asset), Route("/{name:str}", _asset)]
     routes += [Route(f"/api/{one.__name__}", one) for one in (snapshot, stamp, preview, calls)]
@@ -50,11 +51,22 @@ def create_app(reader: Reader, debugger: str) -> Starlette:
     )
 
 
+def _query(request: Request, *names: str) -> dict[str, str]:
+    return {name: request.query_params.get(name, "") for name in names}
+
+
+def _check_preview(mapping: str, record: str, change_type: str) -> None:
+    if change_type not in ("", *CHANGE_TYPES):
+        raise HTTPException(400, f"change_type must be one of {', '.join(CHANGE_TYPES)}")
+    if "\0" in mapping + record:
+        raise HTTPException(400, "mapping and record must not hold a null character")
+
+
 async def _asset(request: Request) -> Response:
     name = request.path_params.get("name", "index.html")
-    if name not in asset_names():
+    if name not in ASSETS.names():
         raise HTTPException(404, "the page has no such file")
-    return answer(asset(name), MEDIA_TYPES[Path(name).suffix])
+    return answer(ASSETS.read(name), ASSETS.media_type(name))
 
 
 async def _asked(request: Request, ask: Callable[[], Answer]) -> Response:

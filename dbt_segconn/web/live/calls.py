@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,13 +43,16 @@ def _is_local(url: str) -> bool:
     return False
 
 
-def newest_calls(url: str) -> dict[str, Any]:
-    """Ask a debugger for its newest calls and its counts; a `problem` where none answers."""
+def newest_calls(url: str, query: Mapping[str, str]) -> dict[str, Any]:
+    """Ask a debugger for its counts and its newest calls that fit a query; a `problem` where none answers.
+
+    The query has `type`, `q` and `dropped`, as the debugger's own page has them.
+    """
     try:
         with requests.Session() as session:
             session.trust_env = False  # no proxy leads to this machine
             stats = _get(session, f"{url}/stats")
-            lines = _get(session, f"{url}/events?limit={SHOWN_CALLS}").splitlines()
+            lines = _get(session, f"{url}/events", {**query, "limit": str(SHOWN_CALLS)}).splitlines()
         return {"url": url, "counts": orjson.loads(stats), "calls": [_shown(line) for line in lines], "problem": None}
     except (requests.RequestException, orjson.JSONDecodeError, KeyError, TypeError):
         title = f"No debugger answers at {url}."
@@ -56,8 +60,8 @@ def newest_calls(url: str) -> dict[str, Any]:
         return {"url": url, "problem": {"title": title, "lines": [hint]}}
 
 
-def _get(session: requests.Session, url: str) -> bytes:
-    answer = session.get(url, timeout=TIMEOUT_SECONDS, allow_redirects=False)
+def _get(session: requests.Session, url: str, query: Mapping[str, str] | None = None) -> bytes:
+    answer = session.get(url, params=query, timeout=TIMEOUT_SECONDS, allow_redirects=False)
     answer.raise_for_status()
     return answer.content
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from dbt_segconn.engine.opening import Options, resolve_context
 from dbt_segconn.engine.report import ARTIFACT
 from dbt_segconn.errors import ConfigurationError, SegconnError
-from dbt_segconn.inspection.preview import preview_calls
+from dbt_segconn.inspection.preview import Preview, preview
 from dbt_segconn.web.page.snapshot import read_snapshot
 
 PREVIEWED = 3
+MORE = "name a record to see its call"
 # How the warehouse says that another process has its file open
 _BUSY = "has the file open"
 
@@ -26,6 +30,7 @@ class Reader:
     def __init__(self, options: Options, history: int, read: Callable[[Options, int], Answer] = read_snapshot) -> None:
         context = resolve_context(options)
         self._options = replace(options, project_dir=context.project_dir)
+        self._folders = (Path.cwd(), context.project_dir)
         self._artifact = context.target_dir / ARTIFACT
         self._history = history
         self._read = read
@@ -37,23 +42,33 @@ class Reader:
         with self._one_at_a_time:
             stamp = self.stamp()
             try:
+                self._enter_folder()
                 self._last = self._read(self._options, self._history)
-            except SegconnError as error:
+            except (SegconnError, OSError) as error:
                 return {"stamp": stamp, "snapshot": self._last, "problem": _problem(error, is_kept=bool(self._last))}
             return {"stamp": stamp, "snapshot": self._last, "problem": None}
 
     def preview(self, mapping: str, record: str, change_type: str) -> Answer:
-        """Ask the warehouse for the `calls` that a mapping would send, each beside its record."""
+        """Ask the warehouse for the `calls` that a mapping would send, each beside its record, with `notes`."""
         options = replace(self._options, mappings=(mapping,), all=True)
         records, change_types = _named(record), _named(change_type)
         with self._one_at_a_time:
             try:
-                found = preview_calls(
-                    options, change_types=change_types, records=records, limit=PREVIEWED, with_records=True
-                )
-                return {"calls": list(found), "problem": None}
-            except SegconnError as error:
-                return {"calls": [], "problem": _problem(error, is_kept=False)}
+                self._enter_folder()
+                found = preview(options, change_types=change_types, records=records, limit=PREVIEWED)
+            except (SegconnError, OSError) as error:
+                return {"calls": [], "notes": [], "problem": _problem(error, is_kept=False)}
+            return _as_json(found)
+
+    def _enter_folder(self) -> None:
+        """Enter the working directory again if it was deleted and made anew, else the project's."""
+        with suppress(FileNotFoundError):
+            Path.cwd()
+            return
+        for folder in self._folders:
+            with suppress(OSError):
+                os.chdir(folder)
+                return
 
     def stamp(self) -> str:
         """Say when the last run on this machine has ended, without a look at the warehouse."""
@@ -63,11 +78,16 @@ class Reader:
             return ""
 
 
+def _as_json(found: Sequence[Preview]) -> Answer:
+    calls = [shown.as_json(with_record=True) for one in found for shown in one.shown]
+    return {"calls": calls, "notes": [note for one in found for note in one.notes(MORE)], "problem": None}
+
+
 def _named(text: str) -> Collection[str]:
     return (text,) if text else ()
 
 
-def _problem(error: SegconnError, *, is_kept: bool) -> Answer:
+def _problem(error: Exception, *, is_kept: bool) -> Answer:
     """Say what is wrong as the page shows it: a title, and lines of more."""
     kept = " Shown is what was read before." if is_kept else ""
     if _BUSY in str(error):

@@ -6,25 +6,16 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
 import orjson
 
-_ASSETS = files("dbt_segconn.web.page").joinpath("assets")
+from dbt_segconn.web.assets import Assets
+
+ASSETS = Assets("dbt_segconn.web.page", "assets")
 # How the page names the files that it loads
 _STYLE = re.compile(r'<link rel="stylesheet" href="(\w+\.css)">')
 _SCRIPT = re.compile(r'<script src="(\w+\.js)"></script>')
-
-
-def asset_names() -> set[str]:
-    """Name the files of the page."""
-    return {one.name for one in _ASSETS.iterdir()}
-
-
-def asset(name: str) -> bytes:
-    """Return a file of the page."""
-    return _ASSETS.joinpath(name).read_bytes()
 
 
 def freeze(snapshot: dict[str, Any], *, identifiers: bool = False) -> str:
@@ -33,11 +24,11 @@ def freeze(snapshot: dict[str, Any], *, identifiers: bool = False) -> str:
     Whatever it holds of rows are the identifiers of refused records, and those only with `identifiers`.
     """
     shown = snapshot if identifiers else without_identifiers(snapshot)
-    page = asset("index.html").decode()
-    styles, scripts = ([asset(name).decode() for name in loaded.findall(page)] for loaded in (_STYLE, _SCRIPT))
+    page = _text("index.html")
+    styles, scripts = ([_text(name) for name in loaded.findall(page)] for loaded in (_STYLE, _SCRIPT))
     data = f'<script type="application/json" id="data">{_as_json(shown)}</script>'
     inline = "\n".join(f"<script>{script}</script>" for script in scripts)
-    page = _STYLE.sub(lambda one: f"<style>{asset(one[1]).decode()}</style>", page)
+    page = _STYLE.sub(lambda one: f"<style>{_text(one[1])}</style>", page)
     page = _SCRIPT.sub("", page).replace("<title>", f"{_policy(styles, scripts)}\n<title>")
     return page.replace("</body>", f"{data}\n{inline}\n</body>")
 
@@ -50,6 +41,10 @@ def without_identifiers(snapshot: dict[str, Any]) -> dict[str, Any]:
         "discards": [{**row, "record_id": None} for row in snapshot["discards"]],
         "refused": [],
     }
+
+
+def _text(name: str) -> str:
+    return ASSETS.read(name).decode()
 
 
 def _as_json(value: Any) -> str:

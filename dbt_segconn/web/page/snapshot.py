@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import abc
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
@@ -27,13 +28,17 @@ SYNC_FIELDS = ("sync_id", "mapping_id", "sync_mode", "watermark", "error", "run_
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What the state tables hold, newest first; `held` are the mappings that a process is at work on."""
+    """What the state tables hold, newest first.
+
+    `held` are the mappings that a process is at work on, `earlier` the ends of a sync before it was resumed, by its id.
+    """
 
     syncs: Sequence[HistoryRow] = ()
     discards: Sequence[Row] = ()
     reasons: Sequence[Row] = ()
     refused: Sequence[Row] = ()
     held: Collection[str] = ()
+    earlier: abc.Mapping[str, Sequence[HistoryRow]] = field(default_factory=dict)
 
 
 def read_snapshot(options: Options, limit: int = HISTORY) -> dict[str, Any]:
@@ -58,6 +63,7 @@ def read_past(state: State, limit: int) -> Past:
         reasons(state, REFUSALS),
         refusals(state, REFUSALS),
         {sync.mapping_id for sync in newest if sync.finished_at is None and _is_held(state, sync)},
+        state.interruptions(list(syncs.values())),
     )
 
 
@@ -133,11 +139,17 @@ def _syncs(past: Past) -> Iterator[dict[str, Any]]:
         yield {
             **{name: getattr(sync, name) for name in (*SYNC_FIELDS, *COUNTS)},
             "status": _status(sync, is_held=is_newest and sync.mapping_id in past.held),
+            "is_baseline": not sync.sync_mode and sync.status != RESET,
             "has_outbox": sync.finished_at is None,
+            "earlier": [_end(one) for one in past.earlier.get(sync.sync_id, ())],
             "started_at": _iso(sync.started_at),
             "saved_at": _iso(sync.saved_at),
             "finished_at": _iso(sync.finished_at),
         }
+
+
+def _end(mapping: HistoryRow) -> dict[str, Any]:
+    return {"status": mapping.status, "saved_at": _iso(mapping.saved_at), "error": mapping.error}
 
 
 def _status(sync: HistoryRow, *, is_held: bool) -> str:

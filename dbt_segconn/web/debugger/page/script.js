@@ -1,57 +1,21 @@
 "use strict";
 // Whatever a call holds reaches the page as text only: textContent, never markup.
 const MOST = 500;
-const TYPES = ["identify", "track", "group", "page", "screen"];
-const $ = (id) => document.getElementById(id);
 
 // entries: what the list shows, newest first. waiting: what has come since the pause.
-const state = { entries: [], waiting: [], paused: false, live: false, session: "", last: 0, chosen: null, view: "pretty", type: "", stats: {} };
-
-function element(tag, className, ...content) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  made.append(...content);
-  return made;
-}
-
-// A number that JavaScript cannot hold is kept as a BigInt, so that an identifier is shown as it was sent.
-function parse(text) {
-  return JSON.parse(text, (_, value, context) =>
-    typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source ?? "") ? BigInt(context.source) : value);
-}
-
-function nameOf(call) {
-  return call.event || call.name || call.groupId || call.traits?.email || call.traits?.name || "";
-}
-
-function plain(value) {
-  return value === null || value === undefined ? "" : typeof value === "object" ? JSON.stringify(value, (_, one) => typeof one === "bigint" ? String(one) : one) : String(value);
-}
+const state = { waiting: [], paused: false, live: false, session: "", last: 0, chosen: null, view: "pretty", query: {}, stats: { by_type: {} } };
 
 // --- the list
 
 function row(entry) {
-  const call = entry.call;
-  const when = new Date(call.receivedAt);
-  const time = element("time", "", when.toLocaleTimeString());
-  time.dateTime = time.title = call.receivedAt;
-  const made = element("li", entry.dropped ? "is-dropped" : "",
-    element("span", `kind ${TYPES.includes(call.type) ? call.type : ""}`, plain(call.type) || "no type"),
-    element("span", "name", plain(nameOf(call)) || "—"),
-    element("span", "user", plain(call.userId || call.anonymousId) || "—"),
-    time);
-  if (entry.dropped) made.append(element("span", "why", `Dropped: ${entry.dropped}`));
-  made.id = `call-${entry.number}`;
-  made.setAttribute("role", "option");
-  made.setAttribute("aria-selected", String(entry.number === state.chosen?.number));
+  const made = element("li", { id: `call-${entry.number}`, className: entry.dropped ? "call is-dropped" : "call", role: "option", "aria-selected": String(entry.number === state.chosen?.number) },
+    callCells(entry.call, entry.dropped));
   made.entry = entry;
   return made;
 }
 
 function gap(count) {
-  const made = element("li", "gap", `${count.toLocaleString()} more came here than are shown. Filter to find them.`);
-  made.setAttribute("role", "presentation");
-  return made;
+  return element("li", { className: "gap", role: "presentation" }, `${number(count)} more came here than are shown. Filter to find them.`);
 }
 
 // Only what is new is built, on top, so that the list stays where the reader has scrolled it to.
@@ -73,24 +37,16 @@ function draw(nodes = []) {
 }
 
 function drawEmpty() {
-  const filtered = Boolean(state.type || $("text").value || pressed("only-dropped"));
   $("empty").hidden = $("list").childElementCount > 0 || !state.live;
-  $("empty-title").textContent = filtered ? "No call fits the filter" : "No calls yet";
-  $("empty-hint").hidden = $("example").hidden = filtered;
+  $("empty-title").textContent = isFiltered(state.query) ? "No call fits the filter" : "No calls yet";
+  $("empty-hint").hidden = $("example").hidden = isFiltered(state.query);
 }
 
 function drawHeader() {
-  for (const name of ["accepted", "dropped", "requests"]) $(name).textContent = (state.stats[name] ?? 0).toLocaleString();
-  for (const name of ["let_go", "not_logged"]) {
-    $(name).textContent = (state.stats[name] ?? 0).toLocaleString();
-    $(name).parentElement.hidden = !state.stats[name];
-  }
+  for (const name of ["accepted", "dropped", "requests", "let_go", "not_logged"]) $(name).textContent = number(state.stats[name]);
+  for (const name of ["let_go", "not_logged"]) $(name).parentElement.hidden = !state.stats[name];
   $("dropped").className = state.stats.dropped ? "bad" : "";
-  for (const chip of $("types").children) {
-    const count = chip.dataset.type ? state.stats.by_type?.[chip.dataset.type] : state.stats.received;
-    chip.lastElementChild.textContent = (count ?? 0).toLocaleString();
-    chip.setAttribute("aria-pressed", String(chip.dataset.type === state.type));
-  }
+  countTypes(state.stats);
   const waiting = state.waiting.length;
   const paused = waiting ? `Paused · ${waiting >= MOST ? `${MOST}+` : waiting} new` : "Paused";
   $("state").className = !state.live ? "lost" : state.paused ? "paused" : "live";
@@ -110,10 +66,10 @@ function choose(entry) {
   for (const one of $("list").querySelectorAll("[aria-selected=true]")) one.setAttribute("aria-selected", "false");
   const node = entry && $(`call-${entry.number}`);
   node?.setAttribute("aria-selected", "true");
-  node?.scrollIntoView({ block: "nearest" });
   if (node) $("list").setAttribute("aria-activedescendant", node.id);
   else $("list").removeAttribute("aria-activedescendant");
   drawDetail();
+  node?.scrollIntoView({ block: "nearest" });
 }
 
 function drawDetail() {
@@ -122,38 +78,12 @@ function drawDetail() {
   if (!entry) return;
   $("reason").hidden = !entry.dropped;
   $("reason").textContent = entry.dropped ? `Dropped: ${entry.dropped}` : "";
-  $("body").replaceChildren(state.view === "pretty" ? pretty(entry.call) : element("pre", "", entry.text));
+  $("body").replaceChildren(...(state.view === "pretty" ? callValues(entry.call) : [element("pre", {}, entry.text)]));
   $("body").setAttribute("aria-labelledby", state.view);
   for (const view of ["pretty", "raw"]) {
     $(view).setAttribute("aria-selected", String(state.view === view));
     $(view).tabIndex = state.view === view ? 0 : -1;
   }
-}
-
-// The call's own fields first, then each of its objects as a table of dotted paths.
-function pretty(call) {
-  const isObject = (value) => value !== null && typeof value === "object";
-  const own = Object.entries(call).filter(([, value]) => !isObject(value));
-  const objects = Object.entries(call).filter(([, value]) => isObject(value));
-  return element("div", "",
-    table(own),
-    ...objects.map(([name, value]) => element("section", "", element("h2", "", name), table(flat(value)))));
-}
-
-function flat(value, path = "") {
-  const entries = Array.isArray(value) ? value.map((one, at) => [`${path}[${at}]`, one]) : Object.entries(value).map(([key, one]) => [path ? `${path}.${key}` : key, one]);
-  return entries.flatMap(([key, one]) => one !== null && typeof one === "object" && Object.keys(one).length ? flat(one, key) : [[key, one]]);
-}
-
-function table(entries) {
-  if (!entries.length) return element("p", "none", "empty");
-  return element("dl", "", ...entries.map(([key, value]) => element("div", "", element("dt", "", key), cell(value))));
-}
-
-function cell(value) {
-  if (value === null) return element("dd", "is-null", "null");
-  if (typeof value === "object") return element("dd", "is-null", Array.isArray(value) ? "[]" : "{}");
-  return element("dd", `is-${typeof value}`, value === "" ? '""' : String(value));
 }
 
 function move(step) {
@@ -179,8 +109,7 @@ function listen() {
   state.source?.close();
   empty();
   state.last = 0;
-  const query = new URLSearchParams({ type: state.type, q: $("text").value, dropped: pressed("only-dropped") ? "true" : "" });
-  const source = state.source = new EventSource(`live?${query}`);
+  const source = state.source = new EventSource(`live?${new URLSearchParams(state.query)}`);
   source.onerror = () => { state.live = false; draw(); };
   source.onmessage = (message) => receive(JSON.parse(message.data));
 }
@@ -205,8 +134,6 @@ function receive({ session, stats, calls, skipped }) {
 
 // --- what the user does
 
-const pressed = (id) => $(id).getAttribute("aria-pressed") === "true";
-
 function pause(paused) {
   state.paused = paused;
   $("pause").setAttribute("aria-pressed", String(paused));
@@ -218,12 +145,6 @@ function pause(paused) {
 
 async function clear() {
   await fetch("events", { method: "DELETE" });
-}
-
-let typing;
-function typed() {
-  clearTimeout(typing);
-  typing = setTimeout(listen, 120);
 }
 
 function turn(view) {
@@ -242,10 +163,10 @@ function pressedKey(event) {
     $(state.view).focus();
     return true;
   }
-  const writing = target.matches("input"), button = target.matches("button, a");
+  const writing = target.matches("input"), button = target.matches("button, a"), scrolls = target.closest("#body");
   const keys = {
-    ArrowDown: () => move(1),
-    ArrowUp: () => move(-1),
+    ArrowDown: !scrolls && (() => move(1)),
+    ArrowUp: !scrolls && (() => move(-1)),
     "/": !writing && (() => $("text").select()),
     " ": !writing && !button && (() => pause(!state.paused)),
   };
@@ -253,26 +174,16 @@ function pressedKey(event) {
   return Boolean(keys[event.key]);
 }
 
-for (const type of ["", ...TYPES]) {
-  const chip = element("button", `chip ${type}`, type || "all", element("b", "", "0"));
-  chip.type = "button";
-  chip.dataset.type = type;
-  chip.addEventListener("click", () => { state.type = type; listen(); });
-  $("types").append(chip);
-}
+const action = (id, text, onclick, attributes = {}) => element("button", { id, type: "button", onclick, ...attributes }, text);
+document.querySelector("header").after(callFilters((query) => { state.query = query; listen(); },
+  action("pause", "Pause", () => pause(!state.paused), { "aria-pressed": "false", "aria-keyshortcuts": "Space" }),
+  action("clear", "Clear", clear)));
+$("calls").prepend(callHeads());
 $("example").textContent = `destinations:\n  app:\n    write_key: "{{ env_var('SEGMENT_WRITE_KEY') }}"\n    endpoint: ${location.origin}`;
 $("list").addEventListener("click", (event) => {
   const entry = event.target.closest("[role=option]")?.entry;
   if (entry) choose(entry);
 });
-$("filters").addEventListener("submit", (event) => event.preventDefault());
-$("text").addEventListener("input", typed);
-$("only-dropped").addEventListener("click", () => {
-  $("only-dropped").setAttribute("aria-pressed", String(!pressed("only-dropped")));
-  listen();
-});
-$("pause").addEventListener("click", () => pause(!state.paused));
-$("clear").addEventListener("click", clear);
 $("close").addEventListener("click", () => choose(null));
 $("copy").addEventListener("click", copy);
 for (const view of ["pretty", "raw"]) $(view).addEventListener("click", () => turn(view));

@@ -13,7 +13,8 @@ function chart(syncs) {
   };
   const tell = (sync) => {
     active = sync;
-    said.replaceChildren(...(sync ? [when(sync.started_at), ...KINDS.map((kind) => element("span", { className: `key ${kind}` }, `${number(sync[kind])} ${kind}`))]
+    said.replaceChildren(...(sync ? [when(sync.started_at), ...KINDS.map((kind) => element("span", { className: `key ${kind}` }, `${number(sync[kind])} ${kind}`)),
+      sync.left_out ? element("span", { className: "key" }, `${number(sync.left_out)} left out`) : ""]
       : [`${counted(syncs.length, "sync")}, oldest first`, element("span", { className: "soft" }, "each row has its own scale")]));
   };
   tell(null);

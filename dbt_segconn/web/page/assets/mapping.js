@@ -9,10 +9,10 @@ function mappingView(id) {
   const syncs = syncsOf(id);
   return [
     crumbs(),
-    element("h1", { tabindex: "-1" }, element("span", {}, breakable(mapping.name)), pill(statusOf(mapping)), mapping.is_enabled ? null : element("span", { className: "tag" }, mapping.is_in_project ? "disabled" : "gone from the project")),
-    facts([["Model", mapping.model], ["Action", mapping.action], ["Destination", mapping.destination], ["Sync mode", mapping.sync_mode.join(", ")],
+    element("h1", { tabindex: "-1" }, element("span", {}, breakable(mapping.name)), pill(statusOf(mapping)), offTag(mapping)),
+    facts([["Model", element("span", {}, breakable(mapping.model))], ["Action", mapping.action], ["Destination", mapping.destination], ["Sync mode", mapping.sync_mode.join(", ")],
       ["Unique identifier", mapping.identifier.join(", ")], ["Written in", mapping.file]]),
-    syncs[0]?.error ? said(syncs[0]) : null,
+    ...(syncs.length ? [said(syncs[0]), ...explained(syncs[0])] : []),
     historyOf(syncs),
     discards(mapping),
     frozen || !mapping.is_in_project ? null : previewOf(mapping),
@@ -22,7 +22,7 @@ function mappingView(id) {
 
 function crumbs(mapping) {
   return element("nav", { className: "crumbs", "aria-label": "Where you are" },
-    element("a", { href: "#/" }, "Overview"), mapping ? [" / ", element("a", { href: linkTo("mapping", mapping.id) }, mapping.name)] : null);
+    element("a", { href: "#/" }, "Overview"), mapping ? [" / ", element("a", { href: linkTo("mapping", mapping.id) }, breakable(mapping.name))] : null);
 }
 
 function missing(text) {
@@ -30,7 +30,7 @@ function missing(text) {
 }
 
 function said(sync) {
-  return element("p", { className: `said ${STATUSES[sync.status]?.[1] ?? "off"}` }, worded(sync.error));
+  return sync.error ? element("p", { className: `said ${STATUSES[sync.status]?.[1] ?? "off"}` }, worded(sync.error)) : null;
 }
 
 function historyOf(syncs) {
@@ -38,12 +38,12 @@ function historyOf(syncs) {
   const isWhole = state.all.has(syncs[0].mapping_id);
   const rows = syncs.slice(0, isWhole ? syncs.length : SHOWN_SYNCS).map((sync) => element("tr", { className: "row" },
     element("th", { scope: "row" }, element("a", { href: linkTo("sync", sync.sync_id), className: "open", "data-key": sync.sync_id }, when(sync.started_at, short))),
-    element("td", {}, pill(sync.status)),
-    count(sync.added), count(sync.updated), count(sync.deleted), count(sync.discarded, "bad"), count(sync.confirmed),
+    element("td", { className: "status" }, pill(sync.status), sync.is_baseline ? element("span", { className: "tag" }, "baseline") : null, sync.earlier?.length ? element("span", { className: "tag" }, "resumed") : null),
+    count(sync.added), count(sync.updated), count(sync.deleted), count(sync.left_out), count(sync.discarded, "bad"), count(sync.confirmed),
     element("td", { className: "number soft" }, duration(sync))));
   return section("History",
     chart(syncs.slice(0, CHARTED_SYNCS).reverse()),
-    table("Syncs of this mapping, newest first", ["Started", "Status", "#Added", "#Updated", "#Deleted", "#Discarded", "#Confirmed", "#Duration"], rows),
+    table("Syncs of this mapping, newest first", ["Started", "Status", "#Added", "#Updated", "#Deleted", "#Left out", "#Discarded", "#Confirmed", "#Duration"], rows, { className: "history" }),
     syncs.length > SHOWN_SYNCS && !isWhole
       ? element("button", { type: "button", className: "more", onclick: () => { state.all.add(syncs[0].mapping_id); draw(); } }, `Show all ${number(syncs.length)}`) : null);
 }
@@ -56,7 +56,7 @@ function discards(mapping) {
   const lines = rows.map((one) => element("tr", {},
     recordCell(one.record_id, mapping),
     element("td", {}, KIND_NAMES[one.change_type] ?? one.change_type),
-    element("td", { className: "wide" }, one.reason),
+    element("td", { className: "wide" }, folded(one.reason)),
     count(one.attempts), element("td", {}, when(one.last_at, ago)),
     element("td", {}, one.given_up === "yes" ? element("span", { className: "tag bad" }, "given up") : "")));
   return section("Discarded records", why, table("Refusals that stand", ["Record", "Change", "Reason", "#Attempts", "Last", ""], lines));
@@ -79,10 +79,10 @@ function grouped(rows) {
 
 function reasonTable(reasons) {
   return table("Reasons of refusals", ["Reason", "Change", "#Records"], reasons.map((one) => element("tr", {},
-    element("th", { scope: "row", className: "wide" }, one.reason), element("td", {}, KIND_NAMES[one.change_type] ?? one.change_type), count(one.refused, "bad"))));
+    element("th", { scope: "row", className: "wide" }, folded(one.reason)), element("td", {}, KIND_NAMES[one.change_type] ?? one.change_type), count(one.refused, "bad"))));
 }
 
 function fieldTable(mapping) {
   return table("Fields of the call, and what fills them", ["Field", "Filled with"], flat(mapping.fields).map(([path, value]) => element("tr", {},
-    element("th", { scope: "row", className: "mono" }, path), element("td", { className: "mono wide" }, plain(value)))));
+    element("th", { scope: "row", className: "mono" }, breakable(path)), element("td", { className: "mono wide" }, folded(plain(value))))));
 }

@@ -34,7 +34,7 @@ function filters(mappings) {
   input.value = state.filter;
   return element("form", { className: "filters", role: "search", "aria-label": "Mappings", onsubmit: (event) => event.preventDefault() },
     element("div", { className: "chips", role: "group", "aria-label": "Status of the latest sync" }, chips),
-    element("label", { className: "grow" }, element("span", { className: "unseen" }, "Filter"), input));
+    element("label", { className: "grow" }, element("span", { className: "unseen" }, "Filter"), input, element("kbd", { "aria-hidden": "true" }, "/")));
 }
 
 function mappingTable() {
@@ -44,38 +44,41 @@ function mappingTable() {
   const rows = state.snapshot.mappings.filter(fits).map(mappingRow);
   if (!rows.length) return none("No mapping fits the filter.");
   return table("Mappings with their latest syncs",
-    ["Mapping", "Status", "Latest sync", "Model", "Action", "Destination", "Enabled", "#Confirmed", "#Discarded", "Recent syncs"], rows, { className: "overview" });
+    ["Mapping", "Latest sync", "Action", "#Changes", "#Left out", "#Discarded", "#Confirmed", "Recent syncs"], rows, { className: "overview" });
 }
 
 function mappingRow(mapping) {
   const [latest] = syncsOf(mapping.id);
   const name = mapping.name.startsWith(`${mapping.model}.`) ? mapping.name.slice(mapping.model.length + 1) : mapping.name;
+  const counts = latest ? [count(changed(latest)), count(latest.left_out), count(latest.discarded, "bad"), count(latest.confirmed)]
+    : Array.from({ length: 4 }, () => element("td", { className: "number zero" }, "—"));
   return element("tr", { className: mapping.is_enabled ? "row" : "row is-off" },
     element("th", { scope: "row" },
-      element("a", { href: linkTo("mapping", mapping.id), className: "open", "data-key": mapping.id, "aria-label": mapping.name }, name),
-      mapping.is_in_project ? null : element("span", { className: "tag" }, "gone from the project")),
-    element("td", { className: "status" }, pill(statusOf(mapping))),
-    element("td", { className: "latest soft" }, latest ? progress(latest) : "—"),
-    element("td", {}, mapping.model),
-    element("td", { className: "action" }, element("span", { className: `kind ${mapping.action}` }, mapping.action)),
-    element("td", {}, mapping.destination),
-    element("td", {}, mapping.is_enabled ? "yes" : element("span", { className: "tag" }, "no")),
-    latest ? count(latest.confirmed) : element("td", { className: "number zero" }, "—"),
-    latest ? count(latest.discarded, "bad") : element("td", { className: "number zero" }, "—"),
+      element("a", { href: linkTo("mapping", mapping.id), className: "open", "data-key": mapping.id, "aria-label": mapping.name }, breakable(name)),
+      element("div", { className: "sub" }, breakable(mapping.model), " ", offTag(mapping))),
+    element("td", { className: "status" }, pill(statusOf(mapping)), latest ? element("div", { className: "sub" }, progress(latest)) : null),
+    element("td", { className: "action" }, element("span", { className: `kind ${mapping.action}` }, mapping.action), element("div", { className: "sub" }, breakable(mapping.destination))),
+    counts,
     element("td", { className: "recent" }, strip(syncsOf(mapping.id).slice(0, STRIP_SYNCS).reverse())));
+}
+
+function offTag(mapping) {
+  return mapping.is_enabled ? null : element("span", { className: "tag" }, mapping.is_in_project ? "disabled" : "gone from the project");
 }
 
 // When a sync started, and how far it has come while it goes on.
 function progress(sync) {
   const done = sync.confirmed + sync.discarded - sync.unidentified;
   const isOn = sync.status === "in_progress" && sync.to_send > 0;
-  return element("div", {}, when(sync.started_at, ago), isOn ? element("div", {}, `${number(done)} of ${number(sync.to_send)}`) : null);
+  const more = isOn ? `${number(done)} of ${number(sync.to_send)}` : sync.is_baseline ? "baseline" : "";
+  return [when(sync.started_at, ago), more && [" · ", element("span", {}, more)]].flat();
 }
 
 // How the last syncs ended, oldest first: a taller mark for what needs a look.
 function strip(syncs) {
+  if (!syncs.length) return [];
   const tally = Object.entries(STATUSES).map(([status, [label]]) => [label, syncs.filter((one) => one.status === status).length]).filter(([, many]) => many);
-  const words = tally.map(([label, many]) => `${many} ${label.toLowerCase()}`).join(", ") || "none";
+  const words = tally.map(([label, many]) => `${many} ${label.toLowerCase()}`).join(", ");
   const marks = syncs.map((sync, at) => {
     const tone = STATUSES[sync.status]?.[1] ?? "off";
     const height = { good: 8, info: 12, off: 5 }[tone] ?? 16;

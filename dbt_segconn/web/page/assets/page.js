@@ -59,7 +59,7 @@ function draw() {
     const isHere = link.getAttribute("href") === (kind === "calls" ? "#/calls" : "#/");
     if (isHere) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
   }
-  if (!state.snapshot) {
+  if (!state.snapshot && kind !== "calls") {
     $("age").textContent = "";
     if ($("notice").childElementCount) $("main").replaceChildren();
     return;
@@ -67,12 +67,10 @@ function draw() {
   if (!moved && kind === "calls") return drawAge();
   const key = document.activeElement?.dataset?.key;
   const scrolled = window.scrollY;
-  const content = VIEWS[kind] ? VIEWS[kind](decodeURIComponent(id ?? "")) : overview();
+  const content = VIEWS[kind] ? VIEWS[kind](decoded(id)) : overview();
   $("main").replaceChildren(...content.filter(Boolean));
   const heading = $("main").querySelector("h1");
   document.title = `${VIEWS[kind] ? heading.firstChild.textContent : state.snapshot.project} · dbt-segconn`;
-  $("project").textContent = state.snapshot.project;
-  $("version").textContent = `dbt-segconn ${state.snapshot.dbt_segconn_version}`;
   drawAge();
   if (!moved) {
     $("main").querySelector(`[data-key="${CSS.escape(key ?? "")}"]`)?.focus();
@@ -80,12 +78,20 @@ function draw() {
   } else if (state.drawn) {
     heading.focus();
     window.scrollTo(0, 0);
-    if (record && $("record")) askFor(decodeURIComponent(record));
+    if (record && $("record")) askFor(decoded(record));
   }
   state.drawn = true;
 }
 
+// The end of a link may have been cut.
+function decoded(text = "") {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
 function drawAge() {
+  if (!state.snapshot) return;
+  $("project").textContent = state.snapshot.project;
+  $("version").textContent = `dbt-segconn ${state.snapshot.dbt_segconn_version}`;
   $("age").replaceChildren(frozen ? "As of " : "Read ", when(state.snapshot.generated_at, frozen ? exact : ago));
 }
 
@@ -99,7 +105,7 @@ function move(step) {
 
 function back() {
   const [, kind, id] = location.hash.split("/");
-  const sync = kind === "sync" && state.snapshot?.syncs.find((one) => one.sync_id === decodeURIComponent(id));
+  const sync = kind === "sync" && state.snapshot?.syncs.find((one) => one.sync_id === decoded(id));
   if (kind) location.hash = sync ? linkTo("mapping", sync.mapping_id) : "#/";
   return Boolean(kind);
 }
@@ -108,10 +114,10 @@ function pressed(event) {
   const target = event.target;
   const isWriting = target.matches("input, select");
   if (event.key === "Escape" && isWriting) { target.blur(); return true; }
-  if (isWriting && !(target.id === "filter" && event.key === "ArrowDown")) return false;
+  if (isWriting && !(["filter", "text"].includes(target.id) && event.key === "ArrowDown")) return false;
   const keys = {
     ArrowDown: () => move(1), ArrowUp: () => move(-1), Escape: back,
-    "/": () => { $("filter")?.select(); return Boolean($("filter")); },
+    "/": () => { const input = $("filter") ?? $("text"); input?.select(); return Boolean(input); },
     r: () => { refresh(); return true; },
   };
   return keys[event.key]?.() ?? false;

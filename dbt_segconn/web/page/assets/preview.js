@@ -16,9 +16,9 @@ function preview(mapping) {
     event.preventDefault();
     button.disabled = true;
     shown.replaceChildren(none("Asking the warehouse…"));
-    const answer = await fetched("api/preview", { mapping: mapping.name, record: record.value, change_type: kind.value });
+    const answer = await fetched("api/preview", { mapping: mapping.id, record: record.value, change_type: kind.value });
     button.disabled = false;
-    shown.replaceChildren(...(answer.problem ? [problem(answer.problem)] : previews(answer.calls, record.value)));
+    shown.replaceChildren(...(answer.problem ? [problem(answer.problem)] : previews(answer)));
   };
   return section("Preview",
     none("The calls that a run would send now. Nothing is sent; the warehouse is asked when you ask for it."),
@@ -33,9 +33,14 @@ function askFor(record) {
   $("record").closest("section").scrollIntoView();
 }
 
-function previews(calls, record) {
-  if (!calls.length) return [none(record ? `No change of ${record} to send: it is not in the model, or Segment has its latest form.` : "Nothing to send: Segment has the latest form of every record.")];
-  return calls.map((one) => element("article", { className: "pair", "aria-label": `Record ${one.record_id}` },
-    element("div", {}, element("h3", {}, "Record ", element("code", {}, one.record_id), " ", element("span", { className: `key ${one.change_type}` }, one.change_type)), listed(one.record)),
-    element("div", {}, element("h3", {}, "Call"), one.call ? listed(one.call) : element("p", { className: "said bad" }, `Would be discarded: ${one.discard}`))));
+function previews({ calls, notes }) {
+  return [
+    notes.length ? element("ul", { className: "notes" }, notes.map((one) => element("li", {}, worded(one)))) : null,
+    ...calls.map((one) => element("article", { className: "pair", "aria-label": `Record ${one.record_id}` },
+      element("div", {}, element("h3", {}, "Record ", element("code", {}, one.record_id ?? "null"), " ", element("span", { className: `key ${one.change_type}` }, KIND_NAMES[one.change_type] ?? one.change_type)), listed(one.record)),
+      element("div", {}, element("h3", {}, "Call"),
+        one.changed?.length ? element("p", { className: "said" }, `Changed: ${one.changed.join(", ")}`) : null,
+        one.unsent ? element("p", { className: "said warn" }, `A run does not send it: ${one.unsent}.`) : null,
+        one.call ? listed(one.call) : element("p", { className: "said bad" }, `Would be discarded: ${one.discard}`)))),
+  ].filter(Boolean);
 }

@@ -12,13 +12,14 @@ function syncView(id) {
     crumbs(mapping),
     element("h1", { tabindex: "-1" }, element("span", {}, "Sync of ", when(sync.started_at)), pill(sync.status)),
     element("nav", { className: "pager", "aria-label": "Other syncs of this mapping" }, beside("← Earlier", siblings[at + 1]), beside("Later →", siblings[at - 1])),
-    sync.error ? said(sync) : null,
+    said(sync),
+    ...explained(sync),
     sync.has_outbox && sync.status !== "in_progress" ? none("What it has not delivered waits in its outbox; the next run delivers that first.") : null,
     flow(sync),
     reasons.length ? section("Reasons", reasonTable(reasons), sync.unidentified ? none("Records that share an identifier are counted once here.") : null) : null,
     refused(sync, reasons),
-    section("Details", facts([["Mapping", mapping?.name], ["Started", when(sync.started_at)], ["Finished", sync.finished_at ? when(sync.finished_at) : "not yet"],
-      ["Duration", duration(sync)], ["Sync mode", sync.sync_mode.replaceAll(",", ", ")], ["Watermark", number(sync.watermark)], ["Sync", code(sync.sync_id)],
+    section("Details", facts([["Mapping", mapping && element("span", {}, breakable(mapping.name))], ["Started", when(sync.started_at)], ["Finished", sync.finished_at ? when(sync.finished_at) : "not yet"],
+      ["Duration", duration(sync)], ["Sync mode", sync.is_baseline ? "baseline: nothing is sent" : sync.sync_mode.replaceAll(",", ", ")], ["Watermark", number(sync.watermark)], ["Sync", code(sync.sync_id)],
       ["Run", code(sync.run_id)], ["dbt's invocation", code(sync.dbt_invocation_id)]])),
   ];
 }
@@ -36,7 +37,7 @@ function flow(sync) {
   return section("Records",
     element("div", { className: "flow" },
       group("Extracted", sync.added + sync.updated + sync.deleted + sync.unidentified, [["added", sync.added, true, "added"], ["updated", sync.updated, true, "updated"], ["deleted", sync.deleted, true, "deleted"], ["identifier null or not unique", sync.unidentified, false, "discarded"]]),
-      group("To send", sync.to_send, [["left out by the sync mode", sync.left_out, true, ""], ["held back: no word of consent", sync.held_back, false, ""]]),
+      group("To send", sync.to_send, [[sync.is_baseline ? "left out: a baseline" : "left out by the sync mode", sync.left_out, true, ""], ["held back: no word of consent", sync.held_back, false, ""]]),
       group("Confirmed", sync.confirmed, [["discarded", sync.discarded, true, "discarded"], ["not delivered", pending, false, ""], ["by a later run", sync.resumed, false, ""]])),
     proportion(done));
 }
@@ -58,5 +59,5 @@ function refused(sync, reasons) {
   const rows = state.snapshot.refused.filter((one) => one.sync_id === sync.sync_id);
   if (!rows.length) return reasons.length ? none(state.snapshot.has_identifiers ? "Its records are not among the newest refusals that were read." : "Identifiers of records are left out of this page.") : null;
   return section("Discarded records", table("Records that this sync refused", ["Record", "Change", "Reason"], rows.map((one) => element("tr", {},
-    recordCell(one.record_id, mappingOf(sync.mapping_id)), element("td", {}, KIND_NAMES[one.change_type] ?? one.change_type), element("td", { className: "wide" }, one.reason)))));
+    recordCell(one.record_id, mappingOf(sync.mapping_id)), element("td", {}, KIND_NAMES[one.change_type] ?? one.change_type), element("td", { className: "wide" }, folded(one.reason))))));
 }

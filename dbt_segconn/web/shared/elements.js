@@ -4,6 +4,7 @@
 
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
+const FOLDED_CHARACTERS = 300, SHOWN_CHARACTERS = 200;
 
 function element(tag, attributes = {}, ...content) {
   const made = document.createElement(tag);
@@ -29,6 +30,12 @@ const exact = (iso) => new Date(iso).toLocaleString(undefined, { dateStyle: "med
 const short = (iso) => new Date(iso).toLocaleString(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit", second: "2-digit",
   year: new Date(iso).getFullYear() === new Date().getFullYear() ? undefined : "numeric" });
 
+// The time of day to the millisecond, in the reader's own time zone.
+function clock(iso) {
+  const time = new Date(iso);
+  return isNaN(time) ? String(iso ?? "—") : time.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23" });
+}
+
 function ago(iso) {
   const seconds = (Date.now() - Date.parse(iso)) / 1000;
   const [unit, size] = [["day", 86400], ["hour", 3600], ["minute", 60]].find(([, length]) => seconds >= length) ?? ["second", 1];
@@ -40,29 +47,24 @@ function when(iso, text = exact) {
   return iso ? element("time", { datetime: iso, title: `${exact(iso)} · ${iso}` }, text(iso)) : "—";
 }
 
-function duration(sync) {
-  const seconds = (Date.parse(sync.finished_at ?? sync.saved_at) - Date.parse(sync.started_at)) / 1000;
-  if (!(seconds >= 0)) return "—";
-  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
-  return hours ? `${hours} h ${minutes} min` : minutes ? `${minutes} min ${Math.floor(seconds % 60)} s` : `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
-}
-
-function pill(status) {
-  const [label, tone] = STATUSES[status] ?? [String(status), "off"];
-  return element("span", { className: `pill ${tone}` }, label);
-}
-
 function count(value, tone = "") {
   return element("td", { className: `number ${value ? tone : "zero"}` }, number(value));
 }
 
+const TABLE_ROLES = [["table", "table"], ["thead, tbody", "rowgroup"], ["tr", "row"], ["thead th", "columnheader"], ["tbody th", "rowheader"], ["td", "cell"]];
+
+// Where the page is narrow, each row is a card, in which cells are labelled as their columns are.
 function table(caption, heads, rows, options = {}) {
-  const head = heads.map((one) => element("th", { scope: "col", className: one.startsWith("#") && "number" }, one.replace("#", "")));
-  return element("div", { className: "scroll" },
-    element("table", { className: options.className },
-      element("caption", { className: "unseen" }, caption),
-      element("thead", {}, element("tr", {}, head)),
-      element("tbody", {}, rows)));
+  const names = heads.map((one) => one.replace("#", ""));
+  const head = heads.map((one, at) => element("th", { scope: "col", className: one.startsWith("#") && "number" }, names[at]));
+  for (const row of rows) [...row.children].forEach((cell, at) => { if (at) cell.dataset.label = names[at]; });
+  const made = element("table", { className: options.className },
+    element("caption", { className: "unseen" }, caption),
+    element("thead", {}, element("tr", {}, head)),
+    element("tbody", {}, rows));
+  // said again, because a row that is drawn as a card is no longer a row of a table to screen readers
+  for (const [selector, role] of TABLE_ROLES) for (const one of [made, ...made.querySelectorAll("*")]) if (one.matches(selector)) one.setAttribute("role", role);
+  return element("div", { className: "scroll" }, made);
 }
 
 function section(title, ...content) {
@@ -84,7 +86,22 @@ const none = (text) => element("p", { className: "none" }, worded(text));
 function listed(value) {
   const entries = flat(value);
   if (!entries.length) return none("empty");
-  return element("dl", { className: "listed" }, entries.map(([key, one]) => element("div", {}, element("dt", {}, key), element("dd", { className: `is-${one === null ? "null" : typeof one}` }, plain(one)))));
+  return element("dl", { className: "listed" }, entries.map(([key, one]) => element("div", {}, element("dt", {}, key), element("dd", { className: `is-${one === null ? "null" : typeof one}` }, folded(plain(one))))));
+}
+
+// A long text is cut, with a button that shows all of it.
+function folded(text) {
+  if (text.length <= FOLDED_CHARACTERS) return [text];
+  const part = element("span", {}, `${text.slice(0, SHOWN_CHARACTERS)}…`);
+  const button = element("button", { type: "button", className: "fold", "aria-expanded": "false", onclick: (event) => {
+    event.preventDefault();
+    const isOpen = button.getAttribute("aria-expanded") === "true";
+    button.setAttribute("aria-expanded", String(!isOpen));
+    button.textContent = isOpen ? all : "Fold";
+    part.textContent = isOpen ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
+  } });
+  const all = button.textContent = `Show all ${number(text.length)} characters`;
+  return [part, button];
 }
 
 function flat(value, path = "") {
@@ -93,7 +110,7 @@ function flat(value, path = "") {
 }
 
 function plain(value) {
-  return value === null ? "null" : value === "" ? '""' : typeof value === "object" ? (Array.isArray(value) ? "[]" : "{}") : String(value);
+  return value === "" ? '""' : typeof value === "object" ? JSON.stringify(value, (_, one) => typeof one === "bigint" ? String(one) : one) : String(value);
 }
 
 // A number that JavaScript cannot hold is kept as a BigInt, so that an identifier is shown as it is.
