@@ -2,6 +2,7 @@
 
 from dbt_segconn.commands import (
     authoring,
+    docs,
     looks,
     page,
     upkeep,  # noqa: F401  their commands join main
