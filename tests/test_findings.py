@@ -262,6 +262,7 @@ def test_sarif_has_what_its_schema_requires_and_points_to_its_rules(broken):
     (run,) = log["runs"]
     rules = run["tool"]["driver"]["rules"]
     assert [rule["id"] for rule in rules] == list(RULES)
+    assert all(f"dbt-segconn docs {rule['id']}" in rule["help"]["text"] for rule in rules)
     assert len(run["results"]) == len(found(broken)["findings"])
     assert all(rules[one["ruleIndex"]]["id"] == one["ruleId"] for one in run["results"])
 
@@ -497,14 +498,11 @@ def test_warnings_fail_only_where_asked(shop):
 
 
 @pytest.mark.parametrize("code", RULES)
-def test_every_code_is_explained_and_stands_in_the_readme(code):
+def test_every_code_is_explained(code):
     result = CliRunner().invoke(main, ["validate", "--explain", code.lower()])
     assert result.exit_code == 0
     assert result.output.startswith(f"{code} {RULES[code].name} ({RULES[code].severity})\n{RULES[code].title}")
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    assert f"| {code} | {RULES[code].severity} | {RULES[code].title} |" in readme
-    assert f"\n## {RULES[code].section}\n" in readme
-    assert RULES[code].section in result.output
+    assert result.output.endswith(f"Manual: dbt-segconn docs {code}\n")
 
 
 def test_without_a_manifest_there_is_nothing_to_check(shop):

@@ -14,8 +14,10 @@ from standing import MAPPING, PROGRAM
 
 from dbt_segconn.commands import main
 from dbt_segconn.commands.main import COMMANDS
+from dbt_segconn.docs.pages import pages
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
+MANUAL = "\n".join(page.text for page in pages())
 
 
 @pytest.mark.parametrize("name", main.commands)
@@ -50,7 +52,7 @@ def test_shells_complete(shell):
     env = {**os.environ, "_DBT_SEGCONN_COMPLETE": f"{shell}_source"}
     script = subprocess.run([PROGRAM], env=env, capture_output=True, text=True, check=False)
     assert "_DBT_SEGCONN_COMPLETE" in script.stdout, script.stderr
-    assert f"_DBT_SEGCONN_COMPLETE={shell}_source" in README or f"`{shell}_source`" in README
+    assert f"_DBT_SEGCONN_COMPLETE={shell}_source" in MANUAL or f"`{shell}_source`" in MANUAL
 
 
 def completed(words, **env):

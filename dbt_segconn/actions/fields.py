@@ -44,22 +44,22 @@ def _object(name: str, label: str, description: str, context: str | None, *prope
     return Field(name, label, description, "object", properties=properties, context=context)
 
 
-USER_ID = Field("user_id", "User ID", "Your database's id of the user. This or anonymous_id is required.")
+USER_ID = Field("user_id", "User ID", "Id of the user in your database. Either this or anonymous_id is required.")
 ANONYMOUS_ID = Field(
     "anonymous_id",
     "Anonymous ID",
-    "Stands in for user_id while the user is not known. One of both is required.",
+    "Id of a user without a user_id. Either this or user_id is required.",
 )
 TIMESTAMP = Field(
     "timestamp",
     "Timestamp",
-    "When it happened: ISO-8601 with a time zone. The time of arrival where left out.",
+    "Time of the event, in ISO-8601 with a time zone. Default: the time of arrival.",
 )
-MESSAGE_ID = Field("message_id", "Message ID", "Replaces dbt-segconn's own messageId, and with it the guarantee.")
-CONSENT = Field("consent", "Consent", "Preferences by category: {categoryPreferences: {<id>: true}}.", "object")
-TRAITS = Field("traits", "Traits", "What is known of the user or group: any keys.", "object")
-PROPERTIES = Field("properties", "Properties", "What is known of the event, page or screen: any keys.", "object")
-EVENT_NAME = Field("event_name", "Event Name", "What the user has done, such as Order Completed.", required=True)
+MESSAGE_ID = Field("message_id", "Message ID", "Replaces dbt-segconn's messageId. Calls may then arrive twice.")
+CONSENT = Field("consent", "Consent", "Consent preferences: {categoryPreferences: {<category id>: true}}.", "object")
+TRAITS = Field("traits", "Traits", "Traits of the user or group; any keys.", "object")
+PROPERTIES = Field("properties", "Properties", "Properties of the event, page or screen; any keys.", "object")
+EVENT_NAME = Field("event_name", "Event Name", "Name of the event, such as Order Completed.", required=True)
 PAGE_NAME = Field("page_name", "Page Name", "Name of the page that was viewed.")
 PAGE_CATEGORY = Field("page_category", "Page Category", "Category of the page that was viewed.")
 SCREEN_NAME = Field("screen_name", "Screen Name", "Name of the screen that was viewed.")
@@ -69,7 +69,7 @@ TIMEZONE = Field("timezone", "Timezone", "Time zone of the user, such as Europe/
 APPLICATION = _object(
     "application",
     "Application",
-    "The app that the user is in.",
+    "App that the user used.",
     "app",
     Field("name", "Name", "Name of the app."),
     Field("version", "Version", "Version of the app."),
@@ -79,7 +79,7 @@ APPLICATION = _object(
 CAMPAIGN_PARAMETERS = _object(
     "campaign_parameters",
     "Campaign Parameters",
-    "The campaign behind the call: the UTM parameters.",
+    "Campaign that led to the call: the UTM parameters.",
     "campaign",
     Field("name", "Name", "Name of the campaign."),
     Field("source", "Source", "Source of the campaign."),
@@ -90,12 +90,12 @@ CAMPAIGN_PARAMETERS = _object(
 DEVICE = _object(
     "device",
     "Device",
-    "The device in the user's hand.",
+    "Device of the user.",
     "device",
     Field("id", "ID", "Id of the device."),
     Field("advertising_id", "Advertising ID", "Advertising id of the device."),
     Field("adTracking_Enabled", "Ad Tracking Enabled", "Whether ads may be tracked.", "boolean"),
-    Field("manufacturer", "Manufacturer", "Who made the device."),
+    Field("manufacturer", "Manufacturer", "Manufacturer of the device."),
     Field("model", "Model", "Model of the device."),
     Field("name", "Name", "Name of the device."),
     Field("type", "Type", "Type of the device, such as ios."),
@@ -104,18 +104,18 @@ DEVICE = _object(
 LOCATION = _object(
     "location",
     "Location",
-    "Where the user is.",
+    "Location of the user.",
     "location",
     Field("city", "City", "City."),
     Field("country", "Country", "Country."),
-    Field("latitude", "Latitude", "Degrees north.", "number"),
-    Field("longitude", "Longitude", "Degrees east.", "number"),
+    Field("latitude", "Latitude", "Latitude in degrees; north is positive.", "number"),
+    Field("longitude", "Longitude", "Longitude in degrees; east is positive.", "number"),
     Field("speed", "Speed", "Speed.", "number"),
 )
 NETWORK = _object(
     "network",
     "Network",
-    "The network that the device is on.",
+    "Network of the device.",
     "network",
     Field("bluetooth", "Bluetooth", "Whether Bluetooth is on.", "boolean"),
     Field("carrier", "Carrier", "Name of the carrier."),
@@ -125,7 +125,7 @@ NETWORK = _object(
 OPERATING_SYSTEM = _object(
     "operating_system",
     "Operating System",
-    "The operating system of the device.",
+    "Operating system of the device.",
     "os",
     Field("name", "Name", "Name of the operating system."),
     Field("version", "Version", "Version of the operating system."),
@@ -133,27 +133,27 @@ OPERATING_SYSTEM = _object(
 PAGE = _object(
     "page",
     "Page",
-    "The page in the browser.",
+    "Page in the browser.",
     "page",
     Field("path", "Path", "Path of the page."),
-    Field("referrer", "Referrer", "Page before this one."),
-    Field("search", "Search", "Query of the page."),
+    Field("referrer", "Referrer", "URL of the previous page."),
+    Field("search", "Search", "Query string of the page."),
     Field("title", "Title", "Title of the page."),
     Field("url", "URL", "URL of the page."),
 )
 SCREEN = _object(
     "screen",
     "Screen",
-    "The screen of the device.",
+    "Screen of the device.",
     "screen",
-    Field("density", "Density", "Density of its dots.", "number"),
-    Field("height", "Height", "Height in dots.", "number"),
-    Field("width", "Width", "Width in dots.", "number"),
+    Field("density", "Density", "Pixel density.", "number"),
+    Field("height", "Height", "Height in pixels.", "number"),
+    Field("width", "Width", "Width in pixels.", "number"),
 )
 ADDRESS = _object(
     "address",
     "Address",
-    "The user's address; replaces traits.address.",
+    "Address of the user; replaces traits.address.",
     None,
     Field("city", "City", "City."),
     Field("country", "Country", "Country."),
@@ -186,24 +186,24 @@ _ENDING = (MESSAGE_ID, CONSENT)
 
 # A group's id is its own, not its context's; a screen has no time zone there.
 _GROUP_ID = Field("group_id", "Group ID", "Id of the group or account.", required=True)
-_SCREEN_TIMEZONE = Field("timezone", "Timezone", "Taken, but not sent: screen calls have no time zone.")
+_SCREEN_TIMEZONE = Field("timezone", "Timezone", "Accepted but not sent: screen calls have no time zone.")
 
 ACTIONS: dict[str, Action] = {
     action.name: action
     for action in (
         Action(
             "identify",
-            "Ties a user to what is known of them.",
+            "Connects a user with traits.",
             (*_IDS, *_CONTEXT, TRAITS, ADDRESS, *_ENDING),
         ),
         Action(
             "track",
-            "Records what a user has done.",
+            "Records an event of a user.",
             (*_IDS, EVENT_NAME, *_CONTEXT, PROPERTIES, TRAITS, *_ENDING),
         ),
         Action(
             "group",
-            "Ties a user to a group, such as their company.",
+            "Connects a user with a group, such as a company.",
             (*_IDS, _GROUP_ID, *(field for field in _CONTEXT if field is not GROUP_ID), TRAITS, *_ENDING),
         ),
         Action(

@@ -33,13 +33,15 @@ _COMMON = (
     Reserved(
         "createdAt",
         _DATE,
-        "When the account was created.",
+        "Creation time of the account.",
         ("signed up at", "signup date", "registered at", "created date", "date created", "joined at"),
     ),
     Reserved("description", _TEXT, "Description, such as a short biography.", ("bio", "about")),
     Reserved("email", _TEXT, "Email address.", ("email address", "mail", "e mail")),
-    Reserved("id", ("text", "number"), "Id in your database."),
-    Reserved("name", _TEXT, "Full name.", ("full name", "display name", "customer name", "company name")),
+    Reserved("id", ("text", "number"), "Id of the user or group in your database."),
+    Reserved(
+        "name", _TEXT, "Name of the user or group.", ("full name", "display name", "customer name", "company name")
+    ),
     Reserved("phone", _TEXT, "Phone number.", ("phone number", "mobile", "telephone")),
     Reserved("website", _TEXT, "URL of a website.", ("website url", "homepage", "domain")),
 )
@@ -54,8 +56,8 @@ RESERVED: dict[tuple[str, str], tuple[Reserved, ...]] = {
         Reserved("firstName", _TEXT, "First name.", ("given name", "forename")),
         Reserved("gender", _TEXT, "Gender.", ("sex",)),
         Reserved("lastName", _TEXT, "Last name.", ("surname", "family name")),
-        Reserved("title", _TEXT, "Position in the company.", ("job title", "position")),
-        Reserved("username", _TEXT, "Name to sign in with.", ("user name", "login")),
+        Reserved("title", _TEXT, "Job title.", ("job title", "position")),
+        Reserved("username", _TEXT, "Sign-in name.", ("user name", "login")),
     ),
     ("group", "traits"): (
         *_COMMON,
@@ -66,17 +68,17 @@ RESERVED: dict[tuple[str, str], tuple[Reserved, ...]] = {
             ("employee count", "number of employees", "company size"),
         ),
         Reserved("industry", _TEXT, "Industry of the company.", ("sector",)),
-        Reserved("plan", _TEXT, "Plan that the group is on.", ("plan name", "subscription plan", "tier")),
+        Reserved("plan", _TEXT, "Plan of the group.", ("plan name", "subscription plan", "tier")),
     ),
     ("track", "properties"): (
         Reserved(
             "revenue",
             ("number",),
-            "Money earned by the event.",
+            "Revenue of the event.",
             ("order total", "total", "amount", "total amount", "total price", "price"),
         ),
         Reserved("currency", _TEXT, "Currency of the revenue, as ISO 4217: USD.", ("currency code",)),
-        Reserved("value", ("number",), "Abstract worth of the event."),
+        Reserved("value", ("number",), "Value of the event, not necessarily money."),
     ),
     ("page", "properties"): (*_PAGE, Reserved("keywords", ("list",), "Keywords of the page.", ("tags",))),
 }

@@ -38,12 +38,12 @@ def summary(validation: Validation) -> str:
     counts = [counted(validation.errors, "error")] if validation.errors else []
     counts += [counted(warnings, "warning")] if warnings else []
     code = validation.findings[0].rule.code
-    return f"{' and '.join(counts)} in {scope}. `dbt-segconn validate --explain {code}` says more of a code."
+    return f"{' and '.join(counts)} in {scope}. What a code means and how to fix it: dbt-segconn docs {code}"
 
 
 def explanation(rule: Rule) -> str:
     """Explain a code."""
-    return f"{rule.code} {rule.name} ({rule.severity})\n{rule.title}\n\n{rule.advice}\n\nREADME.md: {rule.section}"
+    return f"{rule.code} {rule.name} ({rule.severity})\n{rule.title}\n\n{rule.advice}\n\nManual: {rule.help}"
 
 
 def as_json(validation: Validation) -> dict[str, Any]:
@@ -69,6 +69,7 @@ def as_json(validation: Validation) -> dict[str, Any]:
                 "path": dotted(one.path),
                 "message": one.message,
                 "fix": one.fix or one.rule.advice,
+                "help": one.rule.help,
             }
             for one in validation.findings
         ],
@@ -118,7 +119,7 @@ def as_sarif(validation: Validation, repository: Path) -> dict[str, Any]:
                 "id": rule.code,
                 "name": "".join(word.capitalize() for word in rule.name.split("-")),
                 "shortDescription": {"text": rule.title},
-                "help": {"text": rule.advice},
+                "help": {"text": f"{rule.advice}\n{rule.help}", "markdown": f"{rule.advice}\n\n`{rule.help}`"},
                 "defaultConfiguration": {"level": rule.severity},
             }
             for rule in RULES.values()

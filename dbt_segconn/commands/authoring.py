@@ -48,8 +48,8 @@ def _explain(ctx: click.Context, _: click.Parameter, code: str | None) -> None:
     show_default=True,
     help="github: annotations of a pull request; sarif: SARIF 2.1.0 for code scanning.",
 )
-@click.option("--online", is_flag=True, help="Ask the warehouse for the models' columns, too.")
-@click.option("--warnings-as-errors", is_flag=True, help="Exit with 1 for warnings, too.")
+@click.option("--online", is_flag=True, help="Also ask the warehouse for the models' columns.")
+@click.option("--warnings-as-errors", is_flag=True, help="Also exit with 1 for warnings.")
 @click.option(
     "--explain",
     type=click.Choice(list(RULES), case_sensitive=False),
@@ -62,19 +62,19 @@ def _explain(ctx: click.Context, _: click.Parameter, code: str | None) -> None:
 def validate(*, style: str, online: bool, warnings_as_errors: bool, **given: Any) -> None:
     """Check segconn.yml and every mapping of the project, without warehouse or network.
 
-    All findings are listed at once, each with its line. Needs dbt's manifest: `dbt parse` is enough. Types
-    and names of columns are known from contracts, from documentation and from catalog.json, which
-    `dbt docs generate` writes (dbt 2: `dbt compile --write-catalog`).
+    Lists all findings at once, each with its line. Needs dbt's manifest: `dbt parse` is enough. Columns and
+    their types are known from contracts, from documentation and from catalog.json, which `dbt docs generate`
+    writes (dbt 2: `dbt compile --write-catalog`).
 
     \b
     Examples:
       dbt-segconn validate
-      dbt-segconn validate --online                 and ask the warehouse for the columns
+      dbt-segconn validate --online                 also ask the warehouse for the columns
       dbt-segconn validate --format github          in a GitHub workflow
       dbt-segconn validate --format sarif > segconn.sarif
       dbt-segconn validate --explain SEG302
 
-    Exit codes: 0 no errors, 1 errors were found, 2 there is no project or no manifest to check.
+    Exit codes: 0 no errors, 1 errors were found, 2 no project or no manifest was found.
     """
     from dbt_segconn.authoring.validation import validate as validate_project
 
@@ -111,8 +111,8 @@ def _print(validation: Validation, style: str) -> None:
 def init(*, model: str | None, **given: Any) -> None:
     """Create segconn.yml, the schemas for your editor and, for a MODEL, a first mapping.
 
-    Nothing that is there is written over. The mapping is the one that `suggest` proposes; a model that
-    has mappings is left alone.
+    Existing files stay unchanged. The mapping is the one that `suggest` proposes. A model with mappings stays
+    unchanged.
 
     \b
     Examples:
@@ -138,15 +138,17 @@ def init(*, model: str | None, **given: Any) -> None:
 @main.command()
 @project_options
 @click.argument("model", shell_complete=complete_model)
-@click.option("--action", type=click.Choice(list(ACTIONS)), help="The action; guessed from the model by default.")
+@click.option(
+    "--action", type=click.Choice(list(ACTIONS)), help="Action of the mapping. Default: guessed from the model."
+)
 @click.option("--write", "is_written", is_flag=True, help="Append the mapping to the model's YAML file.")
-@click.option("--online", is_flag=True, help="Fail where the warehouse cannot be asked for the model's columns.")
+@click.option("--online", is_flag=True, help="Fail if the warehouse cannot be asked for the model's columns.")
 def suggest(*, model: str, action: str | None, is_written: bool, online: bool, **given: Any) -> None:
     """Propose a mapping of MODEL from the names, types and descriptions of its columns.
 
-    Columns are matched with the action's fields and with the traits and properties that Segment's Spec
-    reserves. What has no match is listed and left out. The warehouse is asked for the columns where neither
-    a contract nor a fresh catalog.json has them. --write keeps the comments and the layout of the file.
+    Matches columns with the action's fields and with the reserved traits and properties of Segment's Spec.
+    Columns without a match are listed and left out. If neither a contract nor a fresh catalog.json lists the
+    columns, the warehouse is asked. --write keeps the comments and the layout of the file.
 
     \b
     Examples:
@@ -173,11 +175,11 @@ def _write_mapping(proposal: Proposal) -> None:
 @project_options
 @click.argument("what", type=click.Choice(["settings", "meta", "models"]), required=False)
 def schema(*, what: str | None, **given: Any) -> None:
-    """Write the JSON Schemas by which editors complete and check what you write.
+    """Write the JSON Schemas with which editors complete and check your YAML.
 
-    Without an argument, writes .segconn/settings.schema.json (of segconn.yml) and
-    .segconn/models.schema.json (of dbt's YAML files) into the project, and says how VS Code picks them up.
-    With one, prints that schema: of segconn.yml, of config.meta.segconn alone, or of dbt's YAML files.
+    Without an argument, writes .segconn/settings.schema.json (for segconn.yml) and
+    .segconn/models.schema.json (for dbt's YAML files) into the project, and explains how to use them in VS Code.
+    With an argument, prints one schema: for segconn.yml, for config.meta.segconn, or for dbt's YAML files.
 
     \b
     Examples:
@@ -206,16 +208,16 @@ def schema(*, what: str | None, **given: Any) -> None:
     envvar=environment_variables("state"),
     show_envvar=True,
     required=True,
-    help="Folder with the artifacts to compare with, such as those of production.",
+    help="Folder of the artifacts to compare with, such as those of production.",
 )
 @click.option("--format", "style", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
 @click.option("--online", is_flag=True, help="Ask the warehouse how many calls each change sends.")
 def diff(*, state: Path, style: str, online: bool, **given: Any) -> None:
     """Show what this branch changes for Segment, against the artifacts of another state.
 
-    Mappings that are added, removed, renamed or changed; columns they use that are gone or of another type;
-    other identifiers. Reads both manifests, and catalog.json where it is. With --online, counts the calls
-    that each change sends, by the models and the state of the target: after `dbt parse --target prod`,
+    Reports mappings that are added, removed, renamed or changed, used columns that are gone or have another
+    type, and changed identifiers. Reads both manifests, and catalog.json if it exists. --online counts the
+    calls that each change sends, by the models and the state of the target: after `dbt parse --target prod`,
     those of production.
 
     \b
@@ -240,14 +242,14 @@ def diff(*, state: Path, style: str, online: bool, **given: Any) -> None:
 
 @main.command()
 @project_options
-@click.option("--output", "-o", type=FILE, help="File to write, such as models/segconn_exposures.yml; else printed.")
-@click.option("--owner", metavar="NAME", help="Owner where neither the model's meta nor its group names one.")
-@click.option("--owner-email", metavar="ADDRESS", help="Address of that owner.")
+@click.option("--output", "-o", type=FILE, help="File to write, such as models/segconn_exposures.yml. Default: print.")
+@click.option("--owner", metavar="NAME", help="Owner if neither the model's meta nor its group names one.")
+@click.option("--owner-email", metavar="ADDRESS", help="Email address of that owner.")
 def exposures(*, output: Path | None, owner: str | None, owner_email: str | None, **given: Any) -> None:
     """Write a dbt exposure for each mapping, so that lineage shows what feeds Segment.
 
-    Each has the model it depends on, its owner, and in its meta the mapping with the columns of each field.
-    Run it again when mappings have changed.
+    Each exposure has its model, its owner, and in its meta the mapping with the columns of each field. Run it
+    again after mappings have changed.
 
     \b
     Examples:
@@ -272,9 +274,9 @@ def exposures(*, output: Path | None, owner: str | None, owner_email: str | None
     "--output-dir", "-o", type=FOLDER, default="models/segconn", show_default=True, help="Folder to write to."
 )
 def sources(*, output_dir: Path, **given: Any) -> None:
-    """Write the history of syncs and the discards as a dbt source, with a model of delivery rates on it.
+    """Write the history of syncs and the discards as a dbt source, with a model of delivery rates.
 
-    The first run on a target creates the tables. Until then, the model has no rows there.
+    The first run on a target creates the tables. Until then, the model has no rows.
 
     \b
     Examples:

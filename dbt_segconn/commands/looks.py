@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 @mapping_option
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def estimate(*, style: str, **given: Any) -> None:
-    """Tell what a run would send now, and what it costs: calls, users, bytes, time, money.
+    """Count what a run would send now, and what it costs: calls, users, bytes, time, money.
 
-    Counts changes in the warehouse, as they are now, whether or not dbt has just refreshed the models; reads
-    each model a few times, sends nothing and writes nothing. Sizes are measured on up to 1,000 calls of each
-    mapping. Money is told where segconn.yml has `pricing`.
+    Counts the current changes in the warehouse, whether or not dbt has just refreshed the models. Reads each
+    model a few times; sends and writes nothing. Measures sizes on up to 1,000 calls of each mapping. Reports
+    money if segconn.yml has `pricing`.
 
     \b
     Examples:
@@ -55,16 +55,16 @@ def estimate(*, style: str, **given: Any) -> None:
 @click.argument("mapping", shell_complete=complete_mapping)
 @click.option("--record", required=True, metavar="ID", help="Identifier of the record, changed or not.")
 def send_test(*, mapping: str, record: str, **given: Any) -> None:
-    """Deliver the call of one record of MAPPING, to look at it downstream. No state moves.
+    """Deliver the call of one record of MAPPING as a test. Change no state.
 
-    The call goes out once, with a messageId of its own, so that Segment takes neither it nor the call of a run
-    for a repetition of the other. It is a real call: destinations behind the source get it, and Segment bills it.
+    The call has a separate messageId, so Segment does not confuse it with a call of a run. It is a real call:
+    destinations behind the source receive it, and Segment bills it.
 
     \b
     Examples:
       dbt-segconn send-test customers.identify_customers --record c-1042
 
-    Exit codes: 0 it was taken, 1 it was not, 2 there is no such mapping or record.
+    Exit codes: 0 accepted, 1 not accepted, 2 no such mapping or record.
     """
     from dbt_segconn.commands.side_by_side import as_text
     from dbt_segconn.inspection.send_test import send_test as send
@@ -88,17 +88,17 @@ _LABELS = {"ok": ("OK", "green"), "warn": ("WARN", "yellow"), "error": ("ERROR",
 @project_options
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def debug(*, style: str, **given: Any) -> None:
-    """Check all that a run needs: project, profile, warehouse and its rights, write keys, region, clock.
+    """Check everything that a run needs: project, profile, warehouse, rights, write keys, region, clock.
 
-    Sends no call. In the warehouse, it creates a table and drops it again, to see whether it may; Segment is
-    asked whether it knows the write keys. What cannot be told from here is marked with a question mark.
+    Sends no call. Creates a table in the warehouse and drops it, to check the rights. Asks Segment whether the
+    write keys are known. A question mark means that the check is not possible from here.
 
     \b
     Examples:
       dbt-segconn debug
       dbt-segconn debug --target prod --format json
 
-    Exit codes: 0 nothing is wrong, 1 something is.
+    Exit codes: 0 no errors, 1 errors.
     """
     from dbt_segconn.inspection.diagnosis import diagnose
 

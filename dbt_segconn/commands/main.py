@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dbt_segconn.engine.opening import Options
 
 
-MORE_OF_FINDINGS = "`dbt-segconn validate` gives each its code, and `validate --explain CODE` says more of it."
+MORE_OF_FINDINGS = "`dbt-segconn validate` lists each with its code. What a code means: dbt-segconn docs CODE"
 
 
 COMMANDS = {
@@ -109,26 +109,26 @@ def as_options(**given: Any) -> Options:
 @click.option(
     "--full-refresh",
     is_flag=True,
-    help="Forget the records of earlier syncs first: everything is sent again.",
+    help="Forget the records first, so that every record is sent again.",
 )
 @output_options
 def run(**given: Any) -> None:
     """Deliver what has changed in the models that dbt has just refreshed.
 
-    Reads dbt's manifest and run results, works out added, updated and deleted records inside the
-    warehouse, and sends them as Segment calls. What a crash, a kill or an outage leaves undelivered is
-    delivered by the next run, with the same messageIds.
+    Reads dbt's manifest and run results, finds added, updated and deleted records inside the warehouse, and
+    sends them as Segment calls. After a crash, a kill or an outage, the next run delivers the rest with the
+    same messageIds.
 
     \b
     Examples:
       dbt-segconn run
       dbt-segconn run --select customers+ --exclude tag:slow
-      dbt-segconn run --select customers --all        although dbt did not just refresh it; no test holds it back
-      dbt-segconn run --run-results 'runs/*/target'   models that dbt built one by one, in folders of their own
+      dbt-segconn run --select customers --all        even if dbt did not just refresh it; no test holds it back
+      dbt-segconn run --run-results 'runs/*/target'   models that dbt built one by one, in separate folders
       dbt-segconn run --full-refresh --select orders  send every record again
-      dbt-segconn run --max-runtime 50m               what is left is delivered by the next run
+      dbt-segconn run --max-runtime 50m               the next run delivers the rest
 
-    Exit codes: 0 all well, 1 a sync failed or discarded records, 2 could not start, 130 interrupted.
+    Exit codes: 0 success, 1 a sync failed or discarded records, 2 could not start, 130 interrupted.
     """
     follow(**given)
 
@@ -141,10 +141,10 @@ def run(**given: Any) -> None:
 @run_options
 @output_options
 def retry(**given: Any) -> None:
-    """Sync again what failed, was cut short or has discards, given-up records included.
+    """Sync again what failed, was cut short or has discards, including given-up records.
 
-    Takes models as they are, whether or not dbt has just refreshed them, unless dbt has just failed to
-    build or test them. Records that were given up after 5 syncs or 14 days are tried anew.
+    Reads models as they are, unless dbt has just failed to build or test them. Records that were given up
+    after 5 syncs or 14 days are tried again.
 
     \b
     Examples:
@@ -198,22 +198,24 @@ def _graceful(stop: threading.Event, say: Callable[[], None]) -> Iterator[None]:
     multiple=True,
     help="Only changes of this type.",
 )
-@click.option("--record", multiple=True, metavar="ID", help="Only changed records of this identifier.")
-@click.option("--limit", "-n", type=click.IntRange(1), default=5, show_default=True, help="Calls of each mapping.")
+@click.option("--record", multiple=True, metavar="ID", help="Only changed records with this identifier.")
+@click.option(
+    "--limit", "-n", type=click.IntRange(1), default=5, show_default=True, help="Maximum calls of each mapping."
+)
 @click.option(
     "--format",
     "style",
     type=click.Choice(["text", "json"]),
-    help="text: each record beside its call, --limit of each kind; JSON objects where the output is no terminal.",
+    help="text: each record beside its call, --limit of each kind. Default: json if the output is not a terminal.",
 )
 def preview(
     *, change_type: tuple[str, ...], record: tuple[str, ...], limit: int, style: str | None, **given: Any
 ) -> None:
-    """Show the calls that a run would send now. Sends nothing, changes nothing.
+    """Show the calls that a run would send now. Send and change nothing.
 
-    On a terminal, a record and its call stand side by side; elsewhere, calls are JSON objects, and notes go to
-    standard error. What a run would discard or leave out is marked with the reason. A record that was refused is
-    shown, too, if it is named by --record: its call as it would be now.
+    On a terminal, a record and its call are shown side by side. Elsewhere, calls are JSON objects, and notes go
+    to standard error. Changes that a run would discard or leave out are marked with the reason. --record also
+    shows a discarded record: its call as it would be now.
 
     \b
     Examples:
@@ -245,7 +247,7 @@ def preview(
 @main.command()
 @click.argument("action", required=False)
 def fields(action: str | None) -> None:
-    """List the fields of an ACTION, or of all five: names, types, and what they are for.
+    """List the fields of an ACTION, or of all five, with types and descriptions.
 
     \b
     Examples:
@@ -274,10 +276,10 @@ def _field_line(field: Field, indent: str) -> str:
 @main.command(name="import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def import_(files: tuple[Path, ...]) -> None:
-    """Print the YAML of mappings that were exported from Segment: a document for each model.
+    """Print the YAML of mappings that were exported from Segment, one document per model.
 
-    FILES are what Segment's Git sync or Terraform provider wrote (.tf), or the Public API's answers (.json).
-    Files of models give the identifiers. What cannot be carried over is named in comments.
+    FILES come from Segment's Git sync or Terraform provider (.tf), or are answers of the Public API (.json).
+    Files of models give the identifiers. Comments name what cannot be converted.
 
     \b
     Examples:
@@ -290,22 +292,33 @@ def import_(files: tuple[Path, ...]) -> None:
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=8123, show_default=True, help="0 takes any free port.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; this machine alone by default.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8123,
+    show_default=True,
+    help="Port to listen on; 0 chooses a free port.",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; by default only this machine can connect.",
+)
 @click.option(
     "--write-key-env",
     multiple=True,
     metavar="VARIABLE",
-    help="Accept only the write keys in these environment variables; any by default.",
+    help="Accept only the write keys in these environment variables. Default: accept any.",
 )
 @click.option(
     "--log",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Append every accepted call to this file, as JSON lines.",
+    help="Append every accepted call to this file as a JSON line.",
 )
-@click.option("--log-dropped", is_flag=True, help="Write dropped calls to the log, too, with their reasons.")
+@click.option("--log-dropped", is_flag=True, help="Also write dropped calls to the log, with their reasons.")
 def debugger(*, port: int, host: str, write_key_env: tuple[str, ...], log: Path | None, log_dropped: bool) -> None:
-    """Run a local Tracking API, with a page that shows the calls as they arrive.
+    """Run a local Tracking API with a page that shows arriving calls.
 
     Point a destination of segconn.yml at it: endpoint: http://127.0.0.1:8123
 

@@ -77,7 +77,7 @@ class GreedyCommand(click.Command):
 
 def _option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     """Declare an option together with dbt's environment variables for it."""
-    word = names[0].removeprefix("--").replace("-", "_")
+    word = names[0].partition("/")[0].removeprefix("--").replace("-", "_")
     return click.option(*names, envvar=environment_variables(word), show_envvar=True, **settings)
 
 
@@ -94,26 +94,26 @@ project_options: Callable[[Command], Command] = _all_of(
     _option(
         "--project-dir",
         type=FOLDER,
-        help="Folder of dbt_project.yml; this one or the nearest above it by default.",
+        help="Folder of dbt_project.yml. Default: the working directory or the nearest folder above it.",
     ),
     _option(
         "--profiles-dir",
         type=FOLDER,
-        help="Folder of profiles.yml; where the last dbt invocation had it by default.",
+        help="Folder of profiles.yml. Default: that of the last dbt invocation.",
     ),
-    _option("--profile", shell_complete=complete_profile, help="Profile in place of the project's."),
+    _option("--profile", shell_complete=complete_profile, help="Profile to use instead of the project's."),
     _option(
         "--target",
         "-t",
         shell_complete=complete_target,
-        help="Target of the profile; the one of the last dbt invocation by default.",
+        help="Target of the profile. Default: that of the last dbt invocation.",
     ),
     _option(
         "--target-path",
         type=FOLDER,
         multiple=True,
         callback=_once,
-        help="Folder of dbt's artifacts, relative to the project; target by default.",
+        help="Folder of dbt's artifacts, relative to the project. Default: target.",
     ),
     click.option(
         "--vars",
@@ -128,7 +128,7 @@ results_option: Callable[[Command], Command] = click.option(
     "--run-results",
     multiple=True,
     metavar="PATH",
-    help="Results of dbt to go by: files, folders or globs, merged; those of the last invocation by default.",
+    help="dbt's results: files, folders or globs, merged. Default: those of the last dbt invocation.",
 )
 """Which results of dbt count."""
 
@@ -153,7 +153,7 @@ selection_options: Callable[[Command], Command] = _all_of(
     click.option(
         "--all",
         is_flag=True,
-        help="Take models as they are, refreshed or not; no failed dbt test holds one back then.",
+        help="Read models as they are, refreshed or not. No failed dbt test holds a model back.",
     ),
 )
 """Which models are meant."""
@@ -184,37 +184,37 @@ class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore] # gener
 
 
 run_options: Callable[[Command], Command] = _all_of(
-    click.option("--threads", type=click.IntRange(1), help="Syncs at the same time; the target's threads by default."),
+    click.option("--threads", type=click.IntRange(1), help="Maximum syncs at once. Default: the target's threads."),
     click.option(
         "--fail-fast/--no-fail-fast",
         "-x",
         envvar=environment_variables("fail_fast"),
-        help="Start no further sync once one has failed.",
+        help="Start no further sync after one has failed.",
     ),
-    click.option("--ignore-tests", is_flag=True, help="Sync models although their dbt tests have failed."),
+    click.option("--ignore-tests", is_flag=True, help="Sync models whose dbt tests failed."),
     click.option(
         "--allow-guarded",
         multiple=True,
         metavar="MAPPING",
         shell_complete=complete_mapping,
-        help="Let a mapping (model.mapping) through its guards.",
+        help="Let this mapping (model.mapping) pass its guards and the budget.",
     ),
-    click.option("--break-lock", is_flag=True, help="Take over mappings that another process seems to be syncing."),
+    click.option("--break-lock", is_flag=True, help="Take over the locks of other processes."),
     click.option(
         "--max-runtime",
         type=Duration(),
-        help="End the run as Ctrl-C does after so long (90s, 15m, 2h), counted once the warehouse is open.",
+        help="Interrupt the run after this time (90s, 15m, 2h), counted once the warehouse is open.",
     ),
     click.option(
         "--workers",
         type=click.IntRange(1),
         default=1,
-        help="Deliver by so many processes, where the warehouse lets several connect.",
+        help="Number of processes that deliver. The warehouse must allow several to connect.",
     ),
     click.option(
         "--scheduler",
         metavar="ADDRESS",
-        help="Deliver by the workers of a Dask scheduler, such as tcp://10.0.0.5:8786.",
+        help="Deliver with the workers of this Dask scheduler, such as tcp://10.0.0.5:8786.",
     ),
 )
 """How syncs go."""
@@ -224,10 +224,10 @@ output_options: Callable[[Command], Command] = _all_of(
         "--log-format",
         type=click.Choice(["text", "default", "debug", "json"]),
         default="text",
-        help="json: one JSON object a line, as dbt's --log-format json.",
+        help="json: one JSON object per line, as in dbt.",
     ),
     _option("--quiet/--no-quiet", "-q", default=False, help="Print errors only."),
-    _option("--use-colors/--no-use-colors", default=None, help="Colour the lines; only on a terminal by default."),
-    click.option("--timings", is_flag=True, help="Say what each step of a sync took, in seconds and CPU."),
+    _option("--use-colors/--no-use-colors", default=None, help="Color the lines. Default: only on a terminal."),
+    click.option("--timings", is_flag=True, help="Report the wall clock and CPU time of each step of a sync."),
 )
 """How things are said."""

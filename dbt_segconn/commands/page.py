@@ -17,31 +17,37 @@ HISTORY_OPTION = click.option(
     type=click.IntRange(1),
     default=1_000,
     show_default=True,
-    help="Syncs to read, the newest of all mappings.",
+    help="Maximum syncs to read, the newest of all mappings.",
 )
 
 
 @main.command()
 @project_options
-@click.option("--port", type=click.IntRange(0, 65535), default=8124, show_default=True, help="0 takes any free port.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8124,
+    show_default=True,
+    help="Port to listen on; 0 chooses a free port.",
+)
 @click.option(
     "--debugger",
     metavar="URL",
-    help="The debugger whose calls are shown; the local endpoint of segconn.yml by default.",
+    help="Debugger to read live calls from. Default: the local endpoint of segconn.yml.",
 )
-@click.option("--with-debugger", is_flag=True, help="Run that debugger, too.")
+@click.option("--with-debugger", is_flag=True, help="Also run that debugger.")
 @HISTORY_OPTION
 def ui(*, port: int, debugger: str | None, with_debugger: bool, history: int, **given: Any) -> None:
     """Show the syncs on a local page: overview, history, discards, previews, live calls.
 
-    It listens on 127.0.0.1 and writes nothing. The warehouse is opened to read the state tables when the
-    page is opened or refreshed, when a run on this machine has ended, and for a preview that you ask for,
-    and closed again at once, so that dbt and runs find a DuckDB file free.
+    Listens on 127.0.0.1 and writes nothing. Opens the warehouse only for a moment: when the page is opened or
+    refreshed, when a run on this machine has ended, and for a preview. So a DuckDB file stays free for dbt and
+    runs.
 
     \b
     Examples:
       dbt-segconn ui
-      dbt-segconn ui --with-debugger         and a stand-in for Segment, at the endpoint of segconn.yml
+      dbt-segconn ui --with-debugger         also a stand-in for Segment, at the endpoint of segconn.yml
       dbt-segconn ui --target prod --port 0
     """
     from dbt_segconn.web.live import serve
@@ -65,21 +71,21 @@ def ui(*, port: int, debugger: str | None, with_debugger: bool, history: int, **
     required=True,
     help="File to write; - prints the page.",
 )
-@click.option("--identifiers", is_flag=True, help="Name the records that were refused, by their identifiers.")
+@click.option("--identifiers", is_flag=True, help="Include the identifiers of discarded records.")
 @HISTORY_OPTION
 def report(*, file: Path, identifiers: bool, history: int, **given: Any) -> None:
-    """Write the page of the syncs, frozen, as one HTML file to publish.
+    """Write the page of syncs as one HTML file to publish.
 
-    It loads nothing and needs no server. It holds the mappings with their fields, the history, and reasons
-    and counts of discards; no write key, no payload, no value of a row. Only --identifiers adds the
-    identifiers of discarded records, in a file that you alone can read.
+    The file loads nothing and needs no server. It has the mappings with their fields, the history, and reasons
+    and counts of discards. It has no write key, no payload and no value of a row. Only --identifiers adds the
+    identifiers of discarded records, in a file that only you can read.
 
     \b
     Examples:
       dbt-segconn report --html target/segconn/report.html
       dbt-segconn report --html - --history 200 > report.html
 
-    Exit codes: 0 written, 1 the warehouse or the file refused, 2 the project needs mending.
+    Exit codes: 0 written, 1 the warehouse or the file failed, 2 the project has errors.
     """
     from dbt_segconn.web.page.frozen import freeze
     from dbt_segconn.web.page.snapshot import read_snapshot

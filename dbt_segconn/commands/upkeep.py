@@ -14,16 +14,16 @@ from dbt_segconn.commands.output import say
 
 @main.command()
 @project_options
-@click.option("--history", is_flag=True, help="The newest syncs instead of one line a mapping.")
-@click.option("--discards", is_flag=True, help="The records that are refused, with their reasons.")
-@click.option("--orphans", is_flag=True, help="Mappings that have state and are gone from the project.")
+@click.option("--history", is_flag=True, help="Show the newest syncs instead of one line per mapping.")
+@click.option("--discards", is_flag=True, help="Show the discarded records with their reasons.")
+@click.option("--orphans", is_flag=True, help="Show mappings that are gone from the project and still have state.")
 @click.option(
     "--limit",
     "-n",
     type=click.IntRange(1),
     default=50,
     show_default=True,
-    help="Lines of history or discards.",
+    help="Maximum lines of history or discards.",
 )
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: str, **given: Any) -> None:
@@ -57,11 +57,11 @@ def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: 
 @main.command()
 @project_options
 @click.argument("mappings", nargs=-1, required=True, shell_complete=complete_mapping)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
     """Forget the records of MAPPINGS (model.mapping), so that the next run sends all of them as added.
 
-    Mappings that are gone from the project are named as `status --orphans` does.
+    To reset a mapping that is gone from the project, write the name that `status --orphans` shows.
 
     \b
     Example:
@@ -87,8 +87,8 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
 def baseline(**given: Any) -> None:
     """Remember the records of MAPPINGS as they are now, as if they had been sent, and send none.
 
-    From then on only what changes is sent. For a destination that has the records already, and for state
-    tables that were lost.
+    After that, only changes are sent. Use it if the destination has the records already, or if state tables were
+    lost.
 
     \b
     Example:
@@ -104,8 +104,8 @@ def baseline(**given: Any) -> None:
 def adopt(*, old: str, new: str, **given: Any) -> None:
     """Carry the records and the history of the mapping OLD over to NEW, its new name or a new version of its model.
 
-    OLD is gone from the project (`status --orphans` lists such mappings by name and id), NEW has not been
-    synced yet. Nothing is sent.
+    OLD must be gone from the project (`status --orphans` lists such mappings by name and id). NEW must not have
+    been synced yet. Nothing is sent.
 
     \b
     Example:

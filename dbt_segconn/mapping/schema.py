@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dbt_segconn.mapping.directives import DIRECTIVE, DIRECTIVES, METADATA, OBJECT, VALUE
+from dbt_segconn.mapping.examples import EXAMPLES
 from dbt_segconn.mapping.shorthand import SHORTHAND
 
 # An object with an @-key, which is a directive or means to be one
@@ -23,7 +24,7 @@ def definitions() -> dict[str, Any]:
     return {
         "directive": {
             "type": "object",
-            "properties": {METADATA: True, **{name: one.check.schema for name, one in DIRECTIVES.items()}},
+            "properties": {METADATA: True, **{name: _described(name) for name in DIRECTIVES}},
             "additionalProperties": False,
             "oneOf": [{"required": [name]} for name in DIRECTIVES],
         },
@@ -44,6 +45,12 @@ def definitions() -> dict[str, Any]:
             "else": {"allOf": [_TEXT, {"additionalProperties": _ITEM, "items": _ITEM}]},
         },
     }
+
+
+def _described(name: str) -> dict[str, Any]:
+    """Return what a directive accepts, with its description and an example."""
+    example = EXAMPLES[name]
+    return {**DIRECTIVES[name].check.schema, "description": example.description, "examples": [example.mapping[name]]}
 
 
 def _if_directive(otherwise: dict[str, Any]) -> dict[str, Any]:

@@ -24,14 +24,28 @@ class Rule:
     advice: str
 
     @property
-    def section(self) -> str:
-        """The heading of README.md under which more is said."""
-        return SECTIONS[self.code[3]]
+    def help(self) -> str:
+        """The command that shows the finding's section of the manual."""
+        return f"dbt-segconn docs {self.code}"
 
 
-_META, _SETTINGS = "Reference: config.meta.segconn", "Reference: segconn.yml"
-SECTIONS = {"1": _SETTINGS, "2": _META, "3": _META, "4": _META, "5": _META, "6": _META}
-"""group of codes → heading of README.md"""
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The findings of one hundred codes: their title, and the page of the manual on their subject."""
+
+    title: str
+    topic: str
+
+
+GROUPS = {
+    "1": Group("Files", "settings"),
+    "2": Group("Keys and values", "mapping-keys"),
+    "3": Group("Identifiers and columns", "mappings"),
+    "4": Group("Fields", "mappings"),
+    "5": Group("Segment's Spec", "fields"),
+    "6": Group("YAML", "mappings"),
+}
+"""first digit of a code → group"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +119,7 @@ NOT_YAML = _rule(
     "SEG101",
     "not-yaml",
     "error",
-    "The file is no valid YAML, or a key stands in it twice.",
+    "The file is not valid YAML, or it holds a key twice.",
     'Quote keys that begin with @ and values that begin with {{: "@path": ..., "{{ env_var(\'KEY\') }}".',
 )
 NO_SETTINGS = _rule(
@@ -120,140 +134,158 @@ NOT_RENDERED = _rule(
     "not-rendered",
     "error",
     "dbt's Jinja cannot render a value of segconn.yml.",
-    "Set the environment variable or give the variable with --vars; env_var() and var() take a default, too.",
+    "Set the environment variable, or pass the variable with --vars. env_var() and var() also accept a default.",
 )
 STALE_MANIFEST = _rule(
     "SEG104",
     "stale-manifest",
     "warning",
-    "The mappings in the file are not those that dbt has read.",
-    "The file has changed since. Findings are about what stands in dbt's manifest, and their lines may be off: run "
-    "`dbt parse` first.",
+    "The mappings in the file differ from those in dbt's manifest.",
+    "The file has changed since dbt read it. Findings describe the manifest, and their lines may be wrong. "
+    "Run `dbt parse` first.",
 )
 PLAIN_KEY = _rule(
     "SEG105",
     "plain-key",
     "warning",
-    "A secret stands in segconn.yml or dbt_project.yml as plain text.",
-    "Anyone who reads the repository can use it. Write \"{{ env_var('SEGMENT_WRITE_KEY') }}\", and make "
-    "a new key or webhook where the file was shared.",
+    "segconn.yml or dbt_project.yml contains a secret as plain text.",
+    "Everyone who can read the repository can use it. Write \"{{ env_var('SEGMENT_WRITE_KEY') }}\". If the file was "
+    "shared, create a new key or webhook.",
 )
 # 2xx: keys and values
 UNKNOWN_KEY = _rule(
     "SEG201",
     "unknown-key",
     "error",
-    "A key is not known here.",
-    "Mostly a slip of the pen, which would otherwise be ignored in silence. The message lists the known keys.",
+    "The key is unknown.",
+    "It is probably misspelled. The message lists the known keys. An unknown key is an error because it "
+    "would have no effect.",
 )
-MISSING_KEY = _rule("SEG202", "missing-key", "error", "A required key is missing.", "Add it.")
-WRONG_TYPE = _rule("SEG203", "wrong-type", "error", "A value has the wrong type.", "Write what the message asks for.")
+MISSING_KEY = _rule(
+    "SEG202",
+    "missing-key",
+    "error",
+    "A required key is missing.",
+    "Add the key that the message names.",
+)
+WRONG_TYPE = _rule(
+    "SEG203",
+    "wrong-type",
+    "error",
+    "A value has the wrong type.",
+    "Write a value of the type that the message names.",
+)
 WRONG_VALUE = _rule(
-    "SEG204", "wrong-value", "error", "A value is out of its range.", "Choose one that the message names."
+    "SEG204",
+    "wrong-value",
+    "error",
+    "A value is outside its range.",
+    "Write one of the values that the message names.",
 )
 UNKNOWN_ACTION = _rule(
     "SEG205",
     "unknown-action",
     "error",
-    "There is no such action.",
-    "Segment's actions are identify, track, group, page and screen.",
+    "The action does not exist.",
+    "Write one of Segment's actions: identify, track, group, page or screen.",
 )
 NO_DESTINATION = _rule(
     "SEG206",
     "no-destination",
     "error",
-    "The mapping names no destination of segconn.yml.",
-    "Name one; with a single destination in segconn.yml, leave the key out.",
+    "The mapping does not name a destination of segconn.yml.",
+    "Name one in `destination`. If segconn.yml has a single destination, leave the key out.",
 )
 DISABLED_DESTINATION = _rule(
     "SEG207",
     "disabled-destination",
     "warning",
     "An enabled mapping delivers to a disabled destination.",
-    "Nothing is sent, and runs list the mapping as skipped. Enable the destination, or disable the mapping, too.",
+    "Nothing is sent, and each run lists the mapping as skipped. Enable the destination, or disable the mapping.",
 )
 REPEATED_NAME = _rule(
     "SEG208",
     "repeated-name",
     "error",
     "Two mappings of one model have the same name.",
-    "Rename one: the name tells their states apart.",
+    "Rename one of them. The name identifies the state of a mapping.",
 )
 NO_TABLE = _rule(
     "SEG209",
     "no-table",
     "error",
-    "The model has no table or view that could be read.",
-    "Materialize an ephemeral model as a table or view; run dbt where the table is missing in the warehouse.",
+    "The model has no table or view to read.",
+    "Materialize an ephemeral model as a table or view. If the table is missing in the warehouse, run dbt.",
 )
 NO_MAPPING = _rule(
     "SEG210",
     "no-mapping",
     "error",
     "An alert names no mapping of the project, or several.",
-    "Write model.mapping, or package.model.mapping where two packages have the same; leave `mappings` out for all.",
+    "Write model.mapping, or package.model.mapping if two packages have the same name. To include all "
+    "mappings, leave `mappings` out.",
 )
 NO_CONSENT = _rule(
     "SEG211",
     "no-consent",
     "error",
-    "segconn.yml requires consent, and the mapping names no consent columns.",
-    "Name the column of each consent category in `consent`, of the model or of the mapping; write "
-    "`consent: not_needed` where the calls need none. Without a consent object, Segment lets events through to all "
-    "destinations.",
+    "segconn.yml requires consent, and the mapping has no consent columns.",
+    "Name the column of each consent category in `consent`, on the model or on the mapping. Write `consent: "
+    "not_needed` if the calls need none. Segment sends calls without a consent object to all destinations.",
 )
 DELETED_UNSEEN = _rule(
     "SEG212",
     "deleted-unseen",
     "error",
     "A mapping with a checkpoint cannot send deleted records.",
-    "A sync that reads only new rows does not see which ones are gone. Leave the checkpoint out, or `deleted`.",
+    "A sync with a checkpoint reads only new rows, so it cannot detect deleted records. Remove `checkpoint`, "
+    "or remove `deleted` from `sync_mode`.",
 )
 NO_ORDER = _rule(
     "SEG213",
     "no-order",
     "error",
-    "A column cannot order the rows of its model as the checkpoint or `order_by` needs.",
-    "A checkpoint takes timestamps and dates with a lag such as `1 hour` or `2 days`, and integers with a number. "
-    "`order_by` takes every type but JSON and binary.",
+    "The type of the column does not fit `checkpoint` or `order_by`.",
+    "A checkpoint needs a timestamp or a date with a lag such as `1 hour` or `2 days`, or an integer with a "
+    "number. `order_by` accepts every type except JSON and binary.",
 )
 ORDER_MISSING = _rule(
     "SEG217",
     "order-missing",
     "error",
-    "A snapshot is mapped without the order of its versions.",
-    "Calls about one user are sent side by side unless `order_by` names a column. Write `order_by: dbt_valid_from`, or "
-    "take the current rows alone with `records: current`.",
+    "A snapshot is mapped without an order of its versions.",
+    "Calls about one user may arrive in any order unless `order_by` names a column. Write `order_by: "
+    "dbt_valid_from`, or send the current rows only with `records: current`.",
 )
 NOT_A_SNAPSHOT = _rule(
     "SEG218",
     "not-a-snapshot",
     "error",
-    "`records: current` stands on a model that is not a snapshot.",
-    "Only a snapshot tells current rows from those that have ended. Filter the rows in the model instead.",
+    "The model has `records: current` but is not a snapshot.",
+    "Only a snapshot marks its current rows. Filter the rows in the model instead.",
 )
 MISPLACED = _rule(
     "SEG214",
     "misplaced",
     "error",
-    "Mappings stand where they are not read.",
-    "They are read under config.meta.segconn of models, seeds and snapshots: not beside `meta`, not under columns, "
-    "sources or exposures, and under no other spelling.",
+    "Mappings are in a place where dbt-segconn does not read them.",
+    "Move them under config.meta.segconn of a model, seed or snapshot. They are not read beside `meta`, "
+    "under columns, sources or exposures, or under another spelling.",
 )
 DISABLED_MODEL = _rule(
     "SEG215",
     "disabled-model",
     "warning",
     "A model with mappings is disabled in dbt.",
-    "Nothing of it is synced. Enable it, or remove its mappings.",
+    "Nothing is synced. Enable the model, or remove its mappings.",
 )
 CONSENT_DROPPED = _rule(
     "SEG216",
     "consent-dropped",
     "error",
-    "A nearer block drops the consent columns of a folder.",
-    "dbt replaces a folder's `segconn` as a whole by that of the model or of a nearer folder. Repeat "
-    "`consent` there, or write `consent: not_needed`. Without a consent object, Segment lets events through to all "
+    "The model's own `segconn` block drops the consent columns of a folder.",
+    "dbt replaces a folder's `segconn` block with the block of the model or of a nearer folder. Repeat "
+    "`consent` there, or write `consent: not_needed`. Segment sends calls without a consent object to all "
     "destinations.",
 )
 # 3xx: identifiers and columns
@@ -261,136 +293,142 @@ NO_IDENTIFIER = _rule(
     "SEG301",
     "no-identifier",
     "error",
-    "Nothing tells the records of the model apart.",
-    "Name the column, or columns, in unique_identifier; or test one column unique and not_null.",
+    "The model has no unique identifier.",
+    "Name the column, or columns, in `unique_identifier`. Alternatively, test one column with both unique "
+    "and not_null.",
 )
 UNTESTED_IDENTIFIER = _rule(
     "SEG302",
     "untested-identifier",
     "warning",
-    "The unique identifier is not tested unique and not_null.",
-    "Records whose identifier is null or not unique are discarded. Add dbt's tests `unique` and `not_null` to the "
-    "column, so that such a model is noticed and not synced; for several columns "
-    "dbt_utils.unique_combination_of_columns and a `not_null` each. Constraints of a contract count, too.",
+    "The unique identifier is not tested with unique and not_null.",
+    "Records with a null or repeated identifier are discarded. Add dbt's tests `unique` and `not_null` to "
+    "the column, so that a failed test holds the model back. For several columns, use "
+    "dbt_utils.unique_combination_of_columns and one `not_null` each. Constraints of a contract count as "
+    "tests.",
 )
 NO_COLUMN = _rule(
     "SEG303",
     "no-column",
     "error",
     "The model has no such column.",
-    "Known from the model's contract, from a catalog.json as new as the manifest, or with --online from the warehouse.",
+    "Correct the name. Columns are known from the model's contract, from a catalog.json as new as the "
+    "manifest, or with --online from the warehouse.",
 )
 DOUBTFUL_COLUMN = _rule(
     "SEG304",
     "doubtful-column",
     "warning",
-    "The model seems to have no such column.",
-    "An older catalog.json does not list it, or the model's YAML documents one with nearly the same name. Mend the "
-    "name, document the column, or look it up with --online.",
+    "The model probably has no such column.",
+    "An older catalog.json does not list it, or the model's YAML documents a column with nearly the same "
+    "name. Correct the name, document the column, or check it with --online.",
 )
 NO_ID_WHEN_DELETED = _rule(
     "SEG305",
     "no-id-when-deleted",
     "error",
     "A required field has no value for deleted records.",
-    "A deleted record keeps the columns of its unique identifier, and $__segment_id; all others are null, and its call "
-    "would be discarded or be about another. Map the field from these, or send deletions by a mapping of their own.",
+    "A deleted record keeps only the columns of its unique identifier, and $__segment_id. All other columns "
+    "are null, so its call would be discarded or would name another user. Map the field from these columns, "
+    "or send deletions with a separate mapping.",
 )
 SNAPSHOT_KEY = _rule(
     "SEG306",
     "snapshot-key",
     "error",
-    "The unique identifier does not fit the rows of a snapshot that the mapping takes.",
-    "A snapshot holds a row for each version of an entity. With `records: current`, the identifier is the snapshot's "
-    "unique_key. With all rows it is dbt_scd_id: each version is a record. Both are the defaults.",
+    "The unique identifier does not fit the rows of a snapshot that the mapping reads.",
+    "A snapshot holds a row for each version of an entity. With `records: current`, the identifier must be "
+    "the snapshot's unique_key. With all rows, it must be dbt_scd_id: each version is a record. Both are the "
+    "defaults.",
 )
 # 4xx: fields
 BROKEN_MAPPING = _rule(
     "SEG401",
     "broken-mapping",
     "error",
-    "The fields break the rules of Segment's mapping language, or of its $ shorthand.",
-    "The README's reference of config.meta.segconn lists the shorthand; Segment documents the directives.",
+    "The fields break the rules of Segment's mapping language, or of the $ shorthand.",
+    "Correct the fields. `dbt-segconn docs directives` lists the shorthand and the directives.",
 )
 UNKNOWN_FIELD = _rule(
     "SEG402",
     "unknown-field",
     "error",
     "The action has no such field and would drop it.",
-    "`dbt-segconn fields` lists the fields of each action. What is known of a user belongs under traits, what is "
-    "known of an event under properties.",
+    "`dbt-segconn fields` lists the fields of each action. Put what you know about a user under traits, and "
+    "what you know about an event under properties.",
 )
 MISSING_FIELD = _rule(
     "SEG403",
     "missing-field",
     "error",
-    "A field without which no call is valid is not mapped.",
-    "Every record would be discarded. Map user_id or anonymous_id, and for track event_name, for group group_id.",
+    "A field that every call needs is not mapped.",
+    "Every record would be discarded. Map user_id or anonymous_id; for track also event_name, for group also group_id.",
 )
 RENDERED_AWAY = _rule(
     "SEG404",
     "rendered-away",
     "error",
-    "dbt's Jinja has emptied a template before dbt-segconn could read it.",
-    "Write ${column} in place of {{ column }}, or keep it from dbt with {% raw %}...{% endraw %}.",
+    "dbt's Jinja rendered a template to nothing before dbt-segconn read it.",
+    "Write ${column} instead of {{ column }}, or protect the template with {% raw %}...{% endraw %}.",
 )
 NEVER_SENT = _rule(
     "SEG405",
     "never-sent",
     "error",
-    "A constant makes every call one that Segment drops.",
-    "Segment takes calls of at most 32 KB, timestamps in ISO-8601 with a time zone, and a messageId of at most 100 "
-    "characters; it answers 200 to others and drops them.",
+    "A constant makes Segment drop every call.",
+    "Segment accepts calls of at most 32 KB, timestamps in ISO-8601 with a time zone, and a messageId of at "
+    "most 100 characters. It answers 200 to other calls and drops them.",
 )
 CONSTANT_ID = _rule(
     "SEG406",
     "constant-id",
     "error",
     "An id is the same for all records.",
-    "Segment takes all who share a user, anonymous or group id for one, and nothing parts them again. Write $ before "
-    "the name of a column; where a constant is meant, `constant_ids: allowed` in the mapping.",
+    "Segment merges all records that share a user id, anonymous id or group id, and this cannot be undone. "
+    "Write $ before the name of a column. If you mean a constant, write `constant_ids: allowed` in the "
+    "mapping.",
 )
 TOO_MANY_MEMBERS = _rule(
     "SEG407",
     "too-many-members",
     "error",
-    "A call has more traits or properties than Segment takes.",
-    "Segment takes 300 traits or properties in a call; it answers 200 to others and drops them. Map those that are "
-    "needed.",
+    "A call has more traits or properties than Segment accepts.",
+    "Segment accepts 300 traits or properties in a call. It answers 200 to larger calls and drops them. Map fewer.",
 )
 # 5xx: Segment's Spec
 TRAIT_TYPE = _rule(
     "SEG501",
     "trait-type",
     "warning",
-    "A reserved trait or property of Segment's Spec has another type.",
-    "Segment and its destinations read reserved names by the Spec; another type is dropped or misread there: "
+    "A reserved trait or property has another type than Segment's Spec gives it.",
+    "Segment and its destinations read reserved names by the Spec. They drop or misread another type: "
     "https://segment.com/docs/connections/spec/identify/#traits .",
 )
 EVENT_NAME = _rule(
     "SEG502",
     "event-name",
     "warning",
-    "The event name will not serve well.",
-    "Each name becomes an event, and a table in warehouses, of its own: keep what varies in properties, and take "
-    "names like Order Completed: https://segment.com/docs/connections/spec/track/#event .",
+    "The event name is a poor name.",
+    "Each name becomes a separate event, and a separate table in warehouses. Put what varies into "
+    "properties, and write names like Order Completed: "
+    "https://segment.com/docs/connections/spec/track/#event .",
 )
 # 6xx: YAML
 YAML_TRAP = _rule(
     "SEG601",
     "yaml-trap",
     "warning",
-    "YAML reads a word as something else.",
-    "YAML 1.1, which dbt reads, takes on, off, yes and no for booleans, 010 for eight and 12:30:00 for 45000. Quote "
-    "the word where text is meant; write true or 8 where not.",
+    "YAML reads a word as another value.",
+    "dbt reads YAML 1.1, in which on, off, yes and no are booleans, 010 is eight and 12:30:00 is 45000. "
+    "Quote the word if you mean text; otherwise write true or 8.",
 )
 REPEATED_KEY = _rule(
     "SEG602",
     "repeated-key",
     "error",
-    "A key stands twice in one place, and dbt keeps the last.",
+    "A key appears twice in one place, and dbt keeps the last.",
     "Remove or rename one of them.",
 )
 
 RULES: dict[str, Rule] = dict(_RULES)
-"""code → rule, in the order of the codes: reference, --explain and SARIF derive from here"""
+"""code → rule: the manual, --explain and SARIF derive from here"""

@@ -150,69 +150,78 @@ Lag = Annotated[
 
 
 class Checkpoint(Strict):
-    """Lets a sync read only what may have changed since the last one."""
+    """Makes a sync read only the rows that may have changed since the last one."""
 
     column: str
-    """Column of the model that rises with each change of a row: a timestamp, a date or an integer."""
+    """Column of the model that increases with each change of a row, such as `updated_at`: a timestamp, a date or an
+    integer."""
     lag: Lag
-    """How much later than its own value a row may arrive: `1 hour`, `2 days`; of integers, a number."""
+    """Maximum delay of a row: `30 minutes`, `1 hour`, `2 days`. For a column of integers, a number."""
 
 
 class Guards(Strict):
     """Limits that block a sync before anything is sent."""
 
     max_records: Annotated[int, Field(ge=0)] | None = None
-    """Most records that one sync may send."""
+    """Maximum records that one sync may send. Default: no limit."""
     max_updated_percent: Percent | None = None
-    """Most records, of those known from earlier syncs, that one sync may find updated."""
+    """Maximum percentage of known records that one sync may find updated. Default: no limit, but a sync is blocked if
+    it updates over 90% and more than 100 records while a column has one value in all rows."""
     max_deleted_percent: Percent | None = None
-    """Most records, of those known from earlier syncs, that one sync may find deleted."""
+    """Maximum percentage of known records that one sync may find deleted. Default: a sync is blocked if the model is
+    empty, or if over half and more than 100 records are gone."""
     allow_moved: bool = False
-    """Whether the model's table may have another name or schema than at the last sync (blue/green deployments)."""
+    """Whether the model's table may have another name or schema than at the last sync, as in blue/green deployments."""
     allow_junk_ids: bool = False
-    """Whether user, anonymous and group ids may be placeholders such as `null`, `unknown`, 0 or blanks."""
+    """Whether ids of users and groups may be placeholders such as `null`, `unknown`, `0` or blanks."""
     max_records_per_id: Annotated[int, Field(ge=1)] | None = None
-    """Most records of one sync that may share a user id (identify), or a group id and a user id (group): one, or 1,000
-    with `order_by`."""
+    """Maximum records of one sync that may share a user id (identify), or a group id and user id (group). Default: 1,
+    or 1,000 with `order_by`."""
 
 
 class MappingMeta(Strict):
-    """One mapping: which records of the model become which calls."""
+    """One mapping: it turns the records of the model into calls."""
 
     name: Name
     """Name of the mapping, unique within its model."""
     action: Action
-    """identify, track, group, page or screen."""
+    """Action that makes the calls: identify, track, group, page or screen. Names from Segment, such as sendIdentify,
+    are accepted."""
     destination: str | None = None
-    """A destination of segconn.yml; may be left out where there is only one."""
+    """Destination of segconn.yml. Default: the only one."""
     sync_mode: ChangeTypes = SYNC_MODES["added_or_updated"]
-    """added, updated, added_or_updated, deleted; or a list of added, updated, deleted."""
+    """Changes to send: added, updated, added_or_updated (the default) or deleted; or a list of added, updated and
+    deleted."""
     versions: Versions = "latest"
-    """Which versions of a versioned model are synced: latest, all, or a list."""
+    """Versions of a versioned model to sync: latest, all, or a list such as `[1, 2]`."""
     enabled: bool = True
-    """A mapping that is not enabled is listed as skipped."""
+    """Whether the mapping is synced. A run lists a disabled mapping as skipped."""
     first_sync: Literal["send", "baseline"] = "send"
-    """`baseline` remembers every record of the first sync and sends none."""
+    """`baseline` remembers every record of the first sync and sends none of them."""
     decimals: Literal["number", "text"] = "number"
-    """`text` keeps every digit of numbers with decimals, where a JSON number would lose some."""
+    """`text` writes decimals as text with every digit. A JSON number can lose digits."""
     sync_null_values: bool = True
-    """Whether null columns are sent, which overwrites the value downstream, or left out."""
+    """Whether null columns are sent, which overwrites values downstream. `false` leaves them out."""
     consent: Consent | None = None
-    """Consent category id: boolean column, in place of the model's; or `not_needed`, where calls carry none."""
+    """Boolean column by consent category id, instead of the model's; or `not_needed` for calls without a consent
+    object."""
     guards: Guards = Guards()
     """Limits that block a sync before anything is sent."""
     checkpoint: Checkpoint | None = None
-    """Reads only the rows at or past the last checkpoint minus the lag; deleted records are then not looked for."""
+    """Reads only the rows at or after the last checkpoint minus the lag. Deleted records are then not detected."""
     order_by: Columns | None = None
-    """Column (or columns) by which calls about the same user leave, one request after the other; of group, the same
-    group. Needed where several records belong to one user: `dbt_valid_from` of a snapshot, the time of an event."""
+    """Column, or list of columns, that orders the calls about one user (of group calls: about one group). They are sent
+    one request after the other. Set it if several records belong to one user: `dbt_valid_from` of a snapshot, the time
+    of an event."""
     records: Literal["all", "current"] = "all"
-    """`current` takes the current rows of a snapshot alone: a row that has ended is deleted, or updated by the next."""
+    """`current` reads only the current rows of a snapshot. A new version is an updated record; an ended row without a
+    new version is a deleted record."""
     constant_ids: Literal["refused", "allowed"] = "refused"
-    """`allowed` lets user_id, anonymous_id and group_id be the same for all records, as one group for all users."""
+    """`allowed` accepts a user_id, anonymous_id or group_id that is the same for all records, such as one group for all
+    users."""
     changed_columns: bool = False
-    """Keeps a hash of each column of what was last sent, so that `preview`, `estimate` and the guard on updates name
-    the columns that changed."""
+    """Keep a hash of each column as it was last sent. `preview`, `estimate` and the guard on updates then name the
+    changed columns."""
     fields: dict[str, Any]
     """The action's fields, in Segment's mapping language or its `$` shorthand."""
 
@@ -221,11 +230,11 @@ class ModelMeta(Strict):
     """The whole of `config.meta.segconn`."""
 
     unique_identifier: Columns | None = None
-    """Column (or columns) that tell records apart. Left out: the primary key constraint, else the only column with
-    both tests unique and not_null."""
+    """Column, or list of columns, that identifies a record. Default: the primary key constraint, else the only column
+    with both tests unique and not_null."""
     timezone: Zone = "UTC"
-    """Time zone that the model's timestamps without one of their own are in."""
+    """Time zone of the model's timestamps without a zone, such as `Europe/Berlin`."""
     consent: Consent | None = None
-    """Consent category id: boolean column; every call of the model's mappings then carries these preferences."""
+    """Boolean column by consent category id. Every call of the model's mappings then carries these preferences."""
     mappings: Annotated[list[Any], Field(min_length=1)]
-    """The mappings of this model; each is read on its own, so that all problems are found."""
+    """Mappings of this model."""

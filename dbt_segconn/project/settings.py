@@ -66,18 +66,19 @@ _RATE = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": "unlimit
 
 
 class OAuthSettings(Strict):
-    """An OAuth application of Segment, which stands beside the write key: its calls carry a bearer token."""
+    """An OAuth application of Segment, used in addition to the write key: requests carry a bearer token."""
 
     client_id: Annotated[str, Field(min_length=1)]
     """Id of the OAuth application."""
     key_id: Annotated[str, Field(min_length=1)]
-    """Id that Segment gave the public key of `private_key`."""
+    """Segment's id of the public key that belongs to `private_key`."""
     private_key: Annotated[SecretStr, AfterValidator(_is_rsa_key)]
-    """RSA private key as PEM text; take it from the environment: "{{ env_var('SEGMENT_PRIVATE_KEY') }}"."""
+    """RSA private key of at least 2048 bits, as PEM text without a passphrase; `\\n` may replace line ends. Take it
+    from the environment: "{{ env_var('SEGMENT_PRIVATE_KEY') }}"."""
     scope: Annotated[str, Field(min_length=1)] = "tracking_api:write"
-    """What the token is asked for."""
+    """Scope that the access token requests."""
     token_url: Annotated[str | None, AfterValidator(check_plain), WithJsonSchema(URL_SCHEMA)] = None
-    """URL that overrides the region's token endpoint."""
+    """URL of the token endpoint. Default: the region's."""
 
 
 class DestinationSettings(Strict):
@@ -86,19 +87,20 @@ class DestinationSettings(Strict):
     write_key: Annotated[SecretStr, AfterValidator(_not_blank), WithJsonSchema({"type": "string", "pattern": r"\S"})]
     """Write key of an HTTP API source; take it from the environment: "{{ env_var('SEGMENT_WRITE_KEY') }}"."""
     region: Literal["us-west-2", "eu-west-1"] = "us-west-2"
-    """Where the Segment workspace lives; the wrong region gives no error and no data."""
+    """Region of the Segment workspace. The wrong region gives no error and no data."""
     endpoint: Annotated[str | None, AfterValidator(check_endpoint), WithJsonSchema(URL_SCHEMA)] = None
-    """Base URL that overrides the region's, such as a proxy or the local debugger."""
+    """Base URL of a proxy or of the local debugger, without /v1/batch, credentials, query or fragment. Default: the
+    region's."""
     enabled: bool = True
-    """Whether mappings deliver to it; a disabled destination's mappings are listed as skipped."""
+    """Whether mappings deliver to this destination. A run lists the mappings of a disabled destination as skipped."""
     events_per_second: Annotated[float, BeforeValidator(_unlimited), Field(gt=0), WithJsonSchema(_RATE)] = 1000
-    """Most events a second, or `unlimited`; Segment's limit for a workspace is 1,000 unless they raised yours."""
+    """Maximum calls per second, or `unlimited`. Segment limits a workspace to 1,000 unless it raised your limit."""
     concurrency: Annotated[int, Field(ge=1, le=64)] = 12
-    """Requests in flight at once."""
+    """Maximum requests in flight."""
     gzip: bool = False
-    """Compress requests: less traffic, more CPU."""
+    """Compress requests: less traffic, more CPU time."""
     oauth: OAuthSettings | None = None
-    """Where the source asks for OAuth; needs the extra dbt-segconn[oauth]."""
+    """OAuth application, for a source that requires OAuth. Needs the extra dbt-segconn[oauth]."""
 
     @property
     def base_url(self) -> str:
@@ -112,55 +114,56 @@ class DestinationSettings(Strict):
 
 
 class StateSettings(Strict):
-    """Where records, outboxes and the history of syncs are kept."""
+    """Schema of the state: records, outboxes and the history of syncs."""
 
     database: str | None = None
-    """Database of the state schema; the target's where left out."""
+    """Database of the state schema. Default: the target's."""
     schema_: Annotated[str, Field(alias="schema", min_length=1)] = "segconn"
-    """Schema of the state tables, created when missing."""
+    """Schema of the state tables. A run creates it if it is missing."""
 
 
 class ConsentSettings(Strict):
-    """What holds for the consent of all records."""
+    """Rules for the consent of all records."""
 
     required: bool = False
-    """Whether each mapping has to name consent columns, by itself or by its model, or to say `consent: not_needed`."""
+    """Whether each mapping must have consent columns, its own or its model's, or `consent: not_needed`."""
     without_value: Literal["send", "skip"] = "send"
-    """Whether records are sent that say nothing of any category: with every preference withheld, or not at all."""
+    """What happens to records without a clear value in any category: `send` them with all preferences withheld, or
+    `skip` them."""
 
 
 Count = Annotated[int, Field(ge=0)]
 
 
 class BudgetSettings(Strict):
-    """Calls that may be made, by all mappings of this state schema together; what would pass it is blocked."""
+    """Maximum calls of all mappings that share the state schema. A sync that would exceed them is blocked."""
 
     max_calls_per_run: Count | None = None
-    """Most calls of one run."""
+    """Maximum calls of one run, all its mappings together. Default: no limit."""
     max_calls_per_month: Count | None = None
-    """Most calls of a calendar month in UTC, as the history of syncs counts them."""
+    """Maximum calls of a calendar month in UTC, counted by the history of syncs. Default: no limit."""
 
 
 class Price(Strict):
-    """What a plan includes each month, and what is paid beyond it."""
+    """What a plan includes each month, and the price of more."""
 
     included: Count = 0
-    """How much of it the plan includes each month."""
+    """Number that the plan includes each month."""
     price: Annotated[float, Field(ge=0)]
-    """Price of `per` more of it."""
+    """Price of `per` more."""
     per: Annotated[int, Field(ge=1)] = 1
-    """How many are paid together, such as 1000."""
+    """Number that `price` buys, such as 1000."""
 
 
 class PricingSettings(Strict):
-    """What a Segment plan bills, by which `estimate` tells money."""
+    """Prices of your Segment plan, from which `estimate` computes the costs of a run."""
 
     currency: Annotated[str, Field(min_length=1)] = "USD"
     """Currency of the prices."""
     mtus: Price | None = None
-    """Monthly tracked users; `included` is what your other sources leave over."""
+    """Monthly tracked users. `included` is what your other sources leave over."""
     api_calls: Price | None = None
-    """API calls; `included` is what your other sources leave over."""
+    """API calls. `included` is what your other sources leave over."""
 
 
 def _is_webhook(url: SecretStr) -> SecretStr:
@@ -169,18 +172,18 @@ def _is_webhook(url: SecretStr) -> SecretStr:
 
 
 class AlertSettings(Strict):
-    """A webhook that hears of syncs which did not go well."""
+    """A webhook that is notified of syncs with problems."""
 
     url: Annotated[SecretStr, AfterValidator(_is_webhook), WithJsonSchema(WEBHOOK_SCHEMA)]
-    """URL of the webhook, which is a secret: "{{ env_var('SLACK_WEBHOOK') }}"."""
+    """URL of the webhook. It is a secret, so take it from the environment: "{{ env_var('SLACK_WEBHOOK') }}"."""
     format: Literal["slack", "json"] = "slack"
-    """A message for an incoming webhook of Slack's, or the facts as JSON."""
+    """`slack` sends a message for an incoming webhook of Slack; `json` sends the results as JSON, with advice."""
     when: tuple[Literal["failed", "partial", "blocked"], ...] = ("failed", "partial", "blocked")
-    """Statuses to hear of; a sync that dbt's failure kept back counts as failed."""
+    """Statuses that cause an alert. A mapping that was skipped because dbt failed counts as failed."""
     delivery_rate_below: Annotated[float | None, Field(gt=0, le=100)] = None
-    """Hear also of syncs that confirmed less than this percentage of the records that they were to send."""
+    """Also alert on syncs that confirmed a smaller percentage of the records to send."""
     mappings: tuple[str, ...] = ()
-    """Only these mappings, by `model.mapping` or by the mapping's name alone; all of them where left out."""
+    """Only these mappings, by `model.mapping`, the mapping's name alone, or `package.model.mapping`. Default: all."""
 
     @model_validator(mode="before")
     @classmethod
@@ -194,17 +197,17 @@ class Settings(Strict):
     """The whole of segconn.yml."""
 
     destinations: Annotated[dict[str, DestinationSettings], Field(min_length=1)]
-    """Destinations by the name that mappings use."""
+    """Destinations, by the name that mappings use."""
     state: StateSettings = StateSettings()
-    """Where state is kept."""
+    """Schema of the state tables."""
     consent: ConsentSettings = ConsentSettings()
-    """What holds for the consent of all records."""
+    """Rules for the consent of all records."""
     budget: BudgetSettings = BudgetSettings()
-    """Calls that may be made, by a run and by a month."""
+    """Maximum calls of a run and of a month."""
     pricing: PricingSettings | None = None
-    """What your Segment plan bills, for `estimate`."""
+    """Prices of your Segment plan, for `estimate`."""
     alerts: tuple[AlertSettings, ...] = ()
-    """Webhooks that hear of syncs which did not go well."""
+    """Webhooks that are notified of syncs with problems."""
 
 
 def read_settings(project_dir: Path, jinja: Jinja) -> Settings:

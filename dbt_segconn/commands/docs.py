@@ -1,0 +1,51 @@
+"""The command that shows the manual."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import CompletionItem
+
+from dbt_segconn.commands.main import main
+from dbt_segconn.commands.output import say
+
+
+def _complete_topic(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete pages; sections as well once the first letters are there."""
+    from dbt_segconn.docs.pages import pages, topics
+
+    titles = {page.topic: page.title for page in pages()}
+    names = topics() if incomplete else tuple(titles)
+    fitting = (name for name in names if name.lower().startswith(incomplete.lower()))
+    return [CompletionItem(name, help=titles.get(name)) for name in fitting]
+
+
+@main.command()
+@click.argument("topic", required=False, shell_complete=_complete_topic)
+@click.pass_context
+def docs(ctx: click.Context, topic: str | None) -> None:
+    """Show a page of the manual, or list its pages.
+
+    TOPIC is a page, the code of a finding, or the heading of a section, such as the name of a command.
+
+    \b
+    Examples:
+      dbt-segconn docs
+      dbt-segconn docs getting-started
+      dbt-segconn docs SEG217
+      dbt-segconn docs send-test
+    """
+    from dbt_segconn.docs.pages import find, pages, topics
+    from dbt_segconn.project.strict_model import near_name
+
+    if topic is None:
+        width = max(len(page.topic) for page in pages())
+        for page in pages():
+            say(f"{page.topic:<{width}}  {page.title}")
+        say()
+        say("Show one: dbt-segconn docs TOPIC. A finding's code or a section's heading is a topic, too.")
+        return
+    text = find(topic)
+    if text is None:
+        near = near_name(topic, topics())
+        raise click.UsageError(f"The manual has no topic {topic!r}.{near} List the pages: dbt-segconn docs", ctx)
+    click.echo_via_pager(text)  # writes plain text where the output is not a terminal

@@ -1,0 +1,1 @@
+"""The manual: Markdown pages in the order a user needs them, and the code that finds and generates them."""

@@ -1,0 +1,100 @@
+"""The pages of the manual and their sections, found by topic."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+_NUMBERED = re.compile(r"\d\d-(?P<topic>[a-z-]+)\.md")
+_FENCE = "```"
+_HEADING = re.compile(r"(?P<marks>#{1,4}) (?P<text>.+)")
+_MARKER = re.compile(r"<!-- .*? -->\n+")
+_NOT_IN_SLUG = re.compile(r"[^\w\- ]")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A file of the manual. Its number orders the pages; its topic is the rest of the name."""
+
+    file: str
+    topic: str
+    text: str
+
+    @property
+    def title(self) -> str:
+        """The first heading."""
+        return self.text.partition("\n")[0].removeprefix("# ")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading of a page with all text below it, subsections included. `slug` is its anchor on GitHub."""
+
+    page: Page
+    slug: str
+    level: int
+    text: str
+
+
+@cache
+def pages() -> tuple[Page, ...]:
+    """Read the pages in their order."""
+    files = sorted(resources.files(__package__).iterdir(), key=lambda file: file.name)
+    return tuple(
+        Page(file.name, found["topic"], file.read_text(encoding="utf-8"))
+        for file in files
+        if (found := _NUMBERED.fullmatch(file.name))
+    )
+
+
+def slug(heading: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    return _NOT_IN_SLUG.sub("", heading.lower()).replace(" ", "-")
+
+
+def sections(page: Page) -> Iterator[Section]:
+    """Yield the sections of a page below its title, in their order."""
+    lines = page.text.split("\n")
+    starts = list(_headings(lines))
+    for number, (at, level, text) in enumerate(starts):
+        end = next((other for other, other_level, _ in starts[number + 1 :] if other_level <= level), len(lines))
+        if level > 1:
+            yield Section(page, slug(text), level, "\n".join(lines[at:end]).strip() + "\n")
+
+
+def _headings(lines: list[str]) -> Iterator[tuple[int, int, str]]:
+    is_code = False
+    for at, line in enumerate(lines):
+        is_code ^= line.startswith(_FENCE)
+        if not is_code and (found := _HEADING.fullmatch(line)):
+            yield at, len(found["marks"]), found["text"]
+
+
+def find(topic: str) -> str | None:
+    """Return the text of a page or section for a terminal, or None.
+
+    A page comes before a section of the same name. `seg217` finds the section `seg217-order-missing`.
+    """
+    text = _text_of(topic)
+    return _MARKER.sub("", text) if text else None
+
+
+def _text_of(topic: str) -> str | None:
+    wanted = slug(topic.strip()).replace("_", "-")
+    for page in pages():
+        if page.topic == wanted:
+            return page.text
+    found = [section for page in pages() for section in sections(page)]
+    exact = (one.text for one in found if one.slug.replace("_", "-") == wanted)
+    longer = (one.text for one in found if one.slug.replace("_", "-").startswith(f"{wanted}-"))
+    return next(exact, None) or next(longer, None)
+
+
+def topics() -> tuple[str, ...]:
+    """Return every topic: the pages, then their sections; a finding by its code."""
+    of_sections = (section.slug for page in pages() for section in sections(page))
+    codes = (re.sub(r"^(seg\d{3})-.*", lambda found: found[1].upper(), one) for one in of_sections)
+    return tuple(dict.fromkeys((*(page.topic for page in pages()), *codes)))
