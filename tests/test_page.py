@@ -59,7 +59,7 @@ def test_the_frozen_page_holds_the_history_and_no_rows(shop, api):
         ("partial", 3, 0, 1),
     ]
     assert {(one["kind"], one["reason"], one["refused"]) for one in data["reasons"]} == {
-        ("added", "Segment refused the call with HTTP status 400", 1)
+        ("added", "Segment rejected the call with HTTP status 400", 1)
     }
     assert [one["record_id"] for one in data["discards"]] == [None]
     for hidden in (WRITE_KEY, '"c2"', ADA_NOW[1], BOB[1]):

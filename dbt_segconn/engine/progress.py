@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from dbt_segconn.delivery import Progress, Refusal
+from dbt_segconn.delivery import Discard, Progress
 from dbt_segconn.state.locks import Lock
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import Discard, HistoryRow, State
+from dbt_segconn.state.tables import DiscardRow, HistoryRow, State
 
 SAVE_SECONDS = 1.0
 # Where the warehouse is slow, saving takes at most one part in so many of the time
@@ -62,7 +62,7 @@ class ProgressWriter:
         self._delivery = delivery
         self._clock = clock
         self._is_resumed = is_resumed
-        self._refusals: list[Refusal] = []
+        self._discards: list[Discard] = []
         self._before = state.confirmed
         self._settled = 0
         self._save_at = clock() + SAVE_SECONDS
@@ -81,26 +81,26 @@ class ProgressWriter:
         """Write the next row of the sync's log, with the discards that it counts. Raises LockedError."""
         began = self._clock()
         progress = self._progress()
-        due = [refusal for refusal in self._refusals if refusal.change_number <= progress.watermark]
+        due = [discard for discard in self._discards if discard.change_number <= progress.watermark]
         state = self._next(progress, due, **changes)
         with self._book.state.transaction():
             self._book.lock.confirm()
-            self._book.tables.discards.append(self._discards(due, state))
+            self._book.tables.discards.append(self._rows(due, state))
             self._book.state.append(self._book.state.log, [state])
         # only now: what could not be saved is saved with the next attempt
-        self._refusals = [refusal for refusal in self._refusals if refusal.change_number > progress.watermark]
+        self._discards = [discard for discard in self._discards if discard.change_number > progress.watermark]
         self._settled = progress.settled
         self._state = state
         self._book.logged.append(state)
         self._save_at = self._clock() + max(SAVE_SECONDS, SAVE_SHARE * (self._clock() - began))
         return state
 
-    def _next(self, progress: Progress, due: Sequence[Refusal], **changes: Any) -> HistoryRow:
+    def _next(self, progress: Progress, due: Sequence[Discard], **changes: Any) -> HistoryRow:
         confirmed = progress.settled - self._settled - len(due)
         return self._state.next(
             self._book.now(),
             watermark=progress.watermark,
-            sent=self._state.sent + confirmed + sum(refusal.by_segment for refusal in due),
+            sent=self._state.sent + confirmed + sum(discard.by_segment for discard in due),
             confirmed=self._state.confirmed + confirmed,
             resumed=self._state.resumed + (confirmed if self._is_resumed else 0),
             discarded=self._state.discarded + len(due),
@@ -109,24 +109,24 @@ class ProgressWriter:
 
     def _progress(self) -> Progress:
         progress = self._delivery.progress()
-        self._refusals.extend(progress.refusals)
+        self._discards.extend(progress.discards)
         return progress
 
-    def _discards(self, refusals: Sequence[Refusal], state: HistoryRow) -> list[Discard]:
-        changes = self._book.tables.describe([refusal.change_number for refusal in refusals])
+    def _rows(self, discards: Sequence[Discard], state: HistoryRow) -> list[DiscardRow]:
+        changes = self._book.tables.describe([discard.change_number for discard in discards])
         return [
-            Discard(
+            DiscardRow(
                 sync_id=state.sync_id,
                 mapping_id=state.mapping_id,
                 mapping=state.mapping,
                 definition=state.definition,
-                change_type=changes[refusal.change_number].change_type,
-                record_id=changes[refusal.change_number].record_id,
-                checksum=changes[refusal.change_number].checksum,
-                reason=refusal.reason,
+                change_type=changes[discard.change_number].change_type,
+                record_id=changes[discard.change_number].record_id,
+                checksum=changes[discard.change_number].checksum,
+                reason=discard.reason,
                 discarded_at=state.saved_at,
                 # what an earlier run may have sent before it ended, Segment may have taken
-                doubtful=int(refusal.by_segment and (self._is_resumed or refusal.is_repeated)),
+                doubtful=int(discard.by_segment and (self._is_resumed or discard.is_repeated)),
             )
-            for refusal in refusals
+            for discard in discards
         ]

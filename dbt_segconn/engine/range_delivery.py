@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from dbt_segconn.delivery import Canceled, Progress, Refusal
+from dbt_segconn.delivery import Canceled, Discard, Progress
 from dbt_segconn.engine.ranges import Range, RangeResult, Workers
 from dbt_segconn.engine.work import Sync
 from dbt_segconn.errors import SyncError
@@ -49,14 +49,14 @@ class RangeDelivery:
     _ranges: list[list[_Assignment]] = field(default_factory=list)
     _waiting: deque[_Assignment] = field(default_factory=deque)
     _running: dict[Future[RangeResult], _Assignment] = field(default_factory=dict)
-    _untold: list[Refusal] = field(default_factory=list)
+    _unreported: list[Discard] = field(default_factory=list)
     _failure: str | None = None
 
     def __post_init__(self) -> None:
         whole, among = self.whole, self.workers.count
         is_ordered = self.work.mapping.meta.order_by is not None
         parts = among if is_ordered else 1
-        size = parts * _size(whole, self.work.destination.target.events_per_second, among)
+        size = parts * _size(whole, self.work.destination.config.events_per_second, among)
         before: list[_Assignment | None] = [None] * parts
         for low in range(whole.after, whole.upto, size):
             share = replace(whole, after=low, upto=min(low + size, whole.upto), among=among, parts=parts)
@@ -96,7 +96,7 @@ class RangeDelivery:
 
     def progress(self) -> Progress:
         """Say how far it has come."""
-        told, self._untold = tuple(self._untold), []
+        discards, self._unreported = tuple(self._unreported), []
         watermark, settled = self.whole.after, 0
         for parts in self._ranges:
             if all(part.is_whole for part in parts):
@@ -109,7 +109,7 @@ class RangeDelivery:
                     continue
             break
         outcomes = [part.outcome for parts in self._ranges for part in parts if part.outcome]
-        return Progress(watermark, settled, sum(one.progress.confirmed for one in outcomes), told)
+        return Progress(watermark, settled, sum(one.progress.confirmed for one in outcomes), discards)
 
     def _next(self) -> _Assignment | None:
         """Return the next share that may be delivered now."""
@@ -155,8 +155,8 @@ class RangeDelivery:
     def _take_down(self, part: _Assignment, outcome: RangeResult) -> None:
         part.outcome = outcome
         is_repeated = part.losses > 0 or self.workers.may_repeat
-        for one in outcome.progress.refusals:
-            self._untold.append(replace(one, is_repeated=one.is_repeated or (one.by_segment and is_repeated)))
+        for one in outcome.progress.discards:
+            self._unreported.append(replace(one, is_repeated=one.is_repeated or (one.by_segment and is_repeated)))
         for note in outcome.notes:
             self.work.note(note)
         self.work.timings.add(outcome.spent)

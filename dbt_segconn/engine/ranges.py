@@ -129,9 +129,9 @@ def send(share: Range, calls: CallMaker, tables: MappingTables, lock: Lock, deli
     """Hand the calls of a share to a delivery, a portion at a time, as long as the lock is ours."""
     measure = delivery.timings.measure
 
-    def refuse(number: int, reason: str) -> None:
+    def discard(number: int, reason: str) -> None:
         if number % share.parts == share.part:  # every part meets a change without a call, and one of them counts it
-            delivery.refuse(number, reason)
+            delivery.discard(number, reason)
 
     def send_page(after: int, upto: int) -> Generator[None, None, float]:
         with measure("fetch"):
@@ -139,7 +139,7 @@ def send(share: Range, calls: CallMaker, tables: MappingTables, lock: Lock, deli
         lock.confirm()  # after reading: another's outbox may stand under the same name
         for at in range(0, len(page), PORTION):
             with measure("map"):
-                made = _own(share, calls.many(page[at : at + PORTION], refuse))
+                made = _own(share, calls.many(page[at : at + PORTION], discard))
             delivery.send(made.numbers, made.calls, are_checked=made.are_checked)
             yield
         return _width(page)

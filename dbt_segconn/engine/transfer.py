@@ -49,8 +49,8 @@ def _delivery(work: Sync, unsent: Range) -> tuple[Delivery | RangeDelivery, Iter
     if work.job.workers:
         shared = RangeDelivery(work, work.job.workers, unsent)
         return shared, shared.steps()
-    target = work.destination.target
-    calls = calls_of(unsent, work.mapping, target.write_key)
+    config = work.destination.config
+    calls = calls_of(unsent, work.mapping, config.write_key)
     delivery = Delivery(
         work.destination,
         start_after=unsent.after,
@@ -75,7 +75,7 @@ def _unsent(work: Sync, state: HistoryRow) -> Range:
         sync_id=state.sync_id,
         started_at=state.started_at,
         definition=work.mapping.definition,
-        fingerprint=message_id_prefix(work.destination.target.write_key, state.sync_id),
+        fingerprint=message_id_prefix(work.destination.config.write_key, state.sync_id),
         change_types=change_types,
         columns=work.source.columns,
         token=work.book.lock.token,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dbt_segconn.state.tables import DISCARD_COLUMNS, Discard, HistoryRow, State
+from dbt_segconn.state.tables import DISCARD_COLUMNS, DiscardRow, HistoryRow, State
 from dbt_segconn.warehouse.session import Row
 
 RETRY_SYNCS = 5
@@ -56,7 +56,7 @@ class Discards:
         )
         return int(rows[0][0])
 
-    def append(self, discards: Sequence[Discard]) -> None:
+    def append(self, discards: Sequence[DiscardRow]) -> None:
         """Write refusals down."""
         self._state.append(self._state.discards, discards)
 

@@ -129,7 +129,7 @@ class HistoryRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Discard:
+class DiscardRow:
     """A record that a sync refused or Segment did, with the reason.
 
     `doubtful` is 1 where Segment may have taken an earlier attempt of the same call, else 0. A row of
@@ -154,7 +154,7 @@ def _columns_of(row: type[Any]) -> dict[str, str]:
 
 
 SYNC_COLUMNS = _columns_of(HistoryRow)
-DISCARD_COLUMNS = _columns_of(Discard)
+DISCARD_COLUMNS = _columns_of(DiscardRow)
 
 
 class State:
@@ -244,7 +244,7 @@ class State:
         """Commit the statements of a block together, where the warehouse has transactions."""
         return self.session.transaction()
 
-    def append(self, relation: Any, rows: Sequence[HistoryRow | Discard]) -> None:
+    def append(self, relation: Any, rows: Sequence[HistoryRow | DiscardRow]) -> None:
         """Append rows to the log or to the discards."""
         for at in range(0, len(rows), INSERT_ROWS):
             self.session.run(
