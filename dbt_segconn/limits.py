@@ -1,4 +1,4 @@
-"""Segment's documented limits, checked before sending: where they are passed, Segment answers 200 and drops.
+"""Segment's documented limits, checked before sending: Segment answers 200 to a call beyond a limit and drops it.
 
 https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# "32KB per event", "500KB per batch"; KB taken as 1,000 bytes, before compression
-EVENT_BYTES = 32_000
-# Segment's own SDKs close a batch below the 500 KB at which the whole request is refused
+# "32KB per event", "500KB per batch": a KB is read as 1,000 bytes, before compression
+CALL_BYTES = 32_000
+# Segment rejects a request of 500 KB; its own SDKs close a batch at this size
 BATCH_BYTES = 475_000
-BATCH_EVENTS = 2_500
+BATCH_CALLS = 2_500
 MESSAGE_ID_CHARACTERS = 100
 PROPERTIES = 10_000
-# Traits or properties of one call, past which Segment drops it without a word
+# Segment silently drops a call with more traits or properties
 MAPPED_MEMBERS = 300
 
 _ISO_8601 = re.compile(
@@ -23,16 +23,16 @@ _ISO_8601 = re.compile(
     r"T([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)([.,]\d+)?)?(Z|[+-]\d{2}:?\d{2})",
     re.ASCII,
 )
-# type of call → the field without which Segment drops it
+# call type → the field without which Segment drops the call
 _REQUIRED = {"track": "event", "group": "groupId"}
 
-TOO_LARGE = f"the call is larger than Segment's {EVENT_BYTES:,} bytes"
+TOO_LARGE = f"the call is larger than Segment's limit of {CALL_BYTES:,} bytes"
 NOT_UTF8 = "a text in the call is not valid UTF-8"
-NOT_JSON = "a value in the call has no form in JSON, or is nested too deeply"
+NOT_JSON = "a value in the call has no JSON form or is nested too deeply"
 
 
-def refusal(call: dict[str, Any]) -> str | None:
-    """Say why Segment would drop a call, or None where it takes it."""
+def violation(call: dict[str, Any]) -> str | None:
+    """Return the limit that a call violates, apart from its size; None for a valid call."""
     if not call.get("userId") and not call.get("anonymousId"):
         return "the call has neither userId nor anonymousId"
     required = _REQUIRED.get(call["type"])

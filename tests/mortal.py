@@ -95,13 +95,13 @@ def run_here(project: Path, stop: threading.Event | None = None, **options: Any)
 
 def impatient(*, small_batches: bool) -> None:
     """Wait hardly for the API, in this process from now on; where asked for, send two calls at most at once."""
-    from dbt_segconn.delivery import attempts, batches, connection, sender
+    from dbt_segconn.delivery import batches, connection, sender, tracking_api
 
-    attempts.BACKOFF_SECONDS = 0.001
+    tracking_api.BACKOFF_SECONDS = 0.001
     connection.TIMEOUT = (1.0, 0.2)
     if small_batches:
-        batches.GROUP = sender.GROUP = 1
-        batches.BATCH_EVENTS = 2
+        batches.CHUNK = sender.CHUNK = 1
+        batches.BATCH_CALLS = 2
 
 
 def _install(fate: Fate | None, project: Path, stop: threading.Event) -> None:
@@ -114,11 +114,11 @@ def _install(fate: Fate | None, project: Path, stop: threading.Event) -> None:
         return
     from dbt.adapters.sql.connections import SQLConnectionManager
 
-    from dbt_segconn.delivery.client import TrackingApi
+    from dbt_segconn.delivery.tracking_api import TrackingApiClient
 
     steps = _Steps(fate, stop)
     SQLConnectionManager.add_query = steps.around(SQLConnectionManager.add_query, may_fail=True)
-    TrackingApi.post = steps.around(TrackingApi.post, may_fail=False)
+    TrackingApiClient.post = steps.around(TrackingApiClient.post, may_fail=False)
 
 
 class _Steps:

@@ -10,7 +10,7 @@ import yaml
 from standing import ADA, BOB, EVE, MAPPING, Api, serving
 
 import dbt_segconn
-from dbt_segconn.delivery import attempts
+from dbt_segconn.delivery import tracking_api
 from dbt_segconn.engine import alerts
 
 PATH = "/services/T0/B0/hookS3cret"
@@ -42,7 +42,7 @@ def webhook():
 def alert(shop, webhook, monkeypatch):
     """Give the project alerts, each by its settings beside the URL."""
     monkeypatch.setenv("HOOK", webhook.url)
-    monkeypatch.setattr(attempts, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(tracking_api, "BACKOFF_SECONDS", 0.001)
     shop.manifest(MAPPING)
 
     def add(*given):
@@ -74,7 +74,7 @@ def test_a_failed_sync_is_told_to_slack_with_what_to_do(shop, alert, api, webhoo
     assert sync.startswith(
         "• *failed* `customers.identify_customers` to `app`, `models/customers.yml`: 0 of 2 confirmed"
     )
-    assert "it refused the write key with HTTP status 401" in message
+    assert "the write key was rejected with HTTP status 401" in message
     assert "run again" in advice
     assert "was not delivered" not in result.output.replace("What is not delivered", "")
 

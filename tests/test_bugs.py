@@ -9,7 +9,7 @@ import pytest
 from standing import ADA, BOB, MAPPING
 
 import dbt_segconn
-from dbt_segconn.delivery.client import TrackingApi
+from dbt_segconn.delivery.tracking_api import TrackingApiClient
 from dbt_segconn.engine import alerts, sync
 from dbt_segconn.engine.calls import CallMaker
 from dbt_segconn.engine.run import Listener
@@ -45,7 +45,7 @@ def breaking(real, on=1):
         (MappingTables, "read", "dbt_segconn.engine.ranges"),
         (MappingTables, "settle", "dbt_segconn.engine.transfer"),
         (CallMaker, "many", "dbt_segconn.engine.ranges"),
-        (TrackingApi, "post", "dbt_segconn.delivery.attempts"),
+        (TrackingApiClient, "post", "dbt_segconn.delivery.tracking_api"),
         (sync, "stage", "dbt_segconn.engine.sync"),
     ],
     ids=["reader", "settling", "calls", "sender", "staging"],

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from standing import ADA, MAPPING, WRITE_KEY, Api, serving
 
 from dbt_segconn.commands import main
-from dbt_segconn.delivery import inquiry
+from dbt_segconn.delivery import probes
 from dbt_segconn.inspection import diagnosis
 from dbt_segconn.project import settings
 from dbt_segconn.web.debugger import running
@@ -109,7 +109,7 @@ def test_a_wrong_write_key_and_a_host_that_does_not_tell(ready, api):
 def segment(monkeypatch, api):
     """Put a stand-in where Segment's own hosts are."""
     with serving(api) as url:
-        monkeypatch.setattr(inquiry, "SETTINGS_HOST", url)
+        monkeypatch.setattr(probes, "SETTINGS_HOST", url)
         monkeypatch.setattr(diagnosis, "SETTINGS_HOST", url)
         monkeypatch.setattr(settings, "ENDPOINTS", {"us-west-2": url, "eu-west-1": url})
         yield url
@@ -186,7 +186,7 @@ def test_an_oauth_application_is_tried_and_its_key_is_not_shown(ready, api):
         assert f"OK     destination app: OAuth: {url} gives an access token" in debug(ready)[1]
         code, text = debug(ready)
     assert code == 1
-    assert "refused the OAuth application with HTTP status 401" in text
+    assert "the OAuth application was rejected with HTTP status 401" in text
     assert "token-7Hk2secret" not in text
 
 

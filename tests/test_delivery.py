@@ -7,9 +7,9 @@ import threading
 import pytest
 from standing import ADA, BOB, MAPPING, WRITE_KEY
 
-from dbt_segconn.delivery import Canceled, Delivery, Destination, Target
-from dbt_segconn.delivery.answers import Confirmed, Lost, Refused, Throttled, Unknown, classify
-from dbt_segconn.delivery.rate import RateLimiter
+from dbt_segconn.delivery import Canceled, Delivery, Destination, DestinationConfig
+from dbt_segconn.delivery.answers import Confirmed, Rejected, Throttled, Unknown, Unusable, classify
+from dbt_segconn.delivery.destination import RateLimiter
 from dbt_segconn.errors import DeliveryError
 
 
@@ -25,7 +25,7 @@ def call(number, **more):
 
 def destination(api, **target):
     given = {"events_per_second": None, "concurrency": 2, **target}
-    return Destination(Target("app", WRITE_KEY, api.url, **given), jitter=lambda low, _: low)
+    return Destination(DestinationConfig("app", WRITE_KEY, api.url, **given), jitter=lambda low, _: low)
 
 
 def deliver(api, calls, *, stop=None, **target):
@@ -78,24 +78,24 @@ def test_a_passing_fault_loses_nothing_and_doubles_nothing(api, faults):
 def test_one_bad_record_is_found_by_splitting(api):
     api.refuses = lambda one: one["userId"] == "u37"
     progress = deliver(api, [call(n) for n in range(100)])
-    assert [one.change_number for one in progress.refusals] == [38]
-    assert "HTTP status 400" in progress.refusals[0].reason
+    assert [one.change_number for one in progress.discards] == [38]
+    assert "HTTP status 400" in progress.discards[0].reason
     assert progress.confirmed == 99
     assert progress.watermark == 100
 
 
 def test_a_destination_that_refuses_everything_is_lost_before_all_records_are_discarded(api):
     api.refuses = lambda _: True
-    with pytest.raises(DeliveryError, match="refused 20 calls one after the other"):
+    with pytest.raises(DeliveryError, match="20 calls in a row were rejected"):
         deliver(api, [call(n) for n in range(1000)])
 
 
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (401, "refused the write key"),
-        (403, "refused the write key"),
-        (404, "is `endpoint` or `region` right"),
+        (401, "the write key was rejected"),
+        (403, "the write key was rejected"),
+        (404, "check `endpoint` and `region`"),
         (302, "HTTP status 302"),
     ],
 )
@@ -109,20 +109,22 @@ def test_what_no_retry_can_mend_stops_at_once(api, status, words):
 
 def test_out_of_attempts_the_rest_stays_for_the_next_run(api):
     api.faults = [500] * 100
-    with pytest.raises(DeliveryError, match="stays in the outbox"):
+    with pytest.raises(DeliveryError, match="stay in the outbox"):
         deliver(api, [call(1)])
     assert len(api.sizes) == 10
 
 
 def test_nobody_at_the_address_is_told_after_a_few_attempts(api):
     gone = destination(api)
-    object.__setattr__(gone, "target", Target("app", WRITE_KEY, "http://127.0.0.1:9", events_per_second=None))
+    object.__setattr__(
+        gone, "config", DestinationConfig("app", WRITE_KEY, "http://127.0.0.1:9", events_per_second=None)
+    )
     heard = []
     with Delivery(gone, start_after=0, stop=threading.Event(), notify=heard.append) as delivery:
         delivery.send([1], [call(1)])
         with pytest.raises(DeliveryError, match="connection refused, 5 times"):
             delivery.finish()
-    assert "trying again" in heard[0]
+    assert "retrying in" in heard[0]
 
 
 @pytest.mark.parametrize(
@@ -134,16 +136,16 @@ def test_nobody_at_the_address_is_told_after_a_few_attempts(api):
         ({"messageId": "m" * 101}, "longer than 100"),
         ({"timestamp": "yesterday"}, "ISO-8601"),
         ({"timestamp": "2026-01-02T03:04:05"}, "time zone"),
-        ({"traits": {"text": "x" * 33_000}}, "larger than Segment's 32,000 bytes"),
+        ({"traits": {"text": "x" * 33_000}}, "larger than Segment's limit of 32,000 bytes"),
         ({"traits": {"text": "\ud800"}}, "not valid UTF-8"),
         ({"traits": {str(n): n for n in range(10_001)}}, "more than 10,000"),
-        ({"traits": {"n": 2**64, "x": float("nan")}}, "no form in JSON"),
+        ({"traits": {"n": 2**64, "x": float("nan")}}, "no JSON form"),
     ],
 )
 def test_what_segment_would_drop_in_silence_is_refused_with_the_reason(api, wrong, reason):
     progress = deliver(api, [call(1), call(2, **wrong), call(3)])
-    assert [one.change_number for one in progress.refusals] == [2]
-    assert reason in progress.refusals[0].reason
+    assert [one.change_number for one in progress.discards] == [2]
+    assert reason in progress.discards[0].reason
     assert set(api.accepted) == {"m-1", "m-3"}
     assert (progress.watermark, progress.settled) == (3, 3)
 
@@ -199,13 +201,13 @@ def test_the_rate_holds_and_a_throttle_slows_it_down():
     [
         (200, {}, Confirmed()),
         (204, {}, Confirmed()),
-        (400, {}, Refused("Segment refused the call with HTTP status 400")),
+        (400, {}, Rejected("Segment rejected the call with HTTP status 400")),
         (429, {"Retry-After": "7"}, Throttled(7.0)),
         (429, {"X-RateLimit-Reset": "2"}, Throttled(2.0)),
         (429, {"Retry-After": "soon"}, Throttled(None)),
         (429, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, Throttled(0.0)),
         (460, {}, Unknown("HTTP status 460")),
-        (501, {}, Lost("it answered with HTTP status 501; is `endpoint` or `region` right?")),
+        (501, {}, Unusable("unexpected HTTP status 501; check `endpoint` and `region` in segconn.yml")),
     ],
 )
 def test_answers_are_classified_as_segments_sdks_do(status, headers, answer):
@@ -219,7 +221,7 @@ def test_after_an_outage_the_next_run_goes_on_with_the_same_message_ids(shop, ap
     api.faults = ["lost", 401]
     result = shop.sync(ADA, BOB)
     assert result.exit_code == 1
-    assert "refused the write key" in result.output
+    assert "the write key was rejected" in result.output
     before = set(api.accepted)
     again = shop.segconn("run")
     assert again.exit_code == 0, again.output

@@ -38,7 +38,7 @@ def test_a_refused_record_stops_no_other_and_is_listed_with_all_that_is_known(re
     (one,) = discards(refusing)
     assert one["mapping"] == NAME
     assert (one["record_id"], one["change_type"], one["attempts"], one["given_up"]) == ("c2", "added", 2, "no")
-    assert one["reason"] == "Segment refused the call with HTTP status 400"
+    assert one["reason"] == "Segment rejected the call with HTTP status 400"
     assert one["first_at"] < one["last_at"]
 
 

@@ -31,7 +31,7 @@ from mortal import Fate
 from standing import Api, Shop, new_shop, serving
 from warehouses.postgres import Postgres
 
-from dbt_segconn.delivery import attempts, batches, connection, sender
+from dbt_segconn.delivery import batches, connection, sender, tracking_api
 from dbt_segconn.engine.calls import message_id_prefix
 
 EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "20"))
@@ -132,9 +132,9 @@ def world_of(shop, parsed):
     with pytest.MonkeyPatch.context() as patch, serving(api) as url:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
-        patch.setattr(attempts, "BACKOFF_SECONDS", attempts.BACKOFF_SECONDS)  # put back after `impatient`
+        patch.setattr(tracking_api, "BACKOFF_SECONDS", tracking_api.BACKOFF_SECONDS)  # put back after `impatient`
         patch.setattr(connection, "TIMEOUT", connection.TIMEOUT)
-        for module, name in ((batches, "GROUP"), (sender, "GROUP"), (batches, "BATCH_EVENTS")):
+        for module, name in ((batches, "CHUNK"), (sender, "CHUNK"), (batches, "BATCH_CALLS")):
             patch.setattr(module, name, getattr(module, name))
         mortal.impatient(small_batches=True)
         shop.parsed = parsed

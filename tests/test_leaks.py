@@ -14,7 +14,7 @@ from leaks import PACKAGE, Watch, locals_of
 from standing import ADA, BOB, WRITE_KEY
 
 from dbt_segconn import commands
-from dbt_segconn.delivery import Destination, Target
+from dbt_segconn.delivery import Destination, DestinationConfig
 from dbt_segconn.delivery.oauth import OAuth
 from dbt_segconn.engine.opening import Options, resolve_context
 from dbt_segconn.errors import ConfigurationError, DeliveryError
@@ -105,9 +105,11 @@ def test_a_representation_shows_no_key(shop, monkeypatch):
     monkeypatch.setenv("HOOK", f"https://hooks.example.com{PATH}")
     shop.write("segconn.yml", (shop.dir / "segconn.yml").read_text() + "alerts: [{url: \"{{ env_var('HOOK') }}\"}]\n")
     settings = read_settings(shop.dir, resolve_context(Options(project_dir=shop.dir)).jinja())
-    target = Target("app", WRITE_KEY, "http://x", oauth=OAuth("c", "k", "private-text", "http://x/token", "s"))
-    destination = Destination(target)
-    shown = repr([settings, settings.model_dump(), target, destination, vars(destination)]) + str(settings)
+    config = DestinationConfig(
+        "app", WRITE_KEY, "http://x", oauth=OAuth("c", "k", "private-text", "http://x/token", "s")
+    )
+    destination = Destination(config)
+    shown = repr([settings, settings.model_dump(), config, destination, vars(destination)]) + str(settings)
     assert not [key for key in (WRITE_KEY, PATH, "private-text") if key in shown]
 
 

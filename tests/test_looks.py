@@ -52,7 +52,7 @@ def test_preview_marks_what_a_run_does_not_send(shop, api):
     )  # fmt: skip
     told = shop.segconn("preview")
     assert f'"discard": "{bad}' in told.stdout
-    assert '"discard": "the call is larger than Segment\'s 32,000 bytes"' in told.stdout
+    assert '"discard": "the call is larger than Segment\'s limit of 32,000 bytes"' in told.stdout
     assert f"{NAME}: 5 of 61 changes are shown; -n shows more.\n" in told.output.replace(told.stdout, "")
     assert f"{NAME}: 3 records discarded: the identifier is null or not unique.\n" in told.output
     text = shop.segconn("preview", "--format", "text").output
@@ -167,8 +167,8 @@ def test_a_mapping_with_message_ids_of_its_own_is_not_swallowed_after_a_test(sho
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (401, "it refused the write key with HTTP status 401"),
-        (400, "Segment refused the call with HTTP status 400"),
+        (401, "the write key was rejected with HTTP status 401"),
+        (400, "Segment rejected the call with HTTP status 400"),
         ((429, {"Retry-After": "7"}), "it asks to wait for 7 seconds"),
         ("reset", "the connection broke"),
     ],

@@ -9,7 +9,7 @@ import time
 import pytest
 from standing import Api, serving
 
-from dbt_segconn.delivery import Delivery, Destination, Target
+from dbt_segconn.delivery import Delivery, Destination, DestinationConfig
 from dbt_segconn.engine.calls import subject_of
 
 VERSIONED = {
@@ -57,13 +57,13 @@ def versions(shop):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    from dbt_segconn.delivery import attempts
+    from dbt_segconn.delivery import tracking_api
 
-    monkeypatch.setattr(attempts, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(tracking_api, "BACKOFF_SECONDS", 0.001)
 
 
 def deliver(api, calls, order=subject_of):
-    destination = Destination(Target("app", "wk", api.url, events_per_second=None, concurrency=12))
+    destination = Destination(DestinationConfig("app", "wk", api.url, events_per_second=None, concurrency=12))
     with Delivery(destination, start_after=0, stop=threading.Event(), order=order) as delivery:
         for at in range(0, len(calls), 500):
             delivery.send(range(at + 1, at + 1 + len(calls[at : at + 500])), calls[at : at + 500])
@@ -90,7 +90,7 @@ def test_order_survives_faults_and_splits(impatient):
         api.url = url
         progress = deliver(api, calls)
     assert (progress.watermark, progress.settled) == (1800, 1800)
-    assert (progress.confirmed, len(progress.refusals)) == (1797, 3)
+    assert (progress.confirmed, len(progress.discards)) == (1797, 3)
     assert all(versions == sorted(versions) for versions in orders(api.received).values())
 
 

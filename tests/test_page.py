@@ -61,7 +61,7 @@ def test_the_frozen_page_holds_the_history_and_no_rows(shop, api):
         ("partial", 3, 0, 1),
     ]
     assert {(one["change_type"], one["reason"], one["refused"]) for one in data["reasons"]} == {
-        ("added", "Segment refused the call with HTTP status 400", 1)
+        ("added", "Segment rejected the call with HTTP status 400", 1)
     }
     assert [one["record_id"] for one in data["discards"]] == [None]
     for hidden in (WRITE_KEY, '"c2"', ADA_NOW[1], BOB[1]):
@@ -171,7 +171,7 @@ def test_answers_this_machine_alone_and_takes_nothing(live):
     assert live("api/snapshot", Origin="http://evil.example").status_code == 403
     assert live("api/snapshot", **{"Sec-Fetch-Site": "cross-site"}).status_code == 403
     assert requests.post(url, timeout=5).status_code == 405
-    assert live("api/preview?mapping=customers.identify_customers&kind=nonsense").status_code == 400
+    assert live("api/preview?mapping=customers.identify_customers&change_type=nonsense").status_code == 400
     assert live("api/preview?mapping=customers.identify_customers&record=%00").status_code == 400
     assert "default-src 'none'" in live("").headers["Content-Security-Policy"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from dbt_segconn.actions.spec import RESERVED, Reserved, SpecType
-from dbt_segconn.limits import EVENT_BYTES, MAPPED_MEMBERS, MESSAGE_ID_CHARACTERS, refusal
+from dbt_segconn.limits import CALL_BYTES, MAPPED_MEMBERS, MESSAGE_ID_CHARACTERS, violation
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.path import relative, steps
 from dbt_segconn.project.artifacts import META_KEY, Manifest, Model
@@ -265,14 +265,14 @@ def _constants(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
     timestamp = fields.get("timestamp")
     if isinstance(timestamp, (str, int, float)) and not isinstance(timestamp, bool) and timestamp != "":
         probe = {"type": "identify", "userId": "x", "messageId": "x", "timestamp": str(timestamp)}
-        if reason := refusal(probe):
+        if reason := violation(probe):
             yield Fault(NEVER_SENT, ("fields", "timestamp"), reason, "Map a column of timestamps, or leave it out.")
     if isinstance(fields.get("message_id"), (str, int)) and fields["message_id"] != "":
         reason = f"gives every call the same messageId (of at most {MESSAGE_ID_CHARACTERS} characters)"
         yield Fault(NEVER_SENT, ("fields", "message_id"), reason, "Leave it out: dbt-segconn makes one for each call.")
     size = sum(_sizes(fields))
-    if size > EVENT_BYTES:
-        reason = f"the constants alone are {size:,} bytes; Segment takes calls of at most {EVENT_BYTES:,}"
+    if size > CALL_BYTES:
+        reason = f"the constants alone are {size:,} bytes; Segment takes calls of at most {CALL_BYTES:,}"
         yield Fault(NEVER_SENT, ("fields",), reason, "Shorten them.")
 
 

@@ -1,7 +1,8 @@
-"""Calls → Segment's Tracking API: checked, batched, at the allowed rate, each confirmed or refused."""
+"""Calls → Segment's Tracking API: checked, batched, sent at the permitted rate, each confirmed or rejected."""
 
-from dbt_segconn.delivery.attempts import Canceled, Stop
-from dbt_segconn.delivery.destination import Destination, Target
-from dbt_segconn.delivery.sender import Delivery, Order, Progress, Refusal
+from dbt_segconn.delivery.destination import Destination, DestinationConfig
+from dbt_segconn.delivery.progress import Discard, Progress
+from dbt_segconn.delivery.sender import Delivery, Order
+from dbt_segconn.delivery.tracking_api import Canceled, Stop
 
-__all__ = ["Canceled", "Delivery", "Destination", "Order", "Progress", "Refusal", "Stop", "Target"]
+__all__ = ["Canceled", "Delivery", "Destination", "DestinationConfig", "Discard", "Order", "Progress", "Stop"]

@@ -1,4 +1,4 @@
-"""Calls → batches of serialised events, within Segment's limits."""
+"""Calls → batches: serialised, within Segment's limits, each ready to be the body of a request."""
 
 from __future__ import annotations
 
@@ -10,36 +10,28 @@ from typing import Any
 
 import orjson
 
-from dbt_segconn.limits import (
-    BATCH_BYTES,
-    BATCH_EVENTS,
-    EVENT_BYTES,
-    NOT_JSON,
-    NOT_UTF8,
-    TOO_LARGE,
-    refusal,
-)
+from dbt_segconn.limits import BATCH_BYTES, BATCH_CALLS, CALL_BYTES, NOT_JSON, NOT_UTF8, TOO_LARGE, violation
 from dbt_segconn.version import __version__
 
-# Serialised together: a group within EVENT_BYTES proves that each of its events is
-GROUP = 64
+# Calls serialised at once: if the chunk is within CALL_BYTES, so is each of its calls
+CHUNK = 64
 
 _LIBRARY = orjson.dumps({"library": {"name": "dbt-segconn", "version": __version__}})
 _HEAD = b'{"batch":['
 _TAIL = b'],"context":%b,"sentAt":"%b"}'
-# What body() adds to the events, with the widest possible time
+# The bytes that body() adds to the calls; every `sentAt` has this width
 ENVELOPE_BYTES = len(_HEAD) + len(_TAIL % (_LIBRARY, b"2026-01-02T03:04:05.678Z"))
 
 
 @dataclass(slots=True, repr=False)
 class Batch:
-    """The events of one request, serialised once for all attempts, with their changes' numbers.
+    """The serialised calls of one request, with their change numbers.
 
-    `is_repeated`: an attempt has had no answer, and may have arrived.
+    `counts` has the number of calls in each chunk. `is_repeated`: an attempt had no answer and may have arrived.
     """
 
     numbers: list[int] = field(default_factory=list)
-    parts: list[memoryview] = field(default_factory=list)
+    chunks: list[memoryview] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     size: int = ENVELOPE_BYTES
     is_repeated: bool = False
@@ -47,114 +39,110 @@ class Batch:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def takes(self, size: int, events: int) -> bool:
-        """Say whether so much more fits."""
-        return self.size + size <= BATCH_BYTES and len(self.numbers) + events <= BATCH_EVENTS
+    def has_room(self, size: int, calls: int) -> bool:
+        """Return whether this many more bytes and calls fit."""
+        return self.size + size <= BATCH_BYTES and len(self.numbers) + calls <= BATCH_CALLS
 
-    def add(self, numbers: Sequence[int], part: memoryview) -> None:
-        """Add events, joined by commas."""
+    def add(self, numbers: Sequence[int], chunk: memoryview) -> None:
+        """Add a chunk: serialised calls, joined by commas."""
         self.numbers.extend(numbers)
-        self.parts.append(part)
+        self.chunks.append(chunk)
         self.counts.append(len(numbers))
-        self.size += len(part) + 1
+        self.size += len(chunk) + 1
 
     def body(self, sent_at: datetime) -> bytes:
-        """Return the request's JSON. `sentAt` is fresh on every attempt: Segment corrects times by it."""
+        """Return the request's JSON. Segment corrects timestamps by `sentAt`, so it is new for each attempt."""
         time = f"{sent_at:%Y-%m-%dT%H:%M:%S}.{sent_at.microsecond // 1000:03}Z".encode()
-        return _HEAD + b",".join(self.parts) + _TAIL % (_LIBRARY, time)
+        return _HEAD + b",".join(self.chunks) + _TAIL % (_LIBRARY, time)
 
-    def halves(self) -> tuple[Batch, Batch]:
-        """Split it in two, of the same events under the same messageIds."""
+    def split(self) -> tuple[Batch, Batch]:
+        """Return two batches with half of the calls each, under the same messageIds."""
         halves = (Batch(is_repeated=self.is_repeated), Batch(is_repeated=self.is_repeated))
-        for at, event in enumerate(self._events()):
-            halves[at >= len(self) // 2].add([self.numbers[at]], event)
+        for at, call in enumerate(self._calls()):
+            halves[at >= len(self) // 2].add([self.numbers[at]], call)
         return halves
 
-    def _events(self) -> Iterator[memoryview]:
-        """Take groups apart. What was serialised in a group can be read again without a loss."""
-        for part, count in zip(self.parts, self.counts, strict=True):
+    def _calls(self) -> Iterator[memoryview]:
+        """Yield each serialised call. Chunks of several calls come from orjson, which reads them back exactly."""
+        for chunk, count in zip(self.chunks, self.counts, strict=True):
             if count == 1:
-                yield part
+                yield chunk
             else:
-                yield from (memoryview(orjson.dumps(event)) for event in orjson.loads(b"[" + part + b"]"))
+                yield from (memoryview(orjson.dumps(call)) for call in orjson.loads(b"[" + chunk + b"]"))
 
 
 class Batcher:
-    """Fills batches with calls in their order; what breaks a limit goes to `refuse` with number and reason.
+    """Fill batches with calls in order. A call that violates a limit goes to `discard`, with number and reason.
 
-    Calls are let go of once they are serialised: what waits to be sent is most of what a delivery holds in memory.
+    Calls are freed after serialisation: batches in the queue take most of the memory of a delivery.
     """
 
-    def __init__(self, refuse: Callable[[int, str], None]) -> None:
-        self._refuse = refuse
+    def __init__(self, discard: Callable[[int, str], None]) -> None:
+        self._discard = discard
         self._open = Batch()
 
     def add(
-        self,
-        numbers: Sequence[int],
-        calls: Sequence[dict[str, Any]],
-        *,
-        are_checked: bool = False,
+        self, numbers: Sequence[int], calls: Sequence[dict[str, Any]], *, are_checked: bool = False
     ) -> Iterator[Batch]:
-        """Take calls, and yield every batch that they fill; those that `are_checked` are only measured."""
+        """Add calls and yield each full batch. `are_checked`: only the size of the calls is checked."""
         if not are_checked:
-            allowed = [at for at, call in enumerate(calls) if self._allowed(numbers[at], call)]
-            numbers, calls = [numbers[at] for at in allowed], [calls[at] for at in allowed]
-        for at in range(0, len(calls), GROUP):
-            group = slice(at, at + GROUP)
-            for some, part in self._serialise(numbers[group], calls[group]):
-                if not self._open.takes(len(part) + 1, len(some)):
+            valid = [at for at, call in enumerate(calls) if self._is_valid(numbers[at], call)]
+            numbers, calls = [numbers[at] for at in valid], [calls[at] for at in valid]
+        for at in range(0, len(calls), CHUNK):
+            some = slice(at, at + CHUNK)
+            for serialised, chunk in self._serialise(numbers[some], calls[some]):
+                if not self._open.has_room(len(chunk) + 1, len(serialised)):
                     yield from self.flush()
-                self._open.add(some, part)
+                self._open.add(serialised, chunk)
 
     def flush(self) -> Iterator[Batch]:
-        """Yield the open batch, if it holds anything."""
+        """Yield the open batch unless it is empty."""
         if self._open.numbers:
             full, self._open = self._open, Batch()
             yield full
 
-    def _allowed(self, number: int, call: dict[str, Any]) -> bool:
-        reason = refusal(call)
+    def _is_valid(self, number: int, call: dict[str, Any]) -> bool:
+        reason = violation(call)
         if reason:
-            self._refuse(number, reason)
+            self._discard(number, reason)
         return not reason
 
     def _serialise(
         self, numbers: Sequence[int], calls: Sequence[dict[str, Any]]
     ) -> Iterator[tuple[Sequence[int], memoryview]]:
-        """Serialise a group at once; only where that fails or is too large, each call by itself."""
+        """Serialise a chunk at once; if that fails or is too large, serialise each call."""
         try:
             text = orjson.dumps(calls)
-        except TypeError:  # orjson's refusal of huge integers and lone surrogates
+        except TypeError:  # huge integers, lone surrogates
             text = b""
-        if text and len(text) <= EVENT_BYTES:
+        if text and len(text) <= CALL_BYTES:
             yield numbers, memoryview(text)[1:-1]
             return
         for number, call in zip(numbers, calls, strict=True):
-            event, reason = _event(call)
+            serialised, reason = _serialise_call(call)
             if reason:
-                self._refuse(number, reason)
+                self._discard(number, reason)
             else:
-                yield [number], memoryview(event)
+                yield [number], memoryview(serialised)
 
 
-def refusal_of(call: dict[str, Any]) -> str | None:
-    """Return why a batch would refuse a call by itself; None where it takes it."""
-    return refusal(call) or _event(call)[1]
+def discard_reason(call: dict[str, Any]) -> str | None:
+    """Return the reason for which a Batcher discards this call; None for a valid call."""
+    return violation(call) or _serialise_call(call)[1]
 
 
-def _event(call: dict[str, Any]) -> tuple[bytes, str | None]:
-    """Serialise one call: the bytes, or why there are none."""
+def _serialise_call(call: dict[str, Any]) -> tuple[bytes, str | None]:
+    """Return the JSON of one call, and the reason to discard it, if any."""
     try:
-        event = orjson.dumps(call)
+        serialised = orjson.dumps(call)
     except TypeError as error:
-        if "Recursion" in str(error):  # 254 levels deep; json's own limit differs from Python to Python
+        if "Recursion" in str(error):  # above 254 levels; the limit of json differs between Python versions
             return b"", NOT_JSON
         try:
-            # slower, but integers of any size keep their exact value
-            event = json.dumps(call, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+            # slower than orjson, but exact for integers of any size
+            serialised = json.dumps(call, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         except UnicodeEncodeError:
             return b"", NOT_UTF8
         except (TypeError, ValueError, RecursionError):
             return b"", NOT_JSON
-    return event, TOO_LARGE if len(event) > EVENT_BYTES else None
+    return serialised, TOO_LARGE if len(serialised) > CALL_BYTES else None

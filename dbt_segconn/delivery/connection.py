@@ -1,7 +1,7 @@
-"""A connection to one URL that things are posted to, or asked of: Segment's, or a webhook's.
+"""An HTTP connection to one URL, of Segment or of a webhook.
 
-The answer is not trusted. One deadline holds for a whole request, at most some KB of its body are read and never
-decompressed, redirects are not parsed, and interim answers (1xx) are skipped.
+The server is not trusted. One deadline covers a whole request. The body is read up to a limit and never decompressed.
+Redirects are not followed, and interim responses (1xx) are skipped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -28,33 +28,33 @@ from dbt_segconn.version import __version__
 
 TIMEOUT = (10.0, 30.0)  # seconds to connect, seconds without a byte
 DEADLINE_SECONDS = 60.0  # of a whole request
-# The status says what became of a request: its body is not waited for longer, nor read beyond
+# The status decides the outcome of a request, so a slow or long body is given up
 BODY_SECONDS = 2.0
 BODY_BYTES, LONG_BODY_BYTES = 65_536, 1_000_000
 TICK_SECONDS = 0.25
 
-PROXY_REFUSED = 407
+PROXY_AUTHENTICATION_REQUIRED = 407
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
-_NO_RETRIES = urllib3.Retry(total=False, redirect=False)  # made once: it costs as much as a small batch
+_NO_RETRIES = urllib3.Retry(total=False, redirect=False)  # shared: building one costs as much as a small batch
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Reply:
-    """An answer; `body` is empty where it is compressed, too long or late."""
+class Response:
+    """The response to a request; `body` is empty if it is compressed, too long or late."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """Return the body as JSON; raises ValueError."""
+        """Return the parsed body; raise ValueError if it is not JSON."""
         return json.loads(self.body)
 
 
-class Unanswered(Exception):  # noqa: N818  a value that is raised
-    """No answer came. `is_late`: the deadline has passed, or the request was ended.
+class NoResponseError(Exception):
+    """A request has no response. `is_late`: the deadline passed, or the request was aborted.
 
-    `proxy` is the host of the proxy, where one was used, and `proxy_status` the HTTP status by which it refused.
+    `proxy` is host and port of the proxy in use, `proxy_status` the HTTP status of a failed proxy connection.
     """
 
     def __init__(
@@ -73,10 +73,9 @@ class Unanswered(Exception):  # noqa: N818  a value that is raised
 
 
 class Connection:
-    """Posts to one URL from one thread, or asks it; follows no redirect and reads no netrc.
+    """Send requests to one URL from one thread, with the proxies and certificates of the environment.
 
-    Proxies and certificates of the environment are used. Raises ValueError where the URL cannot be one, and from
-    `post` and `get` Unanswered.
+    Redirects and netrc are ignored. Raise ValueError for an invalid URL; `post` and `get` raise NoResponseError.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str], *, timeout: tuple[float, float] | None = None) -> None:
@@ -90,20 +89,20 @@ class Connection:
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1)
         self._pool: Any = None
         self._path = ""
-        self._socket: socket.socket | None = None  # a second handle, which outlives the wrapping by TLS
+        self._socket: socket.socket | None = None  # a duplicate handle: TLS detaches the original
         self._is_late = False
         self._is_aborted = False
 
-    def post(self, data: bytes, headers: Mapping[str, str] | None = None) -> Reply:
-        """Send one request."""
-        return self._ask("POST", data, headers or {}, BODY_BYTES)
+    def post(self, data: bytes, headers: Mapping[str, str] | None = None) -> Response:
+        """Send a POST request."""
+        return self._send("POST", data, headers or {}, BODY_BYTES)
 
-    def get(self) -> Reply:
-        """Ask, and send nothing."""
-        return self._ask("GET", None, {}, LONG_BODY_BYTES)
+    def get(self) -> Response:
+        """Send a GET request."""
+        return self._send("GET", None, {}, LONG_BODY_BYTES)
 
     def abort(self) -> None:
-        """End the request under way, and all later ones, from another thread."""
+        """Cancel the request in flight and all later ones; called from another thread."""
         self._is_aborted = True
         self._expire()
 
@@ -113,11 +112,11 @@ class Connection:
         if self._socket:
             self._socket.close()
 
-    def _ask(self, method: str, data: bytes | None, headers: Mapping[str, str], limit: int) -> Reply:
+    def _send(self, method: str, data: bytes | None, headers: Mapping[str, str], limit: int) -> Response:
         self._is_late = self._is_aborted
         if self._is_late:
-            raise Unanswered(is_late=True)
-        with _WATCHDOG.watching(self, DEADLINE_SECONDS) as hurry:
+            raise NoResponseError(is_late=True)
+        with _WATCHDOG.watching(self, DEADLINE_SECONDS):
             try:
                 response = self._open().urlopen(
                     method,
@@ -134,18 +133,18 @@ class Connection:
             except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
                 found = _TUNNEL.search(str(error)) if self._proxy else None
                 status = int(found[1]) if found else None
-                raise Unanswered(error, is_late=self._is_late, proxy=self._proxy, proxy_status=status) from None
-            if self._is_late:  # cut off in its headers, which then look whole
+                raise NoResponseError(error, is_late=self._is_late, proxy=self._proxy, proxy_status=status) from None
+            if self._is_late:  # headers cut off by the deadline look complete
                 response.close()
-                raise Unanswered(is_late=True)
-            hurry(BODY_SECONDS)
-            body = self._body(response, limit)
-        if response.status == PROXY_REFUSED and self._proxy:
-            raise Unanswered(proxy=self._proxy, proxy_status=PROXY_REFUSED)
-        return Reply(response.status, response.headers, body)
+                raise NoResponseError(is_late=True)
+            _WATCHDOG.shorten(self, BODY_SECONDS)
+            body = self._read(response, limit)
+        if response.status == PROXY_AUTHENTICATION_REQUIRED and self._proxy:
+            raise NoResponseError(proxy=self._proxy, proxy_status=PROXY_AUTHENTICATION_REQUIRED)
+        return Response(response.status, response.headers, body)
 
-    def _body(self, response: Any, limit: int) -> bytes:
-        """Read the body if it is short; the connection is used again only then."""
+    def _read(self, response: Any, limit: int) -> bytes:
+        """Read the body up to `limit` bytes; reuse the connection only if that is all of it."""
         body = None
         with suppress(urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError):
             body = response.read(limit + 1)
@@ -172,7 +171,7 @@ class Connection:
         self._socket = opened.dup()
 
     def _expire(self) -> None:
-        """End the request under way: what is read or written then fails."""
+        """Shut the socket down, so that the request in flight fails."""
         self._is_late = True
         if self._socket:
             with suppress(OSError):
@@ -180,7 +179,7 @@ class Connection:
 
 
 class _FinalResponse(http.client.HTTPResponse):
-    """Skips interim answers such as 103, of which http.client knows only 100."""
+    """Skip every interim response, such as 103; http.client skips only 100."""
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:
@@ -200,20 +199,20 @@ def _host_of(proxy: str | None) -> str | None:
 
 def _watched(base: Any, owner: Connection) -> Any:
     class Watched(base):  # type: ignore[misc]
-        """Shows each socket to its owner before anything is read from it."""
+        """Register each new socket with its Connection, which can shut it down."""
 
         response_class = _FinalResponse
 
         def _new_conn(self) -> socket.socket:
             opened: socket.socket = super()._new_conn()
-            owner._keep(opened)  # noqa: SLF001  the other half of this module
+            owner._keep(opened)  # noqa: SLF001  same module
             return opened
 
     return Watched
 
 
 class _Watchdog:
-    """One thread that ends the requests which have passed their deadline; it sleeps while there are none."""
+    """Expire requests at their deadline, in one thread that waits while no request is in flight."""
 
     def __init__(self) -> None:
         self._deadlines: dict[Connection, float] = {}
@@ -221,24 +220,24 @@ class _Watchdog:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def watching(self, connection: Connection, seconds: float) -> Iterator[Callable[[float], None]]:
-        """Watch a request; yield a function that moves its deadline to that many seconds from now, never later."""
-
-        def hurry(more: float) -> None:
-            with self._changed:
-                self._deadlines[connection] = min(self._deadlines[connection], time.monotonic() + more)
-
+    def watching(self, connection: Connection, seconds: float) -> Iterator[None]:
+        """Set the deadline of a request that is sent in this block."""
         with self._changed:
             self._deadlines[connection] = time.monotonic() + seconds
-            if self._thread is None or not self._thread.is_alive():  # a forked process has lost it
+            if self._thread is None or not self._thread.is_alive():  # a forked process has no threads
                 self._thread = threading.Thread(target=self._watch, name="segconn-deadlines", daemon=True)
                 self._thread.start()
             self._changed.notify()
         try:
-            yield hurry
+            yield
         finally:
             with self._changed:
                 del self._deadlines[connection]
+
+    def shorten(self, connection: Connection, seconds: float) -> None:
+        """Set the deadline to this many seconds from now, if that is earlier."""
+        with self._changed:
+            self._deadlines[connection] = min(self._deadlines[connection], time.monotonic() + seconds)
 
     def _watch(self) -> None:
         while True:
@@ -248,7 +247,7 @@ class _Watchdog:
                 now = time.monotonic()
                 for connection, deadline in self._deadlines.items():
                     if deadline <= now:
-                        connection._expire()  # noqa: SLF001  the other half of this module
+                        connection._expire()  # noqa: SLF001  same module
             time.sleep(TICK_SECONDS)
 
 
@@ -256,15 +255,15 @@ _WATCHDOG = _Watchdog()
 
 
 @contextmanager
-def paths_unlogged() -> Iterator[None]:
-    """Keep urllib3, which logs the path of each request for debugging, from logging those that hold secrets."""
+def debug_logging_disabled() -> Iterator[None]:
+    """Disable the debug logging of urllib3, which contains the path of each request, for paths with secrets."""
     logger = logging.getLogger("urllib3.connectionpool")
-    logger.addFilter(_is_no_debugging)
+    logger.addFilter(_is_above_debug)
     try:
         yield
     finally:
-        logger.removeFilter(_is_no_debugging)
+        logger.removeFilter(_is_above_debug)
 
 
-def _is_no_debugging(record: logging.LogRecord) -> bool:
+def _is_above_debug(record: logging.LogRecord) -> bool:
     return record.levelno > logging.DEBUG

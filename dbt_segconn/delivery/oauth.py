@@ -1,6 +1,6 @@
-"""Access tokens of a destination: one for all its senders, renewed before it expires.
+"""OAuth access tokens: one per destination, shared by all its senders and renewed before it expires.
 
-https://segment.com/docs/connections/oauth/ : client credentials, by an assertion signed with RS256.
+https://segment.com/docs/connections/oauth/ : client credentials with an assertion signed by RS256.
 """
 
 from __future__ import annotations
@@ -15,27 +15,26 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from dbt_segconn.delivery.answers import Answer, Confirmed, Lost, Throttled, Unknown, classify, meaning_of
-from dbt_segconn.delivery.connection import Connection, Reply, Unanswered
+from dbt_segconn.delivery.answers import Answer, Confirmed, Throttled, Unknown, Unusable, classify, classify_error
+from dbt_segconn.delivery.connection import Connection, NoResponseError, Response
 from dbt_segconn.errors import ConfigurationError
 
-# Segment takes assertions that are valid for 60 seconds at most; like its SDKs, we begin a little in the past
+# Segment accepts assertions that are valid for up to 60 seconds; its SDKs also backdate them a little
 ASSERTION_SECONDS = 60
 BACKDATED_SECONDS = 5
-REFUSED_APPLICATION = frozenset({400, 401, 403, 415})
-# A clock that is wrong by less does not matter to an assertion
+APPLICATION_REJECTED = frozenset({400, 401, 403, 415})
+# An assertion tolerates a smaller clock skew
 SKEW_SECONDS = 3
-# A token is renewed after this share of its life, as Segment's SDKs do; one that cannot be renewed now is
-# used as long as it is good, and asked for again so much later
+# Renew a token at this fraction of its lifetime, like Segment's SDKs; retry a failed renewal after this many seconds
 RENEWED_AFTER = 0.5
 RENEWED_AGAIN_SECONDS = 30.0
-# So long before its end a token is not used any more: it has to arrive, too
+# Do not send a token shortly before it expires: the request takes time to arrive
 SPARE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class OAuth:
-    """An OAuth application of Segment: `private_key` is PEM text, `token_url` the whole URL of its tokens."""
+    """An OAuth application of Segment: `private_key` is PEM text, `token_url` the full URL for tokens."""
 
     client_id: str
     key_id: str
@@ -46,7 +45,7 @@ class OAuth:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An access token, used until then."""
+    """An access token, with the times (of the clock) to renew it and to stop using it."""
 
     text: str = field(repr=False)
     renewed_at: float
@@ -59,13 +58,13 @@ class Token:
 
 
 def check_installed() -> None:
-    """Raise ConfigurationError where what OAuth needs is not installed."""
+    """Raise ConfigurationError if the packages for OAuth are not installed."""
     try:
         import cryptography  # noqa: F401
         import jwt  # noqa: F401
     except ImportError:
         raise ConfigurationError(
-            "a destination of segconn.yml has `oauth`, which needs more packages: pip install 'dbt-segconn[oauth]'"
+            "segconn.yml: `oauth` of a destination needs more packages: pip install 'dbt-segconn[oauth]'"
         ) from None
 
 
@@ -78,60 +77,60 @@ class Tokens:
         self._oauth = oauth
         self._clock = clock
         self._now = now
-        self._skew = 0.0  # seconds that Segment's clock is ahead of ours
+        self._skew = 0.0  # seconds by which Segment's clock is ahead
         self._token: Token | None = None
-        self._asked = 0
+        self._renewals = 0
         self._answer: Answer = Unknown("no access token yet")
         self._guard = threading.Lock()
 
     def get(self) -> Token | Answer:
-        """Return a token that is good now, or why there is none, to be dealt with as if a batch had met it."""
-        token, asked = self._token, self._asked
+        """Return a valid token, or the failed answer to the request for one."""
+        token, renewals = self._token, self._renewals
         if token and self._clock() < token.renewed_at:
             return token
         usable = token if token and self._clock() < token.used_until else None
-        if isinstance(self._answer, Lost):  # asking again would not help
+        if isinstance(self._answer, Unusable):  # another request would fail, too
             return usable or self._answer
         if not self._guard.acquire(blocking=usable is None):
             return usable or self._answer  # another sender is renewing it
         try:
-            if self._asked == asked:  # else another sender has asked while this one was waiting
-                self._ask(usable)
+            if self._renewals == renewals:  # else another sender renewed it while this one waited
+                self._renew(usable)
             return self._token or self._answer
         finally:
             self._guard.release()
 
-    def drop(self, token: Token) -> None:
-        """Use a token no more that the API has refused."""
+    def discard(self, token: Token) -> None:
+        """Stop using a token that the API rejected."""
         with self._guard:
             if self._token and self._token.text == token.text:
                 self._token = None
 
-    def _ask(self, usable: Token | None) -> None:
-        """Ask for a new token; where there is none, go on with the old one while it is good."""
+    def _renew(self, usable: Token | None) -> None:
+        """Request a new token; on failure, keep the old one while it is usable."""
         answer = self._request()
         if isinstance(answer, Token):
-            self._token, self._answer = answer, Unknown("its access token was refused meanwhile")
+            self._token, self._answer = answer, Unknown("the access token was rejected")
         else:
             self._answer = answer
             self._token = usable and replace(usable, renewed_at=self._clock() + RENEWED_AGAIN_SECONDS)
-        self._asked += 1
+        self._renewals += 1
 
     def _request(self) -> Token | Answer:
-        """Ask once, and once more where the clock had to be put right first."""
+        """Send one request, and a second one if the clock skew had to be corrected."""
         connection = Connection(self._oauth.token_url, {"Content-Type": "application/x-www-form-urlencoded"})
         try:
-            reply = connection.post(self._form())
-            if reply.status in {400, 401} and self._correct_clock(reply.headers.get("Date")):
-                reply = connection.post(self._form())
-        except Unanswered as error:
-            return self._explained(meaning_of(error))
+            response = connection.post(self._form())
+            if response.status in {400, 401} and self._correct_clock(response.headers.get("Date")):
+                response = connection.post(self._form())
+        except NoResponseError as error:
+            return self._explained(classify_error(error))
         finally:
             connection.close()
-        answer = classify(reply.status, reply.headers)
+        answer = classify(response.status, response.headers)
         if isinstance(answer, Confirmed):
-            return self._token_of(reply)
-        return self._explained(answer, reply.status)
+            return self._token_of(response)
+        return self._explained(answer, response.status)
 
     def _form(self) -> bytes:
         return urlencode(
@@ -158,7 +157,7 @@ class Tokens:
         return jwt.encode(claims, self._oauth.private_key, algorithm="RS256", headers={"kid": self._oauth.key_id})
 
     def _correct_clock(self, date: str | None) -> bool:
-        """Take the server's time for right; says whether that makes a difference to an assertion."""
+        """Set the skew from the server's time; return whether it changed enough to matter."""
         try:
             server: datetime = parsedate_to_datetime(date or "")
         except (ValueError, TypeError, OverflowError):
@@ -166,10 +165,10 @@ class Tokens:
         before, self._skew = self._skew, server.timestamp() - self._now()
         return abs(self._skew - before) > SKEW_SECONDS
 
-    def _token_of(self, reply: Reply) -> Token | Answer:
+    def _token_of(self, response: Response) -> Token | Answer:
         try:
-            given: Any = reply.json()
-            text, seconds = given["access_token"], float(given["expires_in"])
+            body: Any = response.json()
+            text, seconds = body["access_token"], float(body["expires_in"])
         except (ValueError, TypeError, LookupError):
             text, seconds = None, 0.0
         if not isinstance(text, str) or not text:
@@ -178,18 +177,18 @@ class Tokens:
         return Token(text, now + seconds * RENEWED_AFTER, now + max(seconds - SPARE_SECONDS, seconds * RENEWED_AFTER))
 
     def _explained(self, answer: Answer, status: int | None = None) -> Answer:
-        """Say that it is the token that could not be had, and what to check; never what was sent or answered."""
+        """Add the URL and what to check to a failed answer, but no text that was sent or received."""
         place = f"no access token from {self._oauth.token_url}"
         if isinstance(answer, Throttled):
             return answer
         if isinstance(answer, Unknown):
             return replace(answer, reason=f"{place}: {answer.reason}")
-        if status is None and isinstance(answer, Lost):
-            return Lost(f"{place}: {answer.reason}")
-        if status not in REFUSED_APPLICATION:
-            return Lost(f"{place}: it answered with HTTP status {status}; is `token_url` or `region` right?")
-        return Lost(
-            f"{place}: it refused the OAuth application with HTTP status {status}. Check `client_id`, `key_id`, "
+        if status is None and isinstance(answer, Unusable):
+            return Unusable(f"{place}: {answer.reason}")
+        if status not in APPLICATION_REJECTED:
+            return Unusable(f"{place}: unexpected HTTP status {status}; check `token_url` and `region` in segconn.yml")
+        return Unusable(
+            f"{place}: the OAuth application was rejected with HTTP status {status}. Check `client_id`, `key_id`, "
             "`scope` and `region` in segconn.yml, that `private_key` belongs to this `key_id`, that the application "
-            "has not been revoked in Segment, and this machine's clock"
+            "is not revoked in Segment, and the clock of this machine"
         )

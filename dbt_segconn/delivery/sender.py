@@ -1,4 +1,4 @@
-"""The delivery of one sync: batches go out through a few threads, each until it is confirmed or refused."""
+"""The delivery of one sync: calls are batched and sent by a few threads, each batch until confirmed or rejected."""
 
 from __future__ import annotations
 
@@ -11,59 +11,30 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.delivery.answers import Confirmed
-from dbt_segconn.delivery.attempts import Attempts, Canceled, Stop
-from dbt_segconn.delivery.batches import GROUP, Batch, Batcher
-from dbt_segconn.delivery.client import TrackingApi
+from dbt_segconn.delivery.batches import CHUNK, Batch, Batcher
 from dbt_segconn.delivery.destination import Destination
-from dbt_segconn.delivery.watermark import Watermark
+from dbt_segconn.delivery.progress import Discard, Progress, Tracker
+from dbt_segconn.delivery.tracking_api import Canceled, Retrier, Stop, TrackingApiClient
 from dbt_segconn.errors import DeliveryError
-from dbt_segconn.limits import BATCH_EVENTS
+from dbt_segconn.limits import BATCH_CALLS
 from dbt_segconn.timings import Timings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# So many calls refused one after the other speak against the destination, not against the records
-LONE_REFUSALS = 20
+# Rejected calls in a row that mean a wrong destination, not wrong records
+MAX_REJECTIONS = 20
 POLL_SECONDS = 0.1
-# Requests in flight have so long to end once a stop is asked for; after a second such time, their threads are left
+# After a stop, requests in flight may take this long; after twice as long, their threads are abandoned
 GRACE_SECONDS = 1.0
 
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A change whose call Segment (`by_segment`), or a rule of Segment's, does not take.
-
-    `is_repeated`: an earlier attempt had no answer, so Segment may have taken that one.
-    """
-
-    change_number: int
-    reason: str
-    by_segment: bool = False
-    is_repeated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a delivery has come.
-
-    `settled` counts the changes at or below the watermark, `confirmed` the calls taken anywhere;
-    `refusals` are those that were not told before.
-    """
-
-    watermark: int
-    settled: int
-    confirmed: int
-    refusals: tuple[Refusal, ...]
-
-
 Order = Callable[[dict[str, Any]], Hashable]
-"""Returns what a call is about; calls about the same arrive in the order of their change numbers."""
+"""Return the key of a call; calls with equal keys arrive in the order of their change numbers."""
 
 
 @dataclass(slots=True)
 class _Lane:
-    """The batches of some calls, sent by `width` threads; one thread sends one request after the other."""
+    """A queue of batches, sent by `width` threads; each thread has one request in flight."""
 
     batcher: Batcher
     width: int
@@ -72,12 +43,12 @@ class _Lane:
 
 
 class Delivery:
-    """Delivers calls, many requests at once; use it as a context manager.
+    """Deliver calls with many requests in flight; a context manager.
 
-    With `order`, calls about the same user (or group) leave in the order of their change numbers, one request
-    after the other; without it, batches leave in any order. Raises DeliveryError from `send` and `finish` once
-    the API cannot be reached or refuses the destination, and Canceled once `stop` is set. No thread outlives
-    the block, unless a stop finds one without an answer: its request is ended, and sent again by the next run.
+    With `order`, calls with equal keys share a lane of one thread and arrive in the order of their change numbers.
+    Without it, batches arrive in any order. `send` and `finish` raise DeliveryError if the destination is unreachable
+    or unusable, and Canceled once `stop` is set. All threads end with the block, except those with a request that a
+    stop has to abandon; the next run sends it again.
     """
 
     def __init__(
@@ -95,18 +66,13 @@ class Delivery:
         self._stop = stop
         self._order = order
         self._notify = notify
-        self._watermark = Watermark(start_after)
-        lanes, width = (destination.target.concurrency, 1) if order else (1, destination.target.concurrency)
-        self._lanes = [_Lane(Batcher(self._drop), width, queue.Queue(width)) for _ in range(lanes)]
-        self._guard = threading.Lock()
-        self._confirmed = 0
-        self._untold: list[Refusal] = []
-        self._refused: list[int] = []  # changes without a call that belong to no stretch yet
-        self._dropped: list[int] = []  # calls beyond a limit that belong to no stretch yet
-        self._passed = 0  # changes without a call since the last flush
+        self._tracker = Tracker(start_after)
+        lanes, width = (destination.config.concurrency, 1) if order else (1, destination.config.concurrency)
+        self._lanes = [_Lane(Batcher(self._tracker.discard_call), width, queue.Queue(width)) for _ in range(lanes)]
+        self._discarded = 0  # since the last flush
         self._failure: BaseException | None = None
-        self._ended = threading.Event()  # no further batch is to be started
-        self._apis: list[TrackingApi] = []
+        self._ended = threading.Event()  # start no further batch
+        self._clients: list[TrackingApiClient] = []
 
     def __enter__(self) -> Self:
         return self
@@ -115,62 +81,52 @@ class Delivery:
         self.close()
 
     def close(self) -> None:
-        """Start nothing more, and wait for what is in flight."""
+        """Start no further batch, and wait for the batches in flight."""
         self._ended.set()
         self._join()
 
-    def send(
-        self,
-        numbers: Sequence[int],
-        calls: Sequence[dict[str, Any]],
-        *,
-        are_checked: bool = False,
-    ) -> None:
-        """Send calls with ascending change numbers; waits while all senders are busy.
+    def send(self, numbers: Sequence[int], calls: Sequence[dict[str, Any]], *, are_checked: bool = False) -> None:
+        """Send calls with ascending change numbers; wait while the queue is full.
 
-        `are_checked`: the calls are known to keep Segment's limits, but for their size.
+        `are_checked`: only the size of the calls is checked.
         """
         self._check()
         full: list[tuple[_Lane, Batch]] = []
-        step = GROUP * len(self._lanes)
+        step = CHUNK * len(self._lanes)
         with self.timings.measure("serialise"):
             for at in range(0, len(numbers), step):
-                part = slice(at, at + step)
-                for lane, some, theirs in self._spread(numbers[part], calls[part]):
-                    full += [(lane, batch) for batch in lane.batcher.add(some, theirs, are_checked=are_checked)]
-                self._open_stretch(numbers[part])
-            self._open_stretch(())
-            if self._passed >= BATCH_EVENTS:  # where hardly any call is good, no batch ever fills
+                some = slice(at, at + step)
+                for lane, lane_numbers, lane_calls in self._distribute(numbers[some], calls[some]):
+                    batches = lane.batcher.add(lane_numbers, lane_calls, are_checked=are_checked)
+                    full += [(lane, batch) for batch in batches]
+                self._discarded += self._tracker.open(numbers[some])
+            self._discarded += self._tracker.open(())
+            if self._discarded >= BATCH_CALLS:  # if most changes are discarded, batches never fill
                 full += self._flush()
         for lane, batch in full:
-            self._start(lane, batch)
+            self._enqueue(lane, batch)
 
-    def refuse(self, change_number: int, reason: str) -> None:
-        """Note a change that makes no call."""
-        with self._guard:
-            self._refused.append(change_number)
-            self._untold.append(Refusal(change_number, reason))
+    def discard(self, change_number: int, reason: str) -> None:
+        """Record a change that makes no call."""
+        self._tracker.discard(change_number, reason)
 
     def progress(self) -> Progress:
-        """Return how far the delivery has come."""
-        with self._guard:
-            told, self._untold = tuple(self._untold), []
-            watermark, settled = self._watermark.read()
-            return Progress(watermark, settled, self._confirmed, told)
+        """Return the progress, with the discards since the last call of this method."""
+        return self._tracker.report()
 
     def finish(self) -> None:
-        """Send what is left, and wait until all of it is confirmed or refused."""
-        self._open_stretch(())
+        """Send the open batches, and wait until all calls are confirmed or rejected."""
+        self._discarded += self._tracker.open(())
         for lane, batch in self._flush():
-            self._start(lane, batch)
+            self._enqueue(lane, batch)
         self._join()
         self._check()
-        if self._watermark.is_waiting():  # the caller settles on this word alone
-            raise DeliveryError(f"destination {self._destination.target.name}: a batch has ended without an answer")
+        if self._tracker.is_waiting():  # the caller settles the outbox after this method
+            raise DeliveryError(f"{self._destination.config}: a batch ended without an answer")
 
     def _flush(self) -> list[tuple[_Lane, Batch]]:
-        """Return the open batches, to be sent as they are."""
-        self._passed = 0
+        """Return the open batches of all lanes."""
+        self._discarded = 0
         return [(lane, batch) for lane in self._lanes for batch in lane.batcher.flush()]
 
     def _check(self) -> None:
@@ -179,40 +135,22 @@ class Delivery:
         if self._stop.is_set():
             raise Canceled
 
-    def _drop(self, change_number: int, reason: str) -> None:
-        """Note a call that breaks a limit of Segment's."""
-        with self._guard:
-            self._dropped.append(change_number)
-            self._untold.append(Refusal(change_number, reason))
-
-    def _spread(
+    def _distribute(
         self, numbers: Sequence[int], calls: Sequence[dict[str, Any]]
     ) -> Iterator[tuple[_Lane, Sequence[int], Sequence[dict[str, Any]]]]:
-        """Yield the calls of each lane: all calls about the same user go through one lane."""
+        """Yield the calls of each lane; calls with equal keys are in the same lane."""
         if self._order is None:
             yield self._lanes[0], numbers, calls
             return
-        parts: list[tuple[list[int], list[dict[str, Any]]]] = [([], []) for _ in self._lanes]
+        shares: list[tuple[list[int], list[dict[str, Any]]]] = [([], []) for _ in self._lanes]
         for number, call in zip(numbers, calls, strict=True):
-            theirs = parts[hash(self._order(call)) % len(parts)]
-            theirs[0].append(number)
-            theirs[1].append(call)
-        for lane, (some, theirs_calls) in zip(self._lanes, parts, strict=True):
-            yield lane, some, theirs_calls
+            lane_numbers, lane_calls = shares[hash(self._order(call)) % len(shares)]
+            lane_numbers.append(number)
+            lane_calls.append(call)
+        for lane, share in zip(self._lanes, shares, strict=True):
+            yield lane, *share
 
-    def _open_stretch(self, numbers: Sequence[int]) -> None:
-        """Open the stretch of these calls, with the changes among them that made none; without calls, of all those."""
-        with self._guard:
-            last = numbers[-1] if numbers else max(self._refused, default=0)
-            within = [number for number in self._refused if number <= last]
-            self._refused = [number for number in self._refused if number > last]
-            dropped, self._dropped = self._dropped, []
-        if numbers or within:
-            self._passed += len(within) + len(dropped)
-            self._watermark.open(last, len(numbers) + len(within))
-            self._watermark.done(sorted(within + dropped))
-
-    def _start(self, lane: _Lane, batch: Batch) -> None:
+    def _enqueue(self, lane: _Lane, batch: Batch) -> None:
         if len(lane.threads) < lane.width:
             thread = threading.Thread(target=self._work, args=[lane], name="segconn-sender", daemon=True)
             thread.start()
@@ -225,14 +163,14 @@ class Delivery:
                 continue
 
     def _join(self) -> None:
-        """Wait for every thread to end: after the batches it has, or soon where it should stop."""
-        unasked = [lane for lane in self._lanes for _ in lane.threads]
+        """Wait for all threads to end: once their queues are empty, or soon after a stop."""
+        unending = [lane for lane in self._lanes for _ in lane.threads]  # threads without a None in their queue
         stopped_at: float | None = None
         while threads := [thread for lane in self._lanes for thread in lane.threads if thread.is_alive()]:
-            if unasked:
+            if unending:
                 with suppress(queue.Full):
-                    unasked[-1].queue.put(None, timeout=POLL_SECONDS)
-                    unasked.pop()
+                    unending[-1].queue.put(None, timeout=POLL_SECONDS)
+                    unending.pop()
             else:
                 threads[0].join(POLL_SECONDS)
             if self._stop.is_set():
@@ -243,57 +181,53 @@ class Delivery:
             lane.threads = []
 
     def _give_up(self, waited: float) -> bool:
-        """End the requests that a stop has waited for long enough; return whether not to wait for their threads."""
+        """Abort the requests in flight after the grace period; return whether to abandon their threads."""
         if waited > GRACE_SECONDS:
-            for api in self._apis:
-                api.abort()
+            for client in self._clients:
+                client.abort()
         return waited > 2 * GRACE_SECONDS
 
     def _work(self, lane: _Lane) -> None:
-        """Send one batch of a lane after the other, until there are no more."""
+        """Send the batches of a lane, one after the other, until its queue ends."""
         try:
-            with closing(self._connect()) as api:
-                self._apis.append(api)
-                attempts = Attempts(api, self._destination, self._stop, self._notify)
+            with closing(self._connect()) as client:
+                self._clients.append(client)
+                retrier = Retrier(client, self._destination, self._stop, self._notify)
                 while (batch := lane.queue.get()) is not None:
-                    if not self._idle():
-                        self._deliver(attempts, batch)
-                        self._watermark.done(batch.numbers)
+                    if not self._is_ending():
+                        self._deliver(retrier, batch)
+                        self._tracker.done(batch.numbers)
         except Canceled:
             self._ended.set()
-        except BaseException as error:  # noqa: BLE001  it surfaces in send() or finish()
+        except BaseException as error:  # noqa: BLE001  send() and finish() raise it
             self._failure = self._failure or error
             self._ended.set()
 
-    def _connect(self) -> TrackingApi:
-        with suppress(ValueError):  # whose text and traceback may hold the write key
-            return TrackingApi(self._destination.target, self._destination.tokens)
-        self._destination.lose("its endpoint, its write key or the proxy of the environment is not valid")
+    def _connect(self) -> TrackingApiClient:
+        with suppress(ValueError):  # its text and traceback may contain the write key
+            return TrackingApiClient(self._destination.config, self._destination.tokens)
+        self._destination.fail("`endpoint`, `write_key` or the proxy of the environment is not valid")
         self._destination.check()
-        raise AssertionError("a lost destination does not pass its check")
+        raise AssertionError("an unusable destination does not pass its check")
 
-    def _idle(self) -> bool:
-        """Say whether no further batch is to be started."""
+    def _is_ending(self) -> bool:
         return self._ended.is_set() or self._stop.is_set() or self._failure is not None
 
-    def _deliver(self, attempts: Attempts, batch: Batch) -> None:
-        """Send a batch until it is confirmed, or split down to what is refused."""
+    def _deliver(self, retrier: Retrier, batch: Batch) -> None:
+        """Send a batch; if it is rejected, split it until each rejected call is alone."""
         with self.timings.measure("post"):
-            answer = attempts.until_known(batch)
+            answer = retrier.send(batch)
         if isinstance(answer, Confirmed):
             self._destination.confirmed()
-            with self._guard:
-                self._confirmed += len(batch)
+            self._tracker.confirm(len(batch))
         elif len(batch) == 1:
-            self._refuse_alone(batch, answer.reason)
+            self._reject(batch, answer.reason)
         else:
-            for half in batch.halves():
-                self._deliver(attempts, half)
+            for half in batch.split():
+                self._deliver(retrier, half)
 
-    def _refuse_alone(self, batch: Batch, reason: str) -> None:
-        if self._destination.refused_alone() >= LONE_REFUSALS:
-            self._destination.lose(f"it refused {LONE_REFUSALS} calls one after the other, the last with: {reason}")
+    def _reject(self, batch: Batch, reason: str) -> None:
+        if self._destination.rejected() >= MAX_REJECTIONS:
+            self._destination.fail(f"{MAX_REJECTIONS} calls in a row were rejected, the last one with: {reason}")
             self._destination.check()
-        refusal = Refusal(batch.numbers[0], reason, by_segment=True, is_repeated=batch.is_repeated)
-        with self._guard:
-            self._untold.append(refusal)
+        self._tracker.reject(Discard(batch.numbers[0], reason, by_segment=True, is_repeated=batch.is_repeated))

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from dbt_segconn.delivery.answers import meaning_of
-from dbt_segconn.delivery.connection import Connection, Unanswered, paths_unlogged
+from dbt_segconn.delivery.answers import classify_error
+from dbt_segconn.delivery.connection import Connection, NoResponseError, debug_logging_disabled
 from dbt_segconn.engine.gate import Skip
 from dbt_segconn.engine.report import as_json
 from dbt_segconn.engine.results import RunResult, SyncResult
@@ -167,7 +167,7 @@ def _send(alerts: Sequence[AlertSettings], bodies: dict[int, bytes], warn: Calla
     # daemons: a webhook that answers a byte a second keeps no process alive
     threads = [threading.Thread(target=post, args=(number,), name="segconn-alert", daemon=True) for number in bodies]
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    with paths_unlogged():
+    with debug_logging_disabled():
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -187,8 +187,8 @@ def _post(url: str, body: bytes) -> str | None:
             reply = connection.post(body)
         finally:
             connection.close()
-    except Unanswered as error:
-        return meaning_of(error).reason
+    except NoResponseError as error:
+        return classify_error(error).reason
     except Exception as error:  # noqa: BLE001  an alert never ends a run
         return type(error).__name__
     return None if 200 <= reply.status < 300 else f"HTTP status {reply.status}"

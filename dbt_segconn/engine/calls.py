@@ -70,8 +70,8 @@ class CallMaker:
         """Whether a call may tell of which kind a change is, and of which record."""
         return self._names_record or self._to_calls is None or bool(self._kept)
 
-    def many(self, changes: Sequence[Row], refuse: Callable[[int, str], None]) -> Made:
-        """Make the calls of changes; those that cannot be one are handed to `refuse`, with the reason."""
+    def many(self, changes: Sequence[Row], discard: Callable[[int, str], None]) -> Made:
+        """Make the calls of changes; those that cannot be one are handed to `discard`, with the reason."""
         if self._kept:
             restored = self._kept.restored
             changes = [restored(change) if change[1] == "deleted" else change for change in changes]
@@ -83,7 +83,7 @@ class CallMaker:
             try:
                 made.calls.append(call or self(change))
             except RecordError as error:
-                refuse(change[0], str(error))
+                discard(change[0], str(error))
             else:
                 made.numbers.append(change[0])
         return made

@@ -58,7 +58,7 @@ def _delivery(sync: Sync, unsent: Range) -> tuple[Delivery | RangeDelivery, Call
         notify=sync.note,
         timings=sync.timings,
     )
-    calls = calls_of(unsent, sync.mapping, destination.target.write_key)
+    calls = calls_of(unsent, sync.mapping, destination.config.write_key)
     return delivery, partial(send, unsent, calls, sync.tables, sync.lock, delivery)
 
 
@@ -74,7 +74,7 @@ def _unsent(sync: Sync, row: HistoryRow) -> Range:
         sync_id=row.sync_id,
         started_at=row.started_at,
         definition=mapping.definition,
-        fingerprint=message_id_prefix(sync.destination.target.write_key, row.sync_id),
+        fingerprint=message_id_prefix(sync.destination.config.write_key, row.sync_id),
         change_types=change_types,
         columns=sync.source.columns,
         token=sync.lock.token,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from dbt_segconn.delivery import Progress, Refusal
+from dbt_segconn.delivery import Discard, Progress
 from dbt_segconn.engine.sync import Sync
 from dbt_segconn.state.tables import DiscardRow, HistoryRow
 
@@ -34,7 +34,7 @@ class ProgressWriter:
         self._delivery = delivery
         self._clock = sync.run.clock
         self._is_resumed = is_resumed
-        self._refusals: list[Refusal] = []
+        self._discards: list[Discard] = []
         self._before = row.confirmed
         self._settled = 0
         self._save_at = self._clock() + SAVE_SECONDS
@@ -53,23 +53,23 @@ class ProgressWriter:
         """Write the next row of the sync, with the discards that it counts. Raise LockedError if the lock was lost."""
         began = self._clock()
         progress = self._progress()
-        due = [refusal for refusal in self._refusals if refusal.change_number <= progress.watermark]
+        due = [discard for discard in self._discards if discard.change_number <= progress.watermark]
         row = self._next(progress, due, **changes)
-        discards = self._rows_of(due, row)
-        self._sync.save(row, lambda: self._sync.tables.discards.append(discards))
+        rows = self._rows_of(due, row)
+        self._sync.save(row, lambda: self._sync.tables.discards.append(rows))
         # after the commit: the next save repeats what this one could not write
-        self._refusals = [refusal for refusal in self._refusals if refusal.change_number > progress.watermark]
+        self._discards = [discard for discard in self._discards if discard.change_number > progress.watermark]
         self._settled = progress.settled
         self._row = row
         self._save_at = self._clock() + max(SAVE_SECONDS, SAVE_SHARE * (self._clock() - began))
         return row
 
-    def _next(self, progress: Progress, due: Sequence[Refusal], **changes: Any) -> HistoryRow:
+    def _next(self, progress: Progress, due: Sequence[Discard], **changes: Any) -> HistoryRow:
         row, confirmed = self._row, progress.settled - self._settled - len(due)
         return row.next(
             self._sync.run.now(),
             watermark=progress.watermark,
-            sent=row.sent + confirmed + sum(refusal.by_segment for refusal in due),
+            sent=row.sent + confirmed + sum(discard.by_segment for discard in due),
             confirmed=row.confirmed + confirmed,
             resumed=row.resumed + (confirmed if self._is_resumed else 0),
             discarded=row.discarded + len(due),
@@ -78,24 +78,24 @@ class ProgressWriter:
 
     def _progress(self) -> Progress:
         progress = self._delivery.progress()
-        self._refusals.extend(progress.refusals)
+        self._discards.extend(progress.discards)
         return progress
 
-    def _rows_of(self, refusals: Sequence[Refusal], row: HistoryRow) -> list[DiscardRow]:
-        changes = self._sync.tables.describe([refusal.change_number for refusal in refusals])
+    def _rows_of(self, discards: Sequence[Discard], row: HistoryRow) -> list[DiscardRow]:
+        changes = self._sync.tables.describe([discard.change_number for discard in discards])
         return [
             DiscardRow(
                 sync_id=row.sync_id,
                 mapping_id=row.mapping_id,
                 mapping=row.mapping,
                 definition=row.definition,
-                change_type=changes[refusal.change_number].change_type,
-                record_id=changes[refusal.change_number].record_id,
-                checksum=changes[refusal.change_number].checksum,
-                reason=refusal.reason,
+                change_type=changes[discard.change_number].change_type,
+                record_id=changes[discard.change_number].record_id,
+                checksum=changes[discard.change_number].checksum,
+                reason=discard.reason,
                 discarded_at=row.saved_at,
                 # Segment may have accepted the call when an earlier run sent it
-                doubtful=int(refusal.by_segment and (self._is_resumed or refusal.is_repeated)),
+                doubtful=int(discard.by_segment and (self._is_resumed or discard.is_repeated)),
             )
-            for refusal in refusals
+            for discard in discards
         ]

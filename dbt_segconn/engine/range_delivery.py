@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from dbt_segconn.delivery import Canceled, Progress, Refusal
+from dbt_segconn.delivery import Canceled, Discard, Progress
 from dbt_segconn.engine.ranges import Range, RangeResult, Workers
 from dbt_segconn.engine.sync import Sync
 from dbt_segconn.errors import SyncError
@@ -49,14 +49,14 @@ class RangeDelivery:
     _ranges: list[list[_Assignment]] = field(default_factory=list)
     _waiting: deque[_Assignment] = field(default_factory=deque)
     _running: dict[Future[RangeResult], _Assignment] = field(default_factory=dict)
-    _unreported: list[Refusal] = field(default_factory=list)
+    _unreported: list[Discard] = field(default_factory=list)
     _failure: str | None = None
 
     def __post_init__(self) -> None:
         whole, among = self.whole, self.workers.count
         is_ordered = self.sync.mapping.meta.order_by is not None
         parts = among if is_ordered else 1
-        size = parts * _size(whole, self.sync.destination.target.events_per_second, among)
+        size = parts * _size(whole, self.sync.destination.config.events_per_second, among)
         before: list[_Assignment | None] = [None] * parts
         for low in range(whole.after, whole.upto, size):
             changes = replace(whole, after=low, upto=min(low + size, whole.upto), among=among, parts=parts)
@@ -157,7 +157,7 @@ class RangeDelivery:
     def _accept(self, assignment: _Assignment, result: RangeResult) -> None:
         assignment.result = result
         is_repeated = assignment.losses > 0 or self.workers.may_repeat
-        for one in result.progress.refusals:
+        for one in result.progress.discards:
             self._unreported.append(replace(one, is_repeated=one.is_repeated or (one.by_segment and is_repeated)))
         for note in result.notes:
             self.sync.note(note)

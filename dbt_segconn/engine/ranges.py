@@ -158,7 +158,7 @@ def _send_page(
 
     def discard(number: int, reason: str) -> None:
         if number % changes.parts == changes.part:  # every part meets a change without a call: one of them counts it
-            delivery.refuse(number, reason)
+            delivery.discard(number, reason)
 
     with measure("fetch"):
         page = tables.read(

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 
 from dbt_segconn.delivery import Destination
-from dbt_segconn.delivery.configured import build_destinations
+from dbt_segconn.delivery.destination import build_destinations
 from dbt_segconn.engine.alerts import Alerts
 from dbt_segconn.engine.budget import Budget
 from dbt_segconn.engine.gate import Choice, Skip, without_used

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from dbt_segconn.delivery import Canceled, Delivery, Destination, Progress, Stop
-from dbt_segconn.delivery.configured import build_target
+from dbt_segconn.delivery.destination import build_config
 from dbt_segconn.engine.calls import message_id_prefix, order_of
 from dbt_segconn.engine.opening import Options, opened, read_project
 from dbt_segconn.engine.ranges import Range, RangeResult, calls_of, send
@@ -33,7 +33,7 @@ class Worker:
         """Deliver a range, as far as it can be done; what ends it early stands in the outcome."""
         mapping = self._mapping(changes)
         destination = self._destination(mapping.destination, changes.among)
-        write_key = destination.target.write_key
+        write_key = destination.config.write_key
         if message_id_prefix(write_key, changes.sync_id) != changes.fingerprint:
             raise ConfigurationError(
                 f"destination {mapping.destination}: its write key is another than that of the run"
@@ -79,9 +79,9 @@ class Worker:
     def _destination(self, name: str, among: int) -> Destination:
         """Return a destination of which this worker has its part of the rate and of the requests in flight."""
         if (name, among) not in self._destinations:
-            target = build_target(name, self._project.settings.destinations[name])
-            rate, concurrency = target.events_per_second, math.ceil(target.concurrency / among)
-            part = replace(target, events_per_second=rate and rate / among, concurrency=concurrency)
+            config = build_config(name, self._project.settings.destinations[name])
+            rate, concurrency = config.events_per_second, math.ceil(config.concurrency / among)
+            part = replace(config, events_per_second=rate and rate / among, concurrency=concurrency)
             self._destinations[name, among] = Destination(part)
         return self._destinations[name, among]
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
 
-from dbt_segconn.delivery.configured import build_destination
-from dbt_segconn.delivery.inquiry import SETTINGS_HOST, KeyReply, NoReply, ask_about_key, ask_for_time
+from dbt_segconn.delivery import Destination
+from dbt_segconn.delivery.destination import build_config
 from dbt_segconn.delivery.oauth import Token
+from dbt_segconn.delivery.probes import SETTINGS_HOST, KeyStatus, Unreachable, check_write_key, measure_clock_skew
 from dbt_segconn.engine.opening import Options, Project, check_project, opened, read_gate, resolve_context
 from dbt_segconn.errors import ConfigurationError, WarehouseError
 from dbt_segconn.project.artifacts import Manifest, read_manifest
@@ -230,17 +231,17 @@ def _destination(name: str, destination: DestinationSettings) -> Iterator[CheckR
         yield CheckResult(subject, "unknown", "is disabled: not looked at")
         return
     host = SETTINGS_HOST if destination.endpoint is None else destination.base_url
-    yield from _told_of(subject, ask_about_key(host, destination.write_key.get_secret_value()), host, destination)
+    yield from _key_checks(subject, check_write_key(host, destination.write_key.get_secret_value()), host, destination)
     yield _clock(subject, destination.base_url)
     if destination.oauth:
         yield _token(subject, name, destination)
 
 
-def _told_of(
-    subject: str, reply: KeyReply | NoReply, host: str, destination: DestinationSettings
+def _key_checks(
+    subject: str, reply: KeyStatus | Unreachable, host: str, destination: DestinationSettings
 ) -> Iterator[CheckResult]:
     key, region = f"{subject}: write key", f"{subject}: region"
-    if isinstance(reply, NoReply):
+    if isinstance(reply, Unreachable):
         yield CheckResult(
             key, "unknown", f"{host} cannot be asked: {reply.reason}", "Is a proxy or a firewall in between?"
         )
@@ -274,8 +275,8 @@ def _told_of(
 
 
 def _clock(subject: str, endpoint: str) -> CheckResult:
-    subject, told = f"{subject}: endpoint and clock", ask_for_time(endpoint)
-    if isinstance(told, NoReply):
+    subject, told = f"{subject}: endpoint and clock", measure_clock_skew(endpoint)
+    if isinstance(told, Unreachable):
         fix = "Are `endpoint` and `region` right, and is this machine let out to the internet, perhaps by a proxy?"
         return CheckResult(subject, "error", f"{endpoint} cannot be reached: {told.reason}", fix)
     if told is None:
@@ -291,7 +292,7 @@ def _clock(subject: str, endpoint: str) -> CheckResult:
 def _token(subject: str, name: str, destination: DestinationSettings) -> CheckResult:
     subject = f"{subject}: OAuth"
     try:
-        tokens = build_destination(name, destination).tokens
+        tokens = Destination(build_config(name, destination)).tokens
     except ConfigurationError as error:
         return CheckResult(subject, "error", str(error))
     token = tokens.get() if tokens else None

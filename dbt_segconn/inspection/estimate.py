@@ -15,7 +15,7 @@ from dbt_segconn.engine.budget import month_of
 from dbt_segconn.engine.opening import Options
 from dbt_segconn.inspection.outlook import outlook
 from dbt_segconn.inspection.read_only_session import OpenedProject, opened_read_only
-from dbt_segconn.limits import BATCH_BYTES, BATCH_EVENTS
+from dbt_segconn.limits import BATCH_BYTES, BATCH_CALLS
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.settings import BudgetSettings, Price, PricingSettings
 from dbt_segconn.project.user_ids import SEGMENT_ID
@@ -171,19 +171,19 @@ def _size(look: OpenedProject, mapping: Mapping, calls: int) -> Size:
     """Make calls as a run would, and measure their batches."""
     every = math.ceil(calls / SAMPLE)
     rows = look.tables(mapping).sample(mapping, look.sources[mapping.id], every, SAMPLE) if calls else []
-    refused: list[str] = []
-    made = look.call_maker(mapping).many(rows, lambda _number, reason: refused.append(reason))
-    batcher = Batcher(lambda _number, reason: refused.append(reason))
+    discarded: list[str] = []
+    made = look.call_maker(mapping).many(rows, lambda _number, reason: discarded.append(reason))
+    batcher = Batcher(lambda _number, reason: discarded.append(reason))
     filled = batcher.add(made.numbers, made.calls, are_checked=made.are_checked)
     batches = [*filled, *batcher.flush()]
     measured = sum(map(len, batches))
-    reasons = dict(Counter(refused).most_common(SHOWN_REASONS))
+    reasons = dict(Counter(discarded).most_common(SHOWN_REASONS))
     if not measured:
-        return Size(0, len(refused), reasons)
+        return Size(0, len(discarded), reasons)
     mean = sum(batch.size - ENVELOPE_BYTES for batch in batches) / measured
-    expected = calls * measured / (measured + len(refused))
-    requests = math.ceil(expected / min(BATCH_EVENTS, (BATCH_BYTES - ENVELOPE_BYTES) / mean))
-    return Size(measured, len(refused), reasons, round(expected * mean) + requests * (ENVELOPE_BYTES - 1), requests)
+    expected = calls * measured / (measured + len(discarded))
+    requests = math.ceil(expected / min(BATCH_CALLS, (BATCH_BYTES - ENVELOPE_BYTES) / mean))
+    return Size(measured, len(discarded), reasons, round(expected * mean) + requests * (ENVELOPE_BYTES - 1), requests)
 
 
 def _naming(look: OpenedProject, mapping: Mapping) -> _Naming | None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dbt_segconn.delivery.batches import refusal_of
+from dbt_segconn.delivery.batches import discard_reason
 from dbt_segconn.engine.calls import CallMaker
 from dbt_segconn.engine.opening import Options
 from dbt_segconn.errors import RecordError
@@ -160,5 +160,5 @@ def show(mapping: Mapping, change: Row, make_call: CallMaker) -> Shown:
         except RecordError as error:
             reason = str(error)
         else:
-            reason = refusal_of(call)
+            reason = discard_reason(call)
     return Shown(mapping.name, change[1], change[2], record, call if reason is None else None, reason)

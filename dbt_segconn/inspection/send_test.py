@@ -11,8 +11,8 @@ from typing import Any
 from dbt_segconn.delivery import Destination
 from dbt_segconn.delivery.answers import Answer, Confirmed, Throttled
 from dbt_segconn.delivery.batches import Batch, Batcher
-from dbt_segconn.delivery.client import TrackingApi
-from dbt_segconn.delivery.configured import build_destination
+from dbt_segconn.delivery.destination import build_config
+from dbt_segconn.delivery.tracking_api import TrackingApiClient
 from dbt_segconn.engine.opening import Options
 from dbt_segconn.errors import ConfigurationError, SegconnError
 from dbt_segconn.inspection.preview import Shown, show
@@ -55,13 +55,13 @@ def send_test(options: Options, name: str, record_id: str) -> Sent:
         raise SegconnError(f"the record {record_id!r} would be discarded: {str(shown.discard).removesuffix('.')}.")
     # a mapping that makes its own messageIds would make the one of the sync, whose call would then be dropped
     call = {**shown.call, "messageId": f"test-{new_sync_id()}"}
-    destination = build_destination(mapping.destination, settings)
+    destination = Destination(build_config(mapping.destination, settings))
     answer = _post(destination, _batch(record_id, call))
     is_confirmed = isinstance(answer, Confirmed)
     return Sent(
         replace(shown, call=call),
         mapping.destination,
-        destination.target.endpoint,
+        destination.config.endpoint,
         is_change,
         is_confirmed,
         _told(answer),
@@ -87,26 +87,26 @@ def _change(look: OpenedProject, mapping: Mapping, record_id: str) -> tuple[Row,
 
 
 def _batch(record_id: str, call: abc.Mapping[str, Any]) -> Batch:
-    refused: list[str] = []
-    batcher = Batcher(lambda _number, reason: refused.append(reason))
+    discarded: list[str] = []
+    batcher = Batcher(lambda _number, reason: discarded.append(reason))
     batches = [*batcher.add([1], [dict(call)]), *batcher.flush()]
-    if refused:
-        raise SegconnError(f"the record {record_id!r} would be discarded: {refused[0]}.")
+    if discarded:
+        raise SegconnError(f"the record {record_id!r} would be discarded: {discarded[0]}.")
     return batches[0]
 
 
 def _post(destination: Destination, batch: Batch) -> Answer:
     try:
-        api = TrackingApi(destination.target, destination.tokens)
+        client = TrackingApiClient(destination.config, destination.tokens)
     except ValueError:  # whose text and traceback may hold the write key
-        api = None
-    if api is None:
+        client = None
+    if client is None:
         raise ConfigurationError(
-            f"destination {destination.target.name}: its endpoint, its write key or the proxy of the environment is "
+            f"destination {destination.config.name}: its endpoint, its write key or the proxy of the environment is "
             "not valid."
         )
-    with closing(api):
-        return api.post(batch.body(datetime.now(timezone.utc)))
+    with closing(client):
+        return client.post(batch.body(datetime.now(timezone.utc)))
 
 
 def _told(answer: Answer) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dbt_segconn.actions import compile_action
 from dbt_segconn.engine.calls import CallMaker
 from dbt_segconn.errors import RecordError
-from dbt_segconn.limits import refusal
+from dbt_segconn.limits import violation
 from dbt_segconn.mapping.shorthand import expand
 
 CHANGE_TYPES = {"id": "integer", "name": "text", "price": "decimal", "at": "timestamp", "doc": "json"}
@@ -70,7 +70,7 @@ def test_rows_become_the_calls_that_events_become(action, ids, members, keep_nul
         unnamed = make.many([(number, None, None, *values) for number, _, _, *values in rows], lambda *_: None)
         assert repr(unnamed) == repr(made)
     if made.are_checked:
-        assert not any(map(refusal, made.calls))
+        assert not any(map(violation, made.calls))
 
 
 def test_a_flat_mapping_takes_the_shortcut():

@@ -7,7 +7,7 @@ import threading
 import pytest
 from standing import WRITE_KEY
 
-from dbt_segconn.delivery import Delivery, Destination, Target
+from dbt_segconn.delivery import Delivery, Destination, DestinationConfig
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def call():
 def deliver(call):
     """Deliver so many calls, numbered from 1, to a URL; returns the progress at the end."""
 
-    def run(url, count=1, *, write_key=WRITE_KEY, **target):
-        given = {"events_per_second": None, "concurrency": 2, **target}
-        destination = Destination(Target("app", write_key, url, **given), jitter=lambda low, _: low)
+    def run(url, count=1, *, write_key=WRITE_KEY, **config):
+        given = {"events_per_second": None, "concurrency": 2, **config}
+        destination = Destination(DestinationConfig("app", write_key, url, **given), jitter=lambda low, _: low)
         with Delivery(destination, start_after=0, stop=threading.Event()) as delivery:
             numbers = range(1, count + 1)
             delivery.send(numbers, [call(n) for n in numbers])

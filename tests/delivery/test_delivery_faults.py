@@ -14,14 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standing import ADA, BOB, WRITE_KEY
 
-from dbt_segconn.delivery import Canceled, Delivery, Destination, Target
-from dbt_segconn.delivery.answers import Confirmed, Lost, Throttled, Unknown, classify, meaning_of
-from dbt_segconn.delivery.attempts import PATIENCE_SECONDS, Attempts
+from dbt_segconn.delivery import Canceled, Delivery, Destination, DestinationConfig
+from dbt_segconn.delivery.answers import Confirmed, Throttled, Unknown, Unusable, classify, classify_error
 from dbt_segconn.delivery.batches import Batch, Batcher
-from dbt_segconn.delivery.client import TrackingApi
-from dbt_segconn.delivery.connection import Unanswered
-from dbt_segconn.delivery.rate import RateLimiter
-from dbt_segconn.delivery.watermark import Watermark
+from dbt_segconn.delivery.connection import NoResponseError
+from dbt_segconn.delivery.destination import RateLimiter
+from dbt_segconn.delivery.progress import Watermark
+from dbt_segconn.delivery.tracking_api import PATIENCE_SECONDS, Retrier, TrackingApiClient
 from dbt_segconn.errors import DeliveryError
 
 # --- Nothing is settled that was not answered -----------------------------------------------------
@@ -40,7 +39,7 @@ def test_a_sender_that_cannot_even_begin_ends_the_delivery(deliver, url, key, co
 
 @pytest.mark.timeout(20)
 def test_an_unexpected_exception_of_a_sender_surfaces(deliver, api, monkeypatch):
-    monkeypatch.setattr(TrackingApi, "post", lambda *_: 1 / 0)
+    monkeypatch.setattr(TrackingApiClient, "post", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         deliver(api.url, 60_000)
 
@@ -57,7 +56,7 @@ def test_an_invalid_endpoint_leaves_every_record_for_the_next_run(shop, api):
 
 def test_a_batch_without_an_answer_is_never_taken_for_done(api, call, monkeypatch):
     monkeypatch.setattr(Delivery, "_work", lambda _self, lane: lane.queue.get())
-    destination = Destination(Target("app", WRITE_KEY, api.url, events_per_second=None))
+    destination = Destination(DestinationConfig("app", WRITE_KEY, api.url, events_per_second=None))
     with Delivery(destination, start_after=0, stop=threading.Event()) as delivery:
         delivery.send([1], [call(1)])
         with pytest.raises(DeliveryError, match="without an answer"):
@@ -71,21 +70,21 @@ def test_a_record_nested_too_deeply_is_refused_alone(call):
     nested = {}
     for _ in range(300):
         nested = {"a": nested}
-    refused = []
-    batcher = Batcher(lambda *one: refused.append(one))
+    discarded = []
+    batcher = Batcher(lambda *one: discarded.append(one))
     batches = [*batcher.add([1, 2], [call(1), call(2, traits=nested)]), *batcher.flush()]
     assert [batch.numbers for batch in batches] == [[1]]
-    assert refused == [(2, "a value in the call has no form in JSON, or is nested too deeply")]
+    assert discarded == [(2, "a value in the call has no JSON form or is nested too deeply")]
 
 
 def test_the_watermark_moves_where_nearly_every_record_is_refused(api, call):
-    destination = Destination(Target("app", WRITE_KEY, api.url, events_per_second=None))
+    destination = Destination(DestinationConfig("app", WRITE_KEY, api.url, events_per_second=None))
     with Delivery(destination, start_after=0, stop=threading.Event()) as delivery:
         delivery.send([1], [call(1)])
         for start in range(2, 20_002, 1000):
             numbers = range(start, start + 1000)
             delivery.send(numbers, [call(n, userId="") for n in numbers])
-            assert not delivery._refused
+            assert not delivery._tracker._without_call
         deadline = time.monotonic() + 10
         while delivery.progress().watermark < 15_000:
             assert time.monotonic() < deadline
@@ -96,20 +95,20 @@ def test_the_watermark_moves_where_nearly_every_record_is_refused(api, call):
 
 @given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), max_size=12), st.data())
 def test_watermark_stays_below_every_open_change(steps, data):
-    """Changes of a stretch are done by several batches, in any order."""
-    watermark, last, stretches = Watermark(7), 7, []
+    """Changes of an interval are done by several batches, in any order."""
+    watermark, last, intervals = Watermark(7), 7, []
     for gaps in steps:
         numbers = [last := last + gap for gap in gaps]
         watermark.open(last, len(numbers))
-        stretches.append(numbers)
-    open_numbers = {number for numbers in stretches for number in numbers}
+        intervals.append(numbers)
+    open_numbers = {number for numbers in intervals for number in numbers}
     while open_numbers:
         batch = data.draw(st.sets(st.sampled_from(sorted(open_numbers)), min_size=1))
         open_numbers -= batch
         watermark.done(sorted(batch))
         lowest = min(open_numbers, default=last + 1)
-        passed = [numbers for numbers in stretches if numbers[-1] < lowest]
-        assert watermark.read() == (passed[-1][-1] if passed else 7, sum(map(len, passed)))
+        passed = [numbers for numbers in intervals if numbers[-1] < lowest]
+        assert (watermark.value, watermark.settled) == (passed[-1][-1] if passed else 7, sum(map(len, passed)))
     assert not watermark.is_waiting()
 
 
@@ -133,11 +132,11 @@ class Scripted:
 @pytest.mark.parametrize("seconds", [None, 0.0, 1.0])
 def test_an_api_that_throttles_for_ever_is_neither_hammered_nor_waited_for_for_ever(simulated, call, rate, seconds):
     api = Scripted(simulated.clock, Throttled(seconds))
-    target = Target("app", WRITE_KEY, "http://127.0.0.1:9", events_per_second=rate)
-    destination = Destination(target, clock=simulated.clock, jitter=lambda low, high: (low + high) / 2)
+    config = DestinationConfig("app", WRITE_KEY, "http://127.0.0.1:9", events_per_second=rate)
+    destination = Destination(config, clock=simulated.clock, jitter=lambda low, high: (low + high) / 2)
     batch = Batch(list(range(2500)))
     with pytest.raises(DeliveryError, match=r"HTTP status 429.*15 minutes"):
-        Attempts(api, destination, simulated, lambda _: None).until_known(batch)
+        Retrier(api, destination, simulated, lambda _: None).send(batch)
     assert len(api.at) < 50
     assert simulated.now <= PATIENCE_SECONDS + 120
 
@@ -152,7 +151,7 @@ def test_a_pause_holds_for_senders_that_already_had_their_moment(api, call):
         return take(raw, headers)
 
     api.take = spy
-    destination = Destination(Target("app", WRITE_KEY, api.url, events_per_second=10_000))
+    destination = Destination(DestinationConfig("app", WRITE_KEY, api.url, events_per_second=10_000))
     numbers = range(1, 20_001)
     with Delivery(destination, start_after=0, stop=threading.Event()) as delivery:
         delivery.send(numbers, [call(n, traits={}) for n in numbers])
@@ -184,12 +183,12 @@ def test_retry_after_may_be_a_date_without_a_zone(date):
 
 def test_the_loss_of_a_destination_wakes_senders_that_are_waiting(api, call):
     api.faults = [(429, {"Retry-After": "60"})]
-    destination = Destination(Target("app", WRITE_KEY, api.url, events_per_second=None))
+    destination = Destination(DestinationConfig("app", WRITE_KEY, api.url, events_per_second=None))
     with Delivery(destination, start_after=0, stop=threading.Event()) as delivery:
         delivery.send([1], [call(1)])
-        threading.Timer(0.3, destination.lose, ["it refused the write key"]).start()
+        threading.Timer(0.3, destination.fail, ["it rejected the write key"]).start()
         started = time.monotonic()
-        with pytest.raises(DeliveryError, match="refused the write key"):
+        with pytest.raises(DeliveryError, match="rejected the write key"):
             delivery.finish()
     assert time.monotonic() - started < 5
 
@@ -197,7 +196,7 @@ def test_the_loss_of_a_destination_wakes_senders_that_are_waiting(api, call):
 def test_a_stop_ends_a_backoff_at_once_and_the_splitting_of_a_batch(api, call):
     stop = threading.Event()
     api.refuses = lambda _: stop.set() or True
-    destination = Destination(Target("app", WRITE_KEY, api.url, events_per_second=None))
+    destination = Destination(DestinationConfig("app", WRITE_KEY, api.url, events_per_second=None))
     with Delivery(destination, start_after=0, stop=stop) as delivery:
         delivery.send([1, 2], [call(1), call(2)])
         with pytest.raises(Canceled):
@@ -233,7 +232,7 @@ def hanging_up():
 
 def test_a_tls_handshake_that_breaks_is_tried_again(call):
     with hanging_up() as port:
-        api = TrackingApi(Target("app", WRITE_KEY, f"https://127.0.0.1:{port}"))
+        api = TrackingApiClient(DestinationConfig("app", WRITE_KEY, f"https://127.0.0.1:{port}"))
         answer = api.post(b"{}")
         api.close()
     assert answer == Unknown("the connection broke", reached=False)
@@ -242,23 +241,23 @@ def test_a_tls_handshake_that_breaks_is_tried_again(call):
 def test_certificates_that_cannot_be_read_are_told(monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
     monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
-    api = TrackingApi(Target("app", WRITE_KEY, "https://127.0.0.1:9"))
+    api = TrackingApiClient(DestinationConfig("app", WRITE_KEY, "https://127.0.0.1:9"))
     answer = api.post(b"{}")
     api.close()
-    assert isinstance(answer, Lost)
+    assert isinstance(answer, Unusable)
     assert "REQUESTS_CA_BUNDLE" in answer.reason
 
 
 def test_a_redirect_is_not_followed(api):
     api.faults = [(302, {"Location": api.url + "/elsewhere"})]
-    client = TrackingApi(Target("app", WRITE_KEY, api.url))
-    assert isinstance(client.post(b'{"batch":[]}'), Lost)
+    client = TrackingApiClient(DestinationConfig("app", WRITE_KEY, api.url))
+    assert isinstance(client.post(b'{"batch":[]}'), Unusable)
     client.close()
     assert len(api.sizes) == 1
 
 
 def test_an_error_of_the_operating_system_alone_says_nothing_of_payloads():
-    assert WRITE_KEY not in meaning_of(Unanswered(OSError(WRITE_KEY))).reason
+    assert WRITE_KEY not in classify_error(NoResponseError(OSError(WRITE_KEY))).reason
 
 
 # --- On the wire, and in nobody's log -------------------------------------------------------------
@@ -287,15 +286,15 @@ def test_write_key_and_payload_reach_no_log_no_error_and_no_repr(api, call, capl
     api.faults = [503, (429, {"Retry-After": "0"})]
     api.refuses = lambda _: True
     heard = []
-    target = Target("app", WRITE_KEY, api.url, events_per_second=None)
-    destination = Destination(target, jitter=lambda low, _: low)
+    config = DestinationConfig("app", WRITE_KEY, api.url, events_per_second=None)
+    destination = Destination(config, jitter=lambda low, _: low)
     calls = [call(n, traits={"email": "ada@example.com"}) for n in range(1, 101)]
     with Delivery(destination, start_after=0, stop=threading.Event(), notify=heard.append) as delivery:
         delivery.send(range(1, 101), calls)
         with pytest.raises(DeliveryError) as caught:
             delivery.finish()
-    (batch,) = [*(batcher := Batcher(delivery.refuse)).add([1], calls[:1]), *batcher.flush()]
-    shown = [str(caught.value), repr(caught.value), caplog.text, repr(target), repr(destination), repr(delivery)]
+    (batch,) = [*(batcher := Batcher(delivery.discard)).add([1], calls[:1]), *batcher.flush()]
+    shown = [str(caught.value), repr(caught.value), caplog.text, repr(config), repr(destination), repr(delivery)]
     text = "".join([*shown, repr(batch), repr(delivery.progress()), *heard])
     assert WRITE_KEY not in text
     assert "ada@example.com" not in text
@@ -308,7 +307,7 @@ def test_proxies_of_the_environment_are_used_and_no_netrc(api, monkeypatch, tmp_
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("http_proxy", api.url)
     monkeypatch.setenv("no_proxy", "")
-    client = TrackingApi(Target("app", WRITE_KEY, "http://segment.invalid"))
+    client = TrackingApiClient(DestinationConfig("app", WRITE_KEY, "http://segment.invalid"))
     assert client.post(b'{"batch":[]}') == Confirmed()
     client.close()
     assert "eDp5" not in api.headers[0]["Authorization"]

@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from dbt_segconn.delivery import Canceled, Delivery, Destination, Target, connection
-from dbt_segconn.delivery.answers import Confirmed, Lost, Refused, Unknown
-from dbt_segconn.delivery.client import TrackingApi
+from dbt_segconn.delivery import Canceled, Delivery, Destination, DestinationConfig, connection
+from dbt_segconn.delivery.answers import Confirmed, Rejected, Unknown, Unusable
+from dbt_segconn.delivery.tracking_api import TrackingApiClient
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
@@ -74,7 +74,7 @@ def flood(peer):
 
 
 def ask(url):
-    api = TrackingApi(Target("app", "wk", url))
+    api = TrackingApiClient(DestinationConfig("app", "wk", url))
     began = time.monotonic()
     try:
         return api.post(b'{"batch":[]}'), time.monotonic() - began
@@ -98,12 +98,12 @@ BOMB = gzip.compress(b"x" * 50_000_000)
         (dribble(b"HTTP/1.1 200 OK\r\n", endless=b"X"), Unknown("no answer in time")),
         (dribble(endless=HINTS), Unknown("no answer in time")),
         (dribble(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n", endless=b"x"), Confirmed()),
-        (dribble(b"HTTP/1.1 400 No\r\nTransfer-Encoding: chunked\r\n\r\n", endless=b"1\r\nx\r\n"), Refused),
+        (dribble(b"HTTP/1.1 400 No\r\nTransfer-Encoding: chunked\r\n\r\n", endless=b"1\r\nx\r\n"), Rejected),
         (flood, Confirmed()),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", Confirmed()),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB, Confirmed()),
-        (b"HTTP/1.1 302 Found\r\nLocation: http://[bad\r\nContent-Length: 0\r\n\r\n", Lost),
-        (b"HTTP/1.1 302 Found\r\nLocation: \xff\xfe\r\nContent-Length: 0\r\n\r\n", Lost),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[bad\r\nContent-Length: 0\r\n\r\n", Unusable),
+        (b"HTTP/1.1 302 Found\r\nLocation: \xff\xfe\r\nContent-Length: 0\r\n\r\n", Unusable),
         (HINTS + b"HTTP/1.1 100 Continue\r\n\r\n" + HINTS + OK, Confirmed()),
         (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n", Unknown("the connection broke", reached=False)),
         (b"HTTP/1.1 2000 OK\r\n\r\n", Unknown("the connection broke", reached=False)),
@@ -126,7 +126,7 @@ def test_connection_is_used_again_after_a_short_body_alone():
         peer.sendall(OK)
 
     with answering(twice, OK) as (url, requests):
-        api = TrackingApi(Target("app", "wk", url))
+        api = TrackingApiClient(DestinationConfig("app", "wk", url))
         assert api.post(b"{}") == Confirmed()
         assert api.post(b"{}") == Confirmed()
         api.close()
@@ -140,8 +140,8 @@ def test_refusing_proxy_is_named_without_its_password(monkeypatch, scheme):
         monkeypatch.setenv(f"{scheme}_proxy", f"http://user:pw-secret@{host}")
         monkeypatch.setenv("no_proxy", "")
         answer, _ = ask(f"{scheme}://segment.invalid")
-    assert isinstance(answer, Lost)
-    assert f"the proxy {host} refuses the request (HTTP status 407)" in answer.reason
+    assert isinstance(answer, Unusable)
+    assert f"the proxy {host} requires a password (HTTP status 407)" in answer.reason
     assert "secret" not in answer.reason
     assert requests[0].startswith(b"CONNECT segment.invalid:443" if scheme == "https" else b"POST http://segment.")
     assert b"Proxy-Authorization: Basic" in requests[0]
@@ -151,14 +151,14 @@ def test_proxy_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
     answer, _ = ask("https://segment.invalid")
-    assert answer == Unknown("the proxy 127.0.0.1:9 does not connect", reached=False)
+    assert answer == Unknown("no connection through the proxy 127.0.0.1:9", reached=False)
 
 
 @pytest.mark.parametrize("answer", [dribble(b"HTTP/1.1 200 OK\r\n", endless=b"X"), lambda _: time.sleep(20)])
 def test_stop_is_heard_while_an_answer_is_missing(answer):
     stop = threading.Event()
     with answering(answer) as (url, requests):
-        destination = Destination(Target("app", "wk", url, events_per_second=None))
+        destination = Destination(DestinationConfig("app", "wk", url, events_per_second=None))
         with Delivery(destination, start_after=0, stop=stop) as delivery:
             call = {"type": "identify", "userId": "u", "messageId": "m", "traits": {}}
             delivery.send([1], [call])

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from leaks import locals_of
 from standing import ADA, BOB, MAPPING, WRITE_KEY, Api, serving
 
-from dbt_segconn.delivery import Delivery, Destination, Target, attempts
+from dbt_segconn.delivery import Delivery, Destination, DestinationConfig, tracking_api
 from dbt_segconn.delivery.answers import Unknown
 from dbt_segconn.delivery.oauth import RENEWED_AGAIN_SECONDS, OAuth, Tokens
 from dbt_segconn.errors import DeliveryError
@@ -109,7 +109,7 @@ def oauth(host):
 def secure(shop, host, monkeypatch):
     """The shop, with an OAuth application beside its write key."""
     monkeypatch.setenv("PRIVATE_KEY", pem(KEY))
-    monkeypatch.setattr(attempts, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(tracking_api, "BACKOFF_SECONDS", 0.001)
     shop.settings(oauth=settings(host))
     shop.manifest(MAPPING)
     return shop
@@ -148,7 +148,7 @@ def test_a_revoked_application_is_told_with_what_to_check_and_the_next_run_goes_
     host.faults = [(401, {}, b'{"error":"unauthorized_client"}')]
     result = secure.resync(ADA)
     assert result.exit_code == 1
-    assert "it refused the OAuth application with HTTP status 401. Check `client_id`, `key_id`" in result.output
+    assert "the OAuth application was rejected with HTTP status 401. Check `client_id`, `key_id`" in result.output
     assert "unauthorized_client" not in result.output
     assert (len(host.sizes), api.received) == (1, [])
     assert secure.segconn("run", "--all").exit_code == 0
@@ -184,9 +184,8 @@ def test_a_token_url_that_nobody_answers_or_that_is_wrong_is_named(secure, host)
     assert "no access token from http://127.0.0.1:9/token: connection refused, 5 times" in secure.resync(ADA).output
     secure.settings(oauth=settings(host))
     host.faults = [404]
-    assert (
-        "it answered with HTTP status 404; is `token_url` or `region` right?" in secure.segconn("run", "--all").output
-    )
+    again = secure.segconn("run", "--all")
+    assert "unexpected HTTP status 404; check `token_url` and `region` in segconn.yml" in again.output
 
 
 def test_without_the_extra_a_run_says_how_to_install_it_before_anything_is_sent(secure, api, host, monkeypatch):
@@ -226,10 +225,11 @@ def test_a_key_of_the_wrong_kind_is_found_in_the_files(secure, monkeypatch, key,
 # --- Many senders, one token ----------------------------------------------------------------------
 
 
-def deliver(api, call, host, count=20_000, **target):
+def deliver(api, call, host, count=20_000, **options):
     """Deliver so many calls through 8 senders."""
-    target = Target("app", WRITE_KEY, api.url, events_per_second=None, concurrency=8, oauth=oauth(host), **target)
-    with Delivery(Destination(target, jitter=lambda low, _: low), start_after=0, stop=threading.Event()) as delivery:
+    options |= {"events_per_second": None, "concurrency": 8, "oauth": oauth(host)}
+    config = DestinationConfig("app", WRITE_KEY, api.url, **options)
+    with Delivery(Destination(config, jitter=lambda low, _: low), start_after=0, stop=threading.Event()) as delivery:
         numbers = range(1, count + 1)
         delivery.send(numbers, [call(n) for n in numbers])
         delivery.finish()
@@ -244,7 +244,7 @@ def test_eight_senders_ask_for_one_token(api, call, host):
 
 def test_eight_senders_that_wait_for_a_token_share_its_failure(api, call, host):
     host.delay, host.faults = 0.3, [401]
-    with pytest.raises(DeliveryError, match="refused the OAuth application"):
+    with pytest.raises(DeliveryError, match="the OAuth application was rejected"):
         deliver(api, call, host)
     assert len(host.sizes) == 1
 
@@ -272,7 +272,7 @@ def test_a_token_that_the_api_refuses_is_replaced_once(api, call, host):
 
 def test_an_api_that_refuses_new_tokens_too_ends_the_delivery(api, call, host):
     api.take = lambda raw, _: api.sizes.append(len(raw)) or 401
-    with pytest.raises(DeliveryError, match="refused two access tokens") as caught:
+    with pytest.raises(DeliveryError, match="two access tokens were rejected") as caught:
         deliver(api, call, host, 1)
     assert (len(api.sizes), len(host.given)) == (2, 2)
     assert not any(token in str(caught.value) for token in host.given)
@@ -302,13 +302,14 @@ def test_a_token_is_renewed_ahead_of_its_expiry_and_used_on_while_that_fails(hos
 
 def test_nothing_of_it_is_shown():
     key = pem(KEY)
-    target = Target("app", WRITE_KEY, "http://127.0.0.1:9", oauth=OAuth(CLIENT, KEY_ID, key, "http://x/token", SCOPE))
-    destination = Destination(target)
-    assert key[30:60] not in repr([target, destination, destination.tokens, vars(destination)])
+    application = OAuth(CLIENT, KEY_ID, key, "http://x/token", SCOPE)
+    config = DestinationConfig("app", WRITE_KEY, "http://127.0.0.1:9", oauth=application)
+    destination = Destination(config)
+    assert key[30:60] not in repr([config, destination, destination.tokens, vars(destination)])
 
 
 def test_a_bug_below_shows_no_key_and_no_token_in_the_locals_of_its_traceback(api, call, host, monkeypatch):
-    monkeypatch.setattr("dbt_segconn.delivery.client.classify", lambda *_: 1 / 0)
+    monkeypatch.setattr("dbt_segconn.delivery.tracking_api.classify", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError) as caught:
         deliver(api, call, host, 1, gzip=True)
     shown = "".join(locals_of(caught.value))

@@ -84,7 +84,7 @@ def test_refused_records_are_listed_and_sent_once_they_are_mended(shop, api):
     (discard,) = read_json(shop.segconn("status", "--discards", "--output", "json"))
     assert (discard["record_id"], discard["change_type"], discard["attempts"]) == ("c2", "added", 1)
     page = shop.segconn("report", "--html", "-", "--identifiers").output
-    refused = '"change_type":"added","reason":"Segment refused the call with HTTP status 400"'
+    refused = '"change_type":"added","reason":"Segment rejected the call with HTTP status 400"'
     assert f'"record_id":"c2",{refused}' in page
     assert f'{refused},"refused":1' in page
     assert shop.counts() | {"to_send": 3, "confirmed": 2, "discarded": 1} == shop.counts()
@@ -228,9 +228,9 @@ def test_killed_in_the_middle_it_is_resumed_and_every_record_arrives_once(shop, 
 
 
 def test_an_outage_leaves_the_outbox_and_an_edited_mapping_gives_it_up(shop, api, monkeypatch):
-    from dbt_segconn.delivery import attempts
+    from dbt_segconn.delivery import tracking_api
 
-    monkeypatch.setattr(attempts, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(tracking_api, "BACKOFF_SECONDS", 0.001)
     api.faults = [401]
     assert shop.synced(ADA, BOB).exit_code == 1
     shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"mail": "$email"}}})

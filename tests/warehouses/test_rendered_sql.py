@@ -100,7 +100,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     from dbt_segconn.project.settings import StateSettings
     from dbt_segconn.state.discards import open_discards, reasons, refusals
     from dbt_segconn.state.outbox import Id, MappingTables
-    from dbt_segconn.state.tables import DISCARD_COLUMNS, LOCK_COLUMNS, SYNC_COLUMNS, Discard, HistoryRow, State
+    from dbt_segconn.state.tables import DISCARD_COLUMNS, LOCK_COLUMNS, SYNC_COLUMNS, DiscardRow, HistoryRow, State
     from dbt_segconn.warehouse.source import Source
     from dbt_segconn.warehouse.values import Column, kind_of
 
@@ -146,7 +146,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
         AT,
         AT,
     )
-    refused = Discard(
+    refused = DiscardRow(
         "s-1", tables.mapping_id, "customers.it's", "0123456789abcdef", "c\\1", "added", "f00", "wasn't\nright", AT
     )
 

@@ -1,0 +1,158 @@
+"""How far a delivery is: the watermark, the confirmed calls and the discards."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+_LAST = attrgetter("last")
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """A change that makes no call, with its reason. `by_segment`: Segment rejected its call.
+
+    `is_repeated`: an earlier attempt had no answer, so Segment may have accepted that one.
+    """
+
+    change_number: int
+    reason: str
+    by_segment: bool = False
+    is_repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The state of a delivery.
+
+    `settled` counts the changes up to the watermark, `confirmed` the calls confirmed anywhere. `discards` has only
+    those not reported before.
+    """
+
+    watermark: int
+    settled: int
+    confirmed: int
+    discards: tuple[Discard, ...]
+
+
+@dataclass(slots=True)
+class _Interval:
+    """`count` changes up to the number `last`, of which `waiting` are not done."""
+
+    last: int
+    count: int
+    waiting: int
+
+
+class Watermark:
+    """The number up to which every change is done.
+
+    Intervals of changes are opened in ascending order; the changes in them are done in any order. Not thread-safe.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.value = start
+        self.settled = 0
+        self._intervals: list[_Interval] = []
+
+    def is_waiting(self) -> bool:
+        """Return whether any change is not done."""
+        return bool(self._intervals)
+
+    def open(self, last: int, count: int) -> None:
+        """Open an interval of `count` changes up to the number `last`."""
+        self._intervals.append(_Interval(last, count, count))
+        self._advance()
+
+    def done(self, numbers: Sequence[int]) -> None:
+        """Mark changes of open intervals as done; `numbers` ascend."""
+        if not numbers:
+            return
+        at, done = bisect_left(self._intervals, numbers[0], key=_LAST), 0
+        while done < len(numbers):
+            interval = self._intervals[at]
+            upto = bisect_right(numbers, interval.last, done)
+            interval.waiting -= upto - done
+            at, done = at + 1, upto
+        self._advance()
+
+    def _advance(self) -> None:
+        """Move the watermark to the end of the intervals that are done without a gap."""
+        passed = 0
+        for interval in self._intervals:
+            if interval.waiting:
+                break
+            self.value = interval.last
+            self.settled += interval.count
+            passed += 1
+        del self._intervals[:passed]
+
+
+class Tracker:
+    """The account of one delivery, written by all its threads.
+
+    A discard is recorded before the watermark can pass its change, so each Progress has all discards up to it.
+    """
+
+    def __init__(self, start_after: int) -> None:
+        self._watermark = Watermark(start_after)
+        self._guard = threading.Lock()
+        self._confirmed = 0
+        self._unreported: list[Discard] = []
+        self._without_call: list[int] = []  # discarded changes that belong to no interval yet
+        self._invalid: list[int] = []  # discarded calls that belong to no interval yet
+
+    def discard(self, change_number: int, reason: str) -> None:
+        """Record a change that makes no call."""
+        with self._guard:
+            self._without_call.append(change_number)
+            self._unreported.append(Discard(change_number, reason))
+
+    def discard_call(self, change_number: int, reason: str) -> None:
+        """Record a call that violates a limit; its change is part of the next interval."""
+        with self._guard:
+            self._invalid.append(change_number)
+            self._unreported.append(Discard(change_number, reason))
+
+    def open(self, numbers: Sequence[int]) -> int:
+        """Open the interval of these calls and of the changes without a call up to the last of them.
+
+        Without calls, the interval has all changes without a call. Return the number of discards in it.
+        """
+        with self._guard:
+            last = numbers[-1] if numbers else max(self._without_call, default=0)
+            without_call = [number for number in self._without_call if number <= last]
+            self._without_call = [number for number in self._without_call if number > last]
+            invalid, self._invalid = self._invalid, []
+            if numbers or without_call:
+                self._watermark.open(last, len(numbers) + len(without_call))
+                self._watermark.done(sorted(without_call + invalid))
+        return len(without_call) + len(invalid)
+
+    def confirm(self, calls: int) -> None:
+        """Count confirmed calls."""
+        with self._guard:
+            self._confirmed += calls
+
+    def reject(self, discard: Discard) -> None:
+        """Record a call that Segment rejected."""
+        with self._guard:
+            self._unreported.append(discard)
+
+    def done(self, numbers: Sequence[int]) -> None:
+        """Mark changes as confirmed or rejected."""
+        with self._guard:
+            self._watermark.done(numbers)
+
+    def is_waiting(self) -> bool:
+        """Return whether any change of an open interval is not done."""
+        return self._watermark.is_waiting()
+
+    def report(self) -> Progress:
+        """Return the progress, with the discards since the last report."""
+        with self._guard:
+            discards, self._unreported = tuple(self._unreported), []
+            return Progress(self._watermark.value, self._watermark.settled, self._confirmed, discards)
