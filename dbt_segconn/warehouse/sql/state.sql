@@ -18,19 +18,6 @@
   {{- return('TEXT') -}}
 {% endmacro %}
 
-{% macro bigquery__segconn_type_string() %}
-  {{- return('string') -}}
-{% endmacro %}
-
-{% macro spark__segconn_type_string() %}
-  {{- return('string') -}}
-{% endmacro %}
-
-{#- TEXT has at most 256 characters. -#}
-{% macro redshift__segconn_type_string() %}
-  {{- return('varchar(65535)') -}}
-{% endmacro %}
-
 
 {#- Times of the state tables are in UTC and have no zone. -#}
 {% macro segconn_type_time() %}
@@ -41,19 +28,6 @@
   {{- return('timestamp') -}}
 {% endmacro %}
 
-{% macro bigquery__segconn_type_time() %}
-  {{- return('datetime') -}}
-{% endmacro %}
-
-{#- What TIMESTAMP means there is a setting of the account. -#}
-{% macro snowflake__segconn_type_time() %}
-  {{- return('timestamp_ntz') -}}
-{% endmacro %}
-
-{% macro spark__segconn_type_time() %}
-  {{- return('timestamp_ntz') -}}
-{% endmacro %}
-
 
 {#- Of double precision. -#}
 {% macro segconn_type_float() %}
@@ -62,10 +36,6 @@
 
 {% macro default__segconn_type_float() %}
   {{- return('float') -}}
-{% endmacro %}
-
-{% macro bigquery__segconn_type_float() %}
-  {{- return('float64') -}}
 {% endmacro %}
 
 
@@ -125,10 +95,6 @@ where age = 1
 
 {% macro default__segconn_kept_grants() %}
   {{- return('') -}}
-{% endmacro %}
-
-{% macro snowflake__segconn_kept_grants() %}
-  {{- return(' copy grants') -}}
 {% endmacro %}
 
 
@@ -311,16 +277,4 @@ where token in ({{ segconn_literals(tokens) }})
 
 {% macro default__segconn_grant(relation, user) %}
   {{- return("create schema if not exists " ~ relation.without_identifier() ~ "; grant usage, create on schema " ~ relation.without_identifier() ~ " to " ~ adapter.quote(user) ~ ";") -}}
-{% endmacro %}
-
-{% macro postgres__segconn_grant(relation, user) %}
-  {{- return("create schema if not exists " ~ adapter.quote(relation.schema) ~ " authorization " ~ adapter.quote(user) ~ ";") -}}
-{% endmacro %}
-
-{% macro snowflake__segconn_grant(relation, user) %}
-  {{- return("create schema if not exists " ~ relation.without_identifier() ~ "; grant all on schema " ~ relation.without_identifier() ~ " to role " ~ (target.role or user) ~ ";") -}}
-{% endmacro %}
-
-{% macro bigquery__segconn_grant(relation, user) %}
-  {{- return("create schema if not exists " ~ relation.without_identifier() ~ "; grant `roles/bigquery.dataEditor` on schema " ~ relation.without_identifier() ~ " to 'user:" ~ user ~ "';") -}}
 {% endmacro %}
