@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
 
 from dbt_segconn.engine.guards import (
     doubts,
@@ -21,6 +20,7 @@ from dbt_segconn.engine.id_guards import doubtful_ids
 from dbt_segconn.project.mapping_names import shown_names
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.column_hashes import ChangedColumns
+from dbt_segconn.state.diff import Diff
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import RESET, SETTLED, HistoryRow, State
 from dbt_segconn.warehouse.source import Source
@@ -52,7 +52,7 @@ def of_changes(
     counted: HistoryRow,
     known: int,
     changed: Callable[[], ChangedColumns | None],
-    diff: abc.Mapping[str, Any] | None = None,
+    diff: Diff | None = None,
 ) -> Iterator[str]:
     """Yield the reasons against the changes that `counted` counts, in the outbox or in a diff.
 

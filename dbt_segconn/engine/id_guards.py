@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from dbt_segconn.actions.flat import column_of
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.user_ids import IDS, SEGMENT_ID
+from dbt_segconn.state.diff import Diff
 from dbt_segconn.state.outbox import Id, MappingTables
 from dbt_segconn.warehouse.source import Source
 from dbt_segconn.warehouse.values import NUMBERS
@@ -24,11 +24,7 @@ JUNK = (
 
 
 def doubtful_ids(
-    mapping: Mapping,
-    source: Source,
-    tables: MappingTables,
-    change_types: Iterable[str],
-    diff: abc.Mapping[str, Any] | None = None,
+    mapping: Mapping, source: Source, tables: MappingTables, change_types: Iterable[str], diff: Diff | None = None
 ) -> Iterator[str]:
     """Object to junk and shared ids among changes of these types: in the outbox, or in a diff that is not staged yet.
 

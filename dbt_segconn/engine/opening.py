@@ -23,6 +23,7 @@ from dbt_segconn.project.sampled_builds import check_samples
 from dbt_segconn.project.settings import Settings, read_settings
 from dbt_segconn.warehouse.adapter import Warehouse, check_place, open_warehouse
 from dbt_segconn.warehouse.dbt_names import LOADERS
+from dbt_segconn.warehouse.dialect import find_dialect
 from dbt_segconn.warehouse.proof import find_target, prove_results, prove_target
 from dbt_segconn.warehouse.selection import Selection, select_models
 from dbt_segconn.warehouse.source import Source, find_source
@@ -124,7 +125,9 @@ def _findings_in_mappings(context: Context) -> Iterator[Finding]:
 
 
 def check_project(context: Context, manifest: Manifest) -> None:
-    """Raise where the manifest is of another dbt project than the one that is opened."""
+    """Raise where the manifest is of another dbt project than the one that is opened, or of a warehouse not served."""
+    if adapter_type := manifest.raw["metadata"].get("adapter_type"):
+        find_dialect(adapter_type)
     name = manifest.raw["metadata"].get("project_name")
     if name is not None and context.project.content.get("name") and name != context.project.name:
         raise ConfigurationError(

@@ -26,7 +26,7 @@ from dbt_segconn.project.settings import FILE_NAME, DestinationSettings, Setting
 from dbt_segconn.state.tables import State
 from dbt_segconn.version import __version__
 from dbt_segconn.warehouse.adapter import Warehouse
-from dbt_segconn.warehouse.session import Session, is_denied
+from dbt_segconn.warehouse.session import Session
 from dbt_segconn.warehouse.source import find_source
 from dbt_segconn.wording import counted
 
@@ -180,7 +180,7 @@ def _rights(project: Project, warehouse: Warehouse, session: Session) -> Iterato
             _leave_nothing(session, probe, with_schema=not is_there)
     except WarehouseError as error:
         grant = session.render("segconn_grant", relation=state.syncs)
-        fix = f"Ask for: {grant}" if is_denied(error) else ""
+        fix = f"Ask for: {grant}" if session.is_denied(error) else ""
         yield CheckResult("rights", "error", f"the state tables of {schema} cannot be kept: {error}", fix)
     else:
         what = "may create, write, read and drop tables in" if is_there else "may create the schema"

@@ -7,7 +7,6 @@ from collections import Counter, abc
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
 
 from dbt_segconn.actions.flat import column_of
 from dbt_segconn.delivery.batches import ENVELOPE_BYTES, Batcher
@@ -20,6 +19,7 @@ from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.settings import BudgetSettings, Price, PricingSettings
 from dbt_segconn.project.user_ids import SEGMENT_ID
 from dbt_segconn.state.column_hashes import ChangedColumns
+from dbt_segconn.state.diff import Diff
 
 # So many calls of a mapping are made to be measured, spread over all that it would send
 SAMPLE = 1000
@@ -116,7 +116,7 @@ class Forecast:
 class _Naming:
     """A mapping whose ids are plain columns: `users` are these in its diff, user id first, `kinds` what it sends."""
 
-    diff: abc.Mapping[str, Any]
+    diff: Diff
     users: Sequence[str]
     change_types: Sequence[str]
     is_known: bool

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dbt_segconn.state.diff import Diff
 from dbt_segconn.warehouse.session import Session
 from dbt_segconn.warehouse.source import Source
 
@@ -47,14 +48,18 @@ class ColumnHashes:
 
     def prepare(self) -> None:
         """Add the column to the records, where `changed_columns` has just been switched on."""
-        if not self._are_in(self._records):
+        if not self.are_kept():
             self._session.run("segconn_add_column", relation=self._records, name=COLUMN_HASHES, column_type="text")
+
+    def are_kept(self) -> bool:
+        """Check that the records have the column."""
+        return self._are_in(self._records)
 
     def are_complete(self) -> bool:
         """Check that records and outbox have the column: either may be of a sync without `changed_columns`."""
         return self._are_in(self._outbox) and self._are_in(self._records)
 
-    def count(self, source: Source, updated: int, diff: Mapping[str, Any] | None = None) -> ChangedColumns:
+    def count(self, source: Source, updated: int, diff: Diff | None = None) -> ChangedColumns:
         """Count in which columns the updated records of the outbox, or of a diff, have changed."""
         if not updated or not self._are_in(self._records):
             return ChangedColumns(updated, {}, updated)
@@ -66,9 +71,7 @@ class ColumnHashes:
         most_first = dict(sorted(found.items(), key=lambda item: -item[1]))
         return ChangedColumns(updated, most_first, updated - int(known))
 
-    def of_records(
-        self, source: Source, record_ids: Collection[str], diff: Mapping[str, Any]
-    ) -> dict[str, tuple[str, ...]]:
+    def of_records(self, source: Source, record_ids: Collection[str], diff: Diff) -> dict[str, tuple[str, ...]]:
         """Return the changed columns of those of these records that a diff finds updated, as far as they are known."""
         if not record_ids or not self._are_in(self._records):
             return {}

@@ -54,10 +54,9 @@ class Discards:
         self._state = state
         self._mapping_id = mapping_id
 
-    def arguments(self) -> dict[str, Any]:
-        """Return what the diff needs to know of refusals, or of there being none yet."""
-        known = {"discards": self._state.discards if self._state.exists() else None}
-        return {**known, "discard_columns": DISCARD_COLUMNS, **_PATIENCE}
+    def table(self) -> Any | None:
+        """Return the table of discards; None where there is none yet."""
+        return self._state.discards if self._state.exists() else None
 
     def count(self) -> int:
         """Count the records whose refusal stands, given up or not."""

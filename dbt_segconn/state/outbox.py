@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections import abc
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dbt_segconn.errors import SyncError
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.checkpoint import Window, first_to_read, known_checkpoint, reached
 from dbt_segconn.state.column_hashes import ColumnHashes
-from dbt_segconn.state.discards import Discards
-from dbt_segconn.state.tables import INSERT_ROWS, SYNC_COLUMNS, HistoryRow, State
+from dbt_segconn.state.diff import Diff
+from dbt_segconn.state.discards import RETRY_DAYS, RETRY_SYNCS, Discards
+from dbt_segconn.state.tables import DISCARD_COLUMNS, INSERT_ROWS, SYNC_COLUMNS, HistoryRow, State
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.source import Source
 from dbt_segconn.warehouse.values import LOSSY_TYPES, TIMES, Column
@@ -124,9 +125,9 @@ class MappingTables:
         A baseline takes up what would be held back for want of consent, too.
         """
         diff = self._diff(mapping, source, window, is_baseline=is_baseline)
-        if diff["keeps_hashes"]:
+        if diff.keeps_hashes:
             self.hashes.prepare()
-            diff["fills_hashes"] = True
+            diff = replace(diff, fills_hashes=True)
         later = not source.order and bool(self._session.rows("segconn_can_number_later", outbox=self.outbox))
         self._session.run("segconn_stage", outbox=self.outbox, diff=diff, is_numbered=not later)
         if later:
@@ -136,6 +137,10 @@ class MappingTables:
     def has_work(self, mapping: Mapping, source: Source, window: Window | None) -> bool:
         """Say whether a sync would stage any change or close any refusal. It compares the model with all records."""
         diff = self._diff(mapping, source, window)
+        if diff.keeps_hashes:
+            if not self.hashes.are_kept():
+                return True
+            diff = replace(diff, fills_hashes=True)
         return bool(self._session.rows("segconn_count_work", diff=diff)[0][0])
 
     def preview(
@@ -150,7 +155,9 @@ class MappingTables:
 
         Named records are returned although they were given up.
         """
-        diff = {**self.diff(mapping, source), **({"discards": None} if record_ids else {})}
+        diff = self.diff(mapping, source)
+        if record_ids:
+            diff = replace(diff, discards=None)
         return self._session.rows(
             "segconn_preview", diff=diff, change_types=list(change_types), limit=limit, record_ids=list(record_ids)
         )
@@ -161,7 +168,7 @@ class MappingTables:
         One that says nothing of consent is found where such records are sent, or where that is asked for.
         """
         holds = mapping.skips_unknown_consent and not also_silent
-        diff = {**self._diff(mapping, source), "records": None, "discards": None, "holds_back": holds}
+        diff = replace(self._diff(mapping, source), records=None, discards=None, holds_back=holds)
         found = self._session.rows(
             "segconn_preview", diff=diff, change_types=["added"], limit=1, record_ids=[record_id]
         )
@@ -179,37 +186,40 @@ class MappingTables:
         rows = self._session.rows("segconn_count_diff", diff=self.diff(mapping, source, is_baseline=is_baseline))
         return {change_type: int(count) for change_type, count in rows}
 
-    def diff(self, mapping: Mapping, source: Source, *, is_baseline: bool = False) -> dict[str, Any]:
+    def diff(self, mapping: Mapping, source: Source, *, is_baseline: bool = False) -> Diff:
         """Return what a diff is made of, where the mapping may not have any records yet."""
         window = None if is_baseline else self.window(mapping, source)
         diff = self._diff(mapping, source, window, is_baseline=is_baseline)
-        return {**diff, **({} if self.present()[0] else {"records": None})}
+        return diff if self.present()[0] else replace(diff, records=None)
 
     def _diff(
         self, mapping: Mapping, source: Source, window: Window | None = None, *, is_baseline: bool = False
-    ) -> dict[str, Any]:
-        return {
-            "window": window,
-            "refusals": self._state.discards,
-            "records": self.records,
-            "record_columns": RECORD_COLUMNS,
-            "model": source.relation,
-            "is_stored": mapping.model.is_stored,
-            "identifier": source.identifier,
-            "columns": source.columns,
-            "order": source.order,
-            "current": source.current,
-            "valid_to_current": source.valid_to_current,
-            "signature": source.names,
-            "unsure_type": "updated" if "updated" in mapping.meta.sync_mode else "added",
-            "mapping_id": self.mapping_id,
-            "definition": mapping.definition,
-            "consent": _consent_columns(mapping, source),
-            "holds_back": holds_back(mapping) and not is_baseline,
-            "keeps_hashes": mapping.meta.changed_columns,
-            "fills_hashes": False,
-            **self.discards.arguments(),
-        }
+    ) -> Diff:
+        return Diff(
+            window=window,
+            refusals=self._state.discards,
+            records=self.records,
+            record_columns=RECORD_COLUMNS,
+            model=source.relation,
+            is_stored=mapping.model.is_stored,
+            identifier=source.identifier,
+            columns=source.columns,
+            order=source.order,
+            current=source.current,
+            valid_to_current=source.valid_to_current,
+            signature=source.names,
+            unsure_type="updated" if "updated" in mapping.meta.sync_mode else "added",
+            mapping_id=self.mapping_id,
+            definition=mapping.definition,
+            consent=_consent_columns(mapping, source),
+            holds_back=holds_back(mapping) and not is_baseline,
+            discards=self.discards.table(),
+            discard_columns=DISCARD_COLUMNS,
+            retry_syncs=RETRY_SYNCS,
+            retry_days=RETRY_DAYS,
+            keeps_hashes=mapping.meta.changed_columns,
+            fills_hashes=False,
+        )
 
     def count_held_back(self, mapping: Mapping, source: Source) -> int:
         """Count the records that are held back now for want of consent."""
@@ -234,7 +244,7 @@ class MappingTables:
         shared: Sequence[Id],
         change_types: Iterable[str],
         most: int,
-        diff: abc.Mapping[str, Any] | None = None,
+        diff: Diff | None = None,
     ) -> list[Row]:
         """Find junk among ids, and ids that more than `most` records share: in the outbox, or in a diff.
 
@@ -351,7 +361,7 @@ def holds_back(mapping: Mapping) -> bool:
     return mapping.skips_unknown_consent and "added" in mapping.meta.sync_mode
 
 
-def _consent_columns(mapping: Mapping, source: Source) -> list[Column]:
+def _consent_columns(mapping: Mapping, source: Source) -> tuple[Column, ...]:
     """Return the columns that tell whether a record says anything of consent, where that matters."""
     names = set(mapping.consent.values()) if mapping.skips_unknown_consent else ()
-    return [column for column in source.columns if column.key in names]
+    return tuple(column for column in source.columns if column.key in names)

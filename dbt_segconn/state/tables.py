@@ -19,7 +19,7 @@ from dbt_segconn.errors import ConfigurationError, WarehouseError
 from dbt_segconn.project.mapping_names import MappingNames, mapping_in
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.settings import StateSettings
-from dbt_segconn.warehouse.session import Row, Session, is_denied
+from dbt_segconn.warehouse.session import Row, Session
 from dbt_segconn.warehouse.source import Source
 
 INSERT_ROWS = 500
@@ -202,7 +202,7 @@ class State:
                 self._complete(relation, columns)
             self._replace_view(shown)
         except WarehouseError as error:
-            if not is_denied(error):
+            if not self.session.is_denied(error):
                 raise
             grant = self.session.render("segconn_grant", relation=self.syncs)
             raise ConfigurationError(
@@ -228,7 +228,7 @@ class State:
         try:
             self.session.run("segconn_create_syncs_view", **view)
         except WarehouseError as error:
-            if not shown or is_denied(error):
+            if not shown or self.session.is_denied(error):
                 raise
             self._recreate_view(view)
 
@@ -237,7 +237,7 @@ class State:
         try:
             self.session.run("segconn_drop_view", relation=self.syncs)
         except WarehouseError as error:
-            if is_denied(error):
+            if self.session.is_denied(error):
                 raise
             reason = str(error).partition("HINT:")[0].strip()  # PostgreSQL proposes cascade
             raise ConfigurationError(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,25 +13,13 @@ from dbt_segconn.errors import ConfigurationError, UnopenedError, WarehouseError
 from dbt_segconn.project.context import Context
 from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.warehouse.dbt_manifest import read_resource
+from dbt_segconn.warehouse.dialect import FOLDERS, find_dialect
 from dbt_segconn.warehouse.naming import Naming, place_of
 from dbt_segconn.warehouse.session import Session
 
 SQL_FOLDER = Path(__file__).parent / "sql"
 # dbt's loggers, adapters and flags are process-wide: one boot at a time.
 _BOOT = threading.Lock()
-# `md:`, `s3://` and their like are no files here; `C:` is a drive
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
-# Of DuckDB: ids must not be compared in another collation; JSON errors hide the values of rows from the masking
-_OWN_SETTINGS = frozenset({"default_collation", "errors_as_json"})
-# What some warehouses lack, and the way out
-_NOT_SERVED = {
-    "sqlite": "SQLite has no md5, which the checksums of records are made of. Build the models with dbt-duckdb, which "
-    "attaches SQLite's files as they are, or in another warehouse."
-}
-
-
-# Conflicting lock is held in /usr/bin/python3 (PID 123)
-_DUCKDB_LOCK = re.compile(r"lock is held in (?:\S*/)?(\S+) \(PID (\d+)\)")
 
 
 class Warehouse:
@@ -43,7 +29,7 @@ class Warehouse:
         self._adapter = adapter
         self._macros = macros
         self.config = config
-        self.adapter_type: str = adapter.type()
+        self.dialect = find_dialect(adapter.type())
         self.database: str = config.credentials.database
         self.threads: int = config.threads
         self._settings: Sequence[str] | None = None
@@ -55,18 +41,13 @@ class Warehouse:
 
     @property
     def place(self) -> str:
-        """Where the target is, as messages name it: the file of DuckDB, else host or account, and the database."""
+        """Where the target is, as messages name it: such as a file, or a database and its host."""
         return place_of(self.config.credentials)
 
     @property
     def only_one_process(self) -> str | None:
         """Why no second process can open the warehouse beside this one; None where it can."""
-        credentials = self.config.credentials
-        if self.adapter_type == "duckdb" and not getattr(credentials, "is_motherduck", False):
-            return "DuckDB lets one process at a time open its file"
-        if self.adapter_type == "spark" and credentials.method == "session":
-            return "a Spark session belongs to the process that has opened it"
-        return None
+        return self.dialect.only_one_process(self.config.credentials)
 
     @contextmanager
     def session(self, name: str) -> Iterator[Session]:
@@ -90,36 +71,21 @@ class Warehouse:
     def close(self) -> None:
         """Close every connection; a file-based warehouse is then free for other processes."""
         self._adapter.cleanup_connections()
-        connections = self._adapter.connections
-        if hasattr(connections, "close_all_connections"):  # dbt-duckdb's, which keep the file open beyond that
-            with suppress(Exception):  # where nothing was ever opened
-                connections.env().close()
-            connections.close_all_connections()
+        self.dialect.close(self._adapter.connections)
 
 
 def _unopened(warehouse: Warehouse, reason: str) -> str:
-    """Say why a warehouse cannot be opened; of a DuckDB file that is in use, by which process."""
-    place = f"target {warehouse.config.target_name} ({warehouse.place}) cannot be opened"
-    if found := _DUCKDB_LOCK.search(reason):
-        program, number = found.groups()
-        return (
-            f"{place}: process {number} ({program}) has the file open, and DuckDB lets one process at a time open it. "
-            "Close that process, or wait until it ends."
-        )
-    return f"{place}: {reason}"
+    """Return why a warehouse cannot be opened, in the dialect's words where it has better ones than the driver."""
+    words = warehouse.dialect.unopened(reason) or reason
+    return f"target {warehouse.config.target_name} ({warehouse.place}) cannot be opened: {words}"
 
 
 def open_warehouse(context: Context, manifest: Mapping[str, Any], threads: int | None = None) -> Warehouse:
     """Open the target of the context with the macros of a manifest; connects to nothing yet.
 
     `manifest` is the parsed manifest.json (schema v12). Raises ConfigurationError where dbt refuses the
-    profile, where the target's adapter is not the manifest's, or where what it holds would not outlive the process.
+    profile, where the target's adapter is not the manifest's, or is not served.
     """
-    built_for = manifest["metadata"].get("adapter_type")
-    if built_for in _NOT_SERVED:
-        raise ConfigurationError(
-            f"{context.project_dir}: the manifest was built for {built_for}. {_NOT_SERVED[built_for]}"
-        )
     from dbt_common.exceptions import DbtBaseException
 
     with _BOOT:
@@ -127,6 +93,7 @@ def open_warehouse(context: Context, manifest: Mapping[str, Any], threads: int |
             adapter, config = _boot(context, threads)
         except DbtBaseException as error:
             raise ConfigurationError(f"dbt cannot open the target: {error}") from error
+        built_for = manifest["metadata"].get("adapter_type")
         if built_for and built_for != adapter.type():
             raise ConfigurationError(
                 f"{context.project_dir}: the manifest was built for {built_for}, but target "
@@ -137,25 +104,9 @@ def open_warehouse(context: Context, manifest: Mapping[str, Any], threads: int |
 
 
 def check_place(warehouse: Warehouse, state: StateSettings) -> None:
-    """Raise for a DuckDB whose state would end with the process, or whose file is not there.
-
-    DuckDB makes a file that is missing: an empty one, perhaps beside the one that dbt has filled.
-    """
-    if warehouse.adapter_type != "duckdb":
-        return
-    path, target = str(warehouse.config.credentials.path), warehouse.config.target_name
-    if path == ":memory:" and state.database in {None, "memory"}:
-        raise ConfigurationError(
-            f"target {target} is DuckDB in memory: what dbt builds there, and what was sent, is gone when the process "
-            "ends. Give the target a file (`path:` in profiles.yml), or name an attached database with state.database "
-            "in segconn.yml."
-        )
-    is_file = path != ":memory:" and not _SCHEME.match(path)
-    if is_file and not os.path.exists(path):  # noqa: PTH110  as DuckDB takes it
-        raise ConfigurationError(
-            f"target {target}: its DuckDB file {os.path.abspath(path)} does not exist. Run dbt on this target first; "  # noqa: PTH100
-            "a relative `path:` in profiles.yml starts where the command is typed, for dbt and for dbt-segconn."
-        )
+    """Raise ConfigurationError for a target that is not there, or whose state would end with the process."""
+    config = warehouse.config
+    warehouse.dialect.check_place(config.credentials, config.target_name, state.database)
 
 
 def _boot(context: Context, threads: int | None) -> tuple[Any, Any]:
@@ -166,19 +117,12 @@ def _boot(context: Context, threads: int | None) -> tuple[Any, Any]:
     from dbt.mp_context import get_mp_context
 
     config = RuntimeConfig.from_args(set_dbt_flags(context, threads))
-    _leave_out_settings(config.credentials)
+    find_dialect(config.credentials.type).prepare(config.credentials)
     reset_adapters()
     register_adapter(config, get_mp_context())
     adapter = get_adapter(config)
     adapter.set_macro_context_generator(_Contexts(generate_runtime_macro_context))
     return adapter, config
-
-
-def _leave_out_settings(credentials: Any) -> None:
-    """Drop settings of a DuckDB profile that sessions set back: they hold for all connections at once."""
-    settings = getattr(credentials, "settings", None)
-    if credentials.type == "duckdb" and settings:
-        credentials.settings = {key: value for key, value in settings.items() if key.lower() not in _OWN_SETTINGS}
 
 
 class _Contexts(threading.local):
@@ -250,12 +194,20 @@ def _load_macros(adapter: Any, config: Any, manifest: Mapping[str, Any]) -> Any:
     every = {name: read_resource(Macro, macro) for name, macro in manifest["macros"].items()}
     of_dbt = set(get_adapter_package_names(adapter.type()))
     macros = {name: macro for name, macro in every.items() if macro.package_name in of_dbt}
-    for path in sorted(SQL_FOLDER.glob("*.sql")):
+    for path in _sql_files(adapter.type()):
         macros.update(_own_macros(path))
     adapter.set_macro_resolver(Manifest(macros=macros, metadata=metadata))
     project = Manifest(macros=every, metadata=metadata)
     adapter.connections.set_query_header(generate_query_header_context(config, project))
     return project
+
+
+def _sql_files(adapter_type: str) -> Iterator[Path]:
+    """Yield the files of `sql/`, then those of the dialect and of the adapters that it builds on."""
+    from dbt.adapters.factory import get_adapter_type_names
+
+    for folder in (SQL_FOLDER, *(FOLDERS / name for name in get_adapter_type_names(adapter_type))):
+        yield from sorted(folder.glob("*.sql"))
 
 
 @cache
@@ -269,6 +221,7 @@ def _parse_macros(path: Path) -> Iterator[tuple[str, Any]]:
     from dbt.node_types import NodeType
     from dbt_common.clients.jinja import extract_toplevel_blocks
 
+    place = path.relative_to(SQL_FOLDER.parent).as_posix()
     blocks = extract_toplevel_blocks(path.read_text(), allowed_blocks={"macro"}, collect_raw_data=False)
     for block in blocks:
         name = f"macro.dbt.{block.block_name}"
@@ -278,8 +231,8 @@ def _parse_macros(path: Path) -> Iterator[tuple[str, Any]]:
                 name=f"{block.block_name}",
                 macro_sql=block.full_block,
                 package_name="dbt",
-                path=path.name,
-                original_file_path=path.name,
+                path=place,
+                original_file_path=place,
                 resource_type=NodeType.Macro,
                 unique_id=name,
             ),

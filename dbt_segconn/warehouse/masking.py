@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-# Of the DB-API (PEP 249), whose classes each driver makes anew: what is wrong with the rows themselves.
-# DuckDB says the same of texts that are no JSON or no time with a class of its own.
-ROW_ERRORS = frozenset({"DataError", "IntegrityError", "InvalidInputException"})
+from dbt_segconn.warehouse.dialect import Dialect
+
 # https://www.postgresql.org/docs/current/errcodes-appendix.html : data exceptions, broken constraints. For
 # drivers, such as Snowflake's, that have one class for all errors of SQL.
 ROW_STATES = ("22", "23")
@@ -22,29 +21,29 @@ _QUOTED = r"""["'`].*["'`]|["'`].*\Z"""
 _VALUES = re.compile(rf"(?P<named>{_NAMED})|{_QUOTED}|\d{{5,}}", re.DOTALL)
 
 
-def told(error: BaseException) -> tuple[str, bool]:
+def told(error: BaseException, dialect: Dialect) -> tuple[str, bool]:
     """Return what an error says, and whether values had to be masked in it.
 
     dbt wraps the driver's error, so its causes are looked at, too. Nothing below the line of the first value is
     kept: DuckDB shows there once more where in a text it stumbled.
     """
     text = str(error).strip()
-    if not any(map(_is_about_rows, _chain(error))):
+    if not any(_is_about_rows(one, dialect) for one in _chain(error)):
         return text, False
     masked = _VALUES.sub(lambda found: found["named"] or MASK, _ADDED.sub("", text))
     head, mask, tail = masked.partition(MASK)
     return f"{head}{mask}{tail.partition(chr(10))[0]}".strip(), True
 
 
-def _is_about_rows(error: BaseException) -> bool:
-    if ROW_ERRORS & {one.__name__ for one in type(error).__mro__}:
+def _is_about_rows(error: BaseException, dialect: Dialect) -> bool:
+    if dialect.row_errors & {one.__name__ for one in type(error).__mro__}:
         return True
-    return any(state.startswith(ROW_STATES) for state in _states(error))
+    return any(state.startswith(ROW_STATES) for state in _states(error, dialect.sqlstates))
 
 
-def _states(error: BaseException) -> Iterator[str]:
-    """Yield the SQLSTATE, under the names by which psycopg, Snowflake's driver and pyspark give it."""
-    for name in ("sqlstate", "pgcode", "getSqlState"):
+def _states(error: BaseException, names: Iterable[str]) -> Iterator[str]:
+    """Yield the SQLSTATE, which a driver may give under several names."""
+    for name in names:
         state = getattr(error, name, None)
         with suppress(Exception):  # pyspark asks its JVM
             state = state() if callable(state) else state

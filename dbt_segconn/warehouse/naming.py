@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,12 +12,11 @@ from dbt_segconn.project.artifacts import Manifest, Model
 from dbt_segconn.project.context import Context
 from dbt_segconn.project.jinja import Jinja
 from dbt_segconn.project.source_positions import RESOURCES, Files, Written
+from dbt_segconn.warehouse.dialect import Dialect, known_dialect
 
 # The keys of a model's config from which dbt makes its names; a snapshot's targets go before the macros
 _CUSTOM = ("database", "schema", "alias")
 _SNAPSHOT = {"database": "target_database", "schema": "target_schema"}
-# What tells one place from another in the credentials of an adapter, besides its `unique_field`
-_PLACE = ("path", "host", "port", "account", "project", "catalog", "http_path", "database")
 
 
 class RelationNames(NamedTuple):
@@ -139,18 +137,19 @@ class Naming:
 
 def place_of(credentials: Any) -> str:
     """Name the place that credentials lead to, without secrets."""
-    if getattr(credentials, "type", "") == "duckdb":
-        path = str(credentials.path)
-        return "DuckDB in memory" if path == ":memory:" else f"DuckDB file {os.path.abspath(path)}"  # noqa: PTH100  `md:` is no path
-    where = getattr(credentials, "host", None) or getattr(credentials, "account", None)
-    return f"{credentials.type} database {credentials.database}{f' on {where}' if where else ''}"
+    return _dialect_of(credentials).place(credentials)
 
 
 def same_place(one: Any, other: Any) -> bool:
     """Whether two credentials lead to one place and schema, so that they differ in role, threads and the like alone."""
     if (one.type, one.unique_field, one.schema) != (other.type, other.unique_field, other.schema):
         return False
-    return all(getattr(one, key, None) == getattr(other, key, None) for key in _PLACE)
+    return all(getattr(one, key, None) == getattr(other, key, None) for key in _dialect_of(one).place_keys)
+
+
+def _dialect_of(credentials: Any) -> Dialect:
+    """Return the dialect of credentials; they may be of a warehouse that is not served, but only named."""
+    return known_dialect(credentials.type) or Dialect()
 
 
 def describe(context: Context, misfit: Misfit) -> str:

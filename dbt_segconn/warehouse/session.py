@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import product
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError, SegconnError, WarehouseError
 from dbt_segconn.project.artifacts import Model
+from dbt_segconn.warehouse.dialect import find_dialect
 from dbt_segconn.warehouse.masking import told
 from dbt_segconn.warehouse.naming import place_of
 
 Row = tuple[Any, ...]
-
-_DENIED = re.compile(
-    r"permission denied|insufficient privilege|not authorized|access denied|accessdenied|must be owner"
-    r"|does not have .*(permission|privilege)",
-    re.IGNORECASE,
-)
-
-
-# Of Spark's tables of files: two inserts into one at the same time remove each other's files
-_INSERT = re.compile(r"\s*insert into (\S+)", re.IGNORECASE)
-_TURNS: dict[str, threading.Lock] = {}
-
-
-def is_denied(error: WarehouseError) -> bool:
-    """Say whether it is a right that the role lacks; warehouses have no common code for it."""
-    return bool(_DENIED.search(str(error)))
 
 
 class Session:
@@ -44,6 +27,7 @@ class Session:
     def __init__(self, adapter: Any) -> None:
         self._adapter = adapter
         self.adapter_type: str = adapter.type()
+        self.dialect = find_dialect(self.adapter_type)
         self._open = False
         self._settings = ""  # of a transaction, until its first statement takes them along
 
@@ -120,13 +104,7 @@ class Session:
             return dict(self.rows("segconn_describe_columns", relation=relation))
         with self._dbt_macro():
             columns = self._adapter.get_columns_in_relation(relation)
-        return {column.name: self._data_type(column) for column in columns}
-
-    def _data_type(self, column: Any) -> str:
-        """Name a type with the precision of numbers; of BigQuery's, with what arrays and structs hold."""
-        is_whole = self.adapter_type == "bigquery" or column.is_numeric()
-        data_type: str = column.data_type if is_whole else column.dtype
-        return data_type
+        return {column.name: self.dialect.data_type(column) for column in columns}
 
     def relation(self, database: str | None, schema: str, identifier: str) -> Any:
         """Name a table, quoted as dbt quotes it for this project."""
@@ -202,24 +180,11 @@ class Session:
     def _fetch(self, sql: str) -> list[Row]:
         sql = self._with_settings(sql)
         with self.errors():
-            connections = self._adapter.connections
-            if hasattr(connections, "raw_execute_with_comment"):  # BigQuery's, which has no cursors
-                _, rows = connections.raw_execute_with_comment(sql)
-                return [tuple(row.values()) for row in rows]
-            if hasattr(connections, "add_query"):
-                _, cursor = connections.add_query(sql, auto_begin=False)
-                return list(cursor.fetchall())
-            _, table = self._adapter.execute(sql, fetch=True)
-            return [tuple(row) for row in table.rows]
+            return self.dialect.fetch(self._adapter.connections, sql)
 
     def _execute(self, sql: str) -> None:
-        with self._turn(sql), self.errors():
+        with self.dialect.turn(sql), self.errors():
             self._adapter.execute(self._with_settings(sql), auto_begin=False, fetch=False)
-
-    def _turn(self, sql: str) -> AbstractContextManager[Any]:
-        """Wait until no other thread inserts into the same table, where it takes one insert at a time."""
-        insert = _INSERT.match(sql) if self.adapter_type == "spark" else None
-        return _TURNS.setdefault(insert[1], threading.Lock()) if insert else nullcontext()
 
     @contextmanager
     def _dbt_macro(self) -> Iterator[None]:
@@ -230,6 +195,10 @@ class Session:
             if not self._open and connections.get_thread_connection().transaction_open:
                 connections.commit()
 
+    def is_denied(self, error: WarehouseError) -> bool:
+        """Return whether the role lacks a right."""
+        return bool(self.dialect.denied.search(str(error)))
+
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Raise a WarehouseError for whatever dbt or the driver raises, without the values of rows."""
@@ -238,5 +207,5 @@ class Session:
         except SegconnError:
             raise
         except Exception as error:  # noqa: BLE001  drivers raise what they like, and share no root
-            text, is_masked = told(error)
+            text, is_masked = told(error, self.dialect)
             raise WarehouseError(f"the warehouse says: {text}") from (None if is_masked else error)

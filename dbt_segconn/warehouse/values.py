@@ -1,7 +1,7 @@
 """Which JSON value a column becomes: one rule for each kind of data type.
 
-The warehouse does the work where it can: `sql/values.sql` holds an expression for each kind below,
-in each dialect. What is left for Python is in `CONVERTERS`.
+The warehouse does the work where it can: `sql/values.sql` holds an expression for each kind below, and `dialects/`
+those of single warehouses. What is left for Python is in `CONVERTERS`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from decimal import Decimal
 from typing import Any
 
 import orjson
+
+from dbt_segconn.warehouse.dialect import Dialect, known_dialect
 
 # Tried in order against the lower-case data type; the last one takes every other type as text.
 _VALUE_TYPES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
@@ -40,16 +42,6 @@ _VALUE_TYPES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("text", r""),
     )
 )
-
-# Where a warehouse gives a name another meaning than the others do
-_OWN_TYPES: dict[str, dict[str, str]] = {
-    "bigquery": {"timestamp": "timestamptz"},
-    "databricks": {"timestamp": "timestamptz", "float": "single"},
-    "duckdb": {"float": "single"},
-    "redshift": {"float": "float"},
-    "snowflake": {"real": "float", "float4": "float"},
-    "spark": {"timestamp": "timestamptz", "float": "single"},
-}
 
 # Kinds that are numbers in the warehouse
 NUMBERS = frozenset({"integer", "whole", "decimal", "number", "float", "single"})
@@ -95,7 +87,8 @@ def value_type_of(data_type: str, adapter_type: str, *, exact_decimals: bool = F
     With `exact_decimals`, numbers with decimals are text of all their digits, the kind `exact`.
     """
     name = data_type.lower().strip()
-    value_type = _OWN_TYPES.get(adapter_type, {}).get(name) or next(
+    dialect = known_dialect(adapter_type) or Dialect()
+    value_type = dialect.value_types.get(name) or next(
         value_type for value_type, pattern in _VALUE_TYPES if pattern.match(name)
     )
     return "exact" if exact_decimals and value_type in {"decimal", "number"} else value_type

@@ -7,16 +7,31 @@ import json
 import pytest
 from standing import ADA
 
+pytestmark = pytest.mark.parametrize("warehouse", ["duckdb_file"], indirect=True)
 
-@pytest.mark.parametrize("warehouse", ["duckdb_file"], indirect=True)
-def test_sqlite_is_refused_with_a_way_out(shop, api):
+
+def built_for(shop, adapter_type):
     shop.fill(ADA)
     path = shop.dir / "target/manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["metadata"]["adapter_type"] = "sqlite"
+    manifest["metadata"]["adapter_type"] = adapter_type
     path.write_text(json.dumps(manifest))
+
+
+def test_sqlite_is_refused_with_a_way_out(shop, api):
+    built_for(shop, "sqlite")
     result = shop.run()
     assert result.exit_code == 2
     assert "SQLite has no md5" in result.output
     assert "dbt-duckdb" in result.output
+    assert api.received == []
+
+
+@pytest.mark.parametrize("command", ["run", "validate"])
+def test_adapter_without_dialect_is_refused(shop, api, command):
+    built_for(shop, "trino")
+    result = shop.segconn(command, *(["--all"] if command == "run" else []))
+    assert result.exit_code == 2
+    assert "the adapter trino is not served" in result.output
+    assert "bigquery, databricks, duckdb, postgres, redshift, snowflake and spark" in result.output
     assert api.received == []

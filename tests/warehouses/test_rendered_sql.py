@@ -179,7 +179,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     tables.stage(asking, few)
     tables.count_held_back(asking, few)
     tables.sample(sync, few, 3, 1000)
-    diff = {**tables.diff(sync, few), "records": tables.records}
+    diff = replace(tables.diff(sync, few), records=tables.records)
     session.rows("segconn_count_diff", diff=diff)
     naming = [{"diff": diff, "users": [few.columns[0].alias, "record_id"], "kinds": ["added"]}]
     session.rows("segconn_count_users", naming=naming * 2, known=naming)

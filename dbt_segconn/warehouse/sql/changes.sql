@@ -35,48 +35,6 @@
   {{- return('md5(' ~ text ~ ')') -}}
 {% endmacro %}
 
-{% macro bigquery__segconn_hash(text) %}
-  {{- return('to_hex(md5(' ~ text ~ '))') -}}
-{% endmacro %}
-
-
-{#- In one flat call, for the planner takes seconds for a chain of `||` over 500 columns. concat leaves nulls out, so
-    that a null has no length, and '' has one; the sign or letter of the length is the tag. -#}
-{% macro duckdb__segconn_checksum(signature, columns) %}
-  {%- set parts = ["'" ~ signature ~ "'"] -%}
-  {%- for column in columns -%}
-    {%- set text = segconn_json_text(column) -%}
-    {%- if column.tag == 'b' -%}
-      {%- do parts.append("'v', case when " ~ column.alias ~ " then 'T' when not " ~ column.alias ~ " then 'F' end, ':'") -%}
-    {%- else -%}
-      {%- set length = {'t': 'length(', 'd': '-length(', 'j': "'j' || length("}[column.tag] -%}
-      {%- do parts.append("'v', " ~ length ~ text ~ "), ':', " ~ text) -%}
-    {%- endif -%}
-  {%- endfor -%}
-  {{- return('md5(concat(' ~ (parts | join(', ')) ~ '))') -}}
-{% endmacro %}
-
-
-{#- Each column stands in it once, for Spark copies the expression of a column to wherever it is named; and in
-    one flat call, for Spark's planner takes minutes and gigabytes for a long chain of `||`. -#}
-{% macro spark__segconn_checksum(signature, columns) %}
-  {%- set parts = ["'" ~ signature ~ "'"] -%}
-  {%- for column in columns -%}
-    {%- do parts.append("coalesce(concat('" ~ column.tag ~ "', md5(" ~ segconn_json_text(column) ~ ")), 'n')") -%}
-  {%- endfor -%}
-  {{- return('md5(concat(' ~ (parts | join(', ')) ~ '))') -}}
-{% endmacro %}
-
-
-{#- Of the values' own hashes, for no text may be longer than a column. -#}
-{% macro redshift__segconn_checksum(signature, columns) %}
-  {%- set parts = ["'" ~ signature ~ "'"] -%}
-  {%- for column in columns -%}
-    {%- do parts.append("coalesce('" ~ column.tag ~ "' || md5(" ~ segconn_json_text(column) ~ "), 'n')") -%}
-  {%- endfor -%}
-  {{- return('md5(' ~ (parts | join(' || ')) ~ ')') -}}
-{% endmacro %}
-
 
 {#- In the order of the mapping's `order_by`; deleted records, which have lost its columns, come first. Rows of an
     equal order keep the order of their record ids, so that every staging of the same rows numbers them alike. -#}
@@ -94,14 +52,6 @@
   {{- return('row_number() over (order by record_id)') -}}
 {% endmacro %}
 
-{% macro duckdb__segconn_number_rows() %}
-  {{- return('row_number() over ()') -}}
-{% endmacro %}
-
-{% macro postgres__segconn_number_rows() %}
-  {{- return('row_number() over ()') -}}
-{% endmacro %}
-
 
 {#- A table that may not be there yet, as long as nothing has been synced. -#}
 {% macro segconn_or_empty(relation, columns) %}
@@ -114,9 +64,7 @@
 {% endmacro %}
 
 
-{#- `diff` holds what the diff is made of: records, discards, refusals, model, window, current, valid_to_current,
-    identifier, columns, order, signature, unsure_type, mapping_id, definition, consent, holds_back, is_stored, retry_syncs, retry_days,
-    keeps_hashes, fills_hashes. -#}
+{#- `diff` is a Diff of `state/diff.py`, which documents its fields. -#}
 {% macro segconn_stage(outbox, diff, is_numbered) %}
 create table {{ outbox }} {{ segconn_storage() }} as
 {{ segconn_changes(diff, is_numbered) }}
@@ -132,10 +80,6 @@ create table {{ outbox }} {{ segconn_storage() }} as
 {% macro default__segconn_can_number_later(outbox) %}
 {% endmacro %}
 
-{% macro duckdb__segconn_can_number_later(outbox) %}
-select 1 as one from duckdb_databases() where database_name = {{ segconn_literal(outbox.database) }} and type = 'duckdb'
-{% endmacro %}
-
 
 {% macro segconn_number_later(outbox) %}
 alter table {{ outbox }} add column change_number bigint;
@@ -149,13 +93,6 @@ update {{ outbox }} set change_number = rowid + 1
 {% endmacro %}
 
 {% macro default__segconn_index_outbox(outbox) %}
-{% endmacro %}
-
-{% macro postgres__segconn_index_outbox(outbox) %}
-create index on {{ outbox }} (change_number)
-{% endmacro %}
-
-{% macro redshift__segconn_index_outbox(outbox) %}
 {% endmacro %}
 
 
@@ -238,7 +175,7 @@ left join (
     from (
         {%- for part in known %}
         select {{ segconn_user(part.users) }} as user_id
-        from (with {{ segconn_identified(dict(part.diff, window=none)) }} select * from hashed) as of_model
+        from (with {{ segconn_identified(part.diff.over_all_rows()) }} select * from hashed) as of_model
         where record_id in (select record_id from {{ segconn_known_records(part.diff.records | string) }} as records)
         {{ 'union all' if not loop.last }}
         {%- else %}
@@ -256,10 +193,6 @@ left join (
 
 {% macro default__segconn_inlined(diff) %}
   {{- return('') -}}
-{% endmacro %}
-
-{% macro duckdb__segconn_inlined(diff) %}
-  {{- return('not materialized ' if diff.is_stored else '') -}}
 {% endmacro %}
 
 

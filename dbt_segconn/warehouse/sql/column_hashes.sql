@@ -18,15 +18,6 @@
   {{- return(parts | join(' || ')) -}}
 {% endmacro %}
 
-{#- In one flat call, as checksums are. -#}
-{% macro duckdb__segconn_joined(parts) %}
-  {{- return('concat(' ~ (parts | join(', ')) ~ ')') -}}
-{% endmacro %}
-
-{% macro spark__segconn_joined(parts) %}
-  {{- return('concat(' ~ (parts | join(', ')) ~ ')') -}}
-{% endmacro %}
-
 
 {% macro segconn_has_hashes(column_hashes, names) %}
   {{- return('case when substr(' ~ column_hashes ~ ", 1, 8) = '" ~ names ~ "' then 1 else 0 end") -}}

@@ -18,19 +18,6 @@
   {{- return('TEXT') -}}
 {% endmacro %}
 
-{% macro bigquery__segconn_type_string() %}
-  {{- return('string') -}}
-{% endmacro %}
-
-{% macro spark__segconn_type_string() %}
-  {{- return('string') -}}
-{% endmacro %}
-
-{#- TEXT has at most 256 characters. -#}
-{% macro redshift__segconn_type_string() %}
-  {{- return('varchar(65535)') -}}
-{% endmacro %}
-
 
 {#- Times of the state tables are in UTC and have no zone. -#}
 {% macro segconn_type_time() %}
@@ -41,19 +28,6 @@
   {{- return('timestamp') -}}
 {% endmacro %}
 
-{% macro bigquery__segconn_type_time() %}
-  {{- return('datetime') -}}
-{% endmacro %}
-
-{#- What TIMESTAMP means there is a setting of the account. -#}
-{% macro snowflake__segconn_type_time() %}
-  {{- return('timestamp_ntz') -}}
-{% endmacro %}
-
-{% macro spark__segconn_type_time() %}
-  {{- return('timestamp_ntz') -}}
-{% endmacro %}
-
 
 {#- Of double precision. -#}
 {% macro segconn_type_float() %}
@@ -62,10 +36,6 @@
 
 {% macro default__segconn_type_float() %}
   {{- return('float') -}}
-{% endmacro %}
-
-{% macro bigquery__segconn_type_float() %}
-  {{- return('float64') -}}
 {% endmacro %}
 
 
@@ -112,25 +82,6 @@ alter table {{ relation }} add column {{ name }} {{ segconn_type(column_type) }}
 {% macro default__segconn_present(relation, names) %}
 {% endmacro %}
 
-{% macro duckdb__segconn_present(relation, names) %}
-select lower(table_name)
-from system.information_schema.tables
-where lower(table_catalog) = lower({{ segconn_literal(relation.database) }})
-    and lower(table_schema) = lower({{ segconn_literal(relation.schema) }})
-    and lower(table_name) in ({{ segconn_literals(names) }})
-{% endmacro %}
-
-{% macro postgres__segconn_present(relation, names) %}
-select lower(relname)
-from pg_catalog.pg_class
-inner join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
-where relkind in ('r', 'p', 'v', 'm') and lower(nspname) = lower({{ segconn_literal(relation.schema) }})
-    and lower(relname) in ({{ segconn_literals(names) }})
-{% endmacro %}
-
-{% macro redshift__segconn_present(relation, names) %}
-{% endmacro %}
-
 
 {#- One row for each sync: its last row in the history. The user's own views on it stay. -#}
 {% macro segconn_create_syncs_view(relation, history, columns) %}
@@ -156,10 +107,6 @@ where age = 1
   {{- return('') -}}
 {% endmacro %}
 
-{% macro snowflake__segconn_kept_grants() %}
-  {{- return(' copy grants') -}}
-{% endmacro %}
-
 
 {#- Without cascade: what depends on the view is the user's. -#}
 {% macro segconn_drop_view(relation) %}
@@ -174,14 +121,6 @@ drop schema {{ adapter.dispatch('segconn_schema')(relation) }} restrict
 
 {% macro default__segconn_schema(relation) %}
   {{- return(relation.without_identifier()) -}}
-{% endmacro %}
-
-{% macro postgres__segconn_schema(relation) %}
-  {{- return(relation.without_identifier().include(database=false)) -}}
-{% endmacro %}
-
-{% macro redshift__segconn_schema(relation) %}
-  {{- return(postgres__segconn_schema(relation)) -}}
 {% endmacro %}
 
 
@@ -358,16 +297,4 @@ where token in ({{ segconn_literals(tokens) }})
 
 {% macro default__segconn_grant(relation, user) %}
   {{- return("create schema if not exists " ~ relation.without_identifier() ~ "; grant usage, create on schema " ~ relation.without_identifier() ~ " to " ~ adapter.quote(user) ~ ";") -}}
-{% endmacro %}
-
-{% macro postgres__segconn_grant(relation, user) %}
-  {{- return("create schema if not exists " ~ adapter.quote(relation.schema) ~ " authorization " ~ adapter.quote(user) ~ ";") -}}
-{% endmacro %}
-
-{% macro snowflake__segconn_grant(relation, user) %}
-  {{- return("create schema if not exists " ~ relation.without_identifier() ~ "; grant all on schema " ~ relation.without_identifier() ~ " to role " ~ (target.role or user) ~ ";") -}}
-{% endmacro %}
-
-{% macro bigquery__segconn_grant(relation, user) %}
-  {{- return("create schema if not exists " ~ relation.without_identifier() ~ "; grant `roles/bigquery.dataEditor` on schema " ~ relation.without_identifier() ~ " to 'user:" ~ user ~ "';") -}}
 {% endmacro %}

@@ -2,6 +2,7 @@
     there: each settling appends what it knows of its records, and the last row of a record counts. To append
     the same rows again, after a crash, changes nothing. Released locks are rows, too. -#}
 
+
 {% macro spark__segconn_storage() %}
   {{- return('using parquet') -}}
 {% endmacro %}
@@ -54,38 +55,4 @@ select mapping_id, token, {{ segconn_literal(segconn_released()) }}, max(claimed
 from {{ locks }}
 where token in ({{ segconn_literals(tokens) }})
 group by mapping_id, token
-{% endmacro %}
-
-
-{#- Databricks' tables are of Delta's format, which takes all of these statements. -#}
-{% macro databricks__segconn_storage() %}
-  {{- return('using delta') -}}
-{% endmacro %}
-
-{% macro databricks__segconn_create_records(relation, columns) %}
-  {{- return(default__segconn_create_records(relation, columns)) -}}
-{% endmacro %}
-
-{% macro databricks__segconn_known_records(records, with_hashes) %}
-  {{- return(default__segconn_known_records(records, with_hashes)) -}}
-{% endmacro %}
-
-{% macro databricks__segconn_forget_settled(outbox, records, discards, sync_id, with_hashes) %}
-  {{- return(default__segconn_forget_settled(outbox, records, discards, sync_id, with_hashes)) -}}
-{% endmacro %}
-
-{% macro databricks__segconn_remember_settled(outbox, records, discards, sync_id, with_hashes) %}
-  {{- return(default__segconn_remember_settled(outbox, records, discards, sync_id, with_hashes)) -}}
-{% endmacro %}
-
-{% macro databricks__segconn_forget_abandoned(outbox, records, discards, sync_id, change_types) %}
-  {{- return(default__segconn_forget_abandoned(outbox, records, discards, sync_id, change_types)) -}}
-{% endmacro %}
-
-{% macro databricks__segconn_remember_abandoned(outbox, records, discards, sync_id, change_types, watermark) %}
-  {{- return(default__segconn_remember_abandoned(outbox, records, discards, sync_id, change_types, watermark)) -}}
-{% endmacro %}
-
-{% macro databricks__segconn_release(locks, tokens) %}
-  {{- return(default__segconn_release(locks, tokens)) -}}
 {% endmacro %}

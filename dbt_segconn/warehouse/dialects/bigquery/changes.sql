@@ -1,0 +1,3 @@
+{% macro bigquery__segconn_hash(text) %}
+  {{- return('to_hex(md5(' ~ text ~ '))') -}}
+{% endmacro %}

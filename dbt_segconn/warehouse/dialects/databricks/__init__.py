@@ -1,0 +1,8 @@
+"""Databricks: Spark's SQL on Delta's tables, which take every statement, from any number of processes."""
+
+from __future__ import annotations
+
+from dbt_segconn.warehouse.dialect import Dialect
+from dbt_segconn.warehouse.dialects.spark import DIALECT as SPARK
+
+DIALECT = Dialect(value_types=SPARK.value_types)

@@ -1,0 +1,7 @@
+"""PostgreSQL."""
+
+from __future__ import annotations
+
+from dbt_segconn.warehouse.dialect import Dialect
+
+DIALECT = Dialect()

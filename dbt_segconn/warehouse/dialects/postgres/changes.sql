@@ -1,0 +1,8 @@
+{% macro postgres__segconn_number_rows() %}
+  {{- return('row_number() over ()') -}}
+{% endmacro %}
+
+
+{% macro postgres__segconn_index_outbox(outbox) %}
+create index on {{ outbox }} (change_number)
+{% endmacro %}

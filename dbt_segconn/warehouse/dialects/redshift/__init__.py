@@ -1,0 +1,7 @@
+"""Redshift, whose macros come before those of PostgreSQL."""
+
+from __future__ import annotations
+
+from dbt_segconn.warehouse.dialect import Dialect
+
+DIALECT = Dialect(value_types={"float": "float"})

@@ -1,0 +1,13 @@
+{#- TEXT has at most 256 characters. -#}
+{% macro redshift__segconn_type_string() %}
+  {{- return('varchar(65535)') -}}
+{% endmacro %}
+
+
+{% macro redshift__segconn_present(relation, names) %}
+{% endmacro %}
+
+
+{% macro redshift__segconn_schema(relation) %}
+  {{- return(postgres__segconn_schema(relation)) -}}
+{% endmacro %}

@@ -1,0 +1,8 @@
+"""Snowflake."""
+
+from __future__ import annotations
+
+from dbt_segconn.warehouse.dialect import Dialect
+
+# All its floats are of double precision
+DIALECT = Dialect(value_types={"real": "float", "float4": "float"})

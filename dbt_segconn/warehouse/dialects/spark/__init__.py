@@ -1,0 +1,28 @@
+"""Spark's own tables, which are files: they take inserts alone, one at a time."""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from dbt_segconn.warehouse.dialect import Dialect
+
+_INSERT = re.compile(r"\s*insert into (\S+)", re.IGNORECASE)
+_TURNS: dict[str, threading.Lock] = {}
+
+
+def _only_one_process(credentials: Any) -> str | None:
+    return "a Spark session belongs to the process that has opened it" if credentials.method == "session" else None
+
+
+def _turn(sql: str) -> AbstractContextManager[Any]:
+    """Wait until no other thread inserts into the same table: two inserts would remove each other's files."""
+    insert = _INSERT.match(sql)
+    return _TURNS.setdefault(insert[1], threading.Lock()) if insert else nullcontext()
+
+
+DIALECT = Dialect(
+    value_types={"timestamp": "timestamptz", "float": "single"}, only_one_process=_only_one_process, turn=_turn
+)

@@ -1,0 +1,3 @@
+{% macro spark__segconn_joined(parts) %}
+  {{- return('concat(' ~ (parts | join(', ')) ~ ')') -}}
+{% endmacro %}

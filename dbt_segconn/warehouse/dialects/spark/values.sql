@@ -1,0 +1,64 @@
+{#- Spark copies the expression of a column to wherever it is named. -#}
+{% macro spark__segconn_digits(value) %}
+  {{- return('transform(array(' ~ value ~ '), x -> ' ~ default__segconn_digits('x') ~ ')[0]') -}}
+{% endmacro %}
+
+
+{% macro spark__segconn_decimal(column, data_type) %}
+  {{- return('cast(' ~ column ~ ' as double)') -}}
+{% endmacro %}
+
+
+{% macro spark__segconn_single(column, data_type) %}
+  {{- return('cast(cast(' ~ column ~ ' as string) as double)') -}}
+{% endmacro %}
+
+
+{% macro spark__segconn_timestamp(column, data_type) %}
+  {{- return("date_format(" ~ column ~ ", \"yyyy-MM-dd'T'HH:mm:ss\") || case when date_format(" ~ column ~ ", 'SSSSSS') like '%000' then date_format(" ~ column ~ ", '.SSS') else date_format(" ~ column ~ ", '.SSSSSS') end || 'Z'") -}}
+{% endmacro %}
+
+
+{#- The session's zone is UTC. -#}
+{% macro spark__segconn_timestamptz(column, data_type) %}
+  {{- return(spark__segconn_timestamp(column, data_type)) -}}
+{% endmacro %}
+
+
+{% macro spark__segconn_in_utc(column, zone) %}
+  {{- return("to_utc_timestamp(" ~ column ~ ", " ~ segconn_literal(zone) ~ ")") -}}
+{% endmacro %}
+
+
+{#- Fields that are null stay, as they do elsewhere; numbers that JSON cannot hold are quoted. -#}
+{% macro spark__segconn_json(column, data_type) %}
+  {%- set text = 'to_json(' ~ column ~ ", map('ignoreNullFields', 'false'))" -%}
+  {%- if data_type in ('array<double>', 'array<float>') -%}
+    {%- set text = 'regexp_replace(' ~ text ~ ", '\"(NaN|-?Infinity)\"', 'null')" -%}
+  {%- endif -%}
+  {{- return(text) -}}
+{% endmacro %}
+
+
+{% macro spark__segconn_binary(column, data_type) %}
+  {{- return("replace(replace(base64(" ~ column ~ "), chr(13), ''), chr(10), '')") -}}
+{% endmacro %}
+
+
+{#- With its propagation of constraints, Spark's planner takes minutes and gigabytes for a diff of 30 columns. -#}
+{% macro spark__segconn_open_session() %}
+set spark.sql.session.timeZone = UTC;
+set spark.sql.constraintPropagation.enabled = false
+{% endmacro %}
+
+
+{#- These dialects read backslashes in text as escapes. -#}
+{% macro spark__segconn_text_literal(value) %}
+  {{- return("'" ~ (value | replace("\\", "\\\\") | replace("'", "\\'")) ~ "'") -}}
+{% endmacro %}
+
+
+{#- The session's zone is UTC. -#}
+{% macro spark__segconn_now() %}
+  {{- return("cast(current_timestamp() as timestamp_ntz)") -}}
+{% endmacro %}
