@@ -14,8 +14,8 @@ ADA, BOB, EVE = (
     ("c3", "eve@example.com", "team", "2026-01-01 12:00", 3),
 )
 SYNC = "customers.identify_customers"
-NEW = "reads rows that are new by changed_at; does not look for deleted ones"
-WHOLE = "reads the whole model: there is no checkpoint of it as it is now mapped"
+NEW = "reads rows that are new by changed_at; does not look for deleted records"
+WHOLE = "reads the whole model: no checkpoint fits the mapping as it is now"
 
 
 def fill(shop, *rows):
@@ -241,7 +241,7 @@ def test_an_outbox_that_was_given_up_lets_the_whole_model_be_read(shop, api):
     assert synced(shop, ADA, EVE).exit_code == 1
     shop.manifest(SENT)
     result = synced(shop, ADA, EVE)
-    assert "its mapping has changed since the last sync was cut short" in result.output
+    assert "the mapping has changed since the interrupted sync" in result.output
     assert WHOLE in result.output
     assert [call["traits"] for call in api.calls()][-1] == {"email": "eve@example.com", "plan": "team"}
 

@@ -238,7 +238,7 @@ def test_a_mapping_that_was_edited_meanwhile_is_sent_in_its_new_form(shop, api):
     shop.sync(ADA)
     shop.mappings({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"mail": "$email"}}})
     result = shop.sync(ADA)
-    assert "its mapping has changed" in result.output
+    assert "the mapping has changed" in result.output
     assert [one["traits"] for one in api.received] == [{"mail": "ada@example.com"}]
 
 

@@ -247,7 +247,7 @@ def test_from_python_the_results_are_objects(shop, api):
     shop.dbt("run")
     result = dbt_segconn.run(project_dir=shop.dir)
     assert result.success
-    assert [(one.sync.name, one.status, one.confirmed) for one in result.results] == [
+    assert [(one.mapping.name, one.status, one.confirmed) for one in result.results] == [
         ("customers.identify_customers", "success", 1)
     ]
     assert users(api) == ["c1"]

@@ -167,5 +167,5 @@ def test_an_order_given_later_gives_up_an_outbox_without(shop, api, versions, im
     shop.manifest(VERSIONED, unique_identifier="record_id")
     result = shop.segconn("run", "--all")
     assert result.exit_code == 0, result.output
-    assert "its mapping has changed" in result.output
+    assert "the mapping has changed" in result.output
     assert orders(api.received) == {f"u{n}": [1, 2, 3] for n in range(30)}

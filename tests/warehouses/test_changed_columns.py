@@ -80,7 +80,7 @@ def test_hashes_survive_refusals_edits_and_renames(shop, api):
     edited = {**KEEPING, "fields": {"user_id": "$customer_id", "traits": {"email": "$email"}}}
     shop.manifest(edited)
     assert estimated(shop)["changed"] == {"updated": 4, "columns": {}, "unknown": 4}, "of other columns"
-    assert "its mapping has changed" in shop.run().output
+    assert "the mapping has changed" in shop.run().output
     shop.manifest({**edited, "name": "renamed"})
     assert shop.segconn("adopt", NAME, "customers.renamed").exit_code == 0
     one = {"updated": 1, "columns": {"email": 1}, "unknown": 0}
