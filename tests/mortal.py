@@ -1,22 +1,29 @@
 """Runs in processes of their own, which meet a fault at a step of their work, or die there by a real SIGKILL.
 
-A step is a statement that reaches the warehouse, or a request that reaches the Tracking API.
+A step is a statement that reaches the warehouse, or a request that reaches the Tracking API. What such a process has
+printed, the stacks of one that hangs or crashes, and the tracebacks of bugs outlive it in its Ending.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import signal
+import tempfile
 import threading
 import traceback
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from forked import CONTEXT, start
 
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = float(os.environ.get("SEGCONN_TEST_PATIENCE", "120"))
+STACKS_SECONDS = 0.9 * PATIENCE_SECONDS  # what still runs then tells where it stands
 SMALL_BATCHES = "SEGCONN_TEST_SMALL_BATCHES"
 
 
@@ -36,12 +43,21 @@ class Fate:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a process ended: killed, or with the results of its run, or with what it raised."""
+    """How a process ended: killed, or with the results of its run, or with what it raised.
+
+    `bugs` are the tracebacks of what failed a sync and is no SegconnError; `printed` is all that the process printed.
+    """
 
     killed: bool
     success: bool = False
     ends: tuple[str, ...] = ()
     error: str | None = None
+    bugs: tuple[str, ...] = ()
+    printed: str = ""
+
+    def __str__(self) -> str:
+        how = "killed" if self.killed else "success" if self.success else "no success"
+        return "\n".join(filter(None, [f"{how}: {self.ends}", self.error, *self.bugs, self.printed]))
 
 
 def run(
@@ -53,23 +69,32 @@ def run(
     **options: Any,
 ) -> Ending:
     """Run dbt-segconn once in a process of its own; `kill_after` so many seconds it is killed, if it still runs."""
-    ours, theirs = CONTEXT.Pipe(duplex=False)
-    process = start(_live, theirs, project, environment, fate, options)
-    theirs.close()
-    if kill_after is not None and not ours.poll(kill_after):
+    with tempfile.NamedTemporaryFile("r", errors="replace") as printed:
+        ours, theirs = CONTEXT.Pipe(duplex=False)
+        process = start(_live, theirs, project, environment, fate, options, printed.name)
+        theirs.close()
+        if kill_after is not None and not ours.poll(kill_after):
+            process.kill()
+        try:
+            ending = ours.recv() if ours.poll(PATIENCE_SECONDS) else Ending(killed=False, error="it hangs")
+        except EOFError:
+            ending = Ending(killed=True)
+        process.join(10)
+        ending = replace(ending, printed=printed.read())
+        if ending.killed:
+            assert process.exitcode == -signal.SIGKILL, f"it ended by itself with {process.exitcode}: {ending}"
         process.kill()
-    try:
-        ending = ours.recv() if ours.poll(PATIENCE_SECONDS) else Ending(killed=False, error="it hangs")
-    except EOFError:
-        ending = Ending(killed=True)
-    process.join(10)
-    if ending.killed:
-        assert process.exitcode == -signal.SIGKILL, f"it ended by itself with {process.exitcode}"
-    process.kill()
-    return ending
+        return ending
 
 
-def _live(pipe: Any, project: Path, environment: dict[str, str], fate: Fate | None, options: dict[str, Any]) -> None:
+def _live(
+    pipe: Any, project: Path, environment: dict[str, str], fate: Fate | None, options: dict[str, Any], printed: str
+) -> None:
+    output = os.open(printed, os.O_WRONLY | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    faulthandler.enable(file=2)
+    faulthandler.dump_traceback_later(STACKS_SECONDS, file=2)
     os.environ.update(environment)
     stop = threading.Event()
     try:
@@ -85,23 +110,47 @@ def run_here(project: Path, stop: threading.Event | None = None, **options: Any)
     import dbt_segconn
     from dbt_segconn.errors import SegconnError
 
-    try:
-        result = dbt_segconn.run(project_dir=project, profiles_dir=project, all=True, threads=1, stop=stop, **options)
-    except SegconnError as error:
-        return Ending(killed=False, error=f"SegconnError: {error}")
+    with _noting_bugs() as bugs:
+        try:
+            result = dbt_segconn.run(
+                project_dir=project, profiles_dir=project, all=True, threads=1, stop=stop, **options
+            )
+        except SegconnError as error:
+            return Ending(killed=False, error=f"SegconnError: {error}")
     ends = tuple(one.status if one.message is None else f"{one.status}: {one.message}" for one in result.results)
-    return Ending(killed=False, success=result.success, ends=ends)
+    return Ending(killed=False, success=result.success, ends=ends, bugs=tuple(bugs))
+
+
+@contextmanager
+def _noting_bugs() -> Iterator[list[str]]:
+    """Keep the tracebacks of what fails a sync without being an error of ours; its message has no more than a line."""
+    from dbt_segconn.engine import steps
+    from dbt_segconn.errors import SegconnError, message_of
+
+    bugs: list[str] = []
+
+    def noting(error: Exception) -> str:
+        if not isinstance(error, SegconnError):
+            bugs.append("".join(traceback.format_exception(error)))
+        return message_of(error)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "message_of", noting)
+        yield bugs
 
 
 def impatient(*, small_batches: bool) -> None:
-    """Wait hardly for the API, in this process from now on; where asked for, send two calls at most at once."""
+    """Wait hardly for the API, in this process from now on; where asked for, send and read two calls at once."""
     from dbt_segconn.delivery import batches, connection, sender, tracking_api
+    from dbt_segconn.engine import ranges
 
     tracking_api.BACKOFF_SECONDS = 0.001
     connection.TIMEOUT = (1.0, 0.2)
+    connection.DEADLINE_SECONDS, connection.BODY_SECONDS, connection.TICK_SECONDS = 0.4, 0.1, 0.05
     if small_batches:
         batches.CHUNK = sender.CHUNK = 1
-        batches.BATCH_CALLS = 2
+        batches.BATCH_CALLS, batches.BATCH_BYTES = 2, 45_000
+        ranges.FIRST_PAGE, ranges.PAGE_BYTES = 2, 45_000
 
 
 def _install(fate: Fate | None, project: Path, stop: threading.Event) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 from click.testing import CliRunner
 from forked import run_dbt
+from hostile import Hostile
 from leaks import SHOWING_CALLS, Watch, locals_of, watching
 
 LATE_SECONDS = 0.5
@@ -29,8 +30,8 @@ WRITE_KEY = "wk-3kLq9ZsecretX7"
 class Api:
     """Keeps accepted calls by messageId; `faults` are taken first, one for each request.
 
-    A fault is a status, a pair (status, headers), "reset" before the batch is taken, "lost" after it, or
-    "late": taken, too, and answered when nobody waits any more.
+    A fault is a status, a pair (status, headers), "reset" before the batch is taken, "lost" after it, "late": taken,
+    too, and answered when nobody waits any more; or a Hostile answer.
     """
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class Api:
             self._tell(body, headers)
             if any(map(self.refuses, body["batch"])):
                 fault = 400
-            if fault in (200, "lost", "late"):
+            if fault in (200, "lost", "late") or (isinstance(fault, Hostile) and fault.status == 200):
                 self.bodies.append(body)
                 write_key = body.get("writeKey") or _user(headers["Authorization"])
                 for call in body["batch"]:
@@ -103,8 +104,10 @@ class _Handler(BaseHTTPRequestHandler):
             raw = gzip.decompress(raw)
         fault = self.server.api.take(raw, dict(self.headers))
         self.server.api.released.wait(LATE_SECONDS if fault == "late" else self.server.api.delay)
-        if isinstance(fault, str):
+        if isinstance(fault, (str, Hostile)):
             self.close_connection = True
+            if isinstance(fault, Hostile):
+                fault.write(self.connection, self.server.api.released)
             self.connection.close()
             return
         answer = fault if isinstance(fault, tuple) else (fault, {})

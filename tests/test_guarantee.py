@@ -1,15 +1,20 @@
 """The guarantee: whatever happens on the way, Segment ends up equal to the model, and hears nothing twice.
 
 Random histories of a real table, on DuckDB or PostgreSQL, and a real Tracking API. Rows come, change, return to
-what they were and go; mappings are edited, renamed, reset, joined by a second destination; some are read from a
-checkpoint on. The API resets connections before and after it took a batch, answers late, with 401, 429 and 500, and
-refuses some records (always the same: what it once took it would take again). Some mappings send the calls of
+what they were and go; some are wider than a page or a batch, and some wider than Segment takes. Mappings are edited,
+renamed, reset, joined by a second destination; some are read from a checkpoint on. The API resets connections before
+and after it took a batch, answers late, with 401, 429, 500 and all that `hostile` knows, and refuses some records
+(always the same: what it once took it would take again). Some mappings send the calls of
 several records to one user in the order of a column. A run to which worse happens is a
 process of its own: it is killed by SIGKILL at any step, meets a failing statement, a full disk or a server that ends
 its connection, loses its lock or is interrupted. In the end everything is mended.
 
-GUARANTEE_EXAMPLES=5000 runs more histories than the 20 of the test suite on DuckDB, and
-GUARANTEE_POSTGRES_EXAMPLES=500 more than the 4 on PostgreSQL.
+tests/guarantee.sh runs thousands of them. By hand, GUARANTEE_EXAMPLES and GUARANTEE_POSTGRES_EXAMPLES set how many
+histories are run (20 on DuckDB and 4 on PostgreSQL in the test suite), and `--hypothesis-seed` sets which.
+
+The message of a failure names a file with the whole history: each step, with what its process raised and printed. It
+also holds `@reproduce_failure('VERSION', b'BLOB')`. GUARANTEE_REPLAY=VERSION:BLOB runs that one history again, given
+the name of the test.
 """
 
 from __future__ import annotations
@@ -17,14 +22,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
+import traceback
 from contextlib import contextmanager
+from functools import wraps
 from itertools import pairwise
 from pathlib import Path
 from tempfile import mkdtemp
 
 import mortal
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hostile import NAMES, Hostile
+from hypothesis import HealthCheck, Phase, reproduce_failure, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from mortal import Fate
@@ -32,10 +41,14 @@ from standing import Api, Shop, new_shop, serving
 from warehouses.postgres import Postgres
 
 from dbt_segconn.delivery import batches, connection, sender, tracking_api
+from dbt_segconn.engine import ranges
 from dbt_segconn.engine.calls import message_id_prefix
+from dbt_segconn.limits import CALL_BYTES
 
 EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "20"))
 POSTGRES_EXAMPLES = int(os.environ.get("GUARANTEE_POSTGRES_EXAMPLES", "4"))
+REPLAY = os.environ.get("GUARANTEE_REPLAY", "")
+FAILURES = Path(os.environ.get("GUARANTEE_FAILURES", tempfile.gettempdir()))
 SHARDS = 5  # one test each, so that they can run side by side; the last reads from a checkpoint, two others in order
 KEYS = {"app": "wk-app-5Tz", "ads": "wk-ads-8Qp"}
 ENVIRONMENT = {"WK_APP": KEYS["app"], "WK_ADS": KEYS["ads"]}
@@ -43,9 +56,13 @@ GONE = (None, None)
 TEAMS = {key: "red" if key in "abc" else "blue" for key in "abcdef"}
 
 UNVERSIONED = "f"  # the row in which the column of the checkpoint is null
-ROW = st.tuples(st.sampled_from("xyz"), st.sampled_from([None, "1", "2"]))
+# Emails, by one letter each: two wide ones fit neither into a page nor into a batch, the last is too large for Segment
+WIDE = {"v": "v" * 24_000, "w": "w" * 31_000, "u": "u" * (CALL_BYTES + 1_000)}
+TOO_LARGE = "u"
+ROW = st.tuples(st.sampled_from("xyzxyzvwu"), st.sampled_from([None, "1", "2"]))
+ORDINARY = [500, 503, "reset", "lost", "late", 401, 200, 429, (429, {"Retry-After": "0"}), 408]
 FAULTS = st.lists(
-    st.sampled_from([500, 503, "reset", "lost", "late", 401, 200, 429, (429, {"Retry-After": "0"}), 408]), max_size=4
+    st.sampled_from(ORDINARY) | st.builds(Hostile, st.sampled_from(NAMES), st.sampled_from([200, 200, 503])), max_size=4
 )
 FATES = st.none() | st.builds(
     Fate,
@@ -59,7 +76,22 @@ FATES_OF_SERVERS = st.builds(
     step=st.integers(0, 90),
     late=st.booleans(),
 )
-FULL_DISK = st.builds(Fate, what=st.just("disk"), step=st.integers(0, 60_000))
+FULL_DISK = st.builds(Fate, what=st.just("disk"), step=st.integers(0, 60_000) | st.integers(0, 600_000))
+
+
+TUNED = [
+    (tracking_api, "BACKOFF_SECONDS"),
+    (connection, "TIMEOUT"),
+    (connection, "DEADLINE_SECONDS"),
+    (connection, "BODY_SECONDS"),
+    (connection, "TICK_SECONDS"),
+    (batches, "CHUNK"),
+    (sender, "CHUNK"),
+    (batches, "BATCH_CALLS"),
+    (batches, "BATCH_BYTES"),
+    (ranges, "FIRST_PAGE"),
+    (ranges, "PAGE_BYTES"),
+]
 
 
 class Listening(Api):
@@ -71,6 +103,9 @@ class Listening(Api):
         self.refused = ()
 
     def note(self, call, write_key):
+        email = call["properties"]["email"]
+        if email and WIDE.get(email[0]) == email:
+            call["properties"]["email"] = email[0]
         self.heard[write_key].setdefault(call["messageId"], call)
 
     def forget(self):
@@ -132,10 +167,8 @@ def world_of(shop, parsed):
     with pytest.MonkeyPatch.context() as patch, serving(api) as url:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
-        patch.setattr(tracking_api, "BACKOFF_SECONDS", tracking_api.BACKOFF_SECONDS)  # put back after `impatient`
-        patch.setattr(connection, "TIMEOUT", connection.TIMEOUT)
-        for module, name in ((batches, "CHUNK"), (sender, "CHUNK"), (batches, "BATCH_CALLS")):
-            patch.setattr(module, name, getattr(module, name))
+        for module, name in TUNED:
+            patch.setattr(module, name, getattr(module, name))  # put back after `impatient`
         mortal.impatient(small_batches=True)
         shop.parsed = parsed
         shop.columns = ("customer_id", "email", "plan", "version", "team")
@@ -152,6 +185,16 @@ def world_of(shop, parsed):
         shop.write("segconn.yml", {"destinations": destinations})
         yield shop, api
         shutil.rmtree(shop.dir.parent)
+
+
+@contextmanager
+def patient():
+    """Wait for an API without faults as long as a slow machine takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "TIMEOUT", (60.0, 60.0))
+        patch.setattr(connection, "DEADLINE_SECONDS", 600.0)
+        patch.setattr(connection, "BODY_SECONDS", 60.0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +217,24 @@ def postgres_world(tmp_path_factory, postgres_server):
     manifest = (shop.dir / "target/manifest.json").read_bytes()
     with world_of(shop, lambda: manifest) as made:
         yield made
+
+
+def told(function):
+    """Write down that a step was taken, and where it fails the whole story."""
+
+    @wraps(function)
+    def telling(self, **drawn):
+        self.story.append(f"{function.__name__}({', '.join(f'{name}={one!r}' for name, one in drawn.items())})")
+        try:
+            return function(self, **drawn)
+        except Exception as error:
+            self.has_failed = True
+            self.story.append(traceback.format_exc())
+            path = FAILURES / f"segconn_{type(self).__name__}_{os.getpid()}_{id(self)}.txt"
+            path.write_text("\n".join(self.story))
+            raise AssertionError(f"{error}\nall of this history: {path}") from error
+
+    return telling
 
 
 class History(RuleBasedStateMachine):
@@ -200,8 +261,11 @@ class History(RuleBasedStateMachine):
         self.resets = {name: [] for name in KEYS}  # how much each destination had heard when it was reset
         self.has_begun = False
         self.has_run = False
+        self.has_failed = False
+        self.story = []
 
     @initialize(rows=st.dictionaries(st.sampled_from("abcdef"), ROW), refused=st.sampled_from(["", "z"]))
+    @told
     def begin(self, rows, refused):
         self.api.refuses = lambda call: bool(refused) and call["properties"]["email"] == refused
         self.rows = rows
@@ -209,37 +273,44 @@ class History(RuleBasedStateMachine):
         self.declare()
 
     @rule(changes=st.dictionaries(st.sampled_from("abcdef"), ROW, min_size=1, max_size=4))
+    @told
     def rows_come_and_change(self, changes):
         self.rows = {**self.rows, **changes}
 
     @precondition(lambda self: not self.has_checkpoint)  # nobody looks for them
     @rule(keys=st.sets(st.sampled_from("abcdef"), min_size=1))
+    @told
     def rows_go(self, keys):
         self.rows = {key: row for key, row in self.rows.items() if key not in keys}
 
     @rule(back=st.integers(1, 3))
+    @told
     def rows_are_as_they_were(self, back):
         kept = self.rows if self.has_checkpoint else {}
         self.rows = {**kept, **self.past[-min(back, len(self.past))]}
 
     @rule(has_plan=st.booleans())
+    @told
     def the_mapping_is_edited(self, has_plan):
         self.edits += 1
         self.has_plan = has_plan
         self.declare()
 
     @rule()
+    @told
     def changed_columns_is_switched(self):
         self.names_changes = not self.names_changes
         self.declare()
 
     @rule()
+    @told
     def a_destination_joins_or_leaves(self):
         self.destinations = ["app"] if len(self.destinations) == 2 else ["app", "ads"]
         self.declare()
 
     @precondition(lambda self: self.has_run)
     @rule()
+    @told
     def the_mapping_is_renamed(self):
         old = self.names["app"]
         self.names["app"] = {"state": "condition", "condition": "state"}[old]
@@ -250,33 +321,42 @@ class History(RuleBasedStateMachine):
 
     @precondition(lambda self: self.has_run)
     @rule()
+    @told
     def the_mapping_is_reset(self):
         result = self.shop.segconn("reset", f"customers.{self.names['app']}", "--yes")
         assert result.exit_code == 0, result.output
         self.resets["app"].append(len(self.api.heard[KEYS["app"]]))
 
     @rule(faults=FAULTS, fate=FATES)
+    @told
     def it_runs(self, faults, fate):
         self.run(faults, fate)
 
     @rule(faults=FAULTS, fate=FATES)
+    @told
     def it_runs_again(self, faults, fate):
         self.run(faults, fate)
 
     @precondition(lambda self: self.shop.server is None)
     @rule(disk=FULL_DISK)
+    @told
     def it_runs_on_a_full_disk(self, disk):
         self.run([], disk)
 
     @precondition(lambda self: self.shop.server is not None)
     @rule(faults=FAULTS, fate=FATES_OF_SERVERS)
+    @told
     def it_runs_on_a_server(self, faults, fate):
         self.run(faults, fate)
 
     def teardown(self):
-        if not self.has_begun:
-            return
+        if self.has_begun and not self.has_failed:
+            self.all_is_mended()
+
+    @told
+    def all_is_mended(self):
         self.api.refuses = lambda _call: False
+        self.rows = {key: ("x" if email == TOO_LARGE else email, plan) for key, (email, plan) in self.rows.items()}
         self.run()  # perhaps finishes an outbox that holds records which were refused
         assert {discard["given_up"] for discard in self.discards()} <= {"yes"}, "the others were to be offered again"
         ending = self.run(retry=True)
@@ -319,16 +399,26 @@ class History(RuleBasedStateMachine):
         changed = [key for key, row in self.rows.items() if self.written.get(key) != row and key not in UNVERSIONED]
         self.versions.update({key: len(self.past) for key in changed})
         self.written = dict(self.rows)
-        self.shop.table(*((key, *row, self.versions.get(key), TEAMS[key]) for key, row in self.rows.items()))
+        self.shop.table(
+            *(
+                (key, WIDE.get(email, email), plan, self.versions.get(key), TEAMS[key])
+                for key, (email, plan) in self.rows.items()
+            )
+        )
         self.past.append(dict(self.rows))
         self.has_run = True
         self.api.faults = list(faults)
-        if fate is None:
+        if fate:
+            ending = mortal.run(self.shop.dir, {**ENVIRONMENT, mortal.SMALL_BATCHES: "1"}, fate, **options)
+        elif faults:
             ending = mortal.run_here(self.shop.dir, **options)
         else:
-            ending = mortal.run(self.shop.dir, {**ENVIRONMENT, mortal.SMALL_BATCHES: "1"}, fate, **options)
+            with patient():
+                ending = mortal.run_here(self.shop.dir, **options)
         self.api.faults = []
-        assert not ending.error or ending.error.startswith("SegconnError"), ending.error
+        self.story.append(str(ending))
+        assert not ending.error or ending.error.startswith("SegconnError"), ending
+        assert not ending.bugs, ending
         return ending
 
     def discards(self):
@@ -346,6 +436,7 @@ class History(RuleBasedStateMachine):
             reset = max(self.resets[name], default=0)  # who left the model after a reset was forgotten before
             known = {user: one for user, (at, one) in last.items() if at >= reset or user in self.rows}
             now = {user: one for user, one in known.items() if (one["email"], one.get("plan")) != GONE}
+            assert all(call["properties"]["email"] != TOO_LARGE for call in heard)
             assert now.keys() == self.rows.keys()
             for user, one in now.items():
                 assert one["email"] == self.rows[user][0]
@@ -363,6 +454,9 @@ class History(RuleBasedStateMachine):
                 of_sync = arrived.setdefault((message_id.rpartition("-")[0], call["userId"]), [])
                 of_sync.append(call["properties"]["version"] or 0)
         assert all(versions == sorted(versions) for versions in arrived.values()), arrived
+
+    def had_too_large(self):
+        return any(email == TOO_LARGE for rows in self.past for email, _ in rows.values())
 
     def nothing_twice(self, name, user, calls):
         for (at, one), (then, other) in pairwise(calls):
@@ -388,7 +482,9 @@ class History(RuleBasedStateMachine):
             assert sync["finished_at"] or sync["destination"] not in self.destinations, f"left open: {sync}"
             if sync["status"] in {"success", "partial"}:
                 assert sync["added"] + sync["updated"] + sync["deleted"] == sync["to_send"] + sync["left_out"]
-                assert sync["to_send"] == sync["sent"] == sync["confirmed"] + sync["discarded"], sync
+                assert sync["to_send"] == sync["confirmed"] + sync["discarded"], sync
+                unsent = sync["to_send"] - sync["sent"]  # Segment was not asked for those that are too large
+                assert 0 <= unsent <= (sync["discarded"] if self.had_too_large() else 0), sync
                 assert sync["confirmed"] == heard, sync
                 assert sync["resumed"] <= sync["confirmed"]
         artifact = json.loads((self.shop.dir / "target/segconn/run_results.json").read_text())
@@ -405,13 +501,18 @@ def _record(call):
     return call["properties"].get("record", call["userId"])
 
 
-def run_histories(world, name, examples, *, derandomize, has_checkpoint=False, is_ordered=False):
+def run_histories(world, name, examples, config, *, derandomize, has_checkpoint=False, is_ordered=False):
     class Shard(History):
         pass
 
     Shard.shop, Shard.api = world
     Shard.has_checkpoint, Shard.is_ordered = has_checkpoint, is_ordered
     Shard.__name__ = Shard.__qualname__ = name  # hypothesis derives its choices from the name
+    if REPLAY:
+        version, _, blob = REPLAY.partition(":")
+        reproduce_failure(version, blob.encode())(Shard)
+    elif (number := config.getoption("--hypothesis-seed")) is not None:
+        seed(f"{number} {name}")(Shard)  # the shards are not to repeat each other
     run_state_machine_as_test(
         Shard,
         settings=settings(
@@ -419,6 +520,8 @@ def run_histories(world, name, examples, *, derandomize, has_checkpoint=False, i
             stateful_step_count=8,
             deadline=None,
             derandomize=derandomize,
+            database=None,
+            print_blob=True,
             phases=(Phase.generate,),  # the few steps of a history read well enough, and shrinking takes minutes
             suppress_health_check=list(HealthCheck),
         ),
@@ -426,14 +529,15 @@ def run_histories(world, name, examples, *, derandomize, has_checkpoint=False, i
 
 
 @pytest.mark.no_cover  # which takes a third of the time, and whose lines other tests run, too
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(3000 if EXAMPLES <= 20 else 100_000)
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_after_a_last_clean_run_segment_equals_the_model_and_heard_nothing_twice(world, shard):
+def test_after_a_last_clean_run_segment_equals_the_model_and_heard_nothing_twice(world, shard, request):
     share = EXAMPLES // SHARDS
     run_histories(
         world,
         f"Shard{shard}",
         share,
+        request.config,
         derandomize=EXAMPLES <= 20,
         has_checkpoint=shard == SHARDS - 1,
         is_ordered=shard in {1, 2},
@@ -441,9 +545,16 @@ def test_after_a_last_clean_run_segment_equals_the_model_and_heard_nothing_twice
 
 
 @pytest.mark.no_cover  # which takes a third of the time, and whose lines other tests run, too
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(3000 if POSTGRES_EXAMPLES <= 4 else 100_000)
 @pytest.mark.parametrize("has_checkpoint", [False, True], ids=["whole", "checkpoint"])
-def test_so_it_is_on_a_server_which_outlives_whoever_is_killed(postgres_world, has_checkpoint):
+def test_so_it_is_on_a_server_which_outlives_whoever_is_killed(postgres_world, has_checkpoint, request):
     name = "FromCheckpoint" if has_checkpoint else "Whole"
     share = POSTGRES_EXAMPLES // 3 if has_checkpoint else POSTGRES_EXAMPLES - POSTGRES_EXAMPLES // 3
-    run_histories(postgres_world, name, share, derandomize=POSTGRES_EXAMPLES <= 4, has_checkpoint=has_checkpoint)
+    run_histories(
+        postgres_world,
+        name,
+        share,
+        request.config,
+        derandomize=POSTGRES_EXAMPLES <= 4,
+        has_checkpoint=has_checkpoint,
+    )

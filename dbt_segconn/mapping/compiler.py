@@ -8,6 +8,7 @@ from typing import Any
 from dbt_segconn.errors import EvaluationError, MappingError
 from dbt_segconn.mapping.directives import check, evaluator
 from dbt_segconn.mapping.javascript import MISSING, cleaned, type_of, utf16_units
+from dbt_segconn.mapping.problems import Path, Problem
 
 ROOT_DIRECTIVE = "__segment_internal_directive"
 
@@ -19,8 +20,10 @@ def compile_mapping(mapping: Any) -> Callable[[Any], Any]:
     a payload (an object, or MISSING for an empty one) and returns a JSON value, or MISSING where
     JavaScript has undefined; it raises EvaluationError where Segment's own code throws on a record.
     """
-    root = _root(mapping)
     try:
+        if problems := _not_json(mapping, ()):
+            raise MappingError(problems)
+        root = _root(mapping)
         if problems := check(root, ()):
             raise MappingError(problems)
         evaluate = evaluator(root)
@@ -38,6 +41,22 @@ def compile_mapping(mapping: Any) -> Callable[[Any], Any]:
             raise EvaluationError("the record or its mapping is nested too deeply") from None
 
     return transform
+
+
+def _not_json(value: Any, path: Path) -> list[Problem]:
+    """Find keys and values that JSON does not have, such as YAML's numbers as keys."""
+    if isinstance(value, dict):
+        keys = [
+            Problem(path, f"should only have strings as keys but one is {key!r}")
+            for key in value
+            if type(key) is not str
+        ]
+        return keys + [problem for key, one in value.items() for problem in _not_json(one, (*path, str(key)))]
+    if isinstance(value, list):
+        return [problem for at, one in enumerate(value) for problem in _not_json(one, (*path, str(at)))]
+    if value is None or value is MISSING or isinstance(value, (str, int, float)):
+        return []
+    return [Problem(path, f"should be a JSON value but it is a {type(value).__name__}")]
 
 
 def _root(mapping: Any) -> dict[str, Any]:

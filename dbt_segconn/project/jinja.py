@@ -8,14 +8,26 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from dbt_segconn.errors import ConfigurationError, SegconnError
+from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.project.resource_limits import TooLong, limited
 from dbt_segconn.project.strict_model import near_name
 
 Names = Mapping[str, Any]
 SHOWN_CHARACTERS = 80
 MOST_PARTS, MOST_EXPONENT = 100_000, 1_000
+# A text of segconn.yml takes a thousandth of both
+CPU_SECONDS, MORE_BYTES = 2.0, 256_000_000
 # The names of variables stay readable; every other text in an expression may be a secret
+_QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 _LITERAL = re.compile(r"""(?P<name>\b(?:env_var|var)\(\s*)?(?P<text>'[^']*'|"[^"]*")""")
+
+
+class UnsetNameError(Exception):
+    """A variable is not set. Its name may be a secret, so this is turned into an error of ours in `render` alone."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(problem)
+        self.name = str(name)
 
 
 class Jinja:
@@ -30,14 +42,24 @@ class Jinja:
 
         https://docs.getdbt.com/reference/dbt-jinja-functions
         """
-        from jinja2 import TemplateError
+        from jinja2 import TemplateError, UndefinedError
 
         try:
             return self._evaluate(text)
+        except UnsetNameError as error:
+            reason = str(error) if error.name in text else "a computed name is not set"
         except ConfigurationError as error:
             reason = str(error).removesuffix(".")
-        except TemplateError as error:
-            reason = str(error.message or type(error).__name__).removesuffix(".")
+        except UndefinedError as error:
+            reason = str(error.message)
+        except TemplateError as error:  # names a filter or a test, which may have been computed
+            reason = _QUOTED.sub(
+                lambda found: found[0] if found[0][1:-1] in text else "'…'", error.message or type(error).__name__
+            ).removesuffix(".")
+        except TooLong:
+            reason = f"it takes more than {CPU_SECONDS:.0f} seconds of CPU time"
+        except MemoryError:
+            reason = f"it takes more than {MORE_BYTES // 1_000_000} MB of memory"
         except Exception as error:  # noqa: BLE001  a template may raise anything
             reason = f"it raises {type(error).__name__}"  # whose text may hold a value
         raise ConfigurationError(f"{_shown(text)} cannot be rendered: {reason}.")
@@ -47,12 +69,18 @@ class Jinja:
         from jinja2 import meta
 
         names = dict(self._names)
-        environment = _environment(names)
-        tree = environment.parse(template) if isinstance(template, str) else template
-        _check_statements(tree)
-        if meta.find_undeclared_variables(tree) - set(names):
+        environment = _environment(names, template if isinstance(template, str) else "")
+        with limited(CPU_SECONDS, MORE_BYTES):
+            tree = environment.parse(template) if isinstance(template, str) else template
+            _check_statements(tree)
+            undeclared = meta.find_undeclared_variables(tree)
+        if undeclared - set(names):
             names.update({**self._rest(), **names})
-        return environment.from_string(tree, globals=names).render(names)
+        with limited(CPU_SECONDS, MORE_BYTES):
+            value = environment.from_string(tree, globals=names).render(names)
+        if isinstance(value, str) and len(value) > MOST_PARTS:
+            raise ConfigurationError(f"it gives a text of more than {MOST_PARTS:,} characters")
+        return value
 
     def arguments(self, sql: str, function: str, keys: Collection[str]) -> dict[str, Any]:
         """Return the values of keywords of a call in a model's SQL, such as `config(schema=target.name)`.
@@ -75,12 +103,7 @@ class Jinja:
         }
 
     def _value(self, template: Any, environment: Any) -> Any:
-        from dbt_common.exceptions import DbtBaseException
-        from jinja2 import TemplateError
-
-        with suppress(
-            SegconnError, TemplateError, DbtBaseException, ArithmeticError, LookupError, TypeError, ValueError
-        ):
+        with suppress(Exception):  # an expression may raise anything
             return self._evaluate(template.set_environment(environment))
         return None
 
@@ -110,7 +133,7 @@ def _raised(left: Any, right: Any) -> Any:
     return left**right
 
 
-def _environment(names: Names) -> Any:
+def _environment(names: Names, text: str = "") -> Any:
     """Return dbt's environment, in which a name that is missing raises instead of rendering to nothing."""
     from dbt_common.clients.jinja import get_environment  # 0.3 s that --help need not wait for
     from jinja2 import StrictUndefined
@@ -120,6 +143,8 @@ def _environment(names: Names) -> Any:
 
         @property
         def _undefined_message(self) -> str:
+            if text and str(self._undefined_name) not in text:
+                return "a computed name is not defined"
             return _missing(self._undefined_name, self._undefined_obj, names)
 
     environment = get_environment(native=True)
@@ -155,8 +180,8 @@ def env_var(name: str, default: str | None = None) -> str:
         return str(name)  # which is not defined, and says so
     value = os.environ.get(name, default)
     if value is None:
-        raise ConfigurationError(
-            f"the environment variable {name} is not set. Set it, or give a default: env_var('{name}', '...')"
+        raise UnsetNameError(
+            name, f"the environment variable {name} is not set. Set it, or give a default: env_var('{name}', '...')"
         )
     return value
 
@@ -166,8 +191,8 @@ def var_of(variables: Names) -> Callable[..., Any]:
 
     def var(name: str, default: Any = None) -> Any:
         if name not in variables and default is None:
-            raise ConfigurationError(
-                f"the variable {name} is not set. Give it with --vars, or under vars: in dbt_project.yml"
+            raise UnsetNameError(
+                name, f"the variable {name} is not set. Give it with --vars, or under vars: in dbt_project.yml"
             )
         return variables.get(name, default)
 

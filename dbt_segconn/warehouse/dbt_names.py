@@ -9,6 +9,9 @@ from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.context import Context, Loaders
 from dbt_segconn.warehouse.adapter import set_dbt_flags
 
+# They print their argument, which may be a secret
+_OUTPUTS = frozenset({"log", "print"})
+
 
 def jinja_names(variables: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the names of dbt's base context: `modules`, `fromjson`, `invocation_id` and more."""
@@ -18,7 +21,7 @@ def jinja_names(variables: Mapping[str, Any]) -> Mapping[str, Any]:
     if tracking.active_user is None:
         tracking.do_not_track()  # which also holds when the run started, for `run_started_at`
     names: Mapping[str, Any] = BaseContext(cli_vars=dict(variables)).to_dict()
-    return names
+    return {name: value for name, value in names.items() if name not in _OUTPUTS}
 
 
 def target_values(context: Context) -> Mapping[str, Any]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
+import re
+import resource
 import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
 
 import pytest
+from fuzzing import SECONDS, fuzz
+from hostile import BOMB, HINTS
+from hypothesis import strategies as st
 
 from dbt_segconn.delivery import Canceled, Delivery, Destination, DestinationConfig, connection
-from dbt_segconn.delivery.answers import Confirmed, Rejected, Unknown, Unusable
+from dbt_segconn.delivery.answers import Confirmed, Rejected, Throttled, Unknown, Unusable
 from dbt_segconn.delivery.tracking_api import TrackingApiClient
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
 
 
 @contextmanager
@@ -87,9 +90,6 @@ def hurried(monkeypatch):
     monkeypatch.setattr(connection, "DEADLINE_SECONDS", 1.0)
     monkeypatch.setattr(connection, "BODY_SECONDS", 0.3)
     monkeypatch.setattr(connection, "TICK_SECONDS", 0.05)
-
-
-BOMB = gzip.compress(b"x" * 50_000_000)
 
 
 @pytest.mark.parametrize(
@@ -169,3 +169,96 @@ def test_stop_is_heard_while_an_answer_is_missing(answer):
             assert time.monotonic() - began < 5
             assert len(requests) == 1
             assert delivery.progress().watermark == 0
+
+
+class Answering:
+    """Answers each connection with `parts`, one after the other, and then says no more."""
+
+    def __init__(self):
+        self.parts = ()
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                peer, _ = self.server.accept()
+            except OSError:
+                return
+            with suppress(OSError), peer:
+                _read(peer)
+                for part in self.parts:
+                    peer.sendall(part)
+
+
+@pytest.fixture(scope="module")
+def any_answer():
+    answering = Answering()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "DEADLINE_SECONDS", 1.0)
+        patch.setattr(connection, "BODY_SECONDS", 0.3)
+        patch.setattr(connection, "TICK_SECONDS", 0.05)
+        ask(answering.url)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        yield answering
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
+    answering.server.close()
+    assert grown < 60_000, f"{grown} KB more than before"
+
+
+VERSIONS = st.sampled_from([b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2", b"http/1.1", b"HTTP/1.1.1", b"ICY", b""])
+CODES = (
+    st.sampled_from([b"200", b"200", b"202", b"204", b"304", b"400", b"401", b"413", b"429", b"429", b"500", b"100"])
+    | st.integers(-10, 9_999).map(lambda code: b"%d" % code)
+    | st.binary(max_size=4)
+)
+# fmt: off
+NAMES = st.sampled_from([
+    b"Content-Length", b"Transfer-Encoding", b"Content-Encoding", b"Connection", b"Location", b"Retry-After",
+    b"X-RateLimit-Reset", b"Upgrade", b"Trailer", b"Set-Cookie", b"content-length", b" folded", b"Keep-Alive",
+]) | st.binary(max_size=6)
+# fmt: on
+HEADER_VALUES = st.one_of(
+    st.sampled_from([b"0", b"2", b"-1", b"99999999999999999999", b"0x10", b"1e3", b"nan", b"inf", b"-inf", b"1_000"]),
+    st.sampled_from([b"chunked", b"gzip", b"deflate", b"br", b"chunked, gzip", b"close", b"http://[bad", b"\xff\xfe"]),
+    st.sampled_from(
+        [b"Wed, 21 Oct 2015 07:28:00 GMT", b"Fri, 31 Dec 9999 23:59:59 -2359", b"Mon, 1 Jan 0001 0:0:0 +14"]
+    ),
+    st.text(max_size=12).map(str.encode),
+    st.binary(max_size=12),
+)
+LINES = st.lists(st.builds(lambda name, value: name + b": " + value + b"\r\n", NAMES, HEADER_VALUES), max_size=5)
+HEADS = st.builds(
+    lambda version, code, lines: version + b" " + code + b" x\r\n" + b"".join(lines) + b"\r\n", VERSIONS, CODES, LINES
+)
+TAILS = st.sampled_from(
+    [
+        b"",
+        b"{}",
+        b"2\r\n{}\r\n0\r\n\r\n",
+        b"ffffffffffff\r\n{}",
+        b"-1\r\n",
+        b"zz\r\n",
+        b";" * 70_000,
+        b"x" * 200_000,
+        BOMB,
+    ]
+) | st.binary(max_size=40)
+PARTS = st.lists(HEADS | HEADS | TAILS | st.just(HINTS) | st.just(OK) | st.binary(max_size=30), min_size=1, max_size=4)
+
+
+@fuzz(PARTS, st.integers(0, 60), examples=150)
+def test_fuzzed_answer_is_classified_in_time(any_answer, parts, cut):
+    whole = b"".join(parts)
+    any_answer.parts = [whole[:cut], whole[cut:]] if cut else [whole]
+    answer, seconds = ask(any_answer.url)
+    assert seconds < (30 if SECONDS else 5)
+    assert isinstance(answer, (Confirmed, Rejected, Throttled, Unknown, Unusable))
+    if isinstance(answer, Confirmed):
+        assert re.search(rb"\s2\d\d\b", whole)
+    elif isinstance(answer, Rejected):
+        assert re.search(rb"\s(400|413)\b", whole)
+    elif isinstance(answer, Throttled):
+        assert b"429" in whole
+        assert answer.seconds is None or answer.seconds >= 0

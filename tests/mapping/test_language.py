@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+from datetime import date
 
 import pytest
-from hypothesis import given, settings
+from fuzzing import fuzz
+from hypothesis import given
 from hypothesis import strategies as st
 
-from dbt_segconn.errors import EvaluationError, MappingError
+from dbt_segconn.actions import ACTIONS, compile_action, find_action
+from dbt_segconn.delivery.batches import refusal_of
+from dbt_segconn.errors import EvaluationError, MappingError, RecordError
 from dbt_segconn.mapping import ALL_COLUMNS, columns_used, compile_mapping
 from dbt_segconn.mapping import javascript as js
 from dbt_segconn.mapping.directives import DIRECTIVES
@@ -72,15 +76,57 @@ MAPPINGS = st.recursive(
 )
 
 
-@given(MAPPINGS, VALUES)
-@settings(max_examples=400, deadline=None)
-def test_any_mapping_on_any_payload_gives_a_value_or_our_error(mapping, payload):
+KEYS = st.sampled_from(["a", "value", "then", "@path", "@if", "@ path", "", "$", "__proto__"]) | st.text(max_size=3)
+STRUCTURES = st.recursive(
+    SCALARS | WORDS | st.integers(-(2**70), 2**70) | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.integers() | st.none(), inner, max_size=3),
+    max_leaves=12,
+)
+FIELDS = sorted({field.name for action in ACTIONS for field in find_action(action).fields})
+ACTION_FIELDS = st.dictionaries(st.sampled_from(FIELDS), MAPPINGS | VALUES, max_size=6) | MAPPINGS | STRUCTURES
+PAYLOADS = st.fixed_dictionaries({"a": VALUES}, optional={"b": VALUES, "properties": VALUES}) | VALUES
+
+
+@fuzz(MAPPINGS | STRUCTURES, VALUES, examples=400)
+def test_fuzzed_mapping_gives_value_or_our_error(mapping, payload):
     try:
         value = compile_mapping({"r": mapping})({"a": payload})
         columns_used({"r": mapping})
     except (MappingError, EvaluationError):
         return
     assert isinstance(value, dict)
+
+
+@fuzz(st.sampled_from(sorted(ACTIONS)), ACTION_FIELDS, PAYLOADS, PAYLOADS, examples=150)
+def test_fuzzed_record_becomes_call_or_discard(action, fields, payload, other):
+    """A call that no limit refuses is one object of JSON with somebody's id."""
+    try:
+        to_call = compile_action(action, fields)
+    except MappingError:
+        return
+    for record in (payload, other):
+        try:
+            call = to_call(record)
+        except RecordError:
+            continue
+        if refusal_of({**call, "messageId": "m"}) is None:
+            assert call["type"] == action
+            assert call.get("userId") or call.get("anonymousId")
+            json.dumps(call, allow_nan=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [
+        ({"a": {0: "x"}}, "/a should only have strings as keys but one is 0."),
+        ({"a": [{None: 1}]}, "/a/0 should only have strings as keys but one is None."),
+        ({"a": {"@path": date(2026, 1, 2)}}, "/a/@path should be a JSON value but it is a date."),
+    ],
+)
+def test_mapping_that_is_no_json_is_refused(mapping, words):
+    with pytest.raises(MappingError) as caught:
+        compile_mapping(mapping)
+    assert caught.value.problems == (words,)
 
 
 @pytest.mark.parametrize("depth", [500, 5000])

@@ -1,0 +1,65 @@
+"""Bounds CPU time and memory of work on text that a user wrote, as far as the platform can."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# Linux alone reports the memory of a process here
+_STATM = Path("/proc/self/statm")
+
+
+class TooLong(Exception):  # noqa: N818  an outcome, not an error
+    """Raised inside the block when its CPU time is used up."""
+
+
+@contextmanager
+def limited(cpu_seconds: float, more_bytes: int) -> Iterator[None]:
+    """Raise TooLong after so much CPU time of the process, and MemoryError beyond so much more memory.
+
+    CPU time is bounded in the main thread, where Python runs signal handlers; memory on Linux.
+    """
+    with _memory(more_bytes), _cpu_time(cpu_seconds):
+        yield
+
+
+@contextmanager
+def _memory(more_bytes: int) -> Iterator[None]:
+    if not _STATM.exists():
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    most = int(_STATM.read_text().split()[0]) * resource.getpagesize() + more_bytes
+    if before[0] != resource.RLIM_INFINITY and before[0] <= most:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@contextmanager
+def _cpu_time(seconds: float) -> Iterator[None]:
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    import signal
+
+    def expire(*_: Any) -> None:
+        raise TooLong
+
+    before = signal.signal(signal.SIGVTALRM, expire)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
