@@ -10,7 +10,7 @@ from standing import ADA, BOB, MAPPING
 
 import dbt_segconn
 from dbt_segconn.delivery.tracking_api import TrackingApiClient
-from dbt_segconn.engine import alerts, sync
+from dbt_segconn.engine import alerts
 from dbt_segconn.engine.calls import CallMaker
 from dbt_segconn.engine.run import Listener
 from dbt_segconn.state.outbox import MappingTables
@@ -43,10 +43,10 @@ def breaking(real, on=1):
     ("owner", "name", "place"),
     [
         (MappingTables, "read", "dbt_segconn.engine.ranges"),
-        (MappingTables, "settle", "dbt_segconn.engine.transfer"),
+        (MappingTables, "settle", "dbt_segconn.engine.delivering"),
         (CallMaker, "many", "dbt_segconn.engine.ranges"),
         (TrackingApiClient, "post", "dbt_segconn.delivery.tracking_api"),
-        (sync, "stage", "dbt_segconn.engine.sync"),
+        (MappingTables, "stage", "dbt_segconn.engine.staging"),
     ],
     ids=["reader", "settling", "calls", "sender", "staging"],
 )
