@@ -15,7 +15,7 @@ from dbt_segconn.errors import RecordError
 from dbt_segconn.limits import violation
 from dbt_segconn.mapping.shorthand import expand
 
-CHANGE_TYPES = {"id": "integer", "name": "text", "price": "decimal", "at": "timestamp", "doc": "json"}
+VALUE_TYPES = {"id": "integer", "name": "text", "price": "decimal", "at": "timestamp", "doc": "json"}
 TEXTS = st.sampled_from(["$id", "$name", "$price", "$at", "$doc", "$__segment_id", "fixed", "${name}!"])
 VALUES = st.fixed_dictionaries(
     {
@@ -31,14 +31,14 @@ CHANGES = st.lists(st.tuples(st.sampled_from(["added", "updated", "deleted"]), V
 
 def maker(action, fields, **mapping):
     sync = SimpleNamespace(
-        mapping=SimpleNamespace(action=action, **mapping),
+        meta=SimpleNamespace(action=action, **mapping),
         fields=fields,
         consent={},
         to_call=compile_action(action, fields),
         names_record="__segment_id" in str(fields),
         identifier=[],
     )
-    columns = [SimpleNamespace(key=name, name=name, kind=kind) for name, kind in CHANGE_TYPES.items()]
+    columns = [SimpleNamespace(key=name, name=name, value_type=kind) for name, kind in VALUE_TYPES.items()]
     return CallMaker(sync, columns, write_key="wk", sync_id="s", started_at=datetime(2026, 1, 2, tzinfo=timezone.utc))
 
 
