@@ -72,7 +72,7 @@ def test_identifiers_are_named_only_on_request(shop, api):
     with_a_discard(shop, api)
     data = data_of(shop.segconn("report", "--html", "-", "--identifiers", "--history", "1").output)
     assert [one["record_id"] for one in data["discards"]] == ["c2"]
-    assert {one["record_id"] for one in data["refused"]} == {"c2"}
+    assert {one["record_id"] for one in data["discarded_records"]} == {"c2"}
     assert len(data["syncs"]) == 1
     path = write(shop)
     path.chmod(0o644)
@@ -209,7 +209,7 @@ def test_lets_others_open_the_warehouse_and_waits_for_them(shop, live):
     assert live("api/snapshot").json()["problem"] is None
     shop.manifest({**MAPPING, "action": "identfy"})
     answer = live("api/snapshot").json()
-    assert "needs mending" in answer["problem"]["title"]
+    assert "project has errors" in answer["problem"]["title"]
     assert answer["snapshot"] is not None
 
 
