@@ -43,7 +43,7 @@ export function changes(sync) {
 }
 
 // Explains earlier attempts of a resumed sync, and changes that were left out.
-function _notesOn(sync) {
+export function notesOn(sync) {
   const texts = (sync.earlier ?? []).map(
     (one) =>
       `An earlier attempt ended on ${exact(one.saved_at)} with status ${(STATUSES[one.status]?.[0] ?? one.status).toLowerCase()}${one.error ? `: ${one.error}` : "."}`,
