@@ -142,7 +142,7 @@ def test_one_call_is_sent_and_no_state_moves(shop, api):
     shop.table(ADA)
     result = shop.segconn("send-test", NAME, "--record", "c1")
     assert result.exit_code == 0, result.output
-    assert f"of {NAME}, record c1 (added: a change that a run would send, too)" in result.output
+    assert f"of {NAME}, record c1 (added: a change that a run would also send)" in result.output
     assert f"to the destination app at {api.url}: the call was accepted" in result.output
     assert shop.query("select * from information_schema.tables where table_schema = 'segconn'") == []
     assert shop.resync(ADA).exit_code == 0
