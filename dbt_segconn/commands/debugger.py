@@ -1,4 +1,4 @@
-"""The command `debugger`."""
+"""The command `debugger`: run a local Tracking API with a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `exposures`."""
+"""The command `exposures`: write a dbt exposure for each mapping."""
 
 from __future__ import annotations
 

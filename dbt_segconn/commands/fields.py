@@ -1,4 +1,4 @@
-"""The command `fields`."""
+"""The command `fields`: list the fields of actions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `import`."""
+"""The command `import`: convert mappings exported from Segment."""
 
 from __future__ import annotations
 

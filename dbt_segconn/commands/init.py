@@ -1,4 +1,4 @@
-"""The command `init`."""
+"""The command `init`: create segconn.yml and a first mapping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `preview`."""
+"""The command `preview`: show the calls that a run would send now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `report`."""
+"""The command `report`: write the page of syncs as one file."""
 
 from __future__ import annotations
 

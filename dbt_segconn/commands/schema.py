@@ -1,4 +1,4 @@
-"""The command `schema`."""
+"""The command `schema`: write JSON Schemas for editors."""
 
 from __future__ import annotations
 

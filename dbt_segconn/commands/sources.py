@@ -1,4 +1,4 @@
-"""The command `sources`."""
+"""The command `sources`: write the state tables as a dbt source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `status`."""
+"""The command `status`: show the state tables."""
 
 from __future__ import annotations
 

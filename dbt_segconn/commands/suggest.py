@@ -1,4 +1,4 @@
-"""The command `suggest`."""
+"""The command `suggest`: propose a mapping of a model."""
 
 from __future__ import annotations
 

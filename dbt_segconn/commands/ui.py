@@ -1,4 +1,4 @@
-"""The command `ui`."""
+"""The command `ui`: serve the page of syncs on this machine."""
 
 from __future__ import annotations
 
