@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @project_options
 @click.argument("old")
 @click.argument("new", shell_complete=complete_mapping)
-def adopt(*, old: str, new: str, **given: Any) -> None:
+def adopt(*, old: str, new: str, **params: Any) -> None:
     """Move the records and the history of the mapping OLD to NEW, its new name or a new version of its model.
 
     OLD must be gone from the project (`status --orphans` lists such mappings by name and id). NEW must not have
@@ -36,7 +36,7 @@ def adopt(*, old: str, new: str, **given: Any) -> None:
       dbt-segconn adopt customers.identify customers.identify_customers
       dbt-segconn adopt customers.v2.identify customers.v3.identify
     """
-    records = _adopt(as_options(**given), old, new)
+    records = _adopt(as_options(**params), old, new)
     say(f"{new} has taken over {counted(records, 'record')} of {old}.")
 
 

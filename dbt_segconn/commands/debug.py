@@ -45,7 +45,7 @@ _WRONG_CLOCK_SECONDS = 60
 @command(group="Check")
 @project_options
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def debug(*, style: str, **given: Any) -> None:
+def debug(*, style: str, **params: Any) -> None:
     """Check everything that a run needs: project, profile, warehouse, rights, write keys, region, clock.
 
     Sends no call. Creates a table in the warehouse and drops it, to check the rights. Checks with Segment that the
@@ -59,7 +59,7 @@ def debug(*, style: str, **given: Any) -> None:
     Exit codes: 0 no errors, 1 errors.
     """
     checks = []
-    for check in _checks(as_options(**given)):
+    for check in _checks(as_options(**params)):
         checks.append(check)
         if style == "text":
             label, color = _LABELS[check.status]

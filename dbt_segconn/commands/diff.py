@@ -39,7 +39,7 @@ _ZERO_WIDTH_SPACE = "\u200b"
 )
 @click.option("--format", "style", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
 @click.option("--online", is_flag=True, help="Count in the warehouse how many calls each change sends.")
-def diff(*, state: Path, style: str, online: bool, **given: Any) -> None:
+def diff(*, state: Path, style: str, online: bool, **params: Any) -> None:
     """Show what this branch changes for Segment, against the artifacts of another state.
 
     Reports mappings that are added, removed, renamed or changed, used columns that are gone or have another
@@ -57,7 +57,7 @@ def diff(*, state: Path, style: str, online: bool, **given: Any) -> None:
     """
     from dbt_segconn.authoring.comparison import compare
 
-    changes = compare(as_options(**given), state, online=online)
+    changes = compare(as_options(**params), state, online=online)
     if style == "json":
         write_json(_as_json(changes))
     else:

@@ -22,7 +22,7 @@ _CHANGE_TYPES = ("added", "updated", "deleted")
 @selection_options
 @mapping_option
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def estimate(*, style: str, **given: Any) -> None:
+def estimate(*, style: str, **params: Any) -> None:
     """Count what a run would send now, and what it costs: calls, users, bytes, time, money.
 
     Counts the current changes in the warehouse, whether or not dbt has just refreshed the models. Reads each
@@ -37,8 +37,8 @@ def estimate(*, style: str, **given: Any) -> None:
     from dbt_segconn.commands.terminal.tables import show
     from dbt_segconn.inspection.estimate import estimate as estimate_run
 
-    given["all"] = True
-    forecast = estimate_run(as_options(**given))
+    params["all"] = True
+    forecast = estimate_run(as_options(**params))
     if style == "json":
         write_json(_as_json(forecast))
         return

@@ -22,7 +22,7 @@ from dbt_segconn.commands.options import as_options, project_options
 )
 @click.option("--owner", metavar="NAME", help="Owner if neither the model's meta nor its group names one.")
 @click.option("--owner-email", metavar="ADDRESS", help="Email address of that owner.")
-def exposures(*, output: Path | None, owner: str | None, owner_email: str | None, **given: Any) -> None:
+def exposures(*, output: Path | None, owner: str | None, owner_email: str | None, **params: Any) -> None:
     """Write a dbt exposure for each mapping, so that lineage shows what feeds Segment.
 
     Each exposure has its model, its owner, and in its meta the mapping with the columns of each field. Run it
@@ -37,7 +37,7 @@ def exposures(*, output: Path | None, owner: str | None, owner_email: str | None
     from dbt_segconn.authoring import lineage
     from dbt_segconn.engine.opening import read_project
 
-    project = read_project(as_options(**given), needs_results=False, opens=False)
+    project = read_project(as_options(**params), needs_results=False, opens=False)
     text = lineage.exposures(project, lineage.Owner(owner, owner_email))
     if output is None:
         click.echo(text, nl=False)

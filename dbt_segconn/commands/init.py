@@ -17,7 +17,7 @@ from dbt_segconn.commands.terminal.output import say
 @command(group="Set up")
 @project_options
 @click.argument("model", required=False, shell_complete=complete_model)
-def init(*, model: str | None, **given: Any) -> None:
+def init(*, model: str | None, **params: Any) -> None:
     """Create segconn.yml, the schemas for your editor and, for a MODEL, a first mapping.
 
     Existing files stay unchanged. The mapping is the one that `suggest` proposes. A model with mappings stays
@@ -31,10 +31,10 @@ def init(*, model: str | None, **given: Any) -> None:
     from dbt_segconn.authoring import first_mapping
     from dbt_segconn.project.dbt_project import find_project
 
-    options, proposal = as_options(**given), None
+    options, proposal = as_options(**params), None
     with suppress(first_mapping.AlreadyMapped):
         proposal = first_mapping.propose(options, model) if model else None
-    for line in first_mapping.init(find_project(given["project_dir"]).dir):
+    for line in first_mapping.init(find_project(params["project_dir"]).dir):
         say(line)
     if proposal and proposal.model.meta is None:
         write_mapping(proposal)

@@ -48,13 +48,15 @@ class Group(click.Group):
         """Write each command with its whole first sentence, under the heading of its group."""
         width = max(map(len, self.commands))
         for heading in get_args(HelpGroup):
-            found = {
+            commands = {
                 name: one
                 for name, one in sorted(self.commands.items())
                 if isinstance(one, Command) and one.group == heading
             }
             with formatter.section(heading):
-                formatter.write_dl([(f"{name:<{width}}", one.get_short_help_str(1000)) for name, one in found.items()])
+                formatter.write_dl(
+                    [(f"{name:<{width}}", one.get_short_help_str(1000)) for name, one in commands.items()]
+                )
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

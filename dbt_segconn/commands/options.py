@@ -84,11 +84,11 @@ def _option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     return click.option(*names, envvar=environment_variables(word), show_envvar=True, **settings)
 
 
-def as_options(**given: Any) -> Options:
+def as_options(**params: Any) -> Options:
     """Return the options of the command line as one value."""
     from dbt_segconn.engine.opening import Options
 
-    return Options(**given)
+    return Options(**params)
 
 
 def _all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:

@@ -34,7 +34,7 @@ from dbt_segconn.commands.terminal.output import say, write_json
     "Default: json if the output is not a terminal.",
 )
 def preview(
-    *, change_type: tuple[str, ...], record: tuple[str, ...], limit: int, style: str | None, **given: Any
+    *, change_type: tuple[str, ...], record: tuple[str, ...], limit: int, style: str | None, **params: Any
 ) -> None:
     """Show the calls that a run would send now. Send and change nothing.
 
@@ -52,10 +52,10 @@ def preview(
     from dbt_segconn.commands.terminal.side_by_side import show_change
     from dbt_segconn.inspection.preview import preview as preview_changes
 
-    given["all"] = True
+    params["all"] = True
     is_text = style == "text" or (style is None and sys.stdout.isatty())
     previews = preview_changes(
-        as_options(**given), change_types=change_type, records=record, limit=limit, of_each_type=is_text
+        as_options(**params), change_types=change_type, records=record, limit=limit, of_each_type=is_text
     )
     for one in previews:
         for shown in one.shown:

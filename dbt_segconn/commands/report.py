@@ -24,7 +24,7 @@ from dbt_segconn.errors import SegconnError
 )
 @click.option("--identifiers", is_flag=True, help="Include the identifiers of discarded records.")
 @history_option
-def report(*, file: Path, identifiers: bool, history: int, **given: Any) -> None:
+def report(*, file: Path, identifiers: bool, history: int, **params: Any) -> None:
     """Write the page of syncs as one HTML file to publish.
 
     The file loads nothing and needs no server. It has the mappings with their fields, the history, and reasons
@@ -42,7 +42,7 @@ def report(*, file: Path, identifiers: bool, history: int, **given: Any) -> None
     from dbt_segconn.web.page.snapshot import read_snapshot
     from dbt_segconn.web.private import open_private
 
-    page = freeze(read_snapshot(as_options(**given), history), identifiers=identifiers)
+    page = freeze(read_snapshot(as_options(**params), history), identifiers=identifiers)
     if str(file) == "-":
         click.echo(page, nl=False)
         return

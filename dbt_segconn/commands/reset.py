@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @project_options
 @click.argument("mappings", nargs=-1, required=True, shell_complete=complete_mapping)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
+def reset(*, mappings: tuple[str, ...], yes: bool, **params: Any) -> None:
     """Forget the records of MAPPINGS (model.mapping), so that the next run sends all of them as added.
 
     To reset a mapping that is gone from the project, write the name that `status --orphans` shows.
@@ -33,7 +33,7 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **given: Any) -> None:
     Example:
       dbt-segconn reset customers.identify_customers
     """
-    options = as_options(**given)
+    options = as_options(**params)
     if not yes:
         names = ", ".join(_find_names(options, mappings))
         if not click.confirm(f"The next run will send every record of {names} again. Reset?"):

@@ -34,7 +34,7 @@ INTERRUPTED_NOTE = "Interrupted: waiting for calls in flight. Interrupt again to
 @run_options
 @click.option("--full-refresh", is_flag=True, help="Forget the records first, so that every record is sent again.")
 @output_options
-def run(**given: Any) -> None:
+def run(**params: Any) -> None:
     """Deliver what has changed in the models that dbt has just refreshed.
 
     Reads dbt's manifest and run results, finds added, updated and deleted records inside the warehouse, and
@@ -52,7 +52,7 @@ def run(**given: Any) -> None:
 
     Exit codes: 0 success, 1 a sync failed or discarded records, 2 could not start, 130 interrupted.
     """
-    _run(**given)
+    _run(**params)
 
 
 @command(group="Run")
@@ -62,7 +62,7 @@ def run(**given: Any) -> None:
 @mapping_option
 @run_options
 @output_options
-def retry(**given: Any) -> None:
+def retry(**params: Any) -> None:
     """Sync again what failed, was cut short or has discards, including given-up records.
 
     Reads models even if dbt has not just refreshed them, unless dbt has just failed to build or test them. Records
@@ -73,14 +73,14 @@ def retry(**given: Any) -> None:
       dbt-segconn retry
       dbt-segconn retry --mapping customers.identify_customers
     """
-    _run(**{**given, "all": True, "retry": True})
+    _run(**{**params, "all": True, "retry": True})
 
 
 @command(group="Change the state")
 @project_options
 @click.argument("mappings", nargs=-1, required=True, shell_complete=complete_mapping)
 @output_options
-def baseline(**given: Any) -> None:
+def baseline(**params: Any) -> None:
     """Remember the current records of MAPPINGS as if they had been sent, and send none.
 
     After that, only changes are sent. Use it if the destination has the records already, or if state tables were
@@ -90,15 +90,15 @@ def baseline(**given: Any) -> None:
     Example:
       dbt-segconn baseline customers.identify_customers
     """
-    _run(**given, all=True, full_refresh=True, baseline=True)
+    _run(**params, all=True, full_refresh=True, baseline=True)
 
 
-def _run(*, log_format: str, quiet: bool, use_colors: bool | None, timings: bool, **given: Any) -> NoReturn:
+def _run(*, log_format: str, quiet: bool, use_colors: bool | None, timings: bool, **params: Any) -> NoReturn:
     """Run with these options, print the progress, and exit with the exit code of the run."""
     from dbt_segconn.commands.terminal.screen import Printer, Screen
     from dbt_segconn.engine.run import run as run_syncs
 
-    options = as_options(**given)
+    options = as_options(**params)
     printer = Printer(log_format=log_format, quiet=quiet, colors=use_colors, timings=timings)
     screen = Screen(printer)
     stop = threading.Event()

@@ -14,7 +14,7 @@ from dbt_segconn.commands.terminal.output import say, write, write_json
 @command(group="Set up")
 @project_options
 @click.argument("what", type=click.Choice(["settings", "meta", "models"]), required=False)
-def schema(*, what: str | None, **given: Any) -> None:
+def schema(*, what: str | None, **params: Any) -> None:
     """Write the JSON Schemas with which editors complete and check your YAML.
 
     Without an argument, writes .segconn/settings.schema.json (for segconn.yml) and
@@ -32,7 +32,7 @@ def schema(*, what: str | None, **given: Any) -> None:
     if what is not None:
         write_json(getattr(editor_schema, f"{what}_schema")())
         return
-    project = find_project(given["project_dir"])
+    project = find_project(params["project_dir"])
     for path in editor_schema.write_schemas(project.dir):
         say(f"Wrote {path.relative_to(project.dir)}.")
     write(editor_schema.VS_CODE)

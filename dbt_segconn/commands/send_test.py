@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @project_options
 @click.argument("mapping", shell_complete=complete_mapping)
 @click.option("--record", required=True, metavar="ID", help="Identifier of the record, changed or not.")
-def send_test(*, mapping: str, record: str, **given: Any) -> None:
+def send_test(*, mapping: str, record: str, **params: Any) -> None:
     """Deliver the call of one record of MAPPING as a test. Change no state.
 
     The call has a separate messageId, so Segment does not confuse it with a call of a run. It is a real call:
@@ -46,7 +46,7 @@ def send_test(*, mapping: str, record: str, **given: Any) -> None:
     """
     from dbt_segconn.commands.terminal.side_by_side import as_text
 
-    sent = _send(as_options(**given), mapping, record)
+    sent = _send(as_options(**params), mapping, record)
     shown = sent.shown
     write(as_text(shown.call))
     what = "a change that a run would also send" if sent.is_change else "unchanged, sent as updated"

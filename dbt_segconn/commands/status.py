@@ -25,7 +25,7 @@ from dbt_segconn.commands.terminal.output import say
     help="Maximum lines of history or discards.",
 )
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: str, **given: Any) -> None:
+def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: str, **params: Any) -> None:
     """Show the last sync of every mapping, the history of syncs, the discarded records, or orphans.
 
     \b
@@ -39,7 +39,7 @@ def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: 
     from dbt_segconn.commands.terminal.tables import show
     from dbt_segconn.inspection import overview
 
-    options, notes = as_options(**given), list[str]()
+    options, notes = as_options(**params), list[str]()
     if history:
         rows = overview.history(options, limit)
     elif discards:

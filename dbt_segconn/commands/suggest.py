@@ -26,7 +26,7 @@ NEXT_STEPS = "`dbt parse`, `dbt-segconn validate`, `dbt-segconn preview`."
 )
 @click.option("--write", "is_written", is_flag=True, help="Append the mapping to the model's YAML file.")
 @click.option("--online", is_flag=True, help="Fail if the columns cannot be read from the warehouse.")
-def suggest(*, model: str, action: str | None, is_written: bool, online: bool, **given: Any) -> None:
+def suggest(*, model: str, action: str | None, is_written: bool, online: bool, **params: Any) -> None:
     """Propose a mapping of MODEL from the names, types and descriptions of its columns.
 
     Matches columns with the action's fields and with the reserved traits and properties of Segment's Spec.
@@ -40,7 +40,7 @@ def suggest(*, model: str, action: str | None, is_written: bool, online: bool, *
     """
     from dbt_segconn.authoring.first_mapping import propose
 
-    proposal = propose(as_options(**given), model, action=action, online=online)
+    proposal = propose(as_options(**params), model, action=action, online=online)
     if is_written:
         write_mapping(proposal)
         say(f"Next: {NEXT_STEPS}")

@@ -27,7 +27,7 @@ from dbt_segconn.commands.terminal.output import say
 )
 @click.option("--with-debugger", is_flag=True, help="Also run that debugger.")
 @history_option
-def ui(*, port: int, debugger: str | None, with_debugger: bool, history: int, **given: Any) -> None:
+def ui(*, port: int, debugger: str | None, with_debugger: bool, history: int, **params: Any) -> None:
     """Show the syncs on a local page: overview, history, discards, previews, live calls.
 
     Listens on 127.0.0.1 and writes nothing. Opens the warehouse only for a moment: when the page is opened or
@@ -43,7 +43,7 @@ def ui(*, port: int, debugger: str | None, with_debugger: bool, history: int, **
     from dbt_segconn.web.live import serve
 
     serve(
-        as_options(**given),
+        as_options(**params),
         port,
         debugger=debugger,
         with_debugger=with_debugger,

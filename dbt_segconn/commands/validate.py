@@ -65,7 +65,7 @@ def _explain(ctx: click.Context, _: click.Parameter, code: str | None) -> None:
     callback=_explain,
     help="Explain the code of a finding.",
 )
-def validate(*, style: str, online: bool, warnings_as_errors: bool, **given: Any) -> None:
+def validate(*, style: str, online: bool, warnings_as_errors: bool, **params: Any) -> None:
     """Check segconn.yml and every mapping of the project, without warehouse or network.
 
     Lists all findings, each with its line. Needs dbt's manifest: `dbt parse` is enough. Columns and their types
@@ -82,7 +82,7 @@ def validate(*, style: str, online: bool, warnings_as_errors: bool, **given: Any
 
     Exit codes: 0 no errors, 1 errors were found, 2 no project or no manifest was found.
     """
-    validation = _validate(as_options(**given), online=online)
+    validation = _validate(as_options(**params), online=online)
     _print(validation, style)
     sys.exit(FAILED if validation.errors or (warnings_as_errors and validation.findings) else OK)
 

@@ -43,7 +43,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """The number of users that the calls name, and the number of those that no earlier sent record names.
+    """The number of users that calls name, and how many of them are new: no record that was sent before names them.
 
     Counts distinct user ids, and anonymous ids of calls without a user id, as Segment does for MTUs.
     """
@@ -85,7 +85,10 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The cost of one part of the pricing: of `units`, added to `before` this month, `beyond` are not included."""
+    """The cost of one part of the pricing.
+
+    `units` come on top of the `before` units of this month; `beyond` of them exceed the included amount.
+    """
 
     what: str
     units: int
@@ -198,7 +201,7 @@ def _user_columns(look: OpenedProject, mapping: Mapping) -> _UserColumns | None:
 
 
 def _users(look: OpenedProject, sending: Sequence[_UserColumns], known: Collection[_UserColumns]) -> Users:
-    """Count the users that calls name, and those that no sent record of any mapping names."""
+    """Count the users that calls name, and how many of them no record of any mapping names that was sent before."""
     if not sending:
         return Users(0, 0)
     rows = look.state.session.rows("segconn_count_users", naming=sending, known=[one for one in known if one.is_known])
@@ -237,6 +240,6 @@ def _costs(pricing: PricingSettings | None, calls: int, before: int, users: int)
 
 
 def _cost(what: str, price: Price, units: int, before: int, currency: str) -> Cost:
-    """Return the cost of units beyond the included amount, without those of earlier this month."""
+    """Return the cost of the units that exceed the included amount. Earlier units of this month are not counted."""
     beyond = max(0, before + units - price.included) - max(0, before - price.included)
     return Cost(what, units, before, beyond, beyond / price.per * price.price, currency)

@@ -1,4 +1,4 @@
-"""What a sync of a mapping would do now: count changes, leave some out, be blocked by a guard."""
+"""What a sync of a mapping would find now: changes, changes that it does not send, reasons of guards to block it."""
 
 from __future__ import annotations
 

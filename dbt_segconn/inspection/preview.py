@@ -97,9 +97,9 @@ def preview(
             changes = [row for some in groups for row in tables.preview(mapping, source, some, limit, records)]
             make_call = look.call_maker(mapping)
             marked = [
-                _marked(show(mapping, row, make_call), mapping, found, skipped.get(mapping.id)) for row in changes
+                _with_unsent(show(mapping, row, make_call), mapping, found, skipped.get(mapping.id)) for row in changes
             ]
-            marked = list(_explained(look, mapping, marked))
+            marked = list(_with_changed_columns(look, mapping, marked))
             total = None if records else sum(found.changes[change_type] for change_type in wanted)
             absent = dict(_absent(look, mapping, changes, records))
             others = tuple(_others(found, change_types, records))
@@ -107,8 +107,8 @@ def preview(
         return tuple(previews)
 
 
-def _marked(shown: Shown, mapping: Mapping, found: Outlook, skipped: str | None) -> Shown:
-    """Return the change; if a run would not send its call, with the reason."""
+def _with_unsent(shown: Shown, mapping: Mapping, found: Outlook, skipped: str | None) -> Shown:
+    """Return the change with `unsent` set if a run would not send its call."""
     unsent = skipped
     if not unsent and found.is_baseline:
         unsent = "left out: the first sync is a baseline"
@@ -117,7 +117,7 @@ def _marked(shown: Shown, mapping: Mapping, found: Outlook, skipped: str | None)
     return replace(shown, unsent=unsent)
 
 
-def _explained(look: OpenedProject, mapping: Mapping, marked: Sequence[Shown]) -> Iterator[Shown]:
+def _with_changed_columns(look: OpenedProject, mapping: Mapping, marked: Sequence[Shown]) -> Iterator[Shown]:
     """Yield the changes, with the changed columns of updated records."""
     updated = [one.record_id for one in marked if one.change_type == "updated"] if mapping.meta.changed_columns else []
     tables, source = look.tables(mapping), look.sources[mapping.id]
@@ -148,10 +148,8 @@ def _absent(
             elif tables.find(mapping, source, record, also_silent=True):
                 yield record, "it is held back: no consent column has a value"
             else:
-                yield (
-                    record,
-                    f"the model has no such record. --record must be a value of {'|'.join(mapping.identifier)}",
-                )
+                identifier = "|".join(mapping.identifier)
+                yield record, f"the model has no such record. --record must be a value of {identifier}"
 
 
 def show(mapping: Mapping, change: Row, make_call: CallMaker) -> Shown:
