@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dbt_segconn.state.tables import HistoryRow, State
 
 
-@command(group="Change the state")
+@command(group="State")
 @project_options
 @click.argument("old")
 @click.argument("new", shell_complete=complete_mapping)

@@ -12,7 +12,7 @@ from dbt_segconn.commands.terminal.output import say
 from dbt_segconn.errors import ConfigurationError
 
 
-@command(group="Look before a run")
+@command(group="Before a run")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),

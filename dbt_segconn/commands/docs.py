@@ -19,7 +19,7 @@ def _complete_topic(_: click.Context, __: click.Parameter, incomplete: str) -> l
     return [CompletionItem(name, help=titles.get(name)) for name in matching]
 
 
-@command(group="Look up")
+@command(group="Reference")
 @click.argument("topic", required=False, shell_complete=_complete_topic)
 @click.pass_context
 def docs(ctx: click.Context, topic: str | None) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _CHANGE_TYPES = ("added", "updated", "deleted")
 
 
-@command(group="Look before a run")
+@command(group="Before a run")
 @project_options
 @selection_options
 @mapping_option

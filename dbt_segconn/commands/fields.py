@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dbt_segconn.actions import Action, Field
 
 
-@command(group="Look up")
+@command(group="Reference")
 @click.argument("action", required=False)
 def fields(action: str | None) -> None:
     """List the fields of an ACTION, or of all five, with types and descriptions.

@@ -25,9 +25,7 @@ MEANINGS = {
 }
 """exit code → meaning, for the manual"""
 
-HelpGroup = Literal[
-    "Set up", "Check", "Look before a run", "Run", "Look after a run", "Change the state", "Show it in dbt", "Look up"
-]
+HelpGroup = Literal["Set up", "Check", "Before a run", "Run", "After a run", "State", "Lineage", "Reference"]
 """Headings of the help, in the order of the help"""
 
 FINDINGS_HINT = "`dbt-segconn validate` lists each with its code. What a code means: dbt-segconn docs CODE"

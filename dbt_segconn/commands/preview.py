@@ -12,7 +12,7 @@ from dbt_segconn.commands.options import as_options, mapping_option, project_opt
 from dbt_segconn.commands.terminal.output import say, write_json
 
 
-@command(group="Look before a run")
+@command(group="Before a run")
 @project_options
 @selection_options
 @mapping_option

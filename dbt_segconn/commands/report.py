@@ -13,7 +13,7 @@ from dbt_segconn.commands.terminal.output import say
 from dbt_segconn.errors import SegconnError
 
 
-@command(group="Look after a run")
+@command(group="After a run")
 @project_options
 @click.option(
     "--html",

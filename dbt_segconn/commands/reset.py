@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dbt_segconn.state.tables import HistoryRow, State
 
 
-@command(group="Change the state")
+@command(group="State")
 @project_options
 @click.argument("mappings", nargs=-1, required=True, shell_complete=complete_mapping)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")

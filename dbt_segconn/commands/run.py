@@ -63,7 +63,7 @@ def run(**params: Any) -> None:
 @run_options
 @output_options
 def retry(**params: Any) -> None:
-    """Sync again what failed, was cut short or has discards, including given-up records.
+    """Sync again what failed, was interrupted or has discards, including given-up records.
 
     Reads models even if dbt has not just refreshed them, unless dbt has just failed to build or test them. Records
     that were given up after 5 syncs or 14 days are tried again.
@@ -76,7 +76,7 @@ def retry(**params: Any) -> None:
     _run(**{**params, "all": True, "retry": True})
 
 
-@command(group="Change the state")
+@command(group="State")
 @project_options
 @click.argument("mappings", nargs=-1, required=True, shell_complete=complete_mapping)
 @output_options

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dbt_segconn.warehouse.session import Row
 
 
-@command(group="Look before a run", name="send-test")
+@command(group="Before a run", name="send-test")
 @project_options
 @click.argument("mapping", shell_complete=complete_mapping)
 @click.option("--record", required=True, metavar="ID", help="Identifier of the record, changed or not.")

@@ -12,7 +12,7 @@ from dbt_segconn.commands.main import command
 from dbt_segconn.commands.options import FOLDER, as_options, project_options
 
 
-@command(group="Show it in dbt")
+@command(group="Lineage")
 @project_options
 @click.option(
     "--output-dir", "-o", type=FOLDER, default="models/segconn", show_default=True, help="Folder to write to."

@@ -11,7 +11,7 @@ from dbt_segconn.commands.options import as_options, project_options
 from dbt_segconn.commands.terminal.output import say
 
 
-@command(group="Look after a run")
+@command(group="After a run")
 @project_options
 @click.option("--history", is_flag=True, help="Show the newest syncs instead of one line per mapping.")
 @click.option("--discards", is_flag=True, help="Show the discarded records with their reasons.")

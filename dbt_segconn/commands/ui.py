@@ -11,7 +11,7 @@ from dbt_segconn.commands.options import as_options, history_option, project_opt
 from dbt_segconn.commands.terminal.output import say
 
 
-@command(group="Look after a run")
+@command(group="After a run")
 @project_options
 @click.option(
     "--port",
