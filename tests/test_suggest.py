@@ -8,7 +8,7 @@ import pytest
 import yaml
 from standing import ADA, MAPPING, WRITE_KEY
 
-from dbt_segconn.authoring.suggest import Column, suggest
+from dbt_segconn.authoring.suggest import ColumnHint, suggest
 
 CONTACTS = """\
 # What the crew knows of its contacts.
@@ -249,13 +249,13 @@ def test_advice_on_the_catalog_is_that_of_the_dbt(shop, version, command):
     ],
 )  # fmt: skip
 def test_columns_are_matched_by_words_types_and_the_kind_of_model(model, columns, action, fields):
-    suggestion = suggest(model, [Column(name, kind) for name, kind in columns], [columns[0][0]])
+    suggestion = suggest(model, [ColumnHint(name, kind) for name, kind in columns], [columns[0][0]])
     assert suggestion.mapping["action"] == action
     assert suggestion.mapping["fields"] == fields
 
 
 def test_a_description_helps_where_a_name_says_nothing_and_what_is_missing_is_said():
-    columns = [Column("c7", "text", "Email address"), Column("c8", "text", "Shoe size")]
+    columns = [ColumnHint("c7", "text", "Email address"), ColumnHint("c8", "text", "Shoe size")]
     suggestion = suggest("things", columns, [], action="identify")
     assert suggestion.mapping["fields"] == {"traits": {"email": "$c7"}}
     assert suggestion.left_out == ("c8",)
