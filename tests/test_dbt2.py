@@ -70,7 +70,7 @@ def test_both_days_of_dbt_2_arrive(dbt2, sample, api, monkeypatch):
 
 
 def test_files_of_dbt_2_suffice_to_author(sample):
-    assert segconn(sample, "validate", "--warnings-as-errors") == "All well: 9 mappings on 6 models.\n"
+    assert segconn(sample, "validate", "--warnings-as-errors") == "No findings: 9 mappings on 6 models.\n"
     assert segconn(sample, "diff", "--state", str(sample / "target")) == "No mapping changes.\n"
     segconn(sample, "schema")
     assert (sample / ".segconn/models.schema.json").exists()

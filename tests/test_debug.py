@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 from standing import ADA, MAPPING, WRITE_KEY, Api, serving
 
+from dbt_segconn.commands import debug as debug_command
 from dbt_segconn.commands import main
 from dbt_segconn.delivery import probes
-from dbt_segconn.inspection import diagnosis
 from dbt_segconn.project import settings
 from dbt_segconn.web.debugger import running
 
@@ -33,14 +33,14 @@ def test_schema_of_probe_is_dropped_without_cascade(shop, monkeypatch):
     """A table that another session makes in it stays."""
     shop.manifest(MAPPING)
     shop.table(ADA)
-    use = diagnosis._use
+    use = debug_command._use
 
     def use_and_add(session, probe):
         use(session, probe)
         other = probe.incorporate(path={"identifier": "of_a_user"})
         session.run("segconn_create_table", relation=other, columns={"word": "text"})
 
-    monkeypatch.setattr(diagnosis, "_use", use_and_add)
+    monkeypatch.setattr(debug_command, "_use", use_and_add)
     assert "is not empty, so it was not dropped" in debug(shop)[1]
     assert [one for one in tables(shop) if "of_a_user" in one.values()]
 
@@ -67,12 +67,12 @@ def test_all_is_well_with_a_debugger_and_nothing_is_left_behind(shop):
         f"OK     dbt's results: {shop.dir}/target/run_results.json (`dbt run`, ",
         "1 model refreshed, 0 failed tests",
         "OK     target: dev (the last dbt invocation, the default of the profile)",
-        f"OK     warehouse: DuckDB file {shop.dir}/shop.duckdb, as target dev has it",
+        f"OK     warehouse: DuckDB file {shop.dir}/shop.duckdb, by target dev",
         "OK     connection: answers in",
         "OK     rights: may create the schema",
-        "OK     models: those of 1 mappings are there",
-        f"OK     destination app: write key: {local.url} knows it",
-        "?      destination app: region: cannot be told where `endpoint` is set",
+        "OK     models: those of 1 mappings exist",
+        f"OK     destination app: write key: {local.url} has this key",
+        "?      destination app: region: cannot be checked with `endpoint`",
         f"OK     destination app: endpoint and clock: {local.url} can be reached",
         "ERROR=0 UNKNOWN=1",
     ):
@@ -95,13 +95,13 @@ def test_a_wrong_write_key_and_a_host_that_does_not_tell(ready, api):
         code, text = debug(ready)
     assert code == 1
     assert re.search(
-        r"ERROR  destination app: write key: .* does not know it \(HTTP status 404\)\n +Copy it from", text
+        r"ERROR  destination app: write key: .* has no such key \(HTTP status 404\)\n +Copy the key from", text
     )
     ready.settings()
     code, text = debug(ready)
     assert code == 0, text
     assert "?      destination app: write key: http" in text
-    assert "does not say whether it is right (HTTP status 404)" in text
+    assert "does not check write keys (HTTP status 404)" in text
     assert api.tried == [], "no call was sent"
 
 
@@ -110,7 +110,6 @@ def segment(monkeypatch, api):
     """Put a stand-in where Segment's own hosts are."""
     with serving(api) as url:
         monkeypatch.setattr(probes, "SETTINGS_HOST", url)
-        monkeypatch.setattr(diagnosis, "SETTINGS_HOST", url)
         monkeypatch.setattr(settings, "ENDPOINTS", {"us-west-2": url, "eu-west-1": url})
         yield url
 
@@ -141,7 +140,7 @@ def test_segment_tells_whether_it_knows_the_key_and_where_the_source_is(ready, m
         ready.settings(endpoint=None, write_key="wrong-4f3Kkey")
         code, text = debug(ready)
         assert code == 1
-        assert "does not know it (HTTP status 403)" in text
+        assert "has no such key (HTTP status 403)" in text
 
 
 @pytest.mark.parametrize(
@@ -164,7 +163,7 @@ def test_who_cannot_be_reached_is_named(ready):
     ready.settings(endpoint="http://127.0.0.1:9")
     code, text = debug(ready)
     assert code == 1
-    assert "?      destination app: write key: http://127.0.0.1:9 cannot be asked: connection refused" in text
+    assert "?      destination app: write key: http://127.0.0.1:9 cannot be reached: connection refused" in text
     assert (
         "ERROR  destination app: endpoint and clock: http://127.0.0.1:9 cannot be reached: connection refused" in text
     )
@@ -183,7 +182,7 @@ def test_an_oauth_application_is_tried_and_its_key_is_not_shown(ready, api):
     with serving(host) as url:
         oauth = {"client_id": "client", "key_id": "kid", "private_key": key.decode(), "token_url": url}
         ready.settings(oauth=oauth)
-        assert f"OK     destination app: OAuth: {url} gives an access token" in debug(ready)[1]
+        assert f"OK     destination app: OAuth: {url} issues an access token" in debug(ready)[1]
         code, text = debug(ready)
     assert code == 1
     assert "the OAuth application was rejected with HTTP status 401" in text
@@ -196,7 +195,7 @@ def test_what_is_wrong_with_the_files_is_told_as_far_as_it_goes(shop, tmp_path):
     assert code == 1
     assert "ERROR  settings: segconn.yml:6: destinations.app.regoin: unknown key" in text
     assert "manifest.json: not found" in text
-    assert "?      warehouse: not looked at" in text
+    assert "?      warehouse: not checked" in text
     shop.settings()
     shop.manifest({**MAPPING, "action": "trakc"})
     code, text = debug(shop)
@@ -238,4 +237,4 @@ def test_a_warehouse_that_takes_no_tables_is_told(ready):
 
 def test_a_disabled_destination_is_not_asked(ready):
     ready.settings(enabled=False)
-    assert "?      destination app: is disabled: not looked at" in debug(ready)[1]
+    assert "?      destination app: is disabled: not checked" in debug(ready)[1]

@@ -97,7 +97,7 @@ def test_what_is_not_sent_is_told_apart(shop, api):
     assert (one["size"]["measured"], one["size"]["discarded"]) == (2, 1)
     assert one["objections"] == ["3 records are to be sent, more than max_records 1"]
     text = shop.segconn("estimate").output
-    assert "1 of 3 calls that were made would be discarded:\n" in text
+    assert "1 of 3 sampled calls would be discarded:\n" in text
     assert "  1: Either `Anonymous ID` or `User ID` must be defined.\n" in text
     assert one["size"]["reasons"] == {"Either `Anonymous ID` or `User ID` must be defined.": 1}
     assert "1 record held back" in text
@@ -111,7 +111,7 @@ def test_an_unfinished_sync_is_said(shop, api):
     api.faults = [401]
     shop.resync(ADA, BOB)
     assert estimate(shop)["mappings"][0]["unfinished"] == 2
-    assert "a sync that was cut short has 2 calls left" in shop.segconn("estimate").output
+    assert "an interrupted sync has 2 calls left" in shop.segconn("estimate").output
 
 
 def test_money_is_what_goes_beyond_the_plan_and_the_budget_is_told(shop, api):
@@ -126,7 +126,7 @@ def test_money_is_what_goes_beyond_the_plan_and_the_budget_is_told(shop, api):
     assert (mtus["units"], mtus["beyond"], mtus["money"], mtus["currency"]) == (3, 2, 0.024, "EUR")
     assert (calls["units"], calls["before"], calls["beyond"], calls["money"]) == (4, 2, 3, 1.5)
     text = shop.segconn("estimate").output
-    assert "API calls: 4 after 2 this month, 3 of them beyond what is included: 1.50 EUR" in text
+    assert "API calls: 4 after 2 this month, 3 of them beyond the included amount: 1.50 EUR" in text
     assert "Budget: 4 calls after 2 this month are more than budget.max_calls_per_month 4" in text
 
 

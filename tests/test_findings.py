@@ -163,8 +163,7 @@ def test_github_gets_annotations_from_the_root_of_the_repository(broken, monkeyp
 
 
 def test_github_properties_are_escaped_as_github_says():
-    from dbt_segconn.authoring.formats import as_github
-    from dbt_segconn.authoring.validation import Validation
+    from dbt_segconn.commands.validate import Validation, as_github
     from dbt_segconn.project.findings import WRONG_VALUE, Finding
 
     finding = Finding(WRONG_VALUE, "100% wrong,\nreally: so", "", "a,b:c.yml", 3, 7)

@@ -317,7 +317,7 @@ class History(RuleBasedStateMachine):
         self.declare()
         result = self.shop.segconn("adopt", f"customers.{old}", f"customers.{self.names['app']}")
         if result.exit_code:  # it was cut short before it had any state
-            assert "no mapping named" in result.output or "no records to carry over" in result.output, result.output
+            assert "no mapping named" in result.output or "no records to move" in result.output, result.output
 
     @precondition(lambda self: self.has_run)
     @rule()

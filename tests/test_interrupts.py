@@ -138,7 +138,7 @@ def test_a_second_signal_of_either_kind_ends_it_at_once(shop, api):
     process = start(shop)
     wait_for(api, 1)
     process.send_signal(signal.SIGINT)
-    assert any("Again to stop at once" in line for line in process.stdout)
+    assert any("Interrupt again to stop immediately" in line for line in process.stdout)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=5)
@@ -189,7 +189,7 @@ def test_max_runtime_does_not_count_the_start_of_dbt(shop, monkeypatch):
 def test_a_duration_that_is_none_is_said(shop):
     result = shop.segconn("run", "--max-runtime", "soon")
     assert result.exit_code == 2
-    assert "'soon' is no duration: write 90s, 15m or 2h" in result.output
+    assert "must be a duration such as 90s, 15m or 2h, not 'soon'" in result.output
 
 
 def test_syncs_that_were_not_started_are_listed(shop, api):

@@ -59,7 +59,7 @@ def test_dbt_shows_an_exposure_for_each_mapping(shop):
     path.write_text("exposures: []\n")
     refused = shop.segconn("exposures", "--output", str(path))
     assert refused.exit_code == 2
-    assert "is there already" in refused.output
+    assert "exists, and this command did not write it" in refused.output
     assert path.read_text() == "exposures: []\n"
 
 

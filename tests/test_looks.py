@@ -59,7 +59,7 @@ def test_preview_marks_what_a_run_does_not_send(shop, api):
     assert "5 of 61 changes are shown" in text
     named = shop.segconn("preview", "--record", "c3", "--record", "c9").output
     assert named.count('"discard": "the unique identifier is not unique"') == 2
-    assert "Nothing to show of the record 'c9': the model has no such record" in named
+    assert "Nothing to show for the record 'c9': the model has no such record" in named
     estimated = shop.segconn("estimate").output
     assert f"  1: {bad}" in estimated
     assert "`preview`" not in estimated
@@ -74,7 +74,7 @@ def test_preview_marks_what_is_left_out_and_says_where_there_is_nothing(shop):
     shop.table(ADA, BOB)
     told = shop.segconn("preview", "-n", "1")
     assert told.stdout.count('"unsent": "the mapping is disabled"') == 1
-    assert "customers.off: the mapping is disabled: a run sends nothing of it." in told.output
+    assert "customers.off: the mapping is disabled: a run sends nothing of this mapping." in told.output
     assert f"{NAME}: a guard would block it: 2 records are to be sent, more than max_records 1." in told.output
     shop.manifest({**MAPPING, "first_sync": "baseline"})
     assert '"unsent": "left out: the first sync is a baseline"' in shop.segconn("preview", "-n", "1").output
@@ -82,7 +82,7 @@ def test_preview_marks_what_is_left_out_and_says_where_there_is_nothing(shop):
     shop.resync(ADA, BOB)
     told = shop.segconn("preview")
     assert (told.stdout, told.output) == ("", f"{NAME}: Nothing to show: a run would send no such change now.\n")
-    assert "Nothing to show of the record 'c1': it has no such" in shop.segconn("preview", "--record", "c1").output
+    assert "Nothing to show for the record 'c1': it has no such" in shop.segconn("preview", "--record", "c1").output
     shop.table(BOB)
     assert f"{NAME}: 1 change left out by its sync mode (1 deleted)." in shop.segconn("preview").output
     assert "left out: sync_mode has no deleted records" in shop.segconn("preview", "--change-type", "deleted").output
@@ -142,8 +142,8 @@ def test_one_call_is_sent_and_no_state_moves(shop, api):
     shop.table(ADA)
     result = shop.segconn("send-test", NAME, "--record", "c1")
     assert result.exit_code == 0, result.output
-    assert f"of {NAME}, record c1 (added: a change that a run would send, too)" in result.output
-    assert f"to the destination app at {api.url}: it took the call" in result.output
+    assert f"of {NAME}, record c1 (added: a change that a run would also send)" in result.output
+    assert f"to the destination app at {api.url}: the call was accepted" in result.output
     assert shop.query("select * from information_schema.tables where table_schema = 'segconn'") == []
     assert shop.resync(ADA).exit_code == 0
     test, real = api.received
@@ -169,7 +169,7 @@ def test_a_mapping_with_message_ids_of_its_own_is_not_swallowed_after_a_test(sho
     [
         (401, "the write key was rejected with HTTP status 401"),
         (400, "Segment rejected the call with HTTP status 400"),
-        ((429, {"Retry-After": "7"}), "it asks to wait for 7 seconds"),
+        ((429, {"Retry-After": "7"}), "try again in 7 seconds"),
         ("reset", "the connection broke"),
     ],
 )
@@ -191,7 +191,7 @@ def test_what_must_not_be_sent_is_not(shop, api):
     shop.manifest(MAPPING, consent={"Ads": "ads_ok"})
     shop.table((*ADA, None), ("", "no id", "pro", "true"), (*BOB, "true"), (*BOB, "true"))
     silent = shop.segconn("send-test", NAME, "--record", "c1")
-    assert "says nothing of consent" in silent.output
+    assert "has no consent value" in silent.output
     assert (
         "Either `Anonymous ID` or `User ID` must be defined.\n"
         in shop.segconn("send-test", NAME, "--record", "").output

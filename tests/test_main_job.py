@@ -94,7 +94,7 @@ def test_null_and_duplicate_identifiers_are_discarded_and_counted(shop, api):
     shown = shop.segconn("status", "--discards").output
     assert "the unique identifier is null" in shown
     assert "the unique identifier is not unique" in shown
-    assert "customers.identify_customers: 3 rows were discarded whose identifier is null or not unique" in shown
+    assert "customers.identify_customers: 3 rows were discarded because their identifier is null or not unique" in shown
     assert "listed once, as 2 records" in shown
     # a duplicate is no deletion of the record that was known before
     assert "DELETED 0" in shop.segconn("run").output

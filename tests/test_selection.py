@@ -76,7 +76,7 @@ def fails(project, *options):
     result = run(project, *options)
     assert result.exit_code == 2, result.output
     heading, problem, *rest = result.output.splitlines()
-    assert heading == "This needs mending first:"
+    assert heading == "Fix this first:"
     assert rest == []
     assert len(problem) < 600
     assert SECRET_SQL not in problem

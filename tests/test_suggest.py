@@ -146,9 +146,9 @@ def test_init_writes_what_is_missing_and_nothing_else(contacts, monkeypatch):
     assert (contacts.dir / "segconn.yml").read_text().startswith("# yaml-language-server: $schema=.segconn/")
     assert (contacts.dir / ".segconn/settings.schema.json").exists()
     contacts.dbt("parse")
-    assert contacts.segconn("validate").output == "All well: 1 mapping on 1 model.\n"
+    assert contacts.segconn("validate").output == "No findings: 1 mapping on 1 model.\n"
     before = (contacts.dir / "models/customers.yml").read_text()
-    assert "customers has mappings already: left as it is." in contacts.segconn("init", "customers").output
+    assert "customers has mappings already and stays unchanged." in contacts.segconn("init", "customers").output
     assert (contacts.dir / "models/customers.yml").read_text() == before
 
 

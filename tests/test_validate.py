@@ -17,7 +17,7 @@ def findings(shop, *mappings, code=1, **meta):
 
 
 def test_a_sound_project_is_said_to_be_well_without_a_warehouse(shop):
-    assert "All well: 1 mapping on 1 model." in findings(shop, code=0)
+    assert "No findings: 1 mapping on 1 model." in findings(shop, code=0)
     assert not (shop.dir / "shop.duckdb").exists()
 
 
@@ -138,7 +138,7 @@ def test_a_run_names_what_is_wrong_with_segconn_yml_and_with_mappings_at_once(sh
     shop.settings(regoin="us-west-2")
     result = shop.segconn("run", "--all")
     assert result.exit_code == 2
-    assert "These 2 things need mending first:" in result.output
+    assert "Fix these 2 problems first:" in result.output
     assert "destinations.app.regoin: unknown key" in result.output
     assert "Actions: identify, track, group, page, screen." in result.output
 

@@ -14,7 +14,7 @@ else:
 
 import dbt_segconn
 from dbt_segconn.commands import main
-from dbt_segconn.commands.exit_codes import MEANINGS
+from dbt_segconn.commands.main import MEANINGS
 from dbt_segconn.docs import reference
 from dbt_segconn.docs.pages import pages
 

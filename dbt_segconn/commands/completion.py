@@ -1,4 +1,4 @@
-"""Names that a shell completes: mappings, models, targets, profiles. Reads files alone, without importing dbt."""
+"""Shell completion of mappings, models, targets and profiles. Reads only files and does not import dbt."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def _completer(names: Callable[[Context], Iterator[tuple[str, str]]]) -> Complet
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
         try:
             found = dict(names(_context(ctx.params)))
-        except Exception:  # noqa: BLE001  a shell has no place for errors: it then completes nothing
+        except Exception:  # noqa: BLE001  a shell cannot show an error
             return []
-        # a mapping may be named without its model
-        fits = (name for name in sorted(found) if any(one.startswith(incomplete) for one in (name, _last(name))))
-        return [CompletionItem(name, help=found[name]) for name in fits]
+        # a mapping can also be written without its model
+        matching = (name for name in sorted(found) if any(one.startswith(incomplete) for one in (name, _last(name))))
+        return [CompletionItem(name, help=found[name]) for name in matching]
 
     return complete
 

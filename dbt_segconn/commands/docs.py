@@ -1,25 +1,25 @@
-"""The command that shows the manual."""
+"""The command `docs`: show the manual."""
 
 from __future__ import annotations
 
 import click
 from click.shell_completion import CompletionItem
 
-from dbt_segconn.commands.main import main
-from dbt_segconn.commands.output import say
+from dbt_segconn.commands.main import command
+from dbt_segconn.commands.terminal.output import say
 
 
 def _complete_topic(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete pages; sections as well once the first letters are there."""
+    """Return the pages; after the first letter, also the sections."""
     from dbt_segconn.docs.pages import pages, topics
 
     titles = {page.topic: page.title for page in pages()}
     names = topics() if incomplete else tuple(titles)
-    fitting = (name for name in names if name.lower().startswith(incomplete.lower()))
-    return [CompletionItem(name, help=titles.get(name)) for name in fitting]
+    matching = (name for name in names if name.lower().startswith(incomplete.lower()))
+    return [CompletionItem(name, help=titles.get(name)) for name in matching]
 
 
-@main.command()
+@command(group="Reference")
 @click.argument("topic", required=False, shell_complete=_complete_topic)
 @click.pass_context
 def docs(ctx: click.Context, topic: str | None) -> None:
@@ -42,7 +42,7 @@ def docs(ctx: click.Context, topic: str | None) -> None:
         for page in pages():
             say(f"{page.topic:<{width}}  {page.title}")
         say()
-        say("Show one: dbt-segconn docs TOPIC. A finding's code or a section's heading is a topic, too.")
+        say("Show one: dbt-segconn docs TOPIC. A finding's code or a section's heading is also a topic.")
         return
     text = find(topic)
     if text is None:

@@ -1,11 +1,11 @@
-"""dbt's own options under dbt's own names, each with the environment variables that dbt reads."""
+"""Options that commands share. Those of dbt have dbt's names and environment variables."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
@@ -14,20 +14,23 @@ from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.dbt_project import environment_variables
 from dbt_segconn.project.yaml_file import load_yaml
 
+if TYPE_CHECKING:
+    from dbt_segconn.engine.opening import Options
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 class _Variables(dict[str, Any]):
-    """The vars of the command line. They may hold keys, so a traceback that shows locals does not show them."""
+    """The vars of the command line. They may contain keys, so their representation in a stack trace hides them."""
 
     def __repr__(self) -> str:
         return f"<{len(self)} vars>"
 
 
 def _variables(ctx: click.Context, param: click.Parameter, value: str | None) -> Mapping[str, Any]:
-    """Parse a YAML mapping, as dbt takes it: '{day: 2}'."""
+    """Parse a YAML mapping as dbt does, such as '{day: 2}'."""
     try:
         parsed = load_yaml(value or "{}", "--vars")
     except ConfigurationError as error:
@@ -38,23 +41,23 @@ def _variables(ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 
 def _words(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Split each value at spaces, as dbt's selection takes them."""
+    """Split each value at spaces, as dbt does in selections."""
     return tuple(word for value in values for word in value.split())
 
 
 def _once(ctx: click.Context, param: click.Parameter, values: tuple[Path, ...]) -> Path | None:
-    """Refuse a second value, which would replace the first in silence."""
+    """Raise an error for a second value: click would ignore the first one without a message."""
     if len(values) > 1:
-        text = "is given twice. Results of several dbt invocations are merged by --run-results."
+        text = "must be set only once. To merge results of several dbt invocations, use --run-results."
         raise click.BadParameter(text, ctx, param)
     return values[0] if values else None
 
 
 class GreedyCommand(click.Command):
-    """Lets options that may be repeated take several values, as dbt's do: `--select a b` is `--select a --select b`."""
+    """A command with repeatable options that accept several values, as in dbt: `--select a b`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat the option before each further value; a command with arguments of its own is left as it is."""
+        """Rewrite `--select a b` to `--select a --select b`, unless the command has arguments."""
         if not any(isinstance(param, click.Argument) for param in self.params):
             args = list(self._repeated(args))
         return super().parse_args(ctx, args)
@@ -76,9 +79,16 @@ class GreedyCommand(click.Command):
 
 
 def _option(*names: str, **settings: Any) -> Callable[[Command], Command]:
-    """Declare an option together with dbt's environment variables for it."""
+    """Return a click option with dbt's environment variables for its name."""
     word = names[0].partition("/")[0].removeprefix("--").replace("-", "_")
     return click.option(*names, envvar=environment_variables(word), show_envvar=True, **settings)
+
+
+def as_options(**params: Any) -> Options:
+    """Return the options of the command line as one value."""
+    from dbt_segconn.engine.opening import Options
+
+    return Options(**params)
 
 
 def _all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -122,7 +132,7 @@ project_options: Callable[[Command], Command] = _all_of(
         help="Variables for var(), such as '{day: 2}'.",
     ),
 )
-"""Where the project is and how it is opened."""
+"""The folder of the project, and how it is opened."""
 
 results_option: Callable[[Command], Command] = click.option(
     "--run-results",
@@ -130,7 +140,7 @@ results_option: Callable[[Command], Command] = click.option(
     metavar="PATH",
     help="dbt's results: files, folders or globs, merged. Default: those of the last dbt invocation.",
 )
-"""Which results of dbt count."""
+"""The run results to read."""
 
 selection_options: Callable[[Command], Command] = _all_of(
     click.option(
@@ -156,7 +166,7 @@ selection_options: Callable[[Command], Command] = _all_of(
         help="Read models as they are, refreshed or not. No failed dbt test holds a model back.",
     ),
 )
-"""Which models are meant."""
+"""The selected models."""
 
 mapping_option: Callable[[Command], Command] = click.option(
     "--mapping",
@@ -166,11 +176,11 @@ mapping_option: Callable[[Command], Command] = click.option(
     shell_complete=complete_mapping,
     help="Only these mappings: model.mapping, its own name, or package.model.mapping.",
 )
-"""Which mappings are meant."""
+"""The selected mappings."""
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.2 on
-    """Seconds, or a number with s, m or h."""
+    """A number of seconds, or a number with the unit s, m or h."""
 
     name = "duration"
     _SECONDS: ClassVar[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600}
@@ -179,7 +189,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore] # gener
         """Return the seconds."""
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value))
         if not match:
-            self.fail(f"{value!r} is no duration: write 90s, 15m or 2h.", param, ctx)
+            self.fail(f"must be a duration such as 90s, 15m or 2h, not {value!r}.", param, ctx)
         return float(match[1]) * self._SECONDS[match[2] or "s"]
 
 
@@ -197,7 +207,7 @@ run_options: Callable[[Command], Command] = _all_of(
         multiple=True,
         metavar="MAPPING",
         shell_complete=complete_mapping,
-        help="Let this mapping (model.mapping) pass its guards and the budget.",
+        help="Sync this mapping (model.mapping) even if a guard or the budget would block it.",
     ),
     click.option("--break-lock", is_flag=True, help="Take over the locks of other processes."),
     click.option(
@@ -217,7 +227,7 @@ run_options: Callable[[Command], Command] = _all_of(
         help="Deliver with the workers of this Dask scheduler, such as tcp://10.0.0.5:8786.",
     ),
 )
-"""How syncs go."""
+"""Limits and permissions of a run."""
 
 output_options: Callable[[Command], Command] = _all_of(
     _option(
@@ -230,4 +240,13 @@ output_options: Callable[[Command], Command] = _all_of(
     _option("--use-colors/--no-use-colors", default=None, help="Color the lines. Default: only on a terminal."),
     click.option("--timings", is_flag=True, help="Report the wall clock and CPU time of each step of a sync."),
 )
-"""How things are said."""
+"""The format of the output of a run."""
+
+history_option: Callable[[Command], Command] = click.option(
+    "--history",
+    type=click.IntRange(1),
+    default=1_000,
+    show_default=True,
+    help="Maximum syncs to read, the newest of all mappings.",
+)
+"""The number of syncs on a page."""

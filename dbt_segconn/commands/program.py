@@ -1,4 +1,4 @@
-"""The process that the command line runs in, from its first command to its exit code."""
+"""The entry point of the program: standard streams, garbage collection, exit code."""
 
 from __future__ import annotations
 
@@ -10,46 +10,45 @@ from pathlib import Path
 from dbt_segconn.process_tuning import with_rare_gc
 
 
-class _Leaving:
-    """Ends the process as mypy ends: without freeing, one by one, the 170,000 objects that dbt brings.
+class _FastExit:
+    """Ends the process without freeing its objects, as mypy does: dbt creates 170,000, which takes a third of a second.
 
-    Python takes a third of a second for that. Its threads have ended by then, and what others have registered for
-    the end of the process is done. A process without an exit code ends in Python's own way.
+    Runs after all threads and all other exit handlers. Without an exit code, Python ends the process as usual.
     """
 
     code: int | None = None
 
-    def leave(self) -> None:
+    def exit(self) -> None:
         if self.code is None:
             return
         try:
             sys.stdout.flush()
             sys.stderr.flush()
         except OSError:
-            return  # Python tells of it
+            return  # Python reports the error
         os._exit(self.code)
 
 
 def _open_standard_streams() -> None:
-    """Open what a caller has closed (`run >&-`): else the next file, the warehouse's perhaps, would be standard output.
+    """Open standard streams that the caller closed (`run >&-`).
 
-    What is open already stays as it is.
+    Otherwise the next opened file, such as the warehouse, would become standard output.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  open as long as the process
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  open until the process ends
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
 
 
 def program() -> None:
     """Run the command line and end the process."""
     _open_standard_streams()
-    leaving = _Leaving()
-    atexit.register(leaving.leave)  # the first to be registered is the last to be called
-    # pydantic's, which are looked for in everything that is installed, and would see write keys
+    fast_exit = _FastExit()
+    atexit.register(fast_exit.exit)  # the first registered handler is called last
+    # pydantic would load plugins from all installed packages, and they could read write keys
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     with with_rare_gc():
         from dbt_segconn.commands import main
@@ -57,5 +56,5 @@ def program() -> None:
         try:
             main()
         except SystemExit as end:
-            leaving.code = end.code if isinstance(end.code, int) else None
+            fast_exit.code = end.code if isinstance(end.code, int) else None
             raise

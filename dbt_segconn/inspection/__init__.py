@@ -1,1 +1,1 @@
-"""What users ask and do beside a run: previews, costs, the past, what is wrong, resets."""
+"""Read-only views of the project and its state: previews, estimates, the history of syncs."""

@@ -1,4 +1,4 @@
-"""What a run would send now and what that costs: calls, users, bytes, time, money. Sends and changes nothing."""
+"""What a run would send now, and its cost: calls, users, bytes, time, money. Sends and changes nothing."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from dbt_segconn.project.user_ids import SEGMENT_ID
 from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.state.diff import Diff
 
-# So many calls of a mapping are made to be measured, spread over all that it would send
+# Maximum calls of a mapping that are built and measured, spread evenly over its changes
 SAMPLE = 1000
 SHOWN_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large the calls are: measured on `measured` calls; `discarded` more would not be sent, by their `reasons`.
+    """The size of the calls, measured on a sample.
 
-    `bytes` and `requests` are those of all calls, extrapolated where not all of them were measured.
+    `measured`: the number of sampled calls that would be sent. `discarded`: the number of other sampled calls, with
+    `reasons`. `bytes` and `requests` are those of all calls, extrapolated if the sample does not contain all of them.
     """
 
     measured: int = 0
@@ -42,9 +43,9 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """Whom the calls are about, and those of them whom no record names that was sent before.
+    """The number of users that calls name, and how many of them are new: no record that was sent before names them.
 
-    Counts distinct user ids, and anonymous ids of calls that have none, as Segment does for MTUs.
+    Counts distinct user ids, and anonymous ids of calls without a user id, as Segment does for MTUs.
     """
 
     named: int
@@ -53,13 +54,12 @@ class Users:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What one mapping would send: calls by kind; counts of records as a sync has them.
+    """What one mapping would send: calls by change type, and counts of records as a sync would count them.
 
-    `users` is None where a user or anonymous id is no plain column. `seconds` is the time at the destination's
-    rate limit, None where it has none. `unfinished` are calls that a sync which was cut short has left: a run
-    delivers these first, and they are among `calls`, too, as far as they still hold. `changed` are the columns of
-    updated records; None without `changed_columns`. `objections` are what guards would say. `notes` explain which
-    changes make no call.
+    `users`: None if a user or anonymous id is not a plain column. `seconds`: the time at the rate limit of the
+    destination, None without a limit. `unfinished`: calls that an interrupted sync has not delivered. A run delivers
+    them first, and `calls` includes those that are still changes. `changed`: the changed columns of updated records,
+    None without `changed_columns`. `objections`: messages of guards. `notes`: why some changes are not sent.
     """
 
     mapping: str
@@ -79,13 +79,16 @@ class Estimate:
 
     @property
     def total(self) -> int:
-        """How many calls these are."""
+        """The number of calls of all change types."""
         return sum(self.calls.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a part of the plan costs: `beyond` what is included, of `units` that come to `before` this month."""
+    """The cost of one part of the pricing.
+
+    `units` come on top of the `before` units of this month; `beyond` of them exceed the included amount.
+    """
 
     what: str
     units: int
@@ -97,7 +100,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The estimates of all mappings together. `calls_this_month` are those that the history knows."""
+    """The estimates of all mappings. `calls_this_month`: calls of this month in the history."""
 
     mappings: tuple[Estimate, ...]
     users: Users
@@ -108,13 +111,13 @@ class Forecast:
 
     @property
     def calls(self) -> int:
-        """How many calls all mappings would send."""
+        """The number of calls of all mappings."""
         return sum(one.total for one in self.mappings)
 
 
 @dataclass(frozen=True, slots=True)
-class _Naming:
-    """A mapping whose ids are plain columns: `users` are these in its diff, user id first, `kinds` what it sends."""
+class _UserColumns:
+    """The id columns of a mapping in its diff, user id before anonymous id. `is_known`: it has a table of records."""
 
     diff: Diff
     users: Sequence[str]
@@ -123,32 +126,32 @@ class _Naming:
 
 
 def estimate(options: Options) -> Forecast:
-    """Estimate what a run would send of the mappings that are enabled. Raises ConfigurationError as `run` does."""
+    """Estimate what a run would send of the enabled mappings. Raises ConfigurationError as `run` does."""
     with opened_read_only(options, also_disabled=False) as look:
         mappings = look.choice.chosen
-        namings = {mapping.id: naming for mapping in mappings if (naming := _naming(look, mapping))}
-        estimates = tuple(_estimate(look, mapping, namings) for mapping in mappings)
+        user_columns = {mapping.id: columns for mapping in mappings if (columns := _user_columns(look, mapping))}
+        estimates = tuple(_estimate(look, mapping, user_columns) for mapping in mappings)
         is_sending = {mapping.id for mapping, one in zip(mappings, estimates, strict=True) if one.total}
-        sending = [naming for sync_id, naming in namings.items() if sync_id in is_sending]
-        users = _users(look, sending, namings.values())
+        sending = [columns for mapping_id, columns in user_columns.items() if mapping_id in is_sending]
+        users = _users(look, sending, user_columns.values())
         before = look.state.spent(month_of(_now())) if look.state.exists() else 0
         calls = sum(one.total for one in estimates)
         settings = look.project.settings
         return Forecast(
             estimates,
             users,
-            _together(estimates),
+            _total_seconds(estimates),
             before,
             tuple(_over(settings.budget, calls, before)),
             tuple(_costs(settings.pricing, calls, before, users.new)),
         )
 
 
-def _estimate(look: OpenedProject, mapping: Mapping, namings: abc.Mapping[str, _Naming]) -> Estimate:
+def _estimate(look: OpenedProject, mapping: Mapping, user_columns: abc.Mapping[str, _UserColumns]) -> Estimate:
     found = outlook(look, mapping)
     total = sum(found.calls.values())
     rate = look.project.settings.destinations[mapping.destination].events_per_second
-    naming = namings.get(mapping.id)
+    columns = user_columns.get(mapping.id)
     return Estimate(
         mapping=mapping.name,
         action=mapping.meta.action,
@@ -157,24 +160,24 @@ def _estimate(look: OpenedProject, mapping: Mapping, namings: abc.Mapping[str, _
         unidentified=found.unidentified,
         left_out=found.left_out,
         held_back=found.held_back,
-        users=(_users(look, [naming], namings.values()) if total else Users(0, 0)) if naming else None,
+        users=(_users(look, [columns], user_columns.values()) if total else Users(0, 0)) if columns else None,
         size=_size(look, mapping, total),
         seconds=None if math.isinf(rate) else total / rate,
         unfinished=found.unfinished,
         changed=found.changed,
-        objections=found.objections,
+        objections=found.block_reasons,
         notes=tuple(found.notes()),
     )
 
 
 def _size(look: OpenedProject, mapping: Mapping, calls: int) -> Size:
-    """Make calls as a run would, and measure their batches."""
+    """Build a sample of calls as a run does, and measure their batches."""
     every = math.ceil(calls / SAMPLE)
     rows = look.tables(mapping).sample(mapping, look.sources[mapping.id], every, SAMPLE) if calls else []
     discarded: list[str] = []
-    made = look.call_maker(mapping).many(rows, lambda _number, reason: discarded.append(reason))
+    result = look.call_maker(mapping).many(rows, lambda _number, reason: discarded.append(reason))
     batcher = Batcher(lambda _number, reason: discarded.append(reason))
-    filled = batcher.add(made.numbers, made.calls, are_checked=made.are_checked)
+    filled = batcher.add(result.numbers, result.calls, are_checked=result.are_checked)
     batches = [*filled, *batcher.flush()]
     measured = sum(map(len, batches))
     reasons = dict(Counter(discarded).most_common(SHOWN_REASONS))
@@ -186,19 +189,19 @@ def _size(look: OpenedProject, mapping: Mapping, calls: int) -> Size:
     return Size(measured, len(discarded), reasons, round(expected * mean) + requests * (ENVELOPE_BYTES - 1), requests)
 
 
-def _naming(look: OpenedProject, mapping: Mapping) -> _Naming | None:
-    """Find the columns that name the user of each call, where they are columns and nothing else."""
+def _user_columns(look: OpenedProject, mapping: Mapping) -> _UserColumns | None:
+    """Return the id columns of a mapping; None if an id is not a plain column."""
     names = [column_of(mapping.fields[key]) for key in ("user_id", "anonymous_id") if key in mapping.fields]
     source, tables = look.sources[mapping.id], look.tables(mapping)
     aliases = {SEGMENT_ID: "record_id", **{column.key: column.alias for column in source.columns}}
     users = [aliases[name] for name in names if name in aliases]
     if not users or len(users) < len(names):
         return None
-    return _Naming(tables.diff(mapping, source), users, mapping.meta.sync_mode, tables.present()[0])
+    return _UserColumns(tables.diff(mapping, source), users, mapping.meta.sync_mode, tables.present()[0])
 
 
-def _users(look: OpenedProject, sending: Sequence[_Naming], known: Collection[_Naming]) -> Users:
-    """Count the users that calls name, and those whom no record names that any of the mappings has sent."""
+def _users(look: OpenedProject, sending: Sequence[_UserColumns], known: Collection[_UserColumns]) -> Users:
+    """Count the users that calls name, and how many of them no record of any mapping names that was sent before."""
     if not sending:
         return Users(0, 0)
     rows = look.state.session.rows("segconn_count_users", naming=sending, known=[one for one in known if one.is_known])
@@ -206,11 +209,11 @@ def _users(look: OpenedProject, sending: Sequence[_Naming], known: Collection[_N
 
 
 def _now() -> datetime:
-    return datetime.now(timezone.utc).replace(tzinfo=None)  # as the history has its times
+    return datetime.now(timezone.utc).replace(tzinfo=None)  # as times in the history
 
 
-def _together(estimates: Iterable[Estimate]) -> float | None:
-    """Add up the time of each destination: they are sent to side by side."""
+def _total_seconds(estimates: Iterable[Estimate]) -> float | None:
+    """Return the longest time of a destination: destinations are delivered to in parallel."""
     seconds: dict[str, float] = {}
     for one in estimates:
         if one.seconds is not None:
@@ -237,6 +240,6 @@ def _costs(pricing: PricingSettings | None, calls: int, before: int, users: int)
 
 
 def _cost(what: str, price: Price, units: int, before: int, currency: str) -> Cost:
-    """Price what is beyond the included amount and was not so before."""
+    """Return the cost of the units that exceed the included amount. Earlier units of this month are not counted."""
     beyond = max(0, before + units - price.included) - max(0, before - price.included)
     return Cost(what, units, before, beyond, beyond / price.per * price.price, currency)

@@ -1,4 +1,4 @@
-"""What a sync of a mapping would find now: its changes, what is left out, what a guard would block."""
+"""What a sync of a mapping would find now: changes, changes that it does not send, reasons of guards to block it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ UNIDENTIFIED = {
     "null_identifier": "the unique identifier is null",
     "duplicate_identifier": "the unique identifier is not unique",
 }
-"""kind of change → why it is discarded, as a sync writes it down"""
+"""change type of a row without a unique identifier → discard reason, as a sync writes it"""
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Counts of records, as a sync has them.
+    """Counts of records, as a sync would count them now.
 
-    `changes` are those of each kind, `calls` those of the kinds that the mapping sends; a baseline sends none.
-    `unfinished` are calls that a sync which was cut short has left: a run delivers these first. Where all known
-    records are updated, `stamps` are the columns that may be the reason. `changed` are the columns of updated records
-    with `changed_columns`. `objections` are what guards would say.
+    `changes`: the number of changes by change type. `calls`: only the change types that the mapping sends; a baseline
+    sends none. `unfinished`: calls that an interrupted sync has not delivered; a run delivers them first.
+    `stamps`: if all known records are updated, the columns that may be the reason; else None. `changed`: the columns
+    of updated records that changed, with `changed_columns`; else None. `block_reasons`: messages of guards.
     """
 
     changes: abc.Mapping[str, int]
@@ -41,11 +41,11 @@ class Outlook:
     unfinished: int
     changed: ChangedColumns | None = None
     stamps: tuple[str, ...] | None = None
-    objections: tuple[str, ...] = ()
+    block_reasons: tuple[str, ...] = ()
 
     @property
     def left_out(self) -> int:
-        """How many changes are no calls, by the sync mode or as a baseline."""
+        """The number of changes that are not sent, because of the sync mode or a baseline."""
         return sum(self.changes.values()) - sum(self.calls.values())
 
     def notes(self) -> Iterator[str]:
@@ -62,13 +62,13 @@ class Outlook:
         yield from self.updates()
         if self.stamps:
             yield (
-                f"all {self.changes['updated']:,} known records count as updated. {one_value(self.stamps)}: leave that "
-                "out of `fields`; in place of $*, map columns by name"
+                f"all {self.changes['updated']:,} known records count as updated. {one_value(self.stamps)}: leave it "
+                "out of `fields`; map columns by name instead of by $*"
             )
         elif self.stamps is not None:
             yield (
                 f"all {self.changes['updated']:,} known records count as updated. Leave columns that change with each "
-                "build, such as load times, out of `fields`; in place of $*, map columns by name"
+                "build, such as load times, out of `fields`; map columns by name instead of by $*"
             )
         if self.held_back:
             yield f"{counted(self.held_back, 'record')} held back: no consent column has a value"
@@ -76,23 +76,23 @@ class Outlook:
             yield f"{counted(self.unidentified, 'record')} discarded: the identifier is null or not unique"
         if self.unfinished:
             yield (
-                f"a sync that was cut short has {counted(self.unfinished, 'call')} left, which a run delivers first; "
-                "what it has delivered already may be counted here once more"
+                f"an interrupted sync has {counted(self.unfinished, 'call')} left, which a run delivers first; "
+                "calls that it has already delivered may be counted here again"
             )
         yield from self.guarded()
 
     def updates(self) -> Iterator[str]:
-        """Yield a line on the columns in which updated records changed, where there are any."""
+        """Yield a line that counts updated records by their changed columns, if there are any."""
         if self.changed and self.changed.updated:
             yield f"updated {self.changed.updated:,}: {self.changed.summary()}"
 
     def guarded(self) -> Iterator[str]:
         """Yield a sentence for each guard that would block the sync."""
-        yield from (f"a guard would block it: {text}" for text in self.objections)
+        yield from (f"a guard would block it: {text}" for text in self.block_reasons)
 
 
 def outlook(look: OpenedProject, mapping: Mapping) -> Outlook:
-    """Count what a sync would find now. Writes nothing."""
+    """Count the changes that a sync would find now. Writes nothing."""
     tables, source = look.tables(mapping), look.sources[mapping.id]
     is_new = not look.state.exists() or not look.state.has_settled(mapping.id)
     is_baseline = mapping.meta.first_sync == "baseline" and is_new
@@ -111,23 +111,23 @@ def outlook(look: OpenedProject, mapping: Mapping) -> Outlook:
     updated = one.changes["updated"]
     is_every = updated > 1 and updated == known - one.changes["deleted"]
     stamps = tuple(tables.stamps(source)) if is_every else None
-    return replace(one, stamps=stamps, objections=_guarded(look, mapping, one, known))
+    return replace(one, stamps=stamps, block_reasons=_block_reasons(look, mapping, one, known))
 
 
-def _guarded(look: OpenedProject, mapping: Mapping, one: Outlook, known: int) -> tuple[str, ...]:
-    """Return why a run would block the sync: it counts no changes where the mapping itself is doubtful."""
+def _block_reasons(look: OpenedProject, mapping: Mapping, one: Outlook, known: int) -> tuple[str, ...]:
+    """Return why a run would block the sync. Reasons about the mapping itself come first and exclude the others."""
     source, tables, state = look.sources[mapping.id], look.tables(mapping), look.state
     now = datetime.now(timezone.utc).replace(tzinfo=None)
     staging = new_row(mapping, now, sync_mode=",".join(one.calls), source=source)
-    is_there = state.exists()
-    if is_there:
+    has_state = state.exists()
+    if has_state:
         last, ids = state.last_sync(mapping.id), {other.id for other in look.project.mappings}
         if reasons := tuple(before_staging(mapping, state, staging, last=last, known=known, mapping_ids=ids)):
             return reasons
     to_send = sum(one.calls.values())
     counts = {**one.changes, "unidentified": one.unidentified, "held_back": one.held_back, "to_send": to_send}
     counted = replace(staging, **counts)  # type: ignore[arg-type]  # names of counts alone
-    made = state.made_records(mapping.id) if is_there else None
+    made = state.made_records(mapping.id) if has_state else None
     diff = tables.diff(mapping, source) if to_send else None
     return tuple(
         of_changes(

@@ -1,4 +1,4 @@
-"""What the state tables say of the past: the last sync of every mapping, the history, the discards, orphans."""
+"""Contents of the state tables: the last sync of every mapping, the history, discards, orphans."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ HISTORY = (
 
 @contextmanager
 def opened_state(options: Options) -> Iterator[tuple[Project, State]]:
-    """Open the state tables, as the project's files say where they are; they may not exist yet."""
+    """Open the state tables of the project until the block ends. They may not exist yet."""
     project = read_project(options, needs_results=False)
     with opened(project, options) as warehouse, warehouse.session("overview") as session:
         yield project, State(session, project.settings.state, warehouse.database)
 
 
 def overview(options: Options) -> list[dict[str, Any]]:
-    """Return one row a mapping of the project: what it is, and how its newest sync ended."""
+    """Return a row for each mapping of the project: its settings and the result of its newest sync."""
     with opened_state(options) as (project, state):
-        # a run that resumes a sync begins another one at once: the sync before the last is told of, too
+        # a run that resumes a sync starts another one directly after it, so the last two syncs are shown
         newest_two = state.newest_of_each(2) if state.exists() else []
         ends = _earlier(state, newest_two)
     last = {one.mapping_id: one for one in reversed(newest_two)}
@@ -87,7 +87,7 @@ def history(options: Options, limit: int) -> list[dict[str, Any]]:
 
 
 def _earlier(state: State, syncs: Sequence[HistoryRow]) -> dict[str, str]:
-    """Describe each sync that a later run resumed: how many attempts ended before, and how the last of them ended."""
+    """Return, by sync id, the number of interrupted attempts of a resumed sync and the error of the last attempt."""
     ends = state.interruptions(syncs)
     return {
         sync_id: f"{counted(len(many), 'attempt')} {many[-1].status}, then resumed: {many[-1].error or 'interrupted'}"
@@ -96,35 +96,36 @@ def _earlier(state: State, syncs: Sequence[HistoryRow]) -> dict[str, str]:
 
 
 def discards(options: Options, limit: int) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the refusals that stand: reason, kind, attempts, first and last time, whether it was given up.
+    """Return the open discards, and notes.
 
-    Notes say where syncs have counted more records than are listed.
+    A discard has its reason, change type, attempts, first and last time, and whether it was given up. A note names a
+    mapping whose sync counted more discards than are listed.
     """
     with opened_state(options) as (project, state):
         rows = open_discards(state, limit) if state.exists() else []
         shown = names_shown(project, state.last_syncs() if rows else ())
         found = [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows]
         found = [{**one, "mapping": shown.get(one["mapping_id"], one["mapping"])} for one in found]
-        notes = list(_uncounted(state, found))
+        notes = list(_unlisted(state, found))
     if len(rows) == limit:
-        notes.append(f"The newest {limit:,} are listed; -n lists more.")
+        notes.append(f"Only the newest {limit:,} are listed. Use -n to list more.")
     return found, notes
 
 
-def _uncounted(state: State, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Find the mappings whose last sync counted more rows without an identifier of their own than are listed."""
+def _unlisted(state: State, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a note for each mapping with more rows without a unique identifier than are listed."""
     listed = Counter((row["mapping_id"], row["mapping"]) for row in rows if row["change_type"] in UNIDENTIFIED)
     for (mapping_id, mapping), count in listed.items():
         made = state.made_records(mapping_id)
         if made and made.unidentified > count:
             yield (
-                f"{mapping}: {made.unidentified:,} rows were discarded whose identifier is null or not unique; rows of "
-                f"one identifier are listed once, as {counted(count, 'record')}."
+                f"{mapping}: {made.unidentified:,} rows were discarded because their identifier is null or not unique. "
+                f"Rows with the same identifier are listed once, as {counted(count, 'record')}."
             )
 
 
 def orphans(options: Options) -> list[dict[str, Any]]:
-    """Return the mappings that have state and are gone from the project, with the number of their records."""
+    """Return the mappings that have state but are gone from the project, with the number of their records."""
     with opened_state(options) as (project, state):
         gone = state.orphans({mapping.id for mapping in project.mappings}) if state.exists() else []
         shown = names_shown(project, gone)
@@ -132,7 +133,7 @@ def orphans(options: Options) -> list[dict[str, Any]]:
 
 
 def names_shown(project: Project, syncs: Iterable[HistoryRow]) -> Mapping[str, str]:
-    """Return the names that output shows, by id: of the mappings of the project, and of those in the history."""
+    """Return the name to show for each mapping id: mappings of the project, and of these rows of the history."""
     known = {sync.id for sync in project.mappings}
     gone = {sync.mapping_id: sync.names for sync in syncs if sync.mapping_id not in known}
     shown = shown_names([*(sync.names for sync in project.mappings), *gone.values()])

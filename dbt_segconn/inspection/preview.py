@@ -1,4 +1,4 @@
-"""The calls that a run would send now: sends nothing, changes nothing."""
+"""The calls that a run would send now. Sends and changes nothing."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from dbt_segconn.warehouse.session import Row
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A change and its call, or in its place `discard`, the reason why there would be none.
+    """A change with its call, or with `discard`, the reason for a discard.
 
-    `record` are the columns that the mapping sees, with their values. `unsent` is the reason why a run would not
-    send the call. `changed` are the columns of an updated record that changed; None where that is not known.
+    `record`: the columns that the mapping can read, with their values. `unsent`: the reason why a run would not send
+    the call. `changed`: the changed columns of an updated record; None if they are not recorded.
     """
 
     mapping: str
@@ -36,7 +36,7 @@ class Shown:
     changed: tuple[str, ...] | None = None
 
     def as_json(self, *, with_record: bool = False) -> dict[str, Any]:
-        """Return what machines read: the change with its call or the reason."""
+        """Return the change as JSON, with its call or the discard reason."""
         shown: dict[str, Any] = {"mapping": self.mapping, "change_type": self.change_type, "record_id": self.record_id}
         shown |= {"record": self.record} if with_record else {}
         shown |= {"unsent": self.unsent} if self.unsent else {}
@@ -46,10 +46,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The changes of one mapping that are shown, out of `total`, and what a run makes of the others.
+    """Changes of one mapping, and notes about the others.
 
-    `skipped` is the reason why a run leaves the mapping out. `total` is None where records were named. `others` say
-    what a run makes of changes that are not shown; `absent` are records that were named, with the reason.
+    `total`: the number of all changes; None if records were named. `skipped`: the reason why a run skips the mapping.
+    `others`: notes about changes that are not shown. `absent`: named record without a change → reason.
     """
 
     mapping: str
@@ -60,14 +60,14 @@ class Preview:
     absent: abc.Mapping[str, str]
 
     def notes(self, more: str = "-n shows more") -> Iterator[str]:
-        """Yield what the shown changes do not say themselves; `more` says how to see other changes."""
+        """Yield sentences about changes that are not shown. `more` explains how to see them."""
         if self.skipped:
-            yield f"{self.skipped}: a run sends nothing of it"
+            yield f"{self.skipped}: a run sends nothing of this mapping"
         if self.total is not None and len(self.shown) < self.total:
             yield f"{len(self.shown):,} of {self.total:,} changes are shown; {more}"
         yield from self.others
         for record, reason in self.absent.items():
-            yield f"Nothing to show of the record {record!r}: {reason}"
+            yield f"Nothing to show for the record {record!r}: {reason}"
         if self.total == 0:
             yield "Nothing to show: a run would send no such change now"
 
@@ -78,12 +78,13 @@ def preview(
     change_types: Collection[str] = (),
     records: Collection[str] = (),
     limit: int = 5,
-    of_each_kind: bool = False,
+    of_each_type: bool = False,
 ) -> tuple[Preview, ...]:
-    """Return each mapping with up to `limit` of its changes, or of each kind of them, and their calls.
+    """Return up to `limit` changes of each mapping with their calls.
 
-    Kinds are those that the mapping sends unless named; `records` are identifiers of changed records, also of
-    refused ones that were given up. Raises ConfigurationError as `run` does.
+    With `of_each_type`, `limit` applies to each change type. The default change types are those that the mapping
+    sends. `records` are identifiers of changed records; discards that were given up are included. Raises
+    ConfigurationError as `run` does.
     """
     with opened_read_only(options) as look:
         previews = []
@@ -91,14 +92,14 @@ def preview(
         for mapping in (*look.choice.chosen, *(skip.mapping for skip in look.choice.skipped)):
             found = outlook(look, mapping)
             wanted = tuple(change_types or ((*CHANGE_TYPES, *UNIDENTIFIED) if records else mapping.meta.sync_mode))
-            groups: list[Collection[str]] = [[change_type] for change_type in wanted] if of_each_kind else [wanted]
+            groups: list[Collection[str]] = [[change_type] for change_type in wanted] if of_each_type else [wanted]
             tables, source = look.tables(mapping), look.sources[mapping.id]
             changes = [row for some in groups for row in tables.preview(mapping, source, some, limit, records)]
             make_call = look.call_maker(mapping)
             marked = [
-                _marked(show(mapping, row, make_call), mapping, found, skipped.get(mapping.id)) for row in changes
+                _with_unsent(show(mapping, row, make_call), mapping, found, skipped.get(mapping.id)) for row in changes
             ]
-            marked = list(_explained(look, mapping, marked))
+            marked = list(_with_changed_columns(look, mapping, marked))
             total = None if records else sum(found.changes[change_type] for change_type in wanted)
             absent = dict(_absent(look, mapping, changes, records))
             others = tuple(_others(found, change_types, records))
@@ -106,8 +107,8 @@ def preview(
         return tuple(previews)
 
 
-def _marked(shown: Shown, mapping: Mapping, found: Outlook, skipped: str | None) -> Shown:
-    """Return the change with the reason why a run would not send its call, if there is one."""
+def _with_unsent(shown: Shown, mapping: Mapping, found: Outlook, skipped: str | None) -> Shown:
+    """Return the change with `unsent` set if a run would not send its call."""
     unsent = skipped
     if not unsent and found.is_baseline:
         unsent = "left out: the first sync is a baseline"
@@ -116,8 +117,8 @@ def _marked(shown: Shown, mapping: Mapping, found: Outlook, skipped: str | None)
     return replace(shown, unsent=unsent)
 
 
-def _explained(look: OpenedProject, mapping: Mapping, marked: Sequence[Shown]) -> Iterator[Shown]:
-    """Yield the changes, updated ones with the columns that changed."""
+def _with_changed_columns(look: OpenedProject, mapping: Mapping, marked: Sequence[Shown]) -> Iterator[Shown]:
+    """Yield the changes, with the changed columns of updated records."""
     updated = [one.record_id for one in marked if one.change_type == "updated"] if mapping.meta.changed_columns else []
     tables, source = look.tables(mapping), look.sources[mapping.id]
     known = tables.hashes.of_records(source, updated, tables.diff(mapping, source)) if updated else {}
@@ -126,7 +127,7 @@ def _explained(look: OpenedProject, mapping: Mapping, marked: Sequence[Shown]) -
 
 
 def _others(found: Outlook, change_types: Collection[str], records: Collection[str]) -> Iterator[str]:
-    """Yield what the selected changes do not show."""
+    """Yield notes about changes that are not selected."""
     if not change_types and not records:
         yield from found.notes()
         return
@@ -138,20 +139,21 @@ def _others(found: Outlook, change_types: Collection[str], records: Collection[s
 def _absent(
     look: OpenedProject, mapping: Mapping, changes: Sequence[Row], records: Collection[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield each named record without a change, with the reason."""
+    """Yield each named record that has no change, with the reason."""
     tables, source = look.tables(mapping), look.sources[mapping.id]
     for record in records:
         if not any(change[2] == record for change in changes):
             if tables.find(mapping, source, record):
-                yield record, "it has no such change, so a run sends nothing of it"
+                yield record, "it has no such change, so a run does not send it"
             elif tables.find(mapping, source, record, also_silent=True):
                 yield record, "it is held back: no consent column has a value"
             else:
-                yield record, f"the model has no such record. --record takes a value of {'|'.join(mapping.identifier)}"
+                identifier = "|".join(mapping.identifier)
+                yield record, f"the model has no such record. --record must be a value of {identifier}"
 
 
 def show(mapping: Mapping, change: Row, make_call: CallMaker) -> Shown:
-    """Make the call of a change, and check it as a run does."""
+    """Build and check the call of a change, as a run does."""
     record = make_call.event(change, "")["properties"]
     call, reason = None, UNIDENTIFIED.get(change[1])
     if reason is None:

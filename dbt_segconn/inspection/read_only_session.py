@@ -1,4 +1,4 @@
-"""A project opened to be looked at: its mappings and what a run would find, with nothing written anywhere."""
+"""A project opened for reading: its mappings, their models and the state tables. Writes nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import State
 from dbt_segconn.warehouse.source import Source
 
-# Stands in for the id of a sync that never happens
+# Replaces the id of a sync in calls that are not sent
 NO_SYNC = "preview"
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedProject:
-    """What is open: the plan, the mappings that were chosen, their sources by sync id, the state tables."""
+    """The open project: selected and skipped mappings, the source of each mapping by its id, the state tables."""
 
     project: Project
     choice: Choice
@@ -30,11 +30,11 @@ class OpenedProject:
     state: State
 
     def tables(self, mapping: Mapping) -> MappingTables:
-        """Return the mapping's records and outbox, which may not exist yet."""
+        """Return the tables of records and outbox of a mapping. They may not exist yet."""
         return MappingTables(self.state, mapping.id)
 
     def call_maker(self, mapping: Mapping, sync_id: str = NO_SYNC) -> CallMaker:
-        """Return what makes the calls of a sync with this id."""
+        """Return an object that builds the calls of a sync with this id."""
         write_key = self.project.settings.destinations[mapping.destination].write_key.get_secret_value()
         now = datetime.now(timezone.utc)
         columns = self.sources[mapping.id].columns
@@ -43,7 +43,7 @@ class OpenedProject:
 
 @contextmanager
 def opened_read_only(options: Options, *, also_disabled: bool = True) -> Iterator[OpenedProject]:
-    """Open the project for as long as the block lasts; models are taken as they are with `options.all`.
+    """Open the project until the block ends. With `options.all`, include models that dbt has not just refreshed.
 
     Raises ConfigurationError as a run does.
     """

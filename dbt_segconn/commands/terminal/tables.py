@@ -1,4 +1,4 @@
-"""Small answers as tables or JSON."""
+"""Rows as a table or as JSON lines."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from dbt_segconn.commands.output import is_plain, say, width, write_json, write_laid_out
+from dbt_segconn.commands.terminal.output import is_plain, say, width, write_json, write_table
 from dbt_segconn.wording import printable
 
 _GAP = 2
-# A column is folded where it is wider than this, and the terminal too narrow
-_FOLDED = 24
+# If the terminal is too narrow, wider columns are wrapped to this width
+_WRAPPED = 24
 
 
 def show(rows: Sequence[Mapping[str, Any]], output: str) -> None:
-    """Print rows of equal keys: as a table for people, or as JSON lines."""
+    """Print rows that have equal keys, as a table or as JSON lines."""
     if output == "json":
         for row in rows:
             write_json(row, indent=False)
     elif rows:
-        write_laid_out(_laid_out(rows))
+        write_table(_layout(rows))
     else:
         say("Nothing yet.")
 
 
-def _laid_out(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return a table; where the terminal is too narrow for it, each row as a list of its values."""
+def _layout(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table; if it is wider than the terminal, a list of names and values for each row."""
     names = [name for name in rows[0] if any(row[name] not in {None, ""} for row in rows)]
     cells = [[_cell(row[name]) for name in names] for row in rows]
     longest = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
-    is_wide = sum(min(one, _FOLDED) + _GAP for one in longest) - _GAP > width()
+    is_wide = sum(min(one, _WRAPPED) + _GAP for one in longest) - _GAP > width()
     return _lists(names, cells) if is_wide else _table(names, cells, longest)
 
 
@@ -45,7 +45,7 @@ def _table(names: Sequence[str], cells: Sequence[Sequence[str]], longest: Sequen
     table = Table(box=None if is_text else SIMPLE_HEAD, padding=(0, _GAP if is_text else _GAP - 1, 0, 0))
     table.pad_edge = table.show_edge = False
     for name, size in zip(names, longest, strict=True):
-        table.add_column(name, overflow="fold", min_width=min(size, _FOLDED), no_wrap=size <= _FOLDED)
+        table.add_column(name, overflow="fold", min_width=min(size, _WRAPPED), no_wrap=size <= _WRAPPED)
     for row in cells:
         table.add_row(*map(Text, row))
     return table

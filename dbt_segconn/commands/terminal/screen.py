@@ -1,4 +1,4 @@
-"""What an invocation looks like while it goes on: dbt-like lines, JSON lines, a progress bar."""
+"""The output of a run: lines as dbt prints them or JSON lines, and a progress bar."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from dbt_segconn.commands.output import console, is_plain, say, styled, write_json
+from dbt_segconn.commands.terminal.output import console, is_plain, say, styled, write_json
 from dbt_segconn.engine.gate import Choice
 from dbt_segconn.engine.listener import Listener
 from dbt_segconn.engine.opening import Project
@@ -53,29 +53,29 @@ def _new_bar() -> Progress:
 
 
 class Printer:
-    """Prints one event at a time, whichever thread it comes from."""
+    """Prints events of any thread, one at a time."""
 
     def __init__(
         self, *, log_format: str = "text", quiet: bool = False, colors: bool | None = None, timings: bool = False
     ) -> None:
         self.shows_timings = timings
-        # asked once: a system call lets go of the interpreter's lock, and waits to have it back
+        # checked once: each system call releases the interpreter's lock and must wait to acquire it again
         self._shows_progress = log_format != "json" and not quiet and not is_plain(sys.stderr)
         self._bar: Progress | None = None
         self._json = log_format == "json"
         self._quiet = quiet
         self._colors = colors
-        self._guard = threading.RLock()  # a signal may interrupt its own thread here, and print a line, too
+        self._guard = threading.RLock()  # reentrant: a signal handler may print in the thread that holds it
 
     def line(
         self, text: str, *, level: str = "info", event: str = "Note", color: str | None = None, **data: Any
     ) -> None:
-        """Print an event: as a line with its time, or as a JSON object with its data."""
+        """Print an event as a line with its time, or as a JSON object with its data."""
         if self._quiet and level == "info":
             return
         now = datetime.now(timezone.utc)
-        line = " ".join(text.split("\n"))  # drivers' errors have several
-        # a full disk under the log, a closed one, or nothing that reads it, is no reason to end a delivery
+        line = " ".join(text.split("\n"))  # errors of drivers may have several lines
+        # a full disk, a closed stream or a broken pipe must not stop a delivery
         with self._guard, suppress(OSError, ValueError, RuntimeError):
             self.close()
             if self._json:
@@ -85,7 +85,7 @@ class Printer:
                 say(f"{now.astimezone():%H:%M:%S}  {styled(line, fg=color) if color else line}", color=self._colors)
 
     def progress(self, done: int, total: int) -> None:
-        """Show how many calls are done: on the last line of a terminal, until the next line is printed."""
+        """Show the number of calls done on the last line of a terminal, until the next line is printed."""
         if not self._shows_progress:
             return
         with self._guard, suppress(OSError, ValueError, RuntimeError):
@@ -93,7 +93,7 @@ class Printer:
             self._bar.update(self._bar.task_ids[0], completed=done, total=total)
             if not self._bar.live.is_started:
                 self._bar.start()
-                self._bar.console.show_cursor()  # a second Ctrl-C ends the process at once, and would leave it hidden
+                self._bar.console.show_cursor()  # a second Ctrl-C kills the process and would leave the cursor hidden
 
     def close(self) -> None:
         """Clear the progress bar."""
@@ -103,7 +103,7 @@ class Printer:
 
 
 class Screen(Listener):
-    """Prints an invocation as it goes on."""
+    """Prints the progress of a run."""
 
     def __init__(self, printer: Printer) -> None:
         self._printer = printer
@@ -111,7 +111,7 @@ class Screen(Listener):
         self._guard = threading.Lock()
 
     def begin(self, project: Project, choice: Choice) -> None:
-        """Say what was found, and what is skipped."""
+        """Print the numbers of mappings, models and destinations, and what is skipped."""
         self._printer.line(f"Running with dbt-segconn={__version__}", event="MainReportVersion")
         models = len({mapping.model.unique_id for mapping in project.mappings})
         self._printer.line(
@@ -138,27 +138,27 @@ class Screen(Listener):
             self._printer.line("Nothing to sync.", level="warn", event="NothingToDo")
 
     def start(self, number: int, total: int, mapping: Mapping) -> None:
-        """Say that a sync starts."""
+        """Print that a sync starts."""
         text = start_line(number, total, mapping.name, mapping.destination)
         self._printer.line(text, event="SyncStart", mapping=mapping.name)
 
     def note(self, mapping: Mapping, text: str) -> None:
-        """Say what the user should know before the sync ends."""
+        """Print a note on a sync that has not ended."""
         self._printer.line(f"{mapping.name}: {text}", level="warn", event="SyncNote", mapping=mapping.name)
 
     def warn(self, text: str) -> None:
-        """Say what went wrong beside the syncs."""
+        """Print an error that is not an error of a sync."""
         self._printer.line(text, level="warn", event="Warning", color="yellow")
 
     def progress(self, mapping: Mapping, done: int, total: int) -> None:
-        """Move the bar: one for all syncs under way."""
+        """Update the progress bar, which covers all syncs that have started."""
         with self._guard:
             self._done[mapping.id] = (done, total)
             done, total = (sum(numbers) for numbers in zip(*self._done.values(), strict=True))
         self._printer.progress(done, total)
 
     def end(self, number: int, total: int, result: SyncResult) -> None:
-        """Say how a sync ended."""
+        """Print the result of a sync."""
         self._printer.line(
             end_line(number, total, result),
             level={"failed": "error", "blocked": "error", "partial": "warn"}.get(result.status, "info"),
@@ -172,7 +172,7 @@ class Screen(Listener):
                 self._printer.line(line, event="Timing", mapping=result.mapping.name)
 
     def close(self, run: RunResult) -> None:
-        """Sum the invocation up."""
+        """Print the summary of the run."""
         level = "info" if run.success else "error"
         data: abc.Mapping[str, Any] = as_json(run)
         *lines, last = closing_lines(run)

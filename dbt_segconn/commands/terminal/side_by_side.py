@@ -1,4 +1,4 @@
-"""A record and its call, side by side, as wide as the terminal."""
+"""A record and its call side by side, in the width of the terminal."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from rich.box import Box
 from rich.table import Table
 from rich.text import Text
 
-from dbt_segconn.commands.output import is_plain, say, styled, width, write_laid_out
+from dbt_segconn.commands.terminal.output import is_plain, say, styled, width, write_table
 from dbt_segconn.inspection.preview import Shown
 from dbt_segconn.wording import printable
 
 _COLORS = {"added": "green", "updated": "yellow", "deleted": "red"}
-# The widest record: a long value of it is folded, and stands unfolded in its call
+# Maximum width of a record: longer values are wrapped here, but not in the call
 _WIDEST = 100
 
 
 def show_change(shown: Shown) -> None:
-    """Print a change: its record on the left, on the right its call or why there is none."""
+    """Print a change: its record on the left, its call or the discard reason on the right."""
     change_type = styled(shown.change_type, fg=_COLORS.get(shown.change_type), bold=True)
     unsent = f"  not sent: {shown.unsent}" if shown.unsent else ""
     say(f"{styled(shown.mapping, bold=True)}  {change_type}  {printable(str(shown.record_id))}{unsent}")
@@ -32,12 +32,12 @@ def show_change(shown: Shown) -> None:
     sides.add_column(overflow="fold")
     call = as_text(shown.call) if shown.call is not None else printable(f"discarded: {shown.discard}")
     sides.add_row(_record(shown.record), Text(call))
-    write_laid_out(sides)
+    write_table(sides)
     say()
 
 
 def as_text(value: Any) -> str:
-    """Write JSON for people: any value that a call may hold, and nothing that a terminal would obey."""
+    """Return indented JSON of any value that a call can contain, without control characters."""
     return printable(json.dumps(value, indent=2, ensure_ascii=False, default=str), keep="\n")
 
 
@@ -51,5 +51,5 @@ def _record(record: Mapping[str, Any]) -> Table:
 
 
 def _bar(character: str) -> Box:
-    """Return a box that draws nothing but a bar between columns."""
+    """Return a box that draws only a bar between columns."""
     return Box(f"    \n  {character} \n" * 4, ascii=character.isascii())

@@ -1,0 +1,95 @@
+"""The command `reset`: forget what was sent of a mapping."""
+
+from __future__ import annotations
+
+from collections import abc
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dbt_segconn.commands.completion import complete_mapping
+from dbt_segconn.commands.main import command
+from dbt_segconn.commands.options import as_options, project_options
+from dbt_segconn.commands.terminal.output import say
+
+if TYPE_CHECKING:
+    from dbt_segconn.engine.opening import Options, Project
+    from dbt_segconn.project.mappings import Mapping
+    from dbt_segconn.state.tables import HistoryRow, State
+
+
+@command(group="State")
+@project_options
+@click.argument("mappings", nargs=-1, required=True, shell_complete=complete_mapping)
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+def reset(*, mappings: tuple[str, ...], yes: bool, **params: Any) -> None:
+    """Forget the records of MAPPINGS (model.mapping), so that the next run sends all of them as added.
+
+    To reset a mapping that is gone from the project, write the name that `status --orphans` shows.
+
+    \b
+    Example:
+      dbt-segconn reset customers.identify_customers
+    """
+    options = as_options(**params)
+    if not yes:
+        names = ", ".join(_find_names(options, mappings))
+        if not click.confirm(f"The next run will send every record of {names} again. Reset?"):
+            say("Nothing was changed.")
+            return
+    for name in _reset(options, mappings):
+        say(f"Reset {name}.")
+
+
+def _find_names(options: Options, names: Collection[str]) -> list[str]:
+    """Return the full names of the mappings to reset. Raises ConfigurationError as `_reset` does."""
+    from dbt_segconn.inspection.overview import opened_state
+
+    with opened_state(options) as (project, state):
+        found, shown = _find(project, state, names)
+    return [shown[mapping_id] for mapping_id in found]
+
+
+def _reset(options: Options, names: Collection[str]) -> list[str]:
+    """Forget the records of mappings, so that the next sync of each finds all of them added.
+
+    Includes mappings that are gone from the project (orphans). Returns the names of the mappings that were reset.
+    Raises ConfigurationError if no mapping has a name, or if several have it; LockedError while a mapping is synced.
+    """
+    from dbt_segconn.inspection.overview import opened_state
+
+    with opened_state(options) as (project, state):
+        found, shown = _find(project, state, names)
+        state.prepare()
+        for mapping_id, mapping in found.items():
+            _forget(state, mapping, shown[mapping_id])
+    return [shown[mapping_id] for mapping_id in found]
+
+
+def _find(
+    project: Project, state: State, names: Collection[str]
+) -> tuple[abc.Mapping[str, Mapping | HistoryRow], abc.Mapping[str, str]]:
+    """Return the mappings with these names by id, orphans included, and the full name of every mapping by id."""
+    from dbt_segconn.inspection.overview import names_shown
+    from dbt_segconn.project.mapping_names import only
+
+    orphans = state.orphans({mapping.id for mapping in project.mappings}) if state.exists() else []
+    known: list[Mapping | HistoryRow] = [*project.mappings, *orphans]
+    found = (only(name, known) for name in names)
+    return {one.names.id: one for one in found}, names_shown(project, orphans)
+
+
+def _forget(state: State, mapping: Mapping | HistoryRow, name: str) -> None:
+    from dbt_segconn.state.locks import Locks
+    from dbt_segconn.state.outbox import MappingTables
+    from dbt_segconn.state.tables import HistoryRow, new_row
+
+    if isinstance(mapping, HistoryRow):
+        last = mapping
+    else:
+        last = state.last_sync(mapping.id) or new_row(mapping, state.now()).as_reset(state.now())
+    tables = MappingTables(state, last.mapping_id)
+    with Locks().hold(state, last.mapping_id, name), state.transaction():
+        tables.forget(last, replace(last, mapping=name).as_reset(state.now()))

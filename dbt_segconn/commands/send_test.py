@@ -1,0 +1,168 @@
+"""The command `send-test`: deliver one call and change no state."""
+
+from __future__ import annotations
+
+import sys
+from collections import abc
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dbt_segconn.commands.completion import complete_mapping
+from dbt_segconn.commands.main import FAILED, OK, command
+from dbt_segconn.commands.options import as_options, project_options
+from dbt_segconn.commands.terminal.output import say, write
+from dbt_segconn.errors import ConfigurationError, SegconnError
+
+if TYPE_CHECKING:
+    from dbt_segconn.delivery import Destination
+    from dbt_segconn.delivery.answers import Answer
+    from dbt_segconn.delivery.batches import Batch
+    from dbt_segconn.engine.opening import Options
+    from dbt_segconn.inspection.preview import Shown
+    from dbt_segconn.inspection.read_only_session import OpenedProject
+    from dbt_segconn.project.mappings import Mapping
+    from dbt_segconn.warehouse.session import Row
+
+
+@command(group="Before a run", name="send-test")
+@project_options
+@click.argument("mapping", shell_complete=complete_mapping)
+@click.option("--record", required=True, metavar="ID", help="Identifier of the record, changed or not.")
+def send_test(*, mapping: str, record: str, **params: Any) -> None:
+    """Deliver the call of one record of MAPPING as a test. Change no state.
+
+    The call has a separate messageId, so Segment does not confuse it with a call of a run. It is a real call:
+    destinations behind the source receive it, and Segment bills it.
+
+    \b
+    Examples:
+      dbt-segconn send-test customers.identify_customers --record c-1042
+
+    Exit codes: 0 accepted, 1 not accepted, 2 no such mapping or record.
+    """
+    from dbt_segconn.commands.terminal.side_by_side import as_text
+
+    sent = _send(as_options(**params), mapping, record)
+    shown = sent.shown
+    write(as_text(shown.call))
+    what = "a change that a run would also send" if sent.is_change else "unchanged, sent as updated"
+    name = f"{shown.mapping}, record {shown.record_id} ({shown.change_type}: {what})"
+    say(f"{'Sent' if sent.is_confirmed else 'Tried to send'} this call of {name}")
+    say(f"to the destination {sent.destination} at {sent.endpoint}: {sent.answer}.")
+    if sent.is_confirmed:
+        say("Accepted does not mean delivered: check the call in the source's debugger in Segment.")
+    say("No state was changed: the next run sends the same calls as without this test.")
+    sys.exit(OK if sent.is_confirmed else FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """One call that was sent, and the answer. `is_change`: a run would also send it now."""
+
+    shown: Shown
+    destination: str
+    endpoint: str
+    is_change: bool
+    is_confirmed: bool
+    answer: str
+
+
+def _send(options: Options, name: str, record_id: str) -> _Sent:
+    """Send the call of one record once, changed or not, with a messageId that no sync uses.
+
+    Raises ConfigurationError if the mapping or the record does not exist or must not be sent; SegconnError if the
+    record makes no valid call.
+    """
+    from dbt_segconn.delivery import Destination
+    from dbt_segconn.delivery.answers import Confirmed
+    from dbt_segconn.delivery.destination import build_config
+    from dbt_segconn.inspection.preview import show
+    from dbt_segconn.inspection.read_only_session import opened_read_only
+    from dbt_segconn.project.mapping_names import only
+    from dbt_segconn.state.tables import new_sync_id
+
+    with opened_read_only(replace(options, all=True, mappings=[name])) as look:
+        mapping = only(name, [*look.choice.chosen, *(skip.mapping for skip in look.choice.skipped)])
+        settings = look.project.settings.destinations[mapping.destination]
+        if not settings.enabled:
+            raise ConfigurationError(
+                f"segconn.yml: the destination {mapping.destination} is disabled: nothing is sent."
+            )
+        change, is_change = _find_change(look, mapping, record_id)
+        shown = show(mapping, change, look.call_maker(mapping, new_sync_id()))
+    if shown.call is None:
+        raise SegconnError(f"the record {record_id!r} would be discarded: {str(shown.discard).removesuffix('.')}.")
+    # a mapping may set messageId: with the same id as in a sync, Segment would drop the sync's call as a duplicate
+    call = {**shown.call, "messageId": f"test-{new_sync_id()}"}
+    destination = Destination(build_config(mapping.destination, settings))
+    answer = _post(destination, _batch(record_id, call))
+    return _Sent(
+        shown=replace(shown, call=call),
+        destination=mapping.destination,
+        endpoint=destination.config.endpoint,
+        is_change=is_change,
+        is_confirmed=isinstance(answer, Confirmed),
+        answer=_describe(answer),
+    )
+
+
+def _find_change(look: OpenedProject, mapping: Mapping, record_id: str) -> tuple[Row, bool]:
+    """Return the record's change and True; without a change, the record of the model as updated, and False."""
+    from dbt_segconn.project.meta import CHANGE_TYPES
+
+    tables, source = look.tables(mapping), look.sources[mapping.id]
+    if changes := tables.preview(mapping, source, CHANGE_TYPES, 1, [record_id]):
+        return changes[0], True
+    if found := tables.find(mapping, source, record_id):
+        return (found[0], "updated", *found[2:]), False
+    if tables.find(mapping, source, record_id, also_silent=True):
+        raise ConfigurationError(
+            f"the record {record_id!r} has no consent value, and segconn.yml skips such records "
+            "(consent.without_value). It is not sent."
+        )
+    raise ConfigurationError(
+        f"{mapping.name} has no record {record_id!r}, or several with this identifier. --record must be a value of "
+        f"{'|'.join(mapping.identifier)}."
+    )
+
+
+def _batch(record_id: str, call: abc.Mapping[str, Any]) -> Batch:
+    from dbt_segconn.delivery.batches import Batcher
+
+    discards: list[str] = []
+    batcher = Batcher(lambda _number, reason: discards.append(reason))
+    batches = [*batcher.add([1], [dict(call)]), *batcher.flush()]
+    if discards:
+        raise SegconnError(f"the record {record_id!r} would be discarded: {discards[0]}.")
+    return batches[0]
+
+
+def _post(destination: Destination, batch: Batch) -> Answer:
+    from dbt_segconn.delivery.tracking_api import TrackingApiClient
+
+    try:
+        client = TrackingApiClient(destination.config, destination.tokens)
+    except ValueError:  # its text and its stack trace may contain the write key
+        client = None
+    if client is None:
+        raise ConfigurationError(
+            f"destination {destination.config.name}: its endpoint, its write key or the proxy of the environment is "
+            "not valid."
+        )
+    with closing(client):
+        return client.post(batch.body(datetime.now(timezone.utc)))
+
+
+def _describe(answer: Answer) -> str:
+    from dbt_segconn.delivery.answers import Confirmed, Throttled
+
+    if isinstance(answer, Confirmed):
+        return "the call was accepted (HTTP status 2xx)"
+    if isinstance(answer, Throttled):
+        wait = "later" if answer.seconds is None else f"in {answer.seconds:.0f} seconds"
+        return f"rate limit reached (HTTP status 429), the call was not accepted; try again {wait}"
+    return answer.reason

@@ -1,0 +1,1 @@
+"""What commands print: text, JSON, tables, the progress of a run."""
