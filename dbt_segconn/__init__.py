@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +30,9 @@ def run(*, listener: Listener | None = None, stop: threading.Event | None = None
     from dbt_segconn.engine import opening
     from dbt_segconn.engine import run as engine
     from dbt_segconn.engine.listener import Listener  # dbt takes seconds to import
+    from dbt_segconn.process_tuning import collect_after_run
 
     try:
         return engine.run(opening.Options(**options), listener or Listener(), stop or threading.Event())
     finally:
-        gc.unfreeze()  # where nothing was opened, what the caller has is still frozen with the manifest
-        gc.collect()  # dbt's adapter and macros hold cycles; the process lives on, perhaps for many runs
+        collect_after_run()

@@ -7,13 +7,12 @@ Segment's code, so a directive that makes no sense there fails when it is evalua
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from dbt_segconn.errors import EvaluationError
 from dbt_segconn.mapping import javascript as js
-from dbt_segconn.mapping.flatten import flatten
 from dbt_segconn.mapping.javascript import MISSING, PROTOTYPE
 from dbt_segconn.mapping.path import compile_path, relative
 from dbt_segconn.mapping.problems import (
@@ -303,9 +302,23 @@ def _flatten(options: dict[str, Any]) -> Evaluate:
         separator = separator_of(payload)
         if not isinstance(separator, str):
             raise EvaluationError("@flatten requires a string separator")
-        return flatten(value_of(payload), separator, omit_arrays=omit_arrays)
+        return dict(_leaves(value_of(payload), "", separator, omit_arrays=omit_arrays))
 
     return evaluate
+
+
+def _leaves(value: Any, prefix: str, separator: str, *, omit_arrays: bool) -> Iterator[tuple[str, Any]]:
+    """Yield each nested value with its joined key. Empty objects and arrays yield nothing."""
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list) and not omit_arrays:
+        items = [(str(index), item) for index, item in enumerate(value)]
+    else:
+        yield prefix, value
+        return
+    for key, item in items:
+        path = f"{prefix}{separator}{key}" if prefix else key
+        yield from _leaves(item, path, separator, omit_arrays=omit_arrays)
 
 
 def _json(options: dict[str, Any]) -> Evaluate:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import doctest
 from datetime import datetime, timezone
 from decimal import Decimal
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbt_segconn.actions import compile_action
+from dbt_segconn.actions import compile_action, flat, rows
 from dbt_segconn.engine.calls import CallMaker
 from dbt_segconn.errors import RecordError
 from dbt_segconn.limits import violation
@@ -38,7 +40,7 @@ def maker(action, fields, **mapping):
         names_record="__segment_id" in str(fields),
         identifier=[],
     )
-    columns = [SimpleNamespace(key=name, name=name, kind=kind) for name, kind in CHANGE_TYPES.items()]
+    columns = [SimpleNamespace(key=name, name=name, value_type=value_type) for name, value_type in CHANGE_TYPES.items()]
     return CallMaker(sync, columns, write_key="wk", sync_id="s", started_at=datetime(2026, 1, 2, tzinfo=timezone.utc))
 
 
@@ -79,3 +81,9 @@ def test_a_flat_mapping_takes_the_shortcut():
     row = (1, "added", "r1", 7, "Ada", Decimal("12.50"), "2026-01-02T03:04:05.678Z", None)
     assert make.many([row], print).are_checked
     assert not make.many([(*row[:6], "yesterday", None)], print).are_checked
+
+
+@pytest.mark.parametrize("module", [flat, rows])
+def test_documented_source_is_generated(module):
+    assert doctest.testmod(module).attempted > 3
+    assert doctest.testmod(module).failed == 0
