@@ -1,4 +1,4 @@
-"""What each directive does, with an example: for editors and the manual. A test evaluates the examples."""
+"""A sentence and an example for each directive, for editors and the manual. A test evaluates the examples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A directive in one sentence, a mapping that uses it, a record, and what the mapping makes of the record."""
+    """One directive: a sentence, a mapping that uses it, a record, and the result of the mapping."""
 
     description: str
     mapping: dict[str, Any]
