@@ -1,4 +1,4 @@
-"""What a branch changes for Segment: its mappings and their columns against those of another manifest."""
+"""The changes of a branch for Segment: its mappings and their columns, compared with another manifest."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ from dbt_segconn.state.tables import State
 
 Status = Literal["added", "removed", "renamed", "changed"]
 Effect = Literal["breaking", "resends", "note"]
-# Fields that say who or what a call is about: what is downstream is keyed by them
+# Fields that identify the user, group or event of a call: downstream tools use them as keys
 _KEYS = frozenset({"user_id", "anonymous_id", "group_id", "event_name"})
 
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One difference. `breaking` ones end or change what is downstream; `resends` send known records again.
+    """One difference between the old and the new mapping.
 
-    `sends_all`: whether the next sync sends every record of the model.
+    `effect` is `breaking` if downstream data ends or changes, and `resends` if known records are sent again.
+    `sends_all` is set if the next sync sends every record of the model.
     """
 
     text: str
@@ -43,9 +44,9 @@ class Detail:
 
 @dataclass(frozen=True, slots=True)
 class MappingChange:
-    """A mapping that differs: `model.mapping`, and in what.
+    """A mapping with differences; `mapping` is its name as `model.mapping`.
 
-    `calls` is how many calls the next sync sends for the change itself, where the warehouse was asked.
+    `calls` is the number of calls that the next sync sends because of the differences; None if unknown or offline.
     """
 
     mapping: str
@@ -55,29 +56,29 @@ class MappingChange:
 
     @property
     def is_breaking(self) -> bool:
-        """Whether any of its differences is."""
+        """Whether any difference is breaking."""
         return any(detail.effect == "breaking" for detail in self.details)
 
     @property
     def resends(self) -> bool:
-        """Whether records that Segment has are sent again."""
+        """Whether records that Segment already has are sent again."""
         return any(detail.effect == "resends" for detail in self.details)
 
     @property
     def sends_all(self) -> bool:
-        """Whether the next sync sends every record of the model, known or not."""
+        """Whether the next sync sends every record of the model."""
         return any(detail.sends_all for detail in self.details)
 
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """The mappings of one manifest, and what is known of the columns of their models."""
+    """One side of the comparison: the mappings of one manifest by name, and the columns of their models."""
 
     drafts: Mapping[str, MappingDraft]
     catalog: Catalog
 
     def columns(self, model: Model) -> tuple[Mapping[str, str | None], bool]:
-        """Return the columns that are known, and whether they are all that there are."""
+        """Return the known columns, and whether the list is complete."""
         known = self.catalog.columns_of(model)
         return known.types, known.origin != "documentation"
 
@@ -90,8 +91,8 @@ class _Side:
 def compare(options: Options, state: Path, *, online: bool = False) -> tuple[MappingChange, ...]:
     """Compare the project with the artifacts in `state`, such as those of the last production run.
 
-    `online` asks the warehouse how many calls each change sends, by the state of the target. Raises
-    ConfigurationError where either cannot be read, and InvalidProject where this project has errors.
+    `online` reads the warehouse to count the calls of each change, by the state of the target. Raises
+    ConfigurationError if either cannot be read, and InvalidProject if this project has errors.
     """
     context = resolve_context(options, opens=online)
     settings = read_settings(context.project_dir, context.jinja())
@@ -110,7 +111,7 @@ def compare(options: Options, state: Path, *, online: bool = False) -> tuple[Map
 
 
 def _calls(change: MappingChange, draft: MappingDraft | None, state: State) -> int | None:
-    """Count the calls of a change: records that Segment has, or all that the model has."""
+    """Count the calls of a change: records that Segment has, or all records of the model."""
     if draft is None or not (change.resends or change.sends_all):
         return 0
     tables = MappingTables(state, to_mapping(draft).id)
@@ -123,7 +124,7 @@ def _calls(change: MappingChange, draft: MappingDraft | None, state: State) -> i
 
 
 def _sides(folders: Iterable[Path], settings: Settings, project_dir: Path) -> Iterator[_Side]:
-    """Read the mappings of each folder of artifacts; names that any of them has twice are full names in all."""
+    """Read the mappings of each folder of artifacts. A name that is ambiguous in any folder is a full name in all."""
     manifests = [(folder, read_manifest(folder)) for folder in folders]
     drafts = [
         [one for model in read_drafts(manifest, settings.destinations, project_dir) for one in model.mappings]
@@ -143,7 +144,7 @@ def _changes(before: _Side, after: _Side) -> Iterator[MappingChange]:
                 yield MappingChange(name, "changed", details)
         elif old := _former(draft, removed):
             del removed[old]
-            reason = f"was {old}. `dbt-segconn adopt {old} {name}` carries its records over; else all are sent again"
+            reason = f"was {old}. Run `dbt-segconn adopt {old} {name}` to keep its records; else all are sent again"
             yield MappingChange(name, "renamed", (Detail(reason, "breaking", sends_all=True),))
         else:
             yield MappingChange(name, "added", (_added(draft),))
@@ -153,7 +154,7 @@ def _changes(before: _Side, after: _Side) -> Iterator[MappingChange]:
 
 
 def _former(draft: MappingDraft, removed: Mapping[str, MappingDraft]) -> str | None:
-    """Find the mapping that this one replaces: of another version of the model, else one that made the same calls."""
+    """Return the name of the replaced mapping: of another version of the model, else one with the same calls."""
     base = draft.written.model.base_id
     versions = [one for one, gone in removed.items() if (gone.written.model.base_id, gone.name) == (base, draft.name)]
     alike = [one for one, gone in removed.items() if _alike(gone, draft)]
@@ -189,7 +190,7 @@ def _of_identifier(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
         yield Detail(f"{change}: every record looks deleted and added again", "breaking", sends_all=True)
 
 
-# key → its effect; of `fields` and what they read there is more to say
+# key → its effect. Other functions compare `fields` and columns.
 _SETTINGS: dict[str, Effect] = {
     "action": "breaking",
     "destination": "breaking",
@@ -205,7 +206,7 @@ _SETTINGS: dict[str, Effect] = {
 
 def _of_settings(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     before, after = dict(old.given), dict(new.given)
-    # left out, it was the only one there was, which today's segconn.yml may no longer tell
+    # without the key, the destination was the only one; the current segconn.yml may have others
     after["destination"] = new.destination
     before["consent"], after["consent"] = old.consent, new.consent
     before["destination"] = old.destination or old.given.get("destination") or new.destination
@@ -245,7 +246,7 @@ def _of_fields(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
             effect: Effect = "breaking" if path[-1:] and path[-1] in _KEYS else "note"
             yield Detail(f"{name}: {_shown(before[path])} → {_shown(after[path])}", effect)
     if old.fields is not None and _used(old) != _used(new) and new.meta and "updated" in new.meta.sync_mode:
-        yield Detail("reads other columns than before: every known record is sent again, as updated", "resends")
+        yield Detail("reads other columns: every known record is sent again, as updated", "resends")
 
 
 def _used(draft: MappingDraft) -> frozenset[str]:
@@ -254,25 +255,26 @@ def _used(draft: MappingDraft) -> frozenset[str]:
 
 
 def _of_columns(before: _Side, after: _Side, old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
-    """Compare what is known of the columns in use: like with like, all columns or the documented ones."""
+    """Compare the columns in use: all columns if both sides have them, else the documented ones."""
     was, all_were = before.columns(old.written.model)
     now, all_are = after.columns(new.written.model)
     if not (all_were and all_are):
         was, now = before.documented(old.written.model), after.documented(new.written.model)
     was, now = (
-        {name.casefold(): status and status.casefold() for name, status in types.items()} for types in (was, now)
+        {name.casefold(): data_type and data_type.casefold() for name, data_type in types.items()}
+        for types in (was, now)
     )
     for column in sorted(_used(new) | set(new.identifier)):
         key = column.casefold()
         if key in was and key not in now:
             near = near_name(key, [name for name in now if name not in was])
-            yield Detail(f"column {column}: is gone from the model, though the mapping reads it.{near}", "breaking")
-        elif (statuses := (was.get(key), now.get(key))) and all(statuses) and statuses[0] != statuses[1]:
-            yield _retyped(column, str(statuses[0]), str(statuses[1]))
+            yield Detail(f"column {column}: removed from the model, but the mapping reads it.{near}", "breaking")
+        elif (old_type := was.get(key)) and (new_type := now.get(key)) and old_type != new_type:
+            yield _retyped(column, old_type, new_type)
 
 
 def _retyped(column: str, was: str, now: str) -> Detail:
     text = f"column {column}: {was} → {now}"
     if spec_type(was) != spec_type(now):
-        return Detail(f"{text}: its values look different downstream", "breaking")
+        return Detail(f"{text}: its values change downstream", "breaking")
     return Detail(f"{text}: records may be sent again", "resends")

@@ -1,4 +1,4 @@
-"""`segconn` where it is not read: misspelt, beside `meta`, under what is not synced, or not yet in dbt's manifest."""
+"""`segconn` in places where it is not read: misspelt, beside `meta`, under other resources, not yet parsed by dbt."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from dbt_segconn.project.findings import DISABLED_MODEL, MISPLACED, STALE_MANIFE
 from dbt_segconn.project.source_positions import RESOURCES, Files, Written, key_in_sql
 from dbt_segconn.project.yaml_file import Node, entries, get
 
-# dbt's other resources: nothing of them is synced
+# dbt's other resources: they are not synced
 _OTHERS = ("sources", "exposures", "metrics", "semantic_models", "saved_queries", "analyses", "macros", "groups")
-# Folders of no source files, besides hidden ones
+# Folders without source files, besides hidden ones
 _SKIPPED = frozenset({"target", "dbt_packages", "dbt_modules", "logs", "node_modules", "venv", "env", "site-packages"})
 _NEAR = 0.84
 _KEYS_OF_META = frozenset({"mappings", "unique_identifier", "consent", "timezone"})
 
 
 def misplaced(project_dir: Path, manifest: Manifest) -> Iterator[Finding]:
-    """Find every block of mappings that is not read, in the YAML of the project and in dbt's manifest."""
+    """Yield every block of mappings that is not read, in the YAML of the project and in dbt's manifest."""
     files = Files(project_dir)
     seen: set[str] = set()
     for file in _yaml_files(project_dir):
@@ -36,7 +36,7 @@ def misplaced(project_dir: Path, manifest: Manifest) -> Iterator[Finding]:
 
 
 def _yaml_files(root: Path) -> Iterator[str]:
-    """Yield the YAML files that mention what looks like mappings, relative to the project."""
+    """Yield the YAML files that may contain mappings, relative to the project."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(one for one in folders if one not in _SKIPPED and not one.startswith("."))
         for name in sorted(names):
@@ -62,28 +62,28 @@ def _in_file(node: Node | None, file: str, manifest: Manifest) -> Iterator[Findi
     for resource_key in _OTHERS:
         for one in _listed(node, resource_key):
             for where, value in _anywhere(one):
-                if get(value, "mapping") is None:  # what `exposures` writes is no mapping, but tells of one
-                    reason = f"{META_KEY} stands under {resource_key}, of which nothing is synced"
-                    fault = Fault(MISPLACED, (), reason, "Put it under config.meta of a model, seed or snapshot.")
+                if get(value, "mapping") is None:  # `exposures` writes a description of a mapping, not a mapping
+                    reason = f"{META_KEY} under {resource_key} is not read: these are not synced"
+                    fault = Fault(MISPLACED, (), reason, "Move it to config.meta of a model, seed or snapshot.")
                     yield _finding(fault, file, where, f"{resource_key} {_text(get(one, 'name'))}")
 
 
 def _listed(node: Node | None, resource_key: str) -> Iterator[Node]:
-    """Yield dbt's resources of a kind; in dbt_project.yml, the same key has folders, which are no list."""
+    """Yield the resources under a key; in dbt_project.yml, the same key has folders, not a list."""
     listed = get(node, resource_key)
     if isinstance(listed, yaml.SequenceNode):
         yield from listed.value
 
 
 def _of_model(model: Node) -> Iterator[tuple[Node, Fault]]:
-    """Find what is misspelt or misplaced in the YAML of a model, its versions and columns."""
+    """Yield faults for misspelt and misplaced keys of a model, its versions and columns."""
     yield from _in_holders(model)
     for _, _, version in entries(get(model, "versions")):
         yield from _of_model(version)
     for _, _, column in entries(get(model, "columns")):
         for where, _value in _anywhere(column):
-            reason = f"{META_KEY} stands under the column {_text(get(column, 'name'))}"
-            yield where, Fault(MISPLACED, (), reason, "Mappings belong to the model: move it to its config.meta.")
+            reason = f"{META_KEY} under the column {_text(get(column, 'name'))} is not read"
+            yield where, Fault(MISPLACED, (), reason, "Move it to config.meta of the model.")
 
 
 def _in_holders(model: Node) -> Iterator[tuple[Node, Fault]]:
@@ -92,25 +92,25 @@ def _in_holders(model: Node) -> Iterator[tuple[Node, Fault]]:
     for place, holder in {**holders, **metas}.items():
         for key, where, value in entries(holder):
             if key == META_KEY and place in holders:
-                reason = f"{META_KEY} stands {f'under {place}' if place else 'beside the name'}, where it is not read"
+                reason = f"{META_KEY} {f'under {place}' if place else 'beside the name'} is not read"
                 yield (
                     where,
                     Fault(MISPLACED, (), reason, f"Move it to config.meta: config: {{meta: {{{META_KEY}: …}}}}."),
                 )
             elif key != META_KEY and _is_near(key, value):
-                fix = f"Did you mean {META_KEY!r}? It stands under config.meta."
+                fix = f"Did you mean {META_KEY!r}? Write it under config.meta."
                 yield where, Fault(MISPLACED, (), f"{key!r} is not read", fix)
 
 
 def _is_near(key: str, value: Node) -> bool:
-    """Whether a key of mappings is `segconn` with a slip of the pen."""
+    """Return whether a key is a misspelt `segconn` with mappings."""
     plain = key.casefold().lstrip("+").replace("dbt", "").replace("_", "").replace("-", "")
     is_alike = plain == META_KEY or difflib.SequenceMatcher(None, plain, META_KEY).ratio() > _NEAR
     return is_alike and any(name in _KEYS_OF_META for name, _, _ in entries(value))
 
 
 def _anywhere(node: Node) -> Iterator[tuple[Node, Node]]:
-    """Yield every `segconn` below a node: where its key stands, and its value."""
+    """Yield every `segconn` below a node: its key and its value."""
     for key, where, value in entries(node):
         if where is not value and (key == META_KEY or _is_near(key, value)):
             yield where, value
@@ -119,7 +119,7 @@ def _anywhere(node: Node) -> Iterator[tuple[Node, Node]]:
 
 
 def _unread(model: Node, resource_key: str, manifest: Manifest) -> Iterator[tuple[Node, Fault]]:
-    """Find mappings of a model that dbt's manifest does not have: written after it, or under a name of no model."""
+    """Yield a fault if dbt's manifest does not have the mappings of a model, or not the model."""
     holders = (get(model, "config", "meta"), get(model, "meta"))
     written = [where for holder in holders for key, where, _ in entries(holder) if key == META_KEY]
     if not written:
@@ -129,7 +129,7 @@ def _unread(model: Node, resource_key: str, manifest: Manifest) -> Iterator[tupl
     known = {one.unique_id for one in manifest.models}
     if not any(node["unique_id"] in known or not _is_enabled(node, manifest) for node in own):
         reason = f"dbt's manifest {'has none of these mappings' if own else f'has no {resource_key[:-1]} of this name'}"
-        fix = "Run `dbt parse`." if own else "Mend the name, or run `dbt parse`."
+        fix = "Run `dbt parse`." if own else "Fix the name, or run `dbt parse`."
         yield written[0], Fault(STALE_MANIFEST, (), reason, fix)
 
 
@@ -148,7 +148,7 @@ def _in_manifest(manifest: Manifest, files: Files) -> Iterator[Finding]:
         if node["resource_type"] in TABLES and META_KEY in (node.get("config") or {}):
             model = manifest.model(unique_id)
             fix = f"Write config(meta={{'{META_KEY}': …}})."
-            reason = f"{META_KEY} stands in config(), where it is not read"
+            reason = f"{META_KEY} in config() is not read"
             resource = f"{model.resource_type} {model.name}"
             where = key_in_sql(files.text(model.sql_file))
             line, column = (where.line, where.column) if where else (None, None)
@@ -164,7 +164,7 @@ def _in_project(node: Node | None) -> Iterator[Finding]:
 
 
 def _in_folder(node: Node | None, resource_key: str, *, is_meta: bool) -> Iterator[Finding]:
-    """Find what dbt_project.yml says of folders beside their `+meta`, or under a misspelt key of it."""
+    """Yield findings for `segconn` of folders in dbt_project.yml that is outside `+meta` or misspelt."""
     for key, where, value in entries(node):
         if is_meta and key == META_KEY:
             continue

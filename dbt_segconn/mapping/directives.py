@@ -1,6 +1,7 @@
 """All directives in one table, `DIRECTIVES`: each with its check and its compiler.
 
-A new directive is one new entry. `check` finds all problems of a mapping; `evaluator` compiles a valid one. As in Segment's code, elements of arrays are not checked. An invalid directive there fails during evaluation.
+A new directive is one new entry. `check` finds all problems of a mapping; `evaluator` compiles a valid one. As in
+Segment's code, elements of arrays are not checked. An invalid directive there fails during evaluation.
 """
 
 from __future__ import annotations
