@@ -127,7 +127,7 @@ def test_catalogs_tell_of_columns_that_nobody_documents(shop):
     shop.dbt("docs", "generate")
     result = shop.segconn("diff", "--state", str(shop.dir / "prod"))
     assert result.exit_code == 1
-    assert "! column email: is gone from the model, though the mapping reads it. Did you mean 'mail'?" in result.output
+    assert "! column email: removed from the model, but the mapping reads it. Did you mean 'mail'?" in result.output
 
 
 def test_the_warehouse_tells_how_many_calls_each_change_sends(shop):

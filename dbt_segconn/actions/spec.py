@@ -14,13 +14,13 @@ SpecType = Literal["text", "number", "boolean", "date", "object", "list"]
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """A reserved name. `taken` are the accepted types; the first is the type in Segment's Spec.
+    """A reserved name. `accepted` are the accepted types; the first is the type in Segment's Spec.
 
     `aliases` are common column names, as words.
     """
 
     name: str
-    taken: tuple[SpecType, ...]
+    accepted: tuple[SpecType, ...]
     description: str
     aliases: tuple[str, ...] = ()
 

@@ -209,12 +209,12 @@ def _trait_types(draft: MappingDraft, known: KnownColumns) -> Iterator[Fault]:
             yield from (
                 _wrong_type(("fields", field, one.name), one, found)
                 for one in reserved
-                if (found := _type_of(values.get(one.name), known)) and found not in one.taken
+                if (found := _type_of(values.get(one.name), known)) and found not in one.accepted
             )
 
 
 def _wrong_type(path: tuple[str, ...], reserved: Reserved, found: SpecType) -> Fault:
-    expected, *_ = reserved.taken
+    expected, *_ = reserved.accepted
     reason = f"must be {expected} by Segment's Spec, not {found}"
     return Fault(TRAIT_TYPE, path, reason, "Map another column, or use another name.")
 

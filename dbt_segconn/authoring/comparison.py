@@ -142,49 +142,49 @@ def _changes(before: _Side, after: _Side) -> Iterator[MappingChange]:
             details = tuple(_differences(before, after, before.drafts[name], draft))
             if details:
                 yield MappingChange(name, "changed", details)
-        elif old := _former(draft, removed):
+        elif old := _replaced(draft, removed):
             del removed[old]
             reason = f"was {old}. Run `dbt-segconn adopt {old} {name}` to keep its records; else all are sent again"
             yield MappingChange(name, "renamed", (Detail(reason, "breaking", sends_all=True),))
         else:
             yield MappingChange(name, "added", (_added(draft),))
     for name, draft in removed.items():
-        reason = f"{_what(draft)} is no longer sent; what Segment has stays there"
+        reason = f"{_target_of(draft)} is no longer sent; what Segment has stays there"
         yield MappingChange(name, "removed", (Detail(reason, "breaking"),))
 
 
-def _former(draft: MappingDraft, removed: Mapping[str, MappingDraft]) -> str | None:
+def _replaced(draft: MappingDraft, removed: Mapping[str, MappingDraft]) -> str | None:
     """Return the name of the replaced mapping: of another version of the model, else one with the same calls."""
     base = draft.written.model.base_id
     versions = [one for one, gone in removed.items() if (gone.written.model.base_id, gone.name) == (base, draft.name)]
-    alike = [one for one, gone in removed.items() if _alike(gone, draft)]
-    return next(iter(versions + alike), None)
+    same_calls = [one for one, gone in removed.items() if _makes_same_calls(gone, draft)]
+    return next(iter(versions + same_calls), None)
 
 
-def _alike(one: MappingDraft, other: MappingDraft) -> bool:
+def _makes_same_calls(one: MappingDraft, other: MappingDraft) -> bool:
     return (one.action, one.fields, one.identifier) == (other.action, other.fields, other.identifier)
 
 
-def _what(draft: MappingDraft) -> str:
+def _target_of(draft: MappingDraft) -> str:
     return f"{draft.given.get('action')} to {draft.destination or draft.given.get('destination')}"
 
 
 def _added(draft: MappingDraft) -> Detail:
     if not draft.given.get("enabled", True):
-        return Detail(f"{_what(draft)}, not enabled")
+        return Detail(f"{_target_of(draft)}, not enabled")
     if draft.given.get("first_sync") == "baseline" or "added" not in (draft.meta.sync_mode if draft.meta else ()):
-        return Detail(f"{_what(draft)}; its first sync sends nothing")
-    return Detail(f"{_what(draft)}; its first sync sends every record", sends_all=True)
+        return Detail(f"{_target_of(draft)}; its first sync sends nothing")
+    return Detail(f"{_target_of(draft)}; its first sync sends every record", sends_all=True)
 
 
 def _differences(before: _Side, after: _Side, old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
-    yield from _of_identifier(old, new)
-    yield from _of_settings(old, new)
-    yield from _of_fields(old, new)
-    yield from _of_columns(before, after, old, new)
+    yield from _identifier_details(old, new)
+    yield from _setting_details(old, new)
+    yield from _field_details(old, new)
+    yield from _column_details(before, after, old, new)
 
 
-def _of_identifier(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
+def _identifier_details(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     if old.identifier != new.identifier:
         change = f"unique_identifier: {', '.join(old.identifier) or 'none'} → {', '.join(new.identifier)}"
         yield Detail(f"{change}: every record looks deleted and added again", "breaking", sends_all=True)
@@ -204,7 +204,7 @@ _SETTINGS: dict[str, Effect] = {
 }
 
 
-def _of_settings(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
+def _setting_details(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     before, after = dict(old.given), dict(new.given)
     # without the key, the destination was the only one; the current segconn.yml may have others
     after["destination"] = new.destination
@@ -216,10 +216,10 @@ def _of_settings(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
         if was != now:
             stops = key == "enabled" and now is False
             effect = "breaking" if stops else _SETTINGS.get(key, "note")
-            yield Detail(f"{key}: {_shown(was)} → {_shown(now)}", effect, sends_all=key == "destination")
+            yield Detail(f"{key}: {_as_text(was)} → {_as_text(now)}", effect, sends_all=key == "destination")
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if value is None:
         return "default"
     return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
@@ -234,17 +234,17 @@ def _leaves(fields: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         yield path, fields
 
 
-def _of_fields(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
+def _field_details(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     before, after = dict(_leaves(old.given.get("fields", {}))), dict(_leaves(new.given.get("fields", {})))
     for path in dict.fromkeys([*before, *after]):
         name = dotted(("fields", *path))
         if path not in after:
-            yield Detail(f"{name}: removed, was {_shown(before[path])}", "breaking")
+            yield Detail(f"{name}: removed, was {_as_text(before[path])}", "breaking")
         elif path not in before:
-            yield Detail(f"{name}: added, {_shown(after[path])}")
+            yield Detail(f"{name}: added, {_as_text(after[path])}")
         elif before[path] != after[path]:
             effect: Effect = "breaking" if path[-1:] and path[-1] in _KEYS else "note"
-            yield Detail(f"{name}: {_shown(before[path])} → {_shown(after[path])}", effect)
+            yield Detail(f"{name}: {_as_text(before[path])} → {_as_text(after[path])}", effect)
     if old.fields is not None and _used(old) != _used(new) and new.meta and "updated" in new.meta.sync_mode:
         yield Detail("reads other columns: every known record is sent again, as updated", "resends")
 
@@ -254,7 +254,7 @@ def _used(draft: MappingDraft) -> frozenset[str]:
     return frozenset(columns - {SEGMENT_ID})
 
 
-def _of_columns(before: _Side, after: _Side, old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
+def _column_details(before: _Side, after: _Side, old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     """Compare the columns in use: all columns if both sides have them, else the documented ones."""
     was, all_were = before.columns(old.written.model)
     now, all_are = after.columns(new.written.model)

@@ -117,10 +117,10 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
     plain = model.name.partition(".v")[0] if model.version else model.name
     destinations = _destinations(context.project_dir)
     action = action or guess_action(plain, columns, about)
-    free = _free(model, context.project_dir, action, destinations)
+    free = _free_destinations(model, context.project_dir, action, destinations)
     suggestion = suggest(
         plain,
-        [column for column in columns if not _is_of_dbt(column, snapshot)],
+        [column for column in columns if not _is_added_by_dbt(column, snapshot)],
         about,
         action=action,
         destination=free[0] if len(destinations) > 1 else None,
@@ -137,7 +137,7 @@ def _columns(
     types, notes = dict(known.types), []
     if online or not known.complete:
         try:
-            types = _of_warehouse(options, model)
+            types = _warehouse_columns(options, model)
         except SegconnError as error:
             if online:
                 raise
@@ -156,7 +156,7 @@ def _columns(
     ], notes
 
 
-def _free(model: Model, project_dir: Path, action: str, destinations: tuple[str, ...]) -> tuple[str, ...]:
+def _free_destinations(model: Model, project_dir: Path, action: str, destinations: tuple[str, ...]) -> tuple[str, ...]:
     """Return the destinations without a mapping of this action on the model.
 
     Raises AlreadyMapped if there is none.
@@ -202,7 +202,7 @@ def _find_model(manifest: Manifest, name: str) -> Model:
     return found[0]
 
 
-def _of_warehouse(options: Options, model: Model) -> dict[str, str | None]:
+def _warehouse_columns(options: Options, model: Model) -> dict[str, str | None]:
     """Return the columns from the warehouse; segconn.yml may be missing."""
     context = resolve_context(options, opens=True)
     plan = Project(context, Settings.model_construct(destinations={}), read_manifest(context.artifacts_dir), None, ())
@@ -210,7 +210,7 @@ def _of_warehouse(options: Options, model: Model) -> dict[str, str | None]:
         return dict(session.columns(session.relation_of(model)))
 
 
-def _is_of_dbt(column: ColumnHint, snapshot: Snapshot | None) -> bool:
+def _is_added_by_dbt(column: ColumnHint, snapshot: Snapshot | None) -> bool:
     """Return whether dbt added a column to a snapshot."""
     if snapshot is None:
         return False

@@ -1,4 +1,4 @@
-"""`segconn` in places where it is not read: misspelt, beside `meta`, under other resources, not yet parsed by dbt."""
+"""`segconn` in places that are not read: misspelt, beside `meta`, under other resources, not yet parsed by dbt."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ def _in_file(node: Node | None, file: str, manifest: Manifest) -> Iterator[Findi
     for resource_key in RESOURCES:
         for model in _listed(node, resource_key):
             resource = f"{resource_key[:-1]} {_text(get(model, 'name'))}"
-            for where, fault in (*_of_model(model), *_unread(model, resource_key, manifest)):
-                yield _finding(fault, file, where, resource)
+            for key_node, fault in (*_of_model(model), *_unread(model, resource_key, manifest)):
+                yield _finding(fault, file, key_node, resource)
     for resource_key in _OTHERS:
         for one in _listed(node, resource_key):
-            for where, value in _anywhere(one):
+            for key_node, value in _anywhere(one):
                 if get(value, "mapping") is None:  # `exposures` writes a description of a mapping, not a mapping
                     reason = f"{META_KEY} under {resource_key} is not read: these are not synced"
                     fault = Fault(MISPLACED, (), reason, "Move it to config.meta of a model, seed or snapshot.")
-                    yield _finding(fault, file, where, f"{resource_key} {_text(get(one, 'name'))}")
+                    yield _finding(fault, file, key_node, f"{resource_key} {_text(get(one, 'name'))}")
 
 
 def _listed(node: Node | None, resource_key: str) -> Iterator[Node]:
@@ -81,25 +81,25 @@ def _of_model(model: Node) -> Iterator[tuple[Node, Fault]]:
     for _, _, version in entries(get(model, "versions")):
         yield from _of_model(version)
     for _, _, column in entries(get(model, "columns")):
-        for where, _value in _anywhere(column):
+        for key_node, _value in _anywhere(column):
             reason = f"{META_KEY} under the column {_text(get(column, 'name'))} is not read"
-            yield where, Fault(MISPLACED, (), reason, "Move it to config.meta of the model.")
+            yield key_node, Fault(MISPLACED, (), reason, "Move it to config.meta of the model.")
 
 
 def _in_holders(model: Node) -> Iterator[tuple[Node, Fault]]:
     holders = {"": model, "config": get(model, "config")}
     metas = {"meta": get(model, "meta"), "config.meta": get(model, "config", "meta")}
     for place, holder in {**holders, **metas}.items():
-        for key, where, value in entries(holder):
+        for key, key_node, value in entries(holder):
             if key == META_KEY and place in holders:
                 reason = f"{META_KEY} {f'under {place}' if place else 'beside the name'} is not read"
                 yield (
-                    where,
+                    key_node,
                     Fault(MISPLACED, (), reason, f"Move it to config.meta: config: {{meta: {{{META_KEY}: …}}}}."),
                 )
             elif key != META_KEY and _is_near(key, value):
                 fix = f"Did you mean {META_KEY!r}? Write it under config.meta."
-                yield where, Fault(MISPLACED, (), f"{key!r} is not read", fix)
+                yield key_node, Fault(MISPLACED, (), f"{key!r} is not read", fix)
 
 
 def _is_near(key: str, value: Node) -> bool:
@@ -111,9 +111,9 @@ def _is_near(key: str, value: Node) -> bool:
 
 def _anywhere(node: Node) -> Iterator[tuple[Node, Node]]:
     """Yield every `segconn` below a node: its key and its value."""
-    for key, where, value in entries(node):
-        if where is not value and (key == META_KEY or _is_near(key, value)):
-            yield where, value
+    for key, key_node, value in entries(node):
+        if key_node is not value and (key == META_KEY or _is_near(key, value)):
+            yield key_node, value
         else:
             yield from _anywhere(value)
 
@@ -121,7 +121,7 @@ def _anywhere(node: Node) -> Iterator[tuple[Node, Node]]:
 def _unread(model: Node, resource_key: str, manifest: Manifest) -> Iterator[tuple[Node, Fault]]:
     """Yield a fault if dbt's manifest does not have the mappings of a model, or not the model."""
     holders = (get(model, "config", "meta"), get(model, "meta"))
-    written = [where for holder in holders for key, where, _ in entries(holder) if key == META_KEY]
+    written = [key_node for holder in holders for key, key_node, _ in entries(holder) if key == META_KEY]
     if not written:
         return
     name = _text(get(model, "name"))
@@ -165,19 +165,19 @@ def _in_project(node: Node | None) -> Iterator[Finding]:
 
 def _in_folder(node: Node | None, resource_key: str, *, is_meta: bool) -> Iterator[Finding]:
     """Yield findings for `segconn` of folders in dbt_project.yml that is outside `+meta` or misspelt."""
-    for key, where, value in entries(node):
+    for key, key_node, value in entries(node):
         if is_meta and key == META_KEY:
             continue
         if _is_near(key, value):
             reason = f"{key!r} is not read"
             fault = Fault(MISPLACED, (), reason, f"Write +meta: {{{META_KEY}: …}}.")
-            yield _finding(fault, PROJECT_FILE, where, resource_key)
+            yield _finding(fault, PROJECT_FILE, key_node, resource_key)
         else:
             yield from _in_folder(value, resource_key, is_meta=key in {"meta", "+meta"})
 
 
-def _finding(fault: Fault, file: str, where: Node, resource: str) -> Finding:
-    mark = where.start_mark
+def _finding(fault: Fault, file: str, key_node: Node, resource: str) -> Finding:
+    mark = key_node.start_mark
     return Finding(fault.rule, fault.message, fault.fix, file, mark.line + 1, mark.column + 1, resource)
 
 

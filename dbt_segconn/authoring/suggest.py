@@ -8,19 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dbt_segconn.actions import ACTIONS
 from dbt_segconn.actions.spec import RESERVED, SpecType
-from dbt_segconn.authoring.entities import (
-    GROUP_IDS,
-    USER_IDS,
-    action_for,
-    meaning_of,
-    nouns_of,
-    squeezed,
-    words_of,
-)
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.mapping.shorthand import SHORTHAND
 
@@ -73,6 +64,25 @@ class _Target:
     accepted: tuple[SpecType, ...]
     words: tuple[str, ...]
 
+
+# Words of a model's name that do not describe its records
+_LAYERS = frozenset({"stg", "int", "fct", "fact", "dim", "mart", "base", "src", "raw"})
+_TAILS = frozenset(
+    {"snapshot", "snap", "history", "current", "latest", "daily", "enriched", "final", "all", "scd", "v"}
+)
+# Words of an id column's name that do not describe the entity
+_ID_WORDS = frozenset({"id", "ids", "key", "pk", "sk", "nk", "uuid", "guid", "number", "no", "nr", "code", "hash"})
+USER_IDS = ("user id", "customer id", "uid", "member id", "contact id", "person id", "owner id", "subscriber id")
+GROUP_IDS = ("group id", "account id", "company id", "organization id", "team id", "workspace id")
+# action → nouns of its entity
+_NOUNS = {
+    "identify": "user customer contact lead member subscriber person people profile patient student visitor client",
+    "group": "account company organization organisation team workspace group tenant",
+    "page": "page pageview",
+    "screen": "screen screenview",
+}
+
+Meaning = Literal["own", "other", "unknown"]
 
 _ID: tuple[SpecType, ...] = ("text", "number")
 _IDS = frozenset({"user_id", "anonymous_id", "group_id"})
@@ -174,13 +184,13 @@ def guess_action(model: str, columns: Sequence[ColumnHint], identifier: Sequence
 
 def _targets(action: str) -> Iterator[_Target]:
     names = {field.name for field in ACTIONS[action].fields}
-    for name, (taken, words) in _WORDS.items():
+    for name, (accepted, words) in _WORDS.items():
         if name in names:
-            yield _Target((name,), taken, words)
+            yield _Target((name,), accepted, words)
     for holder in ("traits", "properties"):
         for one in RESERVED.get((action, holder), ()):
             if one.name != "id":  # ids are separate fields
-                yield _Target((holder, one.name), one.taken, (words_of(one.name), *one.aliases))
+                yield _Target((holder, one.name), one.accepted, (words_of(one.name), *one.aliases))
     if action in {"identify", "group"}:
         for name, words in _ADDRESS.items():
             yield _Target(("traits", "address", name), ("text",), words)
@@ -257,3 +267,53 @@ def _missing(action: str, fields: Mapping[str, Any]) -> Iterator[str]:
     if not {"user_id", "anonymous_id"} & set(fields):
         yield "user_id or anonymous_id"
     yield from (field.name for field in ACTIONS[action].fields if field.required and field.name not in fields)
+
+
+# --- The entity that a name means: a user, a group, a page, or another ---
+
+
+def words_of(name: str) -> str:
+    """Return a name as words: `created at` for createdAt, CREATED_AT and created-at."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return " ".join(re.split(r"[\W_]+", spaced.lower())).strip()
+
+
+def singular(word: str) -> str:
+    """Return the singular of an English noun."""
+    if word.endswith("ies"):
+        return f"{word[:-3]}y"
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+
+
+def squeezed(name: str) -> str:
+    """Return a key that is equal for all spellings of an id: user_id, userId, users_id, USERID."""
+    return "".join(map(singular, words_of(name).split()))
+
+
+def nouns_of(model: str) -> list[str]:
+    """Return the words of a model's name that describe its records."""
+    words = [singular(word) for word in words_of(model).split()]
+    return [word for word in words if word not in _LAYERS | _TAILS and not re.fullmatch(r"v?\d+\w?", word)]
+
+
+def action_for(model: str) -> str | None:
+    """Return the action for a model by the last noun of its name: the records of customer_orders are orders."""
+    head = (nouns_of(model) or [""])[-1]
+    return next((action for action, nouns in _NOUNS.items() if head in nouns.split()), None)
+
+
+def meaning_of(column: str, model: str, action: str) -> Meaning:
+    """Classify a model's identifier: `own` is the id of a user (identify) or a group (group).
+
+    The meaning of a column named `id` depends on the model's name. A column with an unknown name is `unknown`.
+    """
+    ids = USER_IDS if action == "identify" else GROUP_IDS
+    words = [singular(word) for word in words_of(column).split()]
+    named = [word for word in words if word not in _ID_WORDS]
+    if squeezed(column) in map(squeezed, ids) or (
+        named and len(named) < len(words) and named[-1] in _NOUNS[action].split()
+    ):
+        return "own"
+    if not named:
+        return "own" if action_for(model) == action else "other"
+    return "other" if len(named) < len(words) else "unknown"

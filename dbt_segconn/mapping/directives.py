@@ -18,10 +18,10 @@ from dbt_segconn.mapping.problems import (
     Check,
     Path,
     Problem,
+    actual_type,
     check_of,
     has_fields,
     has_length,
-    is_a,
     is_array,
     is_boolean,
     is_text,
@@ -65,7 +65,7 @@ def check(value: Any, path: Path) -> list[Problem]:
 def check_object(value: Any, path: Path) -> list[Problem]:
     """Check an object without @-keys, and its values."""
     if type_name_of(value) != "object":
-        return [Problem(path, f"should be an object but {is_a(value)}")]
+        return [Problem(path, f"should be an object but {actual_type(value)}")]
     return [problem for key, one in value.items() for problem in check(one, (*path, key))]
 
 
@@ -124,7 +124,7 @@ def _failure(reason: str) -> Evaluate:
 @check_of(ANY)
 def _any_value(value: Any, path: Path) -> list[Problem]:
     if value is MISSING:
-        return [Problem(path, f"should be a mapping directive or a JSON value but {is_a(value)}")]
+        return [Problem(path, f"should be a mapping directive or a JSON value but {actual_type(value)}")]
     return check_directive(value, path) if type_name_of(value) == "directive" else []
 
 
@@ -134,7 +134,9 @@ def _text_or_directive(value: Any, path: Path) -> list[Problem]:
     if type_name == "directive":
         return check_directive(value, path)
     return (
-        [] if type_name == "string" else [Problem(path, f"should be a string or a mapping directive but {is_a(value)}")]
+        []
+        if type_name == "string"
+        else [Problem(path, f"should be a string or a mapping directive but {actual_type(value)}")]
     )
 
 
@@ -143,7 +145,7 @@ def _object_or_directive(value: Any, path: Path) -> list[Problem]:
     type_name = type_name_of(value)
     if type_name in {"directive", "object"}:
         return check(value, path)
-    return [Problem(path, f"should be a object or a mapping directive but {is_a(value)}")]
+    return [Problem(path, f"should be a object or a mapping directive but {actual_type(value)}")]
 
 
 def _fields(required: Iterable[str] = (), **checks: Check) -> Check:

@@ -55,7 +55,7 @@ def type_name_of(value: Any) -> str:
     return type_of(value)
 
 
-def is_a(value: Any) -> str:
+def actual_type(value: Any) -> str:
     """Return the actual type of a value for a message: `it is an object`."""
     return f"it is {_with_article(type_name_of(value))}"
 
@@ -68,7 +68,9 @@ def expect(type_name: str, words: str) -> Check:
     """Return a check for one type; `words` name it in the problem."""
 
     def find(value: Any, path: Path) -> list[Problem]:
-        return [] if type_name_of(value) == type_name else [Problem(path, f"should be {words} but {is_a(value)}")]
+        return (
+            [] if type_name_of(value) == type_name else [Problem(path, f"should be {words} but {actual_type(value)}")]
+        )
 
     return Check(find, {"type": type_name})
 
