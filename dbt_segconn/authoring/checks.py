@@ -60,17 +60,17 @@ def check(drafts: Iterable[ModelDraft], inputs: Knowledge) -> Iterator[Finding]:
     for model in drafts:
         columns = inputs.catalog.columns_of(model.written.model)
         yield from _stale(model.written)
-        for fault in _of_model(model, columns, inputs):
+        for fault in _model_faults(model, columns, inputs):
             yield model.written.finding(fault)
         for draft in model.mappings:
             for one in _CHECKS:
                 yield from map(draft.finding, one(draft, columns))
             yield from map(draft.finding, _unordered(draft, columns, inputs.manifest.adapter_type))
             yield from map(draft.finding, _disabled(draft, inputs.settings))
-            yield from map(draft.finding, _event_in_two_cases(draft, events))
+            yield from map(draft.finding, _event_case(draft, events))
 
 
-def _of_model(draft: ModelDraft, columns: KnownColumns, inputs: Knowledge) -> Iterator[Fault]:
+def _model_faults(draft: ModelDraft, columns: KnownColumns, inputs: Knowledge) -> Iterator[Fault]:
     yield from traps(draft.written.node)
     for column in draft.identifier:
         yield from _missing(("unique_identifier",), column, columns, draft.written.model)
@@ -258,7 +258,7 @@ def _event_name(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
         yield Fault(EVENT_NAME, path, f"{event!r} begins or ends with a space", "Remove it.")
 
 
-def _event_in_two_cases(draft: MappingDraft, seen: dict[str, str]) -> Iterator[Fault]:
+def _event_case(draft: MappingDraft, seen: dict[str, str]) -> Iterator[Fault]:
     event = (draft.fields or {}).get("event_name")
     if isinstance(event, str) and seen.setdefault(event.casefold(), event) != event:
         reason = f"{event!r} differs only in case from the event {seen[event.casefold()]!r} of another mapping"

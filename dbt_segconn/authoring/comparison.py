@@ -71,8 +71,8 @@ class MappingChange:
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """One side of the comparison: the mappings of one manifest by name, and the columns of their models."""
+class _ProjectVersion:
+    """The project in one manifest: mappings by name, and the columns of their models."""
 
     drafts: Mapping[str, MappingDraft]
     catalog: Catalog
@@ -96,7 +96,7 @@ def compare(options: Options, state: Path, *, online: bool = False) -> tuple[Map
     """
     context = resolve_context(options, opens=online)
     settings = read_settings(context.project_dir, context.jinja())
-    before, after = _sides((find_state(context, state), context.artifacts_dir), settings, context.project_dir)
+    before, after = _read_versions((find_state(context, state), context.artifacts_dir), settings, context.project_dir)
     check_project(context, after.catalog.manifest)
     if findings := [draft.finding(fault) for draft in after.drafts.values() for fault in draft.faults]:
         raise InvalidProject(findings)
@@ -123,7 +123,7 @@ def _calls(change: MappingChange, draft: MappingDraft | None, state: State) -> i
     return int(state.session.rows("segconn_count_rows", relation=relation)[0][0])
 
 
-def _sides(folders: Iterable[Path], settings: Settings, project_dir: Path) -> Iterator[_Side]:
+def _read_versions(folders: Iterable[Path], settings: Settings, project_dir: Path) -> Iterator[_ProjectVersion]:
     """Read the mappings of each folder of artifacts. A name that is ambiguous in any folder is a full name in all."""
     manifests = [(folder, read_manifest(folder)) for folder in folders]
     drafts = [
@@ -132,10 +132,10 @@ def _sides(folders: Iterable[Path], settings: Settings, project_dir: Path) -> It
     ]
     shown = shown_names(one.names for side in drafts for one in side)
     for (folder, manifest), side in zip(manifests, drafts, strict=True):
-        yield _Side({shown[one.names.id]: one for one in side}, Catalog(folder, manifest))
+        yield _ProjectVersion({shown[one.names.id]: one for one in side}, Catalog(folder, manifest))
 
 
-def _changes(before: _Side, after: _Side) -> Iterator[MappingChange]:
+def _changes(before: _ProjectVersion, after: _ProjectVersion) -> Iterator[MappingChange]:
     removed = {name: draft for name, draft in before.drafts.items() if name not in after.drafts}
     for name, draft in after.drafts.items():
         if name in before.drafts:
@@ -149,7 +149,7 @@ def _changes(before: _Side, after: _Side) -> Iterator[MappingChange]:
         else:
             yield MappingChange(name, "added", (_added(draft),))
     for name, draft in removed.items():
-        reason = f"{_target_of(draft)} is no longer sent; what Segment has stays there"
+        reason = f"{_summary(draft)} is no longer sent; what Segment has stays there"
         yield MappingChange(name, "removed", (Detail(reason, "breaking"),))
 
 
@@ -165,19 +165,21 @@ def _makes_same_calls(one: MappingDraft, other: MappingDraft) -> bool:
     return (one.action, one.fields, one.identifier) == (other.action, other.fields, other.identifier)
 
 
-def _target_of(draft: MappingDraft) -> str:
+def _summary(draft: MappingDraft) -> str:
     return f"{draft.given.get('action')} to {draft.destination or draft.given.get('destination')}"
 
 
 def _added(draft: MappingDraft) -> Detail:
     if not draft.given.get("enabled", True):
-        return Detail(f"{_target_of(draft)}, not enabled")
+        return Detail(f"{_summary(draft)}, not enabled")
     if draft.given.get("first_sync") == "baseline" or "added" not in (draft.meta.sync_mode if draft.meta else ()):
-        return Detail(f"{_target_of(draft)}; its first sync sends nothing")
-    return Detail(f"{_target_of(draft)}; its first sync sends every record", sends_all=True)
+        return Detail(f"{_summary(draft)}; its first sync sends nothing")
+    return Detail(f"{_summary(draft)}; its first sync sends every record", sends_all=True)
 
 
-def _differences(before: _Side, after: _Side, old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
+def _differences(
+    before: _ProjectVersion, after: _ProjectVersion, old: MappingDraft, new: MappingDraft
+) -> Iterator[Detail]:
     yield from _identifier_details(old, new)
     yield from _setting_details(old, new)
     yield from _field_details(old, new)
@@ -254,7 +256,9 @@ def _used(draft: MappingDraft) -> frozenset[str]:
     return frozenset(columns - {SEGMENT_ID})
 
 
-def _column_details(before: _Side, after: _Side, old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
+def _column_details(
+    before: _ProjectVersion, after: _ProjectVersion, old: MappingDraft, new: MappingDraft
+) -> Iterator[Detail]:
     """Compare the columns in use: all columns if both sides have them, else the documented ones."""
     was, all_were = before.columns(old.written.model)
     now, all_are = after.columns(new.written.model)

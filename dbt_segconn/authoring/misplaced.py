@@ -28,11 +28,11 @@ def misplaced(project_dir: Path, manifest: Manifest) -> Iterator[Finding]:
     files = Files(project_dir)
     seen: set[str] = set()
     for file in _yaml_files(project_dir):
-        found = [*_in_file(files.node(file), file, manifest)]
+        found = [*_file_findings(files.node(file), file, manifest)]
         seen.update(one.resource for one in found if one.resource)
         yield from found
-    yield from (one for one in _in_manifest(manifest, files) if one.resource not in seen)
-    yield from _in_project(files.node(PROJECT_FILE))
+    yield from (one for one in _manifest_findings(manifest, files) if one.resource not in seen)
+    yield from _project_findings(files.node(PROJECT_FILE))
 
 
 def _yaml_files(root: Path) -> Iterator[str]:
@@ -53,15 +53,15 @@ def _mentions_mappings(path: Path) -> bool:
     return META_KEY in text or "mappings" in text or "unique_identifier" in text
 
 
-def _in_file(node: Node | None, file: str, manifest: Manifest) -> Iterator[Finding]:
+def _file_findings(node: Node | None, file: str, manifest: Manifest) -> Iterator[Finding]:
     for resource_key in RESOURCES:
         for model in _listed(node, resource_key):
             resource = f"{resource_key[:-1]} {_text(get(model, 'name'))}"
-            for key_node, fault in (*_of_model(model), *_unread(model, resource_key, manifest)):
+            for key_node, fault in (*_model_faults(model), *_unparsed(model, resource_key, manifest)):
                 yield _finding(fault, file, key_node, resource)
     for resource_key in _OTHERS:
         for one in _listed(node, resource_key):
-            for key_node, value in _anywhere(one):
+            for key_node, value in _find_below(one):
                 if get(value, "mapping") is None:  # `exposures` writes a description of a mapping, not a mapping
                     reason = f"{META_KEY} under {resource_key} is not read: these are not synced"
                     fault = Fault(MISPLACED, (), reason, "Move it to config.meta of a model, seed or snapshot.")
@@ -75,18 +75,18 @@ def _listed(node: Node | None, resource_key: str) -> Iterator[Node]:
         yield from listed.value
 
 
-def _of_model(model: Node) -> Iterator[tuple[Node, Fault]]:
+def _model_faults(model: Node) -> Iterator[tuple[Node, Fault]]:
     """Yield faults for misspelt and misplaced keys of a model, its versions and columns."""
-    yield from _in_holders(model)
+    yield from _key_faults(model)
     for _, _, version in entries(get(model, "versions")):
-        yield from _of_model(version)
+        yield from _model_faults(version)
     for _, _, column in entries(get(model, "columns")):
-        for key_node, _value in _anywhere(column):
+        for key_node, _value in _find_below(column):
             reason = f"{META_KEY} under the column {_text(get(column, 'name'))} is not read"
             yield key_node, Fault(MISPLACED, (), reason, "Move it to config.meta of the model.")
 
 
-def _in_holders(model: Node) -> Iterator[tuple[Node, Fault]]:
+def _key_faults(model: Node) -> Iterator[tuple[Node, Fault]]:
     holders = {"": model, "config": get(model, "config")}
     metas = {"meta": get(model, "meta"), "config.meta": get(model, "config", "meta")}
     for place, holder in {**holders, **metas}.items():
@@ -97,28 +97,28 @@ def _in_holders(model: Node) -> Iterator[tuple[Node, Fault]]:
                     key_node,
                     Fault(MISPLACED, (), reason, f"Move it to config.meta: config: {{meta: {{{META_KEY}: …}}}}."),
                 )
-            elif key != META_KEY and _is_near(key, value):
+            elif key != META_KEY and _is_misspelt(key, value):
                 fix = f"Did you mean {META_KEY!r}? Write it under config.meta."
                 yield key_node, Fault(MISPLACED, (), f"{key!r} is not read", fix)
 
 
-def _is_near(key: str, value: Node) -> bool:
+def _is_misspelt(key: str, value: Node) -> bool:
     """Return whether a key is a misspelt `segconn` with mappings."""
     plain = key.casefold().lstrip("+").replace("dbt", "").replace("_", "").replace("-", "")
     is_alike = plain == META_KEY or difflib.SequenceMatcher(None, plain, META_KEY).ratio() > _NEAR
     return is_alike and any(name in _KEYS_OF_META for name, _, _ in entries(value))
 
 
-def _anywhere(node: Node) -> Iterator[tuple[Node, Node]]:
+def _find_below(node: Node) -> Iterator[tuple[Node, Node]]:
     """Yield every `segconn` below a node: its key and its value."""
     for key, key_node, value in entries(node):
-        if key_node is not value and (key == META_KEY or _is_near(key, value)):
+        if key_node is not value and (key == META_KEY or _is_misspelt(key, value)):
             yield key_node, value
         else:
-            yield from _anywhere(value)
+            yield from _find_below(value)
 
 
-def _unread(model: Node, resource_key: str, manifest: Manifest) -> Iterator[tuple[Node, Fault]]:
+def _unparsed(model: Node, resource_key: str, manifest: Manifest) -> Iterator[tuple[Node, Fault]]:
     """Yield a fault if dbt's manifest does not have the mappings of a model, or not the model."""
     holders = (get(model, "config", "meta"), get(model, "meta"))
     written = [key_node for holder in holders for key, key_node, _ in entries(holder) if key == META_KEY]
@@ -143,7 +143,7 @@ def _is_enabled(node: dict[str, str], manifest: Manifest) -> bool:
     return node["unique_id"] in manifest.raw["nodes"]
 
 
-def _in_manifest(manifest: Manifest, files: Files) -> Iterator[Finding]:
+def _manifest_findings(manifest: Manifest, files: Files) -> Iterator[Finding]:
     for unique_id, node in manifest.raw["nodes"].items():
         if node["resource_type"] in TABLES and META_KEY in (node.get("config") or {}):
             model = manifest.model(unique_id)
@@ -158,22 +158,22 @@ def _in_manifest(manifest: Manifest, files: Files) -> Iterator[Finding]:
         yield Written(model, files).finding(fault)
 
 
-def _in_project(node: Node | None) -> Iterator[Finding]:
+def _project_findings(node: Node | None) -> Iterator[Finding]:
     for resource_key in RESOURCES:
-        yield from _in_folder(get(node, resource_key), resource_key, is_meta=False)
+        yield from _folder_findings(get(node, resource_key), resource_key, is_meta=False)
 
 
-def _in_folder(node: Node | None, resource_key: str, *, is_meta: bool) -> Iterator[Finding]:
+def _folder_findings(node: Node | None, resource_key: str, *, is_meta: bool) -> Iterator[Finding]:
     """Yield findings for `segconn` of folders in dbt_project.yml that is outside `+meta` or misspelt."""
     for key, key_node, value in entries(node):
         if is_meta and key == META_KEY:
             continue
-        if _is_near(key, value):
+        if _is_misspelt(key, value):
             reason = f"{key!r} is not read"
             fault = Fault(MISPLACED, (), reason, f"Write +meta: {{{META_KEY}: …}}.")
             yield _finding(fault, PROJECT_FILE, key_node, resource_key)
         else:
-            yield from _in_folder(value, resource_key, is_meta=key in {"meta", "+meta"})
+            yield from _folder_findings(value, resource_key, is_meta=key in {"meta", "+meta"})
 
 
 def _finding(fault: Fault, file: str, key_node: Node, resource: str) -> Finding:

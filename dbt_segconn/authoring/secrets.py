@@ -35,7 +35,7 @@ def plain_secrets(project_dir: Path) -> Iterator[Finding]:
     project = files.node(PROJECT_FILE)
     for path, text in secrets.items():
         for name in _VAR.findall(text):
-            yield from _in_vars(project, name, path)
+            yield from _var_findings(project, name, path)
 
 
 def _secrets(settings: Node | None) -> Iterator[tuple[KeyPath, str]]:
@@ -50,7 +50,7 @@ def _secrets(settings: Node | None) -> Iterator[tuple[KeyPath, str]]:
             yield ("alerts", at, "url"), text
 
 
-def _in_vars(project: Node | None, name: str, secret: KeyPath) -> Iterator[Finding]:
+def _var_findings(project: Node | None, name: str, secret: KeyPath) -> Iterator[Finding]:
     """Yield findings for the values of a variable in a secret: under `vars`, or under `vars` of the package."""
     package = _text(get(project, "name")) or ""
     for path in (("vars", name), ("vars", package, name)):

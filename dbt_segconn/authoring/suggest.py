@@ -57,7 +57,7 @@ class Suggestion:
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class _CallField:
     """A field of the call: the types that it accepts, and usual column names as words."""
 
     field: tuple[str, ...]
@@ -139,7 +139,7 @@ def suggest(
     Raises ConfigurationError if rapidfuzz is not installed.
     """
     action = action or guess_action(model, columns, identifier)
-    matches = {match.field: match for match in _assign(tuple(_targets(action)), columns)}
+    matches = {match.field: match for match in _assign(tuple(_call_fields(action)), columns)}
     doubts = []
     own_id = {"group": ("group_id",), "identify": ("user_id",)}.get(action)
     if own_id and len(identifier) == 1:
@@ -182,23 +182,25 @@ def guess_action(model: str, columns: Sequence[ColumnHint], identifier: Sequence
     return "page" if len(names_of_columns & {"path", "url", "referrer", "title", "page name"}) > 1 else "track"
 
 
-def _targets(action: str) -> Iterator[_Target]:
+def _call_fields(action: str) -> Iterator[_CallField]:
     names = {field.name for field in ACTIONS[action].fields}
     for name, (accepted, words) in _WORDS.items():
         if name in names:
-            yield _Target((name,), accepted, words)
+            yield _CallField((name,), accepted, words)
     for holder in ("traits", "properties"):
         for one in RESERVED.get((action, holder), ()):
             if one.name != "id":  # ids are separate fields
-                yield _Target((holder, one.name), one.accepted, (words_of(one.name), *one.aliases))
+                yield _CallField((holder, one.name), one.accepted, (words_of(one.name), *one.aliases))
     if action in {"identify", "group"}:
         for name, words in _ADDRESS.items():
-            yield _Target(("traits", "address", name), ("text",), words)
+            yield _CallField(("traits", "address", name), ("text",), words)
 
 
-def _assign(targets: Iterable[_Target], columns: Iterable[ColumnHint]) -> Iterator[Match]:
+def _assign(call_fields: Iterable[_CallField], columns: Iterable[ColumnHint]) -> Iterator[Match]:
     """Yield the best match of each field, highest score first; use no column twice."""
-    pairs = [(_score(target, column), target.field, column.name) for target in targets for column in columns]
+    pairs = [
+        (_score(call_field, column), call_field.field, column.name) for call_field in call_fields for column in columns
+    ]
     taken: set[Any] = set()
     for score, field, column in sorted(pairs, key=lambda pair: -pair[0]):
         if score >= CUTOFF and not {field, column} & taken:
@@ -206,24 +208,24 @@ def _assign(targets: Iterable[_Target], columns: Iterable[ColumnHint]) -> Iterat
             yield Match(field, column, round(score, 1))
 
 
-def _score(target: _Target, column: ColumnHint) -> float:
-    if column.spec_type is not None and column.spec_type not in target.accepted:
+def _score(call_field: _CallField, column: ColumnHint) -> float:
+    if column.spec_type is not None and column.spec_type not in call_field.accepted:
         return 0
-    if target.field[0] in _IDS:
-        return _id_score(target, column)
+    if call_field.field[0] in _IDS:
+        return _id_score(call_field, column)
     fuzz = _rapidfuzz().fuzz
     name = words_of(column.name)
     # an extra word changes the meaning: company name is not first name
-    by_name = max(fuzz.ratio(name, word) * 0.5 + fuzz.token_sort_ratio(name, word) * 0.5 for word in target.words)
+    by_name = max(fuzz.ratio(name, word) * 0.5 + fuzz.token_sort_ratio(name, word) * 0.5 for word in call_field.words)
     if by_name >= CUTOFF or not column.description:
         return float(by_name)
     description = words_of(column.description).removesuffix(".")
-    return float(max(fuzz.token_sort_ratio(description, word) for word in target.words) * DESCRIPTION_WEIGHT)
+    return float(max(fuzz.token_sort_ratio(description, word) for word in call_field.words) * DESCRIPTION_WEIGHT)
 
 
-def _id_score(target: _Target, column: ColumnHint) -> float:
+def _id_score(call_field: _CallField, column: ColumnHint) -> float:
     """Score ids by exact words: contract_id differs from contact_id by one letter. Earlier words score higher."""
-    names = list(map(squeezed, target.words))
+    names = list(map(squeezed, call_field.words))
     if (name := squeezed(column.name)) in names:
         return 100 - names.index(name) / 1000
     return 100 * DESCRIPTION_WEIGHT if squeezed(column.description) in names else 0
