@@ -26,7 +26,7 @@ Names of columns, keys and constants never become source. `compile_source` repla
 code: here with `email`, `plan` and `pro`.
 
 The function builds calls of plain records only. `general` is the same mapping, compiled as in `calls.py`. It handles
-all other records, such as one with a missing column, an object, or an id that is not a text.
+all other records, such as one with a missing column, an object, or an empty id.
 
 >>> to_call = compile_flat(flat, general=lambda payload: "built by general")
 >>> to_call({"properties": {"id": 7, "email": "ada@example.com"}})["traits"]

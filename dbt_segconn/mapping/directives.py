@@ -133,11 +133,9 @@ def _text_or_directive(value: Any, path: Path) -> list[Problem]:
     type_name = type_name_of(value)
     if type_name == "directive":
         return check_directive(value, path)
-    return (
-        []
-        if type_name == "string"
-        else [Problem(path, f"should be a string or a mapping directive but {actual_type(value)}")]
-    )
+    if type_name == "string":
+        return []
+    return [Problem(path, f"should be a string or a mapping directive but {actual_type(value)}")]
 
 
 @check_of({"allOf": [{"type": "object"}, VALUE]})

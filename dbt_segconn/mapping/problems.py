@@ -68,9 +68,9 @@ def expect(type_name: str, words: str) -> Check:
     """Return a check for one type; `words` name it in the problem."""
 
     def find(value: Any, path: Path) -> list[Problem]:
-        return (
-            [] if type_name_of(value) == type_name else [Problem(path, f"should be {words} but {actual_type(value)}")]
-        )
+        if type_name_of(value) == type_name:
+            return []
+        return [Problem(path, f"should be {words} but {actual_type(value)}")]
 
     return Check(find, {"type": type_name})
 

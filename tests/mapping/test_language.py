@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dbt_segconn.actions import ACTIONS, compile_action, find_action
-from dbt_segconn.delivery.batches import refusal_of
+from dbt_segconn.delivery.batches import discard_reason
 from dbt_segconn.errors import EvaluationError, MappingError, RecordError
 from dbt_segconn.mapping import ALL_COLUMNS, columns_used, compile_mapping
 from dbt_segconn.mapping import javascript as js
@@ -109,7 +109,7 @@ def test_fuzzed_record_becomes_call_or_discard(action, fields, payload, other):
             call = to_call(record)
         except RecordError:
             continue
-        if refusal_of({**call, "messageId": "m"}) is None:
+        if discard_reason({**call, "messageId": "m"}) is None:
             assert call["type"] == action
             assert call.get("userId") or call.get("anonymousId")
             json.dumps(call, allow_nan=False).encode()
