@@ -1,4 +1,4 @@
-"""`segconn` in places that are not read: misspelt, beside `meta`, under other resources, not yet parsed by dbt."""
+"""`segconn` in places that are not read: misspelt, outside `meta`, under other resources, not yet parsed by dbt."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _key_faults(model: Node) -> Iterator[tuple[Node, Fault]]:
     for place, holder in {**holders, **metas}.items():
         for key, key_node, value in entries(holder):
             if key == META_KEY and place in holders:
-                reason = f"{META_KEY} {f'under {place}' if place else 'beside the name'} is not read"
+                reason = f"{META_KEY} {f'under {place}' if place else 'next to the name'} is not read"
                 yield (
                     key_node,
                     Fault(MISPLACED, (), reason, f"Move it to config.meta: config: {{meta: {{{META_KEY}: …}}}}."),

@@ -1,4 +1,4 @@
-"""The shortcut from rows to calls gives what the way through Segment's event gives, or leaves the row to it."""
+"""Rows of flat mappings become the same calls as payloads, or None if a row is not plain."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def maker(action, fields, **mapping):
     st.booleans(),
     CHANGES,
 )
-def test_rows_become_the_calls_that_events_become(action, ids, members, keep_null, changes):
+def test_rows_and_payloads_make_equal_calls(action, ids, members, keep_null, changes):
     body = "properties" if action == "track" else "traits"
     own = {"track": {"event_name": "Bought"}, "group": {"group_id": "$name"}}.get(action, {})
     make = maker(action, expand({**ids, **own, body: members}), sync_null_values=keep_null)
@@ -75,7 +75,7 @@ def test_rows_become_the_calls_that_events_become(action, ids, members, keep_nul
         assert not any(map(violation, made.calls))
 
 
-def test_a_flat_mapping_takes_the_shortcut():
+def test_flat_mapping_is_compiled_for_rows():
     fields = expand({"user_id": "$id", "timestamp": "$at", "traits": {"name": "$name", "price": "$price"}})
     make = maker("identify", fields, sync_null_values=True)
     row = (1, "added", "r1", 7, "Ada", Decimal("12.50"), "2026-01-02T03:04:05.678Z", None)
