@@ -191,7 +191,7 @@ def test_id_of_another_entity_is_not_proposed_as_a_users(shop):
     shown = shop.segconn("suggest", "orders")
     (mapping,) = yaml.safe_load(shown.output)["mappings"]
     assert (mapping["action"], mapping["fields"]) == ("track", {"event_name": "Order Recorded"})
-    assert "# fields.user_id or anonymous_id: no column looks like it" in shown.output
+    assert "# fields.user_id or anonymous_id: no column matches" in shown.output
     forced = shop.segconn("suggest", "orders", "--action", "identify").output
     assert yaml.safe_load(forced)["mappings"][0]["fields"] == {}
     assert "# fields.user_id: order_id identifies a record, but its name does not show" in forced
@@ -225,7 +225,7 @@ def test_advice_on_the_catalog_is_that_of_the_dbt(shop, version, command):
     change_node(shop, columns={}, metadata={"dbt_version": version})
     unknown = shop.segconn("suggest", "customers")
     assert unknown.exit_code == 2
-    assert "nothing is known of its columns. Run dbt on this target" in unknown.output
+    assert "no columns are known. Run dbt on this target" in unknown.output
     assert f"`{command}`" in unknown.output
 
 

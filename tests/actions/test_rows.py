@@ -33,7 +33,7 @@ CHANGES = st.lists(st.tuples(st.sampled_from(["added", "updated", "deleted"]), V
 
 def maker(action, fields, **mapping):
     sync = SimpleNamespace(
-        mapping=SimpleNamespace(action=action, **mapping),
+        meta=SimpleNamespace(action=action, **mapping),
         fields=fields,
         consent={},
         to_call=compile_action(action, fields),
