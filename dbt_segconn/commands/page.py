@@ -87,9 +87,9 @@ def report(*, file: Path, identifiers: bool, history: int, **given: Any) -> None
 
     Exit codes: 0 written, 1 the warehouse or the file failed, 2 the project has errors.
     """
-    from dbt_segconn.web.page.frozen import freeze
+    from dbt_segconn.web.files import open_private
+    from dbt_segconn.web.page.html_report import freeze
     from dbt_segconn.web.page.snapshot import read_snapshot
-    from dbt_segconn.web.private import open_private
 
     page = freeze(read_snapshot(as_options(**given), history), identifiers=identifiers)
     if str(file) == "-":

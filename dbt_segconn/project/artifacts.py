@@ -256,7 +256,7 @@ def _model(node: Mapping[str, Any], folder: str) -> Model:
         is_latest=version is None or str(version) == str(node.get("latest_version")),
         sql=node.get("raw_code") or "" if node["resource_type"] != "seed" else "",
         sql_file=folder + node["original_file_path"],
-        folders=tuple(node.get("fqn") or ()),
+        folders=tuple(map(str, node["fqn"])) if isinstance(node.get("fqn"), list) else (),
         snapshot=_snapshot(config) if node["resource_type"] == "snapshot" else None,
     )
 

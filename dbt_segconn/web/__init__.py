@@ -1,1 +1,1 @@
-"""What the debugger and the page of the syncs share: the files of their pages."""
+"""Local web pages: a debugger that stands in for Segment, and a page that shows syncs."""

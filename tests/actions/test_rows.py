@@ -17,7 +17,7 @@ from dbt_segconn.errors import RecordError
 from dbt_segconn.limits import violation
 from dbt_segconn.mapping.shorthand import expand
 
-CHANGE_TYPES = {"id": "integer", "name": "text", "price": "decimal", "at": "timestamp", "doc": "json"}
+VALUE_TYPES = {"id": "integer", "name": "text", "price": "decimal", "at": "timestamp", "doc": "json"}
 TEXTS = st.sampled_from(["$id", "$name", "$price", "$at", "$doc", "$__segment_id", "fixed", "${name}!"])
 VALUES = st.fixed_dictionaries(
     {
@@ -40,7 +40,7 @@ def maker(action, fields, **mapping):
         names_record="__segment_id" in str(fields),
         identifier=[],
     )
-    columns = [SimpleNamespace(key=name, name=name, value_type=value_type) for name, value_type in CHANGE_TYPES.items()]
+    columns = [SimpleNamespace(key=name, name=name, value_type=value_type) for name, value_type in VALUE_TYPES.items()]
     return CallMaker(sync, columns, write_key="wk", sync_id="s", started_at=datetime(2026, 1, 2, tzinfo=timezone.utc))
 
 

@@ -14,7 +14,7 @@ import requests
 
 from dbt_segconn.errors import SegconnError
 from dbt_segconn.web.debugger import create_app, running
-from dbt_segconn.web.debugger.seen import SeenIds
+from dbt_segconn.web.debugger.store import SeenIds
 
 TRACK = {"type": "track", "userId": "u1", "event": "Order Completed"}
 
@@ -99,7 +99,7 @@ def test_the_write_key_may_stand_in_the_body_beside_other_authorization(debugger
         ({"type": "identify"}, "neither userId nor anonymousId"),
         ({"type": "track", "userId": "u"}, "track without event"),
         ({"type": "group", "userId": "u"}, "group without groupId"),
-        ({"type": "tracks", "userId": "u"}, "type is not one of"),
+        ({"type": "tracks", "userId": "u"}, "type must be one of"),
         ({**TRACK, "messageId": "m" * 101}, "messageId longer than 100"),
         ({**TRACK, "timestamp": "yesterday"}, "timestamp is not ISO-8601"),
         ({**TRACK, "timestamp": "2026-13-01T00:00:00Z"}, "timestamp is not ISO-8601"),
@@ -140,7 +140,7 @@ def test_types_that_senders_invent_are_counted_together(debugger):
 
 
 def test_message_ids_are_forgotten_in_turns_so_that_memory_is_bounded():
-    seen = SeenIds(remembered=2)
+    seen = SeenIds(known=2)
     assert [seen.add(one) for one in "abab"] == [True, True, False, False]
     assert [seen.add(one) for one in "cdab"] == [True, True, True, True]
 

@@ -83,7 +83,7 @@ def test_filters_by_type_and_text(page):
     page.until(lambda: [row[1] for row in page.rows()] == ["Tea again", "Tea bought"])
     page.find("#text").clear()
     page.find("#text").send_keys("nothing like it")
-    page.until(lambda: "No call fits the filter" in page.text("#empty"))
+    page.until(lambda: "No call matches the filter" in page.text("#empty"))
 
 
 def test_shows_dropped_calls_alone_on_request(page):
@@ -150,7 +150,7 @@ def test_a_flood_is_shown_up_to_a_limit_that_the_page_says(page):
     for _ in range(4):
         page.post(*[track("Flood")] * 2_000)
     page.until(lambda: page.text("#accepted") == "8,000")
-    page.until(lambda: "more came here than are shown" in str(page.rows()))
+    page.until(lambda: "calls are not shown here" in str(page.rows()))
     assert len(page.rows()) <= 500
 
 

@@ -1,4 +1,4 @@
-"""The endpoints that show what has arrived: the page, its live stream, and the same for programs."""
+"""Endpoints that show the calls that have arrived: the page, its live stream, and JSON for programs."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from dbt_segconn.web.assets import Assets
-from dbt_segconn.web.debugger.answers import SECURITY, answer, json_answer
 from dbt_segconn.web.debugger.store import Entry, Filter, Store
+from dbt_segconn.web.files import Assets
+from dbt_segconn.web.local_server import SECURITY_HEADERS, respond, respond_json
 
 ASSETS = Assets("dbt_segconn.web.debugger", "page")
 LIVE_SECONDS = 0.25
-# The page gets so many calls at most in one go, of so many bytes, and the number of those left out
+# Limits of one message to the page, which also has the number of calls beyond them
 LIVE_CALLS = 200
 LIVE_BYTES = 2_000_000
-# Indented, a call that nests deeper may grow a hundredfold
+# Indentation can enlarge a call with deeper nesting a hundredfold
 INDENTED_LEVELS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Inspector:
-    """Shows a store. `session` names this debugger, so that a page notices that another has taken its place."""
+    """Endpoints for a store. `session` identifies this debugger, so that a page detects a restart."""
 
     store: Store
     session: str
@@ -34,41 +34,41 @@ class Inspector:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def events(self, request: Request) -> Response:
-        """GET /events: the newest calls that fit `type`, `q` and `dropped`, as JSON lines, at most `limit`."""
+        """GET /events: return the newest calls that match `type`, `q` and `dropped` as JSON lines, at most `limit`."""
         limit = _number(request, "limit", 1_000)
         lines = _lines(self.store.newest(_filter(request), limit=limit))
-        return StreamingResponse(lines, media_type="application/x-ndjson", headers=SECURITY)
+        return StreamingResponse(lines, media_type="application/x-ndjson", headers=SECURITY_HEADERS)
 
     async def clear(self, _: Request) -> Response:
-        """DELETE /events: forget them."""
+        """DELETE /events: delete all calls and counts."""
         self.store.clear()
-        return json_answer({"success": True})
+        return respond_json({"success": True})
 
     async def stats(self, _: Request) -> Response:
-        """GET /stats: the counts of all calls."""
-        return json_answer(self.store.stats())
+        """GET /stats: return the counts of all calls."""
+        return respond_json(self.store.stats())
 
     async def live(self, request: Request) -> Response:
-        """GET /live: counts and new calls that fit as server-sent events, a few times a second at most."""
+        """GET /live: send counts and new matching calls as server-sent events, at most one each LIVE_SECONDS."""
         stream = self._stream(request, _filter(request))
-        return StreamingResponse(stream, media_type="text/event-stream", headers=SECURITY)
+        return StreamingResponse(stream, media_type="text/event-stream", headers=SECURITY_HEADERS)
 
-    async def _stream(self, request: Request, fits: Filter) -> AsyncIterator[bytes]:
-        shown, told = _number(request, "after", 0), None
+    async def _stream(self, request: Request, matches: Filter) -> AsyncIterator[bytes]:
+        last_sent, previous = _number(request, "after", 0), None
         while not self.stopping() and not await request.is_disconnected():
-            now = (self.store.cleared, self.store.stats())
-            if now != told:
+            current = (self.store.cleared, self.store.stats())
+            if current != previous:
                 last = self.store.last
-                yield b"data: " + orjson.dumps(self._news(fits, shown)) + b"\n\n"
-                shown, told = last, now
+                yield b"data: " + orjson.dumps(self._update(matches, last_sent)) + b"\n\n"
+                last_sent, previous = last, current
             await self.sleep(LIVE_SECONDS)
 
-    def _news(self, fits: Filter, shown: int) -> dict[str, Any]:
-        fresh = self.store.newest(fits, after=shown)
+    def _update(self, matches: Filter, last_sent: int) -> dict[str, Any]:
+        new = self.store.newest(matches, after=last_sent)
         calls: list[dict[str, Any]] = []
         size = 0
-        for entry in fresh[:LIVE_CALLS]:
-            calls.append(_shown(entry))
+        for entry in new[:LIVE_CALLS]:
+            calls.append(_as_json(entry))
             size += len(calls[-1]["text"])
             if size > LIVE_BYTES:
                 break
@@ -76,7 +76,7 @@ class Inspector:
             "session": f"{self.session}.{self.store.cleared}",
             "stats": self.store.stats(),
             "calls": calls,
-            "skipped": len(fresh) - len(calls),
+            "skipped": len(new) - len(calls),
         }
 
 
@@ -85,8 +85,8 @@ async def _lines(entries: Iterable[Entry]) -> AsyncIterator[bytes]:
         yield entry.as_line()
 
 
-def _shown(entry: Entry) -> dict[str, Any]:
-    """Write a call for the page: as text, because JavaScript's numbers would change what stands in it."""
+def _as_json(entry: Entry) -> dict[str, Any]:
+    """Return a call for the page, as text, because JavaScript changes large numbers."""
     call = orjson.loads(entry.text)
     text = orjson.dumps(call, option=orjson.OPT_INDENT_2) if _is_shallow(call, INDENTED_LEVELS) else entry.text
     return {"number": entry.number, "dropped": entry.dropped, "text": text.decode()}
@@ -95,14 +95,14 @@ def _shown(entry: Entry) -> dict[str, Any]:
 def _is_shallow(value: Any, levels: int) -> bool:
     if not isinstance(value, (dict, list)):
         return True
-    inner = value.values() if isinstance(value, dict) else value
-    return levels > 0 and all(_is_shallow(one, levels - 1) for one in inner)
+    items = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in items)
 
 
 async def asset(request: Request) -> Response:
     """GET a file of the page."""
     name = request.url.path[1:] or "index.html"
-    return answer(ASSETS.read(name), ASSETS.media_type(name))
+    return respond(ASSETS.read(name), ASSETS.media_type(name))
 
 
 def _filter(request: Request) -> Filter:

@@ -1,18 +1,63 @@
-"""The debugger as a running server: in the foreground, or in a thread beside other work."""
+"""The debugger as an ASGI application and as a running server, in the foreground or in a thread."""
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Route
 
 from dbt_segconn.errors import SegconnError
-from dbt_segconn.web.debugger.app import create_app
-from dbt_segconn.web.debugger.listening import as_config, ended_by_signals, listen, url_of
+from dbt_segconn.web.debugger.inspector import ASSETS, Inspector, asset
+from dbt_segconn.web.debugger.store import Store
+from dbt_segconn.web.debugger.tracking import ENDPOINTS, TrackingApi
+from dbt_segconn.web.local_server import LocalOnly, listen, respond_error, server_config, stopped_by_signals, url_of
+
+
+def create_app(
+    *,
+    write_keys: Collection[str] = (),
+    log: Path | None = None,
+    log_dropped: bool = False,
+    hosts: Collection[str] = (),
+    now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    stopping: Callable[[], bool] = lambda: False,
+) -> Starlette:
+    """Build the debugger as an ASGI application.
+
+    `write_keys` are the accepted write keys; every key is accepted if it is empty. Accepted calls are appended to
+    `log`, and with `log_dropped` also dropped calls with their reason. `hosts` are accepted host names besides
+    those of this machine. Live streams end when `stopping` returns true. `app.state.store` holds the calls; the
+    caller must close it. Raises OSError if the log cannot be written.
+    """
+    store = Store(log, log_dropped=log_dropped)
+    api = TrackingApi(store, frozenset(write_keys), now)
+    inspector = Inspector(store, secrets.token_hex(4), stopping)
+    routes = [Route(f"/v1/{endpoint}", api.receive, methods=["POST"]) for endpoint in ENDPOINTS]
+    routes += [Route(f"/{name}", asset) for name in ("", *ASSETS.names())]
+    routes += [
+        Route("/v1/projects/{key}/settings", api.settings),
+        Route("/events", inspector.events),
+        Route("/events", inspector.clear, methods=["DELETE"]),
+        Route("/live", inspector.live),
+        Route("/stats", inspector.stats),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(LocalOnly, hosts=frozenset(hosts))],
+        exception_handlers={HTTPException: respond_error},
+    )
+    app.state.store = store
+    return app
 
 
 def serve(
@@ -24,13 +69,13 @@ def serve(
     log_dropped: bool = False,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Run until SIGINT or SIGTERM, then return. Port 0 takes any free one; `on_ready` hears the URL.
+    """Run the debugger until SIGINT or SIGTERM. Must be called in the main thread.
 
-    To be called in the main thread; other options are those of `create_app`. SegconnError where the port is
-    taken or the log cannot be written.
+    Port 0 selects any free port. `on_ready` is called with the URL. For other options, see `create_app`. Raises
+    SegconnError if the port is taken or the log cannot be written.
     """
     debugger = _Debugger(host, port, write_keys, log, log_dropped=log_dropped)
-    with ended_by_signals(debugger.server):
+    with stopped_by_signals(debugger.server):
         if on_ready is not None:
             on_ready(debugger.url)
         debugger.run()
@@ -38,20 +83,20 @@ def serve(
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A debugger in a thread of its own."""
+    """A debugger that runs in its own thread."""
 
     url: str
     stop: Callable[[], None]
-    """Ends it, and returns when it has ended; may be called again."""
+    """Stops the debugger and waits for its end. May be called more than once."""
 
 
 @contextmanager
 def running(
     port: int = 0, *, write_keys: Collection[str] = (), log: Path | None = None, log_dropped: bool = False
 ) -> Iterator[Running]:
-    """Run a debugger on 127.0.0.1 in a thread, as long as the block lasts or until it is stopped.
+    """Run a debugger on 127.0.0.1 in a thread, until the block ends or `stop` is called.
 
-    Options are those of `create_app`. SegconnError where the port is taken or the log cannot be written.
+    For options, see `create_app`. Raises SegconnError if the port is taken or the log cannot be written.
     """
     debugger = _Debugger("127.0.0.1", port, write_keys, log, log_dropped=log_dropped)
     thread = threading.Thread(target=debugger.run, name="segconn-debugger", daemon=True)
@@ -68,7 +113,7 @@ def running(
 
 
 class _Debugger:
-    """A server that listens from the start, so that nobody who knows its URL comes too early."""
+    """A server that listens once it is constructed, so that no client connects too early."""
 
     def __init__(
         self, host: str, port: int, write_keys: Collection[str], log: Path | None, *, log_dropped: bool
@@ -81,7 +126,7 @@ class _Debugger:
         except OSError as error:
             self._listener.close()
             raise SegconnError(f"{log}: cannot be written: {error.strerror}.") from None
-        self.server = uvicorn.Server(as_config(self._app))
+        self.server = uvicorn.Server(server_config(self._app))
         self.url = url_of(self._listener)
 
     def run(self) -> None:

@@ -1,8 +1,9 @@
-"""The calls that have arrived: the newest of them, and counts of all."""
+"""Calls that have arrived: the newest calls, counts of all calls, and known messageIds."""
 
 from __future__ import annotations
 
 import threading
+from array import array
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,21 +13,22 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from dbt_segconn.web.debugger.rules import TYPES
-from dbt_segconn.web.debugger.seen import SeenIds
-from dbt_segconn.web.private import open_private
+from dbt_segconn.web.debugger.ingestion import CALL_TYPES
+from dbt_segconn.web.files import open_private
 
 KEPT_CALLS = 10_000
 KEPT_BYTES = 32_000_000
-# What an entry takes beside its text
+# Memory of an entry besides its text
 ENTRY_BYTES = 250
-# So much of the log is written at once
+# Size of one write to the log
 LOG_BYTES = 1_000_000
+KNOWN_IDS = 1_000_000
+_SLOTS = 1 << 21  # a table is at most half full, so that a lookup takes one or two steps
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One call as JSON, its number in the order of arrival, and why it was dropped, if it was."""
+    """One call as JSON, its number in the order of arrival, and the reason if it was dropped."""
 
     number: int
     type: Any
@@ -35,7 +37,7 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """About how many bytes of memory it takes."""
+        """The approximate memory of the entry in bytes."""
         return len(self.text) + ENTRY_BYTES
 
     def as_line(self) -> bytes:
@@ -46,14 +48,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which calls to show: of one type, with a text anywhere, dropped or not; all by default."""
+    """A filter of calls by type, by text anywhere in the call, and by whether they were dropped."""
 
     type: str = ""
     text: str = ""
     dropped: bool | None = None
 
     def __call__(self, entry: Entry) -> bool:
-        """Say whether an entry fits."""
+        """Return whether an entry matches."""
         if self.type and entry.type != self.type:
             return False
         if self.dropped is not None and (entry.dropped is not None) is not self.dropped:
@@ -65,10 +67,10 @@ ALL = Filter()
 
 
 class Store:
-    """Takes calls from any thread; keeps the newest, counts all, and appends them to a log.
+    """A thread-safe store that keeps the newest calls, counts all calls, and appends them to a log.
 
-    The log is JSON lines, for its owner alone to read: accepted calls as they are, and with `log_dropped` the others,
-    too, each with its reason as `dropped`. OSError where it cannot be opened, or stays open to others.
+    The log is JSON lines in a private file: accepted calls, and with `log_dropped` also dropped calls, with the
+    reason in `dropped`. Raises OSError if the log cannot be opened or made private.
     """
 
     def __init__(self, log: Path | None = None, *, log_dropped: bool = False) -> None:
@@ -78,23 +80,23 @@ class Store:
         self._counts: Counter[str] = Counter()
         self._by_type: Counter[str] = Counter()
         self._by_reason: Counter[str] = Counter()
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._log: BinaryIO | None = open_private(log, appends=True) if log else None
         self._log_dropped = log_dropped
         self.last = 0
         self.cleared = 0
 
     def count_request(self) -> None:
-        """Count a request, refused or not."""
+        """Count a request, also one that gets an error."""
         self._counts["requests"] += 1
 
     def add(self, calls: Iterable[tuple[dict[str, Any], str | None]]) -> None:
-        """Take calls, each with the reason why it is dropped, if it is. A messageId counts once."""
+        """Add calls, each with its drop reason or None. A call with a known messageId is dropped."""
         lines = bytearray()
-        with self._guard:
+        with self._lock:
             for call, reason in calls:
                 dropped = reason or self._duplicate(call.get("messageId"))
-                # a copy of its very size: what orjson returns leaves gaps in memory that nothing else fits
+                # a copy of the exact size: buffers of orjson are larger and fragment the heap
                 text = bytes(memoryview(orjson.dumps(call)))
                 self._count(call.get("type"), dropped)
                 self._keep(Entry(self.last, call.get("type"), dropped, text))
@@ -107,14 +109,14 @@ class Store:
             self._write(lines)
 
     def _keep(self, entry: Entry) -> None:
-        """Keep an entry, and let go of the oldest ones that are too many with it."""
+        """Add an entry, and evict the oldest entries beyond the limits."""
         self._entries.append(entry)
         self._kept_bytes += entry.size
         while len(self._entries) > KEPT_CALLS or self._kept_bytes > KEPT_BYTES:
             self._kept_bytes -= self._entries.popleft().size
 
     def _write(self, lines: bytearray) -> None:
-        """Append lines to the log; a full disk is told of by the counts, and refuses no calls."""
+        """Append lines to the log. Count them in `not_logged` if the disk is full; their calls stay accepted."""
         try:
             if self._log is not None:
                 self._log.write(lines)
@@ -125,37 +127,37 @@ class Store:
     def _duplicate(self, message_id: Any) -> str | None:
         return None if not message_id or self._seen.add(str(message_id)) else "messageId seen before"
 
-    def _count(self, type_: Any, dropped: str | None) -> None:
+    def _count(self, call_type: Any, dropped: str | None) -> None:
         self.last += 1
         self._counts["received"] += 1
-        self._by_type[type_ if type_ in TYPES else "unknown"] += 1
+        self._by_type[call_type if call_type in CALL_TYPES else "unknown"] += 1
         if dropped:
             self._by_reason[dropped] += 1
 
-    def newest(self, fits: Filter = ALL, *, after: int = 0, limit: int | None = None) -> list[Entry]:
-        """Return the newest calls that fit and came after number `after`, newest first."""
-        with self._guard:
-            entries = list(takewhile(lambda one: one.number > after, reversed(self._entries)))
-        return list(islice(filter(fits, entries), limit))
+    def newest(self, matches: Filter = ALL, *, after: int = 0, limit: int | None = None) -> list[Entry]:
+        """Return the newest matching calls with numbers above `after`, newest first."""
+        with self._lock:
+            entries = list(takewhile(lambda entry: entry.number > after, reversed(self._entries)))
+        return list(islice(filter(matches, entries), limit))
 
     def stats(self) -> dict[str, Any]:
-        """Return the counts of all calls since the start, or since they were cleared; `let_go` are kept no more."""
-        with self._guard:
+        """Return the counts of all calls since the start or the last `clear`. `evicted` calls are no longer kept."""
+        with self._lock:
             received, dropped = self._counts["received"], self._by_reason.total()
             return {
                 "requests": self._counts["requests"],
                 "received": received,
                 "accepted": received - dropped,
                 "dropped": dropped,
-                "let_go": received - len(self._entries),
+                "evicted": received - len(self._entries),
                 "not_logged": self._counts["not_logged"],
                 "by_type": dict(self._by_type),
                 "by_reason": dict(self._by_reason),
             }
 
     def clear(self) -> None:
-        """Forget the calls and the counts; messageIds stay known, as Segment's do."""
-        with self._guard:
+        """Delete the calls and the counts. MessageIds stay known, as in Segment."""
+        with self._lock:
             self._entries.clear()
             self._kept_bytes = 0
             for counter in (self._counts, self._by_type, self._by_reason):
@@ -166,3 +168,42 @@ class Store:
         """Close the log."""
         if self._log is not None:
             self._log.close()
+
+
+class SeenIds:
+    """A set of the last 1,000,000 to 2,000,000 messageIds, in two tables of 16 MB. Segment keeps them for a day.
+
+    It stores 64 bits of Python's keyed hash of each messageId. A new messageId is taken for a known one once in
+    about 10^13. When the young table is full, it replaces the old one, so that deletion needs no search.
+    """
+
+    def __init__(self, known: int = KNOWN_IDS) -> None:
+        self._known = known
+        self._young, self._old = _empty_table(), _empty_table()
+        self._count = 0
+
+    def add(self, message_id: str) -> bool:
+        """Add a messageId. Return False if it is already known."""
+        mark = hash(message_id) & 0xFFFF_FFFF_FFFF_FFFF or 1
+        if self._old[_slot(self._old, mark)] == mark:
+            return False
+        slot = _slot(self._young, mark)
+        if self._young[slot] == mark:
+            return False
+        self._young[slot] = mark
+        self._count += 1
+        if self._count == self._known:
+            self._young, self._old, self._count = _empty_table(), self._young, 0
+        return True
+
+
+def _empty_table() -> array[int]:
+    return array("Q", bytes(8)) * _SLOTS
+
+
+def _slot(table: array[int], mark: int) -> int:
+    """Return the slot that holds a mark, or the free slot for it."""
+    slot = mark % _SLOTS
+    while table[slot] not in (0, mark):
+        slot = (slot + 1) % _SLOTS
+    return slot

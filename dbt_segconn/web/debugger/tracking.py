@@ -1,4 +1,4 @@
-"""The endpoints of Segment's Tracking API and of its CDN, as a sender meets them."""
+"""The endpoints of Segment's Tracking API and of its CDN."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dbt_segconn.web.debugger.answers import json_answer
-from dbt_segconn.web.debugger.arrival import arrival
-from dbt_segconn.web.debugger.rules import BATCH_BYTES, BATCH_EVENTS, TOO_MANY, drop_reason, refusal
+from dbt_segconn.web.debugger.ingestion import (
+    BATCH_BYTES,
+    BATCH_CALLS,
+    TOO_MANY,
+    drop_reason,
+    read_arrival,
+    request_error,
+)
 from dbt_segconn.web.debugger.store import Store
+from dbt_segconn.web.local_server import respond_json
 
 TOO_LARGE = f"the request is larger than {BATCH_BYTES:,} bytes"
 DRAINED_BYTES = 8 * BATCH_BYTES
@@ -25,66 +31,66 @@ ENDPOINTS = ("batch", "identify", "track", "group", "page", "screen")
 
 
 class TrackingApi:
-    """Takes calls as Segment does. Refused requests leave nothing behind but their count."""
+    """Segment's endpoints. A request with an error status is only counted."""
 
     def __init__(self, store: Store, write_keys: frozenset[str], now: Callable[[], datetime]) -> None:
         self._store = store
         self._write_keys = write_keys
         self._now = now
 
-    async def take(self, request: Request) -> Response:
-        """POST /v1/batch and the calls of one kind: refused as a whole, or taken one by one."""
+    async def receive(self, request: Request) -> Response:
+        """POST /v1/batch and /v1/<call type>: return an error for the whole request, or store each of its calls."""
         self._store.count_request()
         data = await _body(request)
         try:
             body = orjson.loads(data)
         except orjson.JSONDecodeError:
-            raise HTTPException(400, "the body is no JSON") from None
-        if not self._knows(_write_key(request, body)):
+            raise HTTPException(400, "the body must be JSON") from None
+        if not self._is_known(_write_key(request, body)):
             raise HTTPException(401, "the write key is missing or unknown")
         endpoint = request.url.path.rpartition("/")[2]
-        if reason := refusal(body, endpoint, len(data)):
+        if reason := request_error(body, endpoint, len(data)):
             raise HTTPException(400, reason)
-        self._store.add(_judged(body, endpoint, self._now()))
-        return json_answer({"success": True})
+        self._store.add(_received(body, endpoint, self._now()))
+        return respond_json({"success": True})
 
     async def settings(self, request: Request) -> Response:
-        """GET /v1/projects/<write key>/settings, by which a key can be checked."""
-        if not self._knows(request.path_params["key"]):
+        """GET /v1/projects/<write key>/settings, which can check a write key."""
+        if not self._is_known(request.path_params["key"]):
             raise HTTPException(404, "the write key is unknown")
-        return json_answer({"integrations": {"Segment.io": {"apiHost": "api.segment.io/v1"}}, "plan": {"track": {}}})
+        return respond_json({"integrations": {"Segment.io": {"apiHost": "api.segment.io/v1"}}, "plan": {"track": {}}})
 
-    def _knows(self, write_key: str | None) -> bool:
+    def _is_known(self, write_key: str | None) -> bool:
         return bool(write_key) and (not self._write_keys or write_key in self._write_keys)
 
 
-def _judged(body: dict[str, Any], endpoint: str, now: datetime) -> Iterator[tuple[dict[str, Any], str | None]]:
+def _received(body: dict[str, Any], endpoint: str, now: datetime) -> Iterator[tuple[dict[str, Any], str | None]]:
     calls = body["batch"] if endpoint == "batch" else [{**body, "type": endpoint}]
-    came = arrival(body, now)
-    too_many = TOO_MANY if len(calls) > BATCH_EVENTS else None
-    if too_many:  # what all of them share would take more memory than the request
-        came = replace(came, shared=())
-    return ((came.receive(call), too_many or drop_reason(call)) for call in calls)
+    arrival = read_arrival(body, now)
+    too_many = TOO_MANY if len(calls) > BATCH_CALLS else None
+    if too_many:  # copies of the shared fields would use more memory than the request
+        arrival = replace(arrival, shared=())
+    return ((arrival.receive(call), too_many or drop_reason(call)) for call in calls)
 
 
 def _write_key(request: Request, body: Any) -> str | None:
-    """Read the write key: user name of Basic authentication, else `writeKey` in the body."""
-    scheme, _, coded = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "basic" and (user := _user(coded)):
+    """Return the write key: the user name of Basic authentication, else `writeKey` in the body."""
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic" and (user := _user(credentials)):
         return user
     key = body.get("writeKey") if isinstance(body, dict) else None
     return key if isinstance(key, str) else None
 
 
-def _user(coded: str) -> str | None:
+def _user(credentials: str) -> str | None:
     try:
-        return base64.b64decode(coded).decode().partition(":")[0]
-    except ValueError:  # no base64, no ASCII, no UTF-8
+        return base64.b64decode(credentials).decode().partition(":")[0]
+    except ValueError:  # not base64, not ASCII or not UTF-8
         return None
 
 
 async def _body(request: Request) -> bytes:
-    """Read the body, unpacked. One that is hardly too large is read to its end, so that its sender reads the answer."""
+    """Return the decompressed body. Read a body up to DRAINED_BYTES to its end, so that its sender gets the answer."""
     parts, size = [], 0
     _check_size(_length(request))
     async for part in request.stream():
@@ -93,7 +99,7 @@ async def _body(request: Request) -> bytes:
         if size <= BATCH_BYTES:
             parts.append(part)
     encoding = request.headers.get("content-encoding", "identity").lower()
-    data = _unpacked(b"".join(parts), encoding)
+    data = _decompressed(b"".join(parts), encoding)
     if max(size, len(data)) > BATCH_BYTES:
         raise HTTPException(400, TOO_LARGE)
     return data
@@ -105,24 +111,24 @@ def _length(request: Request) -> int:
 
 
 def _check_size(size: int) -> None:
-    """Refuse a body of this size without its rest, and close the connection."""
+    """Raise an error for a body above DRAINED_BYTES and close the connection, without reading its rest."""
     if size > DRAINED_BYTES:
         raise HTTPException(400, TOO_LARGE, {"Connection": "close"})
 
 
-def _unpacked(data: bytes, encoding: str) -> bytes:
-    """Unpack gzip, at most to one byte more than a batch may have, whatever it would grow to."""
+def _decompressed(data: bytes, encoding: str) -> bytes:
+    """Decompress gzip, at most to one byte above the limit of a batch."""
     if encoding == "identity":
         return data
     if encoding != "gzip":
-        raise HTTPException(400, "the body's encoding is not gzip")
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        raise HTTPException(400, "the body's encoding must be gzip")
+    decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        unpacked = unpacker.decompress(data, BATCH_BYTES + 1)
+        content = decompressor.decompress(data, BATCH_BYTES + 1)
     except zlib.error:
-        raise HTTPException(400, "the body cannot be unpacked") from None
-    if not unpacker.eof and len(unpacked) <= BATCH_BYTES:
-        raise HTTPException(400, "the body ends too early")
-    if unpacker.unused_data:
-        raise HTTPException(400, "the body goes on after its gzip stream")
-    return unpacked
+        raise HTTPException(400, "the body is not valid gzip") from None
+    if not decompressor.eof and len(content) <= BATCH_BYTES:
+        raise HTTPException(400, "the gzip stream of the body is incomplete")
+    if decompressor.unused_data:
+        raise HTTPException(400, "the body has data after its gzip stream")
+    return content

@@ -1,4 +1,4 @@
-"""The page of the syncs, served live to this machine."""
+"""The page of syncs, served live on this machine."""
 
 from dbt_segconn.errors import ConfigurationError
 

@@ -1,4 +1,4 @@
-"""Reads for the page, one at a time; the warehouse is open while something is read, and no longer."""
+"""Reads state tables and previews for the page, one at a time. The warehouse is open only during a read."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from dbt_segconn.web.page.snapshot import read_snapshot
 
 PREVIEWED = 3
 MORE = "name a record to see its call"
-# How the warehouse says that another process has its file open
+# Part of the warehouse's error if another process has opened the file
 _BUSY = "has the file open"
 
 Answer = dict[str, Any]
 
 
 class Reader:
-    """Answers what the page asks. A problem is part of an answer, beside the last snapshot that could be read."""
+    """Reads answers for the page. After an error, the answer has a `problem` and the last snapshot."""
 
     def __init__(self, options: Options, history: int, read: Callable[[Options, int], Answer] = read_snapshot) -> None:
         context = resolve_context(options)
@@ -35,11 +35,11 @@ class Reader:
         self._history = history
         self._read = read
         self._last: Answer | None = None
-        self._one_at_a_time = threading.Lock()  # dbt's adapters are process-wide
+        self._lock = threading.Lock()  # dbt's adapters are process-wide
 
     def snapshot(self) -> Answer:
-        """Read the state tables anew: `snapshot`, the `stamp` of its time, and `problem` where there is one."""
-        with self._one_at_a_time:
+        """Read the state tables. Return `snapshot`, the `stamp` before the read, and `problem` or None."""
+        with self._lock:
             stamp = self.stamp()
             try:
                 self._enter_folder()
@@ -49,19 +49,19 @@ class Reader:
             return {"stamp": stamp, "snapshot": self._last, "problem": None}
 
     def preview(self, mapping: str, record: str, change_type: str) -> Answer:
-        """Ask the warehouse for the `calls` that a mapping would send, each beside its record, with `notes`."""
+        """Return the `calls` that a mapping would send now, each with its record, and `notes`."""
         options = replace(self._options, mappings=(mapping,), all=True)
-        records, change_types = _named(record), _named(change_type)
-        with self._one_at_a_time:
+        records, change_types = _one_or_none(record), _one_or_none(change_type)
+        with self._lock:
             try:
                 self._enter_folder()
-                found = preview(options, change_types=change_types, records=records, limit=PREVIEWED)
+                previews = preview(options, change_types=change_types, records=records, limit=PREVIEWED)
             except (SegconnError, OSError) as error:
                 return {"calls": [], "notes": [], "problem": _problem(error, is_kept=False)}
-            return _as_json(found)
+            return _as_json(previews)
 
     def _enter_folder(self) -> None:
-        """Enter the working directory again if it was deleted and made anew, else the project's."""
+        """Change to the working directory, else to the project's, if the current one was deleted."""
         with suppress(FileNotFoundError):
             Path.cwd()
             return
@@ -71,28 +71,28 @@ class Reader:
                 return
 
     def stamp(self) -> str:
-        """Say when the last run on this machine has ended, without a look at the warehouse."""
+        """Return a text that changes when a run on this machine ends, without opening the warehouse."""
         try:
             return str(self._artifact.stat().st_mtime_ns)
         except OSError:
             return ""
 
 
-def _as_json(found: Sequence[Preview]) -> Answer:
-    calls = [shown.as_json(with_record=True) for one in found for shown in one.shown]
-    return {"calls": calls, "notes": [note for one in found for note in one.notes(MORE)], "problem": None}
+def _as_json(previews: Sequence[Preview]) -> Answer:
+    calls = [shown.as_json(with_record=True) for one in previews for shown in one.shown]
+    return {"calls": calls, "notes": [note for one in previews for note in one.notes(MORE)], "problem": None}
 
 
-def _named(text: str) -> Collection[str]:
+def _one_or_none(text: str) -> Collection[str]:
     return (text,) if text else ()
 
 
 def _problem(error: Exception, *, is_kept: bool) -> Answer:
-    """Say what is wrong as the page shows it: a title, and lines of more."""
-    kept = " Shown is what was read before." if is_kept else ""
+    """Return an error as the page shows it: a `title`, and `lines` of details."""
+    kept = " The page shows the previous read." if is_kept else ""
     if _BUSY in str(error):
-        title = f"The warehouse is busy: another process has it open.{kept}"
-        return {"title": title, "lines": ["It is read again when a run has ended, or when you refresh."]}
+        title = f"The warehouse is busy: another process has opened it.{kept}"
+        return {"title": title, "lines": ["The page reads it again after the next run, or when you refresh."]}
     if isinstance(error, ConfigurationError):
-        return {"title": f"The project needs mending.{kept}", "lines": error.problems}
+        return {"title": f"The project has errors.{kept}", "lines": error.problems}
     return {"title": f"The warehouse cannot be read.{kept}", "lines": [str(error)]}

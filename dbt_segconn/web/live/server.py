@@ -1,23 +1,95 @@
-"""The page as a running server: in the foreground, or in a thread beside other work."""
+"""The page of syncs as an ASGI application and as a running server. It writes nothing."""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from urllib.parse import urlsplit
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from dbt_segconn.engine.opening import Options, read_project
+from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.web.debugger import running as running_debugger
-from dbt_segconn.web.debugger.listening import as_config, ended_by_signals, listen, url_of
-from dbt_segconn.web.live.app import create_app
-from dbt_segconn.web.live.calls import find_debugger
-from dbt_segconn.web.live.reader import Reader
+from dbt_segconn.web.live.debugger_client import find_debugger, newest_calls
+from dbt_segconn.web.live.reader import Answer, Reader
+from dbt_segconn.web.local_server import (
+    LocalOnly,
+    listen,
+    respond,
+    respond_error,
+    server_config,
+    stopped_by_signals,
+    url_of,
+)
+from dbt_segconn.web.page.html_report import ASSETS
 from dbt_segconn.web.page.snapshot import HISTORY
 
 HOST = "127.0.0.1"
+# Values of Sec-Fetch-Site for requests of the page itself, or of the address bar
+SAME_SITE = frozenset({"same-origin", "none"})
+
+
+def create_app(reader: Reader, debugger: str) -> Starlette:
+    """Build the page of a reader's answers and of the calls that arrive at the debugger with this URL."""
+
+    async def snapshot(request: Request) -> Response:
+        return await _respond(request, reader.snapshot)
+
+    async def stamp(request: Request) -> Response:
+        return await _respond(request, lambda: {"stamp": reader.stamp()})
+
+    async def preview(request: Request) -> Response:
+        query = _query(request, "mapping", "record", "change_type")
+        _check_preview(**query)
+        return await _respond(request, lambda: reader.preview(**query))
+
+    async def calls(request: Request) -> Response:
+        query = _query(request, "type", "q", "dropped")
+        return await _respond(request, lambda: newest_calls(debugger, query))
+
+    routes = [Route("/", _asset), Route("/{name:str}", _asset)]
+    routes += [Route(f"/api/{handler.__name__}", handler) for handler in (snapshot, stamp, preview, calls)]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(LocalOnly)],
+        exception_handlers={HTTPException: respond_error},
+    )
+
+
+def _query(request: Request, *names: str) -> dict[str, str]:
+    return {name: request.query_params.get(name, "") for name in names}
+
+
+def _check_preview(mapping: str, record: str, change_type: str) -> None:
+    if change_type not in ("", *CHANGE_TYPES):
+        raise HTTPException(400, f"change_type must be one of {', '.join(CHANGE_TYPES)}")
+    if "\0" in mapping + record:
+        raise HTTPException(400, "mapping and record must not contain a null character")
+
+
+async def _asset(request: Request) -> Response:
+    name = request.path_params.get("name", "index.html")
+    if name not in ASSETS.names():
+        raise HTTPException(404, "the page has no such file")
+    return respond(ASSETS.read(name), ASSETS.media_type(name))
+
+
+async def _respond(request: Request, read: Callable[[], Answer]) -> Response:
+    """Return the answer of `read` to the page itself. Other sites could keep the warehouse busy."""
+    if request.headers.get("sec-fetch-site", "none") not in SAME_SITE:
+        raise HTTPException(403, "only for the page itself")
+    # json, because orjson raises for integers of more than 64 bits, which rows can hold
+    return respond(json.dumps(await run_in_threadpool(read)).encode(), "application/json")
 
 
 def serve(
@@ -29,22 +101,22 @@ def serve(
     history: int = HISTORY,
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Serve the page until SIGINT or SIGTERM, then return. Port 0 takes any free one; `on_ready` hears the URL.
+    """Serve the page until SIGINT or SIGTERM. Must be called in the main thread.
 
-    To be called in the main thread. Live calls are those of the debugger at the URL `debugger`, by default at
-    the local endpoint of segconn.yml; `with_debugger` runs it there. Raises ConfigurationError where the
-    project needs mending, SegconnError where a port is taken.
+    Port 0 selects any free port. `on_ready` is called with the URL. Live calls are read from the debugger at the
+    URL `debugger`, by default the local endpoint of segconn.yml. `with_debugger` runs a debugger there. Raises
+    ConfigurationError if the project has errors, SegconnError if a port is taken.
     """
     page = _Page(options, port, debugger, history)
     beside = running_debugger(page.debugger_port) if with_debugger else nullcontext()
-    with page.listener, beside, ended_by_signals(page.server):
+    with page.listener, beside, stopped_by_signals(page.server):
         on_ready(page.url)
         page.run()
 
 
 @contextmanager
 def running(options: Options, port: int = 0, *, debugger: str | None = None, history: int = HISTORY) -> Iterator[str]:
-    """Serve the page in a thread, as long as the block lasts; yields its URL. Options are those of `serve`."""
+    """Serve the page in a thread until the block ends, and yield its URL. For options, see `serve`."""
     page = _Page(options, port, debugger, history)
     thread = threading.Thread(target=page.run, name="segconn-page", daemon=True)
     thread.start()
@@ -56,14 +128,14 @@ def running(options: Options, port: int = 0, *, debugger: str | None = None, his
 
 
 class _Page:
-    """A server that listens from the start, so that nobody who knows its URL comes too early."""
+    """A server that listens once it is constructed, so that no client connects too early."""
 
     def __init__(self, options: Options, port: int, debugger: str | None, history: int) -> None:
         project = read_project(options, needs_results=False, opens=False)
-        found = find_debugger(project.settings, debugger)
-        self.debugger_port = urlsplit(found).port or 80
+        debugger_url = find_debugger(project.settings, debugger)
+        self.debugger_port = urlsplit(debugger_url).port or 80
         self.listener = listen(HOST, port)
-        self.server = uvicorn.Server(as_config(create_app(Reader(options, history), found)))
+        self.server = uvicorn.Server(server_config(create_app(Reader(options, history), debugger_url)))
         self.url = url_of(self.listener)
 
     def run(self) -> None:

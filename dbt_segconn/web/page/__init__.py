@@ -1,1 +1,1 @@
-"""The page of the syncs: what the state tables say, to look at."""
+"""The page of syncs: its data, its assets, and its form as one HTML file."""

@@ -1,4 +1,4 @@
-"""What the page shows: the project's mappings and what the state tables say of them, as one value for JSON."""
+"""The data of the page: the project's mappings and their state tables, as one JSON value."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from dbt_segconn.state.tables import COUNTS, RESET, HistoryRow, State
 from dbt_segconn.version import __version__
 from dbt_segconn.warehouse.session import Row
 
-# Raised when a field changes its meaning or goes
-SNAPSHOT_VERSION = 1
-# So many syncs of all mappings at most; the newest of each mapping is there beyond them
+# Incremented if a field changes its meaning or is removed
+SNAPSHOT_VERSION = 2
+# Maximum of syncs of all mappings, without the newest sync of each mapping
 HISTORY = 1_000
-REFUSALS = 1_000
+DISCARDS = 1_000
 
 SYNC_FIELDS = ("sync_id", "mapping_id", "sync_mode", "watermark", "error", "run_id", "dbt_invocation_id")
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What the state tables hold, newest first.
+    """The content of the state tables, newest first.
 
-    `held` are the mappings that a process is at work on, `earlier` the ends of a sync before it was resumed, by its id.
+    `locked` are mappings that a live process syncs. `earlier` has the failed attempts of each resumed sync, by its id.
     """
 
     syncs: Sequence[HistoryRow] = ()
     discards: Sequence[Row] = ()
     reasons: Sequence[Row] = ()
-    refused: Sequence[Row] = ()
-    held: Collection[str] = ()
+    discarded_records: Sequence[Row] = ()
+    locked: Collection[str] = ()
     earlier: abc.Mapping[str, Sequence[HistoryRow]] = field(default_factory=dict)
 
 
 def read_snapshot(options: Options, limit: int = HISTORY) -> dict[str, Any]:
-    """Read the project and its state tables, and close the warehouse again.
+    """Read the project and its state tables, and close the warehouse.
 
-    Returns a value for JSON: `mappings`, `syncs` (the newest `limit`, newest first), `discards` (refusals that
-    stand), and of each sync `reasons` and `refused` records. Times are ISO-8601 in UTC. Raises
-    ConfigurationError where the project needs mending, WarehouseError where the warehouse cannot be read.
+    Returns a JSON value: `mappings`, `syncs` (the newest `limit`, newest first), open `discards`, and for each
+    sync the `reasons` of discards and its `discarded_records`. Times are ISO-8601 in UTC. Raises
+    ConfigurationError if the project has errors, WarehouseError if the warehouse cannot be read.
     """
     with opened_state(options) as (project, state):
         past = read_past(state, limit) if state.exists() else Past()
@@ -59,23 +59,23 @@ def read_past(state: State, limit: int) -> Past:
     syncs = {sync.sync_id: sync for sync in (*state.newest(limit), *newest)}
     return Past(
         sorted(syncs.values(), key=lambda sync: sync.started_at, reverse=True),
-        open_discards(state, REFUSALS),
-        reasons(state, REFUSALS),
-        refusals(state, REFUSALS),
-        {sync.mapping_id for sync in newest if sync.finished_at is None and _is_held(state, sync)},
+        open_discards(state, DISCARDS),
+        reasons(state, DISCARDS),
+        refusals(state, DISCARDS),
+        {sync.mapping_id for sync in newest if sync.finished_at is None and _is_locked(state, sync)},
         state.interruptions(list(syncs.values())),
     )
 
 
-def _is_held(state: State, sync: HistoryRow) -> bool:
+def _is_locked(state: State, sync: HistoryRow) -> bool:
     return any(Claim(*row).live for row in state.claims(sync.mapping_id))
 
 
 def snapshot(project: Project, past: Past, now: datetime) -> dict[str, Any]:
-    """Put together what the page shows, as `read_snapshot` returns it."""
-    known = {mapping.id for mapping in project.mappings}
-    gone = {mapping.mapping_id: mapping for mapping in reversed(past.syncs) if mapping.mapping_id not in known}
-    shown = names_shown(project, gone.values())
+    """Build the JSON value that `read_snapshot` returns."""
+    ids = {mapping.id for mapping in project.mappings}
+    removed = {sync.mapping_id: sync for sync in reversed(past.syncs) if sync.mapping_id not in ids}
+    names = names_shown(project, removed.values())
     return {
         "version": SNAPSHOT_VERSION,
         "dbt_segconn_version": __version__,
@@ -85,15 +85,15 @@ def snapshot(project: Project, past: Past, now: datetime) -> dict[str, Any]:
         "has_identifiers": True,
         "mappings": [
             *(_mapping(mapping, project) for mapping in project.mappings),
-            *(_orphan(mapping, shown[mapping.mapping_id]) for mapping in gone.values() if mapping.status != RESET),
+            *(_removed(last, names[last.mapping_id]) for last in removed.values() if last.status != RESET),
         ],
         "syncs": list(_syncs(past)),
         "discards": [
-            {**one, "mapping": shown.get(one["mapping_id"], one["mapping"])}
-            for one in _as_objects(OPEN_COLUMNS, past.discards)
+            {**row, "mapping": names.get(row["mapping_id"], row["mapping"])}
+            for row in _as_objects(OPEN_COLUMNS, past.discards)
         ],
         "reasons": _as_objects(REASON_COLUMNS, past.reasons),
-        "refused": _as_objects(REFUSED_COLUMNS, past.refused),
+        "discarded_records": _as_objects(REFUSED_COLUMNS, past.discarded_records),
     }
 
 
@@ -114,8 +114,8 @@ def _mapping(mapping: Mapping, project: Project) -> dict[str, Any]:
     }
 
 
-def _orphan(last: HistoryRow, name: str) -> dict[str, Any]:
-    """Describe a mapping that has gone from the project and still has state."""
+def _removed(last: HistoryRow, name: str) -> dict[str, Any]:
+    """Describe a mapping that was removed from the project but still has state."""
     return {
         "id": last.mapping_id,
         "name": name,
@@ -138,25 +138,25 @@ def _syncs(past: Past) -> Iterator[dict[str, Any]]:
         seen.add(sync.mapping_id)
         yield {
             **{name: getattr(sync, name) for name in (*SYNC_FIELDS, *COUNTS)},
-            "status": _status(sync, is_held=is_newest and sync.mapping_id in past.held),
+            "status": _status(sync, is_locked=is_newest and sync.mapping_id in past.locked),
             "is_baseline": not sync.sync_mode and sync.status != RESET,
             "has_outbox": sync.finished_at is None,
-            "earlier": [_end(one) for one in past.earlier.get(sync.sync_id, ())],
+            "earlier": [_attempt(row) for row in past.earlier.get(sync.sync_id, ())],
             "started_at": _iso(sync.started_at),
             "saved_at": _iso(sync.saved_at),
             "finished_at": _iso(sync.finished_at),
         }
 
 
-def _end(mapping: HistoryRow) -> dict[str, Any]:
-    return {"status": mapping.status, "saved_at": _iso(mapping.saved_at), "error": mapping.error}
+def _attempt(row: HistoryRow) -> dict[str, Any]:
+    return {"status": row.status, "saved_at": _iso(row.saved_at), "error": row.error}
 
 
-def _status(sync: HistoryRow, *, is_held: bool) -> str:
-    """Name a sync's status: the log's own, but for syncs that a process is at work on, or has left behind."""
+def _status(sync: HistoryRow, *, is_locked: bool) -> str:
+    """Return the status of a history row; `in_progress` or `interrupted` if the sync has not finished."""
     if sync.finished_at is not None:
         return sync.status
-    if is_held:
+    if is_locked:
         return "in_progress"
     return sync.status if sync.status in {"failed", "canceled"} else "interrupted"
 
@@ -169,9 +169,9 @@ def _value(value: Any) -> Any:
     return _iso(value) if isinstance(value, datetime) else value
 
 
-def _iso(when: datetime | None) -> str | None:
-    """Write a time in UTC; those of the state tables have no zone and are in UTC."""
-    if when is None:
+def _iso(time: datetime | None) -> str | None:
+    """Write a time in UTC. Times of the state tables are in UTC and have no time zone."""
+    if time is None:
         return None
-    utc = when.astimezone(timezone.utc) if when.tzinfo else when
+    utc = time.astimezone(timezone.utc) if time.tzinfo else time
     return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03}Z"

@@ -1,28 +1,22 @@
-"use strict";
-// What is asked of the server, drawing, and keys.
+// Refreshes, views and keys of the page.
+
+import { callsView, pollCalls } from "./calls.js";
+import { $, ago, exact, when } from "./elements.js";
+import { mappingView } from "./mapping.js";
+import { overview } from "./overview.js";
+import { previewRecord } from "./preview.js";
+import { fetchJson, problem } from "./requests.js";
+import { frozen, linkTo, state } from "./snapshot.js";
+import { syncView } from "./sync.js";
 
 const WATCH_MILLISECONDS = 10000;
-
-async function fetched(path, query = {}) {
-  try {
-    const answer = await fetch(`${path}?${new URLSearchParams(query)}`);
-    return answer.ok ? parse(await answer.text()) : { problem: { title: `dbt-segconn ui failed to answer (HTTP status ${answer.status}).`, lines: [] } };
-  } catch {
-    return { problem: { title: "dbt-segconn ui does not answer. Is it still running?", lines: [] } };
-  }
-}
-
-function problem({ title, lines }) {
-  return element("div", { className: "problem" }, element("strong", {}, title),
-    lines.length > 1 ? element("ul", {}, lines.map((one) => element("li", {}, worded(one)))) : lines.map((one) => element("p", {}, worded(one))));
-}
 
 async function refresh() {
   if (frozen || state.reading) return;
   state.reading = true;
   $("refresh").disabled = true;
   $("age").textContent = "Reading…";
-  const answer = await fetched("api/snapshot");
+  const answer = await fetchJson("api/snapshot");
   state.reading = false;
   state.readAt = Date.now();
   $("refresh").disabled = false;
@@ -32,19 +26,21 @@ async function refresh() {
   draw();
 }
 
-// A sync in progress is watched; where it can be seen at all, the warehouse lets others read meanwhile.
+// A sync in progress is read again after a while. It is visible only in warehouses with concurrent readers.
 function isDue() {
-  return state.snapshot?.syncs.some((one) => one.status === "in_progress") && Date.now() - state.readAt > WATCH_MILLISECONDS;
+  return (
+    state.snapshot?.syncs.some((one) => one.status === "in_progress") && Date.now() - state.readAt > WATCH_MILLISECONDS
+  );
 }
 
-// A run that ends on this machine writes its artifact: the page then reads the tables at once, before another process
-// needs them. Else it never looks by itself, because to look at a DuckDB file keeps others out of it.
+// The stamp changes when a run ends on this machine. Only then the page reads the tables without a request of the user,
+// because an open DuckDB file blocks other processes.
 async function watch() {
   if (!document.hidden && !state.reading) {
-    const { stamp, problem: lost } = await fetched("api/stamp");
-    if (lost) $("notice").replaceChildren(problem(lost));
+    const { stamp, problem: failure } = await fetchJson("api/stamp");
+    if (failure) $("notice").replaceChildren(problem(failure));
     else if (state.isLost || stamp !== state.stamp || isDue()) await refresh();
-    state.isLost = Boolean(lost);
+    state.isLost = Boolean(failure);
   }
   setTimeout(watch, 1000);
 }
@@ -54,38 +50,45 @@ const VIEWS = { mapping: mappingView, sync: syncView, calls: callsView };
 function draw() {
   const moved = state.view !== location.hash;
   state.view = location.hash;
-  const [, kind, id, record] = location.hash.split("/");
+  const [, view, id, record] = location.hash.split("/");
   for (const link of $("nav").children) {
-    const isHere = link.getAttribute("href") === (kind === "calls" ? "#/calls" : "#/");
-    if (isHere) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+    const isHere = link.getAttribute("href") === (view === "calls" ? "#/calls" : "#/");
+    if (isHere) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
-  if (!state.snapshot && kind !== "calls") {
+  if (!state.snapshot && view !== "calls") {
     $("age").textContent = "";
     if ($("notice").childElementCount) $("main").replaceChildren();
     return;
   }
-  if (!moved && kind === "calls") return drawAge();
+  if (!moved && view === "calls") return drawAge();
   const key = document.activeElement?.dataset?.key;
   const scrolled = window.scrollY;
-  const content = VIEWS[kind] ? VIEWS[kind](decoded(id)) : overview();
+  const content = VIEWS[view] ? VIEWS[view](decoded(id)) : overview();
   $("main").replaceChildren(...content.filter(Boolean));
   const heading = $("main").querySelector("h1");
-  document.title = `${VIEWS[kind] ? heading.firstChild.textContent : state.snapshot.project} · dbt-segconn`;
+  document.title = `${VIEWS[view] ? heading.firstChild.textContent : state.snapshot.project} · dbt-segconn`;
   drawAge();
   if (!moved) {
-    $("main").querySelector(`[data-key="${CSS.escape(key ?? "")}"]`)?.focus();
+    $("main")
+      .querySelector(`[data-key="${CSS.escape(key ?? "")}"]`)
+      ?.focus();
     window.scrollTo(0, scrolled);
   } else if (state.drawn) {
     heading.focus();
     window.scrollTo(0, 0);
-    if (record && $("record")) askFor(decoded(record));
+    if (record && $("record")) previewRecord(decoded(record));
   }
   state.drawn = true;
 }
 
-// The end of a link may have been cut.
+// A link may be truncated within an escape sequence.
 function decoded(text = "") {
-  try { return decodeURIComponent(text); } catch { return text; }
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function drawAge() {
@@ -104,36 +107,55 @@ function move(step) {
 }
 
 function back() {
-  const [, kind, id] = location.hash.split("/");
-  const sync = kind === "sync" && state.snapshot?.syncs.find((one) => one.sync_id === decoded(id));
-  if (kind) location.hash = sync ? linkTo("mapping", sync.mapping_id) : "#/";
-  return Boolean(kind);
+  const [, view, id] = location.hash.split("/");
+  const sync = view === "sync" && state.snapshot?.syncs.find((one) => one.sync_id === decoded(id));
+  if (view) location.hash = sync ? linkTo("mapping", sync.mapping_id) : "#/";
+  return Boolean(view);
 }
 
-function pressed(event) {
+function handleKey(event) {
   const target = event.target;
   const isWriting = target.matches("input, select");
-  if (event.key === "Escape" && isWriting) { target.blur(); return true; }
+  if (event.key === "Escape" && isWriting) {
+    target.blur();
+    return true;
+  }
   if (isWriting && !(["filter", "text"].includes(target.id) && event.key === "ArrowDown")) return false;
   const keys = {
-    ArrowDown: () => move(1), ArrowUp: () => move(-1), Escape: back,
-    "/": () => { const input = $("filter") ?? $("text"); input?.select(); return Boolean(input); },
-    r: () => { refresh(); return true; },
+    ArrowDown: () => move(1),
+    ArrowUp: () => move(-1),
+    Escape: back,
+    "/": () => {
+      const input = $("filter") ?? $("text");
+      input?.select();
+      return Boolean(input);
+    },
+    r: () => {
+      refresh();
+      return true;
+    },
   };
   return keys[event.key]?.() ?? false;
 }
 
 document.addEventListener("keydown", (event) => {
-  if (!event.ctrlKey && !event.metaKey && !event.altKey && !event.defaultPrevented && pressed(event)) event.preventDefault();
+  if (!event.ctrlKey && !event.metaKey && !event.altKey && !event.defaultPrevented && handleKey(event))
+    event.preventDefault();
 });
 window.addEventListener("hashchange", draw);
-$("skip").addEventListener("click", (event) => { event.preventDefault(); $("main").focus(); });
+window.addEventListener("redraw", draw);
+$("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  $("main").focus();
+});
 if (frozen) {
   for (const one of document.querySelectorAll(".live-only")) one.remove();
   draw();
 } else {
   $("refresh").addEventListener("click", refresh);
   refresh().then(watch);
-  listen();
+  pollCalls();
 }
-setInterval(() => { if (state.snapshot && !state.reading) drawAge(); }, 30000);
+setInterval(() => {
+  if (state.snapshot && !state.reading) drawAge();
+}, 30000);

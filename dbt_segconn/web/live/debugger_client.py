@@ -1,4 +1,4 @@
-"""The newest calls of a debugger that runs on this machine."""
+"""Reads the newest calls of a debugger on this machine."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ import requests
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.urls import check_endpoint
-from dbt_segconn.web.debugger.local import LOCAL
+from dbt_segconn.web.local_server import LOCAL
 
 DEFAULT_URL = "http://127.0.0.1:8123"
 SHOWN_CALLS = 100
 TIMEOUT_SECONDS = 3
 
 
-def find_debugger(settings: Settings, given: str | None) -> str:
-    """Return the debugger's URL: as given, else where a destination of segconn.yml delivers on this machine.
+def find_debugger(settings: Settings, url: str | None) -> str:
+    """Return the debugger's URL: `url`, else the first local endpoint of segconn.yml, else the default.
 
-    Raises ConfigurationError where the one given is on another machine, or is no base URL.
+    Raises ConfigurationError if `url` is not a base URL on this machine.
     """
-    if given is not None:
+    if url is not None:
         try:
-            check_endpoint(given)
+            check_endpoint(url)
         except ValueError as error:
             raise ConfigurationError(f"--debugger: {error}.") from None
-        if not _is_local(given):
-            raise ConfigurationError(f"--debugger {given}: must be a URL on this machine, such as {DEFAULT_URL}.")
+        if not _is_local(url):
+            raise ConfigurationError(f"--debugger {url}: must be a URL on this machine, such as {DEFAULT_URL}.")
     endpoints = [one.base_url for one in settings.destinations.values() if _is_local(one.base_url)]
-    return (given or next(iter(endpoints), DEFAULT_URL)).rstrip("/")
+    return (url or next(iter(endpoints), DEFAULT_URL)).rstrip("/")
 
 
 def _is_local(url: str) -> bool:
@@ -44,29 +44,29 @@ def _is_local(url: str) -> bool:
 
 
 def newest_calls(url: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """Ask a debugger for its counts and its newest calls that fit a query; a `problem` where none answers.
+    """Return a debugger's `counts` and its newest matching `calls`, or a `problem` if no debugger answers.
 
-    The query has `type`, `q` and `dropped`, as the debugger's own page has them.
+    The query has `type`, `q` and `dropped`, as in GET /events of the debugger.
     """
     try:
         with requests.Session() as session:
-            session.trust_env = False  # no proxy leads to this machine
+            session.trust_env = False  # a proxy cannot reach this machine
             stats = _get(session, f"{url}/stats")
             lines = _get(session, f"{url}/events", {**query, "limit": str(SHOWN_CALLS)}).splitlines()
-        return {"url": url, "counts": orjson.loads(stats), "calls": [_shown(line) for line in lines], "problem": None}
+        return {"url": url, "counts": orjson.loads(stats), "calls": [_as_json(line) for line in lines], "problem": None}
     except (requests.RequestException, orjson.JSONDecodeError, KeyError, TypeError):
         title = f"No debugger answers at {url}."
-        hint = "`dbt-segconn debugger` runs one, and so does `dbt-segconn ui --with-debugger`."
+        hint = "Start one with `dbt-segconn debugger` or `dbt-segconn ui --with-debugger`."
         return {"url": url, "problem": {"title": title, "lines": [hint]}}
 
 
 def _get(session: requests.Session, url: str, query: Mapping[str, str] | None = None) -> bytes:
-    answer = session.get(url, params=query, timeout=TIMEOUT_SECONDS, allow_redirects=False)
-    answer.raise_for_status()
-    return answer.content
+    response = session.get(url, params=query, timeout=TIMEOUT_SECONDS, allow_redirects=False)
+    response.raise_for_status()
+    return response.content
 
 
-def _shown(line: bytes) -> dict[str, Any]:
-    """Hand a call on as text: JavaScript's numbers would change what stands in it."""
+def _as_json(line: bytes) -> dict[str, Any]:
+    """Return a call for the page, as text, because JavaScript changes large numbers."""
     entry = orjson.loads(line)
     return {"number": entry["number"], "dropped": entry["dropped"], "text": orjson.dumps(entry["call"]).decode()}
