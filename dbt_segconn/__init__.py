@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -91,6 +90,7 @@ def run(  # noqa: PLR0913  the options of the command
     from dbt_segconn.engine import opening
     from dbt_segconn.engine import run as engine
     from dbt_segconn.engine.listener import Listener  # dbt takes seconds to import
+    from dbt_segconn.process_tuning import collect_after_run
 
     options = opening.Options(
         project_dir=project_dir,
@@ -121,5 +121,4 @@ def run(  # noqa: PLR0913  the options of the command
     try:
         return engine.run(options, listener or Listener(), stop or threading.Event())
     finally:
-        gc.unfreeze()  # the process lives on: its own objects were frozen together with the manifest
-        gc.collect()  # dbt's adapter and macros hold cycles
+        collect_after_run()

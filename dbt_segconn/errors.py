@@ -1,8 +1,8 @@
 """Every exception, grouped by what the user can do about it.
 
-- `ConfigurationError`: mend the project; nothing was sent (exit code 2).
-- `RecordError`: one record cannot become a call; it is discarded with its reason, the sync goes on.
-- `SyncError`: this sync cannot go on; its outbox stays for the next run (exit code 1).
+- `ConfigurationError`: fix the project; nothing was sent (exit code 2).
+- `RecordError`: one record cannot become a call. It is discarded with its reason, and the sync continues.
+- `SyncError`: this sync stopped. The next run resumes its outbox (exit code 1).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class SegconnError(Exception):
 
 
 class ConfigurationError(SegconnError):
-    """The project, its settings or its artifacts need mending before anything can be sent.
+    """The project, its settings or its artifacts must be fixed before anything is sent.
 
-    `problems` lists all of them, each a text that says what is wrong, where, and what to do.
+    `problems` lists all problems. Each text states what is wrong, where, and how to fix it.
     """
 
     def __init__(self, problems: str | Iterable[str]) -> None:
@@ -33,15 +33,15 @@ class MappingError(ConfigurationError):
 
 
 class RecordError(SegconnError):
-    """One record cannot be turned into a call; it becomes a discard, never an end of the sync."""
+    """One record cannot become a call. It is discarded; the sync continues."""
 
 
 class EvaluationError(RecordError):
     """A mapping cannot be evaluated on this record."""
 
 
-class InvalidCall(RecordError):  # noqa: N818  reads as what it is: an invalid call
-    """The mapped fields do not make a valid Spec call; `problems` lists every reason."""
+class InvalidCall(RecordError):  # noqa: N818  an invalid call, not an error in general
+    """The mapped fields are not a valid Spec call; `problems` lists every reason."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems: tuple[str, ...] = tuple(problems)
@@ -49,15 +49,15 @@ class InvalidCall(RecordError):  # noqa: N818  reads as what it is: an invalid c
 
 
 class SyncError(SegconnError):
-    """A sync cannot go on. What it had not delivered stays in its outbox for the next run."""
+    """A sync stopped. Undelivered changes stay in its outbox for the next run."""
 
 
 class WarehouseError(SyncError):
-    """The warehouse refused a statement or cannot be reached."""
+    """The warehouse rejected a statement or is not reachable."""
 
 
 class UnopenedError(ConfigurationError, WarehouseError):
-    """The warehouse cannot be opened at all: nothing was done."""
+    """The warehouse cannot be opened; nothing was done."""
 
 
 class LockedError(SyncError):
@@ -65,11 +65,11 @@ class LockedError(SyncError):
 
 
 class DeliveryError(SyncError):
-    """The Tracking API cannot be reached, or refused the destination as a whole."""
+    """The Tracking API is not reachable, or rejected every call of the destination."""
 
 
 def message_of(error: Exception) -> str:
-    """Return the message of a SegconnError; of any other error, which is a bug, its type and place but no values."""
+    """Return the message of a SegconnError. For any other error, a bug, return its type and place without values."""
     if isinstance(error, SegconnError):
         return str(error)
     places = [

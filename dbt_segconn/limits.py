@@ -1,4 +1,4 @@
-"""Segment's documented limits, checked before sending: Segment answers 200 to a call beyond a limit and drops it.
+"""Segment's documented limits, checked before sending: Segment answers 200 to a call above a limit, then drops it.
 
 https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# "32KB per event", "500KB per batch": a KB is read as 1,000 bytes, before compression
+# "32KB per event", "500KB per batch": a KB is counted as 1,000 bytes, before compression
 CALL_BYTES = 32_000
-# Segment rejects a request of 500 KB; its own SDKs close a batch at this size
+# Segment rejects a request above 500 KB; its SDKs limit a batch to this size
 BATCH_BYTES = 475_000
 BATCH_CALLS = 2_500
 MESSAGE_ID_CHARACTERS = 100
@@ -23,7 +23,7 @@ _ISO_8601 = re.compile(
     r"T([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)([.,]\d+)?)?(Z|[+-]\d{2}:?\d{2})",
     re.ASCII,
 )
-# call type → the field without which Segment drops the call
+# call type → its required field: Segment drops a call without it
 _REQUIRED = {"track": "event", "group": "groupId"}
 
 TOO_LARGE = f"the call is larger than Segment's limit of {CALL_BYTES:,} bytes"
@@ -32,7 +32,7 @@ NOT_JSON = "a value in the call has no JSON form or is nested too deeply"
 
 
 def violation(call: dict[str, Any]) -> str | None:
-    """Return the limit that a call violates, apart from its size; None for a valid call."""
+    """Return the limit that a call violates, except its size; None for a valid call."""
     if not call.get("userId") and not call.get("anonymousId"):
         return "the call has neither userId nor anonymousId"
     required = _REQUIRED.get(call["type"])

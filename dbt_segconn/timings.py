@@ -1,4 +1,4 @@
-"""Where the time of a sync goes: seconds, and seconds of CPU, by step."""
+"""Measured time of a sync by step: seconds, and seconds of CPU."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import NamedTuple
 
 
 class Spent(NamedTuple):
-    """Seconds, and seconds of CPU, of the threads that took a step; side by side, they may exceed the clock's."""
+    """Seconds and CPU seconds of one step, summed over its threads. The sum may exceed the wall clock."""
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
 
 
 class Timings:
-    """Adds up what steps take, from any thread. The CPU of a warehouse that runs in its own threads is not seen."""
+    """Sums of the measured time of each step; thread-safe. They exclude the CPU of the warehouse's own threads."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._spent: dict[str, Spent] = {}
 
     @contextmanager
     def measure(self, step: str) -> Iterator[None]:
-        """Add the block to a step."""
+        """Add the time of the block to a step."""
         began, cpu = time.perf_counter(), time.thread_time()
         try:
             yield
@@ -33,13 +33,13 @@ class Timings:
             self.add({step: Spent(time.perf_counter() - began, time.thread_time() - cpu)})
 
     def add(self, spent: Mapping[str, Spent]) -> None:
-        """Add what was measured elsewhere."""
-        with self._guard:
+        """Add the time that another process or object measured."""
+        with self._lock:
             for step, more in spent.items():
                 before = self._spent.get(step, Spent())
                 self._spent[step] = Spent(before.seconds + more.seconds, before.cpu_seconds + more.cpu_seconds)
 
     def spent(self) -> Mapping[str, Spent]:
-        """Return what each step took, in the order in which they first ended."""
-        with self._guard:
+        """Return the time of each step, ordered by the first end of each."""
+        with self._lock:
             return dict(self._spent)

@@ -45,7 +45,7 @@ def compared(shop, *mappings, production=(MAPPING,), before=None, after=None, **
     return answer["changes"]
 
 
-def test_nothing_changes(shop):
+def test_equal_projects_have_no_changes(shop):
     assert compared(shop, MAPPING) == []
     assert "No mapping changes." in shop.segconn("diff", "--state", str(shop.dir / "prod")).output
 
@@ -68,13 +68,13 @@ def test_nothing_changes(shop):
         ),
     ],
 )
-def test_an_edited_mapping(shop, change, effect, words):
+def test_edited_mapping_has_effect(shop, change, effect, words):
     (found,) = compared(shop, {**MAPPING, **change})
     assert (found["mapping"], found["status"]) == ("customers.identify_customers", "changed")
     assert any(words in one["text"] and one["effect"] == effect for one in found["details"]), found
 
 
-def test_mappings_that_come_go_and_change_their_name(shop):
+def test_added_removed_and_renamed_mappings(shop):
     other = {**MAPPING, "name": "other", "action": "page"}
     changes = compared(shop, {**MAPPING, "name": "users"}, TRACK, production=(MAPPING, other))
     assert [(one["mapping"], one["status"], one["breaking"]) for one in changes] == [
@@ -86,7 +86,7 @@ def test_mappings_that_come_go_and_change_their_name(shop):
     assert "its first sync sends every record" in changes[1]["details"][0]["text"]
 
 
-def test_another_identifier_breaks(shop):
+def test_changed_identifier_is_breaking(shop):
     (found,) = compared(shop, MAPPING, unique_identifier=["customer_id", "plan"])
     assert found["breaking"]
     assert "unique_identifier: customer_id → customer_id, plan" in found["details"][0]["text"]
@@ -107,7 +107,7 @@ def test_another_identifier_breaks(shop):
         (typed(email="text", unused="int"), typed(email="text"), []),
     ],
 )
-def test_columns_of_the_models(shop, before, after, expected):
+def test_changed_columns_have_effect(shop, before, after, expected):
     changes = compared(shop, MAPPING, before=before, after=after)
     details = [detail for change in changes for detail in change["details"]]
     assert len(details) == len(expected)
@@ -116,7 +116,7 @@ def test_columns_of_the_models(shop, before, after, expected):
         assert words in detail["text"]
 
 
-def test_catalogs_tell_of_columns_that_nobody_documents(shop):
+def test_catalog_has_undocumented_columns(shop):
     shop.rows(ADA)
     shop.dbt("run")
     shop.dbt("docs", "generate")
@@ -127,10 +127,10 @@ def test_catalogs_tell_of_columns_that_nobody_documents(shop):
     shop.dbt("docs", "generate")
     result = shop.segconn("diff", "--state", str(shop.dir / "prod"))
     assert result.exit_code == 1
-    assert "! column email: is gone from the model, though the mapping reads it. Did you mean 'mail'?" in result.output
+    assert "! column email: removed from the model, but the mapping reads it. Did you mean 'mail'?" in result.output
 
 
-def test_the_warehouse_tells_how_many_calls_each_change_sends(shop):
+def test_online_counts_calls_of_each_change(shop):
     shop.mappings(MAPPING, {**TRACK, "name": "moved", "destination": "app"}, {**MAPPING, "name": "keyed"})
     shop.sync(ADA, BOB)
     keep_as_production(shop)
@@ -161,7 +161,7 @@ def test_the_warehouse_tells_how_many_calls_each_change_sends(shop):
     }
 
 
-def test_a_comment_for_the_pull_request_keeps_to_its_cells(shop):
+def test_comment_escapes_table_cells(shop):
     edited = {**FIELDS, "traits": {**FIELDS["traits"], "note": "a|b\n<i>*x*"}}
     compared(shop, {**MAPPING, "fields": edited}, TRACK)
     result = shop.segconn("diff", "--state", str(shop.dir / "prod"), "--format", "markdown")
@@ -171,7 +171,7 @@ def test_a_comment_for_the_pull_request_keeps_to_its_cells(shop):
     assert "2 mappings: 1 added, 0 removed, 0 renamed, 1 changed; 0 with breaking changes." in result.output
 
 
-def test_code_in_a_comment_has_no_escapes(shop):
+def test_code_in_comment_is_not_escaped(shop):
     compared(shop, {**MAPPING, "name": "new_name"}, {**TRACK, "name": "a_`b`|@team"})
     output = shop.segconn("diff", "--state", str(shop.dir / "prod"), "--format", "markdown").output
     assert f"`dbt-segconn adopt customers.{MAPPING['name']} customers.new_name`" in output
@@ -179,7 +179,7 @@ def test_code_in_a_comment_has_no_escapes(shop):
     assert "@team" not in output.replace(r"\|@team `` |", "")
 
 
-def test_a_broken_branch_is_validated_first_and_a_missing_state_is_said(shop):
+def test_invalid_branch_or_missing_state_is_error(shop):
     shop.manifest(MAPPING)
     keep_as_production(shop)
     shop.manifest({**MAPPING, "action": "x"})

@@ -68,7 +68,7 @@ def test_a_mapping_is_proposed_and_runs_as_it_is(contacts, api):
     assert (mapping["name"], mapping["action"]) == ("identify_customers", "identify")
     assert mapping["fields"]["user_id"] == fields["user_id"]
     assert mapping["fields"]["traits"] == fields["traits"]
-    assert "# Left out: plan." in shown.output
+    assert "# Not mapped: plan." in shown.output
     assert (contacts.dir / "models/customers.yml").read_text() == CONTACTS
 
     written = contacts.segconn("suggest", "customers", "--write")
@@ -89,7 +89,7 @@ def test_a_second_mapping_is_appended_under_a_name_of_its_own(contacts):
     assert contacts.segconn("suggest", "customers", "--write").exit_code == 0
     again = contacts.segconn("suggest", "customers", "--write")
     assert again.exit_code == 2
-    assert "customers has a mapping of the kind identify already: identify_customers. Edit it" in again.output
+    assert "customers already has a mapping with the action identify: identify_customers. Edit it" in again.output
     track = contacts.segconn("suggest", "customers", "--write", "--action", "track")
     assert "Added a mapping of customers to models/customers.yml." in track.output
     assert "SEG104: model customers: dbt's manifest has none of these mappings. Run `dbt parse`" in (
@@ -122,7 +122,7 @@ def test_a_file_whose_layout_cannot_be_kept_is_left_alone(contacts):
     described(contacts, flow, ("customer_id", "email"), {})
     result = contacts.segconn("suggest", "customers", "--write")
     assert result.exit_code == 2
-    assert "without touching the layout of other lines" in result.output
+    assert "without changing other lines" in result.output
     assert (contacts.dir / "models/customers.yml").read_text() == flow
 
 
@@ -137,7 +137,7 @@ def test_init_writes_what_is_missing_and_nothing_else(contacts, monkeypatch):
     settings = (contacts.dir / "segconn.yml").read_text()
     result = contacts.segconn("init")
     assert result.exit_code == 0, result.output
-    assert "segconn.yml is there already: left as it is." in result.output
+    assert "segconn.yml already exists; it was not changed." in result.output
     assert (contacts.dir / "segconn.yml").read_text() == settings
     (contacts.dir / "segconn.yml").unlink()
     monkeypatch.setenv("SEGMENT_WRITE_KEY", WRITE_KEY)
@@ -161,7 +161,7 @@ def test_with_several_destinations_the_first_stands_in(shop):
     assert "# destination: one of app, crm" in shown.output
     track = yaml.safe_load(shop.segconn("suggest", "customers", "--action", "track").output)
     assert track["mappings"][0]["destination"] == "web"
-    assert "# Only the columns of its documentation are known; the warehouse could not be asked: " in shown.output
+    assert "# Only the columns of its documentation are known; the warehouse could not be read: " in shown.output
     assert shop.segconn("suggest", "customers", "--online").exit_code == 2
     shop.table(ADA)
     asked = shop.segconn("suggest", "customers").output
@@ -191,10 +191,10 @@ def test_id_of_another_entity_is_not_proposed_as_a_users(shop):
     shown = shop.segconn("suggest", "orders")
     (mapping,) = yaml.safe_load(shown.output)["mappings"]
     assert (mapping["action"], mapping["fields"]) == ("track", {"event_name": "Order Recorded"})
-    assert "# fields.user_id or anonymous_id: no column looks like it" in shown.output
+    assert "# fields.user_id or anonymous_id: no column matches" in shown.output
     forced = shop.segconn("suggest", "orders", "--action", "identify").output
     assert yaml.safe_load(forced)["mappings"][0]["fields"] == {}
-    assert "# fields.user_id: order_id tells records apart, but its name does not say" in forced
+    assert "# fields.user_id: order_id identifies a record, but its name does not show" in forced
     shop.columns = ("order_id", "contract_id", "customer_id", "total")
     shop.table(("o1", "x", "c1", "1"), name="main.orders")
     (mapping,) = yaml.safe_load(shop.segconn("suggest", "orders").output)["mappings"]
@@ -225,7 +225,7 @@ def test_advice_on_the_catalog_is_that_of_the_dbt(shop, version, command):
     change_node(shop, columns={}, metadata={"dbt_version": version})
     unknown = shop.segconn("suggest", "customers")
     assert unknown.exit_code == 2
-    assert "nothing is known of its columns. Run dbt on this target" in unknown.output
+    assert "no columns are known. Run dbt on this target" in unknown.output
     assert f"`{command}`" in unknown.output
 
 
@@ -248,8 +248,8 @@ def test_advice_on_the_catalog_is_that_of_the_dbt(shop, version, command):
           "traits": {"address": {"postalCode": "$zip"}}}),
     ],
 )  # fmt: skip
-def test_columns_are_matched_by_words_types_and_the_kind_of_model(model, columns, action, fields):
-    suggestion = suggest(model, [ColumnHint(name, kind) for name, kind in columns], [columns[0][0]])
+def test_columns_are_matched_by_words_types_and_model(model, columns, action, fields):
+    suggestion = suggest(model, [ColumnHint(name, spec_type) for name, spec_type in columns], [columns[0][0]])
     assert suggestion.mapping["action"] == action
     assert suggestion.mapping["fields"] == fields
 

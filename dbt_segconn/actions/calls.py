@@ -24,10 +24,9 @@ NO_IDENTITY = "Either `Anonymous ID` or `User ID` must be defined."
 def compile_action(action: str, fields: Any) -> Callable[[Any], Call]:
     """Compile an action with its fields, in Segment's mapping language, to a function payload → call.
 
-    `action` is `identify` or `sendIdentify`, and so on. Raises ConfigurationError where there is no such
-    action and MappingError where the mapping is wrong. The function raises InvalidCall, with all
-    `problems` in Segment's words, where the record does not make a call, and EvaluationError where the
-    mapping cannot be evaluated on it.
+    `action` is a name such as `identify` or `sendIdentify`. Raises ConfigurationError if no such action exists, and
+    MappingError if the mapping is invalid. The function raises InvalidCall, with all `problems` in Segment's words, if
+    the record does not make a valid call. It raises EvaluationError if the mapping cannot be evaluated on the record.
     """
     definition = find_action(action)
     general = _compile_general(definition, fields)
@@ -36,7 +35,7 @@ def compile_action(action: str, fields: Any) -> Callable[[Any], Call]:
 
 
 def _compile_general(definition: Action, fields: Any) -> Callable[[Any], Call]:
-    """Compile any mapping: evaluate it, coerce what it gives, build the call."""
+    """Compile any mapping: the function evaluates it, coerces the values and builds the call."""
     mapped = compile_mapping(fields)
     read = _reader(definition, fields)
     build = _BUILDERS[definition.name]
@@ -52,14 +51,14 @@ def _compile_general(definition: Action, fields: Any) -> Callable[[Any], Call]:
 
 
 def _mapped_names(definition: Action, fields: Any) -> frozenset[str]:
-    """Tell which fields a mapping can fill; a directive at its root can fill any."""
+    """Return the fields that a mapping can fill; a directive at its root can fill any field."""
     if not isinstance(fields, dict) or any(key.startswith("@") or key == ROOT_DIRECTIVE for key in fields):
         return frozenset(field.name for field in definition.fields)
     return frozenset(fields)
 
 
 def _reader(definition: Action, fields: Any) -> Callable[[Any], Fields]:
-    """Compile the step from mapped values to fields: empty ones removed, the others coerced."""
+    """Compile the step from mapped values to fields: remove empty values, coerce all others."""
     names = _mapped_names(definition, fields)
     coercions: tuple[tuple[str, Coerce], ...] = tuple(
         (field.name, coercion(field)) for field in definition.fields if field.name in names
@@ -67,11 +66,11 @@ def _reader(definition: Action, fields: Any) -> Callable[[Any], Fields]:
     required = tuple(field.name for field in definition.fields if field.required)
 
     def read(mapped: Any) -> Fields:
-        given = mapped if type(mapped) is dict else {}
+        mapped_values = mapped if type(mapped) is dict else {}
         values: Fields = {}
         problems: list[str] = []
         for name, coerce in coercions:
-            value = given.get(name)
+            value = mapped_values.get(name)
             if value is not None and value != "":
                 values[name] = coerce(value, problems)
         missing = [name for name in required if name not in values]
@@ -105,7 +104,7 @@ _BEFORE_CONSENT = frozenset({"application", CAMPAIGN_PARAMETERS.name})
 
 
 def _consent(value: Any) -> dict[str, Any]:
-    """Take consent only in the form that Segment enforces: an object of booleans by category."""
+    """Return consent only in the form that Segment enforces: an object of booleans by category."""
     if not isinstance(value, dict):
         return {}
     preferences = value.get("categoryPreferences", MISSING)
@@ -119,7 +118,7 @@ def _consent(value: Any) -> dict[str, Any]:
 
 
 def _start(values: Fields, **names: str) -> Call:
-    """Begin a call with the ids, the time and whatever else stands at its top."""
+    """Return a call with its ids, its timestamp and the fields in `names` (key of the call=field)."""
     call = {key: values[name] for name, key in _TOP if name in values}
     for key, name in names.items():
         if name in values:

@@ -15,7 +15,7 @@ Coerce = Callable[[Any, list[str]], Any]
 
 
 def coercion(field: Field) -> Coerce:
-    """Compile a field's coercion: returns the value in its type, or adds to the problems."""
+    """Compile a field's coercion: the function returns the coerced value, or appends to `problems`."""
     if field.type == "object":
         return _fixed_object(field) if field.properties else _any_object(field)
     convert = _CONVERTERS[field.type]
@@ -31,17 +31,17 @@ def coercion(field: Field) -> Coerce:
 
 
 def _text_first(coerce: Coerce) -> Coerce:
-    """Text in a text field is what it should be: by far the most frequent case."""
+    """Return a text unchanged, by far the most frequent case; coerce any other value."""
     return lambda value, problems: value if type(value) is str else coerce(value, problems)
 
 
 def _mismatch(field: Field, value: Any) -> str:
-    given = type_of(value)
-    return f"{field.label} must be {_with_article(field.type)} but it was {_with_article(given)}."
+    actual = type_of(value)
+    return f"{field.label} must be {_with_article(field.type)} but it was {_with_article(actual)}."
 
 
-def _with_article(kind: str) -> str:
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+def _with_article(type_name: str) -> str:
+    return f"{'an' if type_name[0] in 'aeiou' else 'a'} {type_name}"
 
 
 def _any_object(field: Field) -> Coerce:
@@ -54,7 +54,7 @@ def _any_object(field: Field) -> Coerce:
 
 
 def _fixed_object(field: Field) -> Coerce:
-    """Coerce an object of known properties: null is dropped, and so is what nobody knows."""
+    """Compile the coercion of an object with fixed properties; it drops nulls and unknown keys."""
     coercions: Mapping[str, tuple[Coerce, bool]] = {
         one.name: (coercion(one), one.type != "string") for one in field.properties
     }

@@ -1,6 +1,6 @@
-"""The fields of the five actions, as data: coercion, messages, reference and schema derive from here.
+"""The fields of the five actions, as data. Coercion, messages, reference and schema derive from this table.
 
-Names, labels and types are those of Segment's destination, so that exported mappings fit:
+Names, labels and types are those of Segment's destination. This keeps exported mappings valid:
 https://github.com/segmentio/action-destinations/tree/main/packages/destination-actions/src/destinations/segment
 """
 
@@ -17,9 +17,9 @@ Type = Literal["string", "number", "boolean", "object"]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field that a mapping can fill. An object has fixed `properties`, or takes any where it has none.
+    """A field that a mapping can fill. An object has fixed `properties`; with none, it accepts any key.
 
-    `context` is the key of the call's context that the field becomes.
+    `context` is the field's key in the call's context.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """An action: the type of the call it makes, and its fields."""
+    """An action: its call type as `name`, and its fields."""
 
     name: str
     description: str
@@ -165,7 +165,7 @@ IP_ADDRESS = Field("ip_address", "IP Address", "IP address of the user.", contex
 LOCALE = Field("locale", "Locale", "Locale of the user, such as en-US.", context="locale")
 USER_AGENT = Field("user_agent", "User Agent", "User agent of the device.", context="userAgent")
 
-# In the order in which Segment's destination writes them into the context, consent between campaign and device
+# Ordered as Segment's destination writes the context, with consent between campaign and device
 _CONTEXT = (
     APPLICATION,
     CAMPAIGN_PARAMETERS,
@@ -184,7 +184,7 @@ _CONTEXT = (
 _IDS = (USER_ID, ANONYMOUS_ID, TIMESTAMP)
 _ENDING = (MESSAGE_ID, CONSENT)
 
-# A group's id is its own, not its context's; a screen has no time zone there.
+# group_id of a group call is a key of the call, not of its context. A screen call has no time zone.
 _GROUP_ID = Field("group_id", "Group ID", "Id of the group or account.", required=True)
 _SCREEN_TIMEZONE = Field("timezone", "Timezone", "Accepted but not sent: screen calls have no time zone.")
 
@@ -230,7 +230,7 @@ ACTIONS: dict[str, Action] = {
 def find_action(name: str) -> Action:
     """Return an action by its name, `identify` or Segment's own `sendIdentify`.
 
-    Raises ConfigurationError, with the nearest name, where there is none.
+    Raises ConfigurationError, with the nearest name, if no such action exists.
     """
     short = name.removeprefix("send").lower() if name.startswith("send") else name
     if short in ACTIONS:

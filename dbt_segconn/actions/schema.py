@@ -1,4 +1,4 @@
-"""What can be said of an action's fields before any record is seen."""
+"""Checks and JSON Schema of an action's fields, without any record."""
 
 from __future__ import annotations
 
@@ -11,40 +11,44 @@ from dbt_segconn.mapping.compiler import ROOT_DIRECTIVE
 from dbt_segconn.mapping.directives import DIRECTIVE, METADATA
 from dbt_segconn.mapping.schema import AT_KEY, FIELD
 
-# Settings of Segment's own user interface in exported mappings; they say nothing of the call
+# Settings of Segment's user interface in exported mappings; they do not change the call
 _OF_SEGMENT = frozenset({ROOT_DIRECTIVE, METADATA, "enable_batching", "batch_size", "engage_space"})
 
 
-# Fields of which an action needs one
+# Every action requires one of these
 IDENTITY = ("user_id", "anonymous_id")
 
 
 def unknown_fields(action: str, fields: Any) -> tuple[tuple[tuple[str, ...], str | None], ...]:
-    """Find the fields that an action does not have and would drop: the path of each, and the nearest name, if any."""
+    """Return fields that the action does not have and would drop: path and nearest name, if any."""
     return tuple(_unknown(fields, find_action(action).fields, ()))
 
 
 def missing_fields(action: str, fields: Any) -> tuple[str, ...]:
-    """Find the fields without which no call is valid and that are not mapped, a choice of two as `a or b`."""
+    """Return the required fields that are not mapped; a choice of two is `a or b`."""
     if _is_directive(fields):
-        return ()  # only the record can say which fields it fills
-    missing = [field.name for field in find_action(action).fields if field.required and not _given(fields, field.name)]
-    return (*missing, *(() if any(_given(fields, name) for name in IDENTITY) else (" or ".join(IDENTITY),)))
+        return ()  # its fields depend on the record
+    missing = [
+        field.name for field in find_action(action).fields if field.required and not _is_mapped(fields, field.name)
+    ]
+    return (*missing, *(() if any(_is_mapped(fields, name) for name in IDENTITY) else (" or ".join(IDENTITY),)))
 
 
-def _given(fields: Mapping[str, Any], name: str) -> bool:
+def _is_mapped(fields: Mapping[str, Any], name: str) -> bool:
     return fields.get(name) not in {None, ""} if not isinstance(fields.get(name), (dict, list)) else True
 
 
-def _is_directive(given: Any) -> bool:
-    return not isinstance(given, Mapping) or any(str(key).startswith("@") or key == ROOT_DIRECTIVE for key in given)
+def _is_directive(value: Any) -> bool:
+    return not isinstance(value, Mapping) or any(str(key).startswith("@") or key == ROOT_DIRECTIVE for key in value)
 
 
-def _unknown(given: Any, known: Iterable[Field], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str | None]]:
-    if not isinstance(given, Mapping) or any(str(key).startswith("@") for key in given):
+def _unknown(
+    fields: Any, known: Iterable[Field], path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], str | None]]:
+    if not isinstance(fields, Mapping) or any(str(key).startswith("@") for key in fields):
         return
     by_name = {field.name: field for field in known}
-    for key, value in given.items():
+    for key, value in fields.items():
         field = by_name.get(key)
         if field is None and key not in _OF_SEGMENT:
             near = difflib.get_close_matches(str(key), by_name, n=1)
@@ -54,7 +58,7 @@ def _unknown(given: Any, known: Iterable[Field], path: tuple[str, ...]) -> Itera
 
 
 def fields_schema(action: str) -> dict[str, Any]:
-    """Return the JSON Schema of an action's `fields`, for editors; it points to `mapping.schema.definitions`."""
+    """Return the JSON Schema of an action's `fields`, for editors; it refers to `mapping.schema.definitions`."""
     definition = find_action(action)
     required = [{"required": [field.name]} for field in definition.fields if field.required]
     mapped = {name: {"properties": {name: {"not": {"enum": ["", None]}}}, "required": [name]} for name in IDENTITY}

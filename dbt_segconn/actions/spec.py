@@ -14,19 +14,19 @@ SpecType = Literal["text", "number", "boolean", "date", "object", "list"]
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """A reserved name. `taken` are the types of values that serve; the first is the Spec's own.
+    """A reserved name. `accepted` are the accepted types; the first is the type in Segment's Spec.
 
-    `aliases` are what warehouses call it, in words.
+    `aliases` are common column names, as words.
     """
 
     name: str
-    taken: tuple[SpecType, ...]
+    accepted: tuple[SpecType, ...]
     description: str
     aliases: tuple[str, ...] = ()
 
 
 _TEXT: tuple[SpecType, ...] = ("text",)
-_DATE: tuple[SpecType, ...] = ("date", "text")  # an ISO-8601 text is how a date travels
+_DATE: tuple[SpecType, ...] = ("date", "text")  # a date is an ISO-8601 text in JSON
 _COMMON = (
     Reserved("address", ("object",), "Street address: city, country, postalCode, state, street.", ("street address",)),
     Reserved("avatar", _TEXT, "URL of a picture.", ("avatar url", "picture", "photo url", "logo")),

@@ -1,1 +1,1 @@
-"""What helps to write mappings: validation, schemas, suggestions, imports, comparisons."""
+"""Tools for writing mappings: validation, schemas, suggestions, imports, comparisons."""

@@ -1,4 +1,4 @@
-"""What can be said against a mapping that would run: each check is one function from draft to faults."""
+"""Checks of valid mappings for likely mistakes. Each check is one function from draft to faults."""
 
 from __future__ import annotations
 
@@ -41,42 +41,42 @@ from dbt_segconn.project.yaml_file import get
 from dbt_segconn.project.yaml_traps import is_stale, traps, unread_mappings
 from dbt_segconn.warehouse.values import misfit, unordered, value_type_of
 
-# A letter too many or too few in a name of ten
-SLIP = 0.92
+# One letter more or less in a name of ten
+TYPO_RATIO = 0.92
 
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What the checks may ask besides the mapping itself."""
+    """The inputs of the checks besides the mappings. `settings` is None if segconn.yml is missing or invalid."""
 
     manifest: Manifest
     catalog: Catalog
     settings: Settings | None
 
 
-def check(drafts: Iterable[ModelDraft], knowledge: Knowledge) -> Iterator[Finding]:
+def check(drafts: Iterable[ModelDraft], inputs: Knowledge) -> Iterator[Finding]:
     """Run every check on every mapping of the project."""
     events: dict[str, str] = {}
     for model in drafts:
-        columns = knowledge.catalog.columns_of(model.written.model)
+        columns = inputs.catalog.columns_of(model.written.model)
         yield from _stale(model.written)
-        for fault in _of_model(model, columns, knowledge):
+        for fault in _model_faults(model, columns, inputs):
             yield model.written.finding(fault)
         for draft in model.mappings:
             for one in _CHECKS:
                 yield from map(draft.finding, one(draft, columns))
-            yield from map(draft.finding, _unordered(draft, columns, knowledge.manifest.adapter_type))
-            yield from map(draft.finding, _disabled(draft, knowledge.settings))
-            yield from map(draft.finding, _event_in_two_cases(draft, events))
+            yield from map(draft.finding, _unordered(draft, columns, inputs.manifest.adapter_type))
+            yield from map(draft.finding, _disabled(draft, inputs.settings))
+            yield from map(draft.finding, _event_case(draft, events))
 
 
-def _of_model(draft: ModelDraft, columns: KnownColumns, knowledge: Knowledge) -> Iterator[Fault]:
+def _model_faults(draft: ModelDraft, columns: KnownColumns, inputs: Knowledge) -> Iterator[Fault]:
     yield from traps(draft.written.node)
     for column in draft.identifier:
         yield from _missing(("unique_identifier",), column, columns, draft.written.model)
     for category, column in draft.consent.items():
         yield from _missing(("consent", category), column, columns, draft.written.model)
-    yield from _untested(draft, knowledge.manifest)
+    yield from _untested(draft, inputs.manifest)
     yield from _consent_dropped(draft)
 
 
@@ -87,22 +87,24 @@ def _stale(written: Written) -> Iterator[Finding]:
         fault = Fault(STALE_MANIFEST, (), "dbt's manifest does not have this mapping", fix)
         yield written.finding(fault, mapping=name, prefix=("mappings", at))
     if written.is_gone:
-        reason = "dbt's manifest still has mappings, which the file no longer has"
+        reason = "dbt's manifest has mappings that were removed from the file"
         yield written.finding(Fault(STALE_MANIFEST, (), reason, fix))
     elif not unread and is_stale(written):
-        yield written.finding(Fault(STALE_MANIFEST, (), "the file has changed since dbt read it", fix))
+        yield written.finding(Fault(STALE_MANIFEST, (), "the file has changed since dbt parsed it", fix))
 
 
 def _consent_dropped(draft: ModelDraft) -> Iterator[Fault]:
     if not any(get(meta, META_KEY, "consent") for meta in draft.written.metas_of_folders()):
         return
-    silent = [one.name for one in draft.mappings if one.consent is None]
-    if silent:
-        reason = f"is missing: this block replaces its folder's, so the mapping {silent[0]} has no consent columns"
-        yield Fault(CONSENT_DROPPED, ("consent",), reason, "Repeat them here, or write `consent: not_needed`.")
+    uncovered = [one.name for one in draft.mappings if one.consent is None]
+    if uncovered:
+        reason = (
+            f"is missing: this block replaces that of its folder, and the mapping {uncovered[0]} has no consent columns"
+        )
+        yield Fault(CONSENT_DROPPED, ("consent",), reason, "Repeat the columns here, or write `consent: not_needed`.")
 
 
-# The names of generic tests by what they prove, those of widespread packages, too
+# Names of generic tests by what they prove, including those of common packages
 _UNIQUE = frozenset({"unique", "primary_key", "unique_key", "expect_column_values_to_be_unique"})
 _NOT_NULL = frozenset({"not_null", "primary_key", "expect_column_values_to_not_be_null"})
 _UNIQUE_TOGETHER = {
@@ -116,7 +118,7 @@ _UNIQUE_TOGETHER = {
 def _untested(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
     model = draft.written.model
     if model.snapshot and {column.casefold() for column in draft.identifier} <= {model.snapshot.scd_id.casefold()}:
-        return  # dbt makes it unique
+        return  # dbt guarantees that it is unique
     wanted = {column.casefold() for column in draft.identifier}
     unique, filled = _tested(model, manifest)
     lacks = []
@@ -126,12 +128,12 @@ def _untested(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
         lacks.append("not_null" + ("" if len(wanted) == 1 else f" on {', '.join(missing)}"))
     if lacks:
         reason = f"{' and '.join(draft.identifier)} is not tested {' and '.join(lacks)}"
-        fix = "Records that are null or not unique there would be discarded without dbt noticing."
+        fix = "Records that are null or not unique there are discarded, and dbt does not report them."
         yield Fault(UNTESTED_IDENTIFIER, ("unique_identifier",), reason, fix)
 
 
 def _tested(model: Model, manifest: Manifest) -> tuple[list[set[str]], set[str]]:
-    """Tell which sets of columns are proven unique, and which columns not null."""
+    """Return the sets of columns that tests or constraints prove unique, and the columns proven not null."""
     unique: list[set[str]] = []
     filled: set[str] = set()
     for name, column, arguments in manifest.generic_tests(model.unique_id):
@@ -142,34 +144,36 @@ def _tested(model: Model, manifest: Manifest) -> tuple[list[set[str]], set[str]]
             unique.append(columns)
         if name in _NOT_NULL:
             filled |= columns
-    constraints = [*model.constraints, *((kind, (one.name,)) for one in model.columns for kind in one.constraints)]
-    for kind, names in constraints:
+    constraints = [*model.constraints, *((rule, (one.name,)) for one in model.columns for rule in one.constraints)]
+    for rule, names in constraints:
         columns = {name.casefold() for name in names}
-        if kind in {"unique", "primary_key"}:
+        if rule in {"unique", "primary_key"}:
             unique.append(columns)
-        if kind in {"not_null", "primary_key"}:
+        if rule in {"not_null", "primary_key"}:
             filled |= columns
     return unique, filled
 
 
 def _missing(path: tuple[str, ...], column: str, known: KnownColumns, model: Model) -> Iterator[Fault]:
-    """Object to a column: it is not there, or it looks as if a known one was meant."""
+    """Yield a fault for a column that does not exist, or is likely a typo of a known column."""
     names = tuple(known.types)
     if not names or column == SEGMENT_ID or column.casefold() in map(str.casefold, names):
         return
     if known.complete:
         yield no_column(path, column, names, f"the {known.origin} of {model.name}")
     elif known.origin == "old catalog":
-        fix = f"{near_name(column, names)} It is older than the manifest: --online asks the warehouse.".lstrip()
+        fix = (
+            f"{near_name(column, names)} The catalog is older than the manifest; --online reads the warehouse.".lstrip()
+        )
         yield Fault(DOUBTFUL_COLUMN, path, f"the column {column!r} is not in the catalog of {model.name}", fix)
-    elif near := next((name for name in names if _is_slip(column.casefold(), name.casefold())), None):
+    elif near := next((name for name in names if _is_typo(column.casefold(), name.casefold())), None):
         reason = f"the column {column!r} is not documented, but one of nearly the same name is"
         yield Fault(DOUBTFUL_COLUMN, path, reason, f"Did you mean {near!r}?")
 
 
-def _is_slip(wrong: str, right: str) -> bool:
-    """Say whether one name is the other with a slip of the pen: created_at and updated_at are two names."""
-    return sorted(wrong) == sorted(right) or difflib.SequenceMatcher(None, wrong, right).ratio() > SLIP
+def _is_typo(wrong: str, right: str) -> bool:
+    """Return whether one name is likely a typo of the other; created_at is not one of updated_at."""
+    return sorted(wrong) == sorted(right) or difflib.SequenceMatcher(None, wrong, right).ratio() > TYPO_RATIO
 
 
 def _columns(draft: MappingDraft, known: KnownColumns) -> Iterator[Fault]:
@@ -184,15 +188,16 @@ def _columns(draft: MappingDraft, known: KnownColumns) -> Iterator[Fault]:
 
 
 def _unordered(draft: MappingDraft, known: KnownColumns, adapter_type: str) -> Iterator[Fault]:
-    """Object to a checkpoint or an order whose column is known for certain, and not to be of a type that has one."""
+    """Yield a fault for a checkpoint or order_by column whose known type cannot be used for it."""
     if draft.meta is None or not known.complete:
         return
-    given, order = draft.meta.checkpoint, {name.casefold() for name in draft.meta.order_by or ()}
+    checkpoint, order = draft.meta.checkpoint, {name.casefold() for name in draft.meta.order_by or ()}
     for name, data_type in known.types.items():
-        kind = value_type_of(data_type, adapter_type) if data_type else ""
-        if given and data_type and name.casefold() == given.column.casefold() and (reason := misfit(kind, given.lag)):
+        value_type = value_type_of(data_type, adapter_type) if data_type else ""
+        is_checkpoint = checkpoint is not None and name.casefold() == checkpoint.column.casefold()
+        if checkpoint and data_type and is_checkpoint and (reason := misfit(value_type, checkpoint.lag)):
             yield Fault(NO_ORDER, ("checkpoint",), f"{name} is of the type {data_type}: {reason}")
-        if data_type and name.casefold() in order and (reason := unordered(kind)):
+        if data_type and name.casefold() in order and (reason := unordered(value_type)):
             yield Fault(NO_ORDER, ("order_by",), f"{name} is of the type {data_type}: {reason}")
 
 
@@ -202,20 +207,20 @@ def _trait_types(draft: MappingDraft, known: KnownColumns) -> Iterator[Fault]:
         values = (draft.fields or {}).get(field)
         if isinstance(values, dict):
             yield from (
-                _wrong_type(("fields", field, one.name), one, kind)
+                _wrong_type(("fields", field, one.name), one, found)
                 for one in reserved
-                if (kind := _type_of(values.get(one.name), known)) and kind not in one.taken
+                if (found := _type_of(values.get(one.name), known)) and found not in one.accepted
             )
 
 
-def _wrong_type(path: tuple[str, ...], reserved: Reserved, kind: SpecType) -> Fault:
-    wanted, *_ = reserved.taken
-    reason = f"Segment's Spec has {reserved.name} as {wanted}, this is {kind}"
-    return Fault(TRAIT_TYPE, path, reason, "Map another column, or take another name.")
+def _wrong_type(path: tuple[str, ...], reserved: Reserved, found: SpecType) -> Fault:
+    expected, *_ = reserved.accepted
+    reason = f"must be {expected} by Segment's Spec, not {found}"
+    return Fault(TRAIT_TYPE, path, reason, "Map another column, or use another name.")
 
 
 def _type_of(value: Any, known: KnownColumns) -> SpecType | None:
-    """Tell what a mapped value will be, where the mapping or the column's type says so."""
+    """Return the type of a mapped value, if the mapping or the type of its column determines it."""
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, (int, float)):
@@ -234,7 +239,7 @@ def _type_of(value: Any, known: KnownColumns) -> SpecType | None:
 
 
 def _column_of(value: Mapping[str, Any]) -> str | None:
-    """Return the column that a value is, and nothing else."""
+    """Return the column of a value that is one column; None for any other value."""
     path = value.get("@path")
     keys = steps(relative(path)) if isinstance(path, str) and len(value) == 1 else ()
     return keys[1] if len(keys) == 2 and keys[0] == "properties" else None
@@ -247,17 +252,19 @@ def _event_name(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
         return
     if isinstance(event, dict) and isinstance(template := event.get("@template"), str):
         if re.sub(r"\{\{\{?.*?\}?\}\}", "", template).strip():
-            fix = "Keep the name the same for all and put the column into properties."
-            yield Fault(EVENT_NAME, path, "makes an event of its own for each value of a column", fix)
+            fix = "Use one name for all records and map the column in properties."
+            yield Fault(EVENT_NAME, path, "makes a separate event for each value of a column", fix)
     elif isinstance(event, str) and event.strip() != event:
         yield Fault(EVENT_NAME, path, f"{event!r} begins or ends with a space", "Remove it.")
 
 
-def _event_in_two_cases(draft: MappingDraft, seen: dict[str, str]) -> Iterator[Fault]:
+def _event_case(draft: MappingDraft, seen: dict[str, str]) -> Iterator[Fault]:
     event = (draft.fields or {}).get("event_name")
     if isinstance(event, str) and seen.setdefault(event.casefold(), event) != event:
         reason = f"{event!r} differs only in case from the event {seen[event.casefold()]!r} of another mapping"
-        yield Fault(EVENT_NAME, ("fields", "event_name"), reason, "Segment takes them for two: write both alike.")
+        yield Fault(
+            EVENT_NAME, ("fields", "event_name"), reason, "Segment treats them as two events: use the same spelling."
+        )
 
 
 def _constants(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
@@ -266,13 +273,13 @@ def _constants(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
     if isinstance(timestamp, (str, int, float)) and not isinstance(timestamp, bool) and timestamp != "":
         probe = {"type": "identify", "userId": "x", "messageId": "x", "timestamp": str(timestamp)}
         if reason := violation(probe):
-            yield Fault(NEVER_SENT, ("fields", "timestamp"), reason, "Map a column of timestamps, or leave it out.")
+            yield Fault(NEVER_SENT, ("fields", "timestamp"), reason, "Map a timestamp column, or remove it.")
     if isinstance(fields.get("message_id"), (str, int)) and fields["message_id"] != "":
         reason = f"gives every call the same messageId (of at most {MESSAGE_ID_CHARACTERS} characters)"
-        yield Fault(NEVER_SENT, ("fields", "message_id"), reason, "Leave it out: dbt-segconn makes one for each call.")
+        yield Fault(NEVER_SENT, ("fields", "message_id"), reason, "Remove it: dbt-segconn generates one for each call.")
     size = sum(_sizes(fields))
     if size > CALL_BYTES:
-        reason = f"the constants alone are {size:,} bytes; Segment takes calls of at most {CALL_BYTES:,}"
+        reason = f"the constants must be below Segment's limit of {CALL_BYTES:,} bytes per call, not {size:,}"
         yield Fault(NEVER_SENT, ("fields",), reason, "Shorten them.")
 
 
@@ -280,24 +287,24 @@ def _too_many_members(draft: MappingDraft, known: KnownColumns) -> Iterator[Faul
     for field in ("traits", "properties"):
         count = _members((draft.fields or {}).get(field), len(known.types))
         if count > MAPPED_MEMBERS:
-            reason = f"has {count:,} {field}; Segment drops calls of more than {MAPPED_MEMBERS:,} without a word"
-            yield Fault(TOO_MANY_MEMBERS, ("fields", field), reason, "Map only those that are needed.")
+            reason = f"has {count:,} {field}; Segment silently drops calls with more than {MAPPED_MEMBERS:,}"
+            yield Fault(TOO_MANY_MEMBERS, ("fields", field), reason, "Map fewer columns.")
 
 
 def _members(value: Any, columns: int) -> int:
-    """Count the members that a value has at least, where the whole record has so many `columns`."""
+    """Return the minimum number of members of a value; `columns` is the number of columns of the record."""
     if not isinstance(value, dict):
         return 1
     name = next((key for key in value if key.startswith("@")), None)
     if name is None:
         return sum(_members(one, columns) for one in value.values())
-    given = value[name]
+    argument = value[name]
     if name == "@path":
-        return columns if isinstance(given, str) and steps(relative(given)) in {(), ("properties",)} else 1
+        return columns if isinstance(argument, str) and steps(relative(argument)) in {(), ("properties",)} else 1
     if name == "@merge":
-        return max((_members(one, columns) for one in given["objects"]), default=0)
-    inner = given if name in {"@literal", "@excludeWhenNull"} else None
-    return _members(given["value"] if name == "@flatten" else inner, columns)
+        return max((_members(one, columns) for one in argument["objects"]), default=0)
+    inner = argument if name in {"@literal", "@excludeWhenNull"} else None
+    return _members(argument["value"] if name == "@flatten" else inner, columns)
 
 
 def _sizes(value: Any) -> Iterator[int]:
@@ -317,7 +324,9 @@ def _disabled(draft: MappingDraft, settings: Settings | None) -> Iterator[Fault]
     destination = settings.destinations.get(draft.destination or "") if settings else None
     if destination is not None and not destination.enabled and draft.given.get("enabled", True):
         reason = f"the destination {draft.destination!r} is disabled: nothing is sent"
-        yield Fault(DISABLED_DESTINATION, ("destination",), reason, "Enable it, or set `enabled: false` here, too.")
+        yield Fault(
+            DISABLED_DESTINATION, ("destination",), reason, "Enable it, or set `enabled: false` for the mapping."
+        )
 
 
 _CHECKS: tuple[Callable[[MappingDraft, KnownColumns], Iterator[Fault]], ...] = (

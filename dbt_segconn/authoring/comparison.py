@@ -1,4 +1,4 @@
-"""What a branch changes for Segment: its mappings and their columns against those of another manifest."""
+"""The changes of a branch for Segment: its mappings and their columns, compared with another manifest."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ from dbt_segconn.state.tables import State
 
 Status = Literal["added", "removed", "renamed", "changed"]
 Effect = Literal["breaking", "resends", "note"]
-# Fields that say who or what a call is about: what is downstream is keyed by them
+# Fields that identify the user, group or event of a call: downstream tools use them as keys
 _KEYS = frozenset({"user_id", "anonymous_id", "group_id", "event_name"})
 
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One difference. `breaking` ones end or change what is downstream; `resends` send known records again.
+    """One difference between the old and the new mapping.
 
-    `sends_all`: whether the next sync sends every record of the model.
+    `effect` is `breaking` if downstream data ends or changes, and `resends` if known records are sent again.
+    `sends_all` is set if the next sync sends every record of the model.
     """
 
     text: str
@@ -43,9 +44,9 @@ class Detail:
 
 @dataclass(frozen=True, slots=True)
 class MappingChange:
-    """A mapping that differs: `model.mapping`, and in what.
+    """A mapping with differences; `mapping` is its name as `model.mapping`.
 
-    `calls` is how many calls the next sync sends for the change itself, where the warehouse was asked.
+    `calls` is the number of calls that the next sync sends because of the differences; None if unknown or offline.
     """
 
     mapping: str
@@ -55,29 +56,29 @@ class MappingChange:
 
     @property
     def is_breaking(self) -> bool:
-        """Whether any of its differences is."""
+        """Whether any difference is breaking."""
         return any(detail.effect == "breaking" for detail in self.details)
 
     @property
     def resends(self) -> bool:
-        """Whether records that Segment has are sent again."""
+        """Whether records that Segment already has are sent again."""
         return any(detail.effect == "resends" for detail in self.details)
 
     @property
     def sends_all(self) -> bool:
-        """Whether the next sync sends every record of the model, known or not."""
+        """Whether the next sync sends every record of the model."""
         return any(detail.sends_all for detail in self.details)
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """The mappings of one manifest, and what is known of the columns of their models."""
+class _ProjectVersion:
+    """The project in one manifest: mappings by name, and the columns of their models."""
 
     drafts: Mapping[str, MappingDraft]
     catalog: Catalog
 
     def columns(self, model: Model) -> tuple[Mapping[str, str | None], bool]:
-        """Return the columns that are known, and whether they are all that there are."""
+        """Return the known columns, and whether the list is complete."""
         known = self.catalog.columns_of(model)
         return known.types, known.origin != "documentation"
 
@@ -90,12 +91,12 @@ class _Side:
 def compare(options: Options, state: Path, *, online: bool = False) -> tuple[MappingChange, ...]:
     """Compare the project with the artifacts in `state`, such as those of the last production run.
 
-    `online` asks the warehouse how many calls each change sends, by the state of the target. Raises
-    ConfigurationError where either cannot be read, and InvalidProject where this project has errors.
+    `online` reads the warehouse to count the calls of each change, by the state of the target. Raises
+    ConfigurationError if either cannot be read, and InvalidProject if this project has errors.
     """
     context = resolve_context(options, opens=online)
     settings = read_settings(context.project_dir, context.jinja())
-    before, after = _sides((find_state(context, state), context.artifacts_dir), settings, context.project_dir)
+    before, after = _read_versions((find_state(context, state), context.artifacts_dir), settings, context.project_dir)
     check_project(context, after.catalog.manifest)
     if findings := [draft.finding(fault) for draft in after.drafts.values() for fault in draft.faults]:
         raise InvalidProject(findings)
@@ -110,7 +111,7 @@ def compare(options: Options, state: Path, *, online: bool = False) -> tuple[Map
 
 
 def _calls(change: MappingChange, draft: MappingDraft | None, state: State) -> int | None:
-    """Count the calls of a change: records that Segment has, or all that the model has."""
+    """Count the calls of a change: records that Segment has, or all records of the model."""
     if draft is None or not (change.resends or change.sends_all):
         return 0
     tables = MappingTables(state, to_mapping(draft).id)
@@ -122,8 +123,8 @@ def _calls(change: MappingChange, draft: MappingDraft | None, state: State) -> i
     return int(state.session.rows("segconn_count_rows", relation=relation)[0][0])
 
 
-def _sides(folders: Iterable[Path], settings: Settings, project_dir: Path) -> Iterator[_Side]:
-    """Read the mappings of each folder of artifacts; names that any of them has twice are full names in all."""
+def _read_versions(folders: Iterable[Path], settings: Settings, project_dir: Path) -> Iterator[_ProjectVersion]:
+    """Read the mappings of each folder of artifacts. A name that is ambiguous in any folder is a full name in all."""
     manifests = [(folder, read_manifest(folder)) for folder in folders]
     drafts = [
         [one for model in read_drafts(manifest, settings.destinations, project_dir) for one in model.mappings]
@@ -131,65 +132,67 @@ def _sides(folders: Iterable[Path], settings: Settings, project_dir: Path) -> It
     ]
     shown = shown_names(one.names for side in drafts for one in side)
     for (folder, manifest), side in zip(manifests, drafts, strict=True):
-        yield _Side({shown[one.names.id]: one for one in side}, Catalog(folder, manifest))
+        yield _ProjectVersion({shown[one.names.id]: one for one in side}, Catalog(folder, manifest))
 
 
-def _changes(before: _Side, after: _Side) -> Iterator[MappingChange]:
+def _changes(before: _ProjectVersion, after: _ProjectVersion) -> Iterator[MappingChange]:
     removed = {name: draft for name, draft in before.drafts.items() if name not in after.drafts}
     for name, draft in after.drafts.items():
         if name in before.drafts:
             details = tuple(_differences(before, after, before.drafts[name], draft))
             if details:
                 yield MappingChange(name, "changed", details)
-        elif old := _former(draft, removed):
+        elif old := _replaced(draft, removed):
             del removed[old]
-            reason = f"was {old}. `dbt-segconn adopt {old} {name}` carries its records over; else all are sent again"
+            reason = f"was {old}. Run `dbt-segconn adopt {old} {name}` to keep its records; else all are sent again"
             yield MappingChange(name, "renamed", (Detail(reason, "breaking", sends_all=True),))
         else:
             yield MappingChange(name, "added", (_added(draft),))
     for name, draft in removed.items():
-        reason = f"{_what(draft)} is no longer sent; what Segment has stays there"
+        reason = f"{_summary(draft)} is no longer sent; what Segment has stays there"
         yield MappingChange(name, "removed", (Detail(reason, "breaking"),))
 
 
-def _former(draft: MappingDraft, removed: Mapping[str, MappingDraft]) -> str | None:
-    """Find the mapping that this one replaces: of another version of the model, else one that made the same calls."""
+def _replaced(draft: MappingDraft, removed: Mapping[str, MappingDraft]) -> str | None:
+    """Return the name of the replaced mapping: of another version of the model, else one with the same calls."""
     base = draft.written.model.base_id
     versions = [one for one, gone in removed.items() if (gone.written.model.base_id, gone.name) == (base, draft.name)]
-    alike = [one for one, gone in removed.items() if _alike(gone, draft)]
-    return next(iter(versions + alike), None)
+    same_calls = [one for one, gone in removed.items() if _makes_same_calls(gone, draft)]
+    return next(iter(versions + same_calls), None)
 
 
-def _alike(one: MappingDraft, other: MappingDraft) -> bool:
+def _makes_same_calls(one: MappingDraft, other: MappingDraft) -> bool:
     return (one.action, one.fields, one.identifier) == (other.action, other.fields, other.identifier)
 
 
-def _what(draft: MappingDraft) -> str:
+def _summary(draft: MappingDraft) -> str:
     return f"{draft.given.get('action')} to {draft.destination or draft.given.get('destination')}"
 
 
 def _added(draft: MappingDraft) -> Detail:
     if not draft.given.get("enabled", True):
-        return Detail(f"{_what(draft)}, not enabled")
+        return Detail(f"{_summary(draft)}, not enabled")
     if draft.given.get("first_sync") == "baseline" or "added" not in (draft.meta.sync_mode if draft.meta else ()):
-        return Detail(f"{_what(draft)}; its first sync sends nothing")
-    return Detail(f"{_what(draft)}; its first sync sends every record", sends_all=True)
+        return Detail(f"{_summary(draft)}; its first sync sends nothing")
+    return Detail(f"{_summary(draft)}; its first sync sends every record", sends_all=True)
 
 
-def _differences(before: _Side, after: _Side, old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
-    yield from _of_identifier(old, new)
-    yield from _of_settings(old, new)
-    yield from _of_fields(old, new)
-    yield from _of_columns(before, after, old, new)
+def _differences(
+    before: _ProjectVersion, after: _ProjectVersion, old: MappingDraft, new: MappingDraft
+) -> Iterator[Detail]:
+    yield from _identifier_details(old, new)
+    yield from _setting_details(old, new)
+    yield from _field_details(old, new)
+    yield from _column_details(before, after, old, new)
 
 
-def _of_identifier(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
+def _identifier_details(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     if old.identifier != new.identifier:
         change = f"unique_identifier: {', '.join(old.identifier) or 'none'} → {', '.join(new.identifier)}"
         yield Detail(f"{change}: every record looks deleted and added again", "breaking", sends_all=True)
 
 
-# key → its effect; of `fields` and what they read there is more to say
+# key → its effect. Other functions compare `fields` and columns.
 _SETTINGS: dict[str, Effect] = {
     "action": "breaking",
     "destination": "breaking",
@@ -203,9 +206,9 @@ _SETTINGS: dict[str, Effect] = {
 }
 
 
-def _of_settings(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
+def _setting_details(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     before, after = dict(old.given), dict(new.given)
-    # left out, it was the only one there was, which today's segconn.yml may no longer tell
+    # without the key, the destination was the only one; the current segconn.yml may have others
     after["destination"] = new.destination
     before["consent"], after["consent"] = old.consent, new.consent
     before["destination"] = old.destination or old.given.get("destination") or new.destination
@@ -215,10 +218,10 @@ def _of_settings(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
         if was != now:
             stops = key == "enabled" and now is False
             effect = "breaking" if stops else _SETTINGS.get(key, "note")
-            yield Detail(f"{key}: {_shown(was)} → {_shown(now)}", effect, sends_all=key == "destination")
+            yield Detail(f"{key}: {_as_text(was)} → {_as_text(now)}", effect, sends_all=key == "destination")
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if value is None:
         return "default"
     return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
@@ -233,19 +236,19 @@ def _leaves(fields: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         yield path, fields
 
 
-def _of_fields(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
+def _field_details(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     before, after = dict(_leaves(old.given.get("fields", {}))), dict(_leaves(new.given.get("fields", {})))
     for path in dict.fromkeys([*before, *after]):
         name = dotted(("fields", *path))
         if path not in after:
-            yield Detail(f"{name}: removed, was {_shown(before[path])}", "breaking")
+            yield Detail(f"{name}: removed, was {_as_text(before[path])}", "breaking")
         elif path not in before:
-            yield Detail(f"{name}: added, {_shown(after[path])}")
+            yield Detail(f"{name}: added, {_as_text(after[path])}")
         elif before[path] != after[path]:
             effect: Effect = "breaking" if path[-1:] and path[-1] in _KEYS else "note"
-            yield Detail(f"{name}: {_shown(before[path])} → {_shown(after[path])}", effect)
+            yield Detail(f"{name}: {_as_text(before[path])} → {_as_text(after[path])}", effect)
     if old.fields is not None and _used(old) != _used(new) and new.meta and "updated" in new.meta.sync_mode:
-        yield Detail("reads other columns than before: every known record is sent again, as updated", "resends")
+        yield Detail("reads other columns: every known record is sent again, as updated", "resends")
 
 
 def _used(draft: MappingDraft) -> frozenset[str]:
@@ -253,26 +256,29 @@ def _used(draft: MappingDraft) -> frozenset[str]:
     return frozenset(columns - {SEGMENT_ID})
 
 
-def _of_columns(before: _Side, after: _Side, old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
-    """Compare what is known of the columns in use: like with like, all columns or the documented ones."""
+def _column_details(
+    before: _ProjectVersion, after: _ProjectVersion, old: MappingDraft, new: MappingDraft
+) -> Iterator[Detail]:
+    """Compare the columns in use: all columns if both sides have them, else the documented ones."""
     was, all_were = before.columns(old.written.model)
     now, all_are = after.columns(new.written.model)
     if not (all_were and all_are):
         was, now = before.documented(old.written.model), after.documented(new.written.model)
     was, now = (
-        {name.casefold(): status and status.casefold() for name, status in types.items()} for types in (was, now)
+        {name.casefold(): data_type and data_type.casefold() for name, data_type in types.items()}
+        for types in (was, now)
     )
     for column in sorted(_used(new) | set(new.identifier)):
         key = column.casefold()
         if key in was and key not in now:
             near = near_name(key, [name for name in now if name not in was])
-            yield Detail(f"column {column}: is gone from the model, though the mapping reads it.{near}", "breaking")
-        elif (statuses := (was.get(key), now.get(key))) and all(statuses) and statuses[0] != statuses[1]:
-            yield _retyped(column, str(statuses[0]), str(statuses[1]))
+            yield Detail(f"column {column}: removed from the model, but the mapping reads it.{near}", "breaking")
+        elif (old_type := was.get(key)) and (new_type := now.get(key)) and old_type != new_type:
+            yield _retyped(column, old_type, new_type)
 
 
 def _retyped(column: str, was: str, now: str) -> Detail:
     text = f"column {column}: {was} → {now}"
     if spec_type(was) != spec_type(now):
-        return Detail(f"{text}: its values look different downstream", "breaking")
+        return Detail(f"{text}: its values change downstream", "breaking")
     return Detail(f"{text}: records may be sent again", "resends")

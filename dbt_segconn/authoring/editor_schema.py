@@ -1,4 +1,4 @@
-"""The JSON Schemas of what users write, for editors: derived from the models that validate it."""
+"""JSON Schemas of segconn.yml and of dbt's YAML, for editors. They derive from the pydantic models."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from dbt_segconn.project.meta import MappingMeta, ModelMeta
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.source_positions import RESOURCES
 
-# The version that all editors read
+# All editors support this version
 DRAFT = "http://json-schema.org/draft-07/schema#"
 _REF = "#/definitions/{model}"
-# A text that dbt's Jinja makes the value of
+# A text with Jinja
 _JINJA = {"type": "string", "pattern": r"\{[{%]"}
 _TREES = ("object", "array")
 
 FOLDER = ".segconn"
 SETTINGS_LINE = f"# yaml-language-server: $schema={FOLDER}/settings.schema.json"
-"""First line of segconn.yml, by which editors with the YAML language server know its schema."""
+"""First line of segconn.yml: the YAML language server reads the path of the schema from it."""
 VS_CODE = f"""With the YAML extension of VS Code, begin segconn.yml with this line:
   {SETTINGS_LINE}
 and put this into .vscode/settings.json:
@@ -43,7 +43,7 @@ def settings_schema() -> dict[str, Any]:
 
 
 def meta_schema() -> dict[str, Any]:
-    """Return the schema of what stands under `config.meta.segconn`."""
+    """Return the schema of `config.meta.segconn`."""
     model, mapping = _schema_of(ModelMeta), _schema_of(MappingMeta)
     known = {**definitions(), **model.pop("definitions", {}), **mapping.pop("definitions", {})}
     fields = {f"{name}_fields": fields_schema(name) for name in ACTIONS}
@@ -54,7 +54,7 @@ def meta_schema() -> dict[str, Any]:
 
 
 def models_schema() -> dict[str, Any]:
-    """Return the schema of a dbt YAML file: all of dbt's own keys are let through."""
+    """Return the schema of a dbt YAML file; it accepts all keys of dbt."""
     meta = meta_schema()
     known = meta.pop("definitions")
     del meta["$schema"]
@@ -71,7 +71,7 @@ def models_schema() -> dict[str, Any]:
 
 
 class _Described(GenerateJsonSchema):
-    """Adds what stands below the fields of a model: read here alone, for to read it at each start takes its time."""
+    """A generator that adds the docstrings of fields. pydantic could read them, but at each start of the program."""
 
     def model_schema(self, schema: Any) -> dict[str, Any]:
         found = super().model_schema(schema)
@@ -82,7 +82,7 @@ class _Described(GenerateJsonSchema):
 
 
 def _texts_below_fields(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
-    """Yield each field of the class with the docstring that follows it."""
+    """Yield each field of the class with its docstring."""
     (definition,) = ast.parse(inspect.getsource(model)).body
     for field, text in pairwise(definition.body if isinstance(definition, ast.ClassDef) else []):
         match field, text:
@@ -93,12 +93,12 @@ def _texts_below_fields(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
 def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(ref_template=_REF, schema_generator=_Described)
     if known := schema.pop("$defs", None):
-        schema["definitions"] = {name: _rendered(one) for name, one in known.items()}
-    return _rendered(schema)
+        schema["definitions"] = {name: _with_jinja(one) for name, one in known.items()}
+    return _with_jinja(schema)
 
 
-def _rendered(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Let Jinja stand for each value that is no text: editors see a file before it is rendered."""
+def _with_jinja(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema that also accepts Jinja for each value: editors see a file before it is rendered."""
     properties = {name: _value(one) for name, one in schema.get("properties", {}).items()}
     return {**schema, **({"properties": properties} if properties else {})}
 
@@ -107,14 +107,14 @@ def _value(schema: Mapping[str, Any]) -> dict[str, Any]:
     shape = {key: value for key, value in schema.items() if key not in {"title", "default", "description", "format"}}
     shape.pop("writeOnly", None)
     about = {key: schema[key] for key in ("description", "default") if key in schema}
-    kinds = [one.get("type") for one in shape.get("anyOf", [shape])]
-    if "$ref" in shape or any(resource_key in _TREES for resource_key in kinds):
+    types = [one.get("type") for one in shape.get("anyOf", [shape])]
+    if "$ref" in shape or any(name in _TREES for name in types):
         return {**about, **shape}
     return {**about, "anyOf": [shape, _JINJA]}
 
 
 def _fields_of(action: str) -> dict[str, Any]:
-    """Bind the fields to the action that they are of."""
+    """Return a condition that applies the schema of `fields` by action."""
     names = [action, f"send{action.capitalize()}"]
     return {
         "if": {"properties": {"action": {"enum": names}}, "required": ["action"]},
@@ -123,7 +123,7 @@ def _fields_of(action: str) -> dict[str, Any]:
 
 
 def write_schemas(project_dir: Path) -> list[Path]:
-    """Write the schemas of segconn.yml and of dbt's YAML files into the project, over those that are there."""
+    """Write the schemas of segconn.yml and of dbt's YAML files into the project; replace existing ones."""
     folder = project_dir / FOLDER
     folder.mkdir(exist_ok=True)
     schemas = {"settings.schema.json": settings_schema(), "models.schema.json": models_schema()}

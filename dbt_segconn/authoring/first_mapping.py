@@ -1,4 +1,4 @@
-"""The stories of `init` and `suggest`: from a dbt project to its first mapping."""
+"""`init` and `suggest`: from a dbt project to its first mapping."""
 
 from __future__ import annotations
 
@@ -30,22 +30,25 @@ SETTINGS = f"""{SETTINGS_LINE}
 destinations:
   app:
     write_key: "{{{{ env_var('SEGMENT_WRITE_KEY') }}}}"  # of an HTTP API source in Segment
-    # region: eu-west-1                # where the workspace lives in Europe
+    # region: eu-west-1                # if the workspace is in Europe
     # endpoint: http://127.0.0.1:8123  # the local debugger: dbt-segconn debugger
 
-# What was sent is remembered in this schema of the target's database.
+# dbt-segconn keeps its state in this schema of the target's database.
 state:
   schema: segconn
 """
 
 
-class AlreadyMapped(ConfigurationError):  # noqa: N818  as the other reasons of a refusal
-    """The model has such a mapping."""
+class AlreadyMapped(ConfigurationError):  # noqa: N818  a state of the model, not an error in it
+    """The model already has a mapping of this action to every destination."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A suggestion for one model of a project."""
+    """A suggested mapping for one model of a project.
+
+    `destinations` are those without a mapping of the same action. `remarks` are notes about the known columns.
+    """
 
     project_dir: Path
     model: Model
@@ -55,7 +58,7 @@ class Proposal:
     remarks: tuple[str, ...]
 
     def as_yaml(self) -> str:
-        """Return the YAML to paste under config.meta.segconn, with what is not sure in comments."""
+        """Return YAML for config.meta.segconn, with the notes as comments."""
         content: dict[str, Any] = {}
         if self.identifier:
             content["unique_identifier"] = self.identifier[0] if len(self.identifier) == 1 else list(self.identifier)
@@ -64,42 +67,44 @@ class Proposal:
         return yaml.safe_dump(content, sort_keys=False, width=110) + comments
 
     def notes(self) -> Iterator[str]:
-        """Yield what the user should look at."""
+        """Yield what the user should check."""
         yield from self.remarks
         if "order_by" in self.suggestion.mapping:
             yield (
-                "Each version of a row is a record, sent in the order of order_by. `records: current` in place of "
-                "order_by, without unique_identifier, sends the current versions alone."
+                "Each version of a row is a record, sent in the order of order_by. To send only current versions, "
+                "replace order_by with `records: current` and remove unique_identifier."
             )
         yield from self.suggestion.doubts
         if not self.identifier:
-            yield "unique_identifier: name the column that tells records apart."
+            yield "unique_identifier: add the column that identifies a record."
         if len(self.destinations) > 1:
-            yield f"destination: one of {', '.join(self.destinations)}; the first stands there for now."
+            yield f"destination: one of {', '.join(self.destinations)}; the mapping has the first."
         for field in self.suggestion.missing:
-            yield f"fields.{field}: no column looks like it. Map one: without it no call is valid."
+            yield f"fields.{field}: no column matches. Map one: it is required."
         for match in self.suggestion.matches:
             if match.score < 100:
-                yield f"fields.{dotted(match.field)}: {match.column} is near by {match.score:.0f} of 100."
+                yield f"fields.{dotted(match.field)}: {match.column} matches by {match.score:.0f} of 100."
         if self.suggestion.left_out:
-            yield f"Left out: {', '.join(self.suggestion.left_out)}."
+            yield f"Not mapped: {', '.join(self.suggestion.left_out)}."
 
     def write(self) -> Path:
-        """Append the mapping to the model's YAML file, or begin one beside its SQL; return the file."""
+        """Append the mapping to the model's YAML file, or create one next to its SQL; return the file."""
         yaml_file = Path(self.model.file)
         if yaml_file.suffix not in {".yml", ".yaml"}:
             yaml_file = yaml_file.with_suffix(".yml")
         if yaml_file.parts[0] == "dbt_packages":
-            raise ConfigurationError(f"{yaml_file}: belongs to a package. Paste the mapping into a model of your own.")
+            raise ConfigurationError(
+                f"{yaml_file}: belongs to a package. Paste the mapping into a model of this project."
+            )
         add_mapping(self.project_dir / yaml_file, self.model, self.identifier, self.suggestion.mapping)
         return yaml_file
 
 
 def propose(options: Options, name: str, *, action: str | None = None, online: bool = False) -> Proposal:
-    """Propose a mapping for a model, by the columns that contract, catalog or warehouse tell of.
+    """Suggest a mapping for a model by its columns in the contract, the catalog or the warehouse.
 
-    The warehouse is asked where files may not know all columns; where it cannot be opened, a note says so, unless
-    `online` demands it. Raises ConfigurationError where there is no such model, or nothing is known of its columns.
+    Reads the warehouse if `online` is set or files may not have all columns. Unless `online` is set, a warehouse that
+    cannot be opened adds a remark. Raises ConfigurationError if the model does not exist, or no columns are known.
     """
     context = resolve_context(options)
     manifest = read_manifest(context.artifacts_dir)
@@ -111,13 +116,13 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
     about = snapshot.unique_key if snapshot else identifier
     plain = model.name.partition(".v")[0] if model.version else model.name
     destinations = _destinations(context.project_dir)
-    spec_type = action or guess_action(plain, columns, about)
-    free = _free(model, context.project_dir, spec_type, destinations)
+    action = action or guess_action(plain, columns, about)
+    free = _free_destinations(model, context.project_dir, action, destinations)
     suggestion = suggest(
         plain,
-        [column for column in columns if not _is_of_dbt(column, snapshot)],
+        [column for column in columns if not _is_added_by_dbt(column, snapshot)],
         about,
-        action=spec_type,
+        action=action,
         destination=free[0] if len(destinations) > 1 else None,
         order_by=snapshot.valid_from if snapshot else None,
     )
@@ -127,34 +132,34 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
 def _columns(
     context: Context, manifest: Manifest, model: Model, options: Options, *, online: bool
 ) -> tuple[list[ColumnHint], list[str]]:
-    """Return what is known of a model's columns, and what the user should know of that."""
+    """Return the known columns of a model, and remarks about their source."""
     known = Catalog(context.artifacts_dir, manifest).columns_of(model)
     types, notes = dict(known.types), []
     if online or not known.complete:
         try:
-            types = _of_warehouse(options, model)
+            types = _warehouse_columns(options, model)
         except SegconnError as error:
             if online:
                 raise
             source = "an older catalog" if known.origin == "old catalog" else "its documentation"
             why = " ".join(message_of(error).split())
-            notes.append(f"Only the columns of {source} are known; the warehouse could not be asked: {why}")
+            notes.append(f"Only the columns of {source} are known; the warehouse could not be read: {why}")
     if not types:
         raise ConfigurationError(
-            f"{model.file}: {model.resource_type} {model.name}: nothing is known of its columns. Run dbt on this "
+            f"{model.file}: {model.resource_type} {model.name}: no columns are known. Run dbt on this "
             f"target, or document them, or run `{catalog_command(manifest)}`. {' '.join(notes)}".rstrip()
         )
-    said = {column.name.casefold(): column.description for column in model.columns}
+    descriptions = {column.name.casefold(): column.description for column in model.columns}
     return [
-        ColumnHint(one, spec_type(data_type) if data_type else None, said.get(one.casefold(), ""))
+        ColumnHint(one, spec_type(data_type) if data_type else None, descriptions.get(one.casefold(), ""))
         for one, data_type in types.items()
     ], notes
 
 
-def _free(model: Model, project_dir: Path, action: str, destinations: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the destinations to which no mapping of the model sends this kind of call.
+def _free_destinations(model: Model, project_dir: Path, action: str, destinations: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the destinations without a mapping of this action on the model.
 
-    Raises ConfigurationError where there is none.
+    Raises AlreadyMapped if there is none.
     """
     mappings = [one for one in _mappings(model, project_dir) if action in str(one.get("action")).lower()]
     taken = {one.get("destination") or (destinations or ("",))[0] for one in mappings}
@@ -163,13 +168,13 @@ def _free(model: Model, project_dir: Path, action: str, destinations: tuple[str,
         return tuple(filter(None, free))
     names = ", ".join(dict.fromkeys(str(one.get("name")) for one in mappings))
     raise AlreadyMapped(
-        f"{model.file}: {model.resource_type} {model.name} has a mapping of the kind {action} already: {names}. Edit "
-        "it, or name another kind of call with --action."
+        f"{model.file}: {model.resource_type} {model.name} already has a mapping with the action {action}: {names}. "
+        "Edit it, or choose another action with --action."
     )
 
 
 def _mappings(model: Model, project_dir: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the model's mappings, as dbt has read them and as the file has them now."""
+    """Yield the model's mappings, as parsed by dbt and as in the file now."""
     listed = model.meta.get("mappings") if isinstance(model.meta, dict) else None
     yield from (one for one in listed or () if isinstance(one, dict))
     for _, _, one in entries(get(Written(model, Files(project_dir)).node, "mappings")):
@@ -177,7 +182,7 @@ def _mappings(model: Model, project_dir: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _destinations(project_dir: Path) -> tuple[str, ...]:
-    """Name the destinations of segconn.yml, if it is there; what else is in it, validate will tell."""
+    """Return the names of the destinations in segconn.yml; ignore errors, which `validate` reports."""
     try:
         node = compose((project_dir / FILE_NAME).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
@@ -193,20 +198,20 @@ def _find_model(manifest: Manifest, name: str) -> Model:
         raise ConfigurationError(f"{name}: dbt's manifest has no such model.{near_name(name, names)}")
     if len(found) > 1:
         ids = ", ".join(sorted(model.unique_id for model in found))
-        raise ConfigurationError(f"{name}: {len(found)} models have this name: {ids}. Write one of these.")
+        raise ConfigurationError(f"{name}: {len(found)} models have this name: {ids}. Use one of these ids.")
     return found[0]
 
 
-def _of_warehouse(options: Options, model: Model) -> dict[str, str | None]:
-    """Ask the warehouse for the columns; segconn.yml need not be there yet."""
+def _warehouse_columns(options: Options, model: Model) -> dict[str, str | None]:
+    """Return the columns from the warehouse; segconn.yml may be missing."""
     context = resolve_context(options, opens=True)
     plan = Project(context, Settings.model_construct(destinations={}), read_manifest(context.artifacts_dir), None, ())
     with opened(plan, options, [model]) as warehouse, warehouse.session("suggest") as session:
         return dict(session.columns(session.relation_of(model)))
 
 
-def _is_of_dbt(column: ColumnHint, snapshot: Snapshot | None) -> bool:
-    """Whether dbt has added a column to a snapshot."""
+def _is_added_by_dbt(column: ColumnHint, snapshot: Snapshot | None) -> bool:
+    """Return whether dbt added a column to a snapshot."""
     if snapshot is None:
         return False
     own = (snapshot.scd_id, snapshot.valid_from, *snapshot.columns)
@@ -214,7 +219,7 @@ def _is_of_dbt(column: ColumnHint, snapshot: Snapshot | None) -> bool:
 
 
 def _identifier(model: Model, manifest: Manifest, columns: list[str]) -> tuple[str, ...]:
-    """Return the declared identifier, else the key by constraints and tests, else a column with such a name."""
+    """Return the declared identifier, else the key by constraints and tests, else a column named like an id."""
     declared = as_columns(model.meta.get("unique_identifier")) if isinstance(model.meta, dict) else ()
     words = model.name.casefold().split("_")
     guesses = {"id", *(f"{one}_id" for word in words for one in (word, word.removesuffix("s")))}
@@ -224,7 +229,7 @@ def _identifier(model: Model, manifest: Manifest, columns: list[str]) -> tuple[s
 
 
 def has_manifest(options: Options) -> bool:
-    """Whether dbt has written a manifest, which `suggest` reads."""
+    """Return whether manifest.json exists; `suggest` requires it."""
     try:
         return (resolve_context(options).artifacts_dir / MANIFEST_FILE).exists()
     except ConfigurationError:
@@ -232,10 +237,10 @@ def has_manifest(options: Options) -> bool:
 
 
 def init(project_dir: Path) -> Iterator[str]:
-    """Create what is missing of segconn.yml and the editors' schemas; yield what was done, a line each."""
+    """Create segconn.yml if it is missing, and write the editors' schemas; yield a line for each file."""
     path = project_dir / FILE_NAME
     if path.exists():
-        yield f"{FILE_NAME} is there already: left as it is."
+        yield f"{FILE_NAME} already exists; it was not changed."
     else:
         path.write_text(SETTINGS, encoding="utf-8")
         yield f"Wrote {FILE_NAME}."

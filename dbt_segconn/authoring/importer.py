@@ -1,7 +1,7 @@
-"""Mappings that were exported from Segment → YAML for `config.meta.segconn`.
+"""Convert mappings exported from Segment to YAML for `config.meta.segconn`.
 
-Reads what Segment's Git sync and Terraform provider write (resources `segment_destination_subscription` and
-`segment_reverse_etl_model`) and what its Public API answers (JSON with `trigger` and `settings`).
+The input is HCL of Segment's Git sync or Terraform provider (resources `segment_destination_subscription` and
+`segment_reverse_etl_model`), or JSON of Segment's Public API (objects with `trigger` and `settings`).
 https://registry.terraform.io/providers/segmentio/segment/latest/docs/resources/destination_subscription
 """
 
@@ -25,20 +25,23 @@ from dbt_segconn.wording import printable
 RESOURCE = "segment_destination_subscription"
 MODEL = "segment_reverse_etl_model"
 _REFERENCE = re.compile(rf"{MODEL}\.([\w-]+)")
-# What Segment fills in by itself, and dbt-segconn does anyway
+# Segment's defaults, which dbt-segconn sets without a mapping
 _DEFAULTS = {"message_id": {"@path": "$.messageId"}, "consent": {"@path": "$.context.consent"}}
 _EVENT = re.compile(r"\s*event\s*=\s*\"(new|updated|deleted)\"\s*")
-_KIND = {"new": "added", "updated": "updated", "deleted": "deleted"}
+_CHANGE_TYPE = {"new": "added", "updated": "updated", "deleted": "deleted"}
 _PLAIN = re.compile(r"\$\.(?:properties\.([A-Za-z_][A-Za-z0-9_]*)|(__segment_id))")
 
 
 Resource = tuple[str, str, Mapping[str, Any]]
-"""What it is, its label, its attributes."""
+"""(RESOURCE or MODEL, label, attributes)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A mapping as `meta.segconn` has it, and what of the original it does not say."""
+    """A mapping in the form of `meta.segconn`; `left_behind` are the parts of the original that it does not have.
+
+    `model` is the id of its model in Segment.
+    """
 
     title: str
     mapping: dict[str, Any]
@@ -48,7 +51,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class ReverseModel:
-    """A model of Segment's Reverse ETL: what it is called, and the column that tells its records apart."""
+    """A model of Segment's Reverse ETL: its name and its identifier column."""
 
     name: str
     identifier: str | None
@@ -56,19 +59,19 @@ class ReverseModel:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """The mappings of a file, and the models by the ids that mappings name."""
+    """The mappings of the files, and the models by the ids that mappings refer to."""
 
     mappings: tuple[Imported, ...]
     models: Mapping[str, ReverseModel]
 
 
 def read_exports(paths: Sequence[Path]) -> Export:
-    """Read .tf and .json files; raises ConfigurationError where they hold no mapping."""
+    """Read .tf and .json files; raise ConfigurationError if they have no mapping."""
     mappings: list[Imported] = []
     models: dict[str, ReverseModel] = {}
     for path in paths:
-        for change_type, label, value in _read(path):
-            if change_type == RESOURCE:
+        for resource_type, label, value in _read(path):
+            if resource_type == RESOURCE:
                 mappings.append(_imported(value))
             else:
                 identifier = value.get("query_identifier_column") or value.get("queryIdentifierColumn")
@@ -89,9 +92,9 @@ def _read(path: Path) -> Iterator[Resource]:
 
 
 def as_yaml(export: Export) -> str:
-    """Write mappings as the YAML that stands under `meta:`, a document for each model of theirs.
+    """Return the mappings as YAML for `meta:`, one document for each model.
 
-    Comments say what is left behind.
+    Comments name the parts that are not carried over.
     """
     by_model: dict[str, list[Imported]] = {}
     for one in export.mappings:
@@ -120,7 +123,7 @@ def _dumped(value: Any) -> list[str]:
 
 
 def _key_of_model(value: Any) -> str:
-    """Return the id that a mapping names its model by; of a reference of Terraform's, the label of the resource."""
+    """Return the id of the model of a mapping; for a Terraform reference, the label of the resource."""
     reference = _REFERENCE.search(str(value or ""))
     return (reference[1] if reference else str(value or "")).removeprefix("id-")
 
@@ -151,7 +154,7 @@ def _from_hcl(path: Path, text: str) -> Iterator[Resource]:
         import hcl2
     except ModuleNotFoundError:
         raise ConfigurationError(
-            "Terraform files need a parser that is not installed: pip install 'dbt-segconn[terraform]'"
+            "Terraform files require a parser that is not installed: pip install 'dbt-segconn[terraform]'"
         ) from None
     from lark.exceptions import LarkError
 
@@ -172,7 +175,7 @@ _CALL = re.compile(r"\$\{\s*jsonencode\((.*)\)\s*\}", re.DOTALL)
 
 
 def _jsonencode(text: str) -> Any:
-    """Read the argument of jsonencode(), which the parser gives as text, as a value of its own."""
+    """Parse the argument of jsonencode(), which the HCL parser returns as text."""
     import hcl2
 
     call = _CALL.fullmatch(text)
@@ -180,7 +183,7 @@ def _jsonencode(text: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Take the parser's quotes off texts and keys; `$${` is HCL's way to write `${`."""
+    """Remove the parser's quotes from texts and keys; replace HCL's escape `$${` by `${`."""
     if isinstance(value, dict):
         return {_plain(key): _plain(one) for key, one in value.items() if key != "__is_block__"}
     if isinstance(value, list):
@@ -192,35 +195,35 @@ def _plain(value: Any) -> Any:
 
 def _imported(subscription: Mapping[str, Any]) -> Imported:
     title = str(subscription.get("name") or "mapping")
-    given = subscription.get("settings")
-    settings = {name: value for name, value in (given or {}).items() if value != _DEFAULTS.get(name)}
-    left: list[str] = []
+    original = subscription.get("settings")
+    settings = {name: value for name, value in (original or {}).items() if value != _DEFAULTS.get(name)}
+    left_behind: list[str] = []
     action = _action(subscription, settings)
     if action is None:
-        left.append(f"the action ({subscription.get('action_id') or subscription.get('actionId')}): name it")
+        left_behind.append(f"the action ({subscription.get('action_id') or subscription.get('actionId')}): name it")
     unknown = unknown_fields(action, settings) if action else ()
-    left.extend(f"fields.{'.'.join(path)}: {action} has no such field" for path, _ in unknown)
+    left_behind.extend(f"fields.{'.'.join(path)}: {action} has no such field" for path, _ in unknown)
     own = [name for name in ("enable_batching", "batch_size", "engage_space") if settings.pop(name, None) is not None]
-    left.extend(f"fields.{name}: belongs to Segment's own delivery" for name in own)
+    left_behind.extend(f"fields.{name}: is a setting of Segment's own delivery" for name in own)
     mapping: dict[str, Any] = {"name": _name(title), "action": action or "???"}
     mode = _sync_mode(str(subscription.get("trigger") or ""))
     if mode is None:
-        left.append(f"the trigger {subscription.get('trigger')!r}: choose a sync_mode")
+        left_behind.append(f"the trigger {subscription.get('trigger')!r}: choose a sync_mode")
     else:
         mapping["sync_mode"] = mode
     if subscription.get("enabled") is False:
         mapping["enabled"] = False
     if subscription.get("reverse_etl_schedule") or subscription.get("reverseETLSchedule"):
-        left.append("the schedule: run dbt-segconn after dbt")
+        left_behind.append("the schedule: run dbt-segconn after dbt")
     mapping["fields"] = _shortened(settings)
     model = _key_of_model(subscription.get("model_id") or subscription.get("modelId"))
-    return Imported(title, mapping, tuple(left), model)
+    return Imported(title, mapping, tuple(left_behind), model)
 
 
 def _action(subscription: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
-    """Tell the action by its slug or the mapping's name, else by fields that only one action has."""
-    said = f"{subscription.get('actionSlug', '')} {subscription.get('name', '')}".lower()
-    named = [name for name in ACTIONS if name in said]
+    """Return the action by its slug or the mapping's name, else by fields that only one action has."""
+    names = f"{subscription.get('actionSlug', '')} {subscription.get('name', '')}".lower()
+    named = [name for name in ACTIONS if name in names]
     if len(named) == 1:
         return named[0]
     fields = {name: {field.name for field in action.fields} for name, action in ACTIONS.items()}
@@ -236,43 +239,43 @@ def _name(title: str) -> str:
 
 
 def _sync_mode(trigger: str) -> str | list[str] | None:
-    """Translate a trigger, `event = "new" or event = "updated"`."""
+    """Convert a trigger such as `event = "new" or event = "updated"` to a sync mode; None for other conditions."""
     parts = [_EVENT.fullmatch(part) for part in trigger.split(" or ")]
     if not all(parts):
         return None
     change_types = tuple(
-        change_type for change_type in CHANGE_TYPES if change_type in {_KIND[part[1]] for part in parts if part}
+        change_type for change_type in CHANGE_TYPES if change_type in {_CHANGE_TYPE[part[1]] for part in parts if part}
     )
     return next((mode for mode, one in SYNC_MODES.items() if one == change_types), list(change_types))
 
 
 def _shortened(value: Any) -> Any:
-    """Write plain columns in the shorthand, and keep templates from dbt's Jinja."""
+    """Replace plain columns by the `$` shorthand, and protect templates from dbt's Jinja."""
     if isinstance(value, dict):
         path = value.get("@path") if len(value) == 1 else None
         plain = _PLAIN.fullmatch(path) if isinstance(path, str) else None
         if plain:
             return f"${plain[1] or plain[2]}"
-        keeps = any(key.startswith("@") for key in value)
-        return {key: _kept(one) if keeps else _shortened(one) for key, one in value.items()}
+        is_directive = any(key.startswith("@") for key in value)
+        return {key: _raw(one) if is_directive else _shortened(one) for key, one in value.items()}
     if isinstance(value, list):
         return [_shortened(one) for one in value]
-    return _kept(value) if _is_text(value) else _kept(str(value).replace("$", "$$"))
+    return _raw(value) if _is_text(value) else _raw(str(value).replace("$", "$$"))
 
 
 def _is_text(value: Any) -> bool:
-    """Say whether the shorthand leaves a value as it is."""
+    """Return whether the `$` shorthand does not change a value."""
     try:
         return bool(expand(value) == value)
     except ConfigurationError:
         return False
 
 
-def _kept(value: Any) -> Any:
+def _raw(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _kept(one) for key, one in value.items()}
+        return {key: _raw(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [_kept(one) for one in value]
+        return [_raw(one) for one in value]
     if isinstance(value, str) and ("{{" in value or "{%" in value):
         return f"{{% raw %}}{value}{{% endraw %}}"
     return value

@@ -1,4 +1,4 @@
-"""dbt's own surfaces: an exposure for each mapping, and the state tables as a source with a model on it."""
+"""YAML and SQL for dbt: an exposure for each mapping, and the state tables as a source with a model on it."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.state.tables import DISCARD_COLUMNS, SYNC_COLUMNS
 
-HEADER = "# Written by `dbt-segconn {command}`, which may write it anew."
+HEADER = "# Written by `dbt-segconn {command}`, which overwrites it."
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who answers for an exposure: dbt wants a name or an address."""
+    """The owner of an exposure: dbt requires a name or an email address."""
 
     name: str | None = None
     email: str | None = None
 
     def __bool__(self) -> bool:
-        """Whether dbt would take it."""
+        """Return whether the owner is valid in dbt."""
         return bool(self.name or self.email)
 
     def as_yaml(self) -> dict[str, str]:
-        """Return what dbt reads."""
+        """Return the owner as in dbt's YAML."""
         return {key: value for key, value in (("name", self.name), ("email", self.email)) if value}
 
 
 def exposures(project: Project, default: Owner) -> str:
     """Return a dbt YAML file with an exposure for each mapping: https://docs.getdbt.com/docs/build/exposures .
 
-    The owner is the model's `meta.owner`, else that of its group, else `default`. Raises ConfigurationError
-    that names the models without any.
+    The owner is `meta.owner` of the model, else the owner of its group, else `default`. Raises ConfigurationError,
+    with the names of the models, if models have no owner.
     """
     owners = {mapping.model.unique_id: _owner(mapping, project.manifest, default) for mapping in project.mappings}
     if ownerless := sorted({mapping.model.name for mapping in project.mappings if not owners[mapping.model.unique_id]}):
         raise ConfigurationError(
-            f"{', '.join(ownerless)}: dbt wants an owner for each exposure. Give the model a `meta.owner` or a group "
-            "with an owner, or name one for all others with --owner or --owner-email."
+            f"{', '.join(ownerless)}: dbt requires an owner for each exposure. Add `meta.owner` or a group with an "
+            "owner to the model, or set one for all others with --owner or --owner-email."
         )
     names = _exposure_names(project.mappings)
     listed = [
@@ -62,19 +62,19 @@ def exposures(project: Project, default: Owner) -> str:
 def _owner(mapping: Mapping, manifest: Manifest, default: Owner) -> Owner:
     node = manifest.raw["nodes"][mapping.model.unique_id]
     config = node.get("config") or {}
-    stated = (config.get("meta") or node.get("meta") or {}).get("owner")
-    if isinstance(stated, str):
-        return Owner(email=stated) if "@" in stated else Owner(name=stated)
+    owner = (config.get("meta") or node.get("meta") or {}).get("owner")
+    if isinstance(owner, str):
+        return Owner(email=owner) if "@" in owner else Owner(name=owner)
     name = node.get("group") or config.get("group")
     groups = [one for one in manifest.raw.get("groups", {}).values() if one["name"] == name]
-    found = stated if isinstance(stated, dict) else groups[0]["owner"] if groups else {}
+    found = owner if isinstance(owner, dict) else groups[0]["owner"] if groups else {}
     return Owner(found.get("name"), found.get("email")) or default
 
 
 def _exposure_names(mappings: Sequence[Mapping]) -> abc.Mapping[str, str]:
-    """Return a name for each exposure, by id: of the short name, else of the full name, else with the hash of the id.
+    """Return a unique name for each exposure, by mapping id: the short name, else the full name, else with a hash.
 
-    dbt allows letters, digits and underscores, so `a.b_c` and `a_b.c` would have the same name.
+    dbt allows only letters, digits and underscores: `a.b_c` and `a_b.c` would have the same name.
     """
     choices = {
         mapping.id: (
@@ -84,8 +84,8 @@ def _exposure_names(mappings: Sequence[Mapping]) -> abc.Mapping[str, str]:
         )
         for mapping in mappings
     }
-    taken = Counter(name for each in choices.values() for name in {*each})
-    return {key: next(name for name in each if taken[name] == 1) for key, each in choices.items()}
+    counts = Counter(name for each in choices.values() for name in {*each})
+    return {key: next(name for name in each if counts[name] == 1) for key, each in choices.items()}
 
 
 def _word(name: str) -> str:
@@ -114,19 +114,19 @@ def _exposure(mapping: Mapping, name: str, owner: Owner, project: Project) -> di
         "owner": owner.as_yaml(),
     }
     config: dict[str, Any] = {} if enabled else {"enabled": False}
-    if _takes_config_meta(project.manifest):
+    if _reads_config_meta(project.manifest):
         return {**exposure, "config": {**config, "meta": {"segconn": meta}}}
     return {**exposure, **({"config": config} if config else {}), "meta": {"segconn": meta}}
 
 
-def _takes_config_meta(manifest: Manifest) -> bool:
-    """Whether this dbt reads the meta of exposures under config: 1.10 does, and warns of it elsewhere."""
+def _reads_config_meta(manifest: Manifest) -> bool:
+    """Return whether this dbt reads the meta of exposures under config: since 1.10, which warns elsewhere."""
     version = str(manifest.raw["metadata"].get("dbt_version", "")).split(".")
     return version[:1] != ["1"] or not version[1].isdecimal() or int(version[1]) >= 10
 
 
 def _fields(mapping: Mapping) -> dict[str, list[str]]:
-    """Tell which columns each field is made of."""
+    """Return the columns of each field."""
     found: dict[str, list[str]] = {}
     for path, column in uses(expand(mapping.meta.fields)):
         found.setdefault(dotted(path), []).append(column)
@@ -141,11 +141,11 @@ def _ref(mapping: Mapping, manifest: Manifest) -> str:
     return f"ref({', '.join([*map(repr, names), *version])})"
 
 
-# No tests: dbt cannot skip a test of a table that the first run on a new target has yet to create
+# No tests: the tables do not exist before the first run on a target, and dbt cannot skip a test
 _TABLES: abc.Mapping[str, tuple[str, Collection[str]]] = {
     "syncs": ("One row per sync of a mapping.", SYNC_COLUMNS),
     "discards": (
-        "One row per discard: a record that Segment's rules exclude before sending, or that Segment refused.",
+        "One row per discard: a record that Segment's rules exclude before sending, or that Segment rejected.",
         DISCARD_COLUMNS,
     ),
 }
@@ -154,7 +154,7 @@ COLUMNS = {
     "revision": "Number of times the row has been written.",
     "mapping_id": "Id of the mapping; its state tables are named by it.",
     "model": "Unique id of the dbt model.",
-    "mapping": "abc.Mapping, as model.mapping; with the package if that is ambiguous.",
+    "mapping": "Mapping, as model.mapping; with the package if that is ambiguous.",
     "destination": "Destination of segconn.yml.",
     "action": "identify, track, group, page or screen.",
     "sync_mode": "Changes that the sync sends.",
@@ -190,13 +190,13 @@ COLUMNS = {
     "discarded_at": "Time of the discard, in UTC.",
     "doubtful": "1 if Segment may have accepted an earlier attempt of the same call, else 0.",
 }
-"""What the columns of the state tables hold."""
+"""column of a state table → description"""
 
 
 def sources(state: StateSettings) -> str:
     """Return a dbt YAML file with the history of syncs and the discards as a source.
 
-    `state` is as segconn.yml has it, before Jinja, so that the source follows the target as the state does.
+    `state` is as written in segconn.yml, before Jinja: dbt then renders it for each target.
     """
     source: dict[str, Any] = {
         "name": "segconn",
@@ -216,7 +216,7 @@ def _tables() -> Iterator[dict[str, Any]]:
 
 
 def delivery_rates() -> str:
-    """Return a model on the source, in SQL that all warehouses of dbt take."""
+    """Return the SQL of a model on the source, valid in all warehouses."""
     sql = (resources.files("dbt_segconn.authoring") / "delivery_rates.sql").read_text(encoding="utf-8")
     return f"-{HEADER.format(command='sources').replace('#', '-', 1)}\n{sql}"
 

@@ -1,4 +1,4 @@
-"""`segconn` where it is not read: misspelt, beside `meta`, under what is not synced, or not yet in dbt's manifest."""
+"""`segconn` in places that are not read: misspelt, outside `meta`, under other resources, not yet parsed by dbt."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from dbt_segconn.project.findings import DISABLED_MODEL, MISPLACED, STALE_MANIFE
 from dbt_segconn.project.source_positions import RESOURCES, Files, Written, key_in_sql
 from dbt_segconn.project.yaml_file import Node, entries, get
 
-# dbt's other resources: nothing of them is synced
+# dbt's other resources: they are not synced
 _OTHERS = ("sources", "exposures", "metrics", "semantic_models", "saved_queries", "analyses", "macros", "groups")
-# Folders of no source files, besides hidden ones
+# Folders without source files, besides hidden ones
 _SKIPPED = frozenset({"target", "dbt_packages", "dbt_modules", "logs", "node_modules", "venv", "env", "site-packages"})
 _NEAR = 0.84
 _KEYS_OF_META = frozenset({"mappings", "unique_identifier", "consent", "timezone"})
 
 
 def misplaced(project_dir: Path, manifest: Manifest) -> Iterator[Finding]:
-    """Find every block of mappings that is not read, in the YAML of the project and in dbt's manifest."""
+    """Yield every block of mappings that is not read, in the YAML of the project and in dbt's manifest."""
     files = Files(project_dir)
     seen: set[str] = set()
     for file in _yaml_files(project_dir):
-        found = [*_in_file(files.node(file), file, manifest)]
+        found = [*_file_findings(files.node(file), file, manifest)]
         seen.update(one.resource for one in found if one.resource)
         yield from found
-    yield from (one for one in _in_manifest(manifest, files) if one.resource not in seen)
-    yield from _in_project(files.node(PROJECT_FILE))
+    yield from (one for one in _manifest_findings(manifest, files) if one.resource not in seen)
+    yield from _project_findings(files.node(PROJECT_FILE))
 
 
 def _yaml_files(root: Path) -> Iterator[str]:
-    """Yield the YAML files that mention what looks like mappings, relative to the project."""
+    """Yield the YAML files that may contain mappings, relative to the project."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(one for one in folders if one not in _SKIPPED and not one.startswith("."))
         for name in sorted(names):
@@ -53,75 +53,75 @@ def _mentions_mappings(path: Path) -> bool:
     return META_KEY in text or "mappings" in text or "unique_identifier" in text
 
 
-def _in_file(node: Node | None, file: str, manifest: Manifest) -> Iterator[Finding]:
+def _file_findings(node: Node | None, file: str, manifest: Manifest) -> Iterator[Finding]:
     for resource_key in RESOURCES:
         for model in _listed(node, resource_key):
             resource = f"{resource_key[:-1]} {_text(get(model, 'name'))}"
-            for where, fault in (*_of_model(model), *_unread(model, resource_key, manifest)):
-                yield _finding(fault, file, where, resource)
+            for key_node, fault in (*_model_faults(model), *_unparsed(model, resource_key, manifest)):
+                yield _finding(fault, file, key_node, resource)
     for resource_key in _OTHERS:
         for one in _listed(node, resource_key):
-            for where, value in _anywhere(one):
-                if get(value, "mapping") is None:  # what `exposures` writes is no mapping, but tells of one
-                    reason = f"{META_KEY} stands under {resource_key}, of which nothing is synced"
-                    fault = Fault(MISPLACED, (), reason, "Put it under config.meta of a model, seed or snapshot.")
-                    yield _finding(fault, file, where, f"{resource_key} {_text(get(one, 'name'))}")
+            for key_node, value in _find_below(one):
+                if get(value, "mapping") is None:  # `exposures` writes a description of a mapping, not a mapping
+                    reason = f"{META_KEY} under {resource_key} is not read: these are not synced"
+                    fault = Fault(MISPLACED, (), reason, "Move it to config.meta of a model, seed or snapshot.")
+                    yield _finding(fault, file, key_node, f"{resource_key} {_text(get(one, 'name'))}")
 
 
 def _listed(node: Node | None, resource_key: str) -> Iterator[Node]:
-    """Yield dbt's resources of a kind; in dbt_project.yml, the same key has folders, which are no list."""
+    """Yield the resources under a key; in dbt_project.yml, the same key has folders, not a list."""
     listed = get(node, resource_key)
     if isinstance(listed, yaml.SequenceNode):
         yield from listed.value
 
 
-def _of_model(model: Node) -> Iterator[tuple[Node, Fault]]:
-    """Find what is misspelt or misplaced in the YAML of a model, its versions and columns."""
-    yield from _in_holders(model)
+def _model_faults(model: Node) -> Iterator[tuple[Node, Fault]]:
+    """Yield faults for misspelt and misplaced keys of a model, its versions and columns."""
+    yield from _key_faults(model)
     for _, _, version in entries(get(model, "versions")):
-        yield from _of_model(version)
+        yield from _model_faults(version)
     for _, _, column in entries(get(model, "columns")):
-        for where, _value in _anywhere(column):
-            reason = f"{META_KEY} stands under the column {_text(get(column, 'name'))}"
-            yield where, Fault(MISPLACED, (), reason, "Mappings belong to the model: move it to its config.meta.")
+        for key_node, _value in _find_below(column):
+            reason = f"{META_KEY} under the column {_text(get(column, 'name'))} is not read"
+            yield key_node, Fault(MISPLACED, (), reason, "Move it to config.meta of the model.")
 
 
-def _in_holders(model: Node) -> Iterator[tuple[Node, Fault]]:
+def _key_faults(model: Node) -> Iterator[tuple[Node, Fault]]:
     holders = {"": model, "config": get(model, "config")}
     metas = {"meta": get(model, "meta"), "config.meta": get(model, "config", "meta")}
     for place, holder in {**holders, **metas}.items():
-        for key, where, value in entries(holder):
+        for key, key_node, value in entries(holder):
             if key == META_KEY and place in holders:
-                reason = f"{META_KEY} stands {f'under {place}' if place else 'beside the name'}, where it is not read"
+                reason = f"{META_KEY} {f'under {place}' if place else 'next to the name'} is not read"
                 yield (
-                    where,
+                    key_node,
                     Fault(MISPLACED, (), reason, f"Move it to config.meta: config: {{meta: {{{META_KEY}: …}}}}."),
                 )
-            elif key != META_KEY and _is_near(key, value):
-                fix = f"Did you mean {META_KEY!r}? It stands under config.meta."
-                yield where, Fault(MISPLACED, (), f"{key!r} is not read", fix)
+            elif key != META_KEY and _is_misspelt(key, value):
+                fix = f"Did you mean {META_KEY!r}? Write it under config.meta."
+                yield key_node, Fault(MISPLACED, (), f"{key!r} is not read", fix)
 
 
-def _is_near(key: str, value: Node) -> bool:
-    """Whether a key of mappings is `segconn` with a slip of the pen."""
+def _is_misspelt(key: str, value: Node) -> bool:
+    """Return whether a key is a misspelt `segconn` with mappings."""
     plain = key.casefold().lstrip("+").replace("dbt", "").replace("_", "").replace("-", "")
     is_alike = plain == META_KEY or difflib.SequenceMatcher(None, plain, META_KEY).ratio() > _NEAR
     return is_alike and any(name in _KEYS_OF_META for name, _, _ in entries(value))
 
 
-def _anywhere(node: Node) -> Iterator[tuple[Node, Node]]:
-    """Yield every `segconn` below a node: where its key stands, and its value."""
-    for key, where, value in entries(node):
-        if where is not value and (key == META_KEY or _is_near(key, value)):
-            yield where, value
+def _find_below(node: Node) -> Iterator[tuple[Node, Node]]:
+    """Yield every `segconn` below a node: its key and its value."""
+    for key, key_node, value in entries(node):
+        if key_node is not value and (key == META_KEY or _is_misspelt(key, value)):
+            yield key_node, value
         else:
-            yield from _anywhere(value)
+            yield from _find_below(value)
 
 
-def _unread(model: Node, resource_key: str, manifest: Manifest) -> Iterator[tuple[Node, Fault]]:
-    """Find mappings of a model that dbt's manifest does not have: written after it, or under a name of no model."""
+def _unparsed(model: Node, resource_key: str, manifest: Manifest) -> Iterator[tuple[Node, Fault]]:
+    """Yield a fault if dbt's manifest does not have the mappings of a model, or not the model."""
     holders = (get(model, "config", "meta"), get(model, "meta"))
-    written = [where for holder in holders for key, where, _ in entries(holder) if key == META_KEY]
+    written = [key_node for holder in holders for key, key_node, _ in entries(holder) if key == META_KEY]
     if not written:
         return
     name = _text(get(model, "name"))
@@ -129,7 +129,7 @@ def _unread(model: Node, resource_key: str, manifest: Manifest) -> Iterator[tupl
     known = {one.unique_id for one in manifest.models}
     if not any(node["unique_id"] in known or not _is_enabled(node, manifest) for node in own):
         reason = f"dbt's manifest {'has none of these mappings' if own else f'has no {resource_key[:-1]} of this name'}"
-        fix = "Run `dbt parse`." if own else "Mend the name, or run `dbt parse`."
+        fix = "Run `dbt parse`." if own else "Fix the name, or run `dbt parse`."
         yield written[0], Fault(STALE_MANIFEST, (), reason, fix)
 
 
@@ -143,12 +143,12 @@ def _is_enabled(node: dict[str, str], manifest: Manifest) -> bool:
     return node["unique_id"] in manifest.raw["nodes"]
 
 
-def _in_manifest(manifest: Manifest, files: Files) -> Iterator[Finding]:
+def _manifest_findings(manifest: Manifest, files: Files) -> Iterator[Finding]:
     for unique_id, node in manifest.raw["nodes"].items():
         if node["resource_type"] in TABLES and META_KEY in (node.get("config") or {}):
             model = manifest.model(unique_id)
             fix = f"Write config(meta={{'{META_KEY}': …}})."
-            reason = f"{META_KEY} stands in config(), where it is not read"
+            reason = f"{META_KEY} in config() is not read"
             resource = f"{model.resource_type} {model.name}"
             where = key_in_sql(files.text(model.sql_file))
             line, column = (where.line, where.column) if where else (None, None)
@@ -158,26 +158,26 @@ def _in_manifest(manifest: Manifest, files: Files) -> Iterator[Finding]:
         yield Written(model, files).finding(fault)
 
 
-def _in_project(node: Node | None) -> Iterator[Finding]:
+def _project_findings(node: Node | None) -> Iterator[Finding]:
     for resource_key in RESOURCES:
-        yield from _in_folder(get(node, resource_key), resource_key, is_meta=False)
+        yield from _folder_findings(get(node, resource_key), resource_key, is_meta=False)
 
 
-def _in_folder(node: Node | None, resource_key: str, *, is_meta: bool) -> Iterator[Finding]:
-    """Find what dbt_project.yml says of folders beside their `+meta`, or under a misspelt key of it."""
-    for key, where, value in entries(node):
+def _folder_findings(node: Node | None, resource_key: str, *, is_meta: bool) -> Iterator[Finding]:
+    """Yield findings for `segconn` of folders in dbt_project.yml that is outside `+meta` or misspelt."""
+    for key, key_node, value in entries(node):
         if is_meta and key == META_KEY:
             continue
-        if _is_near(key, value):
+        if _is_misspelt(key, value):
             reason = f"{key!r} is not read"
             fault = Fault(MISPLACED, (), reason, f"Write +meta: {{{META_KEY}: …}}.")
-            yield _finding(fault, PROJECT_FILE, where, resource_key)
+            yield _finding(fault, PROJECT_FILE, key_node, resource_key)
         else:
-            yield from _in_folder(value, resource_key, is_meta=key in {"meta", "+meta"})
+            yield from _folder_findings(value, resource_key, is_meta=key in {"meta", "+meta"})
 
 
-def _finding(fault: Fault, file: str, where: Node, resource: str) -> Finding:
-    mark = where.start_mark
+def _finding(fault: Fault, file: str, key_node: Node, resource: str) -> Finding:
+    mark = key_node.start_mark
     return Finding(fault.rule, fault.message, fault.fix, file, mark.line + 1, mark.column + 1, resource)
 
 

@@ -1,4 +1,4 @@
-"""Secrets that stand as plain text in segconn.yml, or in the vars of dbt_project.yml that it reads."""
+"""Secrets written as plain text in segconn.yml, or in the vars of dbt_project.yml that it reads."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dbt_segconn.project.source_positions import Files
 from dbt_segconn.project.yaml_file import Node, entries, get, position
 
 _SECRETS = (("write_key",), ("oauth", "private_key"))
-# A text in Jinja is as plain as one without
+# A literal in Jinja is plain text, too
 _LITERAL = re.compile(r"""\{\{-?\s*('[^']*'|"[^"]*")\s*-?\}\}""")
 _JINJA = re.compile(r"\{\{.*?\}\}")
 _VAR = re.compile(r"""\bvar\(\s*['"](\w+)['"]""")
-# What tells a secret webhook from the address of a server: Slack's path, credentials, a long random text, a UUID
+# Signs of a secret in a webhook URL: Slack's path, credentials, a long random text, a UUID
 _TOKEN = re.compile(
     r"hooks\.slack\.com/services/\w|^\w+://[^/]*@"
     r"|(?<=[/=])(?=\w*\d)(?=\w*[A-Za-z])\w{16,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}"
@@ -28,18 +28,18 @@ _TOKEN = re.compile(
 
 
 def plain_secrets(project_dir: Path) -> Iterator[Finding]:
-    """Find secrets that no Jinja takes from elsewhere; their values are not shown."""
+    """Yield a finding for each secret that Jinja does not read from the environment; never its value."""
     files = Files(project_dir)
     secrets = dict(_secrets(files.node(FILE_NAME)))
     yield from findings_in_settings(project_dir, (_fault(path) for path, text in secrets.items() if _is_plain(text)))
     project = files.node(PROJECT_FILE)
     for path, text in secrets.items():
         for name in _VAR.findall(text):
-            yield from _in_vars(project, name, path)
+            yield from _var_findings(project, name, path)
 
 
 def _secrets(settings: Node | None) -> Iterator[tuple[KeyPath, str]]:
-    """Yield each secret of segconn.yml as it is written; of a webhook's URL, a text that is none is left out."""
+    """Yield each secret of segconn.yml as written. Skip webhook URLs without a sign of a secret."""
     for name, _, destination in entries(get(settings, "destinations")):
         for path in _SECRETS:
             if (text := _text(get(destination, *path))) is not None:
@@ -50,8 +50,8 @@ def _secrets(settings: Node | None) -> Iterator[tuple[KeyPath, str]]:
             yield ("alerts", at, "url"), text
 
 
-def _in_vars(project: Node | None, name: str, secret: KeyPath) -> Iterator[Finding]:
-    """Find the values of a variable that a secret is made of, of the project as a whole or of its package."""
+def _var_findings(project: Node | None, name: str, secret: KeyPath) -> Iterator[Finding]:
+    """Yield findings for the values of a variable in a secret: under `vars`, or under `vars` of the package."""
     package = _text(get(project, "name")) or ""
     for path in (("vars", name), ("vars", package, name)):
         value = _text(get(project, *path)) or ""
@@ -65,14 +65,14 @@ def _in_vars(project: Node | None, name: str, secret: KeyPath) -> Iterator[Findi
 def _fault(path: KeyPath) -> Fault:
     key = path[-1]
     name = "SLACK_WEBHOOK" if key == "url" else f"SEGMENT_{key.upper()}"
-    fix = f"Take it from the environment: {key}: \"{{{{ env_var('{name}') }}}}\"."
-    return Fault(PLAIN_KEY, path, "stands here as plain text", fix)
+    fix = f"Read it from the environment: {key}: \"{{{{ env_var('{name}') }}}}\"."
+    return Fault(PLAIN_KEY, path, "is written as plain text", fix)
 
 
 def _is_plain(text: str) -> bool:
-    """Check whether a text is plain, or the part of it that no Jinja makes holds a token."""
-    left = _without_jinja(text)
-    return bool(text.strip()) and ("{{" not in _LITERAL.sub("text", text) or bool(_TOKEN.search(left)))
+    """Return whether a text has no Jinja, or has a token outside its Jinja."""
+    outside = _without_jinja(text)
+    return bool(text.strip()) and ("{{" not in _LITERAL.sub("text", text) or bool(_TOKEN.search(outside)))
 
 
 def _without_jinja(text: str) -> str:

@@ -1,7 +1,6 @@
 """A first mapping for a model, from the names, types and descriptions of its columns.
 
-rapidfuzz measures how near a column's words are to those of the action's fields and of the names that
-Segment's Spec reserves.
+rapidfuzz compares the words of a column with the fields of the action and with the names that Segment's Spec reserves.
 """
 
 from __future__ import annotations
@@ -9,34 +8,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dbt_segconn.actions import ACTIONS
 from dbt_segconn.actions.spec import RESERVED, SpecType
-from dbt_segconn.authoring.entities import (
-    GROUP_IDS,
-    USER_IDS,
-    action_for,
-    meaning_of,
-    nouns_of,
-    squeezed,
-    words_of,
-)
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.mapping.shorthand import SHORTHAND
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-# Of 100; below it, columns of quite another meaning begin to match
+# Of 100; below it, columns of a different meaning match
 CUTOFF = 90
-# A description says more words than a name: it counts for less, and only where the name says nothing
-OF_DESCRIPTION = 0.9
+# Weight of a description, which has more words than a name. It is used only if the name does not match.
+DESCRIPTION_WEIGHT = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnHint:
-    """A column of the model, as far as it is known."""
+    """The known properties of a column. `spec_type` is None if its type is unknown."""
 
     name: str
     spec_type: SpecType | None = None
@@ -45,7 +35,7 @@ class ColumnHint:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A field of the call (`traits.email`), the column proposed for it, and how sure that is, of 100."""
+    """A field of the call (`traits.email`), the suggested column, and the score of the match, up to 100."""
 
     field: tuple[str, ...]
     column: str
@@ -54,7 +44,10 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A mapping to begin with: as YAML would have it, why, what was left out or is not known, and what is doubtful."""
+    """A suggested mapping, in the form of its YAML.
+
+    `left_out` are columns without a field, `missing` required fields without a column, `doubts` notes for the user.
+    """
 
     mapping: dict[str, Any]
     matches: tuple[Match, ...]
@@ -64,17 +57,36 @@ class Suggestion:
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
-    """A field that could be filled, with the words that it goes by."""
+class _CallField:
+    """A field of the call: the types that it accepts, and usual column names as words."""
 
     field: tuple[str, ...]
-    taken: tuple[SpecType, ...]
+    accepted: tuple[SpecType, ...]
     words: tuple[str, ...]
 
 
+# Words of a model's name that do not describe its records
+_LAYERS = frozenset({"stg", "int", "fct", "fact", "dim", "mart", "base", "src", "raw"})
+_TAILS = frozenset(
+    {"snapshot", "snap", "history", "current", "latest", "daily", "enriched", "final", "all", "scd", "v"}
+)
+# Words of an id column's name that do not describe the entity
+_ID_WORDS = frozenset({"id", "ids", "key", "pk", "sk", "nk", "uuid", "guid", "number", "no", "nr", "code", "hash"})
+USER_IDS = ("user id", "customer id", "uid", "member id", "contact id", "person id", "owner id", "subscriber id")
+GROUP_IDS = ("group id", "account id", "company id", "organization id", "team id", "workspace id")
+# action → nouns of its entity
+_NOUNS = {
+    "identify": "user customer contact lead member subscriber person people profile patient student visitor client",
+    "group": "account company organization organisation team workspace group tenant",
+    "page": "page pageview",
+    "screen": "screen screenview",
+}
+
+Meaning = Literal["own", "other", "unknown"]
+
 _ID: tuple[SpecType, ...] = ("text", "number")
 _IDS = frozenset({"user_id", "anonymous_id", "group_id"})
-# Fields whose columns go by many names; the others go by their own
+# Fields with several usual column names; for all others, the name of the field is used
 _WORDS: dict[str, tuple[tuple[SpecType, ...], tuple[str, ...]]] = {
     "user_id": (_ID, USER_IDS),
     "anonymous_id": (_ID, ("anonymous id", "visitor id", "device id", "cookie id")),
@@ -120,43 +132,43 @@ def suggest(
     destination: str | None = None,
     order_by: str | None = None,
 ) -> Suggestion:
-    """Propose a mapping of a model; `destination` is left out where there is only one.
+    """Suggest a mapping of a model; `destination` is None if the project has only one.
 
-    `identifier` are the columns that tell apart what the records are about: of a snapshot, its unique key.
+    `identifier` are the columns that identify the entity of a record: for a snapshot, its unique key.
 
-    Raises ConfigurationError where rapidfuzz is not installed.
+    Raises ConfigurationError if rapidfuzz is not installed.
     """
-    spec_type = action or guess_action(model, columns, identifier)
-    matches = {match.field: match for match in _assign(tuple(_targets(spec_type)), columns)}
+    action = action or guess_action(model, columns, identifier)
+    matches = {match.field: match for match in _assign(tuple(_call_fields(action)), columns)}
     doubts = []
-    own_id = {"group": ("group_id",), "identify": ("user_id",)}.get(spec_type)
+    own_id = {"group": ("group_id",), "identify": ("user_id",)}.get(action)
     if own_id and len(identifier) == 1:
-        meaning = meaning_of(identifier[0], model, spec_type)
+        meaning = meaning_of(identifier[0], model, action)
         if meaning == "own":
             score = matches[own_id].score if own_id in matches else 100.0
             matches = {field: one for field, one in matches.items() if one.column != identifier[0]}
             matches[own_id] = Match(own_id, identifier[0], score)
         elif own_id not in matches:
-            doubts.append(_not_an_id(own_id[0], identifier[0], spec_type))
-    fields = _fields(spec_type, model, matches)
+            doubts.append(_not_an_id(own_id[0], identifier[0], action))
+    fields = _fields(action, model, matches)
     used = {match.column for match in matches.values()}
     left_out = tuple(column.name for column in columns if column.name not in used)
     named = {"destination": destination} if destination else {}
     order = {"order_by": order_by} if order_by else {}
-    mapping = {"name": f"{spec_type}_{model}", "action": spec_type, **named, **order, "fields": fields}
-    return Suggestion(mapping, tuple(matches.values()), left_out, tuple(_missing(spec_type, fields)), tuple(doubts))
+    mapping = {"name": f"{action}_{model}", "action": action, **named, **order, "fields": fields}
+    return Suggestion(mapping, tuple(matches.values()), left_out, tuple(_missing(action, fields)), tuple(doubts))
 
 
 def _not_an_id(field: str, column: str, action: str) -> str:
     entity = "a user" if action == "identify" else "a group"
     return (
-        f"fields.{field}: {column} tells records apart, but its name does not say that it is the id of {entity}. It is "
-        "not proposed: Segment cannot undo a wrong id."
+        f"fields.{field}: {column} identifies a record, but its name does not show that it is the id of {entity}. It "
+        "is not suggested: Segment cannot undo a wrong id."
     )
 
 
 def guess_action(model: str, columns: Sequence[ColumnHint], identifier: Sequence[str] = ()) -> str:
-    """Guess what the records of a model are: by its identifier, its name, then its columns; else events."""
+    """Return the likely action of a model: by its identifier, its name, then its columns; else `track`."""
     for action in ("identify", "group"):
         if len(identifier) == 1 and meaning_of(identifier[0], model, action) == "own":
             return action
@@ -170,23 +182,25 @@ def guess_action(model: str, columns: Sequence[ColumnHint], identifier: Sequence
     return "page" if len(names_of_columns & {"path", "url", "referrer", "title", "page name"}) > 1 else "track"
 
 
-def _targets(action: str) -> Iterator[_Target]:
+def _call_fields(action: str) -> Iterator[_CallField]:
     names = {field.name for field in ACTIONS[action].fields}
-    for name, (taken, words) in _WORDS.items():
+    for name, (accepted, words) in _WORDS.items():
         if name in names:
-            yield _Target((name,), taken, words)
+            yield _CallField((name,), accepted, words)
     for holder in ("traits", "properties"):
         for one in RESERVED.get((action, holder), ()):
-            if one.name != "id":  # the ids have fields of their own
-                yield _Target((holder, one.name), one.taken, (words_of(one.name), *one.aliases))
+            if one.name != "id":  # ids are separate fields
+                yield _CallField((holder, one.name), one.accepted, (words_of(one.name), *one.aliases))
     if action in {"identify", "group"}:
         for name, words in _ADDRESS.items():
-            yield _Target(("traits", "address", name), ("text",), words)
+            yield _CallField(("traits", "address", name), ("text",), words)
 
 
-def _assign(targets: Iterable[_Target], columns: Iterable[ColumnHint]) -> Iterator[Match]:
-    """Give each field its nearest column, the surest first; no column serves twice."""
-    pairs = [(_score(target, column), target.field, column.name) for target in targets for column in columns]
+def _assign(call_fields: Iterable[_CallField], columns: Iterable[ColumnHint]) -> Iterator[Match]:
+    """Yield the best match of each field, highest score first; use no column twice."""
+    pairs = [
+        (_score(call_field, column), call_field.field, column.name) for call_field in call_fields for column in columns
+    ]
     taken: set[Any] = set()
     for score, field, column in sorted(pairs, key=lambda pair: -pair[0]):
         if score >= CUTOFF and not {field, column} & taken:
@@ -194,27 +208,27 @@ def _assign(targets: Iterable[_Target], columns: Iterable[ColumnHint]) -> Iterat
             yield Match(field, column, round(score, 1))
 
 
-def _score(target: _Target, column: ColumnHint) -> float:
-    if column.spec_type is not None and column.spec_type not in target.taken:
+def _score(call_field: _CallField, column: ColumnHint) -> float:
+    if column.spec_type is not None and column.spec_type not in call_field.accepted:
         return 0
-    if target.field[0] in _IDS:
-        return _id_score(target, column)
+    if call_field.field[0] in _IDS:
+        return _id_score(call_field, column)
     fuzz = _rapidfuzz().fuzz
     name = words_of(column.name)
-    # a token more or less makes another thing: company name is no first name
-    by_name = max(fuzz.ratio(name, word) * 0.5 + fuzz.token_sort_ratio(name, word) * 0.5 for word in target.words)
+    # an extra word changes the meaning: company name is not first name
+    by_name = max(fuzz.ratio(name, word) * 0.5 + fuzz.token_sort_ratio(name, word) * 0.5 for word in call_field.words)
     if by_name >= CUTOFF or not column.description:
         return float(by_name)
-    said = words_of(column.description).removesuffix(".")
-    return float(max(fuzz.token_sort_ratio(said, word) for word in target.words) * OF_DESCRIPTION)
+    description = words_of(column.description).removesuffix(".")
+    return float(max(fuzz.token_sort_ratio(description, word) for word in call_field.words) * DESCRIPTION_WEIGHT)
 
 
-def _id_score(target: _Target, column: ColumnHint) -> float:
-    """Match ids by their exact words: contract_id is a letter away from contact_id. Earlier words are likelier."""
-    names = list(map(squeezed, target.words))
+def _id_score(call_field: _CallField, column: ColumnHint) -> float:
+    """Score ids by exact words: contract_id differs from contact_id by one letter. Earlier words score higher."""
+    names = list(map(squeezed, call_field.words))
     if (name := squeezed(column.name)) in names:
         return 100 - names.index(name) / 1000
-    return 100 * OF_DESCRIPTION if squeezed(column.description) in names else 0
+    return 100 * DESCRIPTION_WEIGHT if squeezed(column.description) in names else 0
 
 
 def _rapidfuzz() -> ModuleType:
@@ -222,13 +236,13 @@ def _rapidfuzz() -> ModuleType:
         import rapidfuzz
     except ImportError:
         raise ConfigurationError(
-            "suggest needs rapidfuzz and ruamel.yaml: pip install 'dbt-segconn[suggest]'."
+            "suggest requires rapidfuzz and ruamel.yaml: pip install 'dbt-segconn[suggest]'."
         ) from None
     return rapidfuzz
 
 
 def _fields(action: str, model: str, matches: Mapping[tuple[str, ...], Match]) -> dict[str, Any]:
-    """Write the matches as fields, in the order in which the action has them."""
+    """Return the matches as fields, in the order of the action's fields."""
     order = [field.name for field in ACTIONS[action].fields]
     fields: dict[str, Any] = {}
     if action == "track" and ("event_name",) not in matches:
@@ -242,7 +256,7 @@ def _fields(action: str, model: str, matches: Mapping[tuple[str, ...], Match]) -
 
 
 def shorthand_of(column: str) -> Any:
-    """Write a column as the `$` shorthand does, or as a path where its name is no word."""
+    """Return a column in the `$` shorthand, or as a path if its name is not a plain word."""
     text = f"${column}"
     return text if re.fullmatch(SHORTHAND, text) and re.fullmatch(r"\w+", column, re.ASCII) else _path(column)
 
@@ -255,3 +269,53 @@ def _missing(action: str, fields: Mapping[str, Any]) -> Iterator[str]:
     if not {"user_id", "anonymous_id"} & set(fields):
         yield "user_id or anonymous_id"
     yield from (field.name for field in ACTIONS[action].fields if field.required and field.name not in fields)
+
+
+# --- The entity that a name means: a user, a group, a page, or another ---
+
+
+def words_of(name: str) -> str:
+    """Return a name as words: `created at` for createdAt, CREATED_AT and created-at."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return " ".join(re.split(r"[\W_]+", spaced.lower())).strip()
+
+
+def singular(word: str) -> str:
+    """Return the singular of an English noun."""
+    if word.endswith("ies"):
+        return f"{word[:-3]}y"
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+
+
+def squeezed(name: str) -> str:
+    """Return a key that is equal for all spellings of an id: user_id, userId, users_id, USERID."""
+    return "".join(map(singular, words_of(name).split()))
+
+
+def nouns_of(model: str) -> list[str]:
+    """Return the words of a model's name that describe its records."""
+    words = [singular(word) for word in words_of(model).split()]
+    return [word for word in words if word not in _LAYERS | _TAILS and not re.fullmatch(r"v?\d+\w?", word)]
+
+
+def action_for(model: str) -> str | None:
+    """Return the action for a model by the last noun of its name: the records of customer_orders are orders."""
+    head = (nouns_of(model) or [""])[-1]
+    return next((action for action, nouns in _NOUNS.items() if head in nouns.split()), None)
+
+
+def meaning_of(column: str, model: str, action: str) -> Meaning:
+    """Classify a model's identifier: `own` is the id of a user (identify) or a group (group).
+
+    The meaning of a column named `id` depends on the model's name. A column with an unknown name is `unknown`.
+    """
+    ids = USER_IDS if action == "identify" else GROUP_IDS
+    words = [singular(word) for word in words_of(column).split()]
+    named = [word for word in words if word not in _ID_WORDS]
+    if squeezed(column) in map(squeezed, ids) or (
+        named and len(named) < len(words) and named[-1] in _NOUNS[action].split()
+    ):
+        return "own"
+    if not named:
+        return "own" if action_for(model) == action else "other"
+    return "other" if len(named) < len(words) else "unknown"

@@ -1,4 +1,4 @@
-"""A mapping into a model's YAML file: comments, quotes and layout of all else stay as they are."""
+"""Add a mapping to the YAML file of a model; keep all other lines, with comments, quotes and layout."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dbt_segconn.project.source_positions import RESOURCES
 
 
 def add_mapping(path: Path, model: Model, identifier: tuple[str, ...], mapping: dict[str, Any]) -> None:
-    """Append a mapping to a model's `config.meta.segconn`; a file that is missing is begun.
+    """Append a mapping to a model's `config.meta.segconn`; create the file if it is missing.
 
-    Raises ConfigurationError, and leaves the file alone, where its layout could not be kept.
+    Raises ConfigurationError, and does not change the file, if its layout cannot be kept.
     """
     before = path.read_text(encoding="utf-8") if path.exists() else "models: []\n"
     yaml, content = _round_trip(before)
@@ -24,7 +24,7 @@ def add_mapping(path: Path, model: Model, identifier: tuple[str, ...], mapping: 
     after = _merged(before, _dump(yaml, content)) if path.exists() else _dump(yaml, content)
     if _values(after) != _plain(content):
         raise ConfigurationError(
-            f"{path}: cannot be edited without touching the layout of other lines. Paste the mapping that "
+            f"{path}: cannot be edited without changing other lines. Paste the mapping that "
             "`dbt-segconn suggest` prints without --write."
         )
     path.write_text(after, encoding="utf-8")
@@ -61,7 +61,7 @@ def _entry(content: Any, model: Model) -> Any:
 
 
 def _append(entry: Any, identifier: tuple[str, ...], mapping: dict[str, Any]) -> None:
-    """Put the mapping where the model keeps its meta: under config, unless it has an older `meta` of its own."""
+    """Append the mapping to the model's meta: under config, unless it has only an older `meta` key."""
     holder = entry if "meta" in entry and "meta" not in (entry.get("config") or {}) else _child(entry, "config")
     segconn = _child(_child(holder, "meta"), META_KEY)
     if "unique_identifier" not in segconn and identifier:
@@ -90,7 +90,7 @@ def _dump(yaml: Any, content: Any) -> str:
 
 
 def _merged(before: str, after: str) -> str:
-    """Keep every line of the file as it was, and add the new ones: a dump lays out some lines its own way."""
+    """Return the old lines with the added ones: a YAML dump changes the layout of some lines."""
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     if old and not old[-1].endswith("\n"):
         old[-1] += "\n"
@@ -99,13 +99,13 @@ def _merged(before: str, after: str) -> str:
     for tag, old_from, old_to, new_from, new_to in changes:
         added = new[new_from:new_to] if tag == "insert" else []
         kept = old[old_from:old_to]
-        end = _end(lines, added[0]) if added else len(lines)
+        end = _insertion_point(lines, added[0]) if added else len(lines)
         lines[end:] = [*added, *lines[end:], *kept]
     return "".join(lines)
 
 
-def _end(lines: list[str], added: str) -> int:
-    """Say how many lines stand before an addition: blank ones and outer comments belong to what comes after."""
+def _insertion_point(lines: list[str], added: str) -> int:
+    """Return the index of an added line: before blank lines and less indented comments, which precede the next key."""
     indent = len(added) - len(added.lstrip())
     end = len(lines)
     while end and (not (text := lines[end - 1].strip()) or (text[0] == "#" and lines[end - 1].index("#") < indent)):

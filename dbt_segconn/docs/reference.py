@@ -70,7 +70,7 @@ def _field_rows(field: Field, prefix: str) -> Iterator[tuple[str, str, str]]:
 
 def _reserved() -> str:
     rows = (
-        (f"`{one.name}`", f"{action} {of}", " or ".join(one.taken), one.description)
+        (f"`{one.name}`", f"{action} {of}", " or ".join(one.accepted), one.description)
         for (action, of), many in RESERVED.items()
         for one in many
     )

@@ -1,6 +1,6 @@
-"""Segment's mapping language: a mapping is compiled once and evaluated per record.
+"""Segment's mapping language: a mapping is compiled once and evaluated for each record.
 
-The language is that of Segment's open-source mapping-kit, JavaScript's value rules included:
+It follows Segment's open-source mapping-kit, including JavaScript's value rules:
 https://github.com/segmentio/action-destinations/tree/main/packages/core/src/mapping-kit
 """
 

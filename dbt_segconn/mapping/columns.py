@@ -1,4 +1,4 @@
-"""Which columns of a record a mapping reads: the keys that stand behind `properties` in its paths."""
+"""The columns that a mapping reads: the keys after `properties` in its paths."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dbt_segconn.mapping.template import paths
 
 PROPERTIES = "properties"
 ALL_COLUMNS: Final = None
-"""What `columns_used` answers where a mapping takes the record as a whole, or a path of its own making."""
+"""Result of `columns_used` if a mapping reads the whole record, or a path that depends on the record."""
 
 
 def columns_used(mapping: Any) -> frozenset[str] | None:
-    """Return the columns that a mapping reads, or ALL_COLUMNS where only the record can say."""
+    """Return the columns that a mapping reads, or ALL_COLUMNS."""
     return ALL_COLUMNS if ALL_COLUMNS in set(_columns(mapping)) else columns_named(mapping)
 
 
 def columns_named(mapping: Any) -> frozenset[str]:
-    """Return the columns that a mapping names, whether or not it takes others with them."""
+    """Return the columns that a mapping names, even if it also reads the whole record."""
     return frozenset(name for name in _columns(mapping) if name is not ALL_COLUMNS)
 
 
@@ -34,7 +34,7 @@ def _columns(value: Any) -> Iterator[str | None]:
 
 def _of_directive(name: str, value: Any) -> Iterator[str | None]:
     if name == "@arrayPath" and isinstance(value, list) and value:
-        yield from _of_path(value[0])  # what is behind it, the shape of an item, starts from the item
+        yield from _of_path(value[0])  # paths in the shape of an item start at the item
     elif name == "@path":
         yield from _of_path(value)
     elif name == "@template":
@@ -44,7 +44,7 @@ def _of_directive(name: str, value: Any) -> Iterator[str | None]:
 
         yield from _of_texts(value, liquid_paths)
     elif name == "@transform" and isinstance(value, dict):
-        yield from _columns(value.get("apply"))  # its mapping starts from what apply gives
+        yield from _columns(value.get("apply"))  # its `mapping` reads the result of `apply`
     else:
         yield from _columns(value)
 
@@ -61,7 +61,7 @@ def _of_path(path: Any) -> Iterator[str | None]:
     if isinstance(path, dict):
         yield from _columns(path)
         if "@path" in path or "@template" in path or "@liquid" in path:
-            yield ALL_COLUMNS  # a path that the record makes up
+            yield ALL_COLUMNS  # the path depends on the record
         return
     keys = steps(relative(path)) if isinstance(path, str) else ()
     if not keys or keys == (PROPERTIES,):
@@ -71,7 +71,7 @@ def _of_path(path: Any) -> Iterator[str | None]:
 
 
 def uses(mapping: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield every column that a mapping reads by its name, with the path of the value that reads it."""
+    """Yield every column that a mapping names, with the path of the value that reads it."""
     if isinstance(mapping, dict) and not any(key.startswith("@") for key in mapping):
         for key, one in mapping.items():
             yield from uses(one, (*path, key))

@@ -1,4 +1,4 @@
-"""A mapping → a function from payload to value. Compiling is validating: both follow one table."""
+"""Compile a mapping to a function from payload to value. Compiling also validates: both use one table."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ROOT_DIRECTIVE = "__segment_internal_directive"
 def compile_mapping(mapping: Any) -> Callable[[Any], Any]:
     """Compile a mapping in Segment's own language to a function from payload to value.
 
-    Raises MappingError, whose `problems` are all that is wrong, in Segment's words. The function takes
-    a payload (an object, or MISSING for an empty one) and returns a JSON value, or MISSING where
-    JavaScript has undefined; it raises EvaluationError where Segment's own code throws on a record.
+    Raises MappingError, with all `problems` in Segment's words. The function accepts a payload: an object, or MISSING
+    for an empty one. It returns a JSON value, or MISSING for JavaScript's undefined. It raises EvaluationError if
+    Segment's code throws an error for the record.
     """
     try:
         if problems := _not_json(mapping, ()):
@@ -44,7 +44,7 @@ def compile_mapping(mapping: Any) -> Callable[[Any], Any]:
 
 
 def _not_json(value: Any, path: Path) -> list[Problem]:
-    """Find keys and values that JSON does not have, such as YAML's numbers as keys."""
+    """Return problems for keys and values that JSON does not have, such as numbers as keys."""
     if isinstance(value, dict):
         keys = [
             Problem(path, f"should only have strings as keys but one is {key!r}")
@@ -60,7 +60,7 @@ def _not_json(value: Any, path: Path) -> list[Problem]:
 
 
 def _root(mapping: Any) -> dict[str, Any]:
-    """Take the mapping as an object, and put it under its root directive, if it has one."""
+    """Return the mapping as an object, wrapped in its root directive if it has one."""
     if isinstance(mapping, str):
         return {str(index): unit for index, unit in enumerate(utf16_units(mapping))}
     if isinstance(mapping, list):

@@ -1,4 +1,4 @@
-"""Which values of a mapping are the same for every record, or one of a few that the mapping spells out."""
+"""Constants of a mapping: values without data of the record."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from dbt_segconn.mapping.path import relative, steps
 from dbt_segconn.mapping.template import paths
 
-# Keys of Segment's envelope that do not differ from record to record
+# Keys of the payload that are the same for all records
 _SHARED = frozenset({"type", "event", "receivedAt"})
 
 
 def is_constant(value: Any) -> bool:
-    """Whether no record can fill a value of a mapping with anything of its own.
+    """Return whether a value never contains data of the record.
 
-    An @if is constant if both of its branches are, whatever it asks; @literal evaluates what is in it.
+    An @if is constant if both of its branches are constant, whatever its condition. @literal evaluates its content.
     """
     if isinstance(value, list):
         return all(map(is_constant, value))
@@ -27,12 +27,12 @@ def is_constant(value: Any) -> bool:
     return len(names) == 1 and _is_constant_directive(names[0], value[names[0]])
 
 
-def _is_constant_directive(name: str, given: Any) -> bool:
+def _is_constant_directive(name: str, argument: Any) -> bool:
     if name in {"@path", "@template", "@liquid"}:
-        return isinstance(given, str) and all(map(_is_shared, _PATHS[name](given)))
+        return isinstance(argument, str) and all(map(_is_shared, _PATHS[name](argument)))
     if name == "@arrayPath":
-        return isinstance(given, list) and bool(given) and _is_constant_directive("@path", given[0])
-    options = given if isinstance(given, dict) else {}
+        return isinstance(argument, list) and bool(argument) and _is_constant_directive("@path", argument[0])
+    options = argument if isinstance(argument, dict) else {}
     if name == "@if":
         return is_constant([options.get("then"), options.get("else")])
     if name == "@transform":
@@ -40,7 +40,7 @@ def _is_constant_directive(name: str, given: Any) -> bool:
     if name == "@merge":
         return is_constant(options.get("objects"))
     if name in {"@literal", "@excludeWhenNull"}:
-        return is_constant(given)
+        return is_constant(argument)
     return is_constant(options.get("value"))
 
 
@@ -50,7 +50,7 @@ def _is_shared(path: str) -> bool:
 
 
 def _of_liquid(template: str) -> Iterable[str]:
-    """List the paths of a template that prints anything; its tags alone print what stands in it."""
+    """Return the paths of a template with output; without `{{`, it prints only its own text."""
     from dbt_segconn.mapping.liquid import paths as liquid_paths
 
     return liquid_paths(template) if "{{" in template else ()

@@ -1,51 +1,49 @@
-"""The directives: one table, each with what it takes and what it does.
+"""All directives in one table, `DIRECTIVES`: each with its check and its compiler.
 
-Adding a directive touches this table alone: `check` finds all problems of a mapping by it, and
-`evaluator` compiles what has none. Array elements are compiled without being checked, as in
-Segment's code, so a directive that makes no sense there fails when it is evaluated.
+A new directive is one new entry. `check` finds all problems of a mapping; `evaluator` compiles a valid one. As in
+Segment's code, elements of arrays are not checked. An invalid directive there fails during evaluation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from dbt_segconn.errors import EvaluationError
 from dbt_segconn.mapping import javascript as js
-from dbt_segconn.mapping.flatten import flatten
 from dbt_segconn.mapping.javascript import MISSING, PROTOTYPE
 from dbt_segconn.mapping.path import compile_path, relative
 from dbt_segconn.mapping.problems import (
     Check,
     Path,
     Problem,
+    actual_type,
     check_of,
     has_fields,
     has_length,
-    is_a,
     is_array,
     is_boolean,
     is_text,
-    kind_of,
     one_of,
+    type_name_of,
 )
 from dbt_segconn.mapping.template import compile_template
 
 Evaluate = Callable[[Any], Any]
 Build = Callable[[Any], Evaluate]
 
-# Where a schema points to: see schema.py, which defines these
+# References that schema.py defines
 VALUE, ANY, OBJECT, DIRECTIVE = ({"$ref": f"#/definitions/{name}"} for name in ("value", "any", "object", "directive"))
 
-# https://github.com/segmentio/action-destinations : limits of @replace, in UTF-16 units
-MOST_REPLACED = 10
+# Limit of @replace in UTF-16 units: https://github.com/segmentio/action-destinations
+MAX_REPLACED = 10
 METADATA = "_metadata"
 
 
 @dataclass(frozen=True, slots=True)
 class Directive:
-    """What a directive's value must be, and how it is evaluated."""
+    """A directive: `check` validates its value, `build` compiles it."""
 
     check: Check
     build: Build
@@ -56,18 +54,18 @@ class Directive:
 
 @check_of(VALUE)
 def check(value: Any, path: Path) -> list[Problem]:
-    """Find every problem of a mapping."""
-    kind = kind_of(value)
-    if kind == "directive":
+    """Return every problem of a mapping, or of a value in it."""
+    type_name = type_name_of(value)
+    if type_name == "directive":
         return check_directive(value, path)
-    return check_object(value, path) if kind == "object" else []
+    return check_object(value, path) if type_name == "object" else []
 
 
 @check_of(OBJECT)
 def check_object(value: Any, path: Path) -> list[Problem]:
-    """Check an object that is no directive, and all that is in it."""
-    if kind_of(value) != "object":
-        return [Problem(path, f"should be an object but {is_a(value)}")]
+    """Check an object without @-keys, and its values."""
+    if type_name_of(value) != "object":
+        return [Problem(path, f"should be an object but {actual_type(value)}")]
     return [problem for key, one in value.items() for problem in check(one, (*path, key))]
 
 
@@ -87,7 +85,7 @@ def check_directive(value: dict[str, Any], path: Path) -> list[Problem]:
 
 
 def evaluator(value: Any) -> Evaluate:
-    """Compile any node of a mapping."""
+    """Compile a mapping, or a value in it."""
     if isinstance(value, dict):
         name = _directive_name(value)
         if name is None:
@@ -112,7 +110,7 @@ def _object(fields: dict[str, Evaluate]) -> Evaluate:
 
 
 def _failure(reason: str) -> Evaluate:
-    """Compile what Segment's code throws an error for, whatever the record."""
+    """Return an evaluator that fails on every record, as Segment's code does."""
 
     def fail(_: Any) -> Any:
         raise EvaluationError(reason)
@@ -120,30 +118,32 @@ def _failure(reason: str) -> Evaluate:
     return fail
 
 
-# --- What several directives take ----------------------------------------------------------------
+# --- Shared checks and compilers -----------------------------------------------------------------
 
 
 @check_of(ANY)
 def _any_value(value: Any, path: Path) -> list[Problem]:
     if value is MISSING:
-        return [Problem(path, f"should be a mapping directive or a JSON value but {is_a(value)}")]
-    return check_directive(value, path) if kind_of(value) == "directive" else []
+        return [Problem(path, f"should be a mapping directive or a JSON value but {actual_type(value)}")]
+    return check_directive(value, path) if type_name_of(value) == "directive" else []
 
 
 @check_of({"if": {"type": "object"}, "then": DIRECTIVE, "else": {"type": "string"}})
 def _text_or_directive(value: Any, path: Path) -> list[Problem]:
-    kind = kind_of(value)
-    if kind == "directive":
+    type_name = type_name_of(value)
+    if type_name == "directive":
         return check_directive(value, path)
-    return [] if kind == "string" else [Problem(path, f"should be a string or a mapping directive but {is_a(value)}")]
+    if type_name == "string":
+        return []
+    return [Problem(path, f"should be a string or a mapping directive but {actual_type(value)}")]
 
 
 @check_of({"allOf": [{"type": "object"}, VALUE]})
 def _object_or_directive(value: Any, path: Path) -> list[Problem]:
-    kind = kind_of(value)
-    if kind in {"directive", "object"}:
+    type_name = type_name_of(value)
+    if type_name in {"directive", "object"}:
         return check(value, path)
-    return [Problem(path, f"should be a object or a mapping directive but {is_a(value)}")]
+    return [Problem(path, f"should be a object or a mapping directive but {actual_type(value)}")]
 
 
 def _fields(required: Iterable[str] = (), **checks: Check) -> Check:
@@ -152,7 +152,7 @@ def _fields(required: Iterable[str] = (), **checks: Check) -> Check:
 
 
 def _of_text(name: str, compile_text: Callable[[str], Evaluate]) -> Build:
-    """Compile a directive on a text, which another directive may give."""
+    """Compile a directive on a text or on a directive that returns one."""
 
     def build(value: Any) -> Evaluate:
         if isinstance(value, str):
@@ -170,14 +170,14 @@ def _of_text(name: str, compile_text: Callable[[str], Evaluate]) -> Build:
     return build
 
 
-def _with_options(*needed: str, no_object: str, lacks: Callable[[str], str]) -> Callable[[Build], Build]:
-    """Let a directive fail on records where Segment's does: without its options, or with falsy ones."""
+def _with_options(*required: str, no_object: str, lacks: Callable[[str], str]) -> Callable[[Build], Build]:
+    """Wrap the compiler of a directive: without its required options, or with falsy ones, it fails on every record."""
 
     def wrap(build: Build) -> Build:
         def guarded(options: Any) -> Evaluate:
             if not isinstance(options, dict):
                 return _failure(no_object)
-            missing = [name for name in needed if not js.is_truthy(options.get(name, MISSING))]
+            missing = [name for name in required if not js.is_truthy(options.get(name, MISSING))]
             return _failure(lacks(missing[0])) if missing else build(options)
 
         return guarded
@@ -201,12 +201,12 @@ def _if(options: Any) -> Evaluate:
     subject = evaluator(blank if exists is MISSING else exists)
     then = evaluator(options["then"]) if "then" in options else evaluator(MISSING)
     otherwise = evaluator(options["else"]) if js.is_truthy(options.get("else")) else evaluator(MISSING)
-    looks_at_text = exists is MISSING
+    rejects_empty_text = exists is MISSING
 
     def evaluate(payload: Any) -> Any:
         value = subject(payload)
         holds = value is not None and value is not MISSING
-        if holds and looks_at_text:
+        if holds and rejects_empty_text:
             holds = not js.equals_empty_text(value)
         return then(payload) if holds else otherwise(payload)
 
@@ -235,21 +235,23 @@ def _case(options: dict[str, Any]) -> Evaluate:
 
 
 def _replace(options: dict[str, Any]) -> Evaluate:
-    given = {name: value for name, value in options.items() if value is not None and value is not MISSING}
-    every, ignore_case = given.get("global", True), given.get("ignorecase", False)
-    pairs = [(given["pattern"], given.get("replacement", ""))]
-    if js.is_truthy(given.get("pattern2")):
-        pairs.append((given["pattern2"], given.get("replacement2", "")))
+    present = {name: value for name, value in options.items() if value is not None and value is not MISSING}
+    every, ignore_case = present.get("global", True), present.get("ignorecase", False)
+    pairs = [(present["pattern"], present.get("replacement", ""))]
+    if js.is_truthy(present.get("pattern2")):
+        pairs.append((present["pattern2"], present.get("replacement2", "")))
     if not js.is_truthy(options.get("value", MISSING)):
         return evaluator(MISSING)
     value_of = evaluator(options["value"])
-    works = isinstance(every, bool) and isinstance(ignore_case, bool) and all(isinstance(one, str) for one in pairs[0])
+    is_valid = (
+        isinstance(every, bool) and isinstance(ignore_case, bool) and all(isinstance(one, str) for one in pairs[0])
+    )
 
     def evaluate(payload: Any) -> Any:
         value = value_of(payload)
         if isinstance(value, (bool, int, float)):
             value = js.to_text(value)
-        if not isinstance(value, str) or not works:
+        if not isinstance(value, str) or not is_valid:
             return ""
         for pattern, replacement in pairs:
             if isinstance(pattern, str) and isinstance(replacement, str):
@@ -262,8 +264,8 @@ def _replace(options: dict[str, Any]) -> Evaluate:
 
 def _check_lengths(pattern: str, replacement: str) -> None:
     for name, text in (("pattern", pattern), ("replacement", replacement)):
-        if js.utf16_length(text) > MOST_REPLACED:
-            raise EvaluationError(f'@replace requires a "{name}" less than {MOST_REPLACED} characters')
+        if js.utf16_length(text) > MAX_REPLACED:
+            raise EvaluationError(f'@replace requires a "{name}" less than {MAX_REPLACED} characters')
 
 
 @check_of(
@@ -303,9 +305,23 @@ def _flatten(options: dict[str, Any]) -> Evaluate:
         separator = separator_of(payload)
         if not isinstance(separator, str):
             raise EvaluationError("@flatten requires a string separator")
-        return flatten(value_of(payload), separator, omit_arrays=omit_arrays)
+        return dict(_leaves(value_of(payload), "", separator, omit_arrays=omit_arrays))
 
     return evaluate
+
+
+def _leaves(value: Any, prefix: str, separator: str, *, omit_arrays: bool) -> Iterator[tuple[str, Any]]:
+    """Yield each nested value with its joined key. Empty objects and arrays yield nothing."""
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list) and not omit_arrays:
+        items = [(str(index), item) for index, item in enumerate(value)]
+    else:
+        yield prefix, value
+        return
+    for key, item in items:
+        path = f"{prefix}{separator}{key}" if prefix else key
+        yield from _leaves(item, path, separator, omit_arrays=omit_arrays)
 
 
 def _json(options: dict[str, Any]) -> Evaluate:
@@ -316,11 +332,11 @@ def _json(options: dict[str, Any]) -> Evaluate:
     if mode == "decode":
         return lambda payload: _decoded(value_of(payload))
 
-    def neither(payload: Any) -> Any:
-        value_of(payload)  # which may fail
+    def without_mode(payload: Any) -> Any:
+        value_of(payload)  # it may fail
         return MISSING
 
-    return neither
+    return without_mode
 
 
 def _decoded(value: Any) -> Any:
@@ -341,7 +357,7 @@ _merge_fields = _fields(["objects"], direction=one_of("left", "right"), objects=
 def _merge_check(value: Any, path: Path) -> list[Problem]:
     if problems := _merge_fields(value, path):
         return problems
-    # Segment's code checks these without their path, and tells only of the first that is wrong
+    # Segment's code checks these without their path, and returns only the problems of the first invalid one
     return next(filter(None, (_object_or_directive(one, ()) for one in value["objects"])), [])
 
 
@@ -362,7 +378,7 @@ def _merge(options: dict[str, Any]) -> Evaluate:
 def _transform(options: dict[str, Any]) -> Evaluate:
     if not isinstance(options["apply"], dict):
         return _failure('@transform "apply" key should be an object')
-    if problems := check(options["apply"], ()):  # what stands in an array has not been checked yet
+    if problems := check(options["apply"], ()):  # elements of an array are not checked before
         return _failure(" ".join(problems))
     apply, mapping = evaluator(options["apply"]), evaluator(options["mapping"])
 
@@ -413,8 +429,8 @@ DIRECTIVES: dict[str, Directive] = {
     "@replace": Directive(
         _fields(
             ["pattern", "value"],
-            pattern=has_length(1, MOST_REPLACED),
-            replacement=has_length(0, MOST_REPLACED),
+            pattern=has_length(1, MAX_REPLACED),
+            replacement=has_length(0, MAX_REPLACED),
             value=_text_or_directive,
             ignorecase=is_boolean,
             **{"global": is_boolean},

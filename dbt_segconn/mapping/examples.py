@@ -1,4 +1,4 @@
-"""What each directive does, with an example: for editors and the manual. A test evaluates the examples."""
+"""A sentence and an example for each directive, for editors and the manual. A test evaluates the examples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A directive in one sentence, a mapping that uses it, a record, and what the mapping makes of the record."""
+    """One directive: a sentence, a mapping that uses it, a record, and the result of the mapping."""
 
     description: str
     mapping: dict[str, Any]
@@ -24,7 +24,7 @@ EXAMPLES: dict[str, Example] = {
         "pro",
     ),
     "@template": Example(
-        "Put values of the record into a text.",
+        "Insert values of the record into a text.",
         {"@template": "{{first}} {{last}}"},
         {"first": "Ada", "last": "Byron"},
         "Ada Byron",
@@ -42,7 +42,7 @@ EXAMPLES: dict[str, Example] = {
         [{"product_id": "a1"}, {"product_id": "b2"}],
     ),
     "@if": Example(
-        "Choose `then` where `exists` has a value, else `else`. `blank` also counts an empty text as no value.",
+        "Return `then` if `exists` has a value, else `else`. With `blank`, an empty text is no value, too.",
         {"@if": {"exists": {"@path": "$.nickname"}, "then": {"@path": "$.nickname"}, "else": "friend"}},
         {"nickname": None},
         "friend",
@@ -85,7 +85,7 @@ EXAMPLES: dict[str, Example] = {
         {"label": "Ada Byron"},
     ),
     "@excludeWhenNull": Example(
-        "Leave the key out where the value is null, and leave out null keys inside an object.",
+        "Remove the key if the value is null, and remove null keys inside an object.",
         {"@excludeWhenNull": {"email": {"@path": "$.email"}, "phone": {"@path": "$.phone"}}},
         {"email": "ada@example.com", "phone": None},
         {"email": "ada@example.com"},

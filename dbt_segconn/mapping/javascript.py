@@ -1,7 +1,7 @@
-"""JavaScript's value rules, on Python's JSON values: what Segment's mapping language is made of.
+"""JavaScript's value rules for Python's JSON values. Segment's mapping language depends on them.
 
-Values are None, bool, int, float, str, list, dict, and MISSING for undefined. Two rules are not
-JavaScript's: integers keep their exact value beyond 2^53, and objects keep the order of insertion.
+Values are None, bool, int, float, str, list, dict, and MISSING for undefined. Two rules differ from JavaScript:
+integers above 2^53 stay exact, and objects keep the order of insertion.
 https://tc39.es/ecma262/
 """
 
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 
 class _Missing:
-    """JavaScript's undefined. Like objects and arrays it has no hash: only plain values have."""
+    """JavaScript's undefined. It has no hash, like objects and arrays: actions/flat.py relies on this."""
 
     __slots__ = ()
     __hash__ = None  # type: ignore[assignment]
@@ -61,19 +61,19 @@ MAX_SAFE_INTEGER = 2**53 - 1
 
 
 def type_of(value: Any) -> str:
-    """Name a value's type: undefined, null, boolean, number, string, array or object."""
+    """Return the name of a value's type: undefined, null, boolean, number, string, array or object."""
     return _TYPES.get(type(value)) or "object"
 
 
 def is_truthy(value: Any) -> bool:
-    """Follow ToBoolean: objects and arrays are true, however empty; NaN is false."""
+    """Follow ToBoolean: objects and arrays are true, even empty ones; NaN is false."""
     if isinstance(value, (dict, list)):
         return True
-    return bool(value) and value == value  # noqa: PLR0124  NaN alone differs from itself
+    return bool(value) and value == value  # noqa: PLR0124  only NaN differs from itself
 
 
 def equals_empty_text(value: Any) -> bool:
-    """Follow `value == ''` for values that are neither null nor undefined."""
+    """Follow `value == ''` for values other than null and undefined."""
     if isinstance(value, (str, list, dict)):
         return to_text(value) == ""
     return bool(value == 0)
@@ -95,7 +95,7 @@ def to_text(value: Any) -> str:
 
 
 def number_to_text(number: float) -> str:
-    """Follow Number::toString, but for integers that a double cannot hold: those keep all digits."""
+    """Follow Number::toString, except for integers that a double cannot represent: these keep all digits."""
     if isinstance(number, int):
         if -(10**21) < number < 10**21:
             return str(number)
@@ -120,15 +120,15 @@ def _exact_double(number: int) -> float | None:
 
 
 def _digits(number: int) -> str:
-    """Print an integer of any length; str() refuses more than a few thousand digits."""
+    """Return an integer of any length as text; str() raises an error above a few thousand digits."""
     return str(Decimal(number)) if abs(number) < 10**4000 else format(Decimal(number), "f")
 
 
 def _exponential(number: float) -> str:
-    """Print what Python would print with an exponent: JavaScript begins later, at 1e21 and 1e-7."""
+    """Format a number that Python prints with an exponent; JavaScript uses one from 1e21 and below 1e-6."""
     sign, digits, exponent = Decimal(repr(number)).as_tuple()
     text = "".join(map(str, digits)).rstrip("0") or "0"
-    point = len(digits) + int(exponent)  # the decimal point stands after so many digits
+    point = len(digits) + int(exponent)  # number of digits before the decimal point
     minus = "-" if sign else ""
     if -6 < point <= 0:
         return f"{minus}0.{'0' * -point}{text}"
@@ -137,7 +137,7 @@ def _exponential(number: float) -> str:
 
 
 def to_number(text: str) -> float | None:
-    """Follow Number(text); None stands for NaN."""
+    """Follow Number(text); return None for NaN."""
     stripped = text.strip(WHITE_SPACE)
     if not stripped:
         return 0
@@ -149,19 +149,19 @@ def to_number(text: str) -> float | None:
 
 
 def as_integer(number: float) -> float:
-    """Return a whole double as an int, as JSON prints it; -0.0 stays."""
+    """Return a whole double as an int, the form that JSON prints; keep -0.0."""
     if number.is_integer() and abs(number) < 1e21 and not (number == 0 and math.copysign(1, number) < 0):
         return int(number)
     return number
 
 
 def utf16_length(text: str) -> int:
-    """Count UTF-16 units, which is what `length` is."""
+    """Count UTF-16 units, as `length` does."""
     return len(text) if text.isascii() else sum(2 if character > "\uffff" else 1 for character in text)
 
 
 def utf16_units(text: str) -> list[str]:
-    """Split a text into its UTF-16 units; half of a pair is a lone surrogate."""
+    """Split a text into its UTF-16 units; each half of a pair is a lone surrogate."""
     if text.isascii():
         return list(text)
     data = text.encode("utf-16-le", "surrogatepass")
@@ -169,14 +169,14 @@ def utf16_units(text: str) -> list[str]:
 
 
 def joined(text: str) -> str:
-    """Make one character of every pair of surrogates that has come together."""
+    """Replace every pair of adjacent surrogates by its character."""
     if _LONE_SURROGATE.search(text) is None:
         return text
     return _SURROGATES.sub(lambda pair: pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le"), text)
 
 
 def get_property(value: Any, key: str) -> Any:
-    """Follow `value[key]`, without what JavaScript's prototypes would add."""
+    """Follow `value[key]`, without properties of JavaScript's prototypes."""
     if isinstance(value, dict):
         return value.get(key, MISSING)
     if isinstance(value, list):
@@ -195,21 +195,21 @@ def _at(sequence: list[Any], key: str) -> Any:
 
 
 def to_lower_case(text: str) -> str:
-    """Follow toLowerCase, which is Unicode's full mapping, as Python's is."""
+    """Follow toLowerCase: like Python, it uses Unicode's full mapping."""
     return text.lower()
 
 
 def to_upper_case(text: str) -> str:
-    """Follow toUpperCase, which is Unicode's full mapping, as Python's is."""
+    """Follow toUpperCase: like Python, it uses Unicode's full mapping."""
     return text.upper()
 
 
 def replace(text: str, pattern: str, replacement: str, *, every: bool, ignore_case: bool) -> str:
     """Follow text.replace(RegExp, replacement) for a pattern without special characters."""
-    found, sought = (fold(text), fold(pattern)) if ignore_case else (text, pattern)
+    haystack, needle = (fold(text), fold(pattern)) if ignore_case else (text, pattern)
     parts: list[str] = []
     done = 0
-    while (at := found.find(sought, done)) >= 0:
+    while (at := haystack.find(needle, done)) >= 0:
         end = at + len(pattern)
         parts += [text[done:at], expand(replacement, text, at, end)]
         done = end
@@ -219,7 +219,7 @@ def replace(text: str, pattern: str, replacement: str, *, every: bool, ignore_ca
 
 
 def fold(text: str) -> str:
-    """Map characters as a regular expression without the u flag does when it ignores case.
+    """Fold case like a regular expression with the i flag and without the u flag.
 
     https://tc39.es/ecma262/#sec-runtime-semantics-canonicalize-ch
     """
@@ -237,7 +237,7 @@ _SUBSTITUTION = re.compile(r"\$([$&`'])")
 
 
 def expand(replacement: str, text: str, start: int, end: int) -> str:
-    """Expand a replacement string: $$, $&, $` and $'. There are no groups, so $1 is text.
+    """Expand a replacement string: $$, $&, $` and $'. The pattern has no groups: $1 is text.
 
     https://tc39.es/ecma262/#sec-getsubstitution
     """
@@ -253,7 +253,7 @@ def expand(replacement: str, text: str, start: int, end: int) -> str:
 
 
 def stringify(value: Any) -> Any:
-    """Follow JSON.stringify(value): compact, in JavaScript's order of keys; MISSING for undefined."""
+    """Follow JSON.stringify(value): compact, with keys in JavaScript's order. Return MISSING for undefined."""
     return MISSING if value is MISSING else "".join(_tokens(value))
 
 
@@ -282,7 +282,7 @@ def _quoted(text: str) -> str:
 
 
 def ordered_keys(value: dict[str, Any]) -> list[str]:
-    """List keys as JavaScript does: array indexes first, by number, then the others as inserted."""
+    """Return keys in JavaScript's order: array indexes first, by number, then the others as inserted."""
     indexes = [key for key in value if _INDEX.fullmatch(key) and int(key) < 2**32 - 1]
     if not indexes:
         return list(value)
@@ -291,7 +291,7 @@ def ordered_keys(value: dict[str, Any]) -> list[str]:
 
 
 def parse(text: str) -> Any:
-    """Follow JSON.parse(text), integers exact; raises ValueError where the text is not JSON."""
+    """Follow JSON.parse(text) with exact integers; raise ValueError if the text is not JSON."""
     try:
         return json.loads(text, parse_int=_integer, parse_constant=_no_constant)
     except RecursionError:
@@ -309,7 +309,7 @@ def _no_constant(name: str) -> Any:
 
 
 def assign(objects: list[Any]) -> dict[str, Any]:
-    """Follow Object.assign({}, ...objects): texts and arrays give their indexes, other values nothing."""
+    """Follow Object.assign({}, ...objects): texts and arrays add their indexes, other values add nothing."""
     merged: dict[str, Any] = {}
     for one in objects:
         if isinstance(one, dict):
@@ -320,12 +320,12 @@ def assign(objects: list[Any]) -> dict[str, Any]:
     return merged
 
 
-# Setting it on an object changes the prototype and leaves no key behind
+# In JavaScript, assigning this key changes the prototype and adds no key
 PROTOTYPE = "__proto__"
 
 
 def cleaned(value: Any) -> Any:
-    """Remove undefined from objects; in arrays it is null, as JSON has it."""
+    """Remove undefined from objects; replace it by null in arrays, as in JSON."""
     if isinstance(value, dict):
         return {
             key: cleaned(one) if type(one) in _CONTAINERS else one

@@ -1,7 +1,7 @@
-"""@liquid: templates by python-liquid, set up as Segment sets up liquidjs.
+"""@liquid: templates in python-liquid, configured as Segment configures liquidjs.
 
-No template reaches files or other templates, and none can run for long: there are no loops, a
-template has at most 1,000 characters, and what it makes of a record is limited.
+A template cannot read files or other templates. Its time is bounded: it has no loops and at most 1,000 characters, and
+its output is limited.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dbt_segconn.mapping.liquid_compare import compare_like_javascript
 from dbt_segconn.mapping.liquid_filters import FILTERS, Filter, text
 
 # https://github.com/segmentio/action-destinations, packages/core/src/mapping-kit/liquid-directive.ts
-MOST_CHARACTERS = 1_000
+MAX_CHARACTERS = 1_000
 DISABLED_TAGS = (
     "case",
     "for",
@@ -60,12 +60,12 @@ DISABLED_FILTERS = (
     "uniq",
     "where_exp",
 )
-MOST_PRINTED = 1_000_000
+MAX_PARTS = 1_000_000
 _STRICT = frozenset({"append", "prepend"})
 
 
 class _Node(OutputNode):
-    """Prints a value as JavaScript would."""
+    """`{{ value }}`, printed as in JavaScript."""
 
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
         return buffer.write(_limited(text(_plain(self.expression.evaluate(context)))))
@@ -85,9 +85,9 @@ class _Echo(EchoTag):
 
 
 def _limited(value: Any) -> Any:
-    """Stop a template that doubles a text again and again."""
-    if isinstance(value, (str, list)) and len(value) > MOST_PRINTED:
-        raise EvaluationError(f"@liquid: a text or list of more than {MOST_PRINTED:,} parts")
+    """Raise EvaluationError for a long text or list: a template may double a text many times."""
+    if isinstance(value, (str, list)) and len(value) > MAX_PARTS:
+        raise EvaluationError(f"@liquid: a text or list of more than {MAX_PARTS:,} parts")
     return value
 
 
@@ -96,16 +96,16 @@ def _plain(value: Any) -> Any:
 
 
 def _on_plain_values(name: str, function: Filter) -> Filter:
-    """Call a filter as JavaScript calls functions: what is too much is ignored, what is missing undefined."""
-    taken = [one for one in signature(function).parameters.values() if one.kind is Parameter.POSITIONAL_OR_KEYWORD]
-    needed = sum(one.default is Parameter.empty for one in taken) - 1
+    """Wrap a filter to be called as in JavaScript: extra arguments are ignored, missing ones are undefined."""
+    accepted = [one for one in signature(function).parameters.values() if one.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    required = sum(one.default is Parameter.empty for one in accepted) - 1
 
     def apply(value: Any, *arguments: Any, **named: Any) -> Any:
-        given = [_plain(one) for one in arguments[: len(taken) - 1]]
-        if len(given) < needed and name in _STRICT:
-            raise EvaluationError(f"{name} expect {needed + 1} arguments")
-        given += [math.nan] * (needed - len(given))
-        return _limited(function(_plain(value), *given, **named))
+        values = [_plain(one) for one in arguments[: len(accepted) - 1]]
+        if len(values) < required and name in _STRICT:
+            raise EvaluationError(f"{name} expect {required + 1} arguments")
+        values += [math.nan] * (required - len(values))
+        return _limited(function(_plain(value), *values, **named))
 
     return apply
 
@@ -131,7 +131,7 @@ def _environment() -> Environment:
 
 
 def compile_liquid(template: Any) -> Callable[[Any], str]:
-    """Compile a template; one that cannot be parsed fails on every record, as Segment's does."""
+    """Compile a template. As in Segment, a template with a syntax error fails on every record."""
     try:
         parsed = _parse(template)
     except EvaluationError as error:
@@ -154,7 +154,7 @@ def compile_liquid(template: Any) -> Callable[[Any], str]:
 
 
 _VALUE = r"\w[\w.\[\]-]*"
-# An output or a condition that is a value, then words that are no operators
+# An output or a condition: a value, then words that are not operators
 _IDLE_WORDS = re.compile(
     rf"(\{{\{{-?\s*{_VALUE}|\{{%-?\s*(?:if|elsif|unless)\s+{_VALUE})\s+"
     r"(?!contains\b|and\b|or\b)[A-Za-z][\w ]*?(?=\s*(?:\||-?\}\}|-?%\}))"
@@ -162,15 +162,15 @@ _IDLE_WORDS = re.compile(
 
 
 def _without_idle_words(template: str) -> str:
-    """Drop what liquidjs skips: `{{ col with space | escape }}` is `{{ col | escape }}`."""
+    """Remove words that liquidjs skips: `{{ col with space | escape }}` is `{{ col | escape }}`."""
     return _IDLE_WORDS.sub(r"\1", template)
 
 
 def _parse(template: Any) -> BoundTemplate:
     if not isinstance(template, str):
         raise EvaluationError("@liquid: expected string")
-    if utf16_length(template) > MOST_CHARACTERS:
-        raise EvaluationError(f"liquid template values are limited to {MOST_CHARACTERS} characters")
+    if utf16_length(template) > MAX_CHARACTERS:
+        raise EvaluationError(f"liquid template values are limited to {MAX_CHARACTERS} characters")
     try:
         parsed = _environment().from_string(_without_idle_words(template))
     except LiquidError as error:
@@ -180,7 +180,7 @@ def _parse(template: Any) -> BoundTemplate:
 
 
 def paths(template: str) -> Iterator[str]:
-    """List the variables that a template reads, as paths; none where it cannot be parsed."""
+    """Yield the variables that a template reads, as paths; none if it has a syntax error."""
     try:
         analysis = _parse(template).analyze(include_partials=False)
     except (EvaluationError, LiquidError):

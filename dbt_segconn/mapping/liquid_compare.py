@@ -1,4 +1,4 @@
-"""Comparisons in @liquid as JavaScript makes them: `"12" > 5` holds, and an object is neither more nor less."""
+"""Comparisons in @liquid by JavaScript's rules: `"12" > 5` is true, and `<` and `>` with an object are false."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Test = Callable[[Any, Any], bool]
 
 
 def _number(value: Any) -> float | None:
-    """Follow ToNumber; None stands for NaN, with which every comparison fails."""
+    """Follow ToNumber; return None for NaN, for which every comparison is false."""
     if value is None:
         return 0
     if isinstance(value, (bool, int, float)):
@@ -44,7 +44,7 @@ def _compare(test: Test, left: Any, right: Any) -> bool:
 
 
 def _equals(left: Any, right: Any) -> bool | None:
-    """Compare with `blank`, which null, false and white space are, too; None for any other comparison."""
+    """Compare with `blank`: null, false and white space equal it. Return None for any other comparison."""
     if isinstance(left, Blank):
         left, right = right, left
     if not isinstance(right, Blank):
@@ -109,7 +109,7 @@ _OWN: dict[type[Expression], type[Expression]] = {
 
 
 def compare_like_javascript(template: BoundTemplate) -> None:
-    """Give every comparison of a parsed template JavaScript's meaning; python-liquid has no setting for it."""
+    """Replace every comparison of a parsed template by JavaScript's; python-liquid has no setting for it."""
     context = RenderContext(template)
     for node in template.nodes:
         _visit_node(node, context)

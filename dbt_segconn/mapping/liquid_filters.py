@@ -1,6 +1,6 @@
-"""liquidjs's filters, which follow JavaScript where Shopify's follow Ruby.
+"""The filters of liquidjs. They follow JavaScript; Shopify's filters follow Ruby.
 
-https://liquidjs.com/filters/overview.html ; those that Segment disables are named in liquid.py.
+https://liquidjs.com/filters/overview.html ; liquid.py names the filters that Segment disables.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ Filter = Callable[..., Any]
 
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;"}
 _TAGS = re.compile(r"<script[\s\S]*?</script>|<style[\s\S]*?</style>|<.*?>|<!--[\s\S]*?-->")
-_WIDEST = 10_000  # a text that a filter pads or repeats, a list that it makes
 
 
 def text(value: Any) -> str:
-    """Print a value as liquidjs does: nothing for null, the items of a list side by side."""
+    """Return the text of a value as liquidjs prints it: null is empty, items of a list are concatenated."""
     if value is None or value is js.MISSING:
         return ""
     return "".join(map(text, value)) if isinstance(value, (list, range)) else js.to_text(value)
 
 
 def number(value: Any) -> float:
-    """Take a value as a number; what is none counts as 0."""
+    """Convert a value to a number; a value without one is 0."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, (int, float)):
@@ -44,7 +43,7 @@ def number(value: Any) -> float:
 
 
 def items(value: Any) -> list[Any]:
-    """Take a value as a list: nothing is an empty one, and any other value a list of one."""
+    """Convert a value to a list: null is an empty list, a single value a list of one item."""
     if value is None or value is js.MISSING:
         return []
     return list(value) if isinstance(value, (list, range)) else [value]
@@ -54,7 +53,7 @@ def _tidy(value: float) -> float:
     return js.as_integer(value) if isinstance(value, float) and math.isfinite(value) else value
 
 
-def _divided_by(value: Any, divisor: Any, whole: Any = False) -> float:  # noqa: FBT002  a positional argument of Liquid's
+def _divided_by(value: Any, divisor: Any, whole: Any = False) -> float:  # noqa: FBT002  a positional argument in Liquid
     left, right = number(value), number(divisor)
     if right == 0:
         return math.nan if left == 0 else math.copysign(math.inf, left)
@@ -114,20 +113,20 @@ def _truncatewords(value: Any, words: Any = 15, ending: Any = "...") -> str:
     parts = text(value).split()
     if isinstance(words, str) and js.to_number(words) is None:
         return ""
-    most = max(int(number(words)), 1)
-    return " ".join(parts[:most]) + (text(ending) if len(parts) >= most else "")
+    limit = max(int(number(words)), 1)
+    return " ".join(parts[:limit]) + (text(ending) if len(parts) >= limit else "")
 
 
 def _capitalize(value: Any) -> str:
-    said = text(value)
-    return js.to_upper_case(said[:1]) + js.to_lower_case(said[1:])
+    word = text(value)
+    return js.to_upper_case(word[:1]) + js.to_lower_case(word[1:])
 
 
 def _where(value: Any, key: Any, expected: Any = js.MISSING) -> list[Any]:
     found = [(one, js.get_property(one, text(key))) for one in items(value)]
     if expected is js.MISSING:
-        return [one for one, given in found if given is not None and given is not js.MISSING and given is not False]
-    return [one for one, given in found if given == expected and type(given) is type(expected)]
+        return [one for one, member in found if member is not None and member is not js.MISSING and member is not False]
+    return [one for one, member in found if member == expected and type(member) is type(expected)]
 
 
 def _sum(value: Any, key: Any = js.MISSING) -> float:
@@ -147,7 +146,7 @@ def _base64_decode(value: Any) -> str:
 
 
 def _end(value: Any, at: int) -> Any:
-    """Take the first or last item of a list, or UTF-16 unit of a text."""
+    """Return the first or last item of a list, or UTF-16 unit of a text."""
     sequence = js.utf16_units(value) if isinstance(value, str) else items(value)
     return sequence[at] if sequence and isinstance(value, (str, list, range)) else ""
 
@@ -181,7 +180,7 @@ def _date(value: Any, form: Any = "%A, %B %-e, %Y at %-l:%M %P %z", zone: Any = 
 
 
 def _moment(value: Any) -> datetime | None:
-    """Read a time: seconds since 1970, `now`, or ISO-8601; UTC where it has no zone."""
+    """Parse a time: seconds since 1970, `now`, or ISO-8601. Without a zone it is UTC."""
     if value in {"now", "today"} if isinstance(value, str) else False:
         return datetime.now(timezone.utc)
     try:
@@ -270,4 +269,4 @@ FILTERS: dict[str, Filter] = {
     "where": _where,
     "xml_escape": _escape,
 }
-"""name → function of the value and the filter's arguments"""
+"""name → function of a value and the arguments of the filter"""

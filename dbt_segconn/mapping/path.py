@@ -1,4 +1,4 @@
-"""Paths into a payload: `a.b[0].c`, `a['b']`; the first `$.` is dropped."""
+"""Paths into a payload: `a.b[0].c`, `a['b']`. The first `$.` is removed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from dbt_segconn.mapping.javascript import MISSING, get_property, is_truthy
 
-# A dot; an opening bracket before a digit or a quote; a quote with the bracket that closes it; the
-# bracket that closes an index. Other brackets are part of a key.
+# A dot; `[` before a digit or a quote; a quote, with `]` if it follows; `]` after a digit.
+# Other brackets are part of a key.
 _SEPARATOR = re.compile(r"\.|\[(?=[\"'\d])|[\"']\]?|(?<=\d)\]", re.ASCII)
 
-# [""] is the empty key, where a.. b has none
+# [""] is an empty key; the two dots of a..b are not
 _EMPTY_KEY = re.compile(r"\[(\"\"|'')\]")
 _EMPTY = "\0"
 
@@ -20,7 +20,7 @@ Getter = Callable[[Any], Any]
 
 
 def steps(path: str) -> tuple[str, ...]:
-    """Split a path into keys; the empty path and `.` are the payload itself."""
+    """Split a path into keys. The empty path and `.` have none: they are the payload itself."""
     if path in {"", "."}:
         return ()
     pieces = _SEPARATOR.split(_EMPTY_KEY.sub(f".{_EMPTY}.", path))
@@ -28,7 +28,7 @@ def steps(path: str) -> tuple[str, ...]:
 
 
 def relative(path: str) -> str:
-    """Drop the first `$.`, wherever it stands."""
+    """Remove the first `$.`, at any position."""
     return path.replace("$.", "", 1)
 
 
@@ -48,7 +48,7 @@ def compile_path(path: str) -> Getter:
             if type(value) is dict and value:
                 value = value.get(key, MISSING)
             elif not is_truthy(value):
-                return value  # what is falsy is the answer, however much of the path is left
+                return value  # as Segment does: a falsy value ends the path
             else:
                 value = get_property(value, key)
         return value
@@ -66,7 +66,7 @@ def _one_step(key: str) -> Getter:
 
 
 def _two_steps(first: str, second: str) -> Getter:
-    """Nearly all paths of a warehouse's mapping: `$.properties.column`."""
+    """Compile a path of two keys, by far the most frequent: `$.properties.column`."""
 
     def get(payload: Any) -> Any:
         value = payload.get(first, MISSING) if type(payload) is dict else _step(payload, first)

@@ -1,4 +1,4 @@
-"""What is wrong with a mapping: Segment's wording, and its path."""
+"""Problems of a mapping, in Segment's words and with their paths, and the checks that find them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Find = Callable[[Any, Path], "list[Problem]"]
 
 
 class Problem(str):
-    """A problem in Segment's words, `/path what.`; `path` and `reason` are its parts."""
+    """A problem in Segment's words, `/path reason.`, with both as attributes."""
 
     __slots__ = ("path", "reason")
 
@@ -24,7 +24,7 @@ class Problem(str):
     reason: str
 
     def __new__(cls, path: Path, reason: str) -> Self:
-        """Word the problem."""
+        """Format the problem."""
         problem = super().__new__(cls, f"/{'/'.join(path)} {reason}.")
         problem.path = path
         problem.reason = reason
@@ -33,41 +33,46 @@ class Problem(str):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Finds what is wrong with a value; `schema` says the same to editors, as JSON Schema."""
+    """A check of one value. `schema` is the same check as JSON Schema, for editors."""
 
     find: Find
     schema: Mapping[str, Any]
 
     def __call__(self, value: Any, path: Path) -> list[Problem]:
-        """Return every problem of the value, which stands at this path."""
+        """Return every problem of the value at this path."""
         return self.find(value, path)
 
 
 def check_of(schema: Mapping[str, Any]) -> Callable[[Find], Check]:
-    """Make a check of a function: `schema` accepts what it has no problem with."""
+    """Return a decorator: function → Check. `schema` must accept the values without problems."""
     return lambda find: Check(find, schema)
 
 
-def kind_of(value: Any) -> str:
-    """Name a value's type; an object with an @-key is a directive."""
+def type_name_of(value: Any) -> str:
+    """Return the name of a value's type; an object with an @-key is a directive."""
     if isinstance(value, dict) and any(key.startswith("@") for key in value):
         return "directive"
     return type_of(value)
 
 
-def is_a(value: Any) -> str:
-    """Say what a value is instead, with its article."""
-    kind = kind_of(value)
-    return f"it is {'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+def actual_type(value: Any) -> str:
+    """Return the actual type of a value for a message: `it is an object`."""
+    return f"it is {_with_article(type_name_of(value))}"
 
 
-def expect(kind: str, words: str) -> Check:
-    """Check for one type."""
+def _with_article(type_name: str) -> str:
+    return f"{'an' if type_name[0] in 'aeiou' else 'a'} {type_name}"
+
+
+def expect(type_name: str, words: str) -> Check:
+    """Return a check for one type; `words` name it in the problem."""
 
     def find(value: Any, path: Path) -> list[Problem]:
-        return [] if kind_of(value) == kind else [Problem(path, f"should be {words} but {is_a(value)}")]
+        if type_name_of(value) == type_name:
+            return []
+        return [Problem(path, f"should be {words} but {actual_type(value)}")]
 
-    return Check(find, {"type": kind})
+    return Check(find, {"type": type_name})
 
 
 is_text = expect("string", "a string")
@@ -76,14 +81,15 @@ is_boolean = expect("boolean", "a boolean")
 
 @check_of({"type": "array"})
 def is_array(value: Any, path: Path) -> list[Problem]:
-    """Check for an array; a directive counts as the object that it is."""
-    kind = type_of(value)
-    article = "an" if kind[0] in "aeiou" else "a"
-    return [] if kind == "array" else [Problem(path, f"should be an array but it is {article} {kind}")]
+    """Check for an array. A directive is reported as an object."""
+    type_name = type_of(value)
+    if type_name == "array":
+        return []
+    return [Problem(path, f"should be an array but it is {_with_article(type_name)}")]
 
 
 def has_length(least: int, most: int) -> Check:
-    """Check a text and its length in UTF-16 units."""
+    """Return a check for a text and its length in UTF-16 units."""
 
     @check_of({"type": "string", "minLength": least, "maxLength": most})
     def check(value: Any, path: Path) -> list[Problem]:
@@ -99,10 +105,10 @@ def has_length(least: int, most: int) -> Check:
 
 
 def one_of(*words: str) -> Check:
-    """Check for one of a few words, in upper or lower case."""
-    anyhow = "|".join("".join(f"[{one.upper()}{one}]" for one in word) for word in words)
+    """Return a check for one of these words, in any case."""
+    any_case = "|".join("".join(f"[{one.upper()}{one}]" for one in word) for word in words)
 
-    @check_of({"anyOf": [{"enum": list(words)}, {"type": "string", "pattern": f"^({anyhow})$"}]})
+    @check_of({"anyOf": [{"enum": list(words)}, {"type": "string", "pattern": f"^({any_case})$"}]})
     def check(value: Any, path: Path) -> list[Problem]:
         if problems := is_text(value, path):
             return problems
@@ -114,7 +120,7 @@ def one_of(*words: str) -> Check:
 
 
 def has_fields(required: Mapping[str, bool], checks: Mapping[str, Check], is_object: Check) -> Check:
-    """Check an object and its fields; the object's own problems, if it has any, are all that is told."""
+    """Return a check for an object and its fields. If the object itself has problems, only those are returned."""
     properties = {name: one.schema for name, one in checks.items()}
     needed = [name for name in checks if required.get(name)]
 
@@ -125,9 +131,9 @@ def has_fields(required: Mapping[str, bool], checks: Mapping[str, Check], is_obj
         return [problem for name in checks for problem in _field(value, name, path)]
 
     def _field(value: Mapping[str, Any], name: str, path: Path) -> Iterable[Problem]:
-        given = value.get(name, MISSING)
-        if given is not MISSING:
-            return checks[name](given, (*path, name))
+        found = value.get(name, MISSING)
+        if found is not MISSING:
+            return checks[name](found, (*path, name))
         return [Problem(path, f"should have field {stringify(name)} but it doesn't")] if required.get(name) else []
 
     return check

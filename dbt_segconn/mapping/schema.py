@@ -1,4 +1,4 @@
-"""The mapping language as JSON Schema (draft 7), for editors: derived from the table that checks mappings."""
+"""The mapping language as JSON Schema (draft 7), for editors; derived from the table of directives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dbt_segconn.mapping.directives import DIRECTIVE, DIRECTIVES, METADATA, OBJE
 from dbt_segconn.mapping.examples import EXAMPLES
 from dbt_segconn.mapping.shorthand import SHORTHAND
 
-# An object with an @-key, which is a directive or means to be one
+# An object with an @-key: a directive, valid or not
 AT_KEY = {"type": "object", "not": {"propertyNames": {"pattern": "^(?!@)"}}}
 FIELD = {"$ref": "#/definitions/field"}
 _ITEM = {"$ref": "#/definitions/item"}
@@ -16,10 +16,10 @@ _TEXT = {"if": {"type": "string"}, "then": {"pattern": SHORTHAND}}
 
 
 def definitions() -> dict[str, Any]:
-    """Return the definitions that a schema of fields points to.
+    """Return the definitions that a schema of fields refers to.
 
-    `field` is a value as users write it, in the `$` shorthand or not; `item` one in a list, where Segment
-    checks nothing; `value`, `any` and `object` are what stands inside of a directive.
+    `field` is a value as users write it, with or without the `$` shorthand. `item` is a value in a list, which Segment
+    does not check. `value`, `any` and `object` are values inside a directive.
     """
     return {
         "directive": {
@@ -48,7 +48,7 @@ def definitions() -> dict[str, Any]:
 
 
 def _described(name: str) -> dict[str, Any]:
-    """Return what a directive accepts, with its description and an example."""
+    """Return the schema of a directive, with its description and an example."""
     example = EXAMPLES[name]
     return {**DIRECTIVES[name].check.schema, "description": example.description, "examples": [example.mapping[name]]}
 

@@ -1,8 +1,8 @@
 """The `$` shorthand of model YAML → Segment's mapping language.
 
-`$column` is the column's value, `${column}` inside a text makes it a template, `$$` is a dollar and
-`$*` the whole record. dbt renders `{{ }}` in meta away, and YAML wants "@path" quoted: this is why
-there is a shorthand. Nothing inside a directive is touched, and neither is `$5` or `$.name`.
+`$column` is the value of a column, `${column}` is a column inside a text, `$$` is a dollar, `$*` is the whole record.
+The shorthand exists because dbt renders `{{ }}` in meta, and YAML requires quotes around "@path". Directives, `$5` and
+`$.name` stay unchanged.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ SHORTHAND = (
     r"^(\$[A-Za-z_][A-Za-z0-9_]*|\$\*|"
     r"([^$]|\$\$|\$\{\s*[^}\s.'\"\[\]][^}.'\"\[\]]*\}|\$(?![A-Za-z_{*$]))*)$"
 )
-"""The same rules as a pattern that editors understand: JavaScript's and JSON Schema's."""
+"""The same rules as one pattern, valid in JavaScript and JSON Schema, for editors."""
 
 
 def expand(value: Any) -> Any:
     """Rewrite every text of a mapping that uses the shorthand.
 
-    Raises MappingError where a `$` can be neither a column nor text, with the path of each.
+    Raises MappingError, with the path of each text, if a `$` is neither a column nor a dollar.
     """
     problems: list[Problem] = []
     expanded = _expand(value, (), problems)
@@ -55,7 +55,7 @@ def _text(text: str, path: Path, problems: list[Problem]) -> Any:
     if not marks:
         return text
     for mark in marks:
-        if reason := _objection(text, mark):
+        if reason := _problem(text, mark):
             problems.append(Problem(path, reason))
             return text
     if all(mark[0] == "$$" for mark in marks):
@@ -68,12 +68,12 @@ def _placeholder(column: str) -> str:
 
 
 def _path_of(column: str) -> str:
-    """Name a column in a path: quoted where it is no plain word, as Segment's paths take it."""
+    """Return the path of a column; quote a name that is not a plain word."""
     word = column.strip()
     return f"properties.{word}" if re.fullmatch(r"\w+", word) else f"properties['{word}']"
 
 
-def _objection(text: str, mark: re.Match[str]) -> str | None:
+def _problem(text: str, mark: re.Match[str]) -> str | None:
     if mark[0] == "$$":
         return None
     if mark[1] is None:
@@ -83,5 +83,5 @@ def _objection(text: str, mark: re.Match[str]) -> str | None:
     if not mark[1].strip():
         return "has ${} without a column"
     if steps(_path_of(mark[1])) != ("properties", mark[1].strip()):
-        return f"has the column {mark[1].strip()!r}, whose name Segment's paths cannot hold. Rename it in the model"
+        return f"has the column {mark[1].strip()!r}, whose name is not valid in Segment's paths. Rename it in the model"
     return None

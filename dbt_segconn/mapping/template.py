@@ -1,4 +1,4 @@
-"""@template: text with {{path}} and {{{path}}} in it."""
+"""@template: text with placeholders {{path}} and {{{path}}}."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DOUBLE = re.compile(r"\{\{([^}]+)\}\}")
 
 
 def compile_template(template: str) -> Callable[[Any], str]:
-    """Compile a template. What a {{{path}}} gives is searched for {{path}} again, as Segment does it."""
+    """Compile a template. As in Segment, the value of a {{{path}}} may itself contain {{path}}."""
     if _TRIPLE.search(template):
         triple = _compile(template, _TRIPLE)
         return lambda payload: _compile(triple(payload), _DOUBLE)(payload)
@@ -44,7 +44,7 @@ def _compile(template: str, placeholder: re.Pattern[str]) -> Callable[[Any], str
 
 
 def paths(template: str) -> Iterator[str]:
-    """List the paths that a template reads."""
+    """Yield the paths that a template reads."""
     for placeholder in (_TRIPLE, _DOUBLE):
         for match in placeholder.finditer(template):
             yield match[1].strip(WHITE_SPACE)

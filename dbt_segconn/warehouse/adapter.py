@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError, UnopenedError, WarehouseError
+from dbt_segconn.process_tuning import silence_dbt
 from dbt_segconn.project.context import Context
 from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.warehouse.dbt_manifest import read_resource
@@ -148,7 +149,7 @@ def set_dbt_flags(context: Context, threads: int | None = None) -> Any:
     from dbt_common.context import set_invocation_context
 
     set_invocation_context(get_env())
-    _silence()
+    silence_dbt()
     options: dict[str, Any] = {
         "project_dir": str(context.project_dir),
         "profiles_dir": str(context.profiles_dir),
@@ -162,22 +163,6 @@ def set_dbt_flags(context: Context, threads: int | None = None) -> Any:
     flags = Flags.from_dict(Command.RUN, given)
     set_flags(flags)
     return flags
-
-
-def _silence() -> None:
-    """Let no event of dbt be told, and none be made a message of before somebody listens to it."""
-    from dbt_common.events.base_types import EventLevel
-    from dbt_common.events.event_manager import EventManager
-    from dbt_common.events.event_manager_client import ctx_set_event_manager
-
-    class Unheard(EventManager):  # type: ignore[misc]
-        """Without listeners, the ten events of a statement took longer than many statements do."""
-
-        def fire_event(self, e: Any, *arguments: Any, **named: Any) -> None:
-            if self.loggers or self.callbacks or e.level_tag() != EventLevel.DEBUG:
-                super().fire_event(e, *arguments, **named)
-
-    ctx_set_event_manager(Unheard())
 
 
 def _load_macros(adapter: Any, config: Any, manifest: Mapping[str, Any]) -> Any:

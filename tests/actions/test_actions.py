@@ -11,36 +11,36 @@ from dbt_segconn.errors import ConfigurationError, InvalidCall, MappingError
 
 
 @pytest.mark.parametrize("name", [*ACTIONS, *(f"send{name.title()}" for name in ACTIONS)])
-def test_an_action_goes_by_both_its_names(name):
+def test_action_has_two_names(name):
     fields = {"user_id": "u", "event_name": "E", "group_id": "g"}
     assert compile_action(name, fields)({})["type"] == name.removeprefix("send").lower()
 
 
-def test_an_unknown_action_is_named_with_the_nearest():
+def test_unknown_action_suggests_nearest():
     with pytest.raises(ConfigurationError, match=r"'identfy' is not an action\. Did you mean 'identify'"):
         compile_action("identfy", {})
 
 
-def test_all_problems_of_a_mapping_come_at_once():
+def test_all_problems_of_mapping_are_reported():
     with pytest.raises(MappingError) as caught:
         compile_action("identify", {"user_id": {"@path": 3}, "traits": {"a": {"@nope": 1}}})
     assert len(caught.value.problems) == 2
 
 
-def test_all_problems_of_a_record_come_at_once():
+def test_all_problems_of_record_are_reported():
     fields = {"user_id": {"@path": "$.u"}, "location": {"latitude": {"@path": "$.lat"}}, "traits": {"@path": "$.t"}}
     with pytest.raises(InvalidCall) as caught:
         compile_action("identify", fields)({"u": {}, "lat": "north", "t": "x"})
     assert len(caught.value.problems) == 3
 
 
-def test_misspelt_fields_are_found_with_near_names():
+def test_misspelt_field_suggests_nearest():
     fields = {"user_id": 1, "trait": {}, "location": {"citty": "x"}, "enable_batching": True}
     assert unknown_fields("identify", fields) == ((("trait",), "traits"), (("location", "citty"), "city"))
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-def test_schema_and_fields_agree(name):
+def test_schema_matches_fields(name):
     schema = fields_schema(name)
     assert list(schema["else"]["properties"])[: len(ACTIONS[name].fields)] == [one.name for one in ACTIONS[name].fields]
     assert all(field.description and field.label for field in ACTIONS[name].fields)
@@ -64,7 +64,7 @@ CELLS = (
     st.dictionaries(st.sampled_from(COLUMNS), CELLS) | CELLS,
 )
 @settings(max_examples=500, deadline=None)
-def test_the_shortcut_for_flat_mappings_gives_what_the_general_way_gives(action, texts, properties):
+def test_flat_mapping_equals_general_mapping(action, texts, properties):
     def fields(column):
         body = {"x": column("a"), "y": column("b"), "z": 7}
         ids = {name: column(COLUMNS[at % len(COLUMNS)]) for at, name in enumerate(sorted(texts))}

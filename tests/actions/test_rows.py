@@ -1,15 +1,17 @@
-"""The shortcut from rows to calls gives what the way through Segment's event gives, or leaves the row to it."""
+"""Rows of flat mappings become the same calls as payloads, or None if a row is not plain."""
 
 from __future__ import annotations
 
+import doctest
 from datetime import datetime, timezone
 from decimal import Decimal
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbt_segconn.actions import compile_action
+from dbt_segconn.actions import compile_action, flat, rows
 from dbt_segconn.engine.calls import CallMaker
 from dbt_segconn.errors import RecordError
 from dbt_segconn.limits import violation
@@ -38,7 +40,7 @@ def maker(action, fields, **mapping):
         names_record="__segment_id" in str(fields),
         identifier=[],
     )
-    columns = [SimpleNamespace(key=name, name=name, value_type=kind) for name, kind in VALUE_TYPES.items()]
+    columns = [SimpleNamespace(key=name, name=name, value_type=value_type) for name, value_type in VALUE_TYPES.items()]
     return CallMaker(sync, columns, write_key="wk", sync_id="s", started_at=datetime(2026, 1, 2, tzinfo=timezone.utc))
 
 
@@ -49,7 +51,7 @@ def maker(action, fields, **mapping):
     st.booleans(),
     CHANGES,
 )
-def test_rows_become_the_calls_that_events_become(action, ids, members, keep_null, changes):
+def test_rows_and_payloads_make_equal_calls(action, ids, members, keep_null, changes):
     body = "properties" if action == "track" else "traits"
     own = {"track": {"event_name": "Bought"}, "group": {"group_id": "$name"}}.get(action, {})
     make = maker(action, expand({**ids, **own, body: members}), sync_null_values=keep_null)
@@ -73,9 +75,15 @@ def test_rows_become_the_calls_that_events_become(action, ids, members, keep_nul
         assert not any(map(violation, made.calls))
 
 
-def test_a_flat_mapping_takes_the_shortcut():
+def test_flat_mapping_is_compiled_for_rows():
     fields = expand({"user_id": "$id", "timestamp": "$at", "traits": {"name": "$name", "price": "$price"}})
     make = maker("identify", fields, sync_null_values=True)
     row = (1, "added", "r1", 7, "Ada", Decimal("12.50"), "2026-01-02T03:04:05.678Z", None)
     assert make.many([row], print).are_checked
     assert not make.many([(*row[:6], "yesterday", None)], print).are_checked
+
+
+@pytest.mark.parametrize("module", [flat, rows])
+def test_documented_source_is_generated(module):
+    assert doctest.testmod(module).attempted > 3
+    assert doctest.testmod(module).failed == 0

@@ -90,7 +90,7 @@ def reason_to_skip(line):
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line["id"])
-def test_gives_what_segment_gives(line):
+def test_result_equals_segments(line):
     if reason := reason_to_skip(line):
         pytest.skip(reason)
     if "error" in line:

@@ -123,14 +123,14 @@ def test_fuzzed_record_becomes_call_or_discard(action, fields, payload, other):
         ({"a": {"@path": date(2026, 1, 2)}}, "/a/@path should be a JSON value but it is a date."),
     ],
 )
-def test_mapping_that_is_no_json_is_refused(mapping, words):
+def test_mapping_must_be_json(mapping, words):
     with pytest.raises(MappingError) as caught:
         compile_mapping(mapping)
     assert caught.value.problems == (words,)
 
 
 @pytest.mark.parametrize("depth", [500, 5000])
-def test_deep_nesting_ends_in_our_error_at_worst(depth):
+def test_deep_nesting_raises_our_error(depth):
     mapping: object = {"@path": "$.a"}
     payload: object = "leaf"
     for _ in range(depth):
@@ -139,20 +139,20 @@ def test_deep_nesting_ends_in_our_error_at_worst(depth):
         compile_mapping({"r": mapping})({"a": payload})
 
 
-def test_a_liquid_template_cannot_explode():
+def test_liquid_output_is_limited():
     doubling = "{% assign a = 'xxxxxxxx' %}" + "{% assign a = a | append: a %}" * 30 + "{{ a }}"
     with pytest.raises(EvaluationError, match="more than 1,000,000"):
         compile_mapping({"@liquid": doubling})({})
 
 
 @pytest.mark.parametrize("template", ["{% include 'x' %}", "{% render 'x' %}", "{% for x in a %}{% endfor %}"])
-def test_liquid_reaches_no_files_and_has_no_loops(template):
+def test_liquid_has_no_files_and_no_loops(template):
     with pytest.raises(EvaluationError):
         compile_mapping({"@liquid": template})({"a": [1]})
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_numbers_print_in_the_shortest_form_that_reads_back(number):
+def test_number_is_printed_in_shortest_form(number):
     text = js.number_to_text(number)
     assert js.to_number(text) == number
     assert "e" not in text or abs(number) >= 1e21 or abs(number) < 1e-6
@@ -160,27 +160,27 @@ def test_numbers_print_in_the_shortest_form_that_reads_back(number):
 
 
 @given(st.integers())
-def test_integers_keep_every_digit(number):
+def test_integer_keeps_every_digit(number):
     if abs(number) < 10**21:
         assert js.number_to_text(number) == str(number)
 
 
 @given(VALUES)
-def test_what_is_printed_as_json_reads_back(value):
+def test_printed_json_is_parsed_to_equal_value(value):
     text = js.stringify(value)
     read = json.loads(text)
     assert js.stringify(read) == text
 
 
 @given(st.text(max_size=20))
-def test_utf16_units_join_to_the_text_they_came_from(text):
+def test_utf16_units_join_to_same_text(text):
     units = js.utf16_units(text)
     assert len(units) == js.utf16_length(text)
     assert js.joined("".join(units)) == text
 
 
 @given(st.text(alphabet="aAbBkKſß$&`' ", max_size=12), st.text(alphabet="aAkK$", min_size=1, max_size=3))
-def test_replacing_by_the_match_itself_changes_nothing(text, pattern):
+def test_replacement_by_match_changes_nothing(text, pattern):
     assert js.replace(text, pattern, "$&", every=True, ignore_case=False) == text
     assert js.replace(text, pattern, "$&", every=True, ignore_case=True) == text
 
@@ -205,12 +205,12 @@ def test_replacing_by_the_match_itself_changes_nothing(text, pattern):
         (7, 7),
     ],
 )
-def test_the_shorthand_becomes_segments_language(given_, expanded):
+def test_shorthand_expands_to_directives(given_, expanded):
     assert expand(given_) == expanded
 
 
 @pytest.mark.parametrize("text", ["$name is here", "hello $name", "${}", "${a.b}", "a $* b", "${it's}"])
-def test_a_dollar_that_is_neither_column_nor_text_is_an_error_with_its_path(text):
+def test_invalid_dollar_is_reported_with_path(text):
     with pytest.raises(MappingError) as caught:
         expand({"traits": {"x": text}})
     assert caught.value.problems[0].startswith("/traits/x ")
@@ -229,7 +229,7 @@ def test_a_dollar_that_is_neither_column_nor_text_is_an_error_with_its_path(text
         ({"x": {"@path": "$.context.consent"}}, set()),
     ],
 )
-def test_the_columns_that_a_mapping_reads(mapping, columns):
+def test_columns_used_by_mapping(mapping, columns):
     assert columns_used(mapping) == columns
 
 
@@ -242,5 +242,5 @@ def test_the_columns_that_a_mapping_reads(mapping, columns):
         {"@merge": {"objects": [{"@path": "$.properties"}], "direction": "left"}},
     ],
 )
-def test_a_mapping_that_takes_the_whole_record_reads_every_column(mapping):
+def test_whole_record_uses_all_columns(mapping):
     assert columns_used({"traits": mapping}) is ALL_COLUMNS
