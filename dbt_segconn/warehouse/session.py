@@ -50,7 +50,7 @@ class Session:
         with self.transaction():
             if statements is None:
                 own = self.render("segconn_open_session").split(";")
-                known = self.rows("segconn_statements_if_known")
+                known = self.rows("segconn_optional_settings")
                 statements = [*filter(None, map(str.strip, own)), *(statement for (statement,) in known)]
             for statement in statements:
                 self._execute(statement)
