@@ -27,7 +27,7 @@
 {% endmacro %}
 
 
-{#- A record that was sent with these values before `skip_unknown` applied is not sent again. -#}
+{#- A record that was sent with these values before `without_value: skip` is not sent again. -#}
 {% macro segconn_has_changed(diff) %}
   {%- set changed = 'records.checksum <> hashed.checksum' -%}
   {{- return('(' ~ changed ~ ' and records.checksum <> hashed.content)' if diff.consent else changed) -}}

@@ -1,4 +1,4 @@
-"""Spark's own tables, which are files: they take inserts alone, one at a time."""
+"""Spark's own tables: files that support only inserts, one at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _only_one_process(credentials: Any) -> str | None:
 
 
 def _turn(sql: str) -> AbstractContextManager[Any]:
-    """Wait until no other thread inserts into the same table: two inserts would remove each other's files."""
+    """Return the lock of the table that a statement inserts into: parallel inserts delete each other's files."""
     insert = _INSERT.match(sql)
     return _TURNS.setdefault(insert[1], threading.Lock()) if insert else nullcontext()
 
