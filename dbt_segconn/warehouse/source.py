@@ -22,8 +22,8 @@ SHOWN_RELATIONS = 10
 class Source:
     """The relation and columns that a sync reads.
 
-    Equal signatures mean equal columns. A signature has three hashes: of names, of value types, and of the data types of
-    JSON columns, because equal JSON may have different texts in different types.
+    Equal signatures mean equal columns. A signature has three hashes: of names, of value types, and of the data types
+    of JSON columns. Equal JSON may have different texts in different data types.
 
     `checkpoint` is the column of the mapping's checkpoint, if any. `order` are the columns of `order_by`. `current` are
     the columns that mark the current rows of a snapshot; `valid_to_current` is dbt's SQL for the first of them.

@@ -149,7 +149,9 @@ from (
 {#- The user of a call: the first id that is not empty. -#}
 {% macro segconn_user_id(columns) %}
   {%- set ids = [] -%}
-  {%- for column in columns -%} {%- do ids.append("nullif(cast(" ~ column ~ " as " ~ segconn_type_string() ~ "), '')") -%} {%- endfor -%}
+  {%- for column in columns -%}
+    {%- do ids.append("nullif(cast(" ~ column ~ " as " ~ segconn_type_string() ~ "), '')") -%}
+  {%- endfor -%}
   {{- return(ids[0] if ids | length == 1 else 'coalesce(' ~ (ids | join(', ')) ~ ')') -}}
 {% endmacro %}
 
@@ -201,14 +203,16 @@ left join (
 {% macro segconn_is_current(diff) %}
   {%- set valid_to = segconn_quote(diff.current[0].name) -%}
   {%- set is_open = valid_to ~ ' is null' -%}
-  {%- if diff.valid_to_current -%} {%- set is_open = '(' ~ is_open ~ ' or ' ~ valid_to ~ ' = ' ~ diff.valid_to_current ~ ')' -%} {%- endif -%}
+  {%- if diff.valid_to_current -%}
+    {%- set is_open = '(' ~ is_open ~ ' or ' ~ valid_to ~ ' = ' ~ diff.valid_to_current ~ ')' -%}
+  {%- endif -%}
   {%- if diff.current | length == 1 -%} {{- return(is_open) -}} {%- endif -%}
   {%- set is_deleted = 'lower(' ~ segconn_as_text(segconn_quote(diff.current[1].name), diff.current[1].value_type) ~ ')' -%}
   {{- return(is_open ~ ' and coalesce(' ~ is_deleted ~ ", 'false') not in ('true', '1')") -}}
 {% endmacro %}
 
 
-{#- Three CTEs: `source` (the model's records), `hashed` (with checksums), `duplicates` (identifiers of several rows). -#}
+{#- Three CTEs: `source` (the model's records), `hashed` (with checksums), `duplicates` (repeated identifiers). -#}
 {% macro segconn_record_ctes(diff) %}
 {%- set columns = diff.columns -%}
 source as {{ segconn_cte_hint(diff) }}(
@@ -229,7 +233,9 @@ source as {{ segconn_cte_hint(diff) }}(
     {{ 'and' if diff.current else 'where' }} (
         {{ segconn_is_new(diff.window) }}
         {%- if diff.window.with_unsettled %}
-        or {{ segconn_key(segconn_record_id(diff.identifier)) }} in ({{ segconn_unsettled(diff.records, diff.window_discards, diff.mapping_id) }})
+        or {{ segconn_key(segconn_record_id(diff.identifier)) }} in (
+            {{- segconn_unsettled(diff.records, diff.window_discards, diff.mapping_id) }}
+        )
         {%- endif %}
     )
     {%- endif %}
@@ -421,7 +427,8 @@ left join (
     where sync_id = {{ segconn_literal(sync_id) }} and record_id is not null and change_type <> 'closed'
     group by record_id
 ) as discarded on discarded.record_id = outbox.record_id
-where outbox.change_type in ('added', 'updated', 'deleted'{{ ", 'unchanged'" if with_hashes }}) and (discarded.record_id is null or discarded.doubtful = 1)
+where outbox.change_type in ('added', 'updated', 'deleted'{{ ", 'unchanged'" if with_hashes }})
+    and (discarded.record_id is null or discarded.doubtful = 1)
 {% endmacro %}
 
 
@@ -462,7 +469,9 @@ where change_type in ({{ segconn_literals(change_types) }})
 
 {% macro default__segconn_delete_abandoned(outbox, records, discards, sync_id, change_types) %}
 delete from {{ records }}
-where record_id in (select record_id from ({{ segconn_abandoned(outbox, discards, sync_id, change_types) }}) as abandoned)
+where record_id in (
+    select record_id from ({{ segconn_abandoned(outbox, discards, sync_id, change_types) }}) as abandoned
+)
 {% endmacro %}
 
 

@@ -23,7 +23,7 @@ from (
     select max({{ segconn_quote(column.name) }}) as newest
     from {{ model }}
     {%- if lost or window %}
-    where {% if lost %}not ({{ lost }}){% endif %}{% if lost and window %} and {% endif %}{% if window %}{{ segconn_is_new(window) }}{% endif %}
+    where {{ 'not (' ~ lost ~ ')' if lost }}{{ ' and ' if lost and window }}{{ segconn_is_new(window) if window }}
     {%- endif %}
 ) as newest_rows
 {% endmacro %}

@@ -54,7 +54,15 @@ where changes.change_type = 'updated'
 select coalesce(sum(has_hashes), 0)
     {%- for column in columns %},
     {%- set start = 8 * loop.index + 1 %}
-    coalesce(sum(case when has_hashes = 1 and substr(latest, {{ start }}, 8) <> substr(former, {{ start }}, 8) then 1 else 0 end), 0)
+    coalesce(
+        sum(
+            case
+                when has_hashes = 1 and substr(latest, {{ start }}, 8) <> substr(former, {{ start }}, 8) then 1
+                else 0
+            end
+        ),
+        0
+    )
     {%- endfor %}
 from ({{ segconn_select_hashes(outbox, diff, records, names) }}) as compared
 {% endmacro %}

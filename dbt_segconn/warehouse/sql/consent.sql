@@ -45,7 +45,8 @@ with {{ segconn_record_ctes(diff) }}
 
 select count(*)
 from hashed
-left join {{ segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) }} as records on records.record_id = hashed.record_id
+left join {{ segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) }} as records
+    on records.record_id = hashed.record_id
 left join duplicates on duplicates.record_id = hashed.record_id
 where hashed.record_id is not null and duplicates.record_id is null and {{ segconn_is_held_back() }}
 {% endmacro %}

@@ -84,7 +84,10 @@ where mapping_id = {{ segconn_literal(mapping_id) }}
 insert into {{ discards }} ({{ columns | join(', ') }})
 select {{ segconn_literal(sync_id) }}, {{ segconn_literal(mapping_id) }}, {{ segconn_literal(mapping) }},
     {{ segconn_literal(definition) }}, record_id, change_type, null,
-    case when change_type = 'null_identifier' then 'the unique identifier is null' else 'the unique identifier is not unique' end,
+    case
+        when change_type = 'null_identifier' then 'the unique identifier is null'
+        else 'the unique identifier is not unique'
+    end,
     {{ segconn_literal(at) }}, 0
 from (
     select distinct record_id, change_type
@@ -107,12 +110,15 @@ limit {{ limit }}
 
 {#- Close the discards that a sync retried without discarding the record again: it was delivered, is gone or is
     unchanged. Given-up records were not retried, unless they changed: then the outbox has them. -#}
-{% macro segconn_close_settled(discards, columns, outbox, sync_id, mapping_id, mapping, definition, at, closed, retry_syncs, retry_days) %}
+{% macro segconn_close_settled(
+    discards, columns, outbox, sync_id, mapping_id, mapping, definition, at, closed, retry_syncs, retry_days
+) %}
+{%- set retry_limits = {'retry_syncs': retry_syncs, 'retry_days': retry_days} %}
 insert into {{ discards }} ({{ columns | join(', ') }})
 select {{ segconn_literal(sync_id) }}, {{ segconn_literal(mapping_id) }}, {{ segconn_literal(mapping) }},
     {{ segconn_literal(definition) }}, record_id, {{ segconn_literal(closed) }}, null, '', {{ segconn_literal(at) }}, 0
 from (
-    {{- segconn_open_discards_of(discards, mapping_id, definition, {'retry_syncs': retry_syncs, 'retry_days': retry_days}) }}
+    {{- segconn_open_discards_of(discards, mapping_id, definition, retry_limits) }}
 ) as open_discards
 where (given_up = 0 or record_id in (select record_id from {{ outbox }} where record_id is not null))
     and {{ segconn_key('record_id') }} not in (

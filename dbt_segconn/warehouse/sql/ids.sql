@@ -16,14 +16,22 @@
 {% macro segconn_doubtful_ids(outbox, diff, change_types, ids, shared, blanks, most) %}
 {%- set changes = '(' ~ segconn_changes(diff) ~ ') as changes' if diff else outbox -%}
 {%- for id in ids %}
-select {{ segconn_literal(id.field) }} as field, {{ segconn_normalized_id(id, blanks) }} as junk, count(*) as found, 0 as most
+select
+    {{ segconn_literal(id.field) }} as field,
+    {{ segconn_normalized_id(id, blanks) }} as junk,
+    count(*) as found,
+    0 as most
 from {{ changes }}
 where change_type in ({{ segconn_literals(change_types) }}) and {{ segconn_is_junk(id, blanks) }}
 group by 2
 {{ 'union all' if shared or not loop.last }}
 {%- endfor %}
 {%- for id in shared %}
-select {{ segconn_literal(id.field) }} as field, cast(null as {{ segconn_type_string() }}) as junk, count(*) as found, coalesce(max(records), 0) as most
+select
+    {{ segconn_literal(id.field) }} as field,
+    cast(null as {{ segconn_type_string() }}) as junk,
+    count(*) as found,
+    coalesce(max(records), 0) as most
 from (
     select {{ id.columns | join(', ') }}, count(*) as records
     from {{ changes }}
@@ -49,7 +57,8 @@ where not {{ segconn_is_junk(id, blanks) }}
 {% macro segconn_have_one_value(model, columns) %}
 select
     {%- for column in columns %}
-    case when min({{ segconn_quote(column.name) }}) = max({{ segconn_quote(column.name) }}) then 1 else 0 end as has_one_{{ loop.index }}{{ ',' if not loop.last }}
+    {%- set name = segconn_quote(column.name) %}
+    case when min({{ name }}) = max({{ name }}) then 1 else 0 end as has_one_{{ loop.index }}{{ ',' if not loop.last }}
     {%- endfor %}
 from {{ model }} as all_rows
 {% endmacro %}

@@ -128,7 +128,7 @@ drop schema {{ adapter.dispatch('segconn_schema')(relation) }} restrict
 insert into {{ relation }} ({{ columns | join(', ') }})
 values
 {%- for row in rows %}
-    ({% for value in row %}{{ segconn_literal(value) }}{{ ', ' if not loop.last }}{% endfor %}){{ ',' if not loop.last }}
+    ({{ segconn_literals(row) }}){{ ',' if not loop.last }}
 {%- endfor %}
 {% endmacro %}
 
@@ -222,8 +222,8 @@ select {{ segconn_now() }}
 {#- The columns of copied rows, some with new values. Copied rows of the history get the next revision. -#}
 {% macro segconn_copied_columns(columns, changed) %}
     {%- for name in columns %}
-    {% if name in changed %}{{ segconn_literal(changed[name]) }}{% elif name == 'revision' %}revision + 1{% else %}{{ name }}{% endif %}
-    {{- ',' if not loop.last }}
+    {%- set next_value = 'revision + 1' if name == 'revision' else name %}
+    {{ segconn_literal(changed[name]) if name in changed else next_value }}{{ ',' if not loop.last }}
     {%- endfor %}
 {% endmacro %}
 

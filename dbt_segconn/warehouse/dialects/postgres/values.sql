@@ -105,7 +105,8 @@ select
     types.attname,
     case
         when t.typtype = 'c' then 'record'
-        when t.typtype = 'b' and n.nspname = 'pg_catalog' and t.typname <> 'jsonpath' then format_type(t.oid, types.modifier)
+        when t.typtype = 'b' and n.nspname = 'pg_catalog' and t.typname <> 'jsonpath'
+            then format_type(t.oid, types.modifier)
         when t.typtype = 'b' and t.typname = 'hstore' and to_json.castsource is not null then 'hstore'
         else 'text'
     end || types.brackets
@@ -113,7 +114,8 @@ from types
 inner join pg_catalog.pg_type as t on t.oid = types.type_id
 inner join pg_catalog.pg_namespace as n on n.oid = t.typnamespace
 left join pg_catalog.pg_type as element on element.oid = t.typelem and element.typarray = t.oid
-left join pg_catalog.pg_cast as to_json on to_json.castsource = t.oid and to_json.casttarget = 'pg_catalog.json'::regtype
+left join pg_catalog.pg_cast as to_json
+    on to_json.castsource = t.oid and to_json.casttarget = 'pg_catalog.json'::regtype
 where t.typtype <> 'd' and element.oid is null
 order by types.attnum
 {% endmacro %}

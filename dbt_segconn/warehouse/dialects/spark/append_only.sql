@@ -44,7 +44,8 @@ from ({{ segconn_settled(outbox, discards, sync_id, with_hashes) }}) as settled
 {% macro spark__segconn_insert_abandoned(outbox, records, discards, sync_id, change_types, watermark) %}
 insert into {{ records }} (record_id, checksum, gone, settled_at)
 select record_id, case when change_number <= {{ watermark }} then checksum end,
-    case when change_type <> 'deleted' or change_number > {{ watermark }} or is_doubtful = 1 then 0 else 1 end, {{ segconn_now() }}
+    case when change_type <> 'deleted' or change_number > {{ watermark }} or is_doubtful = 1 then 0 else 1 end,
+    {{ segconn_now() }}
 from ({{ segconn_abandoned(outbox, discards, sync_id, change_types) }}) as abandoned
 {% endmacro %}
 
