@@ -141,8 +141,8 @@ class Session:
             return bool(self._adapter.check_schema_exists(relation.database, relation.schema))
 
     def drop_schema(self, relation: Any) -> None:
-        """Drop the schema that the table belonged to; raise WarehouseError where it is not empty."""
-        if self.names_beside(relation):  # Snowflake's `restrict` looks at foreign keys alone
+        """Drop the schema of the table. Raises WarehouseError if the schema is not empty."""
+        if self.names_beside(relation):  # `restrict` of Snowflake checks foreign keys only
             raise WarehouseError(f"{relation.without_identifier()} is not empty, so it was not dropped")
         self.run("segconn_drop_schema", relation=relation)
 

@@ -1,7 +1,7 @@
-"""What each dialect is sent: every statement of the main job, as text that was reviewed, and that parses.
+"""Every statement of a sync in each dialect: equal to the reviewed text, and valid for sqlglot's parser.
 
-`rendered/<adapter>.sql` holds the statements. A test with the adapter installed renders them anew and compares;
-REWRITE=1 writes them down instead. That they parse as their dialect is tested everywhere.
+`rendered/<adapter>.sql` has the statements. If the adapter is installed, a test renders them and compares;
+REWRITE=1 writes them instead. Parsing needs no adapter.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from types import SimpleNamespace
 
 import pytest
 import sqlglot
+from sqlglot import exp
+from sqlglot.optimizer.scope import traverse_scope
 from standing import ADA, new_shop
 
 RENDERED = Path(__file__).parent / "rendered"
@@ -37,7 +39,7 @@ OUTPUTS = {
     "spark": {"method": "session", "host": "NA", "schema": "marts"},
 }
 DATABASES = {"spark": None}
-# A type for every kind of value, as the warehouse reports it
+# A data type for every value type, as the warehouse reports it
 TYPES = {
     "bigquery": "INT64; NUMERIC(38,0); NUMERIC(12,2); BIGNUMERIC; FLOAT64; BOOL; STRING; DATE; DATETIME; TIMESTAMP; "
     "TIME; INTERVAL; JSON; STRUCT<a INT64>; ARRAY<STRING>; BYTES",
@@ -52,8 +54,8 @@ TYPES = {
 }
 
 
-# Kinds that tell of consent, each in its own way
-_TELLING = frozenset({"integer", "whole", "boolean", "text", "json"})
+# Value types of consent columns
+_CONSENT_TYPES = frozenset({"integer", "whole", "boolean", "text", "json"})
 
 
 @pytest.fixture(params=sorted(OUTPUTS))
@@ -65,7 +67,7 @@ def adapter(request):
 
 @pytest.fixture
 def session(adapter, tmp_path, monkeypatch):
-    """A session that writes down what it would have executed."""
+    """A session that records statements instead of executing them."""
     from dbt_segconn.engine.opening import Options, resolve_context
     from dbt_segconn.state.tables import SYNC_COLUMNS
     from dbt_segconn.warehouse.adapter import open_warehouse
@@ -77,7 +79,7 @@ def session(adapter, tmp_path, monkeypatch):
     manifest = json.loads((shop.dir / "target/manifest.json").read_text())
     warehouse = open_warehouse(resolve_context(Options(project_dir=shop.dir, profiles_dir=shop.dir)), manifest)
     session = Session(warehouse._adapter)
-    # Databricks' macros ask the cluster for its version
+    # Databricks' macros query the cluster's version
     monkeypatch.setattr(warehouse._adapter, "compare_dbr_version", lambda *_: 1, raising=False)
     render, statements = Session.render, []
 
@@ -96,7 +98,7 @@ def session(adapter, tmp_path, monkeypatch):
 
 
 def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
-    """Take every step of the main job that speaks to the warehouse."""
+    """Run every step of a sync that sends statements."""
     from dbt_segconn.project.settings import StateSettings
     from dbt_segconn.state.discards import all_discards, discard_reasons, open_discards
     from dbt_segconn.state.outbox import Id, MappingTables
@@ -125,7 +127,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
         definition="0123456789abcdef", model=model, meta=meta, consent={}, skips_unknown_consent=False
     )
     few = replace(
-        source, columns=tuple({one.value_type: one for one in columns if one.value_type in _TELLING}.values())
+        source, columns=tuple({one.value_type: one for one in columns if one.value_type in _CONSENT_TYPES}.values())
     )
     consent = {"consent": {one.key: one.key for one in few.columns}, "skips_unknown_consent": True}
     with_consent = SimpleNamespace(**vars(mapping) | consent)
@@ -185,7 +187,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     session.rows("segconn_count_users", naming=naming * 2, known=naming)
     session.rows("segconn_read_one", relation=source.relation)
     state.spent(AT, besides="i-1")
-    stage_what_is_new(state, tables, mapping, replace(source, columns=(columns[0],)), columns)
+    stage_windows(state, tables, mapping, replace(source, columns=(columns[0],)), columns)
     session.rows("segconn_count_changes", outbox=tables.outbox)
     tables.count_lost(source, ["added", "updated"])
     ids = [Id("user_id", ("c1",), True, ()), Id("group_id", ("c7", "record_id"), False, ("null", ""))]
@@ -199,24 +201,24 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     all_discards(state, 10)
     tables.settle(log, log)
     tables.abandon(log)
-    name_what_changed(session, tables, with_hashes, source, few)
+    compare_hashes(session, tables, with_hashes, source, few)
     tables.hashes._are_in = lambda _relation: True
     tables.settle(log, log, with_hashes=True)
     tables.forget(None, log)
 
 
-def name_what_changed(session, tables, with_hashes, source, few):
-    """Keep hashes of columns, and compare them in an outbox and in a diff."""
+def compare_hashes(session, tables, with_hashes, source, few):
+    """Stage column hashes, and compare them in an outbox and in a diff."""
     tables.stage(with_hashes, source)
     diff = replace(tables.diff(with_hashes, few), records=tables.records)
-    given = {"records": tables.records, "names": source.names}
+    arguments = {"records": tables.records, "names": source.names}
     columns = [column.key for column in few.columns]
-    session.rows("segconn_count_changed_columns", outbox=tables.outbox, diff=None, **given, columns=columns)
-    session.rows("segconn_changed_records", diff=diff, **given, record_ids=["c1"])
+    session.rows("segconn_count_changed_columns", outbox=tables.outbox, diff=None, **arguments, columns=columns)
+    session.rows("segconn_changed_records", diff=diff, **arguments, record_ids=["c1"])
 
 
-def stage_what_is_new(state, tables, mapping, source, columns):
-    """Read from a checkpoint in each of the columns that can have one."""
+def stage_windows(state, tables, mapping, source, columns):
+    """Read from a checkpoint in each column that can have one."""
     from dbt_segconn.state.checkpoint import Window
     from dbt_segconn.warehouse.values import TIMES, WHOLE_NUMBERS
 
@@ -245,12 +247,22 @@ def test_every_statement_is_the_one_that_was_reviewed(session, adapter):
     assert text == path.read_text()
 
 
+def unknown_tables(statement):
+    """Return the table aliases that columns of a statement have, and that no `from` or `join` defines."""
+    query = statement if isinstance(statement, exp.Query) else statement.args.get("expression")
+    scopes = traverse_scope(query) if isinstance(query, exp.Query) else ()
+    return {one.table for scope in scopes for one in scope.find_all(exp.Column) if one.table} - {
+        name for scope in scopes for name in scope.sources
+    }
+
+
 @pytest.mark.parametrize("name", sorted(OUTPUTS))
 def test_every_statement_parses_in_its_dialect(name):
     text = (RENDERED / f"{name}.sql").read_text()
     statements = [one for one in text.split(";\n\n") if one.strip() and not one.startswith("-- segconn_grant")]
     assert len(statements) > 30
     for statement in statements:
-        # unsupported syntax becomes a Command, which parses whatever it holds
+        # sqlglot parses unsupported syntax as a Command
         parsed = sqlglot.parse_one(statement, read=name, error_level=sqlglot.ErrorLevel.RAISE)
-        assert not isinstance(parsed, sqlglot.exp.Command) or statement.startswith("-- segconn_open_session")
+        assert not isinstance(parsed, exp.Command) or statement.startswith("-- segconn_open_session")
+        assert not unknown_tables(parsed), statement.partition("\n")[0]

@@ -40,11 +40,11 @@ group by mapping_id, mapping, definition, record_id, change_type, checksum
 select mapping_id, mapping, record_id, change_type, reason, all_attempts, since, last_at,
     case when given_up = 1 and change_type in ('added', 'updated', 'deleted') then 'yes' else 'no' end as given_up
 from (
-    select tries.*,
+    select forms.*,
         cast(sum(attempts) over (partition by mapping_id, {{ segconn_key('record_id') }}) as bigint) as all_attempts,
         min(first_at) over (partition by mapping_id, {{ segconn_key('record_id') }}) as since,
         row_number() over (partition by mapping_id, {{ segconn_key('record_id') }} order by last_at desc) as nth
-    from ({{ segconn_attempts(discards, {'retry_syncs': retry_syncs, 'retry_days': retry_days}) }}) as attempts_of_forms
+    from ({{ segconn_attempts(discards, {'retry_syncs': retry_syncs, 'retry_days': retry_days}) }}) as forms
 ) as numbered
 where nth = 1
 order by last_at desc, mapping, record_id
