@@ -36,13 +36,13 @@ def known_checkpoint(mapping: Mapping, source: Source, last: HistoryRow | None) 
     """
     if source.checkpoint is None or last is None or last.checkpoint_of != source.checkpoint.basis:
         return None
-    was = (last.definition, last.signature, last.identifier)
-    is_same = was == (mapping.definition, source.signature, ",".join(mapping.identifier))
-    is_there = last.relation == str(source.relation) or mapping.meta.guards.allow_moved
-    return last.checkpoint if is_same and is_there else None
+    previous = (last.definition, last.signature, last.identifier)
+    is_same = previous == (mapping.definition, source.signature, ",".join(mapping.identifier))
+    is_same_relation = last.relation == str(source.relation) or mapping.meta.guards.allow_moved
+    return last.checkpoint if is_same and is_same_relation else None
 
 
-def first_to_read(column: Column, checkpoint: str, lag: int | timedelta) -> int | str | None:
+def lower_bound(column: Column, checkpoint: str, lag: int | timedelta) -> int | str | None:
     """Return the lowest value of the column to read: the checkpoint minus the lag. None if it cannot be computed."""
     point = _point(column, checkpoint)
     try:
@@ -58,7 +58,7 @@ def first_to_read(column: Column, checkpoint: str, lag: int | timedelta) -> int 
         return None
 
 
-def reached(column: Column, newest: Any, before: str | None, now: datetime) -> str | None:
+def new_checkpoint(column: Column, newest: Any, before: str | None, now: datetime) -> str | None:
     """Return the new checkpoint: the greater of `newest`, read from the model, and `before`, the last checkpoint.
 
     It is at most `now` (UTC): a row with a time in the future must not hide the rows before it.

@@ -27,7 +27,7 @@ BEAT_SECONDS = 15
 EXPIRY_SECONDS = 120
 # A younger claim may soon be released, if its process finds another claim
 FRESH_SECONDS = 10
-TRIES = 4
+ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +98,18 @@ class Locks:
 
     def _acquire(self, state: State, mapping_id: str, name: str) -> str:
         token, holder = uuid.uuid4().hex, _this_process()
-        for tries_left in reversed(range(TRIES)):
+        for attempts_left in reversed(range(ATTEMPTS)):
             state.claim(mapping_id, token, holder)
             others = [Claim(*row) for row in state.claims(mapping_id) if row[0] != token]
-            dead = [claim.token for claim in others if self._break or not claim.live]
-            rivals = [claim for claim in others if claim.token not in dead]
-            if dead:
-                state.release(dead)
-            if not rivals:
+            expired = [claim.token for claim in others if self._break or not claim.live]
+            live = [claim for claim in others if claim.token not in expired]
+            if expired:
+                state.release(expired)
+            if not live:
                 return token
             state.release([token])
-            if not tries_left or rivals[0].age > FRESH_SECONDS:
-                raise _locked(name, rivals[0])
+            if not attempts_left or live[0].age > FRESH_SECONDS:
+                raise _locked(name, live[0])
             self._sleep(random.uniform(0.1, 1))  # noqa: S311  not a secret
         raise AssertionError
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dbt_segconn.errors import SyncError
 from dbt_segconn.project.mappings import Mapping
-from dbt_segconn.state.checkpoint import Window, first_to_read, known_checkpoint, reached
+from dbt_segconn.state.checkpoint import Window, known_checkpoint, lower_bound, new_checkpoint
 from dbt_segconn.state.column_hashes import ColumnHashes
 from dbt_segconn.state.diff import Diff
 from dbt_segconn.state.discards import RETRY_DAYS, RETRY_SYNCS, Discards
@@ -93,11 +93,11 @@ class MappingTables:
 
     def window(self, mapping: Mapping, source: Source) -> Window | None:
         """Return the rows of the model that the next sync reads; None for all rows."""
-        given, column = mapping.meta.checkpoint, source.checkpoint
-        if given is None or column is None or not self._state.exists() or not self.present()[0]:
+        setting, column = mapping.meta.checkpoint, source.checkpoint
+        if setting is None or column is None or not self._state.exists() or not self.present()[0]:
             return None
         checkpoint = known_checkpoint(mapping, source, self._state.last_records(self.mapping_id))
-        after = first_to_read(column, checkpoint, given.lag) if checkpoint else None
+        after = lower_bound(column, checkpoint, setting.lag) if checkpoint else None
         return None if after is None else Window(column, after, self._has_unsettled())
 
     def _has_unsettled(self) -> bool:
@@ -115,7 +115,7 @@ class MappingTables:
         arguments = {"model": source.relation, "column": source.checkpoint, "window": window}
         newest = self._session.rows("segconn_newest", **arguments)[0][0]
         last = self._state.last_records(self.mapping_id) if window else None
-        return reached(source.checkpoint, newest, known_checkpoint(mapping, source, last), now)
+        return new_checkpoint(source.checkpoint, newest, known_checkpoint(mapping, source, last), now)
 
     def stage(
         self, mapping: Mapping, source: Source, window: Window | None = None, *, is_baseline: bool = False

@@ -61,7 +61,7 @@ class Warehouse:
                 self._settings = session.set_up(self._settings)
             except WarehouseError as error:
                 if self._settings is None:
-                    raise UnopenedError(_unopened(self, str(error))) from None
+                    raise UnopenedError(_open_error(self, str(error))) from None
                 raise
             yield session
         finally:
@@ -74,9 +74,9 @@ class Warehouse:
         self.dialect.close(self._adapter.connections)
 
 
-def _unopened(warehouse: Warehouse, reason: str) -> str:
+def _open_error(warehouse: Warehouse, reason: str) -> str:
     """Build the message for a warehouse that cannot be opened, with the dialect's explanation if it has one."""
-    explanation = warehouse.dialect.unopened(reason) or reason
+    explanation = warehouse.dialect.explain_open_error(reason) or reason
     return f"target {warehouse.config.target_name} ({warehouse.place}) cannot be opened: {explanation}"
 
 

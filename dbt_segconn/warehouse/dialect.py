@@ -68,12 +68,12 @@ class Dialect:
     # Connections, a query → its rows
     fetch: Callable[[Any, str], list[tuple[Any, ...]]] = _by_cursor
     # Statement → a context manager for its execution, such as a lock
-    turn: Callable[[str], AbstractContextManager[Any]] = nullcontext
+    execution: Callable[[str], AbstractContextManager[Any]] = nullcontext
     # Closes resources that dbt leaves open
     close: Callable[[Any], None] = _nothing
 
     # Connection error of the driver → a clearer explanation; None to keep the driver's text
-    unopened: Callable[[str], str | None] = _nothing
+    explain_open_error: Callable[[str], str | None] = _nothing
     # Texts of errors for a missing right; warehouses have no common error code
     denied: re.Pattern[str] = re.compile(
         r"permission denied|insufficient privilege|not authorized|access denied|accessdenied|must be owner"

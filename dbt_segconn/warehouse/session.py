@@ -182,7 +182,7 @@ class Session:
             return self.dialect.fetch(self._adapter.connections, sql)
 
     def _execute(self, sql: str) -> None:
-        with self.dialect.turn(sql), self.errors():
+        with self.dialect.execution(sql), self.errors():
             self._adapter.execute(self._with_settings(sql), auto_begin=False, fetch=False)
 
     @contextmanager

@@ -55,7 +55,7 @@ def _check_place(credentials: Any, target: str, state_database: str | None) -> N
         )
 
 
-def _unopened(reason: str) -> str | None:
+def _explain_open_error(reason: str) -> str | None:
     """Explain a locked file with the process that has it open."""
     if not (found := _LOCK.search(reason)):
         return None
@@ -84,7 +84,7 @@ DIALECT = replace(
     prepare=_prepare,
     check_place=_check_place,
     close=_close,
-    unopened=_unopened,
+    explain_open_error=_explain_open_error,
     # Raised for texts that are not valid JSON or times
     row_errors=_DEFAULT.row_errors | {"InvalidInputException"},
 )
