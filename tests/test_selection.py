@@ -99,7 +99,7 @@ def edit(path, change):
         (("--select", "result:error"), "result: needs the run_results.json of an earlier dbt invocation"),
         (("--exclude", "source_status:fresher+"), "source_status: needs the sources.json of an earlier dbt invocation"),
         (("--select", "customers", "--state", "nowhere"), "nowhere: no manifest.json in"),
-        (("--select", "source_status:fresher+", "--state", "earlier"), "earlier/sources.json, which is not there"),
+        (("--select", "source_status:fresher+", "--state", "earlier"), "earlier/sources.json, which does not exist"),
         (("--select", "colour:red"), "--select colour:red: Runtime Error 'colour' is not a valid method name"),
         (("--select", "state:mended", "--state", "earlier"), 'Got an invalid selector "mended", expected one of'),
         (("--selector", "noon"), "--selector noon: Runtime Error Could not find selector named noon"),
@@ -126,7 +126,7 @@ def test_unusable_state_is_named(copy, content, problem):
 def test_results_alone_are_enough_for_result(copy):
     (copy / "earlier/manifest.json").unlink()
     assert selected(copy, "--select", "result:error", "--state", "earlier") == {"broken"}
-    assert "earlier/manifest.json, which is not there" in fails(copy, "--select", "state:new", "--state", "earlier")
+    assert "earlier/manifest.json, which does not exist" in fails(copy, "--select", "state:new", "--state", "earlier")
 
 
 @pytest.mark.parametrize("side", ["target", "earlier"])

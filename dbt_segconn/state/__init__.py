@@ -1,1 +1,1 @@
-"""What the warehouse keeps of syncs: history, locks, and of each mapping its records, outbox and discards."""
+"""State in the warehouse: the history, discards and locks of all mappings; records and outbox of each mapping."""

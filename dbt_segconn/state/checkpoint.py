@@ -1,4 +1,4 @@
-"""How far a model has been read: which of its rows are new to the next sync, by a column that rises with changes."""
+"""Checkpoints: how far a model has been read, by a column that increases with each change."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dbt_segconn.state.tables import HistoryRow
 from dbt_segconn.warehouse.source import Source
 from dbt_segconn.warehouse.values import WHOLE_NUMBERS, Column
 
-# A point in the order of a checkpoint's column; times have no zone: they are in the column's own, or in UTC
+# A value of a checkpoint column. Times have no time zone: they are in the column's own zone, or in UTC
 Point = int | date | datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The rows that a sync reads: those whose `column` is at or past `after`, or null.
+    """The rows that a sync reads: `column` is `after` or greater, or null.
 
-    `after` is a number, or text as SQL casts it. `with_unsettled`: also the rows of records that were refused,
-    or of which nobody knows what Segment has, whatever their age.
+    `after` is a number, or text that SQL casts to the column's type. `with_unsettled` adds, whatever their age, the
+    rows of discarded records and of records with an unknown state at Segment.
     """
 
     column: Column
@@ -30,26 +30,26 @@ class Window:
 
 
 def known_checkpoint(mapping: Mapping, source: Source, last: HistoryRow | None) -> str | None:
-    """Return up to where the last settled sync has read, or None where this one must read the whole model.
+    """Return the checkpoint of the last settled sync, or None if the whole model must be read.
 
-    That is so where other records, or other columns of them, are compared now: rows of any age may differ.
+    The whole model is read if the mapping, its columns, its identifier or its relation changed: old rows may differ.
     """
     if source.checkpoint is None or last is None or last.checkpoint_of != source.checkpoint.basis:
         return None
-    was = (last.definition, last.signature, last.identifier)
-    is_same = was == (mapping.definition, source.signature, ",".join(mapping.identifier))
-    is_there = last.relation == str(source.relation) or mapping.meta.guards.allow_moved
-    return last.checkpoint if is_same and is_there else None
+    previous = (last.definition, last.signature, last.identifier)
+    is_same = previous == (mapping.definition, source.signature, ",".join(mapping.identifier))
+    is_same_relation = last.relation == str(source.relation) or mapping.meta.guards.allow_moved
+    return last.checkpoint if is_same and is_same_relation else None
 
 
-def first_to_read(column: Column, checkpoint: str, lag: int | timedelta) -> int | str | None:
-    """Return the value of the column from which on rows are read; None where no such value can be told."""
+def lower_bound(column: Column, checkpoint: str, lag: int | timedelta) -> int | str | None:
+    """Return the lowest value of the column to read: the checkpoint minus the lag. None if it cannot be computed."""
     point = _point(column, checkpoint)
     try:
         if isinstance(point, int):
             return point - (lag if isinstance(lag, int) else 0)
         behind = lag if isinstance(lag, timedelta) else timedelta()
-        if column.data_type.lower() == "timestamp_ns":  # its last three digits were rounded away
+        if column.data_type.lower() == "timestamp_ns":  # Python times have microseconds, not nanoseconds
             behind += timedelta(microseconds=1)
         if isinstance(point, datetime):
             return (point - behind).isoformat(sep=" ", timespec="microseconds")
@@ -58,10 +58,10 @@ def first_to_read(column: Column, checkpoint: str, lag: int | timedelta) -> int 
         return None
 
 
-def reached(column: Column, newest: Any, before: str | None, now: datetime) -> str | None:
-    """Return the checkpoint of a sync that finds `newest` in the rows that it reads, after one that was at `before`.
+def new_checkpoint(column: Column, newest: Any, before: str | None, now: datetime) -> str | None:
+    """Return the new checkpoint: the greater of `newest`, read from the model, and `before`, the last checkpoint.
 
-    It is never past `now`, which is UTC: a row from the future must not hide those that come before it.
+    It is at most `now` (UTC): a row with a time in the future must not hide the rows before it.
     """
     points = [point for text in (newest, before) if (point := _point(column, text)) is not None]
     if not points:
@@ -74,7 +74,7 @@ def reached(column: Column, newest: Any, before: str | None, now: datetime) -> s
 
 
 def _point(column: Column, value: Any) -> Point | None:
-    """Read a value of the column as `segconn_newest` selects it; None for what Python has no number or date for."""
+    """Parse a value of the column as `segconn_newest` selects it; None if Python cannot represent it."""
     if value is None:
         return None
     try:
@@ -88,11 +88,11 @@ def _point(column: Column, value: Any) -> Point | None:
 
 
 def _local(column: Column, now: datetime) -> datetime:
-    """Return the time on the clock that the column's values were read from, in whole seconds."""
+    """Convert `now` from UTC to the time zone of the column, in whole seconds."""
     if column.value_type == "timestamptz" or column.zone == "UTC":
         return now.replace(microsecond=0)
     aware = now.replace(tzinfo=timezone.utc, microsecond=0)
     try:
         return aware.astimezone(ZoneInfo(column.zone)).replace(tzinfo=None)
-    except ZoneInfoNotFoundError:  # a system without time zones: no clock is further behind
+    except ZoneInfoNotFoundError:  # no time zone database: no zone is more than a day behind UTC
         return now - timedelta(days=1)

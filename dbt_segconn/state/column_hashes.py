@@ -1,7 +1,7 @@
-"""Which columns of updated records have changed, by a short hash of each column as it was last sent.
+"""Which columns of updated records changed: compared by a short hash of each column, as last sent.
 
-The hashes stand in a column of the records, of mappings with `changed_columns: true`. A record without them, or with
-those of other columns, is counted as unknown.
+With `changed_columns: true`, the table of records has the hashes in one column. Records without hashes, or with hashes
+of other columns, are counted as unknown.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from dbt_segconn.warehouse.session import Session
 from dbt_segconn.warehouse.source import Source
 
 COLUMN_HASHES = "column_hashes"
-# Characters for the names of the columns, and for each column
+# Characters of the hash of the column names, and of each column's hash
 _WIDTH = 8
 SHOWN_COLUMNS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedColumns:
-    """How many of the `updated` records changed in each column, most first; of `unknown` ones, no hashes are kept."""
+    """How many of the `updated` records changed in each column, most first. `unknown` ones have no hashes."""
 
     updated: int
     columns: Mapping[str, int]
     unknown: int
 
     def summary(self, most: int | None = None) -> str:
-        """Return the columns with their counts, at most this many of them, as `email 40, plan 25`."""
+        """Return the columns with their counts, such as `email 40, plan 25`; at most `most` columns."""
         shown = [f"{name} {count:,}" for name, count in self.columns.items()]
         others = [f"{len(shown) - most:,} other columns"] if most is not None and len(shown) > most else []
         parts = [", ".join([*shown[:most], *others])] if shown else []
@@ -39,7 +39,7 @@ class ChangedColumns:
 
 
 class ColumnHashes:
-    """The hashes of one mapping's records, and those of its outbox."""
+    """The column hashes in the records and the outbox of one mapping."""
 
     def __init__(self, session: Session, records: Any, outbox: Any) -> None:
         self._session = session
@@ -47,36 +47,36 @@ class ColumnHashes:
         self._outbox = outbox
 
     def prepare(self) -> None:
-        """Add the column to the records, where `changed_columns` has just been switched on."""
+        """Add the column to the records if it is missing: `changed_columns` may be new."""
         if not self.are_kept():
             self._session.run("segconn_add_column", relation=self._records, name=COLUMN_HASHES, column_type="text")
 
     def are_kept(self) -> bool:
-        """Check that the records have the column."""
+        """Return whether the table of records has the column."""
         return self._are_in(self._records)
 
     def are_complete(self) -> bool:
-        """Check that records and outbox have the column: either may be of a sync without `changed_columns`."""
+        """Return whether records and outbox have the column; a sync without `changed_columns` leaves it out."""
         return self._are_in(self._outbox) and self._are_in(self._records)
 
     def count(self, source: Source, updated: int, diff: Diff | None = None) -> ChangedColumns:
-        """Count in which columns the updated records of the outbox, or of a diff, have changed."""
+        """Count the changed columns of the updated records, in the outbox or in a diff."""
         if not updated or not self._are_in(self._records):
             return ChangedColumns(updated, {}, updated)
-        given = {"outbox": self._outbox, "diff": diff, "records": self._records, "names": source.names}
+        arguments = {"outbox": self._outbox, "diff": diff, "records": self._records, "names": source.names}
         ((known, *counts),) = self._session.rows(
-            "segconn_count_changed_columns", **given, columns=[column.key for column in source.columns]
+            "segconn_count_changed_columns", **arguments, columns=[column.key for column in source.columns]
         )
         found = {column.key: int(count) for column, count in zip(source.columns, counts, strict=True) if count}
         most_first = dict(sorted(found.items(), key=lambda item: -item[1]))
         return ChangedColumns(updated, most_first, updated - int(known))
 
     def of_records(self, source: Source, record_ids: Collection[str], diff: Diff) -> dict[str, tuple[str, ...]]:
-        """Return the changed columns of those of these records that a diff finds updated, as far as they are known."""
+        """Return the changed columns of updated records, by record id; without those that have no hashes."""
         if not record_ids or not self._are_in(self._records):
             return {}
-        given = {"diff": diff, "records": self._records, "names": source.names, "record_ids": list(record_ids)}
-        rows = self._session.rows("segconn_changed_records", **given)
+        arguments = {"diff": diff, "records": self._records, "names": source.names, "record_ids": list(record_ids)}
+        rows = self._session.rows("segconn_changed_records", **arguments)
         return {record_id: tuple(_differing(source, latest, former)) for record_id, latest, former in rows}
 
     def _are_in(self, relation: Any) -> bool:
@@ -84,7 +84,7 @@ class ColumnHashes:
 
 
 def _differing(source: Source, latest: str, former: str) -> list[str]:
-    """Return the columns whose hashes differ."""
+    """Return the columns with different hashes."""
     places = range(_WIDTH, len(latest), _WIDTH)
     return [
         column.key

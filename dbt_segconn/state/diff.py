@@ -1,4 +1,4 @@
-"""What a diff is made of: the one value that the macros of `sql/changes.sql` are given, which read its fields."""
+"""The arguments of a diff: one value for all macros of `sql/changes.sql`."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from dbt_segconn.warehouse.values import Column
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """A model against the records of the last settled sync. Tables are relations of dbt."""
+    """A model compared with the records of the last settled sync. Tables are dbt relations."""
 
-    # Which rows of the model are read; None for all: only then can deleted records be detected
+    # The rows of the model to read; None for all rows, which detecting deleted records needs
     window: Window | None
-    # The table of discards: a window also reads the rows of records that stand there
-    refusals: Any
-    # The table of records, and its columns (text, number or time); None counts every row as added
+    # The table of discards: a window includes the rows of its records
+    window_discards: Any
+    # The table of records, and its columns (text, number or time); with None, every row is added
     records: Any | None
     record_columns: Mapping[str, str]
     model: Any
-    # Whether the model is a table, which is cheaper to read several times than to copy
+    # Whether the model is a table: reading it several times is cheaper than copying it
     is_stored: bool
-    # The columns that tell records apart
+    # The columns of the identifier
     identifier: tuple[Column, ...]
-    # The columns that calls are made of; checksums cover them
+    # The columns that calls use; checksums cover them
     columns: tuple[Column, ...]
     # The columns of `order_by`
     order: tuple[Column, ...]
-    # The columns that mark the current rows of a snapshot, and dbt's SQL of "still valid" where that is not null
+    # The columns that mark the current rows of a snapshot, and dbt's SQL for "still valid" if it is not null
     current: tuple[Column, ...]
     valid_to_current: str | None
-    # A hash of the columns' names, with which checksums begin
+    # A hash of the columns' names; each checksum covers it
     signature: str
-    # The change type of a record whose state at Segment is unknown
-    unsure_type: str
+    # The change type of records with an unknown state at Segment
+    type_if_unknown: str
     mapping_id: str
     # A hash of the mapping: discards of another definition are retried
     definition: str
-    # The columns of consent, where the sync skips records without any consent value
+    # The consent columns, if the sync skips records without any consent value; else empty
     consent: tuple[Column, ...]
-    # Whether such a record is left out if it was never sent
+    # Whether to leave out such records if they were never sent
     holds_back: bool
-    # The table of discards, and its columns; None includes the records that were given up
+    # The table of discards, and its columns; None includes given-up records
     discards: Any | None
     discard_columns: Mapping[str, str]
-    # After so many syncs, or days, a discarded record is given up
+    # A discarded record is given up after this many syncs or days
     retry_syncs: int
     retry_days: int
-    # Whether column hashes are compared and stored, and whether unchanged records without them are staged
+    # Whether to store column hashes, and whether to stage unchanged records without hashes
     keeps_hashes: bool
     fills_hashes: bool
 
     def over_all_rows(self) -> Diff:
-        """Return the same diff without its window."""
+        """Return the same diff over all rows of the model."""
         return replace(self, window=None)

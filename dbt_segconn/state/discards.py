@@ -1,6 +1,6 @@
-"""Refused records of one mapping: tried again in their latest form, then given up until they change.
+"""Discards: each sync retries a discarded record with its latest values, then gives it up until it changes.
 
-https://segment.com/docs/connections/reverse-etl/ : failed records are tried again in 5 syncs or 14 days.
+https://segment.com/docs/connections/reverse-etl/ : failed records are retried for 5 syncs or 14 days.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dbt_segconn.warehouse.session import Row
 
 RETRY_SYNCS = 5
 RETRY_DAYS = 14
-# Rows that are not unique by their identifier are all counted; so many of them are kept by name
+# All rows with a null or repeated identifier are counted; at most this many are stored
 KEPT_REPEATED = 1000
 CLOSED = "closed"
 
 REASON_COLUMNS = ("sync_id", "change_type", "reason", "refused")
-REFUSED_COLUMNS = ("sync_id", "record_id", "change_type", "reason")
+LISTED_COLUMNS = ("sync_id", "record_id", "change_type", "reason")
 OPEN_COLUMNS = (
     "mapping_id",
     "mapping",
@@ -33,56 +33,56 @@ OPEN_COLUMNS = (
 
 
 def open_discards(state: State, limit: int) -> list[Row]:
-    """Return the refusals that stand, newest first, with OPEN_COLUMNS."""
-    return state.session.rows("segconn_open_discards", discards=state.discards, limit=limit, **_PATIENCE)
+    """Return the discards that are not closed, newest first, with OPEN_COLUMNS."""
+    return state.session.rows("segconn_list_open_discards", discards=state.discards, limit=limit, **_RETRY_LIMITS)
 
 
-def reasons(state: State, limit: int) -> list[Row]:
-    """Return how many records each sync refused for which reason, newest syncs first, with REASON_COLUMNS."""
-    return state.session.rows("segconn_reasons", discards=state.discards, limit=limit)
+def discard_reasons(state: State, limit: int) -> list[Row]:
+    """Return the count of discards by sync and reason, newest syncs first, with REASON_COLUMNS."""
+    return state.session.rows("segconn_count_discard_reasons", discards=state.discards, limit=limit)
 
 
-def refusals(state: State, limit: int) -> list[Row]:
-    """Return the records that syncs refused, whether or not that still stands, newest first, with REFUSED_COLUMNS."""
-    return state.session.rows("segconn_refused", discards=state.discards, limit=limit)
+def all_discards(state: State, limit: int) -> list[Row]:
+    """Return all discards, open or closed, newest first, with LISTED_COLUMNS."""
+    return state.session.rows("segconn_list_discards", discards=state.discards, limit=limit)
 
 
 class Discards:
-    """The refused records of one mapping."""
+    """The discards of one mapping."""
 
     def __init__(self, state: State, mapping_id: str) -> None:
         self._state = state
         self._mapping_id = mapping_id
 
     def table(self) -> Any | None:
-        """Return the table of discards; None where there is none yet."""
+        """Return the table of discards; None if it does not exist yet."""
         return self._state.discards if self._state.exists() else None
 
     def count(self) -> int:
-        """Count the records whose refusal stands, given up or not."""
+        """Count the records with open discards, given up or not."""
         rows = self._state.session.rows(
             "segconn_count_discards", discards=self._state.discards, mapping_id=self._mapping_id
         )
         return int(rows[0][0])
 
     def append(self, discards: Sequence[DiscardRow]) -> None:
-        """Write refusals down."""
+        """Append discards."""
         self._state.append(self._state.discards, discards)
 
-    def append_repeated(self, outbox: Any, state: HistoryRow) -> None:
-        """Write down the records of an outbox whose identifier is null or not unique."""
-        self._run("segconn_discard_repeated", state, outbox=outbox, at=state.saved_at, limit=KEPT_REPEATED)
+    def append_repeated(self, outbox: Any, row: HistoryRow) -> None:
+        """Discard the rows of an outbox with a null or repeated identifier."""
+        self._run("segconn_discard_unidentified", row, outbox=outbox, at=row.saved_at, limit=KEPT_REPEATED)
 
-    def close_settled(self, outbox: Any, state: HistoryRow) -> None:
-        """Close what a sync has not refused again, though it was tried again or has changed."""
-        self._run("segconn_close_settled", state, outbox=outbox, at=state.saved_at, closed=CLOSED, **_PATIENCE)
+    def close_settled(self, outbox: Any, row: HistoryRow) -> None:
+        """Close the discards of records that a sync retried without discarding them again."""
+        self._run("segconn_close_settled", row, outbox=outbox, at=row.saved_at, closed=CLOSED, **_RETRY_LIMITS)
 
-    def close_all(self, state: HistoryRow) -> None:
-        """Close every refusal, so that given-up records are tried again, too, and counted anew."""
-        self._run("segconn_close_all", state, at=state.saved_at, closed=CLOSED)
+    def close_all(self, row: HistoryRow) -> None:
+        """Close all discards: given-up records are retried, and their attempts are counted from zero."""
+        self._run("segconn_close_all", row, at=row.saved_at, closed=CLOSED)
 
-    def take_over(self, mapping_id: str, changed: Mapping[str, str]) -> None:
-        """Copy the refusals of another mapping, under this one's id and name."""
+    def copy_from(self, mapping_id: str, changed: Mapping[str, str]) -> None:
+        """Copy the discards of another mapping, with this mapping's id and name in `changed`."""
         self._state.session.run(
             "segconn_adopt_discards",
             discards=self._state.discards,
@@ -91,17 +91,17 @@ class Discards:
             changed=dict(changed),
         )
 
-    def _run(self, macro: str, state: HistoryRow, **arguments: Any) -> None:
+    def _run(self, macro: str, row: HistoryRow, **arguments: Any) -> None:
         self._state.session.run(
             macro,
             discards=self._state.discards,
             columns=list(DISCARD_COLUMNS),
-            sync_id=state.sync_id,
+            sync_id=row.sync_id,
             mapping_id=self._mapping_id,
-            mapping=state.mapping,
-            definition=state.definition,
+            mapping=row.mapping,
+            definition=row.definition,
             **arguments,
         )
 
 
-_PATIENCE = {"retry_syncs": RETRY_SYNCS, "retry_days": RETRY_DAYS}
+_RETRY_LIMITS = {"retry_syncs": RETRY_SYNCS, "retry_days": RETRY_DAYS}

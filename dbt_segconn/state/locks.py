@@ -1,9 +1,9 @@
-"""A mapping is synced by one process at a time.
+"""Locks: only one process syncs a mapping at a time.
 
-A lock is a claim: a row that anyone who comes later sees. Whoever sees another's live claim after
-writing their own withdraws, so two processes never both hold one; both may withdraw, and try again.
-A live claim is one that was heard of in the last EXPIRY seconds and whose process, if it ran on this
-machine, still runs.
+To lock a mapping, a process writes a claim (a row), then reads all claims of the mapping. If another claim is live, the
+process releases its own claim. Two processes therefore never hold the lock together; both may release and retry.
+A claim is live if its last heartbeat is less than EXPIRY_SECONDS old. A claim of this machine also needs a running
+process.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from dbt_segconn.state.tables import State
 
 BEAT_SECONDS = 15
 EXPIRY_SECONDS = 120
-# A claim younger than this may be withdrawn in a moment, as ours would be
+# A younger claim may soon be released, if its process finds another claim
 FRESH_SECONDS = 10
-TRIES = 4
+ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Somebody's claim of a mapping: `age` seconds old, last heard of `silent` seconds ago."""
+    """A claim of a mapping's lock: `age` seconds old; its last heartbeat is `silent` seconds old."""
 
     token: str
     holder: str
@@ -42,13 +42,13 @@ class Claim:
 
     @property
     def live(self) -> bool:
-        """Whether its process may still be at work."""
+        """Whether the claim has not expired and its process may still run."""
         return self.silent < EXPIRY_SECONDS and not _is_dead(self.holder)
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A lock that this process has acquired, and may lose to one that breaks it."""
+    """A lock that this process holds. Another process can break it."""
 
     state: State
     mapping_id: str
@@ -56,18 +56,18 @@ class Lock:
     token: str
 
     def confirm(self) -> None:
-        """Raise LockedError where the lock is ours no more: nothing may be written then."""
+        """Raise LockedError if this process no longer holds the lock: it must not write then."""
         claims = [Claim(*row) for row in self.state.claims(self.mapping_id)]
         if not any(claim.token == self.token for claim in claims):
-            taker = f"; {claims[0].holder} has taken it over" if claims else ""
+            holder = f"; {claims[0].holder} holds it now" if claims else ""
             raise LockedError(
-                f"{self.name}: the lock of this sync was broken{taker}. Nothing more is sent or written; what was "
-                "confirmed meanwhile keeps its messageIds, so that no call counts twice"
+                f"{self.name}: the lock of this sync was broken{holder}. This run stops sending and writing for this "
+                "mapping. Calls that are sent again keep their messageIds, and Segment removes the duplicates"
             )
 
 
 class Locks:
-    """The locks that this process holds; a thread of its own keeps them alive."""
+    """The locks that this process holds; `heartbeat` keeps them alive."""
 
     def __init__(self, *, break_locks: bool = False, sleep: Callable[[float], None] = time.sleep) -> None:
         self._break = break_locks
@@ -77,7 +77,7 @@ class Locks:
 
     @contextmanager
     def hold(self, state: State, mapping_id: str, name: str) -> Iterator[Lock]:
-        """Hold the mapping's lock; raises LockedError that says who has it, and since when."""
+        """Hold the mapping's lock during the block. Raises LockedError, with holder and time, if it is held."""
         token = self._acquire(state, mapping_id, name)
         with self._guard:
             self._held.add(token)
@@ -86,11 +86,11 @@ class Locks:
         finally:
             with self._guard:
                 self._held.discard(token)
-            with suppress(WarehouseError):  # it expires by itself, and the block's own error is the one to tell
+            with suppress(WarehouseError):  # the lock expires anyway; do not hide the block's own error
                 state.release([token])
 
     def beat(self, state: State) -> None:
-        """Let the others know that the held locks are alive."""
+        """Write a heartbeat for all held locks."""
         with self._guard:
             held = sorted(self._held)
         if held:
@@ -98,27 +98,27 @@ class Locks:
 
     def _acquire(self, state: State, mapping_id: str, name: str) -> str:
         token, holder = uuid.uuid4().hex, _this_process()
-        for tries_left in reversed(range(TRIES)):
+        for attempts_left in reversed(range(ATTEMPTS)):
             state.claim(mapping_id, token, holder)
             others = [Claim(*row) for row in state.claims(mapping_id) if row[0] != token]
-            dead = [claim.token for claim in others if self._break or not claim.live]
-            rivals = [claim for claim in others if claim.token not in dead]
-            if dead:
-                state.release(dead)
-            if not rivals:
+            expired = [claim.token for claim in others if self._break or not claim.live]
+            live = [claim for claim in others if claim.token not in expired]
+            if expired:
+                state.release(expired)
+            if not live:
                 return token
             state.release([token])
-            if not tries_left or rivals[0].age > FRESH_SECONDS:
-                raise _locked(name, rivals[0])
+            if not attempts_left or live[0].age > FRESH_SECONDS:
+                raise _locked(name, live[0])
             self._sleep(random.uniform(0.1, 1))  # noqa: S311  not a secret
         raise AssertionError
 
 
 def _locked(name: str, claim: Claim) -> LockedError:
     return LockedError(
-        f"{name} is being synced by {claim.holder} since {claim.since:%Y-%m-%d %H:%M:%S} UTC. Wait for it to "
-        f"finish, or use --break-lock if you are sure that it is gone (a lock that is silent for "
-        f"{EXPIRY_SECONDS} seconds expires by itself)."
+        f"{name} is being synced by {claim.holder} since {claim.since:%Y-%m-%d %H:%M:%S} UTC. Wait until it ends. "
+        f"If you are sure that the process has ended, use --break-lock; without a heartbeat, a lock expires after "
+        f"{EXPIRY_SECONDS} seconds."
     )
 
 
@@ -127,13 +127,13 @@ def _this_process() -> str:
 
 
 def _machine() -> str:
-    """Name this machine; containers of one name are told apart by their process namespace."""
+    """Return the name of this machine; the PID namespace distinguishes containers with the same name."""
     namespace = Path("/proc/self/ns/pid")
     return f"{platform.node()}/{namespace.readlink()}" if namespace.exists() else platform.node()
 
 
 def _is_dead(holder: str) -> bool:
-    """Say whether the holder certainly runs no more: only of this machine's processes can that be known."""
+    """Return whether the holder has certainly ended, which only processes of this machine can show."""
     machine, _, process = holder.rpartition(" process ")
     if machine != _machine() or os.name == "nt":  # on Windows, os.kill would end the process
         return False
@@ -148,7 +148,7 @@ def _is_dead(holder: str) -> bool:
 
 @contextmanager
 def heartbeat(beat: Callable[[], None], every: float = BEAT_SECONDS) -> Iterator[None]:
-    """Call `beat` every few seconds from a thread of its own, until the block ends."""
+    """Call `beat` every `every` seconds in a separate thread, until the block ends."""
     done = threading.Event()
 
     def run() -> None:
@@ -156,7 +156,7 @@ def heartbeat(beat: Callable[[], None], every: float = BEAT_SECONDS) -> Iterator
             try:
                 beat()
             except WarehouseError:
-                continue  # a lock outlives some missed beats, and the sync itself will meet the same fault
+                continue  # a lock survives missed heartbeats, and the sync meets the same error
 
     thread = threading.Thread(target=run, name="segconn-heartbeat", daemon=True)
     thread.start()

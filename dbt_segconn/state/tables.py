@@ -1,8 +1,7 @@
-"""What all syncs share in the warehouse: the history, the discards' table, the claims of locks.
+"""The tables that all mappings share: the history, the discards and the locks.
 
-Everything here is only ever appended to: a saved watermark is a new row of `sync_history`, and the view
-`syncs` shows the last row of each sync. So no statement waits for another's, and warehouses without
-update and merge are served, too.
+Rows are only appended: a new watermark is a new row of `sync_history`, and the view `syncs` shows the last row of each
+sync. No statement waits for another one, and warehouses without update and merge are supported.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from dbt_segconn.warehouse.session import Row, Session
 from dbt_segconn.warehouse.source import Source
 
 INSERT_ROWS = 500
-# A sync that has ended so has made its changes the new records
+# With these statuses, a sync has applied its outbox to the records
 SETTLED = ("success", "partial")
-# A row of the history that stands for no sync: the mapping's records were forgotten here
+# A row that is not a sync: the mapping was reset, and its records were dropped
 RESET = "reset"
 
-# What a sync counts: records, in the order in which they are told
+# The counts of a sync, in records, in the order of reports
 COUNTS = (
     "added",
     "updated",
@@ -53,17 +52,14 @@ LOCK_COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """One row of the history: a sync as its log last saw it. Times are UTC, counts are records.
+    """One row of the history: a sync at one time. Times are UTC; counts are records. For columns see `lineage.COLUMNS`.
 
-    Extracted were the `added`, `updated` and `deleted` records and the `unidentified` ones, whose
-    identifier is null or not unique; those `held_back` for want of any consent value, which Segment has never
-    got, are no changes yet. Changes `left_out` by the sync mode are not sent; those `to_send`
-    end up `confirmed` or, with the unidentified ones, `discarded`. `sent` counts the calls that Segment
-    has answered, `resumed` the confirmed ones that a later run than the sync's own has delivered.
-    `status` goes from `staging` over `running` and `settling` to one of the final `success`, `partial`
-    and `blocked`, or to `failed` or `canceled`; without `finished_at`, they have an outbox to resume.
-    `reset` is a row of its own. Once the sync is settled, all up to `checkpoint` of `checkpoint_of`, the
-    mapping's column of that kind and time zone, has been read.
+    `status` starts with `staging`, `running`, `settling` and ends with `success`, `partial`, `blocked`, `failed` or
+    `canceled`. A failed or canceled sync without `finished_at` has an outbox to resume. `reset` is a separate row.
+
+    The changes `to_send` become `confirmed` or `discarded`; `discarded` includes the `unidentified` rows. `resumed`
+    counts the confirmed records that a later run delivered. `checkpoint` is valid for `checkpoint_of`: the column, its
+    value type and its time zone.
     """
 
     sync_id: str
@@ -102,15 +98,15 @@ class HistoryRow:
 
     @property
     def names(self) -> MappingNames:
-        """Every name of the mapping, as it was when the sync began."""
+        """The names of the mapping at the start of the sync."""
         return MappingNames(self.model, mapping_in(self.mapping, self.model), self.mapping_id)
 
     def next(self, now: datetime, **changes: Any) -> HistoryRow:
-        """Return the sync's next row of the log."""
+        """Return the sync's next history row."""
         return replace(self, revision=self.revision + 1, saved_at=now, **changes)
 
     def as_reset(self, now: datetime) -> HistoryRow:
-        """Return the row that says that the mapping of this sync was reset."""
+        """Return a row for the reset of this sync's mapping."""
         no_counts: Any = dict.fromkeys(COUNTS, 0)
         return replace(
             self,
@@ -130,10 +126,10 @@ class HistoryRow:
 
 @dataclass(frozen=True, slots=True)
 class DiscardRow:
-    """A record that a sync refused or Segment did, with the reason.
+    """A discarded record, with the reason.
 
-    `doubtful` is 1 where Segment may have taken an earlier attempt of the same call, else 0. A row of
-    the kind CLOSED ends the record's earlier refusals: what comes after it is counted anew.
+    `doubtful` is 1 if Segment may have received an earlier attempt of the same call, else 0. A row with the change type
+    CLOSED closes the record's earlier discards: attempts are then counted from zero.
     """
 
     sync_id: str
@@ -158,7 +154,7 @@ DISCARD_COLUMNS = _columns_of(DiscardRow)
 
 
 class State:
-    """The shared tables of the state schema, as one session of the warehouse sees them."""
+    """The shared tables of the state schema, in one session: `history` with its view `syncs`, `discards`, `locks`."""
 
     def __init__(self, session: Session, settings: StateSettings, database: str | None) -> None:
         self.session = session
@@ -170,31 +166,31 @@ class State:
         )
 
     def table(self, name: str) -> Any:
-        """Name a table of the state schema."""
+        """Return the relation of a table in the state schema."""
         return self.session.relation(self._database, self._settings.schema_, name)
 
     def exists(self) -> bool:
-        """Say whether there is any history to read. Tables that were there once are not looked for again."""
+        """Return whether the history exists. The warehouse is not queried again after the first yes."""
         if not self._exists:
             self.present()
         return self._exists
 
     def present(self, *tables: Any) -> set[str]:
-        """Return the lower-case names of those tables that are there now."""
+        """Return the lower-case names of the tables that exist now."""
         names = self.session.present(*tables, self.syncs)
         self._exists = self._exists or self.syncs.identifier.lower() in names
         return names
 
     def prepare(self) -> None:
-        """Create the schema and its tables where they are missing, and add columns that this version knows.
+        """Create the schema and its tables if they are missing, and add missing columns.
 
-        Raises ConfigurationError with the rights to ask for where the role may not do so.
+        Raises ConfigurationError, with the grant that is needed, if the role lacks the rights.
         """
         tables = {self.history: SYNC_COLUMNS, self.discards: DISCARD_COLUMNS, self.locks: LOCK_COLUMNS}
         found = self.session.names_beside(self.syncs)
-        as_known = {one.identifier for one in (*tables, self.syncs)} <= found
+        is_complete = {one.identifier for one in (*tables, self.syncs)} <= found
         shown = self._columns(self.syncs) if self.syncs.identifier in found else ()
-        if as_known and set(SYNC_COLUMNS) <= set(shown):
+        if is_complete and set(SYNC_COLUMNS) <= set(shown):
             return
         try:
             self.session.create_schema(self.syncs)
@@ -214,11 +210,11 @@ class State:
         self.session.run("segconn_create_table", relation=relation, columns=columns)
         found = self._columns(relation)
         for name, column_type in columns.items():
-            if name not in found:  # of an earlier version, or taken away by hand
+            if name not in found:  # the table is from an earlier version, or was altered
                 self.session.run("segconn_add_column", relation=relation, name=name, column_type=column_type)
 
     def _replace_view(self, shown: Collection[str]) -> None:
-        """Show the columns of `shown` first and in their order: PostgreSQL adds columns to a view only at its end."""
+        """Replace the view. Its current columns (`shown`) stay first: PostgreSQL adds view columns only at the end."""
         in_history = self._columns(self.history)
         columns = [
             *(name for name in shown if name in in_history),
@@ -233,16 +229,16 @@ class State:
             self._recreate_view(view)
 
     def _recreate_view(self, view: abc.Mapping[str, Any]) -> None:
-        """Drop the view and create it: Redshift replaces no view by one of more columns."""
+        """Drop and create the view: Redshift cannot add columns to a view."""
         try:
             self.session.run("segconn_drop_view", relation=self.syncs)
         except WarehouseError as error:
             if self.session.is_denied(error):
                 raise
-            reason = str(error).partition("HINT:")[0].strip()  # PostgreSQL proposes cascade
+            reason = str(error).partition("HINT:")[0].strip()  # PostgreSQL's hint is to use cascade
             raise ConfigurationError(
                 f"{self.syncs} has other columns than this version of dbt-segconn needs, and cannot be replaced: "
-                f"{reason}. Drop what depends on it, run dbt-segconn again, then create that anew."
+                f"{reason}. Drop the objects that depend on it, run dbt-segconn again, then create them again."
             ) from None
         self.session.run("segconn_create_syncs_view", **view)
 
@@ -250,16 +246,16 @@ class State:
         return [name.lower() for name in self.session.columns(relation)]
 
     def now(self) -> datetime:
-        """Return the warehouse's time in UTC: one clock for all that share the tables."""
+        """Return the warehouse's time in UTC: one clock for all processes."""
         now: datetime = self.session.rows("segconn_select_now")[0][0]
         return now
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Commit the statements of a block together, where the warehouse has transactions."""
+        """Commit the statements of a block together, if the warehouse has transactions."""
         return self.session.transaction()
 
     def append(self, relation: Any, rows: Sequence[HistoryRow | DiscardRow]) -> None:
-        """Append rows to the log or to the discards."""
+        """Append rows to the history or to the discards."""
         for at in range(0, len(rows), INSERT_ROWS):
             self.session.run(
                 "segconn_append",
@@ -274,25 +270,25 @@ class State:
         return found[0] if found else None
 
     def made_records(self, mapping_id: str) -> HistoryRow | None:
-        """Return the newest sync that changed the mapping's records: settled, or canceled with its outbox given up."""
+        """Return the newest sync that changed the mapping's records: settled, or with an abandoned outbox."""
         found = self._syncs("segconn_last_records", mapping_id=mapping_id, settled=[*SETTLED, RESET])
         return found[0] if found and found[0].status != RESET else None
 
     def last_records(self, mapping_id: str) -> HistoryRow | None:
-        """Return the sync that made the mapping's records what they are, if it was settled: none gave up its outbox."""
+        """Return the sync that last changed the mapping's records, if it was settled; None if it was abandoned."""
         last = self.made_records(mapping_id)
         return last if last and last.status in SETTLED else None
 
     def last_syncs(self) -> list[HistoryRow]:
-        """Return the newest sync of every mapping that ever was."""
+        """Return the newest sync of every mapping in the history."""
         return self._syncs("segconn_last_syncs")
 
     def newest_of_each(self, count: int) -> list[HistoryRow]:
-        """Return the newest syncs of every mapping, newest first; at most this many of each."""
+        """Return the newest syncs of every mapping, newest first; at most `count` of each."""
         return self._syncs("segconn_newest_of_each", count=count)
 
     def has_settled(self, mapping_id: str) -> bool:
-        """Say whether any sync has sent or settled anything since the mapping was new or reset."""
+        """Return whether any sync has sent or settled anything since the last reset of the mapping."""
         arguments = {"syncs": self.syncs, "mapping_id": mapping_id, "settled": SETTLED, "reset": RESET}
         return bool(self.session.rows("segconn_count_settled", **arguments)[0][0])
 
@@ -301,19 +297,19 @@ class State:
         return self._syncs("segconn_history", limit=limit)
 
     def interruptions(self, syncs: Sequence[HistoryRow]) -> dict[str, list[HistoryRow]]:
-        """Return the earlier ends of these syncs, by sync id and oldest first: each failed, or was canceled."""
+        """Return the earlier failed and canceled rows of these syncs, by sync id, oldest first."""
         found: dict[str, list[HistoryRow]] = {}
-        last = {mapping.sync_id: mapping.revision for mapping in syncs}
+        last = {sync.sync_id: sync.revision for sync in syncs}
         if last:
             arguments = {"history": self.history, "columns": list(SYNC_COLUMNS), "sync_ids": list(last)}
             for row in self.session.rows("segconn_interruptions", **arguments):
-                state = HistoryRow(*row)
-                if state.revision < last[state.sync_id]:
-                    found.setdefault(state.sync_id, []).append(state)
+                earlier = HistoryRow(*row)
+                if earlier.revision < last[earlier.sync_id]:
+                    found.setdefault(earlier.sync_id, []).append(earlier)
         return found
 
     def spent(self, since: datetime, *, besides: str = "") -> int:
-        """Count the calls of syncs that ended since then or are not at their end, but for one invocation's own."""
+        """Count the calls of syncs that ended after `since` or are unfinished, without those of the run `besides`."""
         arguments = {"syncs": self.syncs, "since": since, "besides": besides, "not_sent": ("blocked", RESET)}
         return int(self.session.rows("segconn_count_spent", **arguments)[0][0])
 
@@ -322,30 +318,30 @@ class State:
         return [HistoryRow(*row) for row in rows]
 
     def orphans(self, mapping_ids: Collection[str]) -> list[HistoryRow]:
-        """Return the newest sync of every mapping that is not among `mapping_ids`, yet was not reset."""
+        """Return the newest sync of every mapping that is not in `mapping_ids` and was not reset."""
         return [last for last in self.last_syncs() if last.mapping_id not in mapping_ids and last.status != RESET]
 
     def claim(self, mapping_id: str, token: str, holder: str) -> None:
-        """Write a claim of a mapping's lock."""
+        """Append a claim of the mapping's lock."""
         self.session.run("segconn_claim", locks=self.locks, mapping_id=mapping_id, token=token, holder=holder)
 
     def claims(self, mapping_id: str) -> list[Row]:
-        """Return all claims of a mapping: token, holder, since when, age and silence in seconds."""
+        """Return all claims of a mapping: token, holder, time, age and silence in seconds."""
         return self.session.rows("segconn_claims", locks=self.locks, mapping_id=mapping_id)
 
     def beat(self, tokens: Sequence[str]) -> None:
-        """Write a heartbeat of each claim."""
-        self.session.run("segconn_beat", locks=self.locks, tokens=list(tokens))
+        """Append a heartbeat for each claim."""
+        self.session.run("segconn_heartbeat", locks=self.locks, tokens=list(tokens))
 
     def release(self, tokens: Sequence[str]) -> None:
-        """Take claims back."""
+        """Release claims."""
         self.session.run("segconn_release", locks=self.locks, tokens=list(tokens))
 
 
 def new_row(
     mapping: Mapping, now: datetime, *, sync_mode: str = "", run_id: str = "", source: Source | None = None
 ) -> HistoryRow:
-    """Return the first row of a sync that is about to be staged."""
+    """Return the first history row of a sync, before staging."""
     return HistoryRow(
         sync_id=new_sync_id(),
         revision=0,
@@ -369,5 +365,5 @@ def new_row(
 
 
 def new_sync_id() -> str:
-    """Return an id that no other sync has."""
+    """Return a new unique sync id."""
     return uuid.uuid4().hex

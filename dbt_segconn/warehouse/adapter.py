@@ -1,4 +1,4 @@
-"""Boot the dbt adapter of a finished dbt invocation, without parsing the project again."""
+"""Open the dbt adapter of a target with the macros of a manifest, without parsing the project."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from dbt_segconn.warehouse.naming import Naming, place_of
 from dbt_segconn.warehouse.session import Session
 
 SQL_FOLDER = Path(__file__).parent / "sql"
-# dbt's loggers, adapters and flags are process-wide: one boot at a time.
+# dbt's loggers, adapters and flags are process-wide
 _BOOT = threading.Lock()
 
 
 class Warehouse:
-    """A live dbt adapter, able to open one session for each thread that needs one."""
+    """An open dbt adapter. Each thread opens its own session."""
 
     def __init__(self, adapter: Any, config: Any, macros: Any) -> None:
         self._adapter = adapter
@@ -37,22 +37,22 @@ class Warehouse:
 
     @property
     def naming(self) -> Naming:
-        """Dbt's rules for the names of relations on the opened target."""
+        """The names that dbt gives to relations on this target."""
         return Naming(self.config, self._macros)
 
     @property
     def place(self) -> str:
-        """Where the target is, as messages name it: such as a file, or a database and its host."""
+        """The place of the target for messages: a file, or a database and its host."""
         return place_of(self.config.credentials)
 
     @property
     def only_one_process(self) -> str | None:
-        """Why no second process can open the warehouse beside this one; None where it can."""
+        """Why a second process cannot open the warehouse now; None if it can."""
         return self.dialect.only_one_process(self.config.credentials)
 
     @contextmanager
     def session(self, name: str) -> Iterator[Session]:
-        """Open a connection of its own for this thread; no other session may be open on the thread."""
+        """Open a connection for this thread. A thread can have one open session."""
         session = Session(self._adapter)
         connection = self._adapter.connection_named(f"segconn_{name}")
         with session.errors():
@@ -62,7 +62,7 @@ class Warehouse:
                 self._settings = session.set_up(self._settings)
             except WarehouseError as error:
                 if self._settings is None:
-                    raise UnopenedError(_unopened(self, str(error))) from None
+                    raise UnopenedError(_open_error(self, str(error))) from None
                 raise
             yield session
         finally:
@@ -70,22 +70,22 @@ class Warehouse:
                 connection.__exit__(None, None, None)
 
     def close(self) -> None:
-        """Close every connection; a file-based warehouse is then free for other processes."""
+        """Close all connections, and the file of a file-based warehouse."""
         self._adapter.cleanup_connections()
         self.dialect.close(self._adapter.connections)
 
 
-def _unopened(warehouse: Warehouse, reason: str) -> str:
-    """Return why a warehouse cannot be opened, in the dialect's words where it has better ones than the driver."""
-    words = warehouse.dialect.unopened(reason) or reason
-    return f"target {warehouse.config.target_name} ({warehouse.place}) cannot be opened: {words}"
+def _open_error(warehouse: Warehouse, reason: str) -> str:
+    """Build the message for a warehouse that cannot be opened, with the dialect's explanation if it has one."""
+    explanation = warehouse.dialect.explain_open_error(reason) or reason
+    return f"target {warehouse.config.target_name} ({warehouse.place}) cannot be opened: {explanation}"
 
 
 def open_warehouse(context: Context, manifest: Mapping[str, Any], threads: int | None = None) -> Warehouse:
-    """Open the target of the context with the macros of a manifest; connects to nothing yet.
+    """Load the target's adapter with the macros of a manifest. Does not connect yet.
 
-    `manifest` is the parsed manifest.json (schema v12). Raises ConfigurationError where dbt refuses the
-    profile, where the target's adapter is not the manifest's, or is not served.
+    `manifest` is the parsed manifest.json (schema v12). Raises ConfigurationError if dbt rejects the profile, or if the
+    target's adapter is not the manifest's or is not supported.
     """
     from dbt_common.exceptions import DbtBaseException
 
@@ -98,20 +98,20 @@ def open_warehouse(context: Context, manifest: Mapping[str, Any], threads: int |
         if built_for and built_for != adapter.type():
             raise ConfigurationError(
                 f"{context.project_dir}: the manifest was built for {built_for}, but target "
-                f"{config.target_name} is {adapter.type()}. Run dbt on this target first, or name the one "
-                "it ran on with --target."
+                f"{config.target_name} is {adapter.type()}. Run dbt on this target first, or pass the target of that "
+                "dbt command with --target."
             )
         return Warehouse(adapter, config, _load_macros(adapter, config, manifest))
 
 
 def check_place(warehouse: Warehouse, state: StateSettings) -> None:
-    """Raise ConfigurationError for a target that is not there, or whose state would end with the process."""
+    """Raise ConfigurationError if the target does not exist, or if its state would end with the process."""
     config = warehouse.config
     warehouse.dialect.check_place(config.credentials, config.target_name, state.database)
 
 
 def _boot(context: Context, threads: int | None) -> tuple[Any, Any]:
-    """Follow the steps of dbt's own `run` command up to a registered adapter."""
+    """Load and register the adapter as dbt's own `run` command does."""
     from dbt.adapters.factory import get_adapter, register_adapter, reset_adapters
     from dbt.config.runtime import RuntimeConfig
     from dbt.context.providers import generate_runtime_macro_context
@@ -127,21 +127,21 @@ def _boot(context: Context, threads: int | None) -> tuple[Any, Any]:
 
 
 class _Contexts(threading.local):
-    """What dbt gives to macros, once for each package and thread: to make it takes longer than most macros do."""
+    """A cache of dbt's macro contexts per package and thread: building one takes longer than most macros."""
 
     def __init__(self, generate: Callable[..., dict[str, Any]]) -> None:
         self._generate = generate
-        self._made: dict[tuple[str, str | None], dict[str, Any]] = {}
+        self._contexts: dict[tuple[str, str | None], dict[str, Any]] = {}
 
     def __call__(self, macro: Any, config: Any, resolver: Any, package: str | None) -> dict[str, Any]:
         key = macro.package_name, package
-        if key not in self._made:
-            self._made[key] = self._generate(macro, config, resolver, package)
-        return self._made[key]
+        if key not in self._contexts:
+            self._contexts[key] = self._generate(macro, config, resolver, package)
+        return self._contexts[key]
 
 
 def set_dbt_flags(context: Context, threads: int | None = None) -> Any:
-    """Silence dbt, and set its process-wide flags: without telemetry, on this project and target."""
+    """Silence dbt's events, and set its process-wide flags: no telemetry, this project and target."""
     from dbt.cli.flags import Flags
     from dbt.cli.types import Command
     from dbt.flags import set_flags
@@ -159,16 +159,15 @@ def set_dbt_flags(context: Context, threads: int | None = None) -> Any:
         "threads": threads,
         "send_anonymous_usage_stats": False,
     }
-    given = {name: value for name, value in options.items() if value is not None}
-    flags = Flags.from_dict(Command.RUN, given)
+    flags = Flags.from_dict(Command.RUN, {name: value for name, value in options.items() if value is not None})
     set_flags(flags)
     return flags
 
 
 def _load_macros(adapter: Any, config: Any, manifest: Mapping[str, Any]) -> Any:
-    """Give the adapter the macros of dbt and of this package; return those of the project as well, for naming.
+    """Set the adapter's macros: dbt's and this package's. Return all macros, with the project's, for naming.
 
-    No macro of the project or of its packages may override SQL of this package: values and checksums depend on it.
+    The project and its packages cannot override the SQL of this package: values and checksums depend on it.
     """
     from dbt.adapters.factory import get_adapter_package_names
     from dbt.context.query_header import generate_query_header_context
@@ -188,7 +187,7 @@ def _load_macros(adapter: Any, config: Any, manifest: Mapping[str, Any]) -> Any:
 
 
 def _sql_files(adapter_type: str) -> Iterator[Path]:
-    """Yield the files of `sql/`, then those of the dialect and of the adapters that it builds on."""
+    """Yield the files of `sql/`, then those of the dialect and of its parent adapters."""
     from dbt.adapters.factory import get_adapter_type_names
 
     for folder in (SQL_FOLDER, *(FOLDERS / name for name in get_adapter_type_names(adapter_type))):
@@ -201,7 +200,7 @@ def _own_macros(path: Path) -> Mapping[str, Any]:
 
 
 def _parse_macros(path: Path) -> Iterator[tuple[str, Any]]:
-    """Read the macros of one file; they join dbt's global package, where dispatch finds dialects' own."""
+    """Parse the macros of one file, as macros of dbt's global package: dispatch looks for dialects there."""
     from dbt.contracts.graph.nodes import Macro
     from dbt.node_types import NodeType
     from dbt_common.clients.jinja import extract_toplevel_blocks

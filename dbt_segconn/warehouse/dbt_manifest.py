@@ -1,7 +1,7 @@
-"""A manifest.json of any dbt → the Manifest that dbt-core's selector works on.
+"""Read a manifest.json of any dbt version as the Manifest of the installed dbt-core, for its selector.
 
-dbt-core's own reader refuses a whole manifest for one value that it does not know, and dbt 2 writes some keys in
-another way. So each resource is read by itself, as far as a selection looks at it.
+dbt-core's own reader rejects a whole manifest for one unknown value, and dbt 2 writes some keys differently. This
+module reads each resource separately, and only what a selection needs.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ _PARTS = (
     "unit_tests",
     "macros",
 )
-# Without one of these a resource would be selected wrongly, rather than not at all
+# Without one of these, a selection would be wrong
 _DECISIVE = frozenset(
     {"config", "depends_on", "fqn", "name", "original_file_path", "package_name", "resource_type", "tags", "unique_id"}
 )
-# What dbt 2 writes for code that it does not keep
+# dbt 2 writes this instead of code that it does not store
 _PLACEHOLDER = "--placeholder--"
-# Nodes and parts that dbt-core and dbt 2 do and do not write alike
+# Resource types that dbt-core and dbt 2 write alike, and parts that they write differently
 _COMPARABLE = frozenset({"model", "seed", "snapshot"})
 _DOWNSTREAM = frozenset({"exposures", "functions", "metrics", "semantic_models", "saved_queries", "unit_tests"})
 
 
 def read_dbt_manifest(raw: Mapping[str, Any], path: Path) -> Any:
-    """Return dbt-core's Manifest of a parsed manifest.json (schema v4 to v12), which stays as it is.
+    """Return dbt-core's Manifest of a parsed manifest.json (schema v4 to v12); does not change `raw`.
 
-    Docs, groups and disabled resources are left out, and types that this dbt-core does not know, such as functions
-    before 1.11. So are values that its classes refuse. Raises ConfigurationError, naming `path`, where a selection
-    would need them.
+    Leaves out docs, groups, disabled resources, and resource types that this dbt-core does not have, such as functions
+    before 1.11. Leaves out values that dbt-core's classes reject. Raises ConfigurationError, with `path`, if a
+    selection needs such a value.
     """
     from dbt.artifacts.schemas.manifest import ManifestMetadata
     from dbt.contracts.graph.manifest import Manifest
@@ -96,7 +96,7 @@ def _upgraded(raw: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _known(resources: Mapping[str, Any]) -> Mapping[str, tuple[Any, Mapping[str, Any]]]:
-    """Pair each resource with its class; leave out those that have none."""
+    """Pair each resource with dbt-core's class; leave out resources without one."""
     classes = {unique_id: _class(node) for unique_id, node in resources.items()}
     return {unique_id: (found, resources[unique_id]) for unique_id, found in classes.items() if found}
 
@@ -110,46 +110,46 @@ def _class(node: Mapping[str, Any]) -> Any:
 
 
 def _read(dbt_class: Any, node: Mapping[str, Any], ids: Collection[str], path: Path) -> Any:
-    """Make the resource; raises ConfigurationError, naming it, where its class refuses what cannot be left out."""
+    """Build a resource. Raises ConfigurationError, with its id, if its class rejects a required value."""
     try:
-        return read_resource(dbt_class, _mended(node, ids))
-    except Exception as error:  # noqa: BLE001  dbt's classes raise what they like, with the whole node in its text
+        return read_resource(dbt_class, _as_dbt_core(node, ids))
+    except Exception as error:  # noqa: BLE001  dbt's classes raise any type, with the whole node in the text
         from dbt.version import __version__
 
         field = getattr(error, "field_name", None)
         raise ConfigurationError(
             f"{path}: dbt-core {__version__} cannot read {node.get('unique_id')}"
-            f"{f', key {field}' if field else f' ({type(error).__name__})'}. Install the dbt-core that goes with the "
-            "dbt that wrote it, or choose mappings with --mapping."
+            f"{f', key {field}' if field else f' ({type(error).__name__})'}. Install the dbt-core version that "
+            "wrote the manifest, or choose mappings with --mapping."
         ) from None
 
 
-def _mended(node: Mapping[str, Any], ids: Collection[str]) -> dict[str, Any]:
-    """Return a copy, as dbt-core would have written it."""
-    mended = dict(node)
+def _as_dbt_core(node: Mapping[str, Any], ids: Collection[str]) -> dict[str, Any]:
+    """Return a copy of the node in the form that dbt-core writes."""
+    copy = dict(node)
     if depends_on := node.get("depends_on"):
-        # a dependency that is not there ends dbt's search for changes, and its graph
-        mended["depends_on"] = {
+        # dbt's selector fails for a missing dependency
+        copy["depends_on"] = {
             key: [unique_id for unique_id in depends_on.get(key) or () if unique_id in ids]
             for key in ("nodes", "macros")
         }
     if "://" not in (node.get("patch_path") or "://"):
-        mended["patch_path"] = f"{node.get('package_name')}://{node['patch_path']}"
-    if "checksum" in node:  # a node without code counts as empty, and is never selected
-        mended.setdefault("raw_code", _PLACEHOLDER)
-    return mended
+        copy["patch_path"] = f"{node.get('package_name')}://{node['patch_path']}"
+    if "checksum" in node:  # dbt ignores a node with empty code
+        copy.setdefault("raw_code", _PLACEHOLDER)
+    return copy
 
 
 def read_resource(dbt_class: Any, node: Mapping[str, Any]) -> Any:
-    """Make one of dbt-core's classes of a resource, without the values that the class refuses: its defaults hold.
+    """Build an object of a dbt-core class, without the values that the class rejects; their defaults apply.
 
-    Raises what the class raises where the resource would be another without such a value.
+    Raises the class's own error if a rejected value is required for selections.
     """
     from mashumaro.exceptions import InvalidFieldValue
 
     data = dict(node)
     if node.get("config"):
-        data["config"] = dict(node["config"])  # dbt's classes change what they read
+        data["config"] = dict(node["config"])  # dbt's classes change their input
     while True:
         try:
             return dbt_class.from_dict(data)
@@ -167,10 +167,10 @@ def read_resource(dbt_class: Any, node: Mapping[str, Any]) -> Any:
 
 
 def make_comparable(current: Any, previous: Any) -> None:
-    """Let two Manifests differ in what dbt 2 takes for a change, where it wrote one of them.
+    """Make two Manifests differ only in what dbt 2 counts as a change, if dbt 2 wrote one of them.
 
-    dbt 2 looks neither at white space nor at the macros that dbt brings, and keeps no checksums of contracts. dbt-core
-    writes tests, and what stands downstream of models, in another way: between the two, these count as unchanged.
+    dbt 2 ignores white space and dbt's own macros, and has no checksums of contracts. dbt-core and dbt 2 write tests
+    and resources downstream of models differently: if one of each wrote the manifests, these count as unchanged.
     """
     by_dbt_2 = {_is_dbt_2(manifest) for manifest in (current, previous)}
     if True in by_dbt_2:
@@ -185,7 +185,7 @@ def make_comparable(current: Any, previous: Any) -> None:
 
 
 def _is_dbt_2(manifest: Any) -> bool:
-    # the dbt platform's dbt-core has versions such as 2025.4.1
+    # dbt-core on the dbt platform has versions such as 2025.4.1
     by_dbt_2: bool = manifest.metadata.dbt_version.startswith("2.")
     return by_dbt_2
 
@@ -201,7 +201,7 @@ def _as_dbt_2(node: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a mapping or list where dbt 2 has written its text, as it does for those of config() in SQL."""
+    """Parse a mapping or list that dbt 2 wrote as text, which it does for config() in SQL."""
     if isinstance(value, str) and value.startswith(("{", "[")):
         with suppress(yaml.YAMLError):
             return yaml.safe_load(value)
@@ -209,7 +209,7 @@ def _plain(value: Any) -> Any:
 
 
 def _macros(manifest: Any, adapters: tuple[str, str], *, of_dbt: bool) -> dict[str, Any]:
-    """Return the macros that dbt and its adapters bring, or all others."""
+    """Return the macros of dbt and its adapters, or all other macros."""
     from dbt.adapters.factory import get_adapter_package_names
 
     packages = {"dbt", *get_adapter_package_names(adapters[0]), f"dbt_{adapters[1]}"}

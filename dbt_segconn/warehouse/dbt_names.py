@@ -1,4 +1,4 @@
-"""What dbt-core's own classes give to Jinja: the names of its base context, and `target`."""
+"""Names for Jinja from dbt-core's own classes: dbt's base context, and `target`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.context import Context, Loaders
 from dbt_segconn.warehouse.adapter import set_dbt_flags
 
-# They print their argument, which may be a secret
+# These print their argument, which may be a secret
 _OUTPUTS = frozenset({"log", "print"})
 
 
@@ -19,19 +19,19 @@ def jinja_names(variables: Mapping[str, Any]) -> Mapping[str, Any]:
     from dbt.context.base import BaseContext
 
     if tracking.active_user is None:
-        tracking.do_not_track()  # which also holds when the run started, for `run_started_at`
+        tracking.do_not_track()  # also sets the time of `run_started_at`
     names: Mapping[str, Any] = BaseContext(cli_vars=dict(variables)).to_dict()
     return {name: value for name, value in names.items() if name not in _OUTPUTS}
 
 
 def target_values(context: Context) -> Mapping[str, Any]:
-    """Return dbt's `target`: the keys of the output that may be shown, under dbt's names."""
+    """Return dbt's `target`: the keys of the output without secrets."""
     target = context.target or context.default_target
     return dict(load_profile(context, context.profile, target).to_target_dict())
 
 
 def load_profile(context: Context, profile: str | None, target: str | None) -> Any:
-    """Load an output of profiles.yml by dbt's own class. Raises ConfigurationError with dbt's reason."""
+    """Load an output of profiles.yml with dbt's own class. Raises ConfigurationError with dbt's reason."""
     from dbt.config.runtime import load_profile as load
     from dbt_common.exceptions import DbtBaseException
 

@@ -1,7 +1,6 @@
-"""How a warehouse differs from the others, and which warehouses are served.
+"""The differences between warehouses, and the list of supported ones.
 
-A warehouse is a folder of `dialects/` with the name that dbt gives to its adapter. Nothing else in the package knows
-one warehouse from another.
+Each warehouse is a folder of `dialects/` with the name of its dbt adapter. No other code depends on the warehouse.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ FOLDERS = Path(__file__).with_name("dialects")
 
 
 def _nothing(*_: Any) -> None:
-    """Do nothing; return no reason."""
+    """Return None: the default of functions that return an optional reason."""
 
 
 def _database_and_host(credentials: Any) -> str:
@@ -41,55 +40,55 @@ def _type_with_precision(column: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What Python must know of one warehouse; its SQL stands beside it, as macros. The defaults fit most warehouses.
+    """The properties of one warehouse for Python code; its SQL macros are in the same folder. Defaults fit most.
 
-    Functions get objects of dbt and of the adapter: the `credentials` of a target, the `connections` of an adapter
-    (its connection manager).
+    Functions take objects of dbt: the `credentials` of a target, or the `connections` (connection manager) of an
+    adapter.
     """
 
-    # Why the warehouse is not served, and the way out
-    not_served: str | None = None
+    # Why the warehouse is not supported, and what to use instead
+    unsupported: str | None = None
 
-    # Data types whose name has another meaning than in `values.py`: data type in lower case → kind
+    # Data type in lower case → value type, for names with another meaning than in `values.py`
     value_types: Mapping[str, str] = field(default_factory=dict)
-    # A column of dbt → its data type, with the precision of numbers, which value_types depend on
+    # Column of dbt → data type, with the precision of numbers
     data_type: Callable[[Any], str] = _type_with_precision
 
-    # Names the place that credentials lead to, without secrets
+    # Credentials → the place of the database for messages, without secrets
     place: Callable[[Any], str] = _database_and_host
-    # The keys of credentials that tell one place from another, besides dbt's `unique_field`
+    # Keys of credentials that identify a place, besides dbt's `unique_field`
     place_keys: tuple[str, ...] = ("host", "port", "account", "project", "catalog", "http_path", "database")
-    # Credentials → why only one process can open the warehouse; None where others can
+    # Credentials → why only one process can open the warehouse; None if several can
     only_one_process: Callable[[Any], str | None] = _nothing
-    # Changes credentials before they are used
+    # Adjusts credentials before use
     prepare: Callable[[Any], None] = _nothing
-    # Credentials, name of the target, database of the state → raises ConfigurationError where state would be lost
+    # Credentials, target name, database of the state → raises ConfigurationError if state would be lost
     check_place: Callable[[Any, str, str | None], None] = _nothing
 
     # Connections, a query → its rows
     fetch: Callable[[Any, str], list[tuple[Any, ...]]] = _by_cursor
-    # A statement → a context in which it is executed, such as a lock
-    turn: Callable[[str], AbstractContextManager[Any]] = nullcontext
-    # Closes what dbt leaves open
+    # Statement → a context manager for its execution, such as a lock
+    execution: Callable[[str], AbstractContextManager[Any]] = nullcontext
+    # Closes resources that dbt leaves open
     close: Callable[[Any], None] = _nothing
 
-    # The driver's reason for not connecting → the same in better words; None where it is good as it is
-    unopened: Callable[[str], str | None] = _nothing
-    # What errors say where the role lacks a right; warehouses have no common code for it
+    # Connection error of the driver → a clearer explanation; None to keep the driver's text
+    explain_open_error: Callable[[str], str | None] = _nothing
+    # Texts of errors for a missing right; warehouses have no common error code
     denied: re.Pattern[str] = re.compile(
         r"permission denied|insufficient privilege|not authorized|access denied|accessdenied|must be owner"
         r"|does not have .*(permission|privilege)",
         re.IGNORECASE,
     )
-    # The driver's classes of errors that may quote values of rows. These are of the DB-API (PEP 249)
+    # Error classes of the driver that may quote values of rows. The default is from DB-API 2.0 (PEP 249)
     row_errors: frozenset[str] = frozenset({"DataError", "IntegrityError"})
-    # Under which names the driver's errors have their SQLSTATE, if they have any
+    # Attributes with the SQLSTATE of the driver's errors
     sqlstates: tuple[str, ...] = ("sqlstate", "pgcode", "getSqlState")
 
 
 @cache
 def known_dialect(adapter_type: str) -> Dialect | None:
-    """Return the dialect of an adapter, by the name that dbt gives to it; None where it has no folder."""
+    """Return the dialect of a dbt adapter by its name; None if it has no folder."""
     if adapter_type not in _folders():
         return None
     dialect: Dialect = import_module(f"dbt_segconn.warehouse.dialects.{adapter_type}").DIALECT
@@ -97,17 +96,17 @@ def known_dialect(adapter_type: str) -> Dialect | None:
 
 
 def find_dialect(adapter_type: str) -> Dialect:
-    """Return the dialect of an adapter. Raises ConfigurationError where the warehouse is not served."""
+    """Return the dialect of a dbt adapter. Raises ConfigurationError if the warehouse is not supported."""
     dialect = known_dialect(adapter_type)
     if dialect is None:
-        served = [name for name in _folders() if (one := known_dialect(name)) and not one.not_served]
+        supported = [name for name in _folders() if (one := known_dialect(name)) and not one.unsupported]
         raise ConfigurationError(
-            f"the adapter {adapter_type} is not served, since values and checksums need SQL of its own dialect. "
-            f"Served are {', '.join(served[:-1])} and {served[-1]}. To add one, add its folder to "
-            f"{FOLDERS.parent.name}/{FOLDERS.name}, whose __init__.py says how."
+            f"the adapter {adapter_type} is not supported: values and checksums need SQL in its dialect. "
+            f"Supported are {', '.join(supported[:-1])} and {supported[-1]}. To add one, see "
+            f"{FOLDERS.parent.name}/{FOLDERS.name}/__init__.py."
         )
-    if dialect.not_served:
-        raise ConfigurationError(dialect.not_served)
+    if dialect.unsupported:
+        raise ConfigurationError(dialect.unsupported)
     return dialect
 
 

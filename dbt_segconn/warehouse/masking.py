@@ -1,4 +1,4 @@
-"""What a driver says of an error, without the values of rows that it may quote."""
+"""Mask values of rows in error messages of drivers."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from contextlib import suppress
 
 from dbt_segconn.warehouse.dialect import Dialect
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html : data exceptions, broken constraints. For
-# drivers, such as Snowflake's, that have one class for all errors of SQL.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html : classes of data exceptions and violated constraints.
+# Some drivers, such as Snowflake's, have one exception class for all SQL errors.
 ROW_STATES = ("22", "23")
 MASK = "'…'"
 
-# What databases add line by line: whole rows, the statement, values of parameters
+# Lines that databases append: whole rows, the statement, values of parameters
 _ADDED = re.compile(r"^\s*(DETAIL|LINE \d+|CONTEXT|QUERY|STATEMENT|PARAMETERS)\b.*", re.MULTILINE | re.DOTALL)
 _NAMED = r'\b(?:column|relation|table|constraint|type|index|schema|domain|function) "[\w.$]+"'
-# From the first quote to the last: a value may hold quotes itself, and an open one is not trusted either
+# From the first quotation mark to the last: values may contain some; an unclosed one counts to the end
 _QUOTED = r"""["'`].*["'`]|["'`].*\Z"""
 _VALUES = re.compile(rf"(?P<named>{_NAMED})|{_QUOTED}|\d{{5,}}", re.DOTALL)
 
 
-def told(error: BaseException, dialect: Dialect) -> tuple[str, bool]:
-    """Return what an error says, and whether values had to be masked in it.
+def masked_text(error: BaseException, dialect: Dialect) -> tuple[str, bool]:
+    """Return the text of an error without values of rows, and whether any value was masked.
 
-    dbt wraps the driver's error, so its causes are looked at, too. Nothing below the line of the first value is
-    kept: DuckDB shows there once more where in a text it stumbled.
+    dbt wraps the driver's error, therefore the causes are checked, too. The text ends with the line of the first value:
+    DuckDB repeats the value below it.
     """
     text = str(error).strip()
     if not any(_is_about_rows(one, dialect) for one in _chain(error)):
@@ -42,10 +42,10 @@ def _is_about_rows(error: BaseException, dialect: Dialect) -> bool:
 
 
 def _states(error: BaseException, names: Iterable[str]) -> Iterator[str]:
-    """Yield the SQLSTATE, which a driver may give under several names."""
+    """Yield the SQLSTATE of an error, which drivers have under different names."""
     for name in names:
         state = getattr(error, name, None)
-        with suppress(Exception):  # pyspark asks its JVM
+        with suppress(Exception):  # pyspark calls its JVM
             state = state() if callable(state) else state
         if isinstance(state, str):
             yield state

@@ -1,4 +1,4 @@
-"""How dbt names the relations of models on a target, by the project's own generate_*_name macros."""
+"""The names of models' relations on a target, by the project's own generate_*_name macros."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _SNAPSHOT = {"database": "target_database", "schema": "target_schema"}
 
 
 class RelationNames(NamedTuple):
-    """The parts of a relation's name, without quotes; Spark has no database."""
+    """The parts of a relation's name, without quotation marks. Spark has no database."""
 
     database: str | None
     schema: str
     alias: str
 
     def __str__(self) -> str:
-        """Write it with dots."""
+        """Join the parts with dots."""
         return ".".join(filter(None, self))
 
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """A model that the opened target would name otherwise than the manifest does."""
+    """A model with different relation names in the manifest (`built`) and on the opened target (`here`)."""
 
     model: Model
     built: RelationNames
@@ -41,18 +41,18 @@ class Misfit:
 
 
 class Naming:
-    """The names that dbt would give to models on one target. `macros` are those of the project, by dbt's class."""
+    """The relation names of models on one target. `macros` is a dbt Manifest with the project's macros."""
 
     def __init__(self, config: Any, macros: Any) -> None:
         self._config = config
         self._macros = macros
         self._generators: dict[tuple[str, str], Any] = {}
-        # Whether dbt_project.yml has Jinja in the configs of models, so that another target may give other names
+        # Whether dbt_project.yml has Jinja in the configs of models: names may then depend on the target
         written = config.unrendered.project_dict
         self._is_rendered = any("{" in str(written.get(resource_key) or {}).strip("{}") for resource_key in RESOURCES)
 
     def misfits(self, manifest: Manifest, models: Iterable[Model], jinja: Jinja, files: Files) -> Iterator[Misfit]:
-        """Yield the models that would have another relation here. Raises ConfigurationError where a macro fails."""
+        """Yield the models with another relation on this target. Raises ConfigurationError if a macro fails."""
         for model in models:
             node = manifest.raw["nodes"][model.unique_id]
             built = RelationNames(model.database, model.schema, model.identifier)
@@ -78,7 +78,7 @@ class Naming:
         return RelationNames(**generated)
 
     def _generate(self, part: str, custom: str | None, node: Mapping[str, Any]) -> Any:
-        """Call the macro that dbt would call: the project's own, a package's for its models, dbt's."""
+        """Call the macro that dbt would call: the project's, the package's for its own models, or dbt's."""
         from dbt_common.exceptions import DbtBaseException
 
         package = str(node.get("package_name"))
@@ -89,8 +89,8 @@ class Naming:
         except DbtBaseException as error:
             raise ConfigurationError(
                 f"{node['unique_id']}: the project's macro generate_{part}_name fails on target "
-                f"{self._config.target_name}: {error}. dbt-segconn calls it as dbt does, to see that dbt built the "
-                "model on this target: give it the same environment variables and --vars as dbt."
+                f"{self._config.target_name}: {error}. dbt-segconn calls it to check that dbt built the model "
+                "on this target: use the same environment variables and --vars as dbt."
             ) from None
         return name.strip() if isinstance(name, str) else name
 
@@ -105,10 +105,10 @@ class Naming:
         return MacroGenerator(macro, generate_generate_name_macro_context(macro, self._config, self._macros))
 
     def _custom_names(self, node: Mapping[str, Any], written: Written, jinja: Jinja) -> Mapping[str, Any]:
-        """Return the custom names of the node's config as this target renders them.
+        """Return the custom names of the node's config, rendered for this target.
 
-        The manifest has them as the target that dbt ran on rendered them, so they are read anew where they were
-        written: dbt_project.yml, the model's YAML, and the call of config() in its SQL.
+        The manifest has them rendered for dbt's target. This reads their sources again: dbt_project.yml, the model's
+        YAML, and config() in its SQL.
         """
         from dbt.context.context_config import ContextConfigGenerator
         from dbt.node_types import NodeType
@@ -136,24 +136,24 @@ class Naming:
 
 
 def place_of(credentials: Any) -> str:
-    """Name the place that credentials lead to, without secrets."""
+    """Return the place of a target for messages, without secrets."""
     return _dialect_of(credentials).place(credentials)
 
 
 def same_place(one: Any, other: Any) -> bool:
-    """Whether two credentials lead to one place and schema, so that they differ in role, threads and the like alone."""
+    """Return whether two credentials have the same place and schema; roles, threads and others may differ."""
     if (one.type, one.unique_field, one.schema) != (other.type, other.unique_field, other.schema):
         return False
     return all(getattr(one, key, None) == getattr(other, key, None) for key in _dialect_of(one).place_keys)
 
 
 def _dialect_of(credentials: Any) -> Dialect:
-    """Return the dialect of credentials; they may be of a warehouse that is not served, but only named."""
+    """Return the dialect of credentials, also of an unsupported warehouse."""
     return known_dialect(credentials.type) or Dialect()
 
 
 def describe(context: Context, misfit: Misfit) -> str:
-    """Say in one clause how a model is named on either target."""
+    """Return a clause with both names of a model's relation."""
     return (
         f"the manifest has {misfit.model.name} as {misfit.built}, and target {context.target} of profile "
         f"{context.profile} names it {misfit.here}"

@@ -1,4 +1,4 @@
-"""Whether the target that is opened is the one that dbt built the models on; where nobody says it, which one is."""
+"""Check that dbt built the models on the opened target; find that target if it is not named."""
 
 from __future__ import annotations
 
@@ -14,38 +14,35 @@ from dbt_segconn.warehouse.dbt_names import load_profile
 from dbt_segconn.warehouse.naming import Misfit, describe, place_of, same_place
 from dbt_segconn.wording import counted
 
-# Where no model has mappings yet, so many others show for which target the manifest was made
+# Without any mapping yet, check this many other models
 OTHERS = 20
 
 
 def prove_target(warehouse: Warehouse, context: Context, manifest: Manifest, models: Sequence[Model] = ()) -> None:
-    """Compare the relations of the manifest with what dbt's naming macros give for the opened target.
+    """Compare the relations of the manifest with the names by dbt's naming macros on the opened target.
 
-    Looks at the models with mappings and at `models`. Raises ConfigurationError that names both relations, and the
-    outputs of the profile that fit.
+    Checks the models with mappings and `models`. Raises ConfigurationError with both relations and the outputs of the
+    profile that fit the manifest.
     """
     misfit = _first_misfit(warehouse, context, manifest, models)
     if misfit is None:
         return
     fits = [name for name, fit in _fits(context, manifest, models, besides=context.target) if fit is True]
-    way_out = (
-        f"{' and '.join(f'--target {name}' for name in fits)} fits the manifest" if fits else "no other output fits"
-    )
+    hint = f"{' and '.join(f'--target {name}' for name in fits)} fits the manifest" if fits else "no other output fits"
     raise ConfigurationError(
         f"dbt built the models on another target: {describe(context, misfit)} (the target is "
-        f"{context.origins.get('target', 'given')}). Nothing was read. Name the target that dbt ran on ({way_out}), or "
-        f"run dbt with --target {context.target} first; environment variables and --vars that the names depend on "
-        "must be the same as dbt's."
+        f"{context.origins.get('target', 'given')}). Nothing was read. Name the target that dbt ran on ({hint}), or "
+        f"run dbt with --target {context.target} first. Use the same environment variables and --vars as dbt."
     )
 
 
 def _first_misfit(warehouse: Warehouse, context: Context, manifest: Manifest, models: Sequence[Model]) -> Misfit | None:
     files = Files(context.project_dir)
-    return next(warehouse.naming.misfits(manifest, _witnesses(manifest, models), context.jinja(), files), None)
+    return next(warehouse.naming.misfits(manifest, _models_to_compare(manifest, models), context.jinja(), files), None)
 
 
-def _witnesses(manifest: Manifest, models: Sequence[Model]) -> Sequence[Model]:
-    """Return the models whose names are compared; ephemeral ones have no relation."""
+def _models_to_compare(manifest: Manifest, models: Sequence[Model]) -> Sequence[Model]:
+    """Return the models to compare by name; ephemeral ones have no relation."""
     stored = [model for model in (*manifest.models, *models) if model.materialized != "ephemeral"]
     return stored or list(islice(_others(manifest), OTHERS))
 
@@ -59,26 +56,26 @@ def _others(manifest: Manifest) -> Iterator[Model]:
 def _fits(
     context: Context, manifest: Manifest, models: Sequence[Model] = (), *, besides: str | None = None
 ) -> Iterator[tuple[str, bool | str]]:
-    """Yield each output of the profile: whether it fits the manifest, or why that cannot be told."""
+    """Yield each output of the profile, with whether it fits the manifest, or why that is unknown."""
     for name, keys in context.outputs.items():
-        written = str(keys.get("type", "{"))  # what only Jinja tells may be the adapter
+        written = str(keys.get("type", "{"))  # Jinja may render to the adapter's type
         if name == besides or not ("{" in written or written == manifest.adapter_type):
             continue
-        on_it = context.with_target(name, "tried")
+        tried = context.with_target(name, "tried")
         try:
-            warehouse = open_warehouse(on_it, manifest.raw)
-            yield name, _first_misfit(warehouse, on_it, manifest, models) is None
+            warehouse = open_warehouse(tried, manifest.raw)
+            yield name, _first_misfit(warehouse, tried, manifest, models) is None
         except ConfigurationError as error:
             yield name, str(error)
 
 
 def find_target(context: Context, manifest: Manifest) -> Context:
-    """Find the only output of the profile that fits the manifest, where dbt's results do not say the target.
+    """Return the context of the only output of the profile that fits the manifest.
 
-    Raises ConfigurationError that lists the candidates where several fit, or none does.
+    Used if dbt's results have no target. Raises ConfigurationError with the candidates if none or several fit.
     """
     if not context.outputs:
-        return context  # dbt itself says what is wrong with the profile
+        return context  # dbt reports the error in the profile later
     tried = dict(_fits(context, manifest))
     fits = [name for name, fit in tried.items() if fit is True]
     unknown = {name: why for name, why in tried.items() if isinstance(why, str)}
@@ -86,19 +83,19 @@ def find_target(context: Context, manifest: Manifest) -> Context:
         return context.with_target(fits[0], "the only output that fits dbt's manifest")
     candidates = [*fits, *unknown]
     reason = (
-        f"dbt's artifacts do not say on which target it ran, and {counted(len(candidates), 'output')} of profile "
+        f"dbt's artifacts do not contain its target, and {counted(len(candidates), 'output')} of profile "
         f"{context.profile} may be it: {', '.join(candidates)}"
         if candidates
         else f"no output of profile {context.profile} names the models as {manifest.path} does"
     )
-    more = "".join(f" {name} cannot be looked at: {why}" for name, why in unknown.items())
+    more = "".join(f" {name} cannot be checked: {why}" for name, why in unknown.items())
     raise ConfigurationError(f"{reason}. {context.how_to_name_target(candidates)}{more}")
 
 
 def prove_results(warehouse: Warehouse, context: Context) -> None:
-    """Raise where dbt's results are of another place than the target that the user has named.
+    """Raise ConfigurationError if dbt's results are from another database than the opened target.
 
-    Two DuckDB files, or two servers, may hold relations of the same names.
+    Two DuckDB files, or two servers, may have relations with the same names.
     """
     recorded = context.recorded
     opened = (warehouse.config.profile_name, warehouse.config.target_name)
@@ -110,6 +107,6 @@ def prove_results(warehouse: Warehouse, context: Context) -> None:
         raise ConfigurationError(
             f"dbt's results are of target {recorded.target} of profile {recorded.profile} ({place_of(built)}, schema "
             f"{built.schema}), and target {opened[1]} is {place_of(here)}, schema {here.schema}. Run dbt with --target "
-            f"{opened[1]} first, then dbt-segconn; `--all` takes the models of {opened[1]} as they are, and then no "
-            "failed dbt test holds them back."
+            f"{opened[1]} first, then dbt-segconn. `--all` syncs the models of {opened[1]} without dbt's results: "
+            "failed dbt tests then hold back nothing."
         )

@@ -1,4 +1,4 @@
-"""`--select`, `--exclude`, `--selector` and `--state` in dbt's own syntax, by dbt's own selector."""
+"""`--select`, `--exclude`, `--selector` and `--state`, evaluated by dbt's own selector."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from dbt_segconn.project.artifacts import read_artifact
 from dbt_segconn.warehouse.dbt_manifest import make_comparable, read_dbt_manifest
 
 _TIME = TypeAdapter(datetime)
-# Characters of an error of dbt's; a list of nodes may follow its reason
+# Characters of a dbt error; a list of nodes may follow the reason
 _MAX_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the user asked for; nothing asked selects everything."""
+    """The selection options of a command. Without any, everything is selected."""
 
     select: Sequence[str] = ()
     exclude: Sequence[str] = ()
@@ -44,7 +44,7 @@ def select_models(selection: Selection, config: Any, manifest: Mapping[str, Any]
     """Return the unique ids of the selected models, seeds and snapshots.
 
     `config` is the warehouse's dbt configuration, `manifest` a parsed manifest.json (schema v4 to v12) of any dbt.
-    Raises ConfigurationError with dbt's own reason, or where a file of `--state` is missing or cannot be read.
+    Raises ConfigurationError with dbt's own reason, or if a file of `--state` is missing or invalid.
     https://docs.getdbt.com/reference/node-selection/syntax
     """
     from dbt_common.exceptions import DbtBaseException
@@ -55,10 +55,10 @@ def select_models(selection: Selection, config: Any, manifest: Mapping[str, Any]
         reason = str(error)
     except DbtBaseException as error:
         reason = shorten(str(error), _MAX_REASON, placeholder=" …")
-    except Exception as error:  # noqa: BLE001  its text may hold whole nodes, with their SQL
+    except Exception as error:  # noqa: BLE001  the text may contain whole nodes with their SQL
         reason = (
-            f"dbt-core's selector cannot work on {target_path / 'manifest.json'} ({type(error).__name__}). Let dbt "
-            "write it again, or choose mappings with --mapping."
+            f"dbt-core's selector cannot work on {target_path / 'manifest.json'} ({type(error).__name__}). Run "
+            "`dbt parse` to write it again, or choose mappings with --mapping."
         )
     raise ConfigurationError(f"{selection}: {reason}")
 
@@ -71,7 +71,7 @@ def _select(selection: Selection, config: Any, manifest: Mapping[str, Any], targ
     current = read_dbt_manifest(manifest, target_path / "manifest.json")
     linker = Linker()
     linker.link_graph(current)
-    # dbt-core 1.12 and later know a method `selector:`
+    # dbt-core 1.12 added the method `selector:`
     named = {"selectors": config.selectors} if "selectors" in signature(ResourceTypeSelector).parameters else {}
     selector = ResourceTypeSelector(
         Graph(linker.graph),
@@ -89,23 +89,23 @@ def _select(selection: Selection, config: Any, manifest: Mapping[str, Any], targ
 
 
 def _state_folder(selection: Selection, config: Any) -> Path | None:
-    """Find the folder as dbt does: in the project, unless its path is absolute."""
+    """Return the folder of `--state`; as in dbt, a relative path starts in the project."""
     if not selection.state:
         return None
     folder = Path(config.project_root) / selection.state
     if not any((folder / name).is_file() for name in ("manifest.json", "run_results.json", "sources.json")):
         raise ConfigurationError(
-            f"--state {selection.state}: no manifest.json in {folder}. Name a folder of artifacts that dbt wrote "
-            "earlier, relative to the project."
+            f"--state {selection.state}: no manifest.json in {folder}. Name a folder with artifacts of an "
+            "earlier dbt invocation, relative to the project."
         )
     return folder
 
 
 @dataclass(frozen=True)
 class PreviousState:
-    """The artifacts of `--state` in the shape that dbt's selector takes; each is read when it is first asked for.
+    """The artifacts of `--state` in the form that dbt's selector expects; each is read at its first use.
 
-    `current` is the project's Manifest, `target_path` the folder that holds it.
+    `current` is the project's Manifest; `target_path` is its folder.
     """
 
     folder: Path | None
@@ -114,7 +114,7 @@ class PreviousState:
 
     @cached_property
     def manifest(self) -> Any:
-        """What `state:` compares with."""
+        """The manifest that `state:` compares with."""
         path = self._file("manifest.json", "state:")
         manifest = _read(path, "manifest", 12, partial(read_dbt_manifest, path=path))
         make_comparable(self.current, manifest)
@@ -122,21 +122,21 @@ class PreviousState:
 
     @cached_property
     def results(self) -> Any:
-        """What `result:` goes by."""
+        """The results that `result:` selects by."""
         return _read(self._file("run_results.json", "result:"), "run-results", 6, _results)
 
     @cached_property
     def sources(self) -> Any:
-        """What `source_status:` compares with."""
+        """The earlier freshness of sources, for `source_status:`."""
         return _read(self._file("sources.json", "source_status:"), "sources", 3, _freshness)
 
     @cached_property
     def sources_current(self) -> Any:
-        """What `source_status:` compares."""
+        """The current freshness of sources, for `source_status:`."""
         path = self.target_path / "sources.json"
         if not path.is_file():
             raise ConfigurationError(
-                f"source_status: needs {path}, which is not there. Run `dbt source freshness` first."
+                f"source_status: needs {path}, which does not exist. Run `dbt source freshness` first."
             )
         return _read(path, "sources", 3, _freshness)
 
@@ -147,20 +147,20 @@ class PreviousState:
             )
         if not (self.folder / name).is_file():
             raise ConfigurationError(
-                f"{method} needs {self.folder / name}, which is not there. Copy it there from the target folder of an "
+                f"{method} needs {self.folder / name}, which does not exist. Copy it from the target folder of an "
                 "earlier dbt invocation, or name another folder with --state."
             )
         return self.folder / name
 
 
 def _read(path: Path, kind: str, newest: int, make: Callable[[Mapping[str, Any]], Any]) -> Any:
-    """Read an artifact; raises ConfigurationError where it is none, or newer than the schema that is understood."""
+    """Read an artifact. Raises ConfigurationError if it is invalid, or newer than the `newest` supported schema."""
     raw = read_artifact(path, kind, oldest=1, newest=newest)
     try:
         return make(raw)
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ConfigurationError(
-            f"{path}: is not a dbt {kind} file, or was cut short. Let dbt write it again."
+            f"{path}: is not a dbt {kind} file, or was cut short. Run dbt again to write it."
         ) from None
 
 
@@ -169,7 +169,7 @@ def _results(raw: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def _freshness(raw: Mapping[str, Any]) -> Any:
-    """Keep what dbt's selector looks at: a source that could not be queried has no time."""
+    """Return the fields that dbt's selector reads. A source with a failed query has no time."""
     return SimpleNamespace(results=[SimpleNamespace(**_loaded(one)) for one in raw["results"]])
 
 

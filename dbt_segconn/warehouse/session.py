@@ -1,4 +1,4 @@
-"""One thread's connection to the warehouse: statements in, rows out."""
+"""A connection to the warehouse for one thread: run statements, return rows."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from typing import Any
 from dbt_segconn.errors import ConfigurationError, SegconnError, WarehouseError
 from dbt_segconn.project.artifacts import Model
 from dbt_segconn.warehouse.dialect import find_dialect
-from dbt_segconn.warehouse.masking import told
+from dbt_segconn.warehouse.masking import masked_text
 from dbt_segconn.warehouse.naming import place_of
 
 Row = tuple[Any, ...]
 
 
 class Session:
-    """Runs this package's SQL macros on one dbt connection.
+    """One dbt connection that runs the SQL macros of this package.
 
-    A session belongs to the thread that opened it. Every statement outside `transaction()` is committed
-    by itself.
+    Only the thread that opened a session may use it. Outside `transaction()`, each statement is committed separately.
     """
 
     def __init__(self, adapter: Any) -> None:
@@ -29,35 +28,35 @@ class Session:
         self.adapter_type: str = adapter.type()
         self.dialect = find_dialect(self.adapter_type)
         self._open = False
-        self._settings = ""  # of a transaction, until its first statement takes them along
+        self._settings = ""  # of a transaction, sent with its first statement
 
     @property
     def place(self) -> str:
-        """The target that is open, and where it is, as messages name it."""
+        """The open target and its place, for messages."""
         config = self._adapter.config
         return f"target {config.target_name} ({place_of(config.credentials)})"
 
     def render(self, macro: str, **arguments: Any) -> str:
-        """Return the SQL text (or the value) that a macro of `sql/` gives in the warehouse's dialect."""
+        """Return the SQL text, or the value, of a macro of `sql/` in the warehouse's dialect."""
         result = self._adapter.execute_macro(macro, kwargs=arguments)
         return result.strip() if isinstance(result, str) else str(result)
 
     def set_up(self, statements: Sequence[str] | None = None) -> Sequence[str]:
-        """Make the connection independent of anybody's settings, such as time zones and formats of dates.
+        """Make the connection independent of account and user settings, such as time zone and date formats.
 
-        Returns the statements, for the next connection: this version of the warehouse need not be asked again.
+        Returns the statements. Pass them for the next connection: this saves a query.
         """
         with self.transaction():
             if statements is None:
                 own = self.render("segconn_open_session").split(";")
-                known = self.rows("segconn_statements_if_known")
-                statements = [*filter(None, map(str.strip, own)), *(statement for (statement,) in known)]
+                optional = self.rows("segconn_optional_settings")
+                statements = [*filter(None, map(str.strip, own)), *(statement for (statement,) in optional)]
             for statement in statements:
                 self._execute(statement)
         return statements
 
     def run(self, macro: str, **arguments: Any) -> None:
-        """Execute the statement that a macro renders, if any; its rows are ignored."""
+        """Execute the statement that a macro renders, if any. Ignore its rows."""
         sql = self.render(macro, **arguments)
         if not sql:
             return
@@ -68,23 +67,23 @@ class Session:
                 self._execute(sql)
 
     def rows(self, macro: str, **arguments: Any) -> list[Row]:
-        """Return the rows of the query that a macro renders, if any, as the driver gives them."""
+        """Return the rows of the query that a macro renders, with the driver's types; none without a query."""
         sql = self.render(macro, **arguments)
         return self._rows(sql) if sql else []
 
     def _rows(self, sql: str) -> list[Row]:
         if self._open:
             return self._fetch(sql)
-        with self.transaction():  # drivers open one by themselves, and would leave it open
+        with self.transaction():  # some drivers open a transaction and leave it open
             return self._fetch(sql)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit all statements together, where the warehouse has transactions."""
+        """Commit all statements together, if the warehouse has transactions."""
         connections = self._adapter.connections
         self._settings = self._transaction_settings
         with self.errors():
-            if not connections.get_thread_connection().transaction_open:  # Spark's are never closed, and mean nothing
+            if not connections.get_thread_connection().transaction_open:  # Spark's flag is always set
                 connections.begin()
         self._open = True
         try:
@@ -92,14 +91,14 @@ class Session:
             with self.errors():
                 connections.commit()
         except BaseException:
-            with suppress(Exception):  # the first error is the one to tell
+            with suppress(Exception):  # raise the first error
                 connections.rollback_if_open()
             raise
         finally:
             self._open = False
 
     def columns(self, relation: Any) -> dict[str, str]:
-        """Return the relation's columns in order, name → data type, as the warehouse reports them."""
+        """Return the relation's columns in order: name → data type of the warehouse."""
         if self.render("segconn_describe_columns", relation=relation):
             return dict(self.rows("segconn_describe_columns", relation=relation))
         with self._dbt_macro():
@@ -107,13 +106,13 @@ class Session:
         return {column.name: self.dialect.data_type(column) for column in columns}
 
     def relation(self, database: str | None, schema: str, identifier: str) -> Any:
-        """Name a table, quoted as dbt quotes it for this project."""
+        """Return the relation of a table, with the quoting policy of the project."""
         return self._adapter.Relation.create(database=database, schema=schema, identifier=identifier)
 
     def relation_of(self, model: Model) -> Any:
-        """Name a model's relation as dbt has named it, with the quotes that dbt has put.
+        """Return a model's relation with the same quotation marks as in the manifest.
 
-        Raises ConfigurationError where this adapter cannot write it so.
+        Raises ConfigurationError if the installed adapter renders another name.
         """
         parts = {"database": model.database, "schema": model.schema, "identifier": model.identifier}
         if model.relation_name is None:
@@ -124,42 +123,42 @@ class Session:
             if relation.render() == model.relation_name:
                 return relation
         raise ConfigurationError(
-            f"{model.unique_id}: dbt has named its relation {model.relation_name}, and the adapter {self.adapter_type} "
-            f"that is installed here names it {self._adapter.Relation.create(**parts)}. Install the version of the "
-            "adapter that dbt ran with."
+            f"{model.unique_id}: its relation is {model.relation_name} in the manifest, but the installed adapter "
+            f"{self.adapter_type} names it {self._adapter.Relation.create(**parts)}. Install the adapter version that "
+            "dbt ran with."
         )
 
     def create_schema(self, relation: Any) -> None:
-        """Create the schema that the table belongs to, where it is missing."""
+        """Create the schema of the table if it is missing."""
         with self._dbt_macro():
-            # asked first: warehouses refuse even `if not exists` to a role that may not create any
+            # without the right to create schemas, even `if not exists` fails
             if not self.schema_exists(relation):
                 self._adapter.create_schema(relation)
 
     def schema_exists(self, relation: Any) -> bool:
-        """Say whether the schema is there that the table belongs to, or would."""
+        """Return whether the schema of the table exists."""
         with self._dbt_macro():
             return bool(self._adapter.check_schema_exists(relation.database, relation.schema))
 
     def drop_schema(self, relation: Any) -> None:
-        """Drop the schema that the table belonged to; raise WarehouseError where it is not empty."""
-        if self.names_beside(relation):  # Snowflake's `restrict` looks at foreign keys alone
+        """Drop the schema of the table. Raises WarehouseError if the schema is not empty."""
+        if self.names_beside(relation):  # `restrict` of Snowflake checks foreign keys only
             raise WarehouseError(f"{relation.without_identifier()} is not empty, so it was not dropped")
         self.run("segconn_drop_schema", relation=relation)
 
     def exists(self, relation: Any) -> bool:
-        """Say whether the table is there now, whatever dbt's cache remembers."""
+        """Return whether the table exists now; does not use dbt's cache."""
         return bool(self.present(relation))
 
     def present(self, *relations: Any) -> set[str]:
-        """Return the lower-case names of those tables, all of one schema, that are there now."""
+        """Return the lower-case names of the tables that exist now. All must be in one schema."""
         names = {one.identifier.lower() for one in relations}
-        # asked for by name where that can be: dbt lists the whole schema, which takes long for many tables
+        # a query by name if possible: dbt lists the whole schema, which is slow for many tables
         sql = self.render("segconn_present", relation=relations[0], names=sorted(names))
         return {name for (name,) in self._rows(sql)} if sql else names & self.names_beside(relations[0])
 
     def names_beside(self, relation: Any) -> set[str]:
-        """Return the lower-case names of the tables and views in the table's schema; none where it is missing."""
+        """Return the lower-case names of the tables and views in the table's schema; empty without the schema."""
         with self._dbt_macro():
             found = self._adapter.list_relations_without_caching(relation.without_identifier())
         return {one.identifier.lower() for one in found}
@@ -183,12 +182,12 @@ class Session:
             return self.dialect.fetch(self._adapter.connections, sql)
 
     def _execute(self, sql: str) -> None:
-        with self.dialect.turn(sql), self.errors():
+        with self.dialect.execution(sql), self.errors():
             self._adapter.execute(self._with_settings(sql), auto_begin=False, fetch=False)
 
     @contextmanager
     def _dbt_macro(self) -> Iterator[None]:
-        """Run a step of dbt's own, which may open a transaction and leave it to its caller to commit."""
+        """Run a macro of dbt, and commit the transaction that it may leave open."""
         connections = self._adapter.connections
         with self.errors():
             yield
@@ -201,11 +200,11 @@ class Session:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Raise a WarehouseError for whatever dbt or the driver raises, without the values of rows."""
+        """Convert errors of dbt and of the driver to WarehouseError, with masked values."""
         try:
             yield
         except SegconnError:
             raise
-        except Exception as error:  # noqa: BLE001  drivers raise what they like, and share no root
-            text, is_masked = told(error, self.dialect)
+        except Exception as error:  # noqa: BLE001  drivers have no common base class
+            text, is_masked = masked_text(error, self.dialect)
             raise WarehouseError(f"the warehouse says: {text}") from (None if is_masked else error)

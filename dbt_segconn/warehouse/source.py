@@ -1,4 +1,4 @@
-"""A sync's model as the warehouse has it now: its relation and the columns that the sync reads."""
+"""The model of a sync in the warehouse: its relation and the columns that the sync reads."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SHOWN_RELATIONS = 10
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a sync reads from. Two equal signatures mean equal columns of equal kinds: `names-kinds-nested`.
+    """The relation and columns that a sync reads.
 
-    `nested` covers the types of columns that hold JSON: equal JSON may have another text in another type.
+    Equal signatures mean equal columns. A signature has three hashes: of names, of value types, and of the data types
+    of JSON columns. Equal JSON may have different texts in different data types.
 
-    `checkpoint` is the column that tells which rows are new, where the mapping names one; `order` are the columns of
-    `order_by`. `current` are the columns that tell the current rows of a snapshot, where only these are records, and
-    `valid_to_current` is the SQL that dbt writes to the first of them.
+    `checkpoint` is the column of the mapping's checkpoint, if any. `order` are the columns of `order_by`. `current` are
+    the columns that mark the current rows of a snapshot; `valid_to_current` is dbt's SQL for the first of them.
     """
 
     relation: Any
@@ -40,12 +40,12 @@ class Source:
 
     @property
     def names(self) -> str:
-        """The part of the signature that checksums begin with."""
+        """The part of the signature that checksums cover: the hash of names."""
         return self.signature.partition("-")[0]
 
 
 def find_source(mapping: Mapping, session: Session) -> Source:
-    """Look the sync's model up; raises InvalidProject where it or a column of the mapping is missing."""
+    """Return the source of a mapping. Raises InvalidProject if the relation or a column is missing."""
     relation = session.relation_of(mapping.model)
     types = session.columns(relation)
     if not types:
@@ -60,13 +60,13 @@ def find_source(mapping: Mapping, session: Session) -> Source:
         return Column(key, name, types[name], alias, value_type, mapping.timezone)
 
     columns = tuple(column(name, f"c{at}") for at, name in enumerate(sorted((*mapping.named, *rest)), start=1))
-    given, snapshot = mapping.meta.checkpoint, mapping.current
+    checkpoint, snapshot = mapping.meta.checkpoint, mapping.current
     source = Source(
         relation,
         tuple(map(column, mapping.identifier)),
         columns,
         _signature(columns),
-        column(given.column) if given else None,
+        column(checkpoint.column) if checkpoint else None,
         order=tuple(map(column, mapping.meta.order_by or ())),
         current=tuple(map(column, snapshot.columns if snapshot else ())),
         valid_to_current=snapshot.valid_to_current if snapshot else None,
@@ -79,20 +79,20 @@ def find_source(mapping: Mapping, session: Session) -> Source:
 
 
 def _unordered(mapping: Mapping, source: Source) -> Iterator[Fault]:
-    """Check that the columns of the checkpoint and of `order_by` have an order."""
-    given, checkpoint = mapping.meta.checkpoint, source.checkpoint
-    if given and checkpoint and (reason := misfit(checkpoint.value_type, given.lag)):
-        yield Fault(NO_ORDER, ("checkpoint",), f"{given.column} is of the type {checkpoint.data_type}: {reason}")
+    """Yield the columns of the checkpoint and of `order_by` that have no order."""
+    setting, checkpoint = mapping.meta.checkpoint, source.checkpoint
+    if setting and checkpoint and (reason := misfit(checkpoint.value_type, setting.lag)):
+        yield Fault(NO_ORDER, ("checkpoint",), f"{setting.column} is of the type {checkpoint.data_type}: {reason}")
     for one in source.order:
         if reason := unordered(one.value_type):
             yield Fault(NO_ORDER, ("order_by",), f"{one.key} is of the type {one.data_type}: {reason}")
 
 
 def _no_table(model: Model, relation: Any, session: Session) -> Fault:
-    """Say which relation is not there, where it was looked for, and what stands there in its place."""
+    """Return the fault of a missing relation, with the target and the relations that exist there."""
     beside = sorted(session.names_beside(relation))
     more = ", …" if len(beside) > SHOWN_RELATIONS else ""
-    there = f"the schema {relation.schema} holds {', '.join(beside[:SHOWN_RELATIONS])}{more}"
+    there = f"the schema {relation.schema} has {', '.join(beside[:SHOWN_RELATIONS])}{more}"
     found = (
         (near_name(relation.identifier, beside).lstrip() or there) if beside else f"no schema {relation.schema} there"
     )
@@ -105,7 +105,7 @@ def _no_table(model: Model, relation: Any, session: Session) -> Fault:
 
 
 def _signature(columns: tuple[Column, ...]) -> str:
-    """Hash the columns' names, their kinds, and the types of those that hold JSON: three parts, joined by hyphens."""
+    """Hash the columns' names, value types, and the data types of JSON columns: three parts, joined by hyphens."""
     names = (column.key for column in columns)
     value_types = (column.value_type for column in columns)
     nested = (f"{column.key}\x1e{_nested(column.data_type)}" for column in columns if column.value_type == "json")
@@ -113,6 +113,6 @@ def _signature(columns: tuple[Column, ...]) -> str:
 
 
 def _nested(data_type: str) -> str:
-    """Name a type that holds JSON without the fields of a struct, which come and go as columns do."""
+    """Return the name of a JSON data type without the fields of a struct, which change as columns do."""
     name = "json" if data_type == "jsonb" else data_type.lower()
     return re.split(r"[(<]", name)[0] if re.match(r"(struct|map|object|row|union|record)\b", name) else name

@@ -1,7 +1,7 @@
-"""Which JSON value a column becomes: one rule for each kind of data type.
+"""Value types: how a column of each data type becomes JSON.
 
-The warehouse does the work where it can: `sql/values.sql` holds an expression for each kind below, and `dialects/`
-those of single warehouses. What is left for Python is in `CONVERTERS`.
+The warehouse converts most values: `sql/values.sql` has an expression for each value type, and `dialects/` has those of
+single warehouses. Python converts the rest with `CONVERTERS`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import orjson
 
 from dbt_segconn.warehouse.dialect import Dialect, known_dialect
 
-# Tried in order against the lower-case data type; the last one takes every other type as text.
+# The first pattern that matches the lower-case data type applies; the last one matches all.
 _VALUE_TYPES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (value_type, re.compile(pattern))
     for value_type, pattern in (
@@ -43,13 +43,13 @@ _VALUE_TYPES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 
-# Kinds that are numbers in the warehouse
+# Value types that are numbers in the warehouse
 NUMBERS = frozenset({"integer", "whole", "decimal", "number", "float", "single"})
 
-# What a checksum has before the text of a value: its JSON type. All other kinds are text
+# The tag before a value's text in a checksum: its JSON type. All other value types are text
 _TAGS = {**dict.fromkeys(NUMBERS, "d"), "boolean": "b", "json": "j"}
 
-# Kinds that can hold what JSON cannot, such as NaN and the infinite: it is sent as null
+# Value types with values that JSON cannot represent, such as NaN and infinity: these are sent as null
 LOSSY_TYPES = frozenset(
     {"decimal", "number", "exact", "single", "float", "date", "timestamp", "timestamptz", "interval"}
 )
@@ -57,10 +57,9 @@ LOSSY_TYPES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a model as a sync reads it: `key` is its name in the event that a mapping sees.
+    """A column of a model as a sync reads it. `key` is its name in mappings, `alias` its name in the outbox.
 
-    `kind` is the kind of JSON value that it becomes, `zone` the time zone of its timestamps, if they have
-    none of their own.
+    `zone` is the time zone of its timestamps, if their data type has none.
     """
 
     key: str
@@ -72,19 +71,19 @@ class Column:
 
     @property
     def tag(self) -> str:
-        """The JSON type of the column's values, as checksums name it: d (number), b, j (objects, arrays), t (text)."""
+        """The JSON type of the column in checksums: d (number), b (boolean), j (object, array), t (text)."""
         return _TAGS.get(self.value_type, "t")
 
     @property
     def basis(self) -> str:
-        """What a checkpoint in this column is a point of; under another basis it means nothing."""
+        """What a checkpoint value refers to: column, value type and time zone. It is invalid for another basis."""
         return f"{self.name} ({self.value_type}, {self.zone})"
 
 
 def value_type_of(data_type: str, adapter_type: str, *, exact_decimals: bool = False) -> str:
-    """Return the kind of JSON value that a data type of a warehouse becomes.
+    """Return the value type of a warehouse's data type.
 
-    With `exact_decimals`, numbers with decimals are text of all their digits, the kind `exact`.
+    With `exact_decimals`, decimals have the value type `exact`: text with all digits.
     """
     name = data_type.lower().strip()
     dialect = known_dialect(adapter_type) or Dialect()
@@ -94,33 +93,33 @@ def value_type_of(data_type: str, adapter_type: str, *, exact_decimals: bool = F
     return "exact" if exact_decimals and value_type in {"decimal", "number"} else value_type
 
 
-# Kinds whose order is the order of time, and those whose order is that of numbers
+# Value types that are ordered by time, and those that are whole numbers
 TIMES = frozenset({"date", "timestamp", "timestamptz"})
 WHOLE_NUMBERS = frozenset({"integer", "whole"})
 
 
 def misfit(value_type: str, lag: int | timedelta) -> str | None:
-    """Say why a column of this kind cannot be a checkpoint with this lag, or None where it can."""
+    """Return why a column of this value type cannot be a checkpoint with this lag; None if it can."""
     if value_type not in TIMES | WHOLE_NUMBERS:
-        return "only timestamps, dates and integers tell which rows are new"
+        return "a checkpoint must be a timestamp, a date or an integer"
     if not lag or isinstance(lag, timedelta) == (value_type in TIMES):
         return None
     return "its lag must be a time such as `1 hour`" if value_type in TIMES else "its lag must be a whole number"
 
 
 def unordered(value_type: str) -> str | None:
-    """Return why a column of this kind cannot order records, or None where it can."""
+    """Return why a column of this value type cannot order records; None if it can."""
     return "only timestamps, dates, numbers and texts have an order" if value_type in {"json", "binary"} else None
 
 
-# orjson makes floats of integers this long, and of no shorter ones
+# orjson may parse integers of 19 or more digits as floats
 _LONG_INTEGER = re.compile(r"\d{19}")
 
 
 def _parsed(value: Any) -> Any:
-    """Read JSON with integers of any size; NaN and the infinite, which some warehouses write, are null."""
+    """Parse JSON with integers of any size. NaN and infinity, which some warehouses write, become null."""
     if not isinstance(value, (str, bytes)):
-        return value  # some drivers parse JSON by themselves
+        return value  # some drivers parse JSON
     text = value if isinstance(value, str) else value.decode()
     try:
         if not _LONG_INTEGER.search(text):
@@ -147,7 +146,7 @@ def _decimal(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Keep integers exact in a type that holds both integers and fractions."""
+    """Return integers exactly, and fractions as floats."""
     if not isinstance(value, Decimal):
         return value
     if not value.is_finite():

@@ -6,7 +6,7 @@ import pytest
 from standing import ADA
 
 from dbt_segconn.warehouse.dialect import Dialect
-from dbt_segconn.warehouse.masking import told
+from dbt_segconn.warehouse.masking import masked_text
 
 SECRET = "ada@example.com"
 
@@ -71,12 +71,12 @@ def wrapped(error, text):
     ids=["class", "sqlstate", "pyspark"],
 )
 def test_values_of_rows_are_masked_and_the_rest_is_kept(error, text, masked):
-    assert told(wrapped(error, text), Dialect()) == (masked, True)
+    assert masked_text(wrapped(error, text), Dialect()) == (masked, True)
 
 
 def test_other_errors_keep_their_words():
     text = "Catalog Error: Table with name 'customers' does not exist!\nLINE 1: select * from customers"
-    assert told(wrapped(DatabaseError(), text), Dialect()) == (text, False)
+    assert masked_text(wrapped(DatabaseError(), text), Dialect()) == (text, False)
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,7 @@ def test_an_outage_leaves_the_outbox_and_an_edited_mapping_gives_it_up(shop, api
     assert sorted(call["traits"]["mail"] for call in api.calls()) == ["ada@example.com", "bob@example.com"]
 
 
-@pytest.mark.parametrize("statement", ["segconn_remember_settled", "segconn_drop", "segconn_append"])
+@pytest.mark.parametrize("statement", ["segconn_insert_settled", "segconn_drop", "segconn_append"])
 def test_killed_while_settling_it_is_settled_again(shop, api, monkeypatch, statement):
     from dbt_segconn.warehouse.session import Session
 

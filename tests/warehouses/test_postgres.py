@@ -227,7 +227,7 @@ def test_a_view_that_cannot_be_replaced_is_left_as_it_is(shop, api, warehouse):
     assert refused.exit_code == 2
     assert "has other columns than this version of dbt-segconn needs, and cannot be replaced" in refused.output
     assert "view mine depends on view segconn.syncs" in refused.output
-    assert "Drop what depends on it, run dbt-segconn again, then create that anew." in refused.output
+    assert "Drop the objects that depend on it, run dbt-segconn again, then create them again." in refused.output
     assert "CASCADE" not in refused.output
     assert api.tried == []
     assert len(warehouse.query("select * from mine")) > 0

@@ -1,4 +1,4 @@
-"""Warehouses that are not served say so, and what to do."""
+"""Warehouses that are not supported: the message names the reason and a way out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_sqlite_is_refused_with_a_way_out(shop, api):
     built_for(shop, "sqlite")
     result = shop.run()
     assert result.exit_code == 2
-    assert "SQLite has no md5" in result.output
+    assert "SQLite is not supported: it has no md5" in result.output
     assert "dbt-duckdb" in result.output
     assert api.received == []
 
@@ -32,6 +32,6 @@ def test_adapter_without_dialect_is_refused(shop, api, command):
     built_for(shop, "trino")
     result = shop.segconn(command, *(["--all"] if command == "run" else []))
     assert result.exit_code == 2
-    assert "the adapter trino is not served" in result.output
+    assert "the adapter trino is not supported" in result.output
     assert "bigquery, databricks, duckdb, postgres, redshift, snowflake and spark" in result.output
     assert api.received == []

@@ -1,7 +1,7 @@
-"""What each dialect is sent: every statement of the main job, as text that was reviewed, and that parses.
+"""Every statement of a sync in each dialect: equal to the reviewed text, and valid for sqlglot's parser.
 
-`rendered/<adapter>.sql` holds the statements. A test with the adapter installed renders them anew and compares;
-REWRITE=1 writes them down instead. That they parse as their dialect is tested everywhere.
+`rendered/<adapter>.sql` has the statements. If the adapter is installed, a test renders them and compares;
+REWRITE=1 writes them instead. Parsing needs no adapter.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from types import SimpleNamespace
 
 import pytest
 import sqlglot
+from sqlglot import exp
+from sqlglot.optimizer.scope import traverse_scope
 from standing import ADA, new_shop
 
 RENDERED = Path(__file__).parent / "rendered"
@@ -37,7 +39,7 @@ OUTPUTS = {
     "spark": {"method": "session", "host": "NA", "schema": "marts"},
 }
 DATABASES = {"spark": None}
-# A type for every kind of value, as the warehouse reports it
+# A data type for every value type, as the warehouse reports it
 TYPES = {
     "bigquery": "INT64; NUMERIC(38,0); NUMERIC(12,2); BIGNUMERIC; FLOAT64; BOOL; STRING; DATE; DATETIME; TIMESTAMP; "
     "TIME; INTERVAL; JSON; STRUCT<a INT64>; ARRAY<STRING>; BYTES",
@@ -52,8 +54,8 @@ TYPES = {
 }
 
 
-# Kinds that tell of consent, each in its own way
-_TELLING = frozenset({"integer", "whole", "boolean", "text", "json"})
+# Value types of consent columns
+_CONSENT_TYPES = frozenset({"integer", "whole", "boolean", "text", "json"})
 
 
 @pytest.fixture(params=sorted(OUTPUTS))
@@ -65,7 +67,7 @@ def adapter(request):
 
 @pytest.fixture
 def session(adapter, tmp_path, monkeypatch):
-    """A session that writes down what it would have executed."""
+    """A session that records statements instead of executing them."""
     from dbt_segconn.engine.opening import Options, resolve_context
     from dbt_segconn.state.tables import SYNC_COLUMNS
     from dbt_segconn.warehouse.adapter import open_warehouse
@@ -77,7 +79,7 @@ def session(adapter, tmp_path, monkeypatch):
     manifest = json.loads((shop.dir / "target/manifest.json").read_text())
     warehouse = open_warehouse(resolve_context(Options(project_dir=shop.dir, profiles_dir=shop.dir)), manifest)
     session = Session(warehouse._adapter)
-    # Databricks' macros ask the cluster for its version
+    # Databricks' macros query the cluster's version
     monkeypatch.setattr(warehouse._adapter, "compare_dbr_version", lambda *_: 1, raising=False)
     render, statements = Session.render, []
 
@@ -96,41 +98,41 @@ def session(adapter, tmp_path, monkeypatch):
 
 
 def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
-    """Take every step of the main job that speaks to the warehouse."""
+    """Run every step of a sync that sends statements."""
     from dbt_segconn.project.settings import StateSettings
-    from dbt_segconn.state.discards import open_discards, reasons, refusals
+    from dbt_segconn.state.discards import all_discards, discard_reasons, open_discards
     from dbt_segconn.state.outbox import Id, MappingTables
     from dbt_segconn.state.tables import DISCARD_COLUMNS, LOCK_COLUMNS, SYNC_COLUMNS, DiscardRow, HistoryRow, State
     from dbt_segconn.warehouse.source import Source
-    from dbt_segconn.warehouse.values import Column, kind_of
+    from dbt_segconn.warehouse.values import Column, value_type_of
 
     database = DATABASES.get(adapter, "shop")
     state = State(session, StateSettings(), database)
     tables = MappingTables(state, "customers_identify_0123abcd")
     types = TYPES[adapter].split("; ")
     columns = [
-        Column(f"column_{at}", f"column {at}", name, f"c{at}", kind_of(name, adapter), "Europe/Berlin")
+        Column(f"column_{at}", f"column {at}", name, f"c{at}", value_type_of(name, adapter), "Europe/Berlin")
         for at, name in enumerate(types, start=1)
     ]
     exact = [
-        Column("e", "exact", name, "e1", kind_of(name, adapter, exact_decimals=True))
+        Column("e", "exact", name, "e1", value_type_of(name, adapter, exact_decimals=True))
         for name in types
         if "(12,2)" in name
     ]
     identifier = (replace(columns[0], alias=""), Column("id", "Customer's id", "varchar", "", "text"))
     source = Source(session.relation(database, "marts", "customers"), identifier, (*columns, *exact), "0123abcd")
-    mapping = SimpleNamespace(sync_mode=("added", "updated"), checkpoint=None, changed_columns=False)
+    meta = SimpleNamespace(sync_mode=("added", "updated"), checkpoint=None, changed_columns=False)
     model = SimpleNamespace(is_stored=True)
-    sync = SimpleNamespace(
-        definition="0123456789abcdef", model=model, mapping=mapping, consent={}, skips_unknown_consent=False
+    mapping = SimpleNamespace(
+        definition="0123456789abcdef", model=model, meta=meta, consent={}, skips_unknown_consent=False
     )
     few = replace(
-        source, columns=tuple({one.value_type: one for one in columns if one.value_type in _TELLING}.values())
+        source, columns=tuple({one.value_type: one for one in columns if one.value_type in _CONSENT_TYPES}.values())
     )
     consent = {"consent": {one.key: one.key for one in few.columns}, "skips_unknown_consent": True}
-    asking = SimpleNamespace(**vars(sync) | consent)
-    keeping = SimpleNamespace(
-        **vars(asking) | {"mapping": SimpleNamespace(**vars(mapping) | {"changed_columns": True})}
+    with_consent = SimpleNamespace(**vars(mapping) | consent)
+    with_hashes = SimpleNamespace(
+        **vars(with_consent) | {"meta": SimpleNamespace(**vars(meta) | {"changed_columns": True})}
     )
     texts = ("running", "0123456789abcdef", "0123abcd", "i-1", None)
     log = HistoryRow(
@@ -146,25 +148,25 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
         AT,
         AT,
     )
-    refused = DiscardRow(
+    discard = DiscardRow(
         "s-1", tables.mapping_id, "customers.it's", "0123456789abcdef", "c\\1", "added", "f00", "wasn't\nright", AT
     )
 
     session.set_up()
     session.render("segconn_grant", relation=state.syncs)
-    for relation, kinds in (
+    for relation, columns_of_table in (
         (state.history, SYNC_COLUMNS),
         (state.discards, DISCARD_COLUMNS),
         (state.locks, LOCK_COLUMNS),
     ):
-        session.run("segconn_create_table", relation=relation, columns=kinds)
+        session.run("segconn_create_table", relation=relation, columns=columns_of_table)
     session.run("segconn_add_column", relation=state.history, name="sent", column_type="number")
     session.run("segconn_create_syncs_view", relation=state.syncs, history=state.history, columns=list(SYNC_COLUMNS))
     session.run("segconn_drop_view", relation=state.syncs)
     session.run("segconn_drop_schema", relation=state.syncs)
     session.rows("segconn_select_now")
     state.append(state.history, [log])
-    state.append(state.discards, [refused])
+    state.append(state.discards, [discard])
     for read in (state.last_syncs, lambda: state.newest(10), lambda: state.last_sync(tables.mapping_id)):
         read()
     state.has_settled(tables.mapping_id)
@@ -174,18 +176,18 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     state.release(["t-1"])
     tables.create_records()
     tables.known()
-    tables.preview(sync, source, ["added", "updated"], 5)
-    tables.stage(sync, source)
-    tables.stage(asking, few)
-    tables.count_held_back(asking, few)
-    tables.sample(sync, few, 3, 1000)
-    diff = replace(tables.diff(sync, few), records=tables.records)
+    tables.preview(mapping, source, ["added", "updated"], 5)
+    tables.stage(mapping, source)
+    tables.stage(with_consent, few)
+    tables.count_held_back(with_consent, few)
+    tables.sample(mapping, few, 3, 1000)
+    diff = replace(tables.diff(mapping, few), records=tables.records)
     session.rows("segconn_count_diff", diff=diff)
-    naming = [{"diff": diff, "users": [few.columns[0].alias, "record_id"], "kinds": ["added"]}]
+    naming = [{"diff": diff, "users": [few.columns[0].alias, "record_id"], "change_types": ["added"]}]
     session.rows("segconn_count_users", naming=naming * 2, known=naming)
     session.rows("segconn_read_one", relation=source.relation)
     state.spent(AT, besides="i-1")
-    stage_what_is_new(state, tables, sync, replace(source, columns=(columns[0],)), columns)
+    stage_windows(state, tables, mapping, replace(source, columns=(columns[0],)), columns)
     session.rows("segconn_count_changes", outbox=tables.outbox)
     tables.count_lost(source, ["added", "updated"])
     ids = [Id("user_id", ("c1",), True, ()), Id("group_id", ("c7", "record_id"), False, ("null", ""))]
@@ -195,28 +197,28 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     tables.discards.append_repeated(tables.outbox, log)
     tables.discards.count()
     open_discards(state, 10)
-    reasons(state, 10)
-    refusals(state, 10)
+    discard_reasons(state, 10)
+    all_discards(state, 10)
     tables.settle(log, log)
-    tables.abandon(log, log)
-    name_what_changed(session, tables, keeping, source, few)
+    tables.abandon(log)
+    compare_hashes(session, tables, with_hashes, source, few)
     tables.hashes._are_in = lambda _relation: True
     tables.settle(log, log, with_hashes=True)
     tables.forget(None, log)
 
 
-def name_what_changed(session, tables, keeping, source, few):
-    """Keep hashes of columns, and compare them in an outbox and in a diff."""
-    tables.stage(keeping, source)
-    diff = {**tables.diff(keeping, few), "records": tables.records}
-    given = {"records": tables.records, "names": source.names}
+def compare_hashes(session, tables, with_hashes, source, few):
+    """Stage column hashes, and compare them in an outbox and in a diff."""
+    tables.stage(with_hashes, source)
+    diff = replace(tables.diff(with_hashes, few), records=tables.records)
+    arguments = {"records": tables.records, "names": source.names}
     columns = [column.key for column in few.columns]
-    session.rows("segconn_count_changed_columns", outbox=tables.outbox, diff=None, **given, columns=columns)
-    session.rows("segconn_changed_records", diff=diff, **given, record_ids=["c1"])
+    session.rows("segconn_count_changed_columns", outbox=tables.outbox, diff=None, **arguments, columns=columns)
+    session.rows("segconn_changed_records", diff=diff, **arguments, record_ids=["c1"])
 
 
-def stage_what_is_new(state, tables, sync, source, columns):
-    """Read from a checkpoint in each of the columns that can have one."""
+def stage_windows(state, tables, mapping, source, columns):
+    """Read from a checkpoint in each column that can have one."""
     from dbt_segconn.state.checkpoint import Window
     from dbt_segconn.warehouse.values import TIMES, WHOLE_NUMBERS
 
@@ -228,7 +230,7 @@ def stage_what_is_new(state, tables, sync, source, columns):
         after = 41 if column.value_type in WHOLE_NUMBERS else str(AT.date() if column.value_type == "date" else AT)
         session.rows("segconn_newest", model=source.relation, column=column, window=Window(column, after))
         if column.value_type == "timestamp":
-            tables.stage(sync, source, Window(column, after, with_unsettled=True))
+            tables.stage(mapping, source, Window(column, after, with_unsettled=True))
 
 
 def tidied(sql):
@@ -245,12 +247,22 @@ def test_every_statement_is_the_one_that_was_reviewed(session, adapter):
     assert text == path.read_text()
 
 
+def unknown_tables(statement):
+    """Return the table aliases that columns of a statement have, and that no `from` or `join` defines."""
+    query = statement if isinstance(statement, exp.Query) else statement.args.get("expression")
+    scopes = traverse_scope(query) if isinstance(query, exp.Query) else ()
+    return {one.table for scope in scopes for one in scope.find_all(exp.Column) if one.table} - {
+        name for scope in scopes for name in scope.sources
+    }
+
+
 @pytest.mark.parametrize("name", sorted(OUTPUTS))
 def test_every_statement_parses_in_its_dialect(name):
     text = (RENDERED / f"{name}.sql").read_text()
     statements = [one for one in text.split(";\n\n") if one.strip() and not one.startswith("-- segconn_grant")]
     assert len(statements) > 30
     for statement in statements:
-        # unsupported syntax becomes a Command, which parses whatever it holds
+        # sqlglot parses unsupported syntax as a Command
         parsed = sqlglot.parse_one(statement, read=name, error_level=sqlglot.ErrorLevel.RAISE)
-        assert not isinstance(parsed, sqlglot.exp.Command) or statement.startswith("-- segconn_open_session")
+        assert not isinstance(parsed, exp.Command) or statement.startswith("-- segconn_open_session")
+        assert not unknown_tables(parsed), statement.partition("\n")[0]

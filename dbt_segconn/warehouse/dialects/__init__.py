@@ -1,12 +1,11 @@
-"""The warehouses that are served: one folder each, with the name that dbt gives to its adapter.
+"""The supported warehouses: one folder for each dbt adapter, with the adapter's name.
 
 To add a warehouse, add a folder; nothing else changes:
 
-- `__init__.py` holds `DIALECT`, a Dialect of `dialect.py`, with the fields that differ from its defaults.
-- `*.sql` hold macros `<adapter>__segconn_<name>` in place of those that `sql/` calls by `adapter.dispatch`: by dbt's
-  rules, the adapter's own come before those of the adapters that it builds on (Databricks on Spark, Redshift on
-  PostgreSQL), and these before `default__`. All files are read; one has the name of the file in `sql/` that
-  dispatches.
+- `__init__.py` has `DIALECT`, a Dialect of `dialect.py`, with the fields that differ from the defaults.
+- `*.sql` has macros `<adapter>__segconn_<name>`. They replace the `default__` macros that `sql/` calls by
+  `adapter.dispatch`. By dbt's rules, an adapter's own macro comes first, then that of its parent adapter (Spark for
+  Databricks, PostgreSQL for Redshift), then `default__`. A file has the same name as the file in `sql/`.
 
-What must hold in every warehouse is tested by `tests/warehouses/test_contract.py` and `test_values.py`.
+`tests/warehouses/test_contract.py` and `test_values.py` test the behaviour that all warehouses share.
 """

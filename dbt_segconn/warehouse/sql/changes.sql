@@ -1,4 +1,4 @@
-{#- The diff of a model against the records of the last sync, and its settling. -#}
+{#- The diff of a model against the records of the last settled sync, and the statements that settle it. -#}
 
 {#- Several identifier columns are joined by '|'; a '|' or '\' inside them is escaped. -#}
 {% macro segconn_record_id(identifier) %}
@@ -15,9 +15,9 @@
 {% endmacro %}
 
 
-{#- A checksum is of what is sent, not of how it is stored: of the JSON of each value, tagged with its JSON type
-    (`column.tag`), so that 1 differs from '1', and with its length, so that null differs from '' and ('ab', 'c') from
-    ('a', 'bc'). The signature covers the columns' names. -#}
+{#- A checksum covers what is sent, not how it is stored: the JSON text of each value. The JSON type (`column.tag`)
+    makes 1 differ from '1'. The length makes null differ from '', and ('ab', 'c') from ('a', 'bc'). The signature
+    covers the columns' names. -#}
 {% macro segconn_checksum(signature, columns) %}
   {{- return(adapter.dispatch('segconn_checksum')(signature, columns)) -}}
 {% endmacro %}
@@ -36,8 +36,8 @@
 {% endmacro %}
 
 
-{#- In the order of the mapping's `order_by`; deleted records, which have lost its columns, come first. Rows of an
-    equal order keep the order of their record ids, so that every staging of the same rows numbers them alike. -#}
+{#- Number changes by the mapping's `order_by`. Deleted records come first: they have no values to order by. Ties are
+    ordered by record id, which makes the numbers of the same rows reproducible. -#}
 {% macro segconn_number_rows(order) %}
   {%- if not order -%} {{- return(adapter.dispatch('segconn_number_rows')()) -}} {%- endif -%}
   {%- set keys = ["case when change_type = 'deleted' then 0 else 1 end"] -%}
@@ -53,14 +53,14 @@
 {% endmacro %}
 
 
-{#- A table that may not be there yet, as long as nothing has been synced. -#}
+{#- A table, or no rows if the table does not exist yet: before the first sync. -#}
 {% macro segconn_or_empty(relation, columns) %}
   {%- if relation is not none -%} {{- return(relation | string) -}} {%- endif -%}
   {%- set nulls = [] -%}
   {%- for name, column_type in columns.items() -%}
     {%- do nulls.append('cast(null as ' ~ segconn_type(column_type) ~ ') as ' ~ name) -%}
   {%- endfor -%}
-  {{- return('(select ' ~ (nulls | join(', ')) ~ ' from (select 1 as one) as nothing where 1 = 0)') -}}
+  {{- return('(select ' ~ (nulls | join(', ')) ~ ' from (select 1 as one) as no_rows where 1 = 0)') -}}
 {% endmacro %}
 
 
@@ -71,23 +71,23 @@ create table {{ outbox }} {{ segconn_storage() }} as
 {% endmacro %}
 
 
-{#- A row where changes can be numbered by their places once they are staged. Until then, DuckDB makes use of all its
-    threads; to number rows, it needs them in their order, and takes one. Catalogues that it attaches have no places. -#}
-{% macro segconn_can_number_later(outbox) %}
-  {{- return(adapter.dispatch('segconn_can_number_later')(outbox)) -}}
+{#- Return a row if changes can be numbered by their row ids after they are staged. DuckDB stages with all its threads;
+    with row numbers, it uses one. Attached catalogs of other databases have no row ids. -#}
+{% macro segconn_can_add_numbers(outbox) %}
+  {{- return(adapter.dispatch('segconn_can_add_numbers')(outbox)) -}}
 {% endmacro %}
 
-{% macro default__segconn_can_number_later(outbox) %}
+{% macro default__segconn_can_add_numbers(outbox) %}
 {% endmacro %}
 
 
-{% macro segconn_number_later(outbox) %}
+{% macro segconn_add_numbers(outbox) %}
 alter table {{ outbox }} add column change_number bigint;
 update {{ outbox }} set change_number = rowid + 1
 {% endmacro %}
 
 
-{#- What makes pages of an outbox quick to find, where a table's order alone does not. -#}
+{#- An index on the outbox, for warehouses that need one to find a page of changes. -#}
 {% macro segconn_index_outbox(outbox) %}
   {{- return(adapter.dispatch('segconn_index_outbox')(outbox)) -}}
 {% endmacro %}
@@ -109,7 +109,7 @@ limit {{ limit }}
 {% endmacro %}
 
 
-{#- Every so-manieth change of these change_types. -#}
+{#- Every n-th change of these change types; n is `every`. -#}
 {% macro segconn_sample(diff, change_types, every, limit) %}
 select change_number, change_type, record_id
     {%- for column in diff.columns %}, {{ column.alias }}{% endfor %}
@@ -131,8 +131,8 @@ group by change_type
 {% endmacro %}
 
 
-{#- More than 0 where a sync has anything to do: changes, or refusals that it would close. Without a limit, which could
-    lead a planner to compare each record with each. -#}
+{#- More than 0 if a sync has changes to stage or discards to close. It has no `limit`: with one, a planner may choose
+    a nested loop join. -#}
 {% macro segconn_count_work(diff) %}
 select count(*)
 from (
@@ -140,29 +140,31 @@ from (
     from ({{ segconn_changes(diff, is_numbered=false) }}) as changes
     union all
     select 1 as one
-    from ({{ segconn_standing_of(diff.discards, diff.mapping_id, diff.definition, diff) }}) as standing
+    from ({{ segconn_open_discards_of(diff.discards, diff.mapping_id, diff.definition, diff) }}) as open_discards
     where given_up = 0
 ) as work
 {% endmacro %}
 
 
-{#- Who a call is about: the first id that is not empty. -#}
-{% macro segconn_user(columns) %}
+{#- The user of a call: the first id that is not empty. -#}
+{% macro segconn_user_id(columns) %}
   {%- set ids = [] -%}
-  {%- for column in columns -%} {%- do ids.append("nullif(cast(" ~ column ~ " as " ~ segconn_type_string() ~ "), '')") -%} {%- endfor -%}
+  {%- for column in columns -%}
+    {%- do ids.append("nullif(cast(" ~ column ~ " as " ~ segconn_type_string() ~ "), '')") -%}
+  {%- endfor -%}
   {{- return(ids[0] if ids | length == 1 else 'coalesce(' ~ (ids | join(', ')) ~ ')') -}}
 {% endmacro %}
 
 
-{#- Distinct users of changes, and those of them whom no record names that is known. A part has `diff`, `users`, the
-    columns that name them, and `change_types`. -#}
+{#- Count the distinct users of changes, and those that no known record has. A part has `diff`, `users` (the columns
+    with their ids) and `change_types`. -#}
 {% macro segconn_count_users(naming, known) %}
 select count(*), coalesce(sum(case when known.user_id is null then 1 else 0 end), 0)
 from (
     select distinct user_id
     from (
         {%- for part in naming %}
-        select {{ segconn_user(part.users) }} as user_id
+        select {{ segconn_user_id(part.users) }} as user_id
         from ({{ segconn_changes(part.diff) }}) as changes
         where change_type in ({{ segconn_literals(part.change_types) }})
         {{ 'union all' if not loop.last }}
@@ -174,43 +176,46 @@ left join (
     select distinct user_id
     from (
         {%- for part in known %}
-        select {{ segconn_user(part.users) }} as user_id
-        from (with {{ segconn_identified(part.diff.over_all_rows()) }} select * from hashed) as of_model
+        select {{ segconn_user_id(part.users) }} as user_id
+        from (with {{ segconn_record_ctes(part.diff.over_all_rows()) }} select * from hashed) as of_model
         where record_id in (select record_id from {{ segconn_known_records(part.diff.records | string) }} as records)
         {{ 'union all' if not loop.last }}
         {%- else %}
-        select user_id from {{ segconn_or_empty(none, {'user_id': 'text'}) }} as nobody
+        select user_id from {{ segconn_or_empty(none, {'user_id': 'text'}) }} as no_rows
         {%- endfor %}
     ) as of_records
 ) as known on known.user_id = named.user_id
 {% endmacro %}
 
 
-{#- A table is read three times for less than what its copy would take; a view might be computed three times. -#}
-{% macro segconn_inlined(diff) %}
-  {{- return(adapter.dispatch('segconn_inlined')(diff)) -}}
+{#- The materialization hint of a CTE. Reading a table three times is cheaper than copying it; a view would be computed
+    three times. -#}
+{% macro segconn_cte_hint(diff) %}
+  {{- return(adapter.dispatch('segconn_cte_hint')(diff)) -}}
 {% endmacro %}
 
-{% macro default__segconn_inlined(diff) %}
+{% macro default__segconn_cte_hint(diff) %}
   {{- return('') -}}
 {% endmacro %}
 
 
-{#- The rows of a snapshot that have not ended, and that dbt's `hard_deletes: new_record` does not mark as deleted. -#}
+{#- The current rows of a snapshot, without those that dbt's `hard_deletes: new_record` marks as deleted. -#}
 {% macro segconn_is_current(diff) %}
   {%- set valid_to = segconn_quote(diff.current[0].name) -%}
   {%- set is_open = valid_to ~ ' is null' -%}
-  {%- if diff.valid_to_current -%} {%- set is_open = '(' ~ is_open ~ ' or ' ~ valid_to ~ ' = ' ~ diff.valid_to_current ~ ')' -%} {%- endif -%}
+  {%- if diff.valid_to_current -%}
+    {%- set is_open = '(' ~ is_open ~ ' or ' ~ valid_to ~ ' = ' ~ diff.valid_to_current ~ ')' -%}
+  {%- endif -%}
   {%- if diff.current | length == 1 -%} {{- return(is_open) -}} {%- endif -%}
   {%- set is_deleted = 'lower(' ~ segconn_as_text(segconn_quote(diff.current[1].name), diff.current[1].value_type) ~ ')' -%}
   {{- return(is_open ~ ' and coalesce(' ~ is_deleted ~ ", 'false') not in ('true', '1')") -}}
 {% endmacro %}
 
 
-{#- The model's records with their checksums, and the identifiers that are not unique. -#}
-{% macro segconn_identified(diff) %}
+{#- Three CTEs: `source` (the model's records), `hashed` (with checksums), `duplicates` (repeated identifiers). -#}
+{% macro segconn_record_ctes(diff) %}
 {%- set columns = diff.columns -%}
-source as {{ segconn_inlined(diff) }}(
+source as {{ segconn_cte_hint(diff) }}(
     select
         {{ segconn_record_id(diff.identifier) }} as record_id
         {%- for column in columns %},
@@ -228,19 +233,21 @@ source as {{ segconn_inlined(diff) }}(
     {{ 'and' if diff.current else 'where' }} (
         {{ segconn_is_new(diff.window) }}
         {%- if diff.window.with_unsettled %}
-        or {{ segconn_key(segconn_record_id(diff.identifier)) }} in ({{ segconn_unsettled(diff.records, diff.refusals, diff.mapping_id) }})
+        or {{ segconn_key(segconn_record_id(diff.identifier)) }} in (
+            {{- segconn_unsettled(diff.records, diff.window_discards, diff.mapping_id) }}
+        )
         {%- endif %}
     )
     {%- endif %}
 ),
 
-hashed as {{ segconn_inlined(diff) }}(
+hashed as {{ segconn_cte_hint(diff) }}(
     select
         source.*,
         {{ segconn_checksum_of(diff) }} as checksum
         {%- if diff.consent %},
         {{ segconn_checksum(diff.signature, columns) }} as content,
-        {{ segconn_says_nothing_of(diff.consent) }} as says_nothing
+        {{ segconn_lacks_consent(diff.consent) }} as lacks_consent
         {%- endif %}
     from source
 ),
@@ -262,9 +269,9 @@ duplicates as (
   {%- set records = segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) -%}
 {%- endif -%}
 {%- set columns = diff.columns -%}
-with {{ segconn_identified(diff) }},
+with {{ segconn_record_ctes(diff) }},
 
-{#- Refused again and again in the very same form: not offered until the record or the mapping changes. #}
+{#- Discarded too often with the same checksum: not retried until the record or the mapping changes. #}
 given_up as (
     select record_id, checksum
     from ({{ segconn_attempts(segconn_or_empty(diff.discards, diff.discard_columns), diff) }}) as attempts
@@ -278,7 +285,7 @@ changes as (
             when hashed.record_id is null then 'null_identifier'
             when duplicates.record_id is not null then 'duplicate_identifier'
             when records.record_id is null then 'added'
-            when records.checksum is null then {{ segconn_literal(diff.unsure_type) }}
+            when records.checksum is null then {{ segconn_literal(diff.type_if_unknown) }}
             {%- if diff.fills_hashes %}
             when {{ segconn_lacks_hashes(diff) }} then 'unchanged'
             {%- endif %}
@@ -362,7 +369,7 @@ where change_type in ({{ segconn_literals(change_types) }})
 {% endmacro %}
 
 
-{#- The records of the last settled sync, in a table of them. -#}
+{#- The records of the last settled sync. -#}
 {% macro segconn_known_records(records, with_hashes=false) %}
   {{- return(adapter.dispatch('segconn_known_records')(records, with_hashes)) -}}
 {% endmacro %}
@@ -403,42 +410,43 @@ where change_number in ({{ numbers | join(', ') }})
 {% endmacro %}
 
 
-{#- The changes of an outbox that count as done. Refused ones stay out, to be offered again; where Segment may
-    have taken an earlier attempt of a refused call, nobody knows what it has: no checksum says so. `with_hashes`: both
-    tables have hashes of columns, which are kept of unchanged records, too. -#}
+{#- The changes of an outbox that count as done. Discarded changes are left out, which makes the next sync retry them.
+    If Segment may have received an earlier attempt of a discarded call, its state is unknown: the checksum is null.
+    `with_hashes`: both tables have column hashes, which are also stored for unchanged records. -#}
 {% macro segconn_settled(outbox, discards, sync_id, with_hashes=false) %}
 select outbox.record_id, outbox.change_type, outbox.change_number,
-    case when refused.record_id is null then outbox.checksum end as checksum,
+    case when discarded.record_id is null then outbox.checksum end as checksum,
     {%- if with_hashes %}
-    case when refused.record_id is null then outbox.column_hashes end as column_hashes,
+    case when discarded.record_id is null then outbox.column_hashes end as column_hashes,
     {%- endif %}
-    case when refused.record_id is null then 0 else 1 end as is_doubtful
+    case when discarded.record_id is null then 0 else 1 end as is_doubtful
 from {{ outbox }} as outbox
 left join (
     select record_id, max(doubtful) as doubtful
     from {{ discards }}
     where sync_id = {{ segconn_literal(sync_id) }} and record_id is not null and change_type <> 'closed'
     group by record_id
-) as refused on refused.record_id = outbox.record_id
-where outbox.change_type in ('added', 'updated', 'deleted'{{ ", 'unchanged'" if with_hashes }}) and (refused.record_id is null or refused.doubtful = 1)
+) as discarded on discarded.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated', 'deleted'{{ ", 'unchanged'" if with_hashes }})
+    and (discarded.record_id is null or discarded.doubtful = 1)
 {% endmacro %}
 
 
-{% macro segconn_forget_settled(outbox, records, discards, sync_id, with_hashes) %}
-  {{- return(adapter.dispatch('segconn_forget_settled')(outbox, records, discards, sync_id, with_hashes)) -}}
+{% macro segconn_delete_settled(outbox, records, discards, sync_id, with_hashes) %}
+  {{- return(adapter.dispatch('segconn_delete_settled')(outbox, records, discards, sync_id, with_hashes)) -}}
 {% endmacro %}
 
-{% macro default__segconn_forget_settled(outbox, records, discards, sync_id, with_hashes) %}
+{% macro default__segconn_delete_settled(outbox, records, discards, sync_id, with_hashes) %}
 delete from {{ records }}
 where record_id in (select record_id from ({{ segconn_settled(outbox, discards, sync_id, with_hashes) }}) as settled)
 {% endmacro %}
 
 
-{% macro segconn_remember_settled(outbox, records, discards, sync_id, with_hashes) %}
-  {{- return(adapter.dispatch('segconn_remember_settled')(outbox, records, discards, sync_id, with_hashes)) -}}
+{% macro segconn_insert_settled(outbox, records, discards, sync_id, with_hashes) %}
+  {{- return(adapter.dispatch('segconn_insert_settled')(outbox, records, discards, sync_id, with_hashes)) -}}
 {% endmacro %}
 
-{% macro default__segconn_remember_settled(outbox, records, discards, sync_id, with_hashes) %}
+{% macro default__segconn_insert_settled(outbox, records, discards, sync_id, with_hashes) %}
 insert into {{ records }} (record_id, checksum{{ ', column_hashes' if with_hashes }})
 select record_id, checksum{{ ', column_hashes' if with_hashes }}
 from ({{ segconn_settled(outbox, discards, sync_id, with_hashes) }}) as settled
@@ -446,8 +454,8 @@ where change_type <> 'deleted' or is_doubtful = 1
 {% endmacro %}
 
 
-{#- Of an outbox that will not be delivered to its end: what is confirmed is remembered as it is, what may
-    have been sent with a null checksum, which differs from every record. -#}
+{#- The changes of an abandoned outbox. Confirmed ones keep their checksum. Those that may have been sent get a null
+    checksum, which differs from every record. -#}
 {% macro segconn_abandoned(outbox, discards, sync_id, change_types) %}
 select record_id, checksum, change_type, change_number, is_doubtful
 from ({{ segconn_settled(outbox, discards, sync_id) }}) as settled
@@ -455,21 +463,23 @@ where change_type in ({{ segconn_literals(change_types) }})
 {% endmacro %}
 
 
-{% macro segconn_forget_abandoned(outbox, records, discards, sync_id, change_types) %}
-  {{- return(adapter.dispatch('segconn_forget_abandoned')(outbox, records, discards, sync_id, change_types)) -}}
+{% macro segconn_delete_abandoned(outbox, records, discards, sync_id, change_types) %}
+  {{- return(adapter.dispatch('segconn_delete_abandoned')(outbox, records, discards, sync_id, change_types)) -}}
 {% endmacro %}
 
-{% macro default__segconn_forget_abandoned(outbox, records, discards, sync_id, change_types) %}
+{% macro default__segconn_delete_abandoned(outbox, records, discards, sync_id, change_types) %}
 delete from {{ records }}
-where record_id in (select record_id from ({{ segconn_abandoned(outbox, discards, sync_id, change_types) }}) as abandoned)
+where record_id in (
+    select record_id from ({{ segconn_abandoned(outbox, discards, sync_id, change_types) }}) as abandoned
+)
 {% endmacro %}
 
 
-{% macro segconn_remember_abandoned(outbox, records, discards, sync_id, change_types, watermark) %}
-  {{- return(adapter.dispatch('segconn_remember_abandoned')(outbox, records, discards, sync_id, change_types, watermark)) -}}
+{% macro segconn_insert_abandoned(outbox, records, discards, sync_id, change_types, watermark) %}
+  {{- return(adapter.dispatch('segconn_insert_abandoned')(outbox, records, discards, sync_id, change_types, watermark)) -}}
 {% endmacro %}
 
-{% macro default__segconn_remember_abandoned(outbox, records, discards, sync_id, change_types, watermark) %}
+{% macro default__segconn_insert_abandoned(outbox, records, discards, sync_id, change_types, watermark) %}
 insert into {{ records }} (record_id, checksum)
 select record_id, case when change_number <= {{ watermark }} then checksum end
 from ({{ segconn_abandoned(outbox, discards, sync_id, change_types) }}) as abandoned

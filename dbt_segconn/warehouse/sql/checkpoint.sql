@@ -1,6 +1,7 @@
-{#- Which rows of a model are new. A window has a `column`, and the value `after` which, or at which, they are. -#}
+{#- Which rows of a model are new: those with a checkpoint value of at least `after`. See Window in
+    `state/checkpoint.py`. -#}
 
-{#- Rows that tell no order, such as those without a value, are always new. -#}
+{#- Rows with a null, NaN or infinite value are always new. -#}
 {% macro segconn_is_new(window) %}
   {%- set column = segconn_quote(window.column.name) -%}
   {%- set lost = segconn_lost(window.column) -%}
@@ -14,7 +15,7 @@
 {% endmacro %}
 
 
-{#- The newest value of a checkpoint's column, in its own time zone. -#}
+{#- The greatest value of a checkpoint column, in the column's own time zone. -#}
 {% macro segconn_newest(model, column, window) %}
 {%- set lost = segconn_lost(column) -%}
 select {{ adapter.dispatch('segconn_' ~ column.value_type)('newest', column.data_type) }} as newest
@@ -22,20 +23,20 @@ from (
     select max({{ segconn_quote(column.name) }}) as newest
     from {{ model }}
     {%- if lost or window %}
-    where {% if lost %}not ({{ lost }}){% endif %}{% if lost and window %} and {% endif %}{% if window %}{{ segconn_is_new(window) }}{% endif %}
+    where {{ 'not (' ~ lost ~ ')' if lost }}{{ ' and ' if lost and window }}{{ segconn_is_new(window) if window }}
     {%- endif %}
 ) as newest_rows
 {% endmacro %}
 
 
-{#- The keys of records to be read whatever their age: refused, or nobody knows what Segment has of them. -#}
+{#- The keys of records to read whatever their age: discarded ones, and those with an unknown state at Segment. -#}
 {% macro segconn_unsettled(records, discards, mapping_id) %}
 select {{ segconn_key('record_id') }} as record_key
 from {{ segconn_known_records(records) }} as records
 where checksum is null
 union all
 select {{ segconn_key('record_id') }} as record_key
-from ({{ segconn_standing(discards) }}) as standing
+from ({{ segconn_open_discards(discards) }}) as open_discards
 where mapping_id = {{ segconn_literal(mapping_id) }}
 {% endmacro %}
 

@@ -1,20 +1,20 @@
-{#- Which columns of an updated record have changed: a text of `names`, which tells the columns and their order, and of
-    eight characters for each of them, kept beside the checksum of what was last sent. -#}
+{#- Which columns of an updated record have changed. The column hashes of a record are one text: `names` (a hash of the
+    columns' names in order), then eight characters for each column. -#}
 
-{#- Of the same JSON as the checksum: its tag and seven hex digits. The text itself gets no tag, for it may be as long
-    as a column can be. -#}
+{#- Each hash covers the same JSON text as the checksum: a tag and seven hex digits. The tag is not part of the hashed
+    text, because the text may already have the maximum length of a column. -#}
 {% macro segconn_column_hashes(names, columns) %}
   {%- set parts = ["'" ~ names ~ "'"] -%}
   {%- for column in columns -%}
     {%- set hash = adapter.dispatch('segconn_hash')(segconn_json_text(column)) -%}
     {%- do parts.append("coalesce('" ~ column.tag ~ "' || substr(" ~ hash ~ ", 1, 7), 'nnnnnnnn')") -%}
   {%- endfor -%}
-  {{- return(adapter.dispatch('segconn_joined')(parts)) -}}
+  {{- return(adapter.dispatch('segconn_concat')(parts)) -}}
 {% endmacro %}
 
 
-{#- Texts that are not null, as one. -#}
-{% macro default__segconn_joined(parts) %}
+{#- Concatenate texts that are not null. -#}
+{% macro default__segconn_concat(parts) %}
   {{- return(parts | join(' || ')) -}}
 {% endmacro %}
 
@@ -24,7 +24,7 @@
 {% endmacro %}
 
 
-{#- The known records, with whether their hashes are of the columns of now. -#}
+{#- The known records, and whether their hashes cover the current columns. -#}
 {% macro segconn_records_with_hashes(records, names) %}
 (
     select record_id, checksum, {{ segconn_has_hashes('column_hashes', names) }} as has_hashes
@@ -33,15 +33,15 @@
 {%- endmacro %}
 
 
-{#- A record that is as it was last sent, and whose hashes are not kept yet. -#}
+{#- The record is unchanged and has no hashes yet. -#}
 {% macro segconn_lacks_hashes(diff) %}
   {%- set is_as_sent = 'records.checksum = hashed.checksum and records.has_hashes = 0' -%}
-  {{- return('(' ~ is_as_sent ~ (' and hashed.says_nothing = 0' if diff.consent else '') ~ ')') -}}
+  {{- return('(' ~ is_as_sent ~ (' and hashed.lacks_consent = 0' if diff.consent else '') ~ ')') -}}
 {% endmacro %}
 
 
-{#- The hashes of updated records, last sent and now: of the outbox, or of a diff. -#}
-{% macro segconn_compared(outbox, diff, records, names) %}
+{#- The current and the last sent hashes of updated records, from the outbox or from a diff. -#}
+{% macro segconn_select_hashes(outbox, diff, records, names) %}
 select changes.record_id, changes.column_hashes as latest, known.column_hashes as former,
     {{ segconn_has_hashes('known.column_hashes', names) }} as has_hashes
 from {{ '(' ~ segconn_changes(diff) ~ ')' if diff else outbox }} as changes
@@ -54,14 +54,22 @@ where changes.change_type = 'updated'
 select coalesce(sum(has_hashes), 0)
     {%- for column in columns %},
     {%- set start = 8 * loop.index + 1 %}
-    coalesce(sum(case when has_hashes = 1 and substr(latest, {{ start }}, 8) <> substr(former, {{ start }}, 8) then 1 else 0 end), 0)
+    coalesce(
+        sum(
+            case
+                when has_hashes = 1 and substr(latest, {{ start }}, 8) <> substr(former, {{ start }}, 8) then 1
+                else 0
+            end
+        ),
+        0
+    )
     {%- endfor %}
-from ({{ segconn_compared(outbox, diff, records, names) }}) as compared
+from ({{ segconn_select_hashes(outbox, diff, records, names) }}) as compared
 {% endmacro %}
 
 
 {% macro segconn_changed_records(diff, records, names, record_ids) %}
 select record_id, latest, former
-from ({{ segconn_compared(none, diff, records, names) }}) as compared
+from ({{ segconn_select_hashes(none, diff, records, names) }}) as compared
 where has_hashes = 1 and record_id in ({{ segconn_literals(record_ids) }})
 {% endmacro %}

@@ -1,8 +1,8 @@
-{#- What a diff does where records are held back that say nothing of consent: `diff.consent` are its columns, none
-    where all records are sent. -#}
+{#- How a diff holds back records without any consent value. `diff.consent` are the consent columns; it is empty if all
+    records are sent. -#}
 
-{#- 1 where no category has a clear value, else 0. What calls.py takes for given is clear, in every form. -#}
-{% macro segconn_says_nothing_of(consent) %}
+{#- 1 if no category has a clear value, else 0. All values that calls.py accepts as consent are clear. -#}
+{% macro segconn_lacks_consent(consent) %}
   {%- set clear = [] -%}
   {%- for column in consent -%}
     {%- if column.value_type == 'boolean' -%}
@@ -18,34 +18,35 @@
 {% endmacro %}
 
 
-{#- Of a record that says nothing, all forms are one: that consent is gone is sent once, and what changes later is not. -#}
+{#- All records without consent have the same checksum: the loss of consent is sent once, later changes are not. -#}
 {% macro segconn_checksum_of(diff) %}
   {%- set content = segconn_checksum(diff.signature, diff.columns) -%}
   {%- if not diff.consent -%} {{- return(content) -}} {%- endif -%}
   {%- set nothing = segconn_checksum(diff.signature ~ ' without consent', []) -%}
-  {{- return('case when ' ~ segconn_says_nothing_of(diff.consent) ~ ' = 1 then ' ~ nothing ~ ' else ' ~ content ~ ' end') -}}
+  {{- return('case when ' ~ segconn_lacks_consent(diff.consent) ~ ' = 1 then ' ~ nothing ~ ' else ' ~ content ~ ' end') -}}
 {% endmacro %}
 
 
-{#- What was sent in just this form, before records were held back, is not sent again. -#}
+{#- A record that was sent with these values before `without_value: skip` is not sent again. -#}
 {% macro segconn_has_changed(diff) %}
   {%- set changed = 'records.checksum <> hashed.checksum' -%}
   {{- return('(' ~ changed ~ ' and records.checksum <> hashed.content)' if diff.consent else changed) -}}
 {% endmacro %}
 
 
-{#- Segment has never got the record; one that it has is sent once more when its last consent is gone. -#}
+{#- Segment never received the record. A known record is sent once more when it loses its last consent value. -#}
 {% macro segconn_is_held_back() %}
-  {{- return('(records.record_id is null and hashed.says_nothing = 1)') -}}
+  {{- return('(records.record_id is null and hashed.lacks_consent = 1)') -}}
 {% endmacro %}
 
 
 {% macro segconn_count_held_back(diff) %}
-with {{ segconn_identified(diff) }}
+with {{ segconn_record_ctes(diff) }}
 
 select count(*)
 from hashed
-left join {{ segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) }} as records on records.record_id = hashed.record_id
+left join {{ segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) }} as records
+    on records.record_id = hashed.record_id
 left join duplicates on duplicates.record_id = hashed.record_id
 where hashed.record_id is not null and duplicates.record_id is null and {{ segconn_is_held_back() }}
 {% endmacro %}

@@ -1,5 +1,5 @@
-{#- The tables of the state schema. The history and the discards are only ever appended to. Types have own names here:
-    those of `dbt.type_*` may differ between dbt's versions. -#}
+{#- The tables of the state schema. Rows are only appended to the history and the discards. Column types have macros
+    here, because those of `dbt.type_*` may differ between dbt versions. -#}
 
 {% macro segconn_type(column_type) %}
   {%- if column_type == 'text' -%} {{- return(segconn_type_string()) -}}
@@ -19,7 +19,7 @@
 {% endmacro %}
 
 
-{#- Times of the state tables are in UTC and have no zone. -#}
+{#- Times in the state tables are UTC, without a time zone. -#}
 {% macro segconn_type_time() %}
   {{- return(adapter.dispatch('segconn_type_time')()) -}}
 {% endmacro %}
@@ -29,7 +29,7 @@
 {% endmacro %}
 
 
-{#- Of double precision. -#}
+{#- Double precision. -#}
 {% macro segconn_type_float() %}
   {{- return(adapter.dispatch('segconn_type_float')()) -}}
 {% endmacro %}
@@ -48,7 +48,7 @@ create table if not exists {{ relation }} (
 {% endmacro %}
 
 
-{#- The format of a new table, where the warehouse's own default would lose something. -#}
+{#- The storage format of a new table, if the warehouse's default is not suitable. -#}
 {% macro segconn_storage() %}
   {{- return(adapter.dispatch('segconn_storage')()) -}}
 {% endmacro %}
@@ -58,7 +58,7 @@ create table if not exists {{ relation }} (
 {% endmacro %}
 
 
-{#- What is known of a mapping's records, in the columns of `records`. -#}
+{#- The table of a mapping's records. -#}
 {% macro segconn_create_records(relation, columns) %}
   {{- return(adapter.dispatch('segconn_create_records')(relation, columns)) -}}
 {% endmacro %}
@@ -73,8 +73,8 @@ alter table {{ relation }} add column {{ name }} {{ segconn_type(column_type) }}
 {% endmacro %}
 
 
-{#- The lower-case names of those tables and views of the relation's schema that are there; none where only dbt's own
-    list of the whole schema tells. `names` are in lower case. -#}
+{#- Which tables and views of the relation's schema exist, by lower-case name. Without a query, dbt lists the whole
+    schema instead. `names` are in lower case. -#}
 {% macro segconn_present(relation, names) %}
   {{- return(adapter.dispatch('segconn_present')(relation, names)) -}}
 {% endmacro %}
@@ -83,7 +83,7 @@ alter table {{ relation }} add column {{ name }} {{ segconn_type(column_type) }}
 {% endmacro %}
 
 
-{#- One row for each sync: its last row in the history. The user's own views on it stay. -#}
+{#- One row per sync: its last row in the history. `create or replace` keeps the user's views on it. -#}
 {% macro segconn_create_syncs_view(relation, history, columns) %}
 create or replace view {{ relation }}{{ segconn_kept_grants() }} as
 select
@@ -98,7 +98,7 @@ where age = 1
 {% endmacro %}
 
 
-{#- What keeps the grants on a view that is replaced, where they would go. -#}
+{#- The clause that keeps the grants of a replaced view, if the warehouse needs one. -#}
 {% macro segconn_kept_grants() %}
   {{- return(adapter.dispatch('segconn_kept_grants')()) -}}
 {% endmacro %}
@@ -108,13 +108,13 @@ where age = 1
 {% endmacro %}
 
 
-{#- Without cascade: what depends on the view is the user's. -#}
+{#- No cascade: dependent objects belong to the user. -#}
 {% macro segconn_drop_view(relation) %}
 drop view {{ relation }}
 {% endmacro %}
 
 
-{#- Without cascade, as dbt's own macro has it: what is in the schema is the user's. -#}
+{#- No cascade, unlike dbt's own macro: other objects in the schema belong to the user. -#}
 {% macro segconn_drop_schema(relation) %}
 drop schema {{ adapter.dispatch('segconn_schema')(relation) }} restrict
 {% endmacro %}
@@ -128,7 +128,7 @@ drop schema {{ adapter.dispatch('segconn_schema')(relation) }} restrict
 insert into {{ relation }} ({{ columns | join(', ') }})
 values
 {%- for row in rows %}
-    ({% for value in row %}{{ segconn_literal(value) }}{{ ', ' if not loop.last }}{% endfor %}){{ ',' if not loop.last }}
+    ({{ segconn_literals(row) }}){{ ',' if not loop.last }}
 {%- endfor %}
 {% endmacro %}
 
@@ -159,7 +159,7 @@ order by nth
 {% endmacro %}
 
 
-{#- How these syncs ended each time that a later run resumed them. -#}
+{#- The failed and canceled rows of these syncs, oldest first. -#}
 {% macro segconn_interruptions(history, columns, sync_ids) %}
 select {{ columns | join(', ') }}
 from {{ history }}
@@ -168,7 +168,7 @@ order by revision
 {% endmacro %}
 
 
-{#- Canceled and finished is a sync whose outbox was given up. -#}
+{#- A canceled sync with `finished_at` had its outbox abandoned. -#}
 {% macro segconn_last_records(syncs, columns, mapping_id, settled) %}
 select {{ columns | join(', ') }}
 from {{ syncs }}
@@ -205,7 +205,7 @@ where mapping_id = {{ segconn_literal(mapping_id) }}
 {% endmacro %}
 
 
-{#- Of a sync that can go on, all its calls may yet be made. -#}
+{#- An unfinished sync counts with all its calls: a later run may send them. -#}
 {% macro segconn_count_spent(syncs, since, besides, not_sent) %}
 select coalesce(sum(case when finished_at is null then to_send else confirmed end), 0)
 from {{ syncs }}
@@ -219,19 +219,19 @@ select {{ segconn_now() }}
 {% endmacro %}
 
 
-{#- The columns of rows that are written again, some of them with other values; of the history, as the next revision. -#}
-{% macro segconn_changed(columns, changed) %}
+{#- The columns of copied rows, some with new values. Copied rows of the history get the next revision. -#}
+{% macro segconn_copied_columns(columns, changed) %}
     {%- for name in columns %}
-    {% if name in changed %}{{ segconn_literal(changed[name]) }}{% elif name == 'revision' %}revision + 1{% else %}{{ name }}{% endif %}
-    {{- ',' if not loop.last }}
+    {%- set next_value = 'revision + 1' if name == 'revision' else name %}
+    {{ segconn_literal(changed[name]) if name in changed else next_value }}{{ ',' if not loop.last }}
     {%- endfor %}
 {% endmacro %}
 
 
-{#- A sync belongs to the mapping of its last row. -#}
+{#- Append a row with the new mapping id to each sync: a sync belongs to the mapping of its last row. -#}
 {% macro segconn_adopt_history(history, syncs, columns, old, changed) %}
 insert into {{ history }} ({{ columns | join(', ') }})
-select {{ segconn_changed(columns, changed) }}
+select {{ segconn_copied_columns(columns, changed) }}
 from {{ syncs }}
 where mapping_id = {{ segconn_literal(old) }}
 {% endmacro %}
@@ -252,8 +252,8 @@ select {{ segconn_literal(mapping_id) }}, {{ segconn_literal(token) }}, {{ segco
 {% endmacro %}
 
 
-{#- A heartbeat is a row of its own: the table is only appended to while a lock is held. -#}
-{% macro segconn_beat(locks, tokens) %}
+{#- Each heartbeat is a new row: rows of held locks are never updated. -#}
+{% macro segconn_heartbeat(locks, tokens) %}
 insert into {{ locks }} (mapping_id, token, holder, claimed_at, beat_at)
 select mapping_id, token, max(holder), min(claimed_at), {{ segconn_now() }}
 from {{ locks }}
@@ -262,7 +262,7 @@ group by mapping_id, token
 {% endmacro %}
 
 
-{#- The holder of a claim that was taken back, where rows cannot be deleted. -#}
+{#- The holder of a released claim, if the warehouse cannot delete rows. -#}
 {% macro segconn_released() %}
   {{- return('(released)') -}}
 {% endmacro %}
@@ -290,7 +290,7 @@ where token in ({{ segconn_literals(tokens) }})
 {% endmacro %}
 
 
-{#- What to ask an administrator for, where the state tables cannot be created. -#}
+{#- The statements for an administrator, if the role may not create the state tables. -#}
 {% macro segconn_grant(relation) %}
   {{- return(adapter.dispatch('segconn_grant')(relation, target.user or target.role or 'the role that dbt connects as')) -}}
 {% endmacro %}

@@ -1,12 +1,12 @@
-{#- A column by its name, quoted; dbt itself leaves a quotation mark inside it as it is. -#}
+{#- A quoted column name. Quotation marks inside the name are doubled, which dbt does not do. -#}
 {% macro segconn_quote(name) %}
   {%- set mark = adapter.quote('x')[0] -%}
   {{- return(adapter.quote(name | replace(mark, mark ~ mark))) -}}
 {% endmacro %}
 
 
-{#- One expression for each value_type of column: what it gives is a JSON value already, or text of one.
-    A column has `name`, `data_type`, `value_type` and, for timestamps without a zone of their own, `zone`. -#}
+{#- One expression for each value type. Its result is a JSON value, or JSON text. A column is a Column of `values.py`;
+    its `zone` applies to timestamps without a time zone. -#}
 
 {% macro segconn_value(column) %}
   {%- set name = segconn_quote(column.name) -%}
@@ -19,13 +19,13 @@
 {% endmacro %}
 
 
-{#- Identifiers are always text: that of a JSON value is not quoted. -#}
+{#- Identifiers are always text. The text of a JSON string has no quotation marks. -#}
 {% macro segconn_identifier(column) %}
   {{- return(segconn_quote(column.name) if column.value_type == 'json' else segconn_value(column)) -}}
 {% endmacro %}
 
 
-{#- A value as text, to be compared or hashed. -#}
+{#- A value as text, for comparison or hashing. -#}
 {% macro segconn_as_text(value, value_type) %}
   {{- return(adapter.dispatch('segconn_as_text')(value, value_type)) -}}
 {% endmacro %}
@@ -35,7 +35,7 @@
 {% endmacro %}
 
 
-{#- The text of a column's JSON, one text for one value: equal numbers have equal digits in every numeric type. -#}
+{#- The canonical JSON text of a column: equal numbers have equal digits in every numeric type. -#}
 {% macro segconn_json_text(column) %}
   {%- if column.value_type in ('decimal', 'single', 'float') -%}
     {{- return(adapter.dispatch('segconn_digits')(column.alias)) -}}
@@ -48,13 +48,13 @@
 {% endmacro %}
 
 
-{#- Of a double; beyond the range of bigint, the warehouse's own form. -#}
+{#- The digits of a double; beyond the range of bigint, the warehouse's own format. -#}
 {% macro default__segconn_digits(value) %}
   {{- return('case when abs(' ~ value ~ ') < 9e18 and ' ~ value ~ ' = floor(' ~ value ~ ') then ' ~ segconn_as_text('cast(' ~ value ~ ' as bigint)', 'integer') ~ ' else ' ~ segconn_as_text(value, 'float') ~ ' end') -}}
 {% endmacro %}
 
 
-{#- Of a decimal of any scale: fractions become doubles in JSON. -#}
+{#- The digits of a decimal of any scale. Fractions become doubles in JSON. -#}
 {% macro default__segconn_number_digits(value) %}
   {%- set double = 'cast(' ~ value ~ ' as ' ~ segconn_type_float() ~ ')' -%}
   {{- return('case when ' ~ value ~ ' = floor(' ~ value ~ ') then ' ~ segconn_as_text(value, 'number') ~ ' else ' ~ default__segconn_digits(double) ~ ' end') -}}
@@ -66,7 +66,7 @@
 {% endmacro %}
 
 
-{#- The condition that a column holds what JSON cannot; '' where it never does. -#}
+{#- The condition for values that JSON cannot represent, such as NaN; '' if the column has none. -#}
 {% macro segconn_lost(column) %}
   {{- return(adapter.dispatch('segconn_lost')(segconn_quote(column.name), column.value_type)) -}}
 {% endmacro %}
@@ -89,7 +89,7 @@
 {% endmacro %}
 
 
-{#- char(n) is padded to its length by some warehouses. -#}
+{#- Some warehouses pad char(n) with spaces. -#}
 {% macro default__segconn_text(column, data_type) %}
   {%- set text = 'cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ')' -%}
   {{- return('rtrim(' ~ text ~ ')' if (data_type | lower).startswith(('char(', 'character(', 'bpchar', 'nchar(')) else text) -}}
@@ -101,25 +101,25 @@
 {% endmacro %}
 
 
-{#- Decimals of scale 0, which may hold more digits than any integer type. -#}
+{#- Decimals of scale 0. They may have more digits than any integer type. -#}
 {% macro default__segconn_whole(column, data_type) %}
   {{- return(column) -}}
 {% endmacro %}
 
 
-{#- By way of text, which gives the nearest double. -#}
+{#- Dialects may cast through text, which gives the nearest double. -#}
 {% macro default__segconn_decimal(column, data_type) %}
   {{- return('cast(' ~ column ~ ' as ' ~ segconn_type_float() ~ ')') -}}
 {% endmacro %}
 
 
-{#- Decimals without a precision, which hold integers and fractions. -#}
+{#- Decimals without a precision: integers and fractions. -#}
 {% macro default__segconn_number(column, data_type) %}
   {{- return(column) -}}
 {% endmacro %}
 
 
-{#- Decimals with all their digits, as text. -#}
+{#- Decimals as text, with all their digits. -#}
 {% macro default__segconn_exact(column, data_type) %}
   {{- return('cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ')') -}}
 {% endmacro %}
@@ -130,7 +130,7 @@
 {% endmacro %}
 
 
-{#- Of single precision: 0.1 stays 0.1 and does not become 0.10000000149011612. -#}
+{#- Floats of single precision. The cast to text keeps 0.1 from becoming 0.10000000149011612. -#}
 {% macro default__segconn_single(column, data_type) %}
   {{- return('cast(cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ') as ' ~ segconn_type_float() ~ ')') -}}
 {% endmacro %}
@@ -141,13 +141,13 @@
 {% endmacro %}
 
 
-{#- Dates and timestamps before the year 1 have ISO-8601's years: 44 BC is -0043. -#}
+{#- Dates and timestamps before the year 1 have ISO 8601 years: 44 BC is -0043. -#}
 {% macro default__segconn_date(column, data_type) %}
   {{- return('cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ')') -}}
 {% endmacro %}
 
 
-{#- Timestamps become ISO-8601 in UTC: milliseconds, or microseconds where there are any. -#}
+{#- Timestamps become ISO 8601 in UTC, with milliseconds, or with microseconds if the value has any. -#}
 {% macro default__segconn_timestamp(column, data_type) %}
   {{- return("replace(cast(" ~ column ~ " as " ~ segconn_type_string() ~ "), ' ', 'T') || 'Z'") -}}
 {% endmacro %}
@@ -158,13 +158,13 @@
 {% endmacro %}
 
 
-{#- A timestamp without a zone, which is in `zone`, as one without a zone that is in UTC. -#}
+{#- Convert a timestamp without a time zone from `zone` to UTC. -#}
 {% macro default__segconn_in_utc(column, zone) %}
   {{- return("((" ~ column ~ " at time zone " ~ segconn_literal(zone) ~ ") at time zone 'UTC')") -}}
 {% endmacro %}
 
 
-{#- Intervals become ISO-8601's durations, such as P1Y2M3DT4H5M6.5S. -#}
+{#- Intervals become ISO 8601 durations, such as P1Y2M3DT4H5M6.5S. -#}
 {% macro default__segconn_interval(column, data_type) %}
   {{- return('cast(' ~ column ~ ' as ' ~ segconn_type_string() ~ ')') -}}
 {% endmacro %}
@@ -180,7 +180,8 @@
 {% endmacro %}
 
 
-{#- How sessions read and write values must depend on nobody's settings. Several statements are parted by ';'. -#}
+{#- Settings of a session, which make values independent of the account's and user's settings. ';' separates
+    statements. -#}
 {% macro segconn_open_session() %}
   {{- return(adapter.dispatch('segconn_open_session')()) -}}
 {% endmacro %}
@@ -189,8 +190,8 @@
 {% endmacro %}
 
 
-{#- What each transaction starts with, sent together with its first statement. A pooler may hand each transaction
-    another connection, with the settings of another client, and must get it back as it was. -#}
+{#- Settings of a transaction, sent together with its first statement. A connection pooler may use another connection
+    for each transaction, with the settings of another client; those must not change. -#}
 {% macro segconn_open_transaction() %}
   {{- return(adapter.dispatch('segconn_open_transaction')()) -}}
 {% endmacro %}
@@ -199,17 +200,17 @@
 {% endmacro %}
 
 
-{#- A query of further statements for a session, where this version of the warehouse knows what they set. -#}
-{% macro segconn_statements_if_known() %}
-  {{- return(adapter.dispatch('segconn_statements_if_known')()) -}}
+{#- A query that returns further `set` statements, for settings that only some versions of the warehouse have. -#}
+{% macro segconn_optional_settings() %}
+  {{- return(adapter.dispatch('segconn_optional_settings')()) -}}
 {% endmacro %}
 
-{% macro default__segconn_statements_if_known() %}
+{% macro default__segconn_optional_settings() %}
 {% endmacro %}
 
 
-{#- A query of a relation's columns and data types, where dbt's own answer leaves out what matters here:
-    precision, what arrays hold, which types are enumerations, and all of a materialized view. -#}
+{#- A query of a relation's columns and data types, if dbt's own query omits needed details: precision, element types of
+    arrays, enumerations, columns of materialized views. -#}
 {% macro segconn_describe_columns(relation) %}
   {{- return(adapter.dispatch('segconn_describe_columns')(relation)) -}}
 {% endmacro %}
@@ -218,7 +219,7 @@
 {% endmacro %}
 
 
-{#- Values as text of a statement. Timestamps arrive as Python datetimes in UTC. -#}
+{#- A value as a SQL literal. Timestamps are Python datetimes in UTC. -#}
 {% macro segconn_literal(value) %}
   {%- if value is none -%} {{- return('null') -}}
   {%- elif value is number -%} {{- return(value | string) -}}
@@ -239,7 +240,7 @@
 {% endmacro %}
 
 
-{#- The warehouse's clock in UTC, without a zone: one clock for all processes. -#}
+{#- The warehouse's time in UTC, without a time zone: one clock for all processes. -#}
 {% macro segconn_now() %}
   {{- return(adapter.dispatch('segconn_now')()) -}}
 {% endmacro %}

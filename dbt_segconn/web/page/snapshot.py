@@ -11,7 +11,14 @@ from typing import Any
 from dbt_segconn.engine.opening import Options, Project
 from dbt_segconn.inspection.overview import names_shown, opened_state
 from dbt_segconn.project.mappings import Mapping
-from dbt_segconn.state.discards import OPEN_COLUMNS, REASON_COLUMNS, REFUSED_COLUMNS, open_discards, reasons, refusals
+from dbt_segconn.state.discards import (
+    LISTED_COLUMNS,
+    OPEN_COLUMNS,
+    REASON_COLUMNS,
+    all_discards,
+    discard_reasons,
+    open_discards,
+)
 from dbt_segconn.state.locks import Claim
 from dbt_segconn.state.tables import COUNTS, RESET, HistoryRow, State
 from dbt_segconn.version import __version__
@@ -60,8 +67,8 @@ def read_past(state: State, limit: int) -> Past:
     return Past(
         sorted(syncs.values(), key=lambda sync: sync.started_at, reverse=True),
         open_discards(state, DISCARDS),
-        reasons(state, DISCARDS),
-        refusals(state, DISCARDS),
+        discard_reasons(state, DISCARDS),
+        all_discards(state, DISCARDS),
         {sync.mapping_id for sync in newest if sync.finished_at is None and _is_locked(state, sync)},
         state.interruptions(list(syncs.values())),
     )
@@ -93,7 +100,7 @@ def snapshot(project: Project, past: Past, now: datetime) -> dict[str, Any]:
             for row in _as_objects(OPEN_COLUMNS, past.discards)
         ],
         "reasons": _as_objects(REASON_COLUMNS, past.reasons),
-        "discarded_records": _as_objects(REFUSED_COLUMNS, past.discarded_records),
+        "discarded_records": _as_objects(LISTED_COLUMNS, past.discarded_records),
     }
 
 

@@ -5,7 +5,7 @@ alter session set timezone = 'UTC';
 create schema if not exists shop.segconn; grant all on schema shop.segconn to role u;;
 
 -- segconn_create_table
-create table if not exists shop.segconn.sync_log (
+create table if not exists shop.segconn.sync_history (
     sync_id TEXT,
     revision bigint,
     mapping_id TEXT,
@@ -17,7 +17,7 @@ create table if not exists shop.segconn.sync_log (
     status TEXT,
     definition TEXT,
     signature TEXT,
-    invocation_id TEXT,
+    run_id TEXT,
     dbt_invocation_id TEXT,
     started_at timestamp_ntz,
     saved_at timestamp_ntz,
@@ -48,7 +48,7 @@ create table if not exists shop.segconn.discards (
     mapping TEXT,
     definition TEXT,
     record_id TEXT,
-    kind TEXT,
+    change_type TEXT,
     checksum TEXT,
     reason TEXT,
     discarded_at timestamp_ntz,
@@ -65,7 +65,7 @@ create table if not exists shop.segconn.locks (
 );
 
 -- segconn_add_column
-alter table shop.segconn.sync_log add column sent bigint;
+alter table shop.segconn.sync_history add column sent bigint;
 
 -- segconn_create_syncs_view
 create or replace view shop.segconn.syncs copy grants as
@@ -81,7 +81,7 @@ select
     status,
     definition,
     signature,
-    invocation_id,
+    run_id,
     dbt_invocation_id,
     started_at,
     saved_at,
@@ -104,8 +104,8 @@ select
     checkpoint,
     checkpoint_of
 from (
-    select log.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
-    from shop.segconn.sync_log as log
+    select history.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
+    from shop.segconn.sync_history as history
 ) as latest
 where age = 1;
 
@@ -119,18 +119,18 @@ drop schema shop.segconn restrict;
 select cast(sysdate() as timestamp_ntz);
 
 -- segconn_append
-insert into shop.segconn.sync_log (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into shop.segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
     ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
 -- segconn_append
-insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
 values
     ('s-1', 'customers_identify_0123abcd', 'customers.it''s', '0123456789abcdef', 'c\\1', 'added', 'f00', 'wasn''t
 right', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0);
 
 -- segconn_last_syncs
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from (
     select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
     from shop.segconn.syncs as syncs
@@ -139,13 +139,13 @@ where nth = 1
 order by mapping;
 
 -- segconn_history
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from shop.segconn.syncs
 order by started_at desc
 limit 10;
 
 -- segconn_last_sync
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from shop.segconn.syncs
 where mapping_id = 'customers_identify_0123abcd'
 order by started_at desc
@@ -187,7 +187,7 @@ group by token
 having max(case when holder = '(released)' then 1 else 0 end) = 0
 order by 3 asc, 1 asc;
 
--- segconn_beat
+-- segconn_heartbeat
 insert into shop.segconn.locks (mapping_id, token, holder, claimed_at, beat_at)
 select mapping_id, token, max(holder), min(claimed_at), cast(sysdate() as timestamp_ntz)
 from shop.segconn.locks
@@ -208,7 +208,7 @@ create table if not exists shop.segconn.records_customers_identify_0123abcd (
 select count(*) from shop.segconn.records_customers_identify_0123abcd as records;
 
 -- segconn_preview
-select change_number, kind, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, e1
+select change_number, change_type, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, e1
 from (with source as (
     select
         replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
@@ -246,7 +246,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -258,17 +258,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -281,7 +281,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -301,7 +301,7 @@ changes as (
         hashed.c14,
         hashed.e1
     from hashed
-    left join (select cast(null as TEXT) as record_id, cast(null as TEXT) as checksum from (select 1 as one) as nothing where 1 = 0) as records on records.record_id = hashed.record_id
+    left join (select cast(null as TEXT) as record_id, cast(null as TEXT) as checksum from (select 1 as one) as no_rows where 1 = 0) as records on records.record_id = hashed.record_id
     left join duplicates on duplicates.record_id = hashed.record_id
     left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
     where given_up.record_id is null
@@ -314,7 +314,7 @@ changes as (
         )
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -333,7 +333,7 @@ changes as (
         null as c13,
         null as c14,
         null as e1
-    from (select cast(null as TEXT) as record_id, cast(null as TEXT) as checksum from (select 1 as one) as nothing where 1 = 0) as records
+    from (select cast(null as TEXT) as record_id, cast(null as TEXT) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
     where source.record_id is null and given_up.record_id is null
@@ -343,7 +343,7 @@ select
     changes.*
 from changes
 ) as changes
-where kind in ('added', 'updated')
+where change_type in ('added', 'updated')
 order by change_number asc
 limit 5;
 
@@ -386,7 +386,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -398,17 +398,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -421,7 +421,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -454,7 +454,7 @@ changes as (
         )
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -500,7 +500,7 @@ hashed as (
         source.*,
         case when case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) end as checksum,
         md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) as content,
-        case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
+        case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -513,7 +513,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -525,17 +525,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -548,7 +548,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -568,10 +568,10 @@ changes as (
             or records.checksum is null
             or (records.checksum <> hashed.checksum and records.checksum <> hashed.content)
         )
-        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.says_nothing = 1))
+        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.lacks_consent = 1))
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -605,7 +605,7 @@ hashed as (
         source.*,
         case when case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) end as checksum,
         md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) as content,
-        case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
+        case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -617,12 +617,13 @@ duplicates as (
 )
 select count(*)
 from hashed
-left join (select cast(null as TEXT) as record_id, cast(null as TEXT) as checksum from (select 1 as one) as nothing where 1 = 0) as records on records.record_id = hashed.record_id
+left join (select cast(null as TEXT) as record_id, cast(null as TEXT) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
+    on records.record_id = hashed.record_id
 left join duplicates on duplicates.record_id = hashed.record_id
-where hashed.record_id is not null and duplicates.record_id is null and (records.record_id is null and hashed.says_nothing = 1);
+where hashed.record_id is not null and duplicates.record_id is null and (records.record_id is null and hashed.lacks_consent = 1);
 
 -- segconn_sample
-select change_number, kind, record_id, c1, c4, c10, c13
+select change_number, change_type, record_id, c1, c4, c10, c13
 from (
     select changes.*, row_number() over (order by change_number) as nth
     from (with source as (
@@ -651,7 +652,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -663,17 +664,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -686,7 +687,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -695,7 +696,7 @@ changes as (
         hashed.c10,
         hashed.c13
     from hashed
-    left join (select cast(null as TEXT) as record_id, cast(null as TEXT) as checksum from (select 1 as one) as nothing where 1 = 0) as records on records.record_id = hashed.record_id
+    left join (select cast(null as TEXT) as record_id, cast(null as TEXT) as checksum from (select 1 as one) as no_rows where 1 = 0) as records on records.record_id = hashed.record_id
     left join duplicates on duplicates.record_id = hashed.record_id
     left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
     where given_up.record_id is null
@@ -708,7 +709,7 @@ changes as (
         )
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -716,7 +717,7 @@ changes as (
         null as c4,
         null as c10,
         null as c13
-    from (select cast(null as TEXT) as record_id, cast(null as TEXT) as checksum from (select 1 as one) as nothing where 1 = 0) as records
+    from (select cast(null as TEXT) as record_id, cast(null as TEXT) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
     where source.record_id is null and given_up.record_id is null
@@ -726,14 +727,14 @@ select
     changes.*
 from changes
 ) as changes
-    where kind in ('added', 'updated')
+    where change_type in ('added', 'updated')
 ) as numbered
 where mod(nth - 1, 3) = 0
 order by change_number asc
 limit 1000;
 
 -- segconn_count_diff
-select kind, count(*)
+select change_type, count(*)
 from (with source as (
     select
         replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
@@ -760,7 +761,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -772,17 +773,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -795,7 +796,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -817,7 +818,7 @@ changes as (
         )
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -835,7 +836,7 @@ select
     changes.*
 from changes
 ) as changes
-group by kind;
+group by change_type;
 
 -- segconn_count_users
 select count(*), coalesce(sum(case when known.user_id is null then 1 else 0 end), 0)
@@ -869,7 +870,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -881,17 +882,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -904,7 +905,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -926,7 +927,7 @@ changes as (
         )
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -944,7 +945,7 @@ select
     changes.*
 from changes
 ) as changes
-        where kind in ('added')
+        where change_type in ('added')
         union all
         select coalesce(nullif(cast(c1 as TEXT), ''), nullif(cast(record_id as TEXT), '')) as user_id
         from (with source as (
@@ -973,7 +974,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -985,17 +986,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -1008,7 +1009,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -1030,7 +1031,7 @@ changes as (
         )
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -1048,7 +1049,7 @@ select
     changes.*
 from changes
 ) as changes
-        where kind in ('added')
+        where change_type in ('added')
     ) as of_calls
     where user_id is not null
 ) as named
@@ -1090,10 +1091,10 @@ select 1 as one from shop.marts.customers limit 1;
 select coalesce(sum(case when finished_at is null then to_send else confirmed end), 0)
 from shop.segconn.syncs
 where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz))
-    and status not in ('blocked', 'reset') and invocation_id <> 'i-1';
+    and status not in ('blocked', 'reset') and run_id <> 'i-1';
 
 -- segconn_last_records
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from shop.segconn.syncs
 where mapping_id = 'customers_identify_0123abcd'
     and (status in ('success', 'partial', 'reset') or (status = 'canceled' and finished_at is not null))
@@ -1108,16 +1109,16 @@ where checksum is null
 union all
 select coalesce('v' || record_id, 'n') as record_key
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
 where mapping_id = 'customers_identify_0123abcd'
 ) as unsettled;
 
@@ -1169,18 +1170,18 @@ where checksum is null
 union all
 select coalesce('v' || record_id, 'n') as record_key
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
 where mapping_id = 'customers_identify_0123abcd'
-)
+        )
     )
 ),
 hashed as (
@@ -1199,7 +1200,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -1211,17 +1212,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -1234,7 +1235,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -1274,47 +1275,63 @@ from (
 ) as newest_rows;
 
 -- segconn_count_changes
-select kind, count(*) as changes, min(change_number) as first_change, max(change_number) as last_change
+select change_type, count(*) as changes, min(change_number) as first_change, max(change_number) as last_change
 from shop.segconn.outbox_customers_identify_0123abcd
-group by kind;
+group by change_type;
 
 -- segconn_count_lost
 select coalesce(sum(lost_values), 0)
 from shop.segconn.outbox_customers_identify_0123abcd
-where kind in ('added', 'updated');
+where change_type in ('added', 'updated');
 
 -- segconn_doubtful_ids
-select 'user_id' as field, lower(trim(replace(replace(replace(cast(c1 as TEXT), '	', ' '), '
+select
+    'user_id' as field,
+    lower(trim(replace(replace(replace(cast(c1 as TEXT), '	', ' '), '
 ', ' '), '
-', ' '))) as junk, count(*) as found, 0 as most
+', ' '))) as junk,
+    count(*) as found,
+    0 as most
 from shop.segconn.outbox_customers_identify_0123abcd
-where kind in ('added', 'updated') and (c1 in (0, -1))
+where change_type in ('added', 'updated') and (c1 in (0, -1))
 group by 2
 union all
-select 'group_id' as field, lower(trim(replace(replace(replace(cast(c7 as TEXT), '	', ' '), '
+select
+    'group_id' as field,
+    lower(trim(replace(replace(replace(cast(c7 as TEXT), '	', ' '), '
 ', ' '), '
-', ' '))) as junk, count(*) as found, 0 as most
+', ' '))) as junk,
+    count(*) as found,
+    0 as most
 from shop.segconn.outbox_customers_identify_0123abcd
-where kind in ('added', 'updated') and (lower(trim(replace(replace(replace(cast(c7 as TEXT), '	', ' '), '
+where change_type in ('added', 'updated') and (lower(trim(replace(replace(replace(cast(c7 as TEXT), '	', ' '), '
 ', ' '), '
 ', ' '))) in ('null', '') and cast(c7 as TEXT) <> '')
 group by 2
 union all
-select 'user_id' as field, cast(null as TEXT) as junk, count(*) as found, coalesce(max(records), 0) as most
+select
+    'user_id' as field,
+    cast(null as TEXT) as junk,
+    count(*) as found,
+    coalesce(max(records), 0) as most
 from (
     select c1, count(*) as records
     from shop.segconn.outbox_customers_identify_0123abcd
-    where kind in ('added', 'updated') and c1 is not null
+    where change_type in ('added', 'updated') and c1 is not null
     group by c1
     having count(*) > 5
 ) as of_ids
 where not (c1 in (0, -1))
 union all
-select 'group_id' as field, cast(null as TEXT) as junk, count(*) as found, coalesce(max(records), 0) as most
+select
+    'group_id' as field,
+    cast(null as TEXT) as junk,
+    count(*) as found,
+    coalesce(max(records), 0) as most
 from (
     select c7, record_id, count(*) as records
     from shop.segconn.outbox_customers_identify_0123abcd
-    where kind in ('added', 'updated') and c7 is not null and record_id is not null
+    where change_type in ('added', 'updated') and c7 is not null and record_id is not null
     group by c7, record_id
     having count(*) > 5
 ) as of_ids
@@ -1323,26 +1340,29 @@ where not (lower(trim(replace(replace(replace(cast(c7 as TEXT), '	', ' '), '
 ', ' '))) in ('null', '') and cast(c7 as TEXT) <> '');
 
 -- segconn_read_changes
-select change_number, kind, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14
+select change_number, change_type, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14
 from shop.segconn.outbox_customers_identify_0123abcd
 where change_number > 0 and change_number <= 20000
-    and kind in ('added', 'updated');
+    and change_type in ('added', 'updated');
 
 -- segconn_describe_changes
-select change_number, kind, record_id, checksum
+select change_number, change_type, record_id, checksum
 from shop.segconn.outbox_customers_identify_0123abcd
 where change_number in (1, 2);
 
--- segconn_discard_repeated
-insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+-- segconn_discard_unidentified
+insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
 select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
-    '0123456789abcdef', record_id, kind, null,
-    case when kind = 'null_identifier' then 'the unique identifier is null' else 'the unique identifier is not unique' end,
+    '0123456789abcdef', record_id, change_type, null,
+    case
+        when change_type = 'null_identifier' then 'the unique identifier is null'
+        else 'the unique identifier is not unique'
+    end,
     cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
 from (
-    select distinct record_id, kind
+    select distinct record_id, change_type
     from shop.segconn.outbox_customers_identify_0123abcd
-    where kind in ('null_identifier', 'duplicate_identifier')
+    where change_type in ('null_identifier', 'duplicate_identifier')
 ) as repeated
 order by record_id
 limit 1000;
@@ -1350,28 +1370,28 @@ limit 1000;
 -- segconn_count_discards
 select count(distinct coalesce('v' || record_id, 'n'))
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
 where mapping_id = 'customers_identify_0123abcd';
 
--- segconn_open_discards
-select mapping_id, mapping, record_id, kind, reason, all_attempts, since, last_at,
-    case when given_up = 1 and kind in ('added', 'updated', 'deleted') then 'yes' else 'no' end as given_up
+-- segconn_list_open_discards
+select mapping_id, mapping, record_id, change_type, reason, all_attempts, since, last_at,
+    case when given_up = 1 and change_type in ('added', 'updated', 'deleted') then 'yes' else 'no' end as given_up
 from (
-    select tries.*,
+    select forms.*,
         cast(sum(attempts) over (partition by mapping_id, coalesce('v' || record_id, 'n')) as bigint) as all_attempts,
         min(first_at) over (partition by mapping_id, coalesce('v' || record_id, 'n')) as since,
         row_number() over (partition by mapping_id, coalesce('v' || record_id, 'n') order by last_at desc) as nth
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -1383,80 +1403,82 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
-) as tries
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as forms
 ) as numbered
 where nth = 1
 order by last_at desc, mapping, record_id
 limit 10;
 
--- segconn_reasons
-select sync_id, kind, reason, count(*) as refused
+-- segconn_count_discard_reasons
+select sync_id, change_type, reason, count(*) as refused
 from shop.segconn.discards
-where kind <> 'closed'
-group by sync_id, kind, reason
-order by max(discarded_at) desc, sync_id, refused desc, kind, reason
+where change_type <> 'closed'
+group by sync_id, change_type, reason
+order by max(discarded_at) desc, sync_id, refused desc, change_type, reason
 limit 10;
 
--- segconn_refused
-select sync_id, record_id, kind, reason
+-- segconn_list_discards
+select sync_id, record_id, change_type, reason
 from shop.segconn.discards
-where kind <> 'closed'
+where change_type <> 'closed'
 order by discarded_at desc, sync_id, record_id
 limit 10;
 
--- segconn_forget_settled
+-- segconn_delete_settled
 delete from shop.segconn.records_customers_identify_0123abcd
 where record_id in (select record_id from (
-select outbox.record_id, outbox.kind, outbox.change_number,
-    case when refused.record_id is null then outbox.checksum end as checksum,
-    case when refused.record_id is null then 0 else 1 end as is_doubtful
+select outbox.record_id, outbox.change_type, outbox.change_number,
+    case when discarded.record_id is null then outbox.checksum end as checksum,
+    case when discarded.record_id is null then 0 else 1 end as is_doubtful
 from shop.segconn.outbox_customers_identify_0123abcd as outbox
 left join (
     select record_id, max(doubtful) as doubtful
     from shop.segconn.discards
-    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
     group by record_id
-) as refused on refused.record_id = outbox.record_id
-where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+) as discarded on discarded.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated', 'deleted')
+    and (discarded.record_id is null or discarded.doubtful = 1)
 ) as settled);
 
--- segconn_remember_settled
+-- segconn_insert_settled
 insert into shop.segconn.records_customers_identify_0123abcd (record_id, checksum)
 select record_id, checksum
 from (
-select outbox.record_id, outbox.kind, outbox.change_number,
-    case when refused.record_id is null then outbox.checksum end as checksum,
-    case when refused.record_id is null then 0 else 1 end as is_doubtful
+select outbox.record_id, outbox.change_type, outbox.change_number,
+    case when discarded.record_id is null then outbox.checksum end as checksum,
+    case when discarded.record_id is null then 0 else 1 end as is_doubtful
 from shop.segconn.outbox_customers_identify_0123abcd as outbox
 left join (
     select record_id, max(doubtful) as doubtful
     from shop.segconn.discards
-    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
     group by record_id
-) as refused on refused.record_id = outbox.record_id
-where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+) as discarded on discarded.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated', 'deleted')
+    and (discarded.record_id is null or discarded.doubtful = 1)
 ) as settled
-where kind <> 'deleted' or is_doubtful = 1;
+where change_type <> 'deleted' or is_doubtful = 1;
 
 -- segconn_close_settled
-insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
 select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
     '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
 from (
     select record_id, min(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -1468,85 +1490,79 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd'
     group by record_id
-) as standing
+) as open_discards
 where (given_up = 0 or record_id in (select record_id from shop.segconn.outbox_customers_identify_0123abcd where record_id is not null))
     and coalesce('v' || record_id, 'n') not in (
         select coalesce('v' || record_id, 'n')
-        from shop.segconn.discards as refused
-        where sync_id = 's-1' and kind <> 'closed'
+        from shop.segconn.discards as discarded
+        where sync_id = 's-1' and change_type <> 'closed'
     );
 
 -- segconn_drop
 drop table if exists shop.segconn.outbox_customers_identify_0123abcd;
 
--- segconn_append
-insert into shop.segconn.sync_log (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
-values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
-
--- segconn_forget_abandoned
+-- segconn_delete_abandoned
 delete from shop.segconn.records_customers_identify_0123abcd
-where record_id in (select record_id from (
-select record_id, checksum, kind, change_number, is_doubtful
+where record_id in (
+    select record_id from (
+select record_id, checksum, change_type, change_number, is_doubtful
 from (
-select outbox.record_id, outbox.kind, outbox.change_number,
-    case when refused.record_id is null then outbox.checksum end as checksum,
-    case when refused.record_id is null then 0 else 1 end as is_doubtful
+select outbox.record_id, outbox.change_type, outbox.change_number,
+    case when discarded.record_id is null then outbox.checksum end as checksum,
+    case when discarded.record_id is null then 0 else 1 end as is_doubtful
 from shop.segconn.outbox_customers_identify_0123abcd as outbox
 left join (
     select record_id, max(doubtful) as doubtful
     from shop.segconn.discards
-    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
     group by record_id
-) as refused on refused.record_id = outbox.record_id
-where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+) as discarded on discarded.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated', 'deleted')
+    and (discarded.record_id is null or discarded.doubtful = 1)
 ) as settled
-where kind in ('added', 'updated')
-) as abandoned);
+where change_type in ('added', 'updated')
+) as abandoned
+);
 
--- segconn_remember_abandoned
+-- segconn_insert_abandoned
 insert into shop.segconn.records_customers_identify_0123abcd (record_id, checksum)
 select record_id, case when change_number <= 0 then checksum end
 from (
-select record_id, checksum, kind, change_number, is_doubtful
+select record_id, checksum, change_type, change_number, is_doubtful
 from (
-select outbox.record_id, outbox.kind, outbox.change_number,
-    case when refused.record_id is null then outbox.checksum end as checksum,
-    case when refused.record_id is null then 0 else 1 end as is_doubtful
+select outbox.record_id, outbox.change_type, outbox.change_number,
+    case when discarded.record_id is null then outbox.checksum end as checksum,
+    case when discarded.record_id is null then 0 else 1 end as is_doubtful
 from shop.segconn.outbox_customers_identify_0123abcd as outbox
 left join (
     select record_id, max(doubtful) as doubtful
     from shop.segconn.discards
-    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
     group by record_id
-) as refused on refused.record_id = outbox.record_id
-where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+) as discarded on discarded.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated', 'deleted')
+    and (discarded.record_id is null or discarded.doubtful = 1)
 ) as settled
-where kind in ('added', 'updated')
+where change_type in ('added', 'updated')
 ) as abandoned
-where kind <> 'deleted' or change_number > 0 or is_doubtful = 1;
+where change_type <> 'deleted' or change_number > 0 or is_doubtful = 1;
 
 -- segconn_drop
 drop table if exists shop.segconn.outbox_customers_identify_0123abcd;
-
--- segconn_append
-insert into shop.segconn.sync_log (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
-values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
 -- segconn_add_column
 alter table shop.segconn.records_customers_identify_0123abcd add column column_hashes TEXT;
@@ -1579,7 +1595,7 @@ hashed as (
         source.*,
         case when case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('d' || cast(length(case when abs(c2) < 9e18 and c2 = floor(c2) then cast(cast(c2 as bigint) as TEXT) else cast(c2 as TEXT) end) as TEXT) || ':' || case when abs(c2) < 9e18 and c2 = floor(c2) then cast(cast(c2 as bigint) as TEXT) else cast(c2 as TEXT) end, 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as TEXT) else cast(c3 as TEXT) end) as TEXT) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as TEXT) else cast(c3 as TEXT) end, 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c5 as TEXT)) as TEXT) || ':' || cast(c5 as TEXT), 'n') || coalesce('t' || cast(length(cast(c6 as TEXT)) as TEXT) || ':' || cast(c6 as TEXT), 'n') || coalesce('t' || cast(length(cast(c7 as TEXT)) as TEXT) || ':' || cast(c7 as TEXT), 'n') || coalesce('t' || cast(length(cast(c8 as TEXT)) as TEXT) || ':' || cast(c8 as TEXT), 'n') || coalesce('t' || cast(length(cast(c9 as TEXT)) as TEXT) || ':' || cast(c9 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c11 as TEXT)) as TEXT) || ':' || cast(c11 as TEXT), 'n') || coalesce('j' || cast(length(cast(c12 as TEXT)) as TEXT) || ':' || cast(c12 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n') || coalesce('t' || cast(length(cast(c14 as TEXT)) as TEXT) || ':' || cast(c14 as TEXT), 'n') || coalesce('t' || cast(length(cast(e1 as TEXT)) as TEXT) || ':' || cast(e1 as TEXT), 'n')) end as checksum,
         md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('d' || cast(length(case when abs(c2) < 9e18 and c2 = floor(c2) then cast(cast(c2 as bigint) as TEXT) else cast(c2 as TEXT) end) as TEXT) || ':' || case when abs(c2) < 9e18 and c2 = floor(c2) then cast(cast(c2 as bigint) as TEXT) else cast(c2 as TEXT) end, 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as TEXT) else cast(c3 as TEXT) end) as TEXT) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as TEXT) else cast(c3 as TEXT) end, 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c5 as TEXT)) as TEXT) || ':' || cast(c5 as TEXT), 'n') || coalesce('t' || cast(length(cast(c6 as TEXT)) as TEXT) || ':' || cast(c6 as TEXT), 'n') || coalesce('t' || cast(length(cast(c7 as TEXT)) as TEXT) || ':' || cast(c7 as TEXT), 'n') || coalesce('t' || cast(length(cast(c8 as TEXT)) as TEXT) || ':' || cast(c8 as TEXT), 'n') || coalesce('t' || cast(length(cast(c9 as TEXT)) as TEXT) || ':' || cast(c9 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c11 as TEXT)) as TEXT) || ':' || cast(c11 as TEXT), 'n') || coalesce('j' || cast(length(cast(c12 as TEXT)) as TEXT) || ':' || cast(c12 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n') || coalesce('t' || cast(length(cast(c14 as TEXT)) as TEXT) || ':' || cast(c14 as TEXT), 'n') || coalesce('t' || cast(length(cast(e1 as TEXT)) as TEXT) || ':' || cast(e1 as TEXT), 'n')) as content,
-        case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
+        case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -1592,7 +1608,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -1604,17 +1620,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -1626,9 +1642,9 @@ changes as (
             when duplicates.record_id is not null then 'duplicate_identifier'
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
-            when (records.checksum = hashed.checksum and records.has_hashes = 0 and hashed.says_nothing = 0) then 'unchanged'
+            when (records.checksum = hashed.checksum and records.has_hashes = 0 and hashed.lacks_consent = 0) then 'unchanged'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -1663,12 +1679,12 @@ changes as (
             or records.record_id is null
             or records.checksum is null
             or (records.checksum <> hashed.checksum and records.checksum <> hashed.content)
-            or (records.checksum = hashed.checksum and records.has_hashes = 0 and hashed.says_nothing = 0)
+            or (records.checksum = hashed.checksum and records.has_hashes = 0 and hashed.lacks_consent = 0)
         )
-        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.says_nothing = 1))
+        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.lacks_consent = 1))
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -1704,16 +1720,48 @@ from changes;
 
 -- segconn_count_changed_columns
 select coalesce(sum(has_hashes), 0),
-    coalesce(sum(case when has_hashes = 1 and substr(latest, 9, 8) <> substr(former, 9, 8) then 1 else 0 end), 0),
-    coalesce(sum(case when has_hashes = 1 and substr(latest, 17, 8) <> substr(former, 17, 8) then 1 else 0 end), 0),
-    coalesce(sum(case when has_hashes = 1 and substr(latest, 25, 8) <> substr(former, 25, 8) then 1 else 0 end), 0),
-    coalesce(sum(case when has_hashes = 1 and substr(latest, 33, 8) <> substr(former, 33, 8) then 1 else 0 end), 0)
+    coalesce(
+        sum(
+            case
+                when has_hashes = 1 and substr(latest, 9, 8) <> substr(former, 9, 8) then 1
+                else 0
+            end
+        ),
+        0
+    ),
+    coalesce(
+        sum(
+            case
+                when has_hashes = 1 and substr(latest, 17, 8) <> substr(former, 17, 8) then 1
+                else 0
+            end
+        ),
+        0
+    ),
+    coalesce(
+        sum(
+            case
+                when has_hashes = 1 and substr(latest, 25, 8) <> substr(former, 25, 8) then 1
+                else 0
+            end
+        ),
+        0
+    ),
+    coalesce(
+        sum(
+            case
+                when has_hashes = 1 and substr(latest, 33, 8) <> substr(former, 33, 8) then 1
+                else 0
+            end
+        ),
+        0
+    )
 from (
 select changes.record_id, changes.column_hashes as latest, known.column_hashes as former,
     case when substr(known.column_hashes, 1, 8) = '0123abcd' then 1 else 0 end as has_hashes
 from shop.segconn.outbox_customers_identify_0123abcd as changes
 inner join shop.segconn.records_customers_identify_0123abcd as known on known.record_id = changes.record_id
-where changes.kind = 'updated'
+where changes.change_type = 'updated'
 ) as compared;
 
 -- segconn_changed_records
@@ -1736,7 +1784,7 @@ hashed as (
         source.*,
         case when case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) end as checksum,
         md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) as content,
-        case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
+        case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -1749,7 +1797,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -1761,17 +1809,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -1784,7 +1832,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -1805,10 +1853,10 @@ changes as (
             or records.checksum is null
             or (records.checksum <> hashed.checksum and records.checksum <> hashed.content)
         )
-        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.says_nothing = 1))
+        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.lacks_consent = 1))
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -1828,54 +1876,56 @@ select
 from changes
 ) as changes
 inner join shop.segconn.records_customers_identify_0123abcd as known on known.record_id = changes.record_id
-where changes.kind = 'updated'
+where changes.change_type = 'updated'
 ) as compared
 where has_hashes = 1 and record_id in ('c1');
 
--- segconn_forget_settled
+-- segconn_delete_settled
 delete from shop.segconn.records_customers_identify_0123abcd
 where record_id in (select record_id from (
-select outbox.record_id, outbox.kind, outbox.change_number,
-    case when refused.record_id is null then outbox.checksum end as checksum,
-    case when refused.record_id is null then outbox.column_hashes end as column_hashes,
-    case when refused.record_id is null then 0 else 1 end as is_doubtful
+select outbox.record_id, outbox.change_type, outbox.change_number,
+    case when discarded.record_id is null then outbox.checksum end as checksum,
+    case when discarded.record_id is null then outbox.column_hashes end as column_hashes,
+    case when discarded.record_id is null then 0 else 1 end as is_doubtful
 from shop.segconn.outbox_customers_identify_0123abcd as outbox
 left join (
     select record_id, max(doubtful) as doubtful
     from shop.segconn.discards
-    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
     group by record_id
-) as refused on refused.record_id = outbox.record_id
-where outbox.kind in ('added', 'updated', 'deleted', 'unchanged') and (refused.record_id is null or refused.doubtful = 1)
+) as discarded on discarded.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated', 'deleted', 'unchanged')
+    and (discarded.record_id is null or discarded.doubtful = 1)
 ) as settled);
 
--- segconn_remember_settled
+-- segconn_insert_settled
 insert into shop.segconn.records_customers_identify_0123abcd (record_id, checksum, column_hashes)
 select record_id, checksum, column_hashes
 from (
-select outbox.record_id, outbox.kind, outbox.change_number,
-    case when refused.record_id is null then outbox.checksum end as checksum,
-    case when refused.record_id is null then outbox.column_hashes end as column_hashes,
-    case when refused.record_id is null then 0 else 1 end as is_doubtful
+select outbox.record_id, outbox.change_type, outbox.change_number,
+    case when discarded.record_id is null then outbox.checksum end as checksum,
+    case when discarded.record_id is null then outbox.column_hashes end as column_hashes,
+    case when discarded.record_id is null then 0 else 1 end as is_doubtful
 from shop.segconn.outbox_customers_identify_0123abcd as outbox
 left join (
     select record_id, max(doubtful) as doubtful
     from shop.segconn.discards
-    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
     group by record_id
-) as refused on refused.record_id = outbox.record_id
-where outbox.kind in ('added', 'updated', 'deleted', 'unchanged') and (refused.record_id is null or refused.doubtful = 1)
+) as discarded on discarded.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated', 'deleted', 'unchanged')
+    and (discarded.record_id is null or discarded.doubtful = 1)
 ) as settled
-where kind <> 'deleted' or is_doubtful = 1;
+where change_type <> 'deleted' or is_doubtful = 1;
 
 -- segconn_close_settled
-insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
 select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
     '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
 from (
     select record_id, min(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -1887,35 +1937,30 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd'
     group by record_id
-) as standing
+) as open_discards
 where (given_up = 0 or record_id in (select record_id from shop.segconn.outbox_customers_identify_0123abcd where record_id is not null))
     and coalesce('v' || record_id, 'n') not in (
         select coalesce('v' || record_id, 'n')
-        from shop.segconn.discards as refused
-        where sync_id = 's-1' and kind <> 'closed'
+        from shop.segconn.discards as discarded
+        where sync_id = 's-1' and change_type <> 'closed'
     );
 
 -- segconn_drop
 drop table if exists shop.segconn.outbox_customers_identify_0123abcd;
-
--- segconn_append
-insert into shop.segconn.sync_log (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
-values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
 -- segconn_drop
 drop table if exists shop.segconn.outbox_customers_identify_0123abcd;
@@ -1924,27 +1969,27 @@ drop table if exists shop.segconn.outbox_customers_identify_0123abcd;
 drop table if exists shop.segconn.records_customers_identify_0123abcd;
 
 -- segconn_close_all
-insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
 select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
     '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
 from (
     select distinct record_id
     from (
-select refused.*
-from shop.segconn.discards as refused
+select discarded.*
+from shop.segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from shop.segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
     where mapping_id = 'customers_identify_0123abcd'
 ) as closing;
 
 -- segconn_append
-insert into shop.segconn.sync_log (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into shop.segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
     ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 

@@ -6,7 +6,7 @@ set spark.sql.constraintPropagation.enabled = false;
 create schema if not exists segconn; grant usage, create on schema segconn to `the role that dbt connects as`;;
 
 -- segconn_create_table
-create table if not exists segconn.sync_log (
+create table if not exists segconn.sync_history (
     sync_id string,
     revision bigint,
     mapping_id string,
@@ -18,7 +18,7 @@ create table if not exists segconn.sync_log (
     status string,
     definition string,
     signature string,
-    invocation_id string,
+    run_id string,
     dbt_invocation_id string,
     started_at timestamp_ntz,
     saved_at timestamp_ntz,
@@ -49,7 +49,7 @@ create table if not exists segconn.discards (
     mapping string,
     definition string,
     record_id string,
-    kind string,
+    change_type string,
     checksum string,
     reason string,
     discarded_at timestamp_ntz,
@@ -66,7 +66,7 @@ create table if not exists segconn.locks (
 ) using parquet;
 
 -- segconn_add_column
-alter table segconn.sync_log add column sent bigint;
+alter table segconn.sync_history add column sent bigint;
 
 -- segconn_create_syncs_view
 create or replace view segconn.syncs as
@@ -82,7 +82,7 @@ select
     status,
     definition,
     signature,
-    invocation_id,
+    run_id,
     dbt_invocation_id,
     started_at,
     saved_at,
@@ -105,8 +105,8 @@ select
     checkpoint,
     checkpoint_of
 from (
-    select log.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
-    from segconn.sync_log as log
+    select history.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
+    from segconn.sync_history as history
 ) as latest
 where age = 1;
 
@@ -120,18 +120,18 @@ drop schema segconn restrict;
 select cast(current_timestamp() as timestamp_ntz);
 
 -- segconn_append
-insert into segconn.sync_log (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
     ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
 -- segconn_append
-insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
 values
     ('s-1', 'customers_identify_0123abcd', 'customers.it\'s', '0123456789abcdef', 'c\\1', 'added', 'f00', 'wasn\'t
 right', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0);
 
 -- segconn_last_syncs
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from (
     select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
     from segconn.syncs as syncs
@@ -140,13 +140,13 @@ where nth = 1
 order by mapping;
 
 -- segconn_history
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from segconn.syncs
 order by started_at desc
 limit 10;
 
 -- segconn_last_sync
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from segconn.syncs
 where mapping_id = 'customers_identify_0123abcd'
 order by started_at desc
@@ -252,7 +252,7 @@ group by token
 having max(case when holder = '(released)' then 1 else 0 end) = 0
 order by 3 asc, 1 asc;
 
--- segconn_beat
+-- segconn_heartbeat
 insert into segconn.locks (mapping_id, token, holder, claimed_at, beat_at)
 select mapping_id, token, max(holder), min(claimed_at), cast(current_timestamp() as timestamp_ntz)
 from segconn.locks
@@ -285,7 +285,7 @@ select count(*) from (
 ) as records;
 
 -- segconn_preview
-select change_number, kind, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, e1
+select change_number, change_type, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, e1
 from (with source as (
     select
         replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
@@ -323,7 +323,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -336,17 +336,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -359,7 +359,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -379,7 +379,7 @@ changes as (
         hashed.c14,
         hashed.e1
     from hashed
-    left join (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as nothing where 1 = 0) as records on records.record_id = hashed.record_id
+    left join (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as no_rows where 1 = 0) as records on records.record_id = hashed.record_id
     left join duplicates on duplicates.record_id = hashed.record_id
     left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
     where given_up.record_id is null
@@ -392,7 +392,7 @@ changes as (
         )
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -411,7 +411,7 @@ changes as (
         null as c13,
         null as c14,
         null as e1
-    from (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as nothing where 1 = 0) as records
+    from (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
     where source.record_id is null and given_up.record_id is null
@@ -421,7 +421,7 @@ select
     changes.*
 from changes
 ) as changes
-where kind in ('added', 'updated')
+where change_type in ('added', 'updated')
 order by change_number asc
 limit 5;
 
@@ -464,7 +464,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -477,17 +477,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -500,7 +500,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -540,7 +540,7 @@ changes as (
         )
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -594,7 +594,7 @@ hashed as (
         source.*,
         case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5(concat('0123abcd without consent')) else md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'))) end as checksum,
         md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'))) as content,
-        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -607,7 +607,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -620,17 +620,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -643,7 +643,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -671,10 +671,10 @@ changes as (
             or records.checksum is null
             or (records.checksum <> hashed.checksum and records.checksum <> hashed.content)
         )
-        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.says_nothing = 1))
+        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.lacks_consent = 1))
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -717,7 +717,7 @@ hashed as (
         source.*,
         case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5(concat('0123abcd without consent')) else md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'))) end as checksum,
         md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'))) as content,
-        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -729,12 +729,13 @@ duplicates as (
 )
 select count(*)
 from hashed
-left join (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as nothing where 1 = 0) as records on records.record_id = hashed.record_id
+left join (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
+    on records.record_id = hashed.record_id
 left join duplicates on duplicates.record_id = hashed.record_id
-where hashed.record_id is not null and duplicates.record_id is null and (records.record_id is null and hashed.says_nothing = 1);
+where hashed.record_id is not null and duplicates.record_id is null and (records.record_id is null and hashed.lacks_consent = 1);
 
 -- segconn_sample
-select change_number, kind, record_id, c1, c2, c6, c7, c13
+select change_number, change_type, record_id, c1, c2, c6, c7, c13
 from (
     select changes.*, row_number() over (order by change_number) as nth
     from (with source as (
@@ -764,7 +765,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -777,17 +778,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -800,7 +801,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -810,7 +811,7 @@ changes as (
         hashed.c7,
         hashed.c13
     from hashed
-    left join (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as nothing where 1 = 0) as records on records.record_id = hashed.record_id
+    left join (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as no_rows where 1 = 0) as records on records.record_id = hashed.record_id
     left join duplicates on duplicates.record_id = hashed.record_id
     left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
     where given_up.record_id is null
@@ -823,7 +824,7 @@ changes as (
         )
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -832,7 +833,7 @@ changes as (
         null as c6,
         null as c7,
         null as c13
-    from (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as nothing where 1 = 0) as records
+    from (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
     where source.record_id is null and given_up.record_id is null
@@ -842,14 +843,14 @@ select
     changes.*
 from changes
 ) as changes
-    where kind in ('added', 'updated')
+    where change_type in ('added', 'updated')
 ) as numbered
 where mod(nth - 1, 3) = 0
 order by change_number asc
 limit 1000;
 
 -- segconn_count_diff
-select kind, count(*)
+select change_type, count(*)
 from (with source as (
     select
         replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
@@ -877,7 +878,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -890,17 +891,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -913,7 +914,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -943,7 +944,7 @@ changes as (
         )
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -969,7 +970,7 @@ select
     changes.*
 from changes
 ) as changes
-group by kind;
+group by change_type;
 
 -- segconn_count_users
 select count(*), coalesce(sum(case when known.user_id is null then 1 else 0 end), 0)
@@ -1004,7 +1005,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -1017,17 +1018,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -1040,7 +1041,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -1070,7 +1071,7 @@ changes as (
         )
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -1096,7 +1097,7 @@ select
     changes.*
 from changes
 ) as changes
-        where kind in ('added')
+        where change_type in ('added')
         union all
         select coalesce(nullif(cast(c1 as string), ''), nullif(cast(record_id as string), '')) as user_id
         from (with source as (
@@ -1126,7 +1127,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -1139,17 +1140,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -1162,7 +1163,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -1192,7 +1193,7 @@ changes as (
         )
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -1218,7 +1219,7 @@ select
     changes.*
 from changes
 ) as changes
-        where kind in ('added')
+        where change_type in ('added')
     ) as of_calls
     where user_id is not null
 ) as named
@@ -1268,10 +1269,10 @@ select 1 as one from marts.customers limit 1;
 select coalesce(sum(case when finished_at is null then to_send else confirmed end), 0)
 from segconn.syncs
 where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz))
-    and status not in ('blocked', 'reset') and invocation_id <> 'i-1';
+    and status not in ('blocked', 'reset') and run_id <> 'i-1';
 
 -- segconn_last_records
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from segconn.syncs
 where mapping_id = 'customers_identify_0123abcd'
     and (status in ('success', 'partial', 'reset') or (status = 'canceled' and finished_at is not null))
@@ -1293,16 +1294,16 @@ where checksum is null
 union all
 select coalesce('v' || record_id, 'n') as record_key
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
 where mapping_id = 'customers_identify_0123abcd'
 ) as unsettled;
 
@@ -1369,18 +1370,18 @@ where checksum is null
 union all
 select coalesce('v' || record_id, 'n') as record_key
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
 where mapping_id = 'customers_identify_0123abcd'
-)
+        )
     )
 ),
 hashed as (
@@ -1399,7 +1400,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -1412,17 +1413,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -1435,7 +1436,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -1474,47 +1475,63 @@ from (
 ) as newest_rows;
 
 -- segconn_count_changes
-select kind, count(*) as changes, min(change_number) as first_change, max(change_number) as last_change
+select change_type, count(*) as changes, min(change_number) as first_change, max(change_number) as last_change
 from segconn.outbox_customers_identify_0123abcd
-group by kind;
+group by change_type;
 
 -- segconn_count_lost
 select coalesce(sum(lost_values), 0)
 from segconn.outbox_customers_identify_0123abcd
-where kind in ('added', 'updated');
+where change_type in ('added', 'updated');
 
 -- segconn_doubtful_ids
-select 'user_id' as field, lower(trim(replace(replace(replace(cast(c1 as string), '	', ' '), '
+select
+    'user_id' as field,
+    lower(trim(replace(replace(replace(cast(c1 as string), '	', ' '), '
 ', ' '), '
-', ' '))) as junk, count(*) as found, 0 as most
+', ' '))) as junk,
+    count(*) as found,
+    0 as most
 from segconn.outbox_customers_identify_0123abcd
-where kind in ('added', 'updated') and (c1 in (0, -1))
+where change_type in ('added', 'updated') and (c1 in (0, -1))
 group by 2
 union all
-select 'group_id' as field, lower(trim(replace(replace(replace(cast(c7 as string), '	', ' '), '
+select
+    'group_id' as field,
+    lower(trim(replace(replace(replace(cast(c7 as string), '	', ' '), '
 ', ' '), '
-', ' '))) as junk, count(*) as found, 0 as most
+', ' '))) as junk,
+    count(*) as found,
+    0 as most
 from segconn.outbox_customers_identify_0123abcd
-where kind in ('added', 'updated') and (lower(trim(replace(replace(replace(cast(c7 as string), '	', ' '), '
+where change_type in ('added', 'updated') and (lower(trim(replace(replace(replace(cast(c7 as string), '	', ' '), '
 ', ' '), '
 ', ' '))) in ('null', '') and cast(c7 as string) <> '')
 group by 2
 union all
-select 'user_id' as field, cast(null as string) as junk, count(*) as found, coalesce(max(records), 0) as most
+select
+    'user_id' as field,
+    cast(null as string) as junk,
+    count(*) as found,
+    coalesce(max(records), 0) as most
 from (
     select c1, count(*) as records
     from segconn.outbox_customers_identify_0123abcd
-    where kind in ('added', 'updated') and c1 is not null
+    where change_type in ('added', 'updated') and c1 is not null
     group by c1
     having count(*) > 5
 ) as of_ids
 where not (c1 in (0, -1))
 union all
-select 'group_id' as field, cast(null as string) as junk, count(*) as found, coalesce(max(records), 0) as most
+select
+    'group_id' as field,
+    cast(null as string) as junk,
+    count(*) as found,
+    coalesce(max(records), 0) as most
 from (
     select c7, record_id, count(*) as records
     from segconn.outbox_customers_identify_0123abcd
-    where kind in ('added', 'updated') and c7 is not null and record_id is not null
+    where change_type in ('added', 'updated') and c7 is not null and record_id is not null
     group by c7, record_id
     having count(*) > 5
 ) as of_ids
@@ -1523,26 +1540,29 @@ where not (lower(trim(replace(replace(replace(cast(c7 as string), '	', ' '), '
 ', ' '))) in ('null', '') and cast(c7 as string) <> '');
 
 -- segconn_read_changes
-select change_number, kind, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14
+select change_number, change_type, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14
 from segconn.outbox_customers_identify_0123abcd
 where change_number > 0 and change_number <= 20000
-    and kind in ('added', 'updated');
+    and change_type in ('added', 'updated');
 
 -- segconn_describe_changes
-select change_number, kind, record_id, checksum
+select change_number, change_type, record_id, checksum
 from segconn.outbox_customers_identify_0123abcd
 where change_number in (1, 2);
 
--- segconn_discard_repeated
-insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+-- segconn_discard_unidentified
+insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
 select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
-    '0123456789abcdef', record_id, kind, null,
-    case when kind = 'null_identifier' then 'the unique identifier is null' else 'the unique identifier is not unique' end,
+    '0123456789abcdef', record_id, change_type, null,
+    case
+        when change_type = 'null_identifier' then 'the unique identifier is null'
+        else 'the unique identifier is not unique'
+    end,
     cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
 from (
-    select distinct record_id, kind
+    select distinct record_id, change_type
     from segconn.outbox_customers_identify_0123abcd
-    where kind in ('null_identifier', 'duplicate_identifier')
+    where change_type in ('null_identifier', 'duplicate_identifier')
 ) as repeated
 order by record_id
 limit 1000;
@@ -1550,28 +1570,28 @@ limit 1000;
 -- segconn_count_discards
 select count(distinct coalesce('v' || record_id, 'n'))
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
 where mapping_id = 'customers_identify_0123abcd';
 
--- segconn_open_discards
-select mapping_id, mapping, record_id, kind, reason, all_attempts, since, last_at,
-    case when given_up = 1 and kind in ('added', 'updated', 'deleted') then 'yes' else 'no' end as given_up
+-- segconn_list_open_discards
+select mapping_id, mapping, record_id, change_type, reason, all_attempts, since, last_at,
+    case when given_up = 1 and change_type in ('added', 'updated', 'deleted') then 'yes' else 'no' end as given_up
 from (
-    select tries.*,
+    select forms.*,
         cast(sum(attempts) over (partition by mapping_id, coalesce('v' || record_id, 'n')) as bigint) as all_attempts,
         min(first_at) over (partition by mapping_id, coalesce('v' || record_id, 'n')) as since,
         row_number() over (partition by mapping_id, coalesce('v' || record_id, 'n') order by last_at desc) as nth
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -1584,63 +1604,64 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
-) as tries
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as forms
 ) as numbered
 where nth = 1
 order by last_at desc, mapping, record_id
 limit 10;
 
--- segconn_reasons
-select sync_id, kind, reason, count(*) as refused
+-- segconn_count_discard_reasons
+select sync_id, change_type, reason, count(*) as refused
 from segconn.discards
-where kind <> 'closed'
-group by sync_id, kind, reason
-order by max(discarded_at) desc, sync_id, refused desc, kind, reason
+where change_type <> 'closed'
+group by sync_id, change_type, reason
+order by max(discarded_at) desc, sync_id, refused desc, change_type, reason
 limit 10;
 
--- segconn_refused
-select sync_id, record_id, kind, reason
+-- segconn_list_discards
+select sync_id, record_id, change_type, reason
 from segconn.discards
-where kind <> 'closed'
+where change_type <> 'closed'
 order by discarded_at desc, sync_id, record_id
 limit 10;
 
--- segconn_remember_settled
+-- segconn_insert_settled
 insert into segconn.records_customers_identify_0123abcd (record_id, checksum, gone, settled_at)
-select record_id, checksum, case when kind <> 'deleted' or is_doubtful = 1 then 0 else 1 end, cast(current_timestamp() as timestamp_ntz)
+select record_id, checksum, case when change_type <> 'deleted' or is_doubtful = 1 then 0 else 1 end, cast(current_timestamp() as timestamp_ntz)
 from (
-select outbox.record_id, outbox.kind, outbox.change_number,
-    case when refused.record_id is null then outbox.checksum end as checksum,
-    case when refused.record_id is null then 0 else 1 end as is_doubtful
+select outbox.record_id, outbox.change_type, outbox.change_number,
+    case when discarded.record_id is null then outbox.checksum end as checksum,
+    case when discarded.record_id is null then 0 else 1 end as is_doubtful
 from segconn.outbox_customers_identify_0123abcd as outbox
 left join (
     select record_id, max(doubtful) as doubtful
     from segconn.discards
-    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
     group by record_id
-) as refused on refused.record_id = outbox.record_id
-where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+) as discarded on discarded.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated', 'deleted')
+    and (discarded.record_id is null or discarded.doubtful = 1)
 ) as settled;
 
 -- segconn_close_settled
-insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
 select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
     '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
 from (
     select record_id, min(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -1653,65 +1674,57 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd'
     group by record_id
-) as standing
+) as open_discards
 where (given_up = 0 or record_id in (select record_id from segconn.outbox_customers_identify_0123abcd where record_id is not null))
     and coalesce('v' || record_id, 'n') not in (
         select coalesce('v' || record_id, 'n')
-        from segconn.discards as refused
-        where sync_id = 's-1' and kind <> 'closed'
+        from segconn.discards as discarded
+        where sync_id = 's-1' and change_type <> 'closed'
     );
 
 -- segconn_drop
 drop table if exists segconn.outbox_customers_identify_0123abcd;
 
--- segconn_append
-insert into segconn.sync_log (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
-values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
-
--- segconn_remember_abandoned
+-- segconn_insert_abandoned
 insert into segconn.records_customers_identify_0123abcd (record_id, checksum, gone, settled_at)
 select record_id, case when change_number <= 0 then checksum end,
-    case when kind <> 'deleted' or change_number > 0 or is_doubtful = 1 then 0 else 1 end, cast(current_timestamp() as timestamp_ntz)
+    case when change_type <> 'deleted' or change_number > 0 or is_doubtful = 1 then 0 else 1 end,
+    cast(current_timestamp() as timestamp_ntz)
 from (
-select record_id, checksum, kind, change_number, is_doubtful
+select record_id, checksum, change_type, change_number, is_doubtful
 from (
-select outbox.record_id, outbox.kind, outbox.change_number,
-    case when refused.record_id is null then outbox.checksum end as checksum,
-    case when refused.record_id is null then 0 else 1 end as is_doubtful
+select outbox.record_id, outbox.change_type, outbox.change_number,
+    case when discarded.record_id is null then outbox.checksum end as checksum,
+    case when discarded.record_id is null then 0 else 1 end as is_doubtful
 from segconn.outbox_customers_identify_0123abcd as outbox
 left join (
     select record_id, max(doubtful) as doubtful
     from segconn.discards
-    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
     group by record_id
-) as refused on refused.record_id = outbox.record_id
-where outbox.kind in ('added', 'updated', 'deleted') and (refused.record_id is null or refused.doubtful = 1)
+) as discarded on discarded.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated', 'deleted')
+    and (discarded.record_id is null or discarded.doubtful = 1)
 ) as settled
-where kind in ('added', 'updated')
+where change_type in ('added', 'updated')
 ) as abandoned;
 
 -- segconn_drop
 drop table if exists segconn.outbox_customers_identify_0123abcd;
-
--- segconn_append
-insert into segconn.sync_log (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
-values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
 -- segconn_add_column
 alter table segconn.records_customers_identify_0123abcd add column column_hashes string;
@@ -1744,7 +1757,7 @@ hashed as (
         source.*,
         case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5(concat('0123abcd without consent')) else md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('d', md5(transform(array(c3), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('d', md5(transform(array(c4), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('d', md5(transform(array(c5), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('t', md5(cast(c8 as string))), 'n'), coalesce(concat('t', md5(cast(c9 as string))), 'n'), coalesce(concat('t', md5(cast(c10 as string))), 'n'), coalesce(concat('j', md5(cast(c11 as string))), 'n'), coalesce(concat('j', md5(cast(c12 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'), coalesce(concat('t', md5(cast(c14 as string))), 'n'), coalesce(concat('t', md5(cast(e1 as string))), 'n'))) end as checksum,
         md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('d', md5(transform(array(c3), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('d', md5(transform(array(c4), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('d', md5(transform(array(c5), x -> case when abs(x) < 9e18 and x = floor(x) then cast(cast(x as bigint) as string) else cast(x as string) end)[0])), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('t', md5(cast(c8 as string))), 'n'), coalesce(concat('t', md5(cast(c9 as string))), 'n'), coalesce(concat('t', md5(cast(c10 as string))), 'n'), coalesce(concat('j', md5(cast(c11 as string))), 'n'), coalesce(concat('j', md5(cast(c12 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'), coalesce(concat('t', md5(cast(c14 as string))), 'n'), coalesce(concat('t', md5(cast(e1 as string))), 'n'))) as content,
-        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -1757,7 +1770,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -1770,17 +1783,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -1792,9 +1805,9 @@ changes as (
             when duplicates.record_id is not null then 'duplicate_identifier'
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
-            when (records.checksum = hashed.checksum and records.has_hashes = 0 and hashed.says_nothing = 0) then 'unchanged'
+            when (records.checksum = hashed.checksum and records.has_hashes = 0 and hashed.lacks_consent = 0) then 'unchanged'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -1836,12 +1849,12 @@ changes as (
             or records.record_id is null
             or records.checksum is null
             or (records.checksum <> hashed.checksum and records.checksum <> hashed.content)
-            or (records.checksum = hashed.checksum and records.has_hashes = 0 and hashed.says_nothing = 0)
+            or (records.checksum = hashed.checksum and records.has_hashes = 0 and hashed.lacks_consent = 0)
         )
-        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.says_nothing = 1))
+        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.lacks_consent = 1))
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -1884,11 +1897,51 @@ from changes;
 
 -- segconn_count_changed_columns
 select coalesce(sum(has_hashes), 0),
-    coalesce(sum(case when has_hashes = 1 and substr(latest, 9, 8) <> substr(former, 9, 8) then 1 else 0 end), 0),
-    coalesce(sum(case when has_hashes = 1 and substr(latest, 17, 8) <> substr(former, 17, 8) then 1 else 0 end), 0),
-    coalesce(sum(case when has_hashes = 1 and substr(latest, 25, 8) <> substr(former, 25, 8) then 1 else 0 end), 0),
-    coalesce(sum(case when has_hashes = 1 and substr(latest, 33, 8) <> substr(former, 33, 8) then 1 else 0 end), 0),
-    coalesce(sum(case when has_hashes = 1 and substr(latest, 41, 8) <> substr(former, 41, 8) then 1 else 0 end), 0)
+    coalesce(
+        sum(
+            case
+                when has_hashes = 1 and substr(latest, 9, 8) <> substr(former, 9, 8) then 1
+                else 0
+            end
+        ),
+        0
+    ),
+    coalesce(
+        sum(
+            case
+                when has_hashes = 1 and substr(latest, 17, 8) <> substr(former, 17, 8) then 1
+                else 0
+            end
+        ),
+        0
+    ),
+    coalesce(
+        sum(
+            case
+                when has_hashes = 1 and substr(latest, 25, 8) <> substr(former, 25, 8) then 1
+                else 0
+            end
+        ),
+        0
+    ),
+    coalesce(
+        sum(
+            case
+                when has_hashes = 1 and substr(latest, 33, 8) <> substr(former, 33, 8) then 1
+                else 0
+            end
+        ),
+        0
+    ),
+    coalesce(
+        sum(
+            case
+                when has_hashes = 1 and substr(latest, 41, 8) <> substr(former, 41, 8) then 1
+                else 0
+            end
+        ),
+        0
+    )
 from (
 select changes.record_id, changes.column_hashes as latest, known.column_hashes as former,
     case when substr(known.column_hashes, 1, 8) = '0123abcd' then 1 else 0 end as has_hashes
@@ -1901,7 +1954,7 @@ inner join (
     ) as latest
     where age = 1 and gone = 0
 ) as known on known.record_id = changes.record_id
-where changes.kind = 'updated'
+where changes.change_type = 'updated'
 ) as compared;
 
 -- segconn_changed_records
@@ -1925,7 +1978,7 @@ hashed as (
         source.*,
         case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5(concat('0123abcd without consent')) else md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'))) end as checksum,
         md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'))) as content,
-        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as says_nothing
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c7 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -1938,7 +1991,7 @@ duplicates as (
 given_up as (
     select record_id, checksum
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -1951,17 +2004,17 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
         and given_up = 1
@@ -1974,7 +2027,7 @@ changes as (
             when records.record_id is null then 'added'
             when records.checksum is null then 'updated'
             else 'updated'
-        end as kind,
+        end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
@@ -2003,10 +2056,10 @@ changes as (
             or records.checksum is null
             or (records.checksum <> hashed.checksum and records.checksum <> hashed.content)
         )
-        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.says_nothing = 1))
+        and (hashed.record_id is null or duplicates.record_id is not null or not (records.record_id is null and hashed.lacks_consent = 1))
     union all
     select
-        'deleted' as kind,
+        'deleted' as change_type,
         records.record_id,
         records.checksum,
         0 as lost_values,
@@ -2041,36 +2094,37 @@ inner join (
     ) as latest
     where age = 1 and gone = 0
 ) as known on known.record_id = changes.record_id
-where changes.kind = 'updated'
+where changes.change_type = 'updated'
 ) as compared
 where has_hashes = 1 and record_id in ('c1');
 
--- segconn_remember_settled
+-- segconn_insert_settled
 insert into segconn.records_customers_identify_0123abcd (record_id, checksum, gone, settled_at, column_hashes)
-select record_id, checksum, case when kind <> 'deleted' or is_doubtful = 1 then 0 else 1 end, cast(current_timestamp() as timestamp_ntz), column_hashes
+select record_id, checksum, case when change_type <> 'deleted' or is_doubtful = 1 then 0 else 1 end, cast(current_timestamp() as timestamp_ntz), column_hashes
 from (
-select outbox.record_id, outbox.kind, outbox.change_number,
-    case when refused.record_id is null then outbox.checksum end as checksum,
-    case when refused.record_id is null then outbox.column_hashes end as column_hashes,
-    case when refused.record_id is null then 0 else 1 end as is_doubtful
+select outbox.record_id, outbox.change_type, outbox.change_number,
+    case when discarded.record_id is null then outbox.checksum end as checksum,
+    case when discarded.record_id is null then outbox.column_hashes end as column_hashes,
+    case when discarded.record_id is null then 0 else 1 end as is_doubtful
 from segconn.outbox_customers_identify_0123abcd as outbox
 left join (
     select record_id, max(doubtful) as doubtful
     from segconn.discards
-    where sync_id = 's-1' and record_id is not null and kind <> 'closed'
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
     group by record_id
-) as refused on refused.record_id = outbox.record_id
-where outbox.kind in ('added', 'updated', 'deleted', 'unchanged') and (refused.record_id is null or refused.doubtful = 1)
+) as discarded on discarded.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated', 'deleted', 'unchanged')
+    and (discarded.record_id is null or discarded.doubtful = 1)
 ) as settled;
 
 -- segconn_close_settled
-insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
 select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
     '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
 from (
     select record_id, min(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
     from (
-select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) as reason,
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
     case
         when count(distinct sync_id) > 5 then 1
@@ -2083,35 +2137,30 @@ select mapping_id, mapping, definition, record_id, kind, checksum, max(reason) a
         else 0
     end as given_up
 from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
-group by mapping_id, mapping, definition, record_id, kind, checksum
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
 ) as attempts
     where mapping_id = 'customers_identify_0123abcd'
     group by record_id
-) as standing
+) as open_discards
 where (given_up = 0 or record_id in (select record_id from segconn.outbox_customers_identify_0123abcd where record_id is not null))
     and coalesce('v' || record_id, 'n') not in (
         select coalesce('v' || record_id, 'n')
-        from segconn.discards as refused
-        where sync_id = 's-1' and kind <> 'closed'
+        from segconn.discards as discarded
+        where sync_id = 's-1' and change_type <> 'closed'
     );
 
 -- segconn_drop
 drop table if exists segconn.outbox_customers_identify_0123abcd;
-
--- segconn_append
-insert into segconn.sync_log (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
-values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
 -- segconn_drop
 drop table if exists segconn.outbox_customers_identify_0123abcd;
@@ -2120,27 +2169,27 @@ drop table if exists segconn.outbox_customers_identify_0123abcd;
 drop table if exists segconn.records_customers_identify_0123abcd;
 
 -- segconn_close_all
-insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, kind, checksum, reason, discarded_at, doubtful)
+insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
 select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
     '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
 from (
     select distinct record_id
     from (
-select refused.*
-from segconn.discards as refused
+select discarded.*
+from segconn.discards as discarded
 left join (
     select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
     from segconn.discards as closings
-    where kind = 'closed'
+    where change_type = 'closed'
     group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = refused.mapping_id and closed.record_key = coalesce('v' || refused.record_id, 'n')
-where refused.kind <> 'closed' and (closed.closed_at is null or refused.discarded_at > closed.closed_at)
-) as standing
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
     where mapping_id = 'customers_identify_0123abcd'
 ) as closing;
 
 -- segconn_append
-insert into segconn.sync_log (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, invocation_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
     ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 

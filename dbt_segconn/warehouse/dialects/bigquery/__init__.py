@@ -1,4 +1,4 @@
-"""BigQuery, whose connections have no cursors."""
+"""BigQuery. Its connections have no cursors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _fetch(connections: Any, sql: str) -> list[tuple[Any, ...]]:
 
 
 def _data_type(column: Any) -> str:
-    """Name a type with what arrays and structs hold."""
+    """Return a data type with the element types of arrays and structs."""
     data_type: str = column.data_type
     return data_type
 

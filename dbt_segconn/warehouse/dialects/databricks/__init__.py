@@ -1,4 +1,4 @@
-"""Databricks: Spark's SQL on Delta's tables, which take every statement, from any number of processes."""
+"""Databricks: Spark's SQL on Delta tables, which support all statements and several processes."""
 
 from __future__ import annotations
 

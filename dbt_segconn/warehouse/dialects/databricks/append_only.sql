@@ -1,4 +1,4 @@
-{#- Databricks' tables are of Delta's format, which takes all of these statements. -#}
+{#- Delta tables support update and delete, so Databricks uses the default macros instead of Spark's. -#}
 {% macro databricks__segconn_storage() %}
   {{- return('using delta') -}}
 {% endmacro %}
@@ -11,20 +11,20 @@
   {{- return(default__segconn_known_records(records, with_hashes)) -}}
 {% endmacro %}
 
-{% macro databricks__segconn_forget_settled(outbox, records, discards, sync_id, with_hashes) %}
-  {{- return(default__segconn_forget_settled(outbox, records, discards, sync_id, with_hashes)) -}}
+{% macro databricks__segconn_delete_settled(outbox, records, discards, sync_id, with_hashes) %}
+  {{- return(default__segconn_delete_settled(outbox, records, discards, sync_id, with_hashes)) -}}
 {% endmacro %}
 
-{% macro databricks__segconn_remember_settled(outbox, records, discards, sync_id, with_hashes) %}
-  {{- return(default__segconn_remember_settled(outbox, records, discards, sync_id, with_hashes)) -}}
+{% macro databricks__segconn_insert_settled(outbox, records, discards, sync_id, with_hashes) %}
+  {{- return(default__segconn_insert_settled(outbox, records, discards, sync_id, with_hashes)) -}}
 {% endmacro %}
 
-{% macro databricks__segconn_forget_abandoned(outbox, records, discards, sync_id, change_types) %}
-  {{- return(default__segconn_forget_abandoned(outbox, records, discards, sync_id, change_types)) -}}
+{% macro databricks__segconn_delete_abandoned(outbox, records, discards, sync_id, change_types) %}
+  {{- return(default__segconn_delete_abandoned(outbox, records, discards, sync_id, change_types)) -}}
 {% endmacro %}
 
-{% macro databricks__segconn_remember_abandoned(outbox, records, discards, sync_id, change_types, watermark) %}
-  {{- return(default__segconn_remember_abandoned(outbox, records, discards, sync_id, change_types, watermark)) -}}
+{% macro databricks__segconn_insert_abandoned(outbox, records, discards, sync_id, change_types, watermark) %}
+  {{- return(default__segconn_insert_abandoned(outbox, records, discards, sync_id, change_types, watermark)) -}}
 {% endmacro %}
 
 {% macro databricks__segconn_release(locks, tokens) %}

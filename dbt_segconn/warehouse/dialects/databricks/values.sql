@@ -1,4 +1,4 @@
-{#- Databricks' SQL warehouses let few settings be set. -#}
+{#- SQL warehouses of Databricks allow few settings. -#}
 {% macro databricks__segconn_open_session() %}
 set time zone 'UTC'
 {% endmacro %}

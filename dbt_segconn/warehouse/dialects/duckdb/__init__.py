@@ -1,4 +1,4 @@
-"""DuckDB: a file that one process opens; and MotherDuck, a server that dbt-duckdb opens by a path such as `md:shop`."""
+"""DuckDB: a file for one process; and MotherDuck, a server with a path such as `md:shop`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.warehouse.dialect import Dialect
 
 _IN_MEMORY = ":memory:"
-# `md:`, `s3://` and their like are no files here; `C:` is a drive
+# `md:` and `s3://` are not local files; `C:` is a drive
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 # Conflicting lock is held in /usr/bin/python3 (PID 123)
 _LOCK = re.compile(r"lock is held in (?:\S*/)?(\S+) \(PID (\d+)\)")
-# Ids must not be compared in another collation; JSON errors hide the values of rows from the masking
+# A collation would change comparisons of ids. JSON errors cannot be masked
 _OWN_SETTINGS = frozenset({"default_collation", "errors_as_json"})
 
 
@@ -31,33 +31,32 @@ def _only_one_process(credentials: Any) -> str | None:
 
 
 def _prepare(credentials: Any) -> None:
-    """Drop settings of the profile that sessions set back: they hold for all connections at once."""
+    """Remove settings of the profile that sessions set themselves: settings apply to all connections."""
     if settings := getattr(credentials, "settings", None):
         credentials.settings = {key: value for key, value in settings.items() if key.lower() not in _OWN_SETTINGS}
 
 
 def _check_place(credentials: Any, target: str, state_database: str | None) -> None:
-    """Raise where the state would end with the process, or where the file is missing.
+    """Raise ConfigurationError if the state would end with the process, or if the file is missing.
 
-    DuckDB makes a file that is missing: an empty one, perhaps beside the one that dbt has filled.
+    DuckDB would create a missing file: an empty one, instead of the file that dbt filled.
     """
     path = str(credentials.path)
     if path == _IN_MEMORY and state_database in {None, "memory"}:
         raise ConfigurationError(
-            f"target {target} is DuckDB in memory: what dbt builds there, and what was sent, is gone when the process "
-            "ends. Give the target a file (`path:` in profiles.yml), or name an attached database with state.database "
-            "in segconn.yml."
+            f"target {target} is DuckDB in memory: models and state are lost when the process ends. Set a file for the "
+            "target (`path:` in profiles.yml), or an attached database for the state (`state.database` in segconn.yml)."
         )
     is_file = path != _IN_MEMORY and not _SCHEME.match(path)
-    if is_file and not os.path.exists(path):  # noqa: PTH110  as DuckDB takes it
+    if is_file and not os.path.exists(path):  # noqa: PTH110  the same rules as DuckDB
         raise ConfigurationError(
             f"target {target}: its DuckDB file {os.path.abspath(path)} does not exist. Run dbt on this target first; "  # noqa: PTH100
-            "a relative `path:` in profiles.yml starts where the command is typed, for dbt and for dbt-segconn."
+            "a relative `path:` in profiles.yml starts in the current directory, for dbt and for dbt-segconn."
         )
 
 
-def _unopened(reason: str) -> str | None:
-    """Name the process that has the file open."""
+def _explain_open_error(reason: str) -> str | None:
+    """Explain a locked file with the process that has it open."""
     if not (found := _LOCK.search(reason)):
         return None
     program, number = found.groups()
@@ -68,24 +67,24 @@ def _unopened(reason: str) -> str | None:
 
 
 def _close(connections: Any) -> None:
-    """Close the file, which dbt-duckdb keeps open beyond its connections."""
-    with suppress(Exception):  # where nothing was ever opened
+    """Close the file, which dbt-duckdb keeps open after its connections."""
+    with suppress(Exception):  # no file is open
         connections.env().close()
     connections.close_all_connections()
 
 
-_USUAL = Dialect()
+_DEFAULT = Dialect()
 
 DIALECT = replace(
-    _USUAL,
+    _DEFAULT,
     value_types={"float": "single"},
     place=_place,
-    place_keys=("path", *_USUAL.place_keys),
+    place_keys=("path", *_DEFAULT.place_keys),
     only_one_process=_only_one_process,
     prepare=_prepare,
     check_place=_check_place,
     close=_close,
-    unopened=_unopened,
-    # Of texts that are no JSON or no time
-    row_errors=_USUAL.row_errors | {"InvalidInputException"},
+    explain_open_error=_explain_open_error,
+    # Raised for texts that are not valid JSON or times
+    row_errors=_DEFAULT.row_errors | {"InvalidInputException"},
 )

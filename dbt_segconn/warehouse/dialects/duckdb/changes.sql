@@ -1,5 +1,5 @@
-{#- In one flat call, for the planner takes seconds for a chain of `||` over 500 columns. concat leaves nulls out, so
-    that a null has no length, and '' has one; the sign or letter of the length is the tag. -#}
+{#- One call of concat: the planner needs seconds for a chain of `||` over 500 columns. concat skips nulls, so null has
+    no length and '' has one. The sign or letter before the length is the tag. -#}
 {% macro duckdb__segconn_checksum(signature, columns) %}
   {%- set parts = ["'" ~ signature ~ "'"] -%}
   {%- for column in columns -%}
@@ -20,11 +20,11 @@
 {% endmacro %}
 
 
-{% macro duckdb__segconn_can_number_later(outbox) %}
+{% macro duckdb__segconn_can_add_numbers(outbox) %}
 select 1 as one from duckdb_databases() where database_name = {{ segconn_literal(outbox.database) }} and type = 'duckdb'
 {% endmacro %}
 
 
-{% macro duckdb__segconn_inlined(diff) %}
+{% macro duckdb__segconn_cte_hint(diff) %}
   {{- return('not materialized ' if diff.is_stored else '') -}}
 {% endmacro %}

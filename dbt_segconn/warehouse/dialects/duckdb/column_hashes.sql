@@ -1,4 +1,4 @@
-{#- In one flat call, as checksums are. -#}
-{% macro duckdb__segconn_joined(parts) %}
+{#- One call of concat, as in checksums. -#}
+{% macro duckdb__segconn_concat(parts) %}
   {{- return('concat(' ~ (parts | join(', ')) ~ ')') -}}
 {% endmacro %}

@@ -65,7 +65,7 @@ set TimeZone = 'UTC'; set Calendar = 'gregorian'; set default_collation = ''; se
 {% endmacro %}
 
 
-{#- Newer DuckDBs hold five groups of rows for each thread before they write one: a hundred megabytes for no time. -#}
-{% macro duckdb__segconn_statements_if_known() %}
+{#- Newer versions of DuckDB buffer five row groups per thread before writing: 100 MB of memory, and no faster. -#}
+{% macro duckdb__segconn_optional_settings() %}
 select 'set ' || name || ' = 1' from duckdb_settings() where name = 'write_buffer_row_group_count'
 {% endmacro %}

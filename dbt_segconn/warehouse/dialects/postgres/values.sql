@@ -1,11 +1,12 @@
-{#- No double holds the largest and the smallest. -#}
+{#- The largest and smallest decimals are outside the range of doubles. -#}
 {% macro postgres__segconn_number_digits(value) %}
   {%- set double = 'cast(' ~ value ~ ' as double precision)' -%}
   {{- return('case when ' ~ value ~ ' = floor(' ~ value ~ ') or abs(' ~ value ~ ') not between 1e-300 and 1e300 then cast(' ~ value ~ ' as text) else ' ~ default__segconn_digits(double) ~ ' end') -}}
 {% endmacro %}
 
 
-{#- Keys in one order, no blanks. Not of JSON that jsonb does not take: NUL, half of a pair, numbers beyond numeric. -#}
+{#- jsonb sorts keys and removes blanks. Values that jsonb rejects stay as they are: NUL, a lone surrogate, a number
+    outside the range of numeric. -#}
 {% macro postgres__segconn_plain_json(text) %}
   {%- set pattern = "('e[-+]?[0-9]{5}|' || chr(92) || chr(92) || 'u(0000|d[89a-f])')" -%}
   {{- return('case when ' ~ text ~ ' ~* ' ~ pattern ~ ' then ' ~ text ~ ' else cast(cast(' ~ text ~ ' as jsonb) as text) end') -}}
@@ -40,7 +41,7 @@
   {{- return(postgres__segconn_dated(column, "to_char(" ~ column ~ ", 'YYYY-MM-DD')", "'-MM-DD'")) -}}
 {% endmacro %}
 
-{#- PostgreSQL knows no year 0: 1 BC is -1. -#}
+{#- PostgreSQL has no year 0: 1 BC is -1. -#}
 {% macro postgres__segconn_dated(column, usual, rest) %}
   {%- set year = "extract(year from " ~ column ~ ")" -%}
   {{- return("case when " ~ year ~ " > 0 then " ~ usual ~ " else case when " ~ year ~ " < -1 then '-' else '' end || lpad(cast(-" ~ year ~ " - 1 as text), 4, '0') || to_char(" ~ column ~ ", " ~ rest ~ ") end") -}}
@@ -53,7 +54,7 @@
 {% endmacro %}
 
 
-{#- to_json quotes the numbers that JSON cannot hold. -#}
+{#- to_json writes NaN and infinity as quoted strings. -#}
 {% macro postgres__segconn_json(column, data_type) %}
   {%- if data_type in ('json', 'jsonb') -%} {{- return('cast(' ~ column ~ ' as text)') -}} {%- endif -%}
   {%- set text = 'cast(to_json(' ~ column ~ ') as text)' -%}
@@ -69,7 +70,7 @@
 {% endmacro %}
 
 
-{#- By segconn_open_transaction. -#}
+{#- See segconn_open_transaction. -#}
 {% macro postgres__segconn_open_session() %}
 {% endmacro %}
 
@@ -81,8 +82,8 @@ set local lc_monetary to default; set local search_path to default;
 {% endmacro %}
 
 
-{#- A type is known by what it is, not by its name: a domain by its base type, an array by its elements, a composite
-    as a record. Enumerations, ranges and types that PostgreSQL does not bring along are text, but for hstore. -#}
+{#- Resolve types: a domain to its base type, an array to its element type, a composite to `record`. Enumerations,
+    ranges and types of extensions are text, except hstore. -#}
 {% macro postgres__segconn_describe_columns(relation) %}
 with recursive types as (
     select attnum, attname, atttypid as type_id, atttypmod as modifier, '' as brackets
@@ -104,7 +105,8 @@ select
     types.attname,
     case
         when t.typtype = 'c' then 'record'
-        when t.typtype = 'b' and n.nspname = 'pg_catalog' and t.typname <> 'jsonpath' then format_type(t.oid, types.modifier)
+        when t.typtype = 'b' and n.nspname = 'pg_catalog' and t.typname <> 'jsonpath'
+            then format_type(t.oid, types.modifier)
         when t.typtype = 'b' and t.typname = 'hstore' and to_json.castsource is not null then 'hstore'
         else 'text'
     end || types.brackets
@@ -112,13 +114,14 @@ from types
 inner join pg_catalog.pg_type as t on t.oid = types.type_id
 inner join pg_catalog.pg_namespace as n on n.oid = t.typnamespace
 left join pg_catalog.pg_type as element on element.oid = t.typelem and element.typarray = t.oid
-left join pg_catalog.pg_cast as to_json on to_json.castsource = t.oid and to_json.casttarget = 'pg_catalog.json'::regtype
+left join pg_catalog.pg_cast as to_json
+    on to_json.castsource = t.oid and to_json.casttarget = 'pg_catalog.json'::regtype
 where t.typtype <> 'd' and element.oid is null
 order by types.attnum
 {% endmacro %}
 
 
-{#- With or without standard_conforming_strings. -#}
+{#- An E'' literal does not depend on standard_conforming_strings. -#}
 {% macro postgres__segconn_text_literal(value) %}
   {%- set mark = 'E' if '\\' in value else '' -%}
   {{- return(mark ~ "'" ~ (value | replace("\\", "\\\\") | replace("'", "''")) ~ "'") -}}

@@ -1,4 +1,4 @@
-"""Redshift, whose macros come before those of PostgreSQL."""
+"""Redshift. Its macros override those of PostgreSQL."""
 
 from __future__ import annotations
 

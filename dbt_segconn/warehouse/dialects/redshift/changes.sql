@@ -1,4 +1,4 @@
-{#- Of the values' own hashes, for no text may be longer than a column. -#}
+{#- Hash each value first: a concatenation of values could exceed the maximum length of a text. -#}
 {% macro redshift__segconn_checksum(signature, columns) %}
   {%- set parts = ["'" ~ signature ~ "'"] -%}
   {%- for column in columns -%}

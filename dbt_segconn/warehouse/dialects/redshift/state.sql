@@ -1,4 +1,4 @@
-{#- TEXT has at most 256 characters. -#}
+{#- TEXT is varchar(256). -#}
 {% macro redshift__segconn_type_string() %}
   {{- return('varchar(65535)') -}}
 {% endmacro %}

@@ -1,4 +1,4 @@
-{#- It casts no boolean to text. -#}
+{#- Redshift cannot cast a boolean to text. -#}
 {% macro redshift__segconn_as_text(value, value_type) %}
   {%- if value_type == 'boolean' -%}
     {{- return('case when ' ~ value ~ " then 'true' when not " ~ value ~ " then 'false' end") -}}

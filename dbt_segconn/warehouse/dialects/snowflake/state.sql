@@ -1,4 +1,4 @@
-{#- What TIMESTAMP means there is a setting of the account. -#}
+{#- The meaning of TIMESTAMP is a setting of the account. -#}
 {% macro snowflake__segconn_type_time() %}
   {{- return('timestamp_ntz') -}}
 {% endmacro %}

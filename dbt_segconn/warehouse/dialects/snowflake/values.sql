@@ -1,4 +1,4 @@
-{#- A cast follows DATE_OUTPUT_FORMAT. -#}
+{#- A cast to text depends on DATE_OUTPUT_FORMAT. -#}
 {% macro snowflake__segconn_date(column, data_type) %}
   {{- return("to_varchar(" ~ column ~ ", 'YYYY-MM-DD')") -}}
 {% endmacro %}

@@ -1,4 +1,4 @@
-"""Spark's own tables, which are files: they take inserts alone, one at a time."""
+"""Spark's own tables: files that support only inserts, one at a time."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from typing import Any
 from dbt_segconn.warehouse.dialect import Dialect
 
 _INSERT = re.compile(r"\s*insert into (\S+)", re.IGNORECASE)
-_TURNS: dict[str, threading.Lock] = {}
+_INSERT_LOCKS: dict[str, threading.Lock] = {}
 
 
 def _only_one_process(credentials: Any) -> str | None:
     return "a Spark session belongs to the process that has opened it" if credentials.method == "session" else None
 
 
-def _turn(sql: str) -> AbstractContextManager[Any]:
-    """Wait until no other thread inserts into the same table: two inserts would remove each other's files."""
+def _insert_lock(sql: str) -> AbstractContextManager[Any]:
+    """Return the lock of the table that a statement inserts into: parallel inserts delete each other's files."""
     insert = _INSERT.match(sql)
-    return _TURNS.setdefault(insert[1], threading.Lock()) if insert else nullcontext()
+    return _INSERT_LOCKS.setdefault(insert[1], threading.Lock()) if insert else nullcontext()
 
 
 DIALECT = Dialect(
-    value_types={"timestamp": "timestamptz", "float": "single"}, only_one_process=_only_one_process, turn=_turn
+    value_types={"timestamp": "timestamptz", "float": "single"},
+    only_one_process=_only_one_process,
+    execution=_insert_lock,
 )

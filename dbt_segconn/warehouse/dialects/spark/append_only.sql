@@ -1,6 +1,6 @@
-{#- Spark's own tables take no update, delete or merge, and no transactions. So a mapping's records are a log
-    there: each settling appends what it knows of its records, and the last row of a record counts. To append
-    the same rows again, after a crash, changes nothing. Released locks are rows, too. -#}
+{#- Spark's own tables support no update, delete, merge or transactions. A mapping's records are therefore a log:
+    each settle appends rows, and the last row of a record is valid. Appending the same rows again after a crash changes
+    nothing. A released lock is a row, too. -#}
 
 
 {% macro spark__segconn_storage() %}
@@ -13,9 +13,9 @@
 {% endmacro %}
 
 
-{#- A table that is not there has no rows, and so no log of them. -#}
+{#- The subquery for a missing table has no log columns. -#}
 {% macro spark__segconn_known_records(records, with_hashes) %}
-  {%- if 'as nothing' in (records | string) -%} {{- return(records) -}} {%- endif -%}
+  {%- if 'as no_rows' in (records | string) -%} {{- return(records) -}} {%- endif -%}
 (
     select record_id, checksum{{ ', column_hashes' if with_hashes }}
     from (
@@ -27,10 +27,10 @@
 {%- endmacro %}
 
 
-{% macro spark__segconn_forget_settled(outbox, records, discards, sync_id, with_hashes) %}
+{% macro spark__segconn_delete_settled(outbox, records, discards, sync_id, with_hashes) %}
 {% endmacro %}
 
-{% macro spark__segconn_remember_settled(outbox, records, discards, sync_id, with_hashes) %}
+{% macro spark__segconn_insert_settled(outbox, records, discards, sync_id, with_hashes) %}
 insert into {{ records }} (record_id, checksum, gone, settled_at{{ ', column_hashes' if with_hashes }})
 select record_id, checksum, case when change_type <> 'deleted' or is_doubtful = 1 then 0 else 1 end, {{ segconn_now() }}
     {{- ', column_hashes' if with_hashes }}
@@ -38,13 +38,14 @@ from ({{ segconn_settled(outbox, discards, sync_id, with_hashes) }}) as settled
 {% endmacro %}
 
 
-{% macro spark__segconn_forget_abandoned(outbox, records, discards, sync_id, change_types) %}
+{% macro spark__segconn_delete_abandoned(outbox, records, discards, sync_id, change_types) %}
 {% endmacro %}
 
-{% macro spark__segconn_remember_abandoned(outbox, records, discards, sync_id, change_types, watermark) %}
+{% macro spark__segconn_insert_abandoned(outbox, records, discards, sync_id, change_types, watermark) %}
 insert into {{ records }} (record_id, checksum, gone, settled_at)
 select record_id, case when change_number <= {{ watermark }} then checksum end,
-    case when change_type <> 'deleted' or change_number > {{ watermark }} or is_doubtful = 1 then 0 else 1 end, {{ segconn_now() }}
+    case when change_type <> 'deleted' or change_number > {{ watermark }} or is_doubtful = 1 then 0 else 1 end,
+    {{ segconn_now() }}
 from ({{ segconn_abandoned(outbox, discards, sync_id, change_types) }}) as abandoned
 {% endmacro %}
 

@@ -1,5 +1,5 @@
-{#- Each column stands in it once, for Spark copies the expression of a column to wherever it is named; and in
-    one flat call, for Spark's planner takes minutes and gigabytes for a long chain of `||`. -#}
+{#- Each column occurs once, because Spark copies its expression to each place where it is used. One call of concat:
+    Spark's planner needs minutes and gigabytes for a long chain of `||`. -#}
 {% macro spark__segconn_checksum(signature, columns) %}
   {%- set parts = ["'" ~ signature ~ "'"] -%}
   {%- for column in columns -%}

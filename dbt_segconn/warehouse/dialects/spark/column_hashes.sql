@@ -1,3 +1,3 @@
-{% macro spark__segconn_joined(parts) %}
+{% macro spark__segconn_concat(parts) %}
   {{- return('concat(' ~ (parts | join(', ')) ~ ')') -}}
 {% endmacro %}

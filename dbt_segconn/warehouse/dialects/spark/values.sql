@@ -1,4 +1,4 @@
-{#- Spark copies the expression of a column to wherever it is named. -#}
+{#- Spark copies the expression of a column to each place where it is used; the lambda evaluates it once. -#}
 {% macro spark__segconn_digits(value) %}
   {{- return('transform(array(' ~ value ~ '), x -> ' ~ default__segconn_digits('x') ~ ')[0]') -}}
 {% endmacro %}
@@ -19,7 +19,7 @@
 {% endmacro %}
 
 
-{#- The session's zone is UTC. -#}
+{#- The session's time zone is UTC. -#}
 {% macro spark__segconn_timestamptz(column, data_type) %}
   {{- return(spark__segconn_timestamp(column, data_type)) -}}
 {% endmacro %}
@@ -30,7 +30,7 @@
 {% endmacro %}
 
 
-{#- Fields that are null stay, as they do elsewhere; numbers that JSON cannot hold are quoted. -#}
+{#- Keep null fields, as other warehouses do. to_json writes NaN and infinity as quoted strings. -#}
 {% macro spark__segconn_json(column, data_type) %}
   {%- set text = 'to_json(' ~ column ~ ", map('ignoreNullFields', 'false'))" -%}
   {%- if data_type in ('array<double>', 'array<float>') -%}
@@ -45,20 +45,20 @@
 {% endmacro %}
 
 
-{#- With its propagation of constraints, Spark's planner takes minutes and gigabytes for a diff of 30 columns. -#}
+{#- With constraint propagation, Spark's planner needs minutes and gigabytes for a diff of 30 columns. -#}
 {% macro spark__segconn_open_session() %}
 set spark.sql.session.timeZone = UTC;
 set spark.sql.constraintPropagation.enabled = false
 {% endmacro %}
 
 
-{#- These dialects read backslashes in text as escapes. -#}
+{#- A backslash in a literal is an escape. -#}
 {% macro spark__segconn_text_literal(value) %}
   {{- return("'" ~ (value | replace("\\", "\\\\") | replace("'", "\\'")) ~ "'") -}}
 {% endmacro %}
 
 
-{#- The session's zone is UTC. -#}
+{#- The session's time zone is UTC. -#}
 {% macro spark__segconn_now() %}
   {{- return("cast(current_timestamp() as timestamp_ntz)") -}}
 {% endmacro %}

@@ -1,10 +1,10 @@
-"""SQLite, which is not served."""
+"""SQLite, which is not supported."""
 
 from __future__ import annotations
 
 from dbt_segconn.warehouse.dialect import Dialect
 
 DIALECT = Dialect(
-    not_served="SQLite has no md5, which the checksums of records are made of. Build the models with dbt-duckdb, which "
-    "attaches SQLite's files as they are, or in another warehouse."
+    unsupported="SQLite is not supported: it has no md5, which checksums of records need. Build the models with "
+    "dbt-duckdb, which can attach SQLite files, or in another warehouse."
 )
