@@ -313,7 +313,9 @@ def test_target_that_nothing_tells_is_asked_for(targets, api):
     from_elsewhere(shop)
     result = shop.segconn("run")
     assert result.exit_code == 2
-    assert "2 outputs of profile shop may be it: dev, prod. Name the one that dbt ran on with --target" in result.output
+    assert (
+        "2 outputs of profile shop may be it: dev, prod. Set --target to the target that dbt ran on: " in result.output
+    )
     assert api.received == []
     assert shop.segconn("run", "--target", "prod").exit_code == 0
     assert shop.segconn("validate").exit_code == 0, "which opens nothing"
@@ -326,7 +328,9 @@ def test_project_file_is_read_as_dbt_reads_it(shop):
     (shop.dir / "dbt_project.yml").write_bytes(b"name: shop\nprofile: sh\xf6p\n")
     result = shop.segconn("validate")
     assert result.exit_code == 2
-    assert "dbt_project.yml: is not UTF-8: byte 0xf6 at position 22. Save the file as UTF-8." in result.output
+    assert (
+        "dbt_project.yml: must be UTF-8, but byte 0xf6 at position 22 is not. Save the file as UTF-8." in result.output
+    )
     shop.write("dbt_project.yml", "name: [\n")
     assert "dbt_project.yml:2: is not valid YAML" in shop.segconn("validate").output
 

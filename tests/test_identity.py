@@ -65,10 +65,10 @@ TOLD = {
 }
 # model → what stands beside its mappings, and words of the finding
 ASKED = {
-    "nothing": ({}, "is missing, and no column is tested both unique and not_null"),
+    "nothing": ({}, "is missing and has no default: no column is tested both unique and not_null"),
     "two_columns": (
         {"columns": [column("customer_id"), column("email")]},
-        "is missing, and several columns are tested both unique and not_null: customer_id, email",
+        "is missing and has no default: several columns are tested both unique and not_null: customer_id, email",
     ),
     "only_unique": ({"columns": [column("customer_id", "unique")]}, "Candidates: customer_id."),
     "only_warns": (

@@ -33,15 +33,15 @@ BRANCHES = {"@if": {**EXISTS, "then": "known", "else": "unknown"}}
         ("$.properties.customer_id", "Did you mean $customer_id?"),
         ("email", "Did you mean $email?"),
         ("plan", "If plan is a column, write $plan."),
-        (7, "is the constant 7: "),
-        (True, "is the constant True: "),
+        (7, "must be a column, not the constant 7: "),
+        (True, "must be a column, not the constant True: "),
         ("$$5", "Map a column: user_id: $column."),
-        ({"@template": "all"}, "holds no column: "),
-        ({"@template": "{{event}}-users"}, "holds no column: "),
-        ({"@literal": "customer_id"}, "holds no column: "),
-        (BRANCHES, "holds no column: "),
-        ({"@case": {"operator": "lower", "value": BRANCHES}}, "holds no column: "),
-        ({"@liquid": "{% if properties.email %}a{% else %}b{% endif %}"}, "holds no column: "),
+        ({"@template": "all"}, "must have a column: "),
+        ({"@template": "{{event}}-users"}, "must have a column: "),
+        ({"@literal": "customer_id"}, "must have a column: "),
+        (BRANCHES, "must have a column: "),
+        ({"@case": {"operator": "lower", "value": BRANCHES}}, "must have a column: "),
+        ({"@liquid": "{% if properties.email %}a{% else %}b{% endif %}"}, "must have a column: "),
     ],
 )
 def test_constant_user_id_names_the_meant_column(shop, value, words):
@@ -84,7 +84,7 @@ def test_constant_id_stops_a_run_unless_allowed(shop, api):
     shop.manifest(mapping)
     result = shop.resync(ADA, BOB)
     assert result.exit_code == 2
-    assert "fields.group_id: is the constant 'acme'" in result.output
+    assert "fields.group_id: must be a column, not the constant 'acme'" in result.output
     assert api.tried == []
     shop.manifest({**mapping, "constant_ids": "allowed"})
     assert shop.resync(ADA, BOB).exit_code == 0

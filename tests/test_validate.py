@@ -24,29 +24,32 @@ def test_a_sound_project_is_said_to_be_well_without_a_warehouse(shop):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ("", "the whole file: must be a mapping, is empty"),
-        ("destinations:\n", "destinations: must be a mapping, is empty"),
+        ("", "the whole file: must be a mapping, not empty"),
+        ("destinations:\n", "destinations: must be a mapping, not empty"),
         ("destinations: {}\n", "destinations: "),
         ("destination: {a: {write_key: x}}\n", "destination: unknown key. Did you mean 'destinations'?"),
         ("destinations: {a: {wriet_key: x}}\n", "destinations.a.wriet_key: unknown key. Did you mean 'write_key'?"),
         ("destinations: {a: {wriet_key: x}}\n", "destinations.a.write_key: is missing"),
         ("destinations: {a: {write_key: ' '}}\n", "destinations.a.write_key: is empty"),
-        ("destinations: {a: {write_key: [x]}}\n", "destinations.a.write_key: must be text, is a list"),
+        ("destinations: {a: {write_key: [x]}}\n", "destinations.a.write_key: must be text, not a list"),
         (
             "destinations: {a: {write_key: x, region: mars}}\n",
-            "destinations.a.region: should be 'us-west-2' or 'eu-west-1'",
+            "destinations.a.region: must be 'us-west-2' or 'eu-west-1'",
         ),
         ("destinations: {a: {write_key: x, endpoint: ftp://x}}\n", "destinations.a.endpoint: must start with https://"),
         ("destinations: {a: {write_key: x, endpoint: 'http://[bad'}}\n", "destinations.a.endpoint: is not a valid URL"),
         ("destinations: {a: {write_key: x, endpoint: 'http://:80'}}\n", "destinations.a.endpoint: is not a valid URL"),
         ("destinations: {a: {write_key: x, events_per_second: fast}}\n", "events_per_second: must be a number"),
-        ("destinations: {a: {write_key: x, concurrency: 0}}\n", "concurrency: should be greater than or equal to 1"),
-        ("destinations: {a: {write_key: x, enabled: perhaps}}\n", "enabled: must be true or false, is text"),
-        ("destinations: {a: {write_key: x}}\nstate: {schema: [s]}\n", "state.schema: must be text, is a list"),
+        (
+            "destinations: {a: {write_key: x, concurrency: 0}}\n",
+            "concurrency: must be greater than or equal to 1, not 0",
+        ),
+        ("destinations: {a: {write_key: x, enabled: perhaps}}\n", "enabled: must be true or false, not text"),
+        ("destinations: {a: {write_key: x}}\nstate: {schema: [s]}\n", "state.schema: must be text, not a list"),
         ("destinations: {a: {write_key: x}}\nstat: {}\n", "stat: unknown key. Did you mean 'state'?"),
         (
             "destinations: {a: {write_key: x, write_key: y}}\n",
-            "segconn.yml:1:34: error SEG101: not valid YAML: the key 'write_key' stands here twice",
+            "segconn.yml:1:34: error SEG101: not valid YAML: the key 'write_key' appears twice",
         ),
         ("destinations:\n  a: [\n", "segconn.yml:"),
         ("destinations: {a: {write_key: \"{{ env_var('NOPE') }}\"}}\n", "the environment variable NOPE is not set"),
@@ -103,15 +106,18 @@ def test_variables_of_the_command_line_reach_the_settings(shop):
     ("change", "words"),
     [
         ({"action": "identfy"}, "action: 'identfy' is not an action. Did you mean 'identify'?"),
-        ({"action": 3}, "action: must be text, is a number"),
+        ({"action": 3}, "action: must be text, not a number"),
         ({"destination": "ap"}, "destination: 'ap' is not in segconn.yml. Did you mean 'app'?"),
         ({"sync_mode": "deletes"}, "sync_mode: must be one of added, updated, added_or_updated, deleted"),
         ({"sync_mode": ["added", "gone"]}, "sync_mode: must be one of"),
-        ({"first_sync": "never"}, "first_sync: should be 'send' or 'baseline'"),
+        ({"first_sync": "never"}, "first_sync: must be 'send' or 'baseline'"),
         ({"guards": {"max_rows": 3}}, "guards.max_rows: unknown key."),
-        ({"guards": {"max_deleted_percent": 300}}, "guards.max_deleted_percent: should be less than or equal to 100"),
+        (
+            {"guards": {"max_deleted_percent": 300}},
+            "guards.max_deleted_percent: must be less than or equal to 100, not 300",
+        ),
         ({"field": {}}, "field: unknown key. Did you mean 'fields'?"),
-        ({"fields": ["x"]}, "fields: must be a mapping, is a list"),
+        ({"fields": ["x"]}, "fields: must be a mapping, not a list"),
         ({"fields": {"usr_id": "$customer_id"}}, "fields.usr_id: identify has no such field. Did you mean 'user_id'?"),
         (
             {"fields": {"user_id": {"@path": 3}}},
@@ -119,7 +125,7 @@ def test_variables_of_the_command_line_reach_the_settings(shop):
         ),
         ({"fields": {"user_id": {"@pth": "x"}}}, "fields.user_id: has an invalid directive: @pth."),
         ({"fields": {"user_id": "$customer id"}}, "fields.user_id: has $customer inside a text: write ${customer}"),
-        ({"name": ""}, "name: should have at least 1 character"),
+        ({"name": ""}, "name: must have at least 1 character"),
     ],
 )
 def test_mappings(shop, change, words):
@@ -164,7 +170,7 @@ def test_a_template_that_dbt_has_rendered_away_is_noticed(shop):
     shop.mappings({**MAPPING, "fields": fields})
     shop.dbt("parse")
     output = shop.segconn("validate").output
-    assert "dbt has rendered 'Hello {{ email }}' to 'Hello '" in output
+    assert "dbt rendered 'Hello {{ email }}' to 'Hello '" in output
     assert "${column}" in output
 
 

@@ -1,7 +1,7 @@
-"""The context of a run: where the project is, and how dbt would open it; resolved once, before anything is rendered.
+"""The context of a run: folders, profile, target and vars, resolved before anything is rendered.
 
-Each value is taken from the command line, else from dbt's environment variables, else from the last dbt invocation,
-else from where dbt looks by itself.
+Each value comes from the first of these that has it: the command line, dbt's environment variables, the last dbt
+invocation, dbt's default.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ DEFAULT_TARGET_PATH = "target"
 
 
 class Recorded(NamedTuple):
-    """What dbt ran on, as its results say."""
+    """The profile and target of the last dbt invocation."""
 
     profile: str
     target: str
 
 
 class Origin(NamedTuple):
-    """A value, and where it is from: an option, an environment variable, a file."""
+    """A value and its source: an option, an environment variable or a file."""
 
     value: Any
     source: str
@@ -46,7 +46,7 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the command line says of the project, under dbt's own names. `run_results` are words as typed."""
+    """Options of the command line, by dbt's names. `run_results` are paths and globs."""
 
     project_dir: Path | None = None
     profiles_dir: Path | None = None
@@ -58,22 +58,21 @@ class Given:
 
 
 class Loaders(NamedTuple):
-    """What only dbt-core's own classes know. They take seconds to import, so they are called when needed."""
+    """Functions that import dbt-core. The import takes seconds, so they are called only when needed."""
 
     jinja_names: Callable[[Mapping[str, Any]], Names]
-    """vars → the names of dbt's base context."""
+    """vars → the names of dbt's base context"""
     target_values: Callable[[Context], Names]
-    """context → dbt's `target`."""
+    """context → dbt's `target`"""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """How the project is opened. Folders are absolute; `origins` says where each value is from, by its name.
+    """The resolved context. Folders are absolute. `origins` maps the name of a value to its source.
 
-    `target` is None where neither the user nor dbt's results say it: dbt 2 does not record it. `outputs` are those
-    of the profile: name → keys as written; none where profiles.yml has no such profile. `recorded` is what the last
-    dbt invocation ran on, where these profiles have it. `results` are its run_results.json, or those that
-    `--run-results` names, as far as they can be read.
+    `target` is None if neither the user nor dbt's results name it; dbt 2 does not record it. `outputs` are those of the
+    profile: name → keys before Jinja; empty if profiles.yml lacks the profile. `recorded` is the target of the last dbt
+    invocation, if profiles.yml has it. `results` are the readable files of `results_paths`.
     """
 
     project: DbtProject
@@ -97,11 +96,11 @@ class Context:
         return self.project.dir
 
     def with_target(self, target: str, source: str) -> Context:
-        """Return the same context on a target that has been found since."""
+        """Return a copy with this target."""
         return replace(self, target=target, origins={**self.origins, "target": source})
 
     def jinja(self) -> Jinja:
-        """Return what renders segconn.yml, as dbt renders a project's YAML."""
+        """Return the renderer of segconn.yml, with the names of dbt's YAML files."""
         names = {
             "env_var": env_var,
             "var": var_of({**self.project.vars, **self.vars}),
@@ -111,21 +110,21 @@ class Context:
         return Jinja(names, lambda: self.loaders.jinja_names(self.vars))
 
     def _target_names(self) -> Names:
-        target = self.target or self.default_target  # dbt's own default, where no row is read or written
+        target = self.target or self.default_target  # dbt's default is safe here: no row is read or written
         if target is None:
-            raise ConfigurationError(f"the target is not known. {self.how_to_name_target()}")
+            raise ConfigurationError(f"the target is unknown. {self.how_to_name_target()}")
         return {"name": target, "target_name": target, "profile_name": self.profile}
 
     def how_to_name_target(self, outputs: Iterable[str] = ()) -> str:
-        """Say which option to give, and which values it may have."""
+        """Return a sentence that names the option and its possible values."""
         names = ", ".join(outputs or self.outputs) or f"an output of {self.profiles_dir / PROFILES_FILE}"
-        return f"Name the one that dbt ran on with --target: {names}."
+        return f"Set --target to the target that dbt ran on: {names}."
 
 
 def resolve(given: Given, loaders: Loaders) -> Context:
-    """Resolve the context from files and environment; opens nothing and imports nothing of dbt-core.
+    """Resolve the context from files and environment, without a connection and without importing dbt-core.
 
-    Raises ConfigurationError where there is no project, or where a file cannot be read.
+    Raises ConfigurationError if there is no project, or if a file cannot be read.
     """
     project = find_project(given.project_dir)
     named = results_paths(given.run_results)
@@ -167,7 +166,7 @@ def resolve(given: Given, loaders: Loaders) -> Context:
 
 
 def _source(option: str, given: Any, otherwise: str) -> str:
-    """Name where a value is from; click hands on what the environment variable says as if it were typed."""
+    """Return the source of a value. Click passes environment variables as if they were options."""
     variable = next((name for name in environment_variables(option) if os.environ.get(name)), None)
     if given and not (variable and os.environ[variable] == str(given)):
         return f"--{option.replace('_', '-')}"
@@ -175,19 +174,19 @@ def _source(option: str, given: Any, otherwise: str) -> str:
 
 
 def _named(given: Any, option: str) -> Origin | None:
-    """Return what the command line says, else dbt's environment variable."""
+    """Return the value of an option, else of dbt's environment variable, else None."""
     value = given or from_environment(option)
     return Origin(value, _source(option, given, "")) if value else None
 
 
 def _readable(paths: Iterable[Path]) -> Iterator[ResultsFile]:
     for path in paths:
-        with suppress(ConfigurationError):  # a run that needs them reads them again, and says what is wrong
+        with suppress(ConfigurationError):  # a run reads these files again and reports the error
             yield read_results(path)
 
 
 def _target_dir(given: Given, project: DbtProject) -> Origin:
-    """Find the folder of the artifacts; as in dbt, one that is relative is relative to the project."""
+    """Return the folder of the artifacts. As in dbt, a relative path is relative to the project."""
     if named := _named(given.target_path, "target_path"):
         return Origin(project.dir / Path(named.value).expanduser(), named.source)
     written = project.content.get("target-path")
@@ -200,7 +199,7 @@ def _target_dir(given: Given, project: DbtProject) -> Origin:
 
 
 def _rendered_target_paths(written: str, given: Given, project: DbtProject) -> Iterator[str]:
-    """Render `target-path`; where it depends on the target and none is named, for each output of the profile."""
+    """Yield the rendered `target-path` of the target, or of each output if no target is set."""
     if "{" not in written:
         yield written
         return
@@ -216,7 +215,7 @@ def _rendered_target_paths(written: str, given: Given, project: DbtProject) -> I
 
 
 def _last_written(folders: list[Path]) -> Path:
-    """Return the folder that dbt wrote results to last, else a manifest, else the first."""
+    """Return the folder with the newest results, else with the newest manifest, else the first."""
     for name in (RESULTS_FILE, MANIFEST_FILE):
         times = {folder: (folder / name).stat().st_mtime_ns for folder in folders if (folder / name).is_file()}
         if times:
@@ -225,7 +224,7 @@ def _last_written(folders: list[Path]) -> Path:
 
 
 def _artifacts_dir(given: Given, target_dir: Path, last: ResultsFile | None) -> Path:
-    """Return the folder of the manifest: beside the newest of the results that are named, unless it is named itself."""
+    """Return the folder of the manifest: `--target-path`, else that of the newest file of `--run-results`."""
     if given.run_results and not given.target_path and last and (last.path.parent / MANIFEST_FILE).is_file():
         return last.path.parent
     return target_dir
@@ -267,9 +266,9 @@ def _vars(given: Given, last: ResultsFile | None) -> Origin:
 def _recorded(
     last: ResultsFile | None, project: DbtProject, profiles: Mapping[str, Profile], profiles_dir: Path
 ) -> Recorded | None:
-    """Return what dbt ran on, if these profiles have it: names of another machine's profiles mean nothing here.
+    """Return the last profile and target, or None if these profiles lack them: the results may be from another machine.
 
-    dbt 1 records a target that was named, and none for the profile's default. dbt 2 records neither.
+    dbt 1 records `--target`, but not the profile's default target. dbt 2 records neither.
     """
     if last is None or last.is_of_dbt2:
         return None
@@ -293,7 +292,7 @@ def _target(
         return Origin(recorded.target, f"the last dbt invocation{'' if is_named else ', the default of the profile'}")
     if known and len(known.outputs) == 1:
         return Origin(next(iter(known.outputs)), "the only output of the profile")
-    return Origin(None, "not known")
+    return Origin(None, "unknown")
 
 
 def _default_target(profile: Profile, variables: Mapping[str, Any]) -> str:

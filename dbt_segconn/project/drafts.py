@@ -1,4 +1,4 @@
-"""The mappings of the project as far as they can be read, with everything that is wrong with them."""
+"""Drafts: the project's mappings with all their faults, even if parts are invalid."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from dbt_segconn.project.yaml_traps import broken_by_yaml
 
 @dataclass(frozen=True, slots=True)
 class MappingDraft:
-    """One mapping as far as it can be read.
+    """One mapping. Parts that a fault prevents are None.
 
-    `at` leads from `meta.segconn` to the mapping; `given` are the keys that are right by themselves;
-    `fields` are in Segment's own language; what could not be made for a fault is None. `consent` are its
-    consent columns by category, its own or, where `inherits_consent`, the model's; None where neither says anything.
+    `at` is the path from `meta.segconn` to the mapping. `given` are the keys with valid values. `fields` are in
+    Segment's mapping language. `consent` are the consent columns by category: the mapping's, or the model's if
+    `inherits_consent`; None if neither has any.
     """
 
     written: Written
@@ -66,20 +66,21 @@ class MappingDraft:
 
     @property
     def names(self) -> MappingNames:
-        """Every name of the mapping; its full name stands for the id, which needs a destination."""
+        """All names of the mapping. The full name replaces the id, which needs a destination."""
         model = self.written.model.unique_id
         return MappingNames(model, self.name, f"{model.partition('.')[2]}.{self.name}")
 
     def finding(self, fault: Fault) -> Finding:
-        """Put a fault of the mapping in its place."""
+        """Return a fault of the mapping as a finding with its position."""
         return self.written.finding(fault, mapping=self.name, prefix=self.at)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDraft:
-    """The mappings of one model, with what is wrong with the model as a whole; `consent` are its own columns.
+    """The mappings of one model, and the faults of the model itself.
 
-    `other_versions` are mappings that are not synced for this version of the model.
+    `consent` are the model's consent columns by category. `other_versions` are mappings that do not sync this version
+    of the model.
     """
 
     written: Written
@@ -91,12 +92,12 @@ class ModelDraft:
 
     @property
     def is_left_out(self) -> bool:
-        """Whether the mappings are synced for other versions of the model only."""
+        """Whether the mappings sync other versions of the model only."""
         return bool(self.other_versions) and not self.mappings
 
     @property
     def findings(self) -> Iterator[Finding]:
-        """Everything that is wrong with the model and its mappings."""
+        """All findings of the model and its mappings."""
         yield from map(self.written.finding, self.faults)
         for draft in self.mappings:
             yield from map(draft.finding, draft.faults)
@@ -105,9 +106,9 @@ class ModelDraft:
 def read_drafts(
     manifest: Manifest, destinations: Collection[str] | None, project_dir: FilePath
 ) -> tuple[ModelDraft, ...]:
-    """Read every mapping of the project as far as it goes; nothing is raised.
+    """Read every mapping of the project. Errors become faults.
 
-    `destinations` are the names that segconn.yml knows, or None where it cannot be read.
+    `destinations` are the names in segconn.yml, or None if it cannot be read.
     """
     files = Files(project_dir)
     written = (Written(model, files).unmerged() for model in manifest.models)
@@ -119,13 +120,13 @@ def read_drafts(
 
 
 def _is_bare(written: Written) -> bool:
-    """Whether a model has no mappings, but only what dbt_project.yml says of its folder."""
+    """Return whether the model has no mappings, only keys of its folder in dbt_project.yml."""
     meta = written.model.meta
     return isinstance(meta, dict) and "mappings" not in meta and written.is_inherited
 
 
 def alerts_of_nothing(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:
-    """Find the names in alerts of segconn.yml that no mapping of the project has, or several have."""
+    """Yield a fault for each name under `alerts` that matches no mapping, or several."""
     mappings = {draft.names for model in drafts for draft in model.mappings}
     known = sorted(shown_names(mappings).values())
     for at, alert in enumerate(settings.alerts):
@@ -137,15 +138,15 @@ def alerts_of_nothing(settings: Settings, drafts: Iterable[ModelDraft]) -> Itera
                 yield Fault(NO_MAPPING, path, f"no mapping is named {name!r}", fix)
             elif len(found) > 1:
                 reason = f"{name!r} is the name of {len(found)} mappings"
-                yield Fault(NO_MAPPING, path, reason, f"Write the names that are meant: {', '.join(found)}.")
+                yield Fault(NO_MAPPING, path, reason, f"Write one or more of these names: {', '.join(found)}.")
 
 
 def without_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Finding]:
-    """Find the mappings that say nothing of consent, where segconn.yml requires it."""
-    fix = "Name the column of each category, here or for the whole model, or write `consent: not_needed`."
+    """Yield a finding for each mapping without consent, if segconn.yml requires it."""
+    fix = "Write the column of each category, on the mapping or the model, or write `consent: not_needed`."
     for draft in (one for model in drafts for one in model.mappings if settings.consent.required):
         if draft.consent is None and not any(fault.path[:1] == ("consent",) for fault in draft.faults):
-            yield draft.finding(Fault(NO_CONSENT, ("consent",), "is missing, and segconn.yml requires it", fix))
+            yield draft.finding(Fault(NO_CONSENT, ("consent",), "is missing, but segconn.yml requires it", fix))
 
 
 def _draft_model(
@@ -168,12 +169,12 @@ def _draft_model(
     synced = tuple(one for one in drafts if _is_for(one, written.model))
     others = tuple(one for one in drafts if not _is_for(one, written.model))
     draft = ModelDraft(written, whole.named, consent, synced, others, tuple(faults))
-    # a version that is not synced may lack the columns and tests of the others
+    # a version that is not synced may lack columns and tests
     return replace(draft, faults=()) if draft.is_left_out else draft
 
 
 def _is_for(draft: MappingDraft, model: Model) -> bool:
-    """Whether a mapping is synced for this version of its model."""
+    """Return whether a mapping syncs this version of its model."""
     versions = draft.given.get("versions", "latest")
     if model.version is None or versions == "all":
         return True
@@ -184,7 +185,7 @@ def _unknown_versions(meta: MappingMeta | None, known: Collection[str]) -> Itera
     if meta is None or isinstance(meta.versions, str):
         return
     if not known:
-        yield Fault(WRONG_VALUE, ("versions",), "are listed, and the model has no versions", "Remove the list.")
+        yield Fault(WRONG_VALUE, ("versions",), "must not be a list: the model has no versions", "Remove `versions`.")
     elif unknown := [one for one in meta.versions if one not in known]:
         fix = f"Versions: {', '.join(sorted(known))}."
         yield Fault(WRONG_VALUE, ("versions",), f"the model has no version {', '.join(unknown)}", fix)
@@ -192,7 +193,7 @@ def _unknown_versions(meta: MappingMeta | None, known: Collection[str]) -> Itera
 
 @dataclass(frozen=True, slots=True)
 class _Whole:
-    """What a model's mappings have in common; `named` is the identifier that its YAML or its tests name."""
+    """Values that all mappings of a model share. `named` is the identifier from YAML, constraints or tests."""
 
     written: Written
     named: tuple[str, ...]
@@ -201,7 +202,7 @@ class _Whole:
     versions: Collection[str]
 
     def identifier_of(self, given: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the identifier of a mapping: dbt keeps the versions of a snapshot's rows apart by itself."""
+        """Return the identifier of a mapping. The default for a snapshot is its key or dbt_scd_id."""
         snapshot = self.written.model.snapshot
         if self.named or snapshot is None:
             return self.named
@@ -209,23 +210,23 @@ class _Whole:
 
 
 def _columns_of_consent(given: Any) -> Mapping[str, str] | None:
-    """Return the consent columns by category; none are needed, or None where nothing is said."""
+    """Return the consent columns by category: empty for `not_needed`, None if unset."""
     return {} if given == NOT_NEEDED else given
 
 
 def as_columns(identifier: Any) -> tuple[str, ...]:
-    """Take one column, or several, as several."""
+    """Return a column or a list of columns as a tuple."""
     return (identifier,) if isinstance(identifier, str) else tuple(identifier or ())
 
 
 def _faults_of_model(written: Written) -> Iterator[Fault]:
     if written.model.materialized == "ephemeral":
-        yield Fault(NO_TABLE, (), "an ephemeral model has no table to sync", "Materialize it.")
+        yield Fault(NO_TABLE, (), "an ephemeral model has no table to sync", "Materialize it as a table or view.")
     yield from broken_by_yaml(written)
 
 
 def _sound(raw: Any, faults: Iterable[Fault]) -> dict[str, Any]:
-    """Keep the keys that are right by themselves, so that what they say can still be checked."""
+    """Return the keys without faults, which are then checked further."""
     wrong = {fault.path[0] for fault in faults if fault.path}
     return {str(key): value for key, value in raw.items() if str(key) not in wrong} if isinstance(raw, dict) else {}
 
@@ -266,8 +267,8 @@ def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | No
 
 def _unseen(meta: MappingMeta | None) -> Iterator[Fault]:
     if meta and meta.checkpoint and "deleted" in meta.sync_mode:
-        reason = "is a checkpoint, with which deleted records are not looked for, and the sync mode sends them"
-        yield Fault(DELETED_UNSEEN, ("checkpoint",), reason, "Remove one of them.")
+        reason = "cannot detect deleted records, but the sync mode includes `deleted`"
+        yield Fault(DELETED_UNSEEN, ("checkpoint",), reason, "Remove `checkpoint`, or `deleted`.")
 
 
 def _destination(given: Mapping[str, Any], known: Collection[str] | None, faults: list[Fault]) -> str | None:
@@ -293,7 +294,7 @@ def _action(given: Mapping[str, Any], faults: list[Fault]) -> Action | None:
 
 
 def _fields(given: Mapping[str, Any], consent: Mapping[str, str] | None, faults: list[Fault]) -> dict[str, Any] | None:
-    """Put the fields into Segment's own language."""
+    """Return the fields in Segment's mapping language."""
     if "fields" not in given:
         return None
     try:
@@ -328,8 +329,8 @@ def _faults_of_fields(action: Action | None, fields: Any) -> Iterator[Fault]:
         fix = f"Did you mean {near!r}?" if near else "`dbt-segconn fields` lists them."
         yield Fault(UNKNOWN_FIELD, ("fields", *path), f"{action.name} has no such field", fix)
     for name in missing_fields(action.name, fields):
-        reason = f"has no {name}, without which every record would be discarded"
-        yield Fault(MISSING_FIELD, ("fields",), reason, f"Map it to a column: {name.split()[0]}: $column.")
+        reason = f"must have {name}: without it, every record is discarded"
+        yield Fault(MISSING_FIELD, ("fields",), reason, f"Map it from a column: {name.split()[0]}: $column.")
 
 
 def _constant_ids(
@@ -351,7 +352,7 @@ def _deleted(
 
 
 def _told_apart(drafts: list[MappingDraft]) -> Iterator[MappingDraft]:
-    """Object to the second mapping of a name."""
+    """Add a fault to each mapping that repeats a name."""
     seen: set[str] = set()
     for draft in drafts:
         name = draft.given.get("name")

@@ -1,4 +1,4 @@
-"""Mappings that are right → syncs; a project with errors has no plan, only findings."""
+"""Valid mappings of the project, compiled for syncs."""
 
 from __future__ import annotations
 
@@ -25,21 +25,20 @@ from dbt_segconn.project.source_positions import Written
 from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.project.user_ids import SEGMENT_ID
 
-# Longest name that every warehouse takes is 63; "records_" leaves 55 of it for an id
+# Every warehouse accepts names of 63 characters; "records_" leaves 55 for an id
 ID_LENGTH = 55
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One meta, compiled and checked: all that a sync needs to know besides the data.
+    """One mapping, compiled and checked: everything that a sync needs except data.
 
-    `name` is what output calls it: `model.mapping`, or `package.model.mapping` where another package has the same.
-    `columns` are the columns that a call is made of, or None where the mapping takes the whole record;
-    `named` are those that it names in either case, as it spells them;
-    `names_record` says whether it asks for the record's own `__segment_id`; `fields` are the action's, in
-    Segment's language; `consent` are the consent columns by category, and `skips_unknown_consent` says whether
-    records that tell nothing of any category are held back.
-    `definition` changes when, and only when, the same record would make another call.
+    `name` is the name in output: `model.mapping`, or `package.model.mapping` if two packages share the former.
+    `columns` are the columns of a call, or None if the mapping reads the whole record. `named` are the columns that
+    the mapping names, in its spelling. `names_record` is true if it uses `__segment_id`. `fields` are in Segment's
+    mapping language. `consent` are the consent columns by category. `skips_unknown_consent` is true if records
+    without a value in any category are skipped. `definition` is a hash that changes if and only if the same record
+    would make another call.
     """
 
     id: str
@@ -60,22 +59,22 @@ class Mapping:
 
     @property
     def model(self) -> Model:
-        """The model whose records are synced."""
+        """The model with the records."""
         return self.written.model
 
     @property
     def current(self) -> Snapshot | None:
-        """The snapshot of which only the current rows are records; None where all rows are."""
+        """The snapshot, if only its current rows are records; else None."""
         return self.model.snapshot if self.meta.records == "current" else None
 
     @property
     def names(self) -> MappingNames:
-        """Every name of the meta."""
+        """All names of the mapping."""
         return MappingNames(self.model.unique_id, self.meta.name, self.id)
 
 
 def read_mappings(manifest: Manifest, settings: Settings, project_dir: Path) -> tuple[Mapping, ...]:
-    """Turn every mapping of the project into a sync, enabled or not.
+    """Return every mapping of the project, including disabled ones.
 
     Raises InvalidProject with all errors of all models, each with file, line, model, mapping and path.
     """
@@ -91,7 +90,7 @@ def read_mappings(manifest: Manifest, settings: Settings, project_dir: Path) -> 
 
 
 def to_mapping(draft: MappingDraft, *, skips_unknown_consent: bool = False) -> Mapping:
-    """Make the sync of a mapping with which nothing is wrong."""
+    """Build the mapping of a draft without faults. Raises ValueError if it has any."""
     if draft.meta is None or draft.fields is None or draft.destination is None or draft.to_call is None:
         raise ValueError(f"{draft.name} has faults")
     meta, fields = draft.meta, draft.fields
@@ -119,10 +118,10 @@ def to_mapping(draft: MappingDraft, *, skips_unknown_consent: bool = False) -> M
 
 
 def find_columns(mapping: Mapping, available: Iterable[str]) -> dict[str, str]:
-    """Match the columns that the mapping names with those that the warehouse reports.
+    """Match the columns of the mapping with those of the warehouse, as dbt does.
 
-    Returns name in the mapping → column of the warehouse: the exact name, else the only one that differs
-    in case alone, as dbt matches them. Raises InvalidProject for every column that is not there.
+    Returns name in the mapping → column of the warehouse: the exact name, else the only one that differs in case only.
+    Raises InvalidProject for all missing columns.
     """
     columns = tuple(available)
     others = (*columns_of_rows(mapping.meta), *(mapping.current.columns if mapping.current else ()))
@@ -134,7 +133,7 @@ def find_columns(mapping: Mapping, available: Iterable[str]) -> dict[str, str]:
 
 
 def columns_of_rows(meta: MappingMeta) -> dict[str, tuple[str, ...]]:
-    """Return the columns that order or select rows, each with the path of its key."""
+    """Return the columns of `checkpoint` and `order_by`, each with the path of its key."""
     checkpoint = {meta.checkpoint.column: ("checkpoint", "column")} if meta.checkpoint else {}
     return {**checkpoint, **dict.fromkeys(meta.order_by or (), ("order_by",))}
 
@@ -159,9 +158,9 @@ def _missing(mapping: Mapping, name: str, columns: tuple[str, ...], table: str) 
 
 
 def no_column(path: tuple[str, ...], name: str, columns: tuple[str, ...], table: str) -> Fault:
-    """Say that `table`, which has these columns, has none of this name."""
+    """Return the fault of a column that `table` lacks. `columns` are those it has."""
     fix = f"{near_name(name, columns)} Columns: {', '.join(columns[:20])}{', …' if len(columns) > 20 else ''}."
-    return Fault(NO_COLUMN, path, f"the column {name!r} is not in {table}", fix.lstrip())
+    return Fault(NO_COLUMN, path, f"column {name!r} is not in {table}", fix.lstrip())
 
 
 def _definition(
@@ -173,13 +172,13 @@ def _definition(
     skips: bool,
 ) -> str:
     shape = [meta.action, fields, identifier, consent, meta.sync_null_values, meta.sync_mode]
-    shape += ["skips unknown consent"] if skips else []  # so that what is held back now is in no outbox of before
-    shape += [["order by", *meta.order_by]] if meta.order_by else []  # an outbox of before has another order
+    shape += ["skips unknown consent"] if skips else []  # an older outbox may hold records that are now skipped
+    shape += [["order by", *meta.order_by]] if meta.order_by else []  # an older outbox has another order
     return hashlib.sha256(orjson.dumps(shape, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
 def _id(model: Model, mapping: str, destination: str) -> str:
-    """Name a mapping's tables: readable, at most ID_LENGTH, unique by its hash."""
+    """Return the id in a mapping's table names: readable, at most ID_LENGTH long, unique by its hash."""
     tail = hashlib.sha256("\x1f".join((model.unique_id, mapping, destination)).encode()).hexdigest()[:8]
     words = re.sub(r"\W+", "_", f"{model.name}_{mapping}", flags=re.ASCII).strip("_").lower()
     return f"{words[: ID_LENGTH - len(tail) - 1].rstrip('_')}_{tail}"

@@ -1,4 +1,4 @@
-"""What users write under `config.meta.segconn` of a model, seed or snapshot."""
+"""The keys under `config.meta.segconn` of a model, seed or snapshot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dbt_segconn.actions import ACTIONS
 from dbt_segconn.project.strict_model import Strict, near_name
 
 CHANGE_TYPES = ("added", "updated", "deleted")
-# https://segment.com/docs/connections/reverse-etl/ : which records a mapping sends
+# https://segment.com/docs/connections/reverse-etl/
 SYNC_MODES: dict[str, tuple[str, ...]] = {
     "added": ("added",),
     "updated": ("updated",),
@@ -41,7 +41,7 @@ def _as_names(names: Any) -> Any:
 
 def _as_consent(given: Any) -> Any:
     if not given or not (given == NOT_NEEDED or isinstance(given, dict)):
-        raise ValueError(f"must name a column for each consent category, as {{Ads: ads_ok}}, or be {NOT_NEEDED}")
+        raise ValueError(f"must map consent categories to columns, such as {{Ads: ads_ok}}, or be {NOT_NEEDED}")
     return given
 
 
@@ -55,7 +55,7 @@ def _as_versions(given: Any) -> Any:
 
 
 def _or_list(of: dict[str, Any], one: dict[str, Any]) -> WithJsonSchema:
-    """Describe one or a list of several, as editors should know it."""
+    """Return the JSON Schema of one value or a list of values."""
     return WithJsonSchema({"anyOf": [one, {"type": "array", "items": of, "minItems": 1}]})
 
 
@@ -101,7 +101,7 @@ Consent = Annotated[
 
 def _printable(name: str) -> str:
     if not name.isprintable() or not name.strip():
-        raise ValueError(f"must hold printable characters only, not {name!a}")
+        raise ValueError(f"must have printable characters only, not {name!a}")
     return name
 
 
@@ -110,9 +110,9 @@ Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_print
 
 def _known_zone(name: str) -> str:
     known = available_timezones()
-    if known and name not in known:  # a system without time zones has only the warehouse's word
+    if known and name not in known:  # some systems have no time zones; the warehouse checks them
         near = near_name(name, sorted(known))
-        raise ValueError(f"{name!r} is no time zone of the IANA database, such as Europe/Berlin.{near}")
+        raise ValueError(f"must be a time zone of the IANA database, such as Europe/Berlin, not {name!r}.{near}")
     return name
 
 
@@ -125,12 +125,12 @@ _LAG = re.compile(r"(\d{1,6}) ?(second|minute|hour|day|week)s?")
 def _as_lag(lag: Any) -> Any:
     if isinstance(lag, str) and (found := _LAG.fullmatch(lag.strip().lower())):
         return timedelta(**{f"{found[2]}s": int(found[1])})
-    if isinstance(lag, str) and lag.strip().isdecimal():  # what dbt's Jinja has rendered
+    if isinstance(lag, str) and lag.strip().isdecimal():  # dbt's Jinja renders numbers to text
         return int(lag)
     is_number = isinstance(lag, int) and not isinstance(lag, bool) and lag >= 0
     if not is_number and not isinstance(lag, timedelta):
         raise ValueError(
-            "must be a time such as `1 hour`, `30 minutes` or `2 days`; for a column of integers, a number"
+            "must be a duration such as `1 hour`, `30 minutes` or `2 days`; for a column of integers, a number"
         )
     return lag
 
@@ -150,7 +150,7 @@ Lag = Annotated[
 
 
 class Checkpoint(Strict):
-    """Makes a sync read only the rows that may have changed since the last one."""
+    """Makes a sync read only rows that may have changed since the last sync."""
 
     column: str
     """Column of the model that increases with each change of a row, such as `updated_at`: a timestamp, a date or an
@@ -227,7 +227,7 @@ class MappingMeta(Strict):
 
 
 class ModelMeta(Strict):
-    """The whole of `config.meta.segconn`."""
+    """All keys of `config.meta.segconn`."""
 
     unique_identifier: Columns | None = None
     """Column, or list of columns, that identifies a record. Default: the primary key constraint, else the only column
