@@ -116,7 +116,7 @@ def _calls(change: MappingChange, draft: MappingDraft | None, state: State) -> i
     tables = MappingTables(state, to_mapping(draft).id)
     if not change.sends_all and tables.present()[0]:
         return tables.known()
-    relation = state.session.relation_of(draft.written.model)
+    relation = state.session.relation_of(draft.positions.model)
     if not state.session.columns(relation):
         return None
     return int(state.session.rows("segconn_count_rows", relation=relation)[0][0])
@@ -154,8 +154,8 @@ def _changes(before: _Side, after: _Side) -> Iterator[MappingChange]:
 
 def _former(draft: MappingDraft, removed: Mapping[str, MappingDraft]) -> str | None:
     """Find the mapping that this one replaces: of another version of the model, else one that made the same calls."""
-    base = draft.written.model.base_id
-    versions = [one for one, gone in removed.items() if (gone.written.model.base_id, gone.name) == (base, draft.name)]
+    base = draft.positions.model.base_id
+    versions = [one for one, gone in removed.items() if (gone.positions.model.base_id, gone.name) == (base, draft.name)]
     alike = [one for one, gone in removed.items() if _alike(gone, draft)]
     return next(iter(versions + alike), None)
 
@@ -165,13 +165,13 @@ def _alike(one: MappingDraft, other: MappingDraft) -> bool:
 
 
 def _what(draft: MappingDraft) -> str:
-    return f"{draft.given.get('action')} to {draft.destination or draft.given.get('destination')}"
+    return f"{draft.valid_keys.get('action')} to {draft.destination or draft.valid_keys.get('destination')}"
 
 
 def _added(draft: MappingDraft) -> Detail:
-    if not draft.given.get("enabled", True):
+    if not draft.valid_keys.get("enabled", True):
         return Detail(f"{_what(draft)}, not enabled")
-    if draft.given.get("first_sync") == "baseline" or "added" not in (draft.meta.sync_mode if draft.meta else ()):
+    if draft.valid_keys.get("first_sync") == "baseline" or "added" not in (draft.meta.sync_mode if draft.meta else ()):
         return Detail(f"{_what(draft)}; its first sync sends nothing")
     return Detail(f"{_what(draft)}; its first sync sends every record", sends_all=True)
 
@@ -204,11 +204,11 @@ _SETTINGS: dict[str, Effect] = {
 
 
 def _of_settings(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
-    before, after = dict(old.given), dict(new.given)
+    before, after = dict(old.valid_keys), dict(new.valid_keys)
     # left out, it was the only one there was, which today's segconn.yml may no longer tell
     after["destination"] = new.destination
     before["consent"], after["consent"] = old.consent, new.consent
-    before["destination"] = old.destination or old.given.get("destination") or new.destination
+    before["destination"] = old.destination or old.valid_keys.get("destination") or new.destination
     others = sorted({*before, *after} - {"name", "fields", *_SETTINGS})
     for key in (*_SETTINGS, *others):
         was, now = before.get(key), after.get(key)
@@ -234,7 +234,7 @@ def _leaves(fields: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 def _of_fields(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
-    before, after = dict(_leaves(old.given.get("fields", {}))), dict(_leaves(new.given.get("fields", {})))
+    before, after = dict(_leaves(old.valid_keys.get("fields", {}))), dict(_leaves(new.valid_keys.get("fields", {})))
     for path in dict.fromkeys([*before, *after]):
         name = dotted(("fields", *path))
         if path not in after:
@@ -255,10 +255,10 @@ def _used(draft: MappingDraft) -> frozenset[str]:
 
 def _of_columns(before: _Side, after: _Side, old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     """Compare what is known of the columns in use: like with like, all columns or the documented ones."""
-    was, all_were = before.columns(old.written.model)
-    now, all_are = after.columns(new.written.model)
+    was, all_were = before.columns(old.positions.model)
+    now, all_are = after.columns(new.positions.model)
     if not (all_were and all_are):
-        was, now = before.documented(old.written.model), after.documented(new.written.model)
+        was, now = before.documented(old.positions.model), after.documented(new.positions.model)
     was, now = (
         {name.casefold(): status and status.casefold() for name, status in types.items()} for types in (was, now)
     )

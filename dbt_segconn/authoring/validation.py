@@ -13,7 +13,7 @@ from dbt_segconn.engine.opening import Options, Project, check_project, opened, 
 from dbt_segconn.project.artifacts import read_manifest
 from dbt_segconn.project.catalog import Catalog
 from dbt_segconn.project.context import Context
-from dbt_segconn.project.drafts import ModelDraft, alerts_of_nothing, read_drafts, without_consent
+from dbt_segconn.project.drafts import ModelDraft, faults_of_alerts, missing_consent, read_drafts
 from dbt_segconn.project.findings import DOUBTFUL_COLUMN, NO_COLUMN, NO_ORDER, Finding, InvalidProject
 from dbt_segconn.project.mappings import to_mapping
 from dbt_segconn.project.settings import FILE_NAME, Settings, findings_in_settings, read_settings
@@ -50,15 +50,15 @@ def validate(options: Options, *, online: bool = False) -> Validation:
     check_project(context, manifest)
     drafts = read_drafts(manifest, settings.destinations if settings else None, context.project_dir)
     if settings:
-        findings += findings_in_settings(context.project_dir, alerts_of_nothing(settings, drafts))
-        findings += without_consent(settings, drafts)
+        findings += findings_in_settings(context.project_dir, faults_of_alerts(settings, drafts))
+        findings += missing_consent(settings, drafts)
         findings += plain_secrets(context.project_dir)
     findings += [finding for draft in drafts for finding in draft.findings]
     others = [one for draft in drafts for one in draft.other_versions]
     findings += [one.finding(fault) for one in others for fault in one.faults]
     findings += misplaced(context.project_dir, manifest)
     findings += check(
-        (one for one in drafts if not one.is_left_out),
+        (one for one in drafts if not one.syncs_other_versions),
         Knowledge(manifest, Catalog(context.artifacts_dir, manifest), settings),
     )
     if online and settings:
@@ -66,7 +66,7 @@ def validate(options: Options, *, online: bool = False) -> Validation:
         findings = [*_certain(findings), *_of_warehouse(drafts, project, options)]
     return Validation(
         context.project_dir,
-        sum(not draft.is_left_out for draft in drafts),
+        sum(not draft.syncs_other_versions for draft in drafts),
         sum(len(draft.mappings) for draft in drafts),
         tuple(sorted(dict.fromkeys(findings), key=_order)),
         tuple(one.names.short for one in others),

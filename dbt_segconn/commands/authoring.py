@@ -285,12 +285,12 @@ def sources(*, output_dir: Path, **given: Any) -> None:
     """
     from dbt_segconn.authoring import lineage
     from dbt_segconn.engine.opening import resolve_context
-    from dbt_segconn.project.settings import read_settings, written_state
+    from dbt_segconn.project.settings import read_settings, unrendered_state
 
     context = resolve_context(as_options(**given))
     folder = context.project_dir / output_dir
     read_settings(context.project_dir, context.jinja())  # to say what is wrong with it first
-    _write(folder / "segconn_sources.yml", lineage.sources(written_state(context.project_dir)))
+    _write(folder / "segconn_sources.yml", lineage.sources(unrendered_state(context.project_dir)))
     _write(folder / "segconn_delivery_rates.sql", lineage.delivery_rates())
 
 

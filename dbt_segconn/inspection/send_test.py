@@ -17,7 +17,7 @@ from dbt_segconn.engine.opening import Options
 from dbt_segconn.errors import ConfigurationError, SegconnError
 from dbt_segconn.inspection.preview import Shown, show
 from dbt_segconn.inspection.read_only_session import OpenedProject, opened_read_only
-from dbt_segconn.project.mapping_names import only
+from dbt_segconn.project.mapping_names import find_mapping
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.tables import new_sync_id
@@ -43,7 +43,7 @@ def send_test(options: Options, name: str, record_id: str) -> Sent:
     where the record makes no call that Segment would take.
     """
     with opened_read_only(replace(options, all=True, mappings=[name])) as look:
-        mapping = only(name, [*look.choice.chosen, *(skip.mapping for skip in look.choice.skipped)])
+        mapping = find_mapping(name, [*look.choice.chosen, *(skip.mapping for skip in look.choice.skipped)])
         settings = look.project.settings.destinations[mapping.destination]
         if not settings.enabled:
             raise ConfigurationError(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from dbt_segconn.engine.opening import Options, Project
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.inspection.overview import names_shown, opened_state
-from dbt_segconn.project.mapping_names import only, shown_names
+from dbt_segconn.project.mapping_names import find_mapping, shown_names
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.state.locks import Locks
@@ -45,7 +45,7 @@ def _named(
     """Return the names of these names by id, orphans included, and the names that output shows."""
     gone = state.orphans({mapping.id for mapping in project.mappings}) if state.exists() else []
     known: list[Mapping | HistoryRow] = [*project.mappings, *gone]
-    found = (only(name, known) for name in names)
+    found = (find_mapping(name, known) for name in names)
     return {one.names.id: one for one in found}, names_shown(project, gone)
 
 
@@ -67,7 +67,7 @@ def adopt(options: Options, old: str, new: str) -> int:
     """
     with opened_state(options) as (project, state):
         state.prepare()
-        mapping = only(new, project.mappings)
+        mapping = find_mapping(new, project.mappings)
         gone = state.orphans({one.id for one in project.mappings})
         last = _orphan(old, gone)
         was = names_shown(project, gone)[last.mapping_id]
@@ -96,7 +96,7 @@ def _adopted(mapping: Mapping, last: HistoryRow, state: State) -> dict[str, str]
 
 def _orphan(name: str, orphans: Sequence[HistoryRow]) -> HistoryRow:
     if any(name in last.names.all for last in orphans):
-        return only(name, orphans)
+        return find_mapping(name, orphans)
     shown = sorted(shown_names(last.names for last in orphans).values())
     raise ConfigurationError(
         f"no mapping named {name!r} is gone from the project.{near_name(name, shown)} Gone: "

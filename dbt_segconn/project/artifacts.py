@@ -103,12 +103,6 @@ class Manifest:
     raw: Mapping[str, Any]
 
     @property
-    def run_id(self) -> str | None:
-        """Id of the dbt invocation that wrote it."""
-        invocation: str | None = self.raw["metadata"].get("invocation_id")
-        return invocation
-
-    @property
     def adapter_type(self) -> str:
         """Type of the dbt adapter, such as `postgres`."""
         return str(self.raw["metadata"].get("adapter_type"))

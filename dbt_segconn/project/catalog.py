@@ -13,7 +13,7 @@ import orjson
 from dbt_segconn.actions.spec import SpecType
 from dbt_segconn.project.artifacts import Manifest, Model
 
-Origin = Literal["contract", "catalog", "old catalog", "documentation"]
+ColumnSource = Literal["contract", "catalog", "old catalog", "documentation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class KnownColumns:
     documentation may lack any column.
     """
 
-    origin: Origin
+    origin: ColumnSource
     types: Mapping[str, str | None]
 
     @property

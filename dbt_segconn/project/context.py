@@ -30,14 +30,14 @@ from dbt_segconn.project.run_results import RESULTS_FILE, ResultsFile, read_resu
 DEFAULT_TARGET_PATH = "target"
 
 
-class Recorded(NamedTuple):
+class RecordedTarget(NamedTuple):
     """The profile and target of the last dbt invocation."""
 
     profile: str
     target: str
 
 
-class Origin(NamedTuple):
+class ResolvedValue(NamedTuple):
     """A value and its source: an option, an environment variable or a file."""
 
     value: Any
@@ -45,7 +45,7 @@ class Origin(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ProjectOptions:
     """Options of the command line, by dbt's names. `run_results` are paths and globs."""
 
     project_dir: Path | None = None
@@ -57,7 +57,7 @@ class Given:
     run_results: tuple[str, ...] = ()
 
 
-class Loaders(NamedTuple):
+class JinjaLoaders(NamedTuple):
     """Functions that import dbt-core. The import takes seconds, so they are called only when needed."""
 
     jinja_names: Callable[[Mapping[str, Any]], Names]
@@ -71,8 +71,8 @@ class Context:
     """The resolved context. Folders are absolute. `origins` maps the name of a value to its source.
 
     `target` is None if neither the user nor dbt's results name it; dbt 2 does not record it. `outputs` are those of the
-    profile: name → keys before Jinja; empty if profiles.yml lacks the profile. `recorded` is the target of the last dbt
-    invocation, if profiles.yml has it. `results` are the readable files of `results_paths`.
+    profile: name → keys before Jinja; empty if profiles.yml lacks the profile. `recorded_target` is the target of the
+    last dbt invocation, if profiles.yml has it. `results` are the readable files of `results_paths`.
     """
 
     project: DbtProject
@@ -84,11 +84,11 @@ class Context:
     vars: Mapping[str, Any] = field(repr=False)
     outputs: Mapping[str, Mapping[str, Any]]
     default_target: str | None
-    recorded: Recorded | None
+    recorded_target: RecordedTarget | None
     results: tuple[ResultsFile, ...]
     results_paths: tuple[Path, ...]
     origins: Mapping[str, str]
-    loaders: Loaders
+    loaders: JinjaLoaders
 
     @property
     def project_dir(self) -> Path:
@@ -112,35 +112,37 @@ class Context:
     def _target_names(self) -> Names:
         target = self.target or self.default_target  # dbt's default is safe here: no row is read or written
         if target is None:
-            raise ConfigurationError(f"the target is unknown. {self.how_to_name_target()}")
+            raise ConfigurationError(f"the target is unknown. {self.target_hint()}")
         return {"name": target, "target_name": target, "profile_name": self.profile}
 
-    def how_to_name_target(self, outputs: Iterable[str] = ()) -> str:
+    def target_hint(self, outputs: Iterable[str] = ()) -> str:
         """Return a sentence that names the option and its possible values."""
         names = ", ".join(outputs or self.outputs) or f"an output of {self.profiles_dir / PROFILES_FILE}"
         return f"Set --target to the target that dbt ran on: {names}."
 
 
-def resolve(given: Given, loaders: Loaders) -> Context:
+def resolve(options: ProjectOptions, loaders: JinjaLoaders) -> Context:
     """Resolve the context from files and environment, without a connection and without importing dbt-core.
 
     Raises ConfigurationError if there is no project, or if a file cannot be read.
     """
-    project = find_project(given.project_dir)
-    named = results_paths(given.run_results)
-    target_dir = _target_dir(given, project)
+    project = find_project(options.project_dir)
+    named = results_paths(options.run_results)
+    target_dir = _target_dir(options, project)
     paths = named or (target_dir.value / RESULTS_FILE,)
     files = tuple(_readable(paths))
     last = max(files, key=lambda file: file.generated_at, default=None)
-    profiles_dir = _profiles_dir(given, project, last)
+    profiles_dir = _profiles_dir(options, project, last)
     profiles = read_profiles(profiles_dir.value)
-    variables = _vars(given, last)
-    recorded = _recorded(last, project, profiles, profiles_dir.value)
-    profile = _profile(given, project, recorded, variables.value)
+    variables = _vars(options, last)
+    recorded_target = _recorded_target(last, project, profiles, profiles_dir.value)
+    profile = _profile(options, project, recorded_target, variables.value)
     known = profiles.get(str(profile.value))
-    target = _target(given, last, profile, known, recorded)
+    target = _target(options, last, profile, known, recorded_target)
     origins = {
-        "project": Origin(project.dir, _source("project_dir", given.project_dir, "found from the working directory")),
+        "project": ResolvedValue(
+            project.dir, _source("project_dir", options.project_dir, "found from the working directory")
+        ),
         "artifacts": target_dir,
         "profiles": profiles_dir,
         "profile": profile,
@@ -150,14 +152,14 @@ def resolve(given: Given, loaders: Loaders) -> Context:
     return Context(
         project=project,
         target_dir=target_dir.value,
-        artifacts_dir=_artifacts_dir(given, target_dir.value, last),
+        artifacts_dir=_artifacts_dir(options, target_dir.value, last),
         profiles_dir=profiles_dir.value,
         profile=profile.value,
         target=target.value,
         vars=variables.value,
         outputs=known.outputs if known else {},
         default_target=_default_target(known, variables.value) if known else None,
-        recorded=recorded,
+        recorded_target=recorded_target,
         results=files,
         results_paths=paths,
         origins={name: origin.source for name, origin in origins.items()},
@@ -173,10 +175,10 @@ def _source(option: str, given: Any, otherwise: str) -> str:
     return variable or otherwise
 
 
-def _named(given: Any, option: str) -> Origin | None:
+def _named(given: Any, option: str) -> ResolvedValue | None:
     """Return the value of an option, else of dbt's environment variable, else None."""
     value = given or from_environment(option)
-    return Origin(value, _source(option, given, "")) if value else None
+    return ResolvedValue(value, _source(option, given, "")) if value else None
 
 
 def _readable(paths: Iterable[Path]) -> Iterator[ResultsFile]:
@@ -185,31 +187,31 @@ def _readable(paths: Iterable[Path]) -> Iterator[ResultsFile]:
             yield read_results(path)
 
 
-def _target_dir(given: Given, project: DbtProject) -> Origin:
+def _target_dir(options: ProjectOptions, project: DbtProject) -> ResolvedValue:
     """Return the folder of the artifacts. As in dbt, a relative path is relative to the project."""
-    if named := _named(given.target_path, "target_path"):
-        return Origin(project.dir / Path(named.value).expanduser(), named.source)
+    if named := _named(options.target_path, "target_path"):
+        return ResolvedValue(project.dir / Path(named.value).expanduser(), named.source)
     written = project.content.get("target-path")
     if not written:
-        return Origin(project.dir / DEFAULT_TARGET_PATH, "dbt's default")
+        return ResolvedValue(project.dir / DEFAULT_TARGET_PATH, "dbt's default")
     folders = list(
-        dict.fromkeys(project.dir / folder for folder in _rendered_target_paths(str(written), given, project))
+        dict.fromkeys(project.dir / folder for folder in _rendered_target_paths(str(written), options, project))
     )
-    return Origin(_last_written(folders), "target-path in dbt_project.yml")
+    return ResolvedValue(_last_written(folders), "target-path in dbt_project.yml")
 
 
-def _rendered_target_paths(written: str, given: Given, project: DbtProject) -> Iterator[str]:
+def _rendered_target_paths(written: str, options: ProjectOptions, project: DbtProject) -> Iterator[str]:
     """Yield the rendered `target-path` of the target, or of each output if no target is set."""
     if "{" not in written:
         yield written
         return
-    target = _named(given.target, "target")
-    profile = str((_named(given.profile, "profile") or Origin(_profile_of(project, {}), "")).value)
-    profiles = read_profiles(_profiles_dir(given, project, None).value)
+    target = _named(options.target, "target")
+    profile = str((_named(options.profile, "profile") or ResolvedValue(_profile_of(project, {}), "")).value)
+    profiles = read_profiles(_profiles_dir(options, project, None).value)
     outputs = profiles[profile].outputs if profile in profiles else {}
     for name in [str(target.value)] if target else [*outputs] or ["default"]:
         names = {"name": name, "target_name": name, "profile_name": profile}
-        variables = var_of(given.vars or {})
+        variables = var_of(options.vars or {})
         known = {**outputs.get(name, {}), **names}
         yield str(Jinja({"env_var": env_var, "var": variables, "target": known}).render(written))
 
@@ -223,29 +225,34 @@ def _last_written(folders: list[Path]) -> Path:
     return folders[0]
 
 
-def _artifacts_dir(given: Given, target_dir: Path, last: ResultsFile | None) -> Path:
+def _artifacts_dir(options: ProjectOptions, target_dir: Path, last: ResultsFile | None) -> Path:
     """Return the folder of the manifest: `--target-path`, else that of the newest file of `--run-results`."""
-    if given.run_results and not given.target_path and last and (last.path.parent / MANIFEST_FILE).is_file():
+    if options.run_results and not options.target_path and last and (last.path.parent / MANIFEST_FILE).is_file():
         return last.path.parent
     return target_dir
 
 
-def _profiles_dir(given: Given, project: DbtProject, last: ResultsFile | None) -> Origin:
-    if named := _named(given.profiles_dir, "profiles_dir"):
-        return Origin(Path(named.value).expanduser().absolute(), named.source)
-    candidates = [Origin(Path.cwd(), "the working directory"), Origin(project.dir, "the project's folder")]
+def _profiles_dir(options: ProjectOptions, project: DbtProject, last: ResultsFile | None) -> ResolvedValue:
+    if named := _named(options.profiles_dir, "profiles_dir"):
+        return ResolvedValue(Path(named.value).expanduser().absolute(), named.source)
+    candidates = [
+        ResolvedValue(Path.cwd(), "the working directory"),
+        ResolvedValue(project.dir, "the project's folder"),
+    ]
     if last and last.args.get("profiles_dir"):
-        candidates.insert(0, Origin(Path(last.args["profiles_dir"]).absolute(), "the last dbt invocation"))
+        candidates.insert(0, ResolvedValue(Path(last.args["profiles_dir"]).absolute(), "the last dbt invocation"))
     found = (one for one in candidates if (one.value / PROFILES_FILE).is_file())
-    return next(found, Origin(Path.home() / ".dbt", "dbt's default"))
+    return next(found, ResolvedValue(Path.home() / ".dbt", "dbt's default"))
 
 
-def _profile(given: Given, project: DbtProject, recorded: Recorded | None, variables: Mapping[str, Any]) -> Origin:
-    if named := _named(given.profile, "profile"):
+def _profile(
+    options: ProjectOptions, project: DbtProject, recorded_target: RecordedTarget | None, variables: Mapping[str, Any]
+) -> ResolvedValue:
+    if named := _named(options.profile, "profile"):
         return named
-    if recorded:
-        return Origin(recorded.profile, "the last dbt invocation")
-    return Origin(_profile_of(project, variables), "profile in dbt_project.yml")
+    if recorded_target:
+        return ResolvedValue(recorded_target.profile, "the last dbt invocation")
+    return ResolvedValue(_profile_of(project, variables), "profile in dbt_project.yml")
 
 
 def _profile_of(project: DbtProject, variables: Mapping[str, Any]) -> str | None:
@@ -255,17 +262,17 @@ def _profile_of(project: DbtProject, variables: Mapping[str, Any]) -> str | None
     return str(Jinja({"env_var": env_var, "var": var_of(variables)}).render(written))
 
 
-def _vars(given: Given, last: ResultsFile | None) -> Origin:
-    if given.vars:
-        return Origin(given.vars, "--vars")
+def _vars(options: ProjectOptions, last: ResultsFile | None) -> ResolvedValue:
+    if options.vars:
+        return ResolvedValue(options.vars, "--vars")
     if last and isinstance(recorded := last.args.get("vars"), dict) and recorded:
-        return Origin(recorded, "the last dbt invocation")
-    return Origin({}, "none")
+        return ResolvedValue(recorded, "the last dbt invocation")
+    return ResolvedValue({}, "none")
 
 
-def _recorded(
+def _recorded_target(
     last: ResultsFile | None, project: DbtProject, profiles: Mapping[str, Profile], profiles_dir: Path
-) -> Recorded | None:
+) -> RecordedTarget | None:
     """Return the last profile and target, or None if these profiles lack them: the results may be from another machine.
 
     dbt 1 records `--target`, but not the profile's default target. dbt 2 records neither.
@@ -277,22 +284,28 @@ def _recorded(
     if profile not in profiles:
         return None
     if target := last.args.get("target"):
-        return Recorded(profile, target) if target in profiles[profile].outputs else None
+        return RecordedTarget(profile, target) if target in profiles[profile].outputs else None
     same_file = Path(str(last.args.get("profiles_dir"))).absolute() == profiles_dir
-    return Recorded(profile, _default_target(profiles[profile], variables)) if same_file else None
+    return RecordedTarget(profile, _default_target(profiles[profile], variables)) if same_file else None
 
 
 def _target(
-    given: Given, last: ResultsFile | None, profile: Origin, known: Profile | None, recorded: Recorded | None
-) -> Origin:
-    if named := _named(given.target, "target"):
+    options: ProjectOptions,
+    last: ResultsFile | None,
+    profile: ResolvedValue,
+    known: Profile | None,
+    recorded_target: RecordedTarget | None,
+) -> ResolvedValue:
+    if named := _named(options.target, "target"):
         return named
-    if recorded and recorded.profile == profile.value:
+    if recorded_target and recorded_target.profile == profile.value:
         is_named = last and last.args.get("target")
-        return Origin(recorded.target, f"the last dbt invocation{'' if is_named else ', the default of the profile'}")
+        return ResolvedValue(
+            recorded_target.target, f"the last dbt invocation{'' if is_named else ', the default of the profile'}"
+        )
     if known and len(known.outputs) == 1:
-        return Origin(next(iter(known.outputs)), "the only output of the profile")
-    return Origin(None, "unknown")
+        return ResolvedValue(next(iter(known.outputs)), "the only output of the profile")
+    return ResolvedValue(None, "unknown")
 
 
 def _default_target(profile: Profile, variables: Mapping[str, Any]) -> str:

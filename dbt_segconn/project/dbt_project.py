@@ -57,15 +57,15 @@ def environment_variables(option: str) -> list[str]:
     return [f"DBT_ENGINE_{option.upper()}", f"DBT_{option.upper()}"]
 
 
-def find_project(given: Path | None) -> DbtProject:
+def find_project(folder: Path | None) -> DbtProject:
     """Return the project in a folder. Default: the working directory, or its nearest parent with a project.
 
     Raises ConfigurationError if there is none, or if dbt_project.yml cannot be read.
     """
-    named = given or from_environment("project_dir")
+    named = folder or from_environment("project_dir")
     start = Path(named or ".").expanduser().absolute()
     folders = [start] if named else [start, *start.parents]
-    root = next((folder for folder in folders if (folder / PROJECT_FILE).is_file()), None)
+    root = next((one for one in folders if (one / PROJECT_FILE).is_file()), None)
     if root is None:
         raise ConfigurationError(
             f"{start}: no {PROJECT_FILE} here{'' if named else ' or in a parent folder'}. Change to the folder of your "

@@ -32,29 +32,29 @@ from dbt_segconn.project.findings import (
 from dbt_segconn.project.mapping_names import MappingNames, shown_names
 from dbt_segconn.project.meta import NOT_NEEDED, MappingMeta, ModelMeta
 from dbt_segconn.project.settings import Settings
-from dbt_segconn.project.snapshot_rows import faults_of_rows
-from dbt_segconn.project.source_positions import Files, Written
+from dbt_segconn.project.snapshot_rows import snapshot_faults
+from dbt_segconn.project.source_positions import Files, SourcePositions
 from dbt_segconn.project.strict_model import near_name, read
-from dbt_segconn.project.unique_identifier import Identity, identity_of
+from dbt_segconn.project.unique_identifier import Identity, default_identifier
 from dbt_segconn.project.user_ids import constant_ids, ids_of_deleted
-from dbt_segconn.project.yaml_traps import broken_by_yaml
+from dbt_segconn.project.yaml_traps import lost_values
 
 
 @dataclass(frozen=True, slots=True)
 class MappingDraft:
     """One mapping. Parts that a fault prevents are None.
 
-    `at` is the path from `meta.segconn` to the mapping. `given` are the keys with valid values. `fields` are in
+    `at` is the path from `meta.segconn` to the mapping. `valid_keys` are the keys with valid values. `fields` are in
     Segment's mapping language. `consent` are the consent columns by category: the mapping's, or the model's if
     `inherits_consent`; None if neither has any.
     """
 
-    written: Written
+    positions: SourcePositions
     name: str
     at: Path
     identifier: tuple[str, ...]
     timezone: str
-    given: Mapping[str, Any]
+    valid_keys: Mapping[str, Any]
     consent: Mapping[str, str] | None
     inherits_consent: bool
     meta: MappingMeta | None
@@ -67,12 +67,12 @@ class MappingDraft:
     @property
     def names(self) -> MappingNames:
         """All names of the mapping. The full name replaces the id, which needs a destination."""
-        model = self.written.model.unique_id
+        model = self.positions.model.unique_id
         return MappingNames(model, self.name, f"{model.partition('.')[2]}.{self.name}")
 
     def finding(self, fault: Fault) -> Finding:
         """Return a fault of the mapping as a finding with its position."""
-        return self.written.finding(fault, mapping=self.name, prefix=self.at)
+        return self.positions.finding(fault, mapping=self.name, prefix=self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class ModelDraft:
     of the model.
     """
 
-    written: Written
+    positions: SourcePositions
     identifier: tuple[str, ...]
     consent: Mapping[str, str]
     mappings: tuple[MappingDraft, ...]
@@ -91,14 +91,14 @@ class ModelDraft:
     faults: tuple[Fault, ...]
 
     @property
-    def is_left_out(self) -> bool:
+    def syncs_other_versions(self) -> bool:
         """Whether the mappings sync other versions of the model only."""
         return bool(self.other_versions) and not self.mappings
 
     @property
     def findings(self) -> Iterator[Finding]:
         """All findings of the model and its mappings."""
-        yield from map(self.written.finding, self.faults)
+        yield from map(self.positions.finding, self.faults)
         for draft in self.mappings:
             yield from map(draft.finding, draft.faults)
 
@@ -111,21 +111,21 @@ def read_drafts(
     `destinations` are the names in segconn.yml, or None if it cannot be read.
     """
     files = Files(project_dir)
-    written = (Written(model, files).unmerged() for model in manifest.models)
+    positions = (SourcePositions(model, files).unmerged() for model in manifest.models)
     return tuple(
-        _draft_model(one, identity_of(one.model, manifest), destinations, manifest.versions(one.model))
-        for one in written
-        if not _is_bare(one)
+        _draft_model(one, default_identifier(one.model, manifest), destinations, manifest.versions(one.model))
+        for one in positions
+        if not _has_only_folder_keys(one)
     )
 
 
-def _is_bare(written: Written) -> bool:
+def _has_only_folder_keys(positions: SourcePositions) -> bool:
     """Return whether the model has no mappings, only keys of its folder in dbt_project.yml."""
-    meta = written.model.meta
-    return isinstance(meta, dict) and "mappings" not in meta and written.is_inherited
+    meta = positions.model.meta
+    return isinstance(meta, dict) and "mappings" not in meta and positions.is_inherited
 
 
-def alerts_of_nothing(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:
+def faults_of_alerts(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:
     """Yield a fault for each name under `alerts` that matches no mapping, or several."""
     mappings = {draft.names for model in drafts for draft in model.mappings}
     known = sorted(shown_names(mappings).values())
@@ -141,7 +141,7 @@ def alerts_of_nothing(settings: Settings, drafts: Iterable[ModelDraft]) -> Itera
                 yield Fault(NO_MAPPING, path, reason, f"Write one or more of these names: {', '.join(found)}.")
 
 
-def without_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Finding]:
+def missing_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Finding]:
     """Yield a finding for each mapping without consent, if segconn.yml requires it."""
     fix = "Write the column of each category, on the mapping or the model, or write `consent: not_needed`."
     for draft in (one for model in drafts for one in model.mappings if settings.consent.required):
@@ -150,32 +150,32 @@ def without_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterato
 
 
 def _draft_model(
-    written: Written, identity: Identity, destinations: Collection[str] | None, versions: Collection[str]
+    positions: SourcePositions, identity: Identity, destinations: Collection[str] | None, versions: Collection[str]
 ) -> ModelDraft:
-    meta, faults = read(ModelMeta, written.model.meta)
-    given = _sound(written.model.meta, faults)
+    meta, faults = read(ModelMeta, positions.model.meta)
+    given = _valid_keys(positions.model.meta, faults)
     named = as_columns((meta or ModelMeta.model_construct(**given)).unique_identifier) or identity.columns
-    snapshot = written.model.snapshot
+    snapshot = positions.model.snapshot
     if not named and not snapshot and not any(fault.path[:1] == ("unique_identifier",) for fault in faults):
         faults.append(identity.fault())
-    faults.extend(_faults_of_model(written))
+    faults.extend(_faults_of_model(positions))
     timezone = meta.timezone if meta else "UTC"
-    whole = _Whole(written, named, timezone, given.get("consent"), versions)
+    shared = _SharedValues(positions, named, timezone, given.get("consent"), versions)
     mappings = [
-        _draft(whole, ("mappings", str(at)), raw, destinations) for at, raw in enumerate(given.get("mappings", ()))
+        _draft(shared, ("mappings", str(at)), raw, destinations) for at, raw in enumerate(given.get("mappings", ()))
     ]
-    consent = _columns_of_consent(whole.consent) or {}
-    drafts = tuple(_told_apart(mappings))
-    synced = tuple(one for one in drafts if _is_for(one, written.model))
-    others = tuple(one for one in drafts if not _is_for(one, written.model))
-    draft = ModelDraft(written, whole.named, consent, synced, others, tuple(faults))
+    consent = _columns_of_consent(shared.consent) or {}
+    drafts = tuple(_check_names(mappings))
+    synced = tuple(one for one in drafts if _syncs_version(one, positions.model))
+    others = tuple(one for one in drafts if not _syncs_version(one, positions.model))
+    draft = ModelDraft(positions, shared.named, consent, synced, others, tuple(faults))
     # a version that is not synced may lack columns and tests
-    return replace(draft, faults=()) if draft.is_left_out else draft
+    return replace(draft, faults=()) if draft.syncs_other_versions else draft
 
 
-def _is_for(draft: MappingDraft, model: Model) -> bool:
+def _syncs_version(draft: MappingDraft, model: Model) -> bool:
     """Return whether a mapping syncs this version of its model."""
-    versions = draft.given.get("versions", "latest")
+    versions = draft.valid_keys.get("versions", "latest")
     if model.version is None or versions == "all":
         return True
     return model.is_latest if versions == "latest" else model.version in map(str, versions)
@@ -192,10 +192,10 @@ def _unknown_versions(meta: MappingMeta | None, known: Collection[str]) -> Itera
 
 
 @dataclass(frozen=True, slots=True)
-class _Whole:
+class _SharedValues:
     """Values that all mappings of a model share. `named` is the identifier from YAML, constraints or tests."""
 
-    written: Written
+    positions: SourcePositions
     named: tuple[str, ...]
     timezone: str
     consent: Any
@@ -203,7 +203,7 @@ class _Whole:
 
     def identifier_of(self, given: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the identifier of a mapping. The default for a snapshot is its key or dbt_scd_id."""
-        snapshot = self.written.model.snapshot
+        snapshot = self.positions.model.snapshot
         if self.named or snapshot is None:
             return self.named
         return snapshot.unique_key if given.get("records") == "current" else (snapshot.scd_id,)
@@ -219,33 +219,33 @@ def as_columns(identifier: Any) -> tuple[str, ...]:
     return (identifier,) if isinstance(identifier, str) else tuple(identifier or ())
 
 
-def _faults_of_model(written: Written) -> Iterator[Fault]:
-    if written.model.materialized == "ephemeral":
+def _faults_of_model(positions: SourcePositions) -> Iterator[Fault]:
+    if positions.model.materialized == "ephemeral":
         yield Fault(NO_TABLE, (), "an ephemeral model has no table to sync", "Materialize it as a table or view.")
-    yield from broken_by_yaml(written)
+    yield from lost_values(positions)
 
 
-def _sound(raw: Any, faults: Iterable[Fault]) -> dict[str, Any]:
+def _valid_keys(raw: Any, faults: Iterable[Fault]) -> dict[str, Any]:
     """Return the keys without faults, which are then checked further."""
     wrong = {fault.path[0] for fault in faults if fault.path}
     return {str(key): value for key, value in raw.items() if str(key) not in wrong} if isinstance(raw, dict) else {}
 
 
-def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | None) -> MappingDraft:
+def _draft(shared: _SharedValues, at: Path, raw: Any, destinations: Collection[str] | None) -> MappingDraft:
     meta, faults = read(MappingMeta, raw)
-    given = _sound(raw, faults)
+    given = _valid_keys(raw, faults)
     action = _action(given, faults)
-    identifier = whole.identifier_of(given)
+    identifier = shared.identifier_of(given)
     own = given.get("consent")
-    consent = _columns_of_consent(whole.consent if own is None else own)
+    consent = _columns_of_consent(shared.consent if own is None else own)
     fields = _fields(given, consent, faults)
     return MappingDraft(
-        written=whole.written,
+        positions=shared.positions,
         name=given.get("name") or f"number {int(at[-1]) + 1}",
         at=at,
         identifier=identifier,
-        timezone=whole.timezone,
-        given=given,
+        timezone=shared.timezone,
+        valid_keys=given,
         consent=consent,
         inherits_consent=own is None,
         meta=meta,
@@ -256,16 +256,16 @@ def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | No
         faults=(
             *faults,
             *_faults_of_fields(action, given.get("fields")),
-            *_unseen(meta),
-            *_unknown_versions(meta, whole.versions),
-            *_constant_ids(whole, identifier, given, fields),
-            *_deleted(identifier, meta, action, fields),
-            *(faults_of_rows(whole.written.model, identifier, meta) if meta else ()),
+            *_faults_of_checkpoint(meta),
+            *_unknown_versions(meta, shared.versions),
+            *_faults_of_constant_ids(shared, identifier, given, fields),
+            *_faults_of_deleted(identifier, meta, action, fields),
+            *(snapshot_faults(shared.positions.model, identifier, meta) if meta else ()),
         ),
     )
 
 
-def _unseen(meta: MappingMeta | None) -> Iterator[Fault]:
+def _faults_of_checkpoint(meta: MappingMeta | None) -> Iterator[Fault]:
     if meta and meta.checkpoint and "deleted" in meta.sync_mode:
         reason = "cannot detect deleted records, but the sync mode includes `deleted`"
         yield Fault(DELETED_UNSEEN, ("checkpoint",), reason, "Remove `checkpoint`, or `deleted`.")
@@ -333,15 +333,15 @@ def _faults_of_fields(action: Action | None, fields: Any) -> Iterator[Fault]:
         yield Fault(MISSING_FIELD, ("fields",), reason, f"Map it from a column: {name.split()[0]}: $column.")
 
 
-def _constant_ids(
-    whole: _Whole, identifier: tuple[str, ...], given: Mapping[str, Any], fields: Mapping[str, Any] | None
+def _faults_of_constant_ids(
+    shared: _SharedValues, identifier: tuple[str, ...], given: Mapping[str, Any], fields: Mapping[str, Any] | None
 ) -> Iterator[Fault]:
     if fields and given.get("constant_ids") != "allowed":
-        documented = (column.name for column in whole.written.model.columns)
+        documented = (column.name for column in shared.positions.model.columns)
         yield from constant_ids(fields, (*identifier, *documented, *sorted(columns_named(fields))))
 
 
-def _deleted(
+def _faults_of_deleted(
     identifier: tuple[str, ...],
     meta: MappingMeta | None,
     action: Action | None,
@@ -351,11 +351,11 @@ def _deleted(
         yield from ids_of_deleted(action.name, fields, identifier)
 
 
-def _told_apart(drafts: list[MappingDraft]) -> Iterator[MappingDraft]:
+def _check_names(drafts: list[MappingDraft]) -> Iterator[MappingDraft]:
     """Add a fault to each mapping that repeats a name."""
     seen: set[str] = set()
     for draft in drafts:
-        name = draft.given.get("name")
+        name = draft.valid_keys.get("name")
         if name in seen:
             fault = Fault(REPEATED_NAME, ("name",), "two mappings of the model have this name", "Rename one.")
             yield replace(draft, faults=(*draft.faults, fault))

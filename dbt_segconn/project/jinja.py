@@ -9,12 +9,12 @@ from contextlib import suppress
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.project.resource_limits import TooLong, limited
+from dbt_segconn.project.resource_limits import TimeLimitExceeded, limit_resources
 from dbt_segconn.project.strict_model import near_name
 
 Names = Mapping[str, Any]
 SHOWN_CHARACTERS = 80
-MOST_PARTS, MOST_EXPONENT = 100_000, 1_000
+MAX_PARTS, MAX_EXPONENT = 100_000, 1_000
 # A typical text of segconn.yml needs a thousandth of both
 CPU_SECONDS, MORE_BYTES = 2.0, 256_000_000
 # Messages keep variable names and mask other literals, which may be secrets
@@ -31,11 +31,11 @@ class UnsetNameError(Exception):
 
 
 class Jinja:
-    """Renders single texts. `rest` returns rarely used names, whose import takes seconds."""
+    """Renders single texts. `load_names` returns rarely used names, whose import takes seconds."""
 
-    def __init__(self, names: Names, rest: Callable[[], Names] = dict) -> None:
+    def __init__(self, names: Names, load_names: Callable[[], Names] = dict) -> None:
         self._names = names
-        self._rest = rest
+        self._load_names = load_names
 
     def render(self, text: str) -> Any:
         """Return a number, a boolean or a text. Raises ConfigurationError without values of variables.
@@ -56,13 +56,13 @@ class Jinja:
             reason = _QUOTED.sub(
                 lambda found: found[0] if found[0][1:-1] in text else "'…'", error.message or type(error).__name__
             ).removesuffix(".")
-        except TooLong:
+        except TimeLimitExceeded:
             reason = f"it takes more than {CPU_SECONDS:.0f} seconds of CPU time"
         except MemoryError:
             reason = f"it takes more than {MORE_BYTES // 1_000_000} MB of memory"
         except Exception as error:  # noqa: BLE001  a template may raise anything
             reason = f"it raises {type(error).__name__}"  # whose text may hold a value
-        raise ConfigurationError(f"{_shown(text)} cannot be rendered: {reason}.")
+        raise ConfigurationError(f"{_mask_literals(text)} cannot be rendered: {reason}.")
 
     def _evaluate(self, template: Any) -> Any:
         """Render a text or a parsed template."""
@@ -70,16 +70,16 @@ class Jinja:
 
         names = dict(self._names)
         environment = _environment(names, template if isinstance(template, str) else "")
-        with limited(CPU_SECONDS, MORE_BYTES):
+        with limit_resources(CPU_SECONDS, MORE_BYTES):
             tree = environment.parse(template) if isinstance(template, str) else template
             _check_statements(tree)
             undeclared = meta.find_undeclared_variables(tree)
         if undeclared - set(names):
-            names.update({**self._rest(), **names})
-        with limited(CPU_SECONDS, MORE_BYTES):
+            names.update({**self._load_names(), **names})
+        with limit_resources(CPU_SECONDS, MORE_BYTES):
             value = environment.from_string(tree, globals=names).render(names)
-        if isinstance(value, str) and len(value) > MOST_PARTS:
-            raise ConfigurationError(f"the result has more than {MOST_PARTS:,} characters")
+        if isinstance(value, str) and len(value) > MAX_PARTS:
+            raise ConfigurationError(f"the result has more than {MAX_PARTS:,} characters")
         return value
 
     def arguments(self, sql: str, function: str, keys: Collection[str]) -> dict[str, Any]:
@@ -120,17 +120,17 @@ def _check_statements(tree: Any) -> None:
         )
 
 
-def _multiplied(left: Any, right: Any) -> Any:
+def _multiply(left: Any, right: Any) -> Any:
     """Multiply, but raise ConfigurationError for a text or list that is too long."""
     for parts, times in ((left, right), (right, left)):
-        if hasattr(parts, "__len__") and isinstance(times, int) and len(parts) * times > MOST_PARTS:
-            raise ConfigurationError(f"the result of * has more than {MOST_PARTS:,} characters or items")
+        if hasattr(parts, "__len__") and isinstance(times, int) and len(parts) * times > MAX_PARTS:
+            raise ConfigurationError(f"the result of * has more than {MAX_PARTS:,} characters or items")
     return left * right
 
 
-def _raised(left: Any, right: Any) -> Any:
-    if isinstance(right, (int, float)) and abs(right) > MOST_EXPONENT:
-        raise ConfigurationError(f"the exponent of ** must be at most {MOST_EXPONENT}")
+def _power(left: Any, right: Any) -> Any:
+    if isinstance(right, (int, float)) and abs(right) > MAX_EXPONENT:
+        raise ConfigurationError(f"the exponent of ** must be at most {MAX_EXPONENT}")
     return left**right
 
 
@@ -146,31 +146,31 @@ def _environment(names: Names, text: str = "") -> Any:
         def _undefined_message(self) -> str:
             if text and str(self._undefined_name) not in text:
                 return "a computed name is not defined"
-            return _missing(self._undefined_name, self._undefined_obj, names)
+            return _describe_undefined(self._undefined_name, self._undefined_obj, names)
 
     environment = get_environment(native=True)
     environment.undefined = Undefined
     environment.intercepted_binops = frozenset({"*", "**"})
-    environment.binop_table = {**environment.binop_table, "*": _multiplied, "**": _raised}
+    environment.binop_table = {**environment.binop_table, "*": _multiply, "**": _power}
     return environment
 
 
-def _missing(name: Any, owner: Any, names: Names) -> str:
+def _describe_undefined(name: Any, owner: Any, names: Names) -> str:
     from jinja2.utils import missing
 
     if owner is missing:
-        return f"{name!r} is not defined{_near(str(name), names)}"
+        return f"{name!r} is not defined{_suggestion(str(name), names)}"
     keys = owner.keys() if isinstance(owner, Mapping) else ()
     what = "target" if isinstance(owner, TargetNames) else type(owner).__name__
-    return f"{what} has no {name!r}{_near(str(name), map(str, keys))}"
+    return f"{what} has no {name!r}{_suggestion(str(name), map(str, keys))}"
 
 
-def _near(name: str, known: Iterable[str]) -> str:
+def _suggestion(name: str, known: Iterable[str]) -> str:
     near = near_name(name, known).strip()
     return f" ({near[0].lower()}{near[1:]})" if near else ""
 
 
-def _shown(text: str) -> str:
+def _mask_literals(text: str) -> str:
     masked = _LITERAL.sub(lambda found: found[0] if found["name"] else "'…'", " ".join(text.split()))
     return masked if len(masked) <= SHOWN_CHARACTERS else f"{masked[: SHOWN_CHARACTERS - 1]}…"
 

@@ -46,7 +46,7 @@ class Named(Protocol):
         """All names of the mapping."""
 
 
-One = TypeVar("One", bound=Named)
+T = TypeVar("T", bound=Named)
 
 
 def shown_names(mappings: Iterable[MappingNames]) -> Mapping[str, str]:
@@ -56,7 +56,7 @@ def shown_names(mappings: Iterable[MappingNames]) -> Mapping[str, str]:
     return {one.id: next((name for name in (one.short, one.full) if taken[name] == 1), one.id) for one in names}
 
 
-def named(mappings: Sequence[One], names: Collection[str]) -> tuple[One, ...]:
+def find_mappings(mappings: Sequence[T], names: Collection[str]) -> tuple[T, ...]:
     """Return the mappings with any of these names; all mappings if there are no names.
 
     Raises ConfigurationError for an unknown name.
@@ -70,9 +70,9 @@ def named(mappings: Sequence[One], names: Collection[str]) -> tuple[One, ...]:
     return tuple(one for one in mappings if not names or not one.names.all.isdisjoint(names))
 
 
-def only(name: str, mappings: Iterable[One]) -> One:
+def find_mapping(name: str, mappings: Iterable[T]) -> T:
     """Return the only mapping with this name. Raises ConfigurationError if there are none or several."""
-    found = named(tuple(mappings), [name])
+    found = find_mappings(tuple(mappings), [name])
     if len(found) > 1:
         listed = ", ".join(_full_names(one.names for one in found))
         raise ConfigurationError(f"{name!r} is the name of {len(found)} mappings: {listed}. Write one of these names.")

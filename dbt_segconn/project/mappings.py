@@ -16,12 +16,12 @@ from dbt_segconn.mapping import ALL_COLUMNS, columns_named, columns_used
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.shorthand import expand
 from dbt_segconn.project.artifacts import Manifest, Model, Snapshot
-from dbt_segconn.project.drafts import MappingDraft, alerts_of_nothing, read_drafts, without_consent
+from dbt_segconn.project.drafts import MappingDraft, faults_of_alerts, missing_consent, read_drafts
 from dbt_segconn.project.findings import NO_COLUMN, Fault, Finding, InvalidProject
 from dbt_segconn.project.mapping_names import MappingNames, shown_names
 from dbt_segconn.project.meta import MappingMeta
 from dbt_segconn.project.settings import Settings, findings_in_settings
-from dbt_segconn.project.source_positions import Written
+from dbt_segconn.project.source_positions import SourcePositions
 from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.project.user_ids import SEGMENT_ID
 
@@ -35,7 +35,7 @@ class Mapping:
 
     `name` is the name in output: `model.mapping`, or `package.model.mapping` if two packages share the former.
     `columns` are the columns of a call, or None if the mapping reads the whole record. `named` are the columns that
-    the mapping names, in its spelling. `names_record` is true if it uses `__segment_id`. `fields` are in Segment's
+    the mapping names, in its spelling. `uses_segment_id` is true if it uses `__segment_id`. `fields` are in Segment's
     mapping language. `consent` are the consent columns by category. `skips_unknown_consent` is true if records
     without a value in any category are skipped. `definition` is a hash that changes if and only if the same record
     would make another call.
@@ -43,14 +43,14 @@ class Mapping:
 
     id: str
     name: str
-    written: Written
+    positions: SourcePositions
     meta: MappingMeta
     destination: str
     identifier: tuple[str, ...]
     timezone: str
     columns: frozenset[str] | None
     named: frozenset[str]
-    names_record: bool
+    uses_segment_id: bool
     fields: abc.Mapping[str, Any]
     consent: abc.Mapping[str, str]
     skips_unknown_consent: bool
@@ -60,7 +60,7 @@ class Mapping:
     @property
     def model(self) -> Model:
         """The model with the records."""
-        return self.written.model
+        return self.positions.model
 
     @property
     def current(self) -> Snapshot | None:
@@ -79,8 +79,8 @@ def read_mappings(manifest: Manifest, settings: Settings, project_dir: Path) -> 
     Raises InvalidProject with all errors of all models, each with file, line, model, mapping and path.
     """
     drafts = read_drafts(manifest, settings.destinations, project_dir)
-    faults = alerts_of_nothing(settings, drafts)
-    findings = [*(one for draft in drafts for one in draft.findings), *without_consent(settings, drafts)]
+    faults = faults_of_alerts(settings, drafts)
+    findings = [*(one for draft in drafts for one in draft.findings), *missing_consent(settings, drafts)]
     if findings := [*findings_in_settings(project_dir, faults), *findings]:
         raise InvalidProject(findings)
     skips = settings.consent.without_value == "skip"
@@ -94,21 +94,21 @@ def to_mapping(draft: MappingDraft, *, skips_unknown_consent: bool = False) -> M
     if draft.meta is None or draft.fields is None or draft.destination is None or draft.to_call is None:
         raise ValueError(f"{draft.name} has faults")
     meta, fields = draft.meta, draft.fields
-    model = draft.written.model
+    model = draft.positions.model
     consent = draft.consent or {}
     skips = bool(consent) and skips_unknown_consent
     named = (columns_named(fields) | set(consent.values())) - {SEGMENT_ID}
     return Mapping(
         id=_id(model, meta.name, draft.destination),
         name=f"{model.name}.{meta.name}",
-        written=draft.written,
+        positions=draft.positions,
         meta=meta,
         destination=draft.destination,
         identifier=draft.identifier,
         timezone=draft.timezone,
         columns=None if columns_used(fields) is ALL_COLUMNS else named,
         named=named,
-        names_record=SEGMENT_ID.encode() in orjson.dumps(fields),
+        uses_segment_id=SEGMENT_ID.encode() in orjson.dumps(fields),
         fields=fields,
         consent=consent,
         skips_unknown_consent=skips,
@@ -124,7 +124,7 @@ def find_columns(mapping: Mapping, available: Iterable[str]) -> dict[str, str]:
     Raises InvalidProject for all missing columns.
     """
     columns = tuple(available)
-    others = (*columns_of_rows(mapping.meta), *(mapping.current.columns if mapping.current else ()))
+    others = (*row_columns(mapping.meta), *(mapping.current.columns if mapping.current else ()))
     found = {name: _match(name, columns) for name in (*sorted(mapping.named), *mapping.identifier, *others)}
     table = f"{mapping.model.schema}.{mapping.model.identifier}"
     if missing := [name for name, column in found.items() if column is None]:
@@ -132,7 +132,7 @@ def find_columns(mapping: Mapping, available: Iterable[str]) -> dict[str, str]:
     return {name: column for name, column in found.items() if column is not None}
 
 
-def columns_of_rows(meta: MappingMeta) -> dict[str, tuple[str, ...]]:
+def row_columns(meta: MappingMeta) -> dict[str, tuple[str, ...]]:
     """Return the columns of `checkpoint` and `order_by`, each with the path of its key."""
     checkpoint = {meta.checkpoint.column: ("checkpoint", "column")} if meta.checkpoint else {}
     return {**checkpoint, **dict.fromkeys(meta.order_by or (), ("order_by",))}
@@ -147,14 +147,16 @@ def _match(name: str, columns: tuple[str, ...]) -> str | None:
 
 def _missing(mapping: Mapping, name: str, columns: tuple[str, ...], table: str) -> Finding:
     if name in mapping.identifier:
-        return mapping.written.finding(no_column(("unique_identifier",), name, columns, table))
+        return mapping.positions.finding(no_column(("unique_identifier",), name, columns, table))
     consent = [("consent", category) for category, column in mapping.consent.items() if column == name]
     if consent and not isinstance(mapping.meta.consent, dict):
-        return mapping.written.finding(no_column(consent[0], name, columns, table))
+        return mapping.positions.finding(no_column(consent[0], name, columns, table))
     used = [("fields", *path) for path, column in uses(expand(mapping.meta.fields)) if column == name]
-    of_rows = [path for column, path in columns_of_rows(mapping.meta).items() if column == name]
+    of_rows = [path for column, path in row_columns(mapping.meta).items() if column == name]
     fault = no_column((*consent, *used, *of_rows, ("records",))[0], name, columns, table)
-    return mapping.written.finding(fault, mapping=mapping.meta.name, prefix=mapping.written.path_of(mapping.meta.name))
+    return mapping.positions.finding(
+        fault, mapping=mapping.meta.name, prefix=mapping.positions.path_of(mapping.meta.name)
+    )
 
 
 def no_column(path: tuple[str, ...], name: str, columns: tuple[str, ...], table: str) -> Fault:

@@ -13,13 +13,13 @@ from typing import Any
 _STATM = Path("/proc/self/statm")
 
 
-class TooLong(Exception):  # noqa: N818  an outcome, not an error
+class TimeLimitExceeded(Exception):  # noqa: N818  an outcome, not an error
     """Raised inside the block when its CPU time limit is exceeded."""
 
 
 @contextmanager
-def limited(cpu_seconds: float, more_bytes: int) -> Iterator[None]:
-    """Raise TooLong after `cpu_seconds` of CPU time, and MemoryError after `more_bytes` of additional memory.
+def limit_resources(cpu_seconds: float, more_bytes: int) -> Iterator[None]:
+    """Raise TimeLimitExceeded after `cpu_seconds` of CPU time, and MemoryError after `more_bytes` of additional memory.
 
     CPU time is limited in the main thread only, because Python runs signal handlers there. Memory is limited on Linux
     only.
@@ -55,7 +55,7 @@ def _cpu_time(seconds: float) -> Iterator[None]:
     import signal
 
     def expire(*_: Any) -> None:
-        raise TooLong
+        raise TimeLimitExceeded
 
     before = signal.signal(signal.SIGVTALRM, expire)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)

@@ -17,7 +17,7 @@ RESULTS_FILE = "run_results.json"
 BUILDING = frozenset({"run", "build", "seed", "snapshot"})
 TESTING = frozenset({"test"})
 FRESH = frozenset({"success"})
-HELD_BACK = {
+FAILURES = {
     "error": "dbt failed to build the model",
     "runtime error": "dbt failed to build the model",
     "skipped": "dbt skipped the model",
@@ -42,7 +42,7 @@ class ResultsFile:
         return args
 
     @property
-    def run_id(self) -> str:
+    def invocation_id(self) -> str:
         """Id of the dbt invocation."""
         return str(self.raw["metadata"].get("invocation_id"))
 
@@ -88,7 +88,7 @@ class NodeResult:
     """The result of one model. `status` is dbt's; `failed_batches` are those of a microbatch model."""
 
     status: str
-    run_id: str
+    invocation_id: str
     failed_batches: tuple[str, ...] = ()
 
     @property
@@ -99,7 +99,7 @@ class NodeResult:
     @property
     def failure(self) -> str | None:
         """Why the model must not be synced, apart from its tests; None if dbt did not fail."""
-        reason = HELD_BACK.get(self.status)
+        reason = FAILURES.get(self.status)
         if reason and self.failed_batches:
             shown = ", ".join(self.failed_batches[:SHOWN_BATCHES])
             more = ", …" if len(self.failed_batches) > SHOWN_BATCHES else ""
@@ -112,23 +112,23 @@ class RunResults:
     """The merged results of one or more dbt invocations.
 
     `outcomes` are the results of models by unique id. `failed_tests` are names of failed tests by the unique id of
-    each tested node, even if dbt did not build it. `tested` are the nodes with a test result. `failed_apart` are nodes
-    with tests that failed in an invocation that only tested, which skipped no models downstream.
+    each tested node, even if dbt did not build it. `tested` are the nodes with a test result. `failed_in_test_runs` are
+    nodes with tests that failed in an invocation that only tested, which skipped no models downstream.
     """
 
     files: tuple[ResultsFile, ...]
     outcomes: Mapping[str, NodeResult]
     failed_tests: Mapping[str, tuple[str, ...]]
     tested: Collection[str]
-    failed_apart: Collection[str]
+    failed_in_test_runs: Collection[str]
 
     @property
-    def says_what_is_fresh(self) -> bool:
+    def includes_build(self) -> bool:
         """Whether a model without an outcome was not built. Results of tests and retries do not show this."""
         return any(file.command in BUILDING for file in self.files)
 
     @property
-    def says_nothing(self) -> bool:
+    def lacks_results(self) -> bool:
         """Whether no file is from a command that builds or tests."""
         return not any(file.command in {"retry", *BUILDING, *TESTING} for file in self.files)
 
@@ -150,31 +150,31 @@ class RunResults:
     def invocation_of(self, unique_id: str) -> str:
         """Return the id of the dbt invocation that the result of a model is from."""
         outcome = self.outcomes.get(unique_id)
-        return outcome.run_id if outcome else self.newest.run_id
+        return outcome.invocation_id if outcome else self.newest.invocation_id
 
 
-def results_paths(given: Iterable[str]) -> tuple[Path, ...]:
+def results_paths(patterns: Iterable[str]) -> tuple[Path, ...]:
     """Return the files of `--run-results`: files, folders of artifacts or globs, relative to the working directory.
 
     Raises ConfigurationError if one of them matches no file.
     """
     found: list[Path] = []
-    for word in given:
-        paths = sorted(_expanded(word))
+    for pattern in patterns:
+        paths = sorted(_expanded(pattern))
         if not paths:
             raise ConfigurationError(
-                f"--run-results {word}: no {RESULTS_FILE} found. Write the path of the file or of its folder, or a "
+                f"--run-results {pattern}: no {RESULTS_FILE} found. Write the path of the file or of its folder, or a "
                 "glob such as 'runs/*/target'."
             )
         found.extend(paths)
     return tuple(dict.fromkeys(found))
 
 
-def _expanded(word: str) -> Iterator[Path]:
-    path = Path(word).expanduser()
+def _expanded(pattern: str) -> Iterator[Path]:
+    path = Path(pattern).expanduser()
     absolute = path.absolute()
     matches: Iterable[Path] = [absolute]
-    if not absolute.exists() and any(mark in word for mark in "*?["):
+    if not absolute.exists() and any(mark in pattern for mark in "*?["):
         matches = Path(absolute.anchor).glob(str(absolute.relative_to(absolute.anchor)))
     for one in matches:
         if one.is_dir():
@@ -217,13 +217,13 @@ def merge_results(files: Iterable[ResultsFile], manifest: Manifest) -> RunResult
     return RunResults(
         files=ordered,
         outcomes={
-            name: NodeResult(one["status"], file.run_id, _failed_batches(one))
+            name: NodeResult(one["status"], file.invocation_id, _failed_batches(one))
             for name, (file, one) in newest.items()
             if not _is_test(name)
         },
         failed_tests=failed,
         tested=frozenset(node for *_, about in tests for node in about),
-        failed_apart=frozenset(node for file, _, about in failing if file.only_tests for node in about),
+        failed_in_test_runs=frozenset(node for file, _, about in failing if file.only_tests for node in about),
     )
 
 

@@ -187,7 +187,7 @@ class AlertSettings(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_on(cls, given: Any) -> Any:
+    def _check_on(cls, given: Any) -> Any:
         if isinstance(given, dict) and True in given:
             raise ValueError("YAML reads the key `on` as true. Write `when: [failed, partial, blocked]`")
         return given
@@ -235,15 +235,15 @@ def _read(path: Path, jinja: Jinja) -> Settings | tuple[Finding, ...]:
         return settings
     unknown = {fault.path for fault in unrendered}  # a value that was not rendered cannot be validated
     faults = [*unrendered, *(fault for fault in faults if fault.path not in unknown)]
-    return _placed(faults, text)
+    return _findings(faults, text)
 
 
 def findings_in_settings(project_dir: Path, faults: Iterable[Fault]) -> tuple[Finding, ...]:
     """Return faults as findings with their position in segconn.yml."""
-    return _placed(faults, _text(project_dir / FILE_NAME))
+    return _findings(faults, _text(project_dir / FILE_NAME))
 
 
-def written_state(project_dir: Path) -> StateSettings:
+def unrendered_state(project_dir: Path) -> StateSettings:
     """Return the state settings before Jinja, to copy them into a YAML file that dbt renders."""
     node = get(compose(_text(project_dir / FILE_NAME)), "state")
     return StateSettings(
@@ -265,7 +265,7 @@ def _text(path: Path) -> str:
     raise InvalidProject([Finding(NO_SETTINGS, message, fix, FILE_NAME)])
 
 
-def _placed(faults: Iterable[Fault], text: str) -> tuple[Finding, ...]:
+def _findings(faults: Iterable[Fault], text: str) -> tuple[Finding, ...]:
     node = compose(text)
     return tuple(_finding(fault, position(node, fault.path) if node else None) for fault in faults)
 

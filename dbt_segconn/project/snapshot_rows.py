@@ -9,7 +9,7 @@ from dbt_segconn.project.findings import NOT_A_SNAPSHOT, ORDER_MISSING, SNAPSHOT
 from dbt_segconn.project.meta import MappingMeta
 
 
-def faults_of_rows(model: Model, identifier: tuple[str, ...], meta: MappingMeta) -> Iterator[Fault]:
+def snapshot_faults(model: Model, identifier: tuple[str, ...], meta: MappingMeta) -> Iterator[Fault]:
     """Check `records` and `order_by` of a mapping against its model."""
     snapshot = model.snapshot
     if snapshot is None:

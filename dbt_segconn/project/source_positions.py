@@ -60,7 +60,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Written:
+class SourcePositions:
     """The source positions of one model's `meta.segconn`."""
 
     model: Model
@@ -89,7 +89,7 @@ class Written:
         return self.node is None and not self.is_in_sql
 
     @property
-    def is_gone(self) -> bool:
+    def is_removed(self) -> bool:
         """Whether the model's meta was removed from all files of the project."""
         if self.model.file.startswith("dbt_packages") or "meta" in self.model.sql or not self.is_inherited:
             return False
@@ -107,11 +107,11 @@ class Written:
         project = self.files.node(PROJECT_FILE)
         return (
             PROJECT_FILE
-            if any(_mentions(get(project, resource_key)) for resource_key in RESOURCES)
+            if any(_contains_meta(get(project, resource_key)) for resource_key in RESOURCES)
             else self.model.file
         )
 
-    def metas_of_folders(self) -> Iterator[Node]:
+    def folder_metas(self) -> Iterator[Node]:
         """Yield each meta with `segconn` of the model's folders in dbt_project.yml, nearest folder last."""
         node = get(self.files.node(PROJECT_FILE), f"{self.model.resource_type}s")
         for name in ("", *self.model.folders):
@@ -127,7 +127,7 @@ class Written:
             yield from (one for _, _, one in versions if version and _text_at(one, "v") == version)
             yield model
 
-    def unmerged(self) -> Written:
+    def unmerged(self) -> SourcePositions:
         """Return a copy without the model's list items in the lists of a version.
 
         If a version and its model both have a block, dbt-core 1.x appends the model's lists to the version's.
@@ -135,7 +135,7 @@ class Written:
         blocks = [_meta_of(entry) for entry in self._entries()]
         if self.model.version is None or len(blocks) < 2 or not all(blocks):
             return self
-        return Written(replace(self.model, meta=_unmerged(self.model.meta, blocks[0], blocks[-1])), self.files)
+        return SourcePositions(replace(self.model, meta=_unmerged(self.model.meta, blocks[0], blocks[-1])), self.files)
 
     def config_texts(self, keys: Collection[str]) -> dict[str, str]:
         """Return the texts of these keys of the model's `config` in YAML, before Jinja."""
@@ -166,7 +166,7 @@ class Written:
         elif self.node is not None:
             where = position(self.node, (*prefix, *fault.path))
         elif self.file == PROJECT_FILE:
-            *_, nearest = (None, *self.metas_of_folders())
+            *_, nearest = (None, *self.folder_metas())
             where = position(nearest, (META_KEY, *prefix, *fault.path)) if nearest else None
         elif self.entry is not None and self.file == self.model.file:
             where = position(self.entry, ())
@@ -231,5 +231,5 @@ def _is_text(node: Node | None) -> TypeGuard[yaml.ScalarNode]:
     return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:str"
 
 
-def _mentions(node: Node | None) -> bool:
-    return any(key == META_KEY or _mentions(value) for key, _, value in entries(node))
+def _contains_meta(node: Node | None) -> bool:
+    return any(key == META_KEY or _contains_meta(value) for key, _, value in entries(node))

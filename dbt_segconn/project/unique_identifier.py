@@ -35,7 +35,7 @@ class Identity:
         return Fault(NO_IDENTIFIER, ("unique_identifier",), f"is missing and has no default: {self.reason}", fix)
 
 
-def identity_of(model: Model, manifest: Manifest) -> Identity:
+def default_identifier(model: Model, manifest: Manifest) -> Identity:
     """Return the primary key constraint, else the only column with both tests unique and not_null.
 
     Only tests that can fail a build count: enabled, with severity error, on all rows of a plain column. The manifest's
@@ -47,8 +47,8 @@ def identity_of(model: Model, manifest: Manifest) -> Identity:
     if keys:
         return Identity((), "several primary keys are declared", _joined(keys))
     tests = list(manifest.tests_on(model.unique_id))
-    unique, filled = (tuple(_proven(name, tests)) for name in ("unique", "not_null"))
-    both = _distinct(name for name in unique if any(_is_same(name, other) for other in filled))
+    unique, not_null = (tuple(_tested_columns(name, tests)) for name in ("unique", "not_null"))
+    both = _distinct(name for name in unique if any(_is_same(name, other) for other in not_null))
     if len(both) == 1:
         return Identity((unquoted(both[0]),))
     if both:
@@ -71,16 +71,16 @@ def _joined(keys: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for key in keys for name in key))
 
 
-def _proven(test: str, tests: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def _tested_columns(test: str, tests: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the columns that a test of this name checks, quoted as in dbt's SQL."""
     for node in tests:
-        name, arguments = _of(node)
+        name, arguments = _name_and_arguments(node)
         column = column_of_test(node)
-        if name == test and column and set(arguments) <= _OWN_ARGUMENTS and _holds_back(node.get("config") or {}):
+        if name == test and column and set(arguments) <= _OWN_ARGUMENTS and _fails_on_any_row(node.get("config") or {}):
             yield column
 
 
-def _of(node: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+def _name_and_arguments(node: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """Return a test's name and arguments. The name is empty for a test of a package."""
     meta = node.get("test_metadata") or {}
     name = meta.get("name", "") if meta.get("namespace") in {None, "dbt"} else ""
@@ -95,7 +95,7 @@ def column_of_test(node: Mapping[str, Any]) -> str | None:
     return name if is_column else None
 
 
-def _holds_back(config: Mapping[str, Any]) -> bool:
+def _fails_on_any_row(config: Mapping[str, Any]) -> bool:
     """Return whether any single failing row fails the test."""
     return (
         config.get("enabled") is not False
@@ -122,5 +122,5 @@ def _distinct(names: Iterable[str]) -> list[str]:
 
 
 def _tested_unique(tests: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    named = (column_of_test(node) for node in tests if _of(node)[0] == "unique")
+    named = (column_of_test(node) for node in tests if _name_and_arguments(node)[0] == "unique")
     return tuple(map(unquoted, _distinct(filter(None, named))))

@@ -60,20 +60,20 @@ def check_endpoint(url: str | None) -> str | None:
     if check_plain(url) is None:
         return None
     parts = urlsplit(str(url))
-    if added := _added_again(parts):
-        base = f"{parts.scheme}://{parts.netloc}{_squeezed(parts.path).removesuffix(added)}"
+    if added := _repeated_suffix(parts):
+        base = f"{parts.scheme}://{parts.netloc}{_normalized(parts.path).removesuffix(added)}"
         raise ValueError(f"must not end in {added}: the client adds /v1/batch. Write the base URL only: {base}")
     return url
 
 
-def _added_again(parts: SplitResult) -> str | None:
+def _repeated_suffix(parts: SplitResult) -> str | None:
     """Return the end of the path that the client would add again, or None."""
-    path = _squeezed(parts.path)
+    path = _normalized(parts.path)
     found = re.search(rf"/v1(/({_METHODS}))?$", path, re.IGNORECASE)
     if found:
         return found[0]
     return path if parts.hostname in _API_HOSTS else None
 
 
-def _squeezed(path: str) -> str:
+def _normalized(path: str) -> str:
     return re.sub(r"/+", "/", path).rstrip("/")

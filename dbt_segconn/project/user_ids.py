@@ -29,11 +29,12 @@ def constant_ids(fields: Mapping[str, Any], columns: Iterable[str]) -> Iterator[
         )
         one = "group" if name == "group_id" else "user"
         reason = f"{what}: Segment would merge all records into one {one}, which cannot be undone"
-        fix = f"{_meant(name, value, columns)} If you mean a constant, write `constant_ids: allowed` beside `fields`."
+        fix = "If you mean a constant, write `constant_ids: allowed` beside `fields`."
+        fix = f"{_suggested_column(name, value, columns)} {fix}"
         yield Fault(CONSTANT_ID, ("fields", name), reason, fix)
 
 
-def _meant(name: str, value: Any, columns: Iterable[str]) -> str:
+def _suggested_column(name: str, value: Any, columns: Iterable[str]) -> str:
     """Suggest the column of a constant such as customer_id, {customer_id} or $.properties.customer_id."""
     text = value if isinstance(value, str) else ""
     words = _WORD.findall(text)
@@ -59,12 +60,12 @@ def ids_of_deleted(action: str, fields: Mapping[str, Any], identifier: Iterable[
     fix = f"Map it from {', '.join(map(_reference, kept))}, or move `deleted` to a separate mapping."
     for wanted in (("user_id", "anonymous_id"), own):
         names = [name for name in wanted if fields.get(name) and not (name == "event_name" and _is_text(fields[name]))]
-        if names and all(_is_lost(fields[name], kept) for name in names):
+        if names and all(_is_lost_when_deleted(fields[name], kept) for name in names):
             reason = "deleted records have no value for it, and the sync mode includes `deleted`"
             yield Fault(NO_ID_WHEN_DELETED, ("fields", names[0]), reason, fix)
 
 
-def _is_lost(value: Any, kept: Iterable[str]) -> bool:
+def _is_lost_when_deleted(value: Any, kept: Iterable[str]) -> bool:
     """Return whether a value is empty with the `kept` columns only. A template needs all its columns."""
     columns = columns_used(value)
     if not columns:

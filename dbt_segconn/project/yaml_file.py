@@ -14,7 +14,7 @@ Node = yaml.Node
 _Composer = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is about 10 times faster
 
 
-MOST_CHARACTERS, MOST_NODES, DEEPEST = 20_000_000, 1_000_000, 200
+MAX_CHARACTERS, MAX_NODES, MAX_DEPTH = 20_000_000, 1_000_000, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +36,21 @@ class _UniqueKeys(yaml.SafeLoader):
 
 def check_limits(text: str) -> None:
     """Raise YAMLError if a text is too large, too deep, or expands to too many nodes."""
-    if len(text) > MOST_CHARACTERS:
-        raise yaml.YAMLError(f"must be at most {MOST_CHARACTERS:,} characters, not {len(text):,}")
-    if "&" not in text and text.count("[") + text.count("{") < DEEPEST and max(map(len, text.split("\n"))) < DEEPEST:
+    if len(text) > MAX_CHARACTERS:
+        raise yaml.YAMLError(f"must be at most {MAX_CHARACTERS:,} characters, not {len(text):,}")
+    if (
+        "&" not in text
+        and text.count("[") + text.count("{") < MAX_DEPTH
+        and max(map(len, text.split("\n"))) < MAX_DEPTH
+    ):
         return  # a quick test: no aliases, and too few brackets for this depth
-    counted = _Counted()
+    counter = _NodeCounter()
     for event in yaml.parse(text, _Composer):
-        if problem := counted.add(event):
+        if problem := counter.add(event):
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
 
 
-class _Counted:
+class _NodeCounter:
     """Counts nodes from parser events, with aliases expanded. It needs no recursion and expands nothing."""
 
     def __init__(self) -> None:
@@ -69,9 +73,9 @@ class _Counted:
             elif event.anchor:
                 self._sizes[event.anchor] = 1
             self._count += 1
-        if self._count > MOST_NODES:
-            return f"must hold at most {MOST_NODES:,} nodes, with aliases expanded"
-        return f"must be nested at most {DEEPEST} levels deep" if len(self._open) > DEEPEST else None
+        if self._count > MAX_NODES:
+            return f"must hold at most {MAX_NODES:,} nodes, with aliases expanded"
+        return f"must be nested at most {MAX_DEPTH} levels deep" if len(self._open) > MAX_DEPTH else None
 
 
 def load_yaml(text: str, file: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from dbt_segconn.project.findings import RENDERED_AWAY, REPEATED_KEY, YAML_TRAP, Fault, Path
-from dbt_segconn.project.source_positions import Written
+from dbt_segconn.project.source_positions import SourcePositions
 from dbt_segconn.project.yaml_file import Node, entries, get, key_name, repeated_keys, scalar
 
 # {{ first_name }}: a bare name, which dbt renders to nothing; var('x') is a call for dbt
@@ -17,13 +17,13 @@ _BARE_NAME = re.compile(r"\{\{\{?\s*[\w.\[\]'\" ]+\s*\}?\}\}")
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-def broken_by_yaml(written: Written) -> Iterator[Fault]:
+def lost_values(positions: SourcePositions) -> Iterator[Fault]:
     """Yield repeated keys, and templates that dbt rendered to nothing."""
-    if written.node is not None:
-        yield from _repeated(written.node, ())
-        yield from _emptied(written.node, written.model.meta, ())
+    if positions.node is not None:
+        yield from _repeated(positions.node, ())
+        yield from _emptied(positions.node, positions.model.meta, ())
     else:
-        yield from _emptied_raw(written.model.raw_meta, written.model.meta, ())
+        yield from _emptied_texts(positions.model.raw_meta, positions.model.meta, ())
 
 
 def _repeated(node: Node, path: Path) -> Iterator[Fault]:
@@ -37,38 +37,38 @@ def _repeated(node: Node, path: Path) -> Iterator[Fault]:
 
 def _emptied(node: Node, now: Any, path: Path) -> Iterator[Fault]:
     if isinstance(node, yaml.ScalarNode):
-        yield from _emptied_raw(node.value, now, path)
+        yield from _emptied_texts(node.value, now, path)
         return
     for key, _, value in entries(node):
         yield from _emptied(value, _at(now, key), (*path, key))
 
 
-def _emptied_raw(raw: Any, now: Any, path: Path) -> Iterator[Fault]:
+def _emptied_texts(raw: Any, now: Any, path: Path) -> Iterator[Fault]:
     """Compare all texts of a tree before and after Jinja."""
     if isinstance(raw, dict):
         for key, value in raw.items():
-            yield from _emptied_raw(value, _at(now, str(key)), (*path, str(key)))
+            yield from _emptied_texts(value, _at(now, str(key)), (*path, str(key)))
     elif isinstance(raw, list):
         for at, value in enumerate(raw):
-            yield from _emptied_raw(value, _at(now, str(at)), (*path, str(at)))
+            yield from _emptied_texts(value, _at(now, str(at)), (*path, str(at)))
     elif isinstance(raw, str) and _BARE_NAME.search(raw) and "{% raw %}" not in raw and _BARE_NAME.sub("", raw) == now:
         fix = "Write ${column} instead of {{ column }}, or protect it with {% raw %}…{% endraw %}."
         yield Fault(RENDERED_AWAY, path, f"dbt rendered {raw!r} to {now!r}", fix)
 
 
-def is_stale(written: Written) -> bool:
+def is_stale(positions: SourcePositions) -> bool:
     """Return whether mappings differ between file and manifest. Values with Jinja are not compared."""
-    if written.node is None or written.model.version is not None:  # dbt merges versions with their model
+    if positions.node is None or positions.model.version is not None:  # dbt merges versions with their model
         return False
-    return _differs(written.node, written.model.meta)
+    return _differs(positions.node, positions.model.meta)
 
 
-def unread_mappings(written: Written) -> Iterator[tuple[str, str]]:
+def unread_mappings(positions: SourcePositions) -> Iterator[tuple[str, str]]:
     """Yield position and name of each mapping that is in the file but not in the manifest."""
-    meta = written.model.meta
+    meta = positions.model.meta
     mappings = meta.get("mappings") if isinstance(meta, dict) else None
     known = {one.get("name") for one in mappings or () if isinstance(one, dict)} if isinstance(mappings, list) else {}
-    for at, _, one in entries(get(written.node, "mappings")):
+    for at, _, one in entries(get(positions.node, "mappings")):
         name = get(one, "name")
         if isinstance(name, yaml.ScalarNode) and "{" not in name.value and scalar(name) not in known:
             yield at, name.value

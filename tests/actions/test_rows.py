@@ -35,7 +35,7 @@ def maker(action, fields, **mapping):
         fields=fields,
         consent={},
         to_call=compile_action(action, fields),
-        names_record="__segment_id" in str(fields),
+        uses_segment_id="__segment_id" in str(fields),
         identifier=[],
     )
     columns = [SimpleNamespace(key=name, name=name, kind=kind) for name, kind in CHANGE_TYPES.items()]
