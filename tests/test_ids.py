@@ -36,12 +36,12 @@ BRANCHES = {"@if": {**EXISTS, "then": "known", "else": "unknown"}}
         (7, "must be a column, not the constant 7: "),
         (True, "must be a column, not the constant True: "),
         ("$$5", "Map a column: user_id: $column."),
-        ({"@template": "all"}, "must have a column: "),
-        ({"@template": "{{event}}-users"}, "must have a column: "),
-        ({"@literal": "customer_id"}, "must have a column: "),
-        (BRANCHES, "must have a column: "),
-        ({"@case": {"operator": "lower", "value": BRANCHES}}, "must have a column: "),
-        ({"@liquid": "{% if properties.email %}a{% else %}b{% endif %}"}, "must have a column: "),
+        ({"@template": "all"}, "must use a column: "),
+        ({"@template": "{{event}}-users"}, "must use a column: "),
+        ({"@literal": "customer_id"}, "must use a column: "),
+        (BRANCHES, "must use a column: "),
+        ({"@case": {"operator": "lower", "value": BRANCHES}}, "must use a column: "),
+        ({"@liquid": "{% if properties.email %}a{% else %}b{% endif %}"}, "must use a column: "),
     ],
 )
 def test_constant_user_id_names_the_meant_column(shop, value, words):

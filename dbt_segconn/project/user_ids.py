@@ -25,7 +25,7 @@ def constant_ids(fields: Mapping[str, Any], columns: Iterable[str]) -> Iterator[
         what = (
             f"must be a column, not the constant {value!r}"
             if isinstance(value, (str, int, float))
-            else "must have a column"
+            else "must use a column"
         )
         one = "group" if name == "group_id" else "user"
         reason = f"{what}: Segment would merge all records into one {one}, which cannot be undone"
