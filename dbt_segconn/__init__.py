@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.version import __version__
@@ -15,25 +17,109 @@ if TYPE_CHECKING:
     from dbt_segconn.engine.results import RunResult
 
 
-def run(*, listener: Listener | None = None, stop: threading.Event | None = None, **options: Any) -> RunResult:
-    """Deliver what has changed in the models that dbt has just refreshed: `dbt-segconn run` from Python.
+def run(  # noqa: PLR0913  the options of the command
+    *,
+    project_dir: Path | None = None,
+    profiles_dir: Path | None = None,
+    profile: str | None = None,
+    target: str | None = None,
+    target_path: Path | None = None,
+    vars: Mapping[str, Any] | None = None,  # noqa: A002  dbt's name
+    run_results: Sequence[str] = (),
+    select: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    selector: str | None = None,
+    state: Path | None = None,
+    threads: int | None = None,
+    fail_fast: bool = False,
+    full_refresh: bool = False,
+    all: bool = False,  # noqa: A002  the option of the command
+    mappings: Sequence[str] = (),
+    ignore_tests: bool = False,
+    allow_guarded: Sequence[str] = (),
+    break_lock: bool = False,
+    max_runtime: float | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    baseline: bool = False,
+    retry: bool = False,
+    listener: Listener | None = None,
+    stop: threading.Event | None = None,
+) -> RunResult:
+    """Deliver the changes of the models that dbt has just refreshed, as `dbt-segconn run` does.
 
-    `options` are those of the command under their names with underscores, as in `runs.opening.Options`:
-    `run(project_dir=Path("shop"), select=["customers"], full_refresh=True)`. `listener` hears of every
-    step; setting `stop` ends the run as Ctrl-C ends the command. One run at a time: dbt's adapters belong to
-    the process. The working directory stays what it is, and relative folders start there.
+    Relative folders start at the working directory, which is not changed. dbt's adapters belong to the process: start
+    one run at a time.
 
-    Returns a result with `success`, one `SyncResult` a mapping in `results`, and `warnings`: what went wrong
-    beside the syncs, such as target/segconn/run_results.json that could not be written. Raises
-    ConfigurationError, with all `problems`, where nothing could be started; what happens to a single sync, a bug
-    as well, stands in its result.
+    Args:
+        project_dir: Folder of dbt_project.yml. Default: the working directory or the nearest parent with one.
+        profiles_dir: Folder of profiles.yml. Default: as dbt finds it.
+        profile: Profile of profiles.yml. Default: the one of the last dbt invocation.
+        target: Target of the profile. Default: the one of the last dbt invocation.
+        target_path: Folder of dbt's artifacts. Default: as dbt finds it.
+        vars: Vars as in dbt's --vars. Default: those of the last dbt invocation.
+        run_results: Files, folders or globs of run_results.json to merge.
+        select: Models to sync, in dbt's selection syntax.
+        exclude: Models to leave out, in dbt's selection syntax.
+        selector: Selector of selectors.yml.
+        state: Folder of artifacts for the `state:` method of selections.
+        threads: Syncs at the same time. Default: the threads of the target.
+        fail_fast: Start no further sync after one has failed.
+        full_refresh: Delete the records of earlier syncs first: every record is sent again.
+        all: Take models as they are. No failed dbt test holds a model back.
+        mappings: Mappings to sync, as model.mapping.
+        ignore_tests: Sync models although their dbt tests have failed.
+        allow_guarded: Mappings that are synced although a guard objects.
+        break_lock: Take over mappings that another process seems to sync.
+        max_runtime: Seconds after which the run ends as if interrupted. The start of dbt does not count.
+        workers: Number of processes that deliver, if the warehouse accepts several.
+        scheduler: Address of a Dask scheduler that is used instead of `workers`.
+        baseline: Remember every record and send none.
+        retry: Sync mappings that failed, were interrupted or have discards. Given-up records are sent again.
+        listener: Receives each step of the run.
+        stop: Set it to end the run as Ctrl-C does: calls in flight are confirmed and saved.
+
+    Returns:
+        `success`, one `SyncResult` for each mapping in `results`, and `warnings` about failures beside the syncs,
+        such as an artifact that was not written. An exception of one sync is part of its result.
+
+    Raises:
+        ConfigurationError: The run cannot start. `problems` lists all reasons.
+        SegconnError: The warehouse cannot be opened, or the state tables cannot be read.
+
     """
     from dbt_segconn.engine import opening
     from dbt_segconn.engine import run as engine
     from dbt_segconn.engine.listener import Listener  # dbt takes seconds to import
 
+    options = opening.Options(
+        project_dir=project_dir,
+        profiles_dir=profiles_dir,
+        profile=profile,
+        target=target,
+        target_path=target_path,
+        vars=vars or {},
+        run_results=run_results,
+        select=select,
+        exclude=exclude,
+        selector=selector,
+        state=state,
+        threads=threads,
+        fail_fast=fail_fast,
+        full_refresh=full_refresh,
+        all=all,
+        mappings=mappings,
+        ignore_tests=ignore_tests,
+        allow_guarded=allow_guarded,
+        break_lock=break_lock,
+        max_runtime=max_runtime,
+        workers=workers,
+        scheduler=scheduler,
+        baseline=baseline,
+        retry=retry,
+    )
     try:
-        return engine.run(opening.Options(**options), listener or Listener(), stop or threading.Event())
+        return engine.run(options, listener or Listener(), stop or threading.Event())
     finally:
-        gc.unfreeze()  # where nothing was opened, what the caller has is still frozen with the manifest
-        gc.collect()  # dbt's adapter and macros hold cycles; the process lives on, perhaps for many runs
+        gc.unfreeze()  # the process lives on: its own objects were frozen together with the manifest
+        gc.collect()  # dbt's adapter and macros hold cycles

@@ -145,7 +145,7 @@ def test_tables_of_an_earlier_version_get_the_columns_that_they_lack(synced, api
 
 def test_a_renamed_mapping_is_held_back_until_its_records_are_adopted(synced, api):
     synced.manifest(RENAMED)
-    expected = f"a guard would block it: no sync of it is known, but {NAME}, which is gone from the project"
+    expected = f"a guard would block it: it was never synced, but {NAME}, which is gone from the project"
     assert expected in synced.segconn("estimate").output
     result = synced.segconn("run", "--all")
     assert result.exit_code == 1

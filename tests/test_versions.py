@@ -87,7 +87,7 @@ def test_new_version_takes_over_the_records_of_the_former(shop, api, declare):
     api.forget()
     blocked = run(shop, ADA, BOB, EVE)
     assert blocked.exit_code == 1
-    assert "`dbt-segconn adopt customers.v2.ident customers.v3.ident` carries them over" in blocked.output
+    assert "run `dbt-segconn adopt customers.v2.ident customers.v3.ident` to keep them" in blocked.output
     assert "adopt customers.v1" not in blocked.output
     assert api.received == []
     adopted = shop.segconn("adopt", "customers.v2.ident", "customers.v3.ident")

@@ -22,23 +22,23 @@ from dbt_segconn.wording import counted
 
 # A webhook has so long to answer; the run is done and only waits for this
 TIMEOUT_SECONDS = 10.0
-# Of so many syncs a message for people tells; a message of Slack's ends at 40,000 characters
+# Syncs in a text message; Slack cuts a message at 40,000 characters
 SHOWN = 20
 MESSAGE_CHARACTERS = 500
 
 # status → what somebody who reads of it should do, beyond what the message says
 _ADVICE = {
-    "failed": "Mend the cause and run again.",
+    "failed": "Fix the cause and run again.",
     "partial": "These records are offered again by the next syncs.",
     "blocked": "Look at the model before you let it through.",
-    "skipped": "Mend the cause, then run dbt and dbt-segconn again.",
+    "skipped": "Fix the cause, then run dbt and dbt-segconn again.",
     "canceled": "The next run goes on from there.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """A sync that an alert is about; `facts` is what the artifact says of it."""
+    """A sync in an alert. `facts` is its result in the artifact."""
 
     outcome: SyncResult | Skip
     facts: dict[str, Any]
@@ -112,7 +112,7 @@ def _heading(project: str) -> str:
 
 
 def _facts(one: Concern) -> dict[str, Any]:
-    """Return what the artifact says of a sync, with where it is declared, its rate and what to do."""
+    """Return the sync's result in the artifact, with its file, delivery rate and advice."""
     rate = None if one.rate is None else round(one.rate, 2)
     file = one.outcome.mapping.model.file
     return {**one.facts, "file": file, "delivery_rate": rate, "advice": _ADVICE.get(one.status)}
@@ -137,7 +137,7 @@ def _counts(one: Concern) -> str:
 
 
 def _broken(alert: AlertSettings, what: str, project: str) -> bytes:
-    """Tell of a run that ended before its syncs did."""
+    """Return the body about a run that ended before its syncs."""
     if alert.format == "json":
         return orjson.dumps({"success": False, "project": project, "error": what, "results": []})
     return orjson.dumps({"text": f"{_heading(project)}: the run could not go on\n    {_message(what)}"})

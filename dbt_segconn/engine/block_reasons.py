@@ -1,4 +1,4 @@
-"""Every reason why a guard blocks a mapping. A run and the commands that look ahead of it ask the same."""
+"""The reasons for which guards block a sync: the same for `run`, `preview` and `estimate`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections import abc
 from collections.abc import Callable, Collection, Iterator
 
 from dbt_segconn.engine.guards import (
+    changed_identifier,
     doubts,
     former_identifier,
     former_version,
     is_retyped,
     may_be_stamped,
-    objections,
-    other_identifier,
+    over_limits,
     retyped,
     stamped,
 )
@@ -60,10 +60,10 @@ def of_changes(
     records; it is called if there are too many of them.
     """
     if former := former_identifier(mapping, made, known):
-        yield other_identifier(mapping, former, added=counted.added, deleted=counted.deleted)
+        yield changed_identifier(mapping, former, added=counted.added, deleted=counted.deleted)
     elif counted.updated and "updated" in counted.sync_mode and is_retyped(made, counted):
         yield retyped(counted, known)
-    yield from objections(
+    yield from over_limits(
         mapping.meta.guards,
         known=known,
         present=known - counted.deleted + counted.added + counted.unidentified + counted.held_back,
@@ -82,9 +82,9 @@ def of_changes(
 def _lookalikes(
     mapping: Mapping, state: State, last: HistoryRow | None, mapping_ids: Collection[str]
 ) -> abc.Mapping[str, int]:
-    """Find what this new mapping may replace: mappings that are gone from the project, with their records.
+    """Return the mappings that a new mapping may replace: name → number of records.
 
-    That is the former version of its model, else mappings that made the same calls.
+    They are gone from the project: the former version of the model, else mappings that made the same calls.
     """
     if last is not None and (last.status in {*SETTLED, RESET} or state.has_settled(mapping.id)):
         return {}

@@ -1,4 +1,4 @@
-"""The budget: how many calls a run and a month may make, over all mappings that share a state schema."""
+"""The budget: limits of the calls in a run and in a month, for all mappings that share a state schema."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from datetime import datetime
 from dbt_segconn.project.settings import BudgetSettings
 
 Spent = Callable[[datetime], int]
-"""Counts the calls that the history knows since a time in UTC, those of this run's own syncs left aside."""
+"""Counts the calls in the history since a time in UTC, without those of this run."""
 
 
 class Budget:
-    """What one run has taken from its budget; syncs of all its threads ask it, one after the other.
+    """The part of the budget that one run has taken. It is shared by the threads of the run.
 
     A sync takes all its calls before the first is sent, so that two of them cannot pass the limit together.
     """
@@ -25,12 +25,12 @@ class Budget:
         self._resumed = 0
 
     def resume(self, calls: int) -> None:
-        """Take what an earlier run has left: that run was let through, and the history counts it."""
+        """Take the calls of an outbox that an earlier run has left. That run has checked its budget."""
         with self._guard:
             self._resumed += calls
 
     def take(self, calls: int, now: datetime, spent: Spent, *, is_allowed: bool = False) -> str | None:
-        """Take so many calls, or say why that would be too many; what `is_allowed` is taken in any case."""
+        """Take this number of calls. Return the reason if that exceeds the budget, unless it `is_allowed`."""
         with self._guard:
             reason = None if is_allowed or not calls else "; ".join(self._objections(calls, now, spent))
             self._taken += 0 if reason else calls
@@ -53,5 +53,5 @@ def _objection(calls: int, before: int, limit: int, when: str, name: str) -> Ite
 
 
 def month_of(now: datetime) -> datetime:
-    """Return the beginning of the month."""
+    """Return the start of the month."""
     return now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)

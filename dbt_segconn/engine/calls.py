@@ -1,4 +1,4 @@
-"""A change of the outbox → the event that a mapping sees → its call."""
+"""A change of the outbox → the event that a mapping reads → its call."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 
 from dbt_segconn.actions import Layout, compile_rows
 from dbt_segconn.delivery import Order
-from dbt_segconn.engine.kept_columns import Kept
+from dbt_segconn.engine.kept_columns import KeptColumns
 from dbt_segconn.errors import RecordError
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.user_ids import SEGMENT_ID
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.values import CONVERTERS, Column
 
-# What Segment's envelope calls the kinds of change
+# change type → its name in the envelope of Segment Reverse ETL
 EVENTS = {"added": "new", "updated": "updated", "deleted": "deleted"}
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Calls with the numbers of their changes, in their order.
+    """Calls with the numbers of their changes, in the same order.
 
-    `are_checked`: the calls are known to keep Segment's limits, but for their size.
+    `are_checked`: the calls keep Segment's limits; only their size is unchecked.
     """
 
     numbers: list[int]
@@ -35,11 +35,11 @@ class Made:
 
 
 class CallMaker:
-    """Makes the call of one change: always the same one, messageId included, however often it is asked.
+    """Makes the calls of changes. The call of a change is the same on every attempt, messageId included.
 
-    A change is a row of the outbox: change number, kind, record id, then the values of `columns`. Kind and record id
-    may be None where the mapping does not `reads_record`. Where it `keeps_identifiers`, deleted records get
-    the columns of their identifier back: for record ids that are made of the identifier as it is now.
+    A change is a row of the outbox: change number, change type, record id, then the values of `columns`. Change type
+    and record id may be None unless the mapping `reads_record`. With `keeps_identifiers`, the identifier columns of
+    deleted records are restored from the record id.
     """
 
     def __init__(
@@ -60,18 +60,18 @@ class CallMaker:
         self._keep_null = mapping.meta.sync_null_values
         self._consent = mapping.consent
         self._names_record = mapping.uses_segment_id
-        self._kept = Kept(mapping.identifier, columns) if keeps_identifiers else None
+        self._kept = KeptColumns(mapping.identifier, columns) if keeps_identifiers else None
         self._prefix = message_id_prefix(write_key, sync_id)
         self._received_at = f"{started_at:%Y-%m-%dT%H:%M:%S}.{started_at.microsecond // 1000:03}Z"
         self._to_calls = compile_rows(mapping.meta.action, mapping.fields, _layout(mapping, columns), self._prefix)
 
     @property
     def reads_record(self) -> bool:
-        """Whether a call may tell of which kind a change is, and of which record."""
+        """Whether calls depend on the change type or the record id."""
         return self._names_record or self._to_calls is None or bool(self._kept)
 
     def many(self, changes: Sequence[Row], discard: Callable[[int, str], None]) -> Made:
-        """Make the calls of changes; those that cannot be one are handed to `discard`, with the reason."""
+        """Make the calls of changes. Call `discard` with the number and the reason of each change without a call."""
         if self._kept:
             restored = self._kept.restored
             changes = [restored(change) if change[1] == "deleted" else change for change in changes]
@@ -89,14 +89,14 @@ class CallMaker:
         return made
 
     def __call__(self, change: Row) -> dict[str, Any]:
-        """Return the change's call; raises RecordError where the record cannot be one."""
+        """Return the call of a change. Raise RecordError if the record makes none."""
         message_id = f"{self._prefix}{change[0]}"
         call = self._to_call(self.event(change, message_id))
         call.setdefault("messageId", message_id)
         return call
 
     def event(self, change: Row, message_id: str) -> dict[str, Any]:
-        """Wrap a change in Segment's envelope, which the paths of a mapping start from."""
+        """Return a change in the envelope of Segment Reverse ETL, the root of the paths in a mapping."""
         if self._kept:
             change = self._kept.restored(change)
         properties = dict(zip(self._names, change[3:], strict=True))
@@ -120,17 +120,17 @@ class CallMaker:
         return event
 
     def _preferences(self, properties: abc.Mapping[str, Any]) -> dict[str, bool]:
-        """Read the consent columns; what is not clearly given counts as withheld."""
+        """Read the consent columns. Any value that is not clearly true counts as no consent."""
         return {category: _is_given(properties[column]) for category, column in self._consent.items()}
 
 
 def order_of(mapping: Mapping) -> Order | None:
-    """Return what calls of a mapping with `order_by` are ordered within; None for a mapping without."""
+    """Return the function whose results group the calls that must stay in order; None without `order_by`."""
     return subject_of if mapping.meta.order_by else None
 
 
 def subject_of(call: abc.Mapping[str, Any]) -> str:
-    """Return the user id of a call, else its anonymous id; of a group call, the group id."""
+    """Return the user id of a call, else its anonymous id; for a group call, the group id."""
     name = "groupId" if call["type"] == "group" else "userId"
     return str(call.get(name) or call.get("anonymousId") or "")
 
@@ -148,16 +148,15 @@ def _layout(mapping: Mapping, columns: Sequence[Column]) -> Layout:
 
 
 def _is_given(value: Any) -> bool:
-    """Read a consent column; `sql/consent.sql` knows of more values that they are clear, and of none of these less."""
+    """Check one value of a consent column. The values of `sql/consent.sql` are a superset of these."""
     return value.lower() in {"true", "t", "1"} if isinstance(value, str) else value in (True, 1)
 
 
 def message_id_prefix(write_key: str, sync_id: str) -> str:
-    """Return what all messageIds of a sync start with; the change number makes each one unique.
+    """Return the prefix of all messageIds of a sync. The change number makes each one unique.
 
-    The outbox is frozen, so a change number names the same record on every attempt of this sync; no
-    other sync, of whichever mapping, shares its random id, so that a record which returns to an earlier
-    state is sent again.
+    The outbox is frozen: a change number means the same record on every attempt. The sync id is random: a record that
+    returns to an earlier state gets another messageId in a later sync.
     """
     digest = hashlib.blake2b(f"{write_key}\x1f{sync_id}".encode(), digest_size=16)
     return f"{digest.hexdigest()}-"

@@ -1,4 +1,4 @@
-"""Which syncs go now, and why the others do not."""
+"""The gate: which mappings are synced in this run, and why the others are not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IGNORED = "--ignore-tests syncs it all the same"
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A sync that does not go now. `is_failure`: because dbt failed, not because somebody wants it so."""
+    """A mapping that is not synced. `is_failure`: a failure of dbt is the reason, not the configuration."""
 
     mapping: Mapping
     reason: str
@@ -25,9 +25,9 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The syncs that go, those that are skipped, and those whose models dbt has not refreshed.
+    """The mappings to sync, those that are skipped, and those whose models dbt has not refreshed.
 
-    `used` are syncs that went already with the very same results of dbt, each with the sync that used them.
+    `used` are mappings that were synced before with the same results of dbt, each with that sync.
     """
 
     chosen: tuple[Mapping, ...]
@@ -38,10 +38,10 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What decides: dbt's results, or None to take models as they are; their manifest; the settings.
+    """Decides by dbt's results which mappings are synced. Without results, models are taken as they are.
 
-    `selected` are unique ids of models, or None for all. Without `only_refreshed`, models that dbt has not
-    touched go, too.
+    `selected` are unique ids of models, or None for all. Without `only_refreshed`, models that dbt has not refreshed
+    are synced too.
     """
 
     settings: Settings
@@ -52,7 +52,7 @@ class Gate:
     only_refreshed: bool = True
 
     def choose(self, mappings: Iterable[Mapping]) -> Choice:
-        """Sort the syncs by what dbt did to their models."""
+        """Sort the mappings by the results of their models."""
         wanted = [mapping for mapping in mappings if self.selected is None or mapping.model.unique_id in self.selected]
         skips = {mapping.id: skip for mapping in wanted if (skip := self._skip(mapping))}
         others = [mapping for mapping in wanted if mapping.id not in skips]
@@ -63,7 +63,7 @@ class Gate:
         )
 
     def _is_due(self, mapping: Mapping) -> bool:
-        """Whether a model may go: dbt has refreshed or tested it, or its results do not say what is fresh."""
+        """Check whether dbt has refreshed or tested the model, or its results do not name fresh models."""
         if self.results is None or not self.only_refreshed:
             return True
         if outcome := self.results.outcomes.get(mapping.model.unique_id):
@@ -79,7 +79,7 @@ class Gate:
         return Skip(mapping, reason, is_failure=True) if reason else None
 
     def _failure(self, model: str) -> str | None:
-        """Say why a model must be held back: dbt failed to build it, or its tests, or those above it, failed."""
+        """Return why a model is skipped: dbt failed to build it, or a test of it or of an ancestor failed."""
         if self.results is None:
             return None
         outcome = self.results.outcomes.get(model)
@@ -94,7 +94,7 @@ class Gate:
         return None
 
     def _failed_above(self, model: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Yield what a model is made of and its failed tests, where dbt only tested: `build` skips the model."""
+        """Yield the ancestors with failed tests, if dbt only ran tests: `dbt build` skips the model by itself."""
         if self.results and self.results.failed_in_test_runs:
             for above in self.manifest.ancestors(model):
                 if above in self.results.failed_in_test_runs:
@@ -102,10 +102,10 @@ class Gate:
 
 
 def without_used(choice: Choice, results: RunResults, newest: Iterable[HistoryRow]) -> Choice:
-    """Take out the syncs that succeeded already with these very results of dbt, and the same mapping.
+    """Remove the mappings that succeeded before with the same results of dbt and the same definition.
 
-    `newest` are the last syncs of all mappings. Where dbt failed since without leaving results, these would vouch
-    for tables that they do not know.
+    `newest` are the last syncs of all mappings. If dbt has failed since without writing results, these results are not
+    about the tables of now.
     """
     by_id = {state.mapping_id: state for state in newest}
 

@@ -1,4 +1,4 @@
-"""Guards: changes too large to be meant are held back before anything is sent."""
+"""Guards: the reasons to block a sync whose changes are too large or too odd to be intended."""
 
 from __future__ import annotations
 
@@ -11,43 +11,41 @@ from dbt_segconn.project.meta import Guards
 from dbt_segconn.state.column_hashes import SHOWN_COLUMNS, ChangedColumns
 from dbt_segconn.state.tables import HistoryRow
 
-# Without a guard of its own, a mapping refuses to see more than half of its records deleted…
+# Defaults of mappings without max_deleted_percent: block if more records are deleted than both, or all of them
 DEFAULT_DELETED_PERCENT = 50
-# …unless they are as few as this and others are left
 DEFAULT_DELETED_RECORDS = 100
-# Without a guard of its own, a mapping refuses updates of more records than this if a column has one value in all rows…
+# Defaults of mappings without max_updated_percent, if a column has one value in all rows: block above both
 DEFAULT_STAMPED_PERCENT = 90
-# …unless they are as few as this
 DEFAULT_STAMPED_RECORDS = 100
 HOW_TO_NAME = " (`changed_columns: true` in the mapping names the changed columns of later updates)"
 
 
 def doubts(
-    mapping: Mapping, state: HistoryRow, before: HistoryRow | None, lookalikes: abc.Mapping[str, int], known: int
+    mapping: Mapping, row: HistoryRow, before: HistoryRow | None, lookalikes: abc.Mapping[str, int], known: int
 ) -> Iterator[str]:
-    """Say what makes a sync doubtful before anything is staged.
+    """Yield the reasons to block a sync before staging.
 
-    `lookalikes` are the records, by name, of mappings that are gone from the project and were like this one;
-    `known` counts this one's own.
+    `lookalikes` are similar mappings that are gone from the project: name → number of records. `known` counts the
+    records of this mapping.
     """
     for name, records in lookalikes.items():
         yield (
-            f"no sync of it is known, but {name}, which is gone from the project, was the same mapping and has "
-            f"{records:,} records. If this one replaces it, `dbt-segconn adopt {name} {mapping.name}` carries them over"
+            f"it was never synced, but {name}, which is gone from the project, was the same mapping and has "
+            f"{records:,} records. If it replaces {name}, run `dbt-segconn adopt {name} {mapping.name}` to keep them"
         )
-    moved = before and before.relation not in {None, state.relation}
+    moved = before and before.relation not in {None, row.relation}
     if before and moved and known and not mapping.meta.guards.allow_moved:
         yield (
-            f"its last sync read {before.relation}, this one would read {state.relation}, against the {known:,} "
-            "records of the former. If two targets share a state schema, give each its own (state.schema in "
-            "segconn.yml); if the model has moved, let it through, or set guards.allow_moved"
+            f"its last sync read {before.relation}, this one would read {row.relation} and compare it with the "
+            f"{known:,} records of the former. If two targets share a state schema, set state.schema in segconn.yml "
+            "to one for each. If the model has moved, allow this sync, or set guards.allow_moved"
         )
 
 
 def former_version(mapping: Mapping, gone: Sequence[HistoryRow]) -> HistoryRow | None:
-    """Return the newest sync of the mapping that `sync` replaces: on any version of its model, gone from the project.
+    """Return the newest sync of the mapping that this one replaces, on another version of its model.
 
-    It has the same name, or makes the same calls. Where one run synced several versions, the highest counts.
+    It has the same name, or makes the same calls. If one run synced several versions, return the highest one.
     """
     on_model = [
         one
@@ -65,7 +63,7 @@ def former_version(mapping: Mapping, gone: Sequence[HistoryRow]) -> HistoryRow |
 
 
 def _as_version(text: str) -> tuple[float, str]:
-    """Return what orders versions as dbt does: numbers by value, other texts after them."""
+    """Return a sort key for versions, as dbt sorts them: numbers by value, then other texts."""
     try:
         return float(text), ""
     except ValueError:
@@ -73,44 +71,44 @@ def _as_version(text: str) -> tuple[float, str]:
 
 
 def former_identifier(mapping: Mapping, made: HistoryRow | None, known: int) -> str | None:
-    """Return the identifier of the `known` records, which the sync `made` has left, if it is another one now."""
+    """Return the former unique identifier if it has changed since `made`, the sync that wrote the `known` records."""
     was = made.identifier if made and known else None
     return was if was and was.casefold() != ",".join(mapping.identifier).casefold() else None
 
 
-def other_identifier(mapping: Mapping, former: str, *, added: int, deleted: int) -> str:
-    """Object to a sync that takes all known records for deleted, since it tells them apart by other columns."""
+def changed_identifier(mapping: Mapping, former: str, *, added: int, deleted: int) -> str:
+    """Return the reason to block: under another identifier, all known records count as deleted."""
     written = f"[{', '.join(former.split(','))}]" if "," in former else former
     return (
         f"its unique identifier was {former} and is {','.join(mapping.identifier)} now: {added:,} records would "
-        f"count as added and {deleted:,} as deleted. `unique_identifier: {written}` keeps the records; "
-        f"`dbt-segconn baseline {mapping.name}` takes the new identifier and sends none"
+        f"count as added and {deleted:,} as deleted. Set `unique_identifier: {written}` to "
+        f"keep the records, or run `dbt-segconn baseline {mapping.name}` to use the new identifier and send none"
     )
 
 
-def is_retyped(made: HistoryRow | None, state: HistoryRow) -> bool:
-    """Check whether a column that holds JSON has another type than in the sync that made the records.
+def is_retyped(made: HistoryRow | None, row: HistoryRow) -> bool:
+    """Check whether a JSON column has another type than in `made`, the sync that wrote the records.
 
-    Equal JSON may have another text there, so records may count as updated without a change.
+    Equal JSON may have another text in another type: records may count as updated without a change.
     """
-    was, now = (made.signature if made else "").split("-"), state.signature.split("-")
+    was, now = (made.signature if made else "").split("-"), row.signature.split("-")
     return len(was) == len(now) and was[0] == now[0] and was[2:] != now[2:]
 
 
-def retyped(state: HistoryRow, known: int) -> str:
-    """Object to updates that the type of a column may have caused alone."""
+def retyped(row: HistoryRow, known: int) -> str:
+    """Return the reason to block: the type of a column may be the only change."""
     return (
-        f"a column of JSON, arrays or structs has another type than at the last sync, and {state.updated:,} of "
-        f"{known:,} known records count as updated, perhaps for their type alone"
+        f"a column of JSON, arrays or structs has another type than at the last sync, and {row.updated:,} of "
+        f"{known:,} known records count as updated, perhaps only by their type"
     )
 
 
 def changed_in(changed: ChangedColumns | None) -> str:
-    """Return the columns in which updated records changed, in parentheses; nothing where that is not asked for."""
+    """Return the changed columns in parentheses; empty without `changed_columns`."""
     return f" (changed: {changed.summary(SHOWN_COLUMNS)})" if changed else ""
 
 
-def objections(
+def over_limits(
     guards: Guards,
     *,
     known: int,
@@ -120,12 +118,10 @@ def objections(
     deleted: int,
     changed: Callable[[], ChangedColumns | None],
 ) -> Iterator[str]:
-    """Say what speaks against a sync. Counts are records: known before, present in the model now.
+    """Yield the limits that a sync exceeds. Counts are records: `known` before, `present` in the model now.
 
-    `changed` counts the columns in which records were updated; it is only called where these are too many.
-
-    The deleted are guarded whatever the mapping sends: forgetting them would send them all again as
-    added once the model is whole again.
+    `changed` counts the changed columns; it is called only if too many records are updated. Deleted records count
+    even if the mapping does not send them: after a wrong deletion, all of them would be sent again as added.
     """
     if guards.max_records is not None and to_send > guards.max_records:
         yield f"{to_send:,} records are to be sent, more than max_records {guards.max_records:,}"
@@ -152,20 +148,20 @@ def _deleted(guards: Guards, known: int, present: int, deleted: int) -> Iterator
 
 
 def may_be_stamped(mapping: Mapping, *, known: int, updated: int) -> bool:
-    """Check whether so many records are updated that a build may be the only reason, and no guard says otherwise."""
+    """Check whether a build may be the only change: nearly all records are updated, and no limit of its own is set."""
     is_unguarded = mapping.meta.guards.max_updated_percent is None and "updated" in mapping.meta.sync_mode
     return is_unguarded and updated > DEFAULT_STAMPED_RECORDS and 100 * updated > DEFAULT_STAMPED_PERCENT * known
 
 
 def one_value(stamps: Sequence[str]) -> str:
-    """Return a sentence on columns that have the same value in all rows."""
+    """Return a clause about columns that have the same value in all rows."""
     verb = "have" if len(stamps) > 1 else "has"
-    return f"{' and '.join(stamps)} {verb} one value in all rows, as the time of a build has"
+    return f"{' and '.join(stamps)} {verb} one value in all rows, such as the time of a build"
 
 
 def stamped(stamps: Sequence[str], *, known: int, updated: int, changed: ChangedColumns | None) -> str:
-    """Object to updates that these columns may have caused alone."""
+    """Return the reason to block: these columns may be the only change."""
     return (
-        f"{updated:,} of {known:,} records were updated{changed_in(changed)}, and {one_value(stamps)}. Leave such "
-        "columns out of `fields` (in place of $*, map columns by name), or set guards.max_updated_percent: 100"
+        f"{updated:,} of {known:,} records were updated{changed_in(changed)}, and {one_value(stamps)}. Remove such "
+        "columns from `fields` (map columns by name instead of $*), or set guards.max_updated_percent: 100"
     )

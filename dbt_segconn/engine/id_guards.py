@@ -1,4 +1,4 @@
-"""Ids that stand for no one user or group, or that more records share than belong to one."""
+"""Guards on ids: placeholders instead of ids, and ids that too many records share."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dbt_segconn.warehouse.source import Source
 from dbt_segconn.warehouse.values import NUMBERS
 from dbt_segconn.wording import counted
 
-# With `order_by`, several records of one user are expected, but not any number
+# The default of max_records_per_id with `order_by`, which expects several records of one user
 MOST_ORDERED = 1_000
-# What programs and people write in place of an id: Segment merges all who have it
+# Placeholders instead of an id: Segment merges all users that share one
 JUNK = (
     *("null", "none", "nil", "undefined", "nan", "0", "-1", "anonymous", "unknown", "n/a", "na", ""),
     "00000000-0000-0000-0000-000000000000",
@@ -26,9 +26,9 @@ JUNK = (
 def doubtful_ids(
     mapping: Mapping, source: Source, tables: MappingTables, change_types: Iterable[str], diff: Diff | None = None
 ) -> Iterator[str]:
-    """Object to junk and shared ids among changes of these types: in the outbox, or in a diff that is not staged yet.
+    """Yield the reasons to block changes of these types, in the outbox or in a diff.
 
-    Only ids that are plain columns are looked at.
+    Only ids that are plain columns are checked.
     """
     guards = mapping.meta.guards
     given = {field: column for field in IDS if (column := column_of(mapping.fields.get(field)))}
@@ -53,12 +53,12 @@ def _placeholder(field: str, words: abc.Mapping[str, int]) -> str:
     total = sum(words.values())
     return (
         f"{counted(total, 'record')} {'has' if total == 1 else 'have'} a placeholder as {field} ({listed}): Segment "
-        f"would merge them into one {_called(field)}. Mend the ids in the model, or set guards.allow_junk_ids"
+        f"would merge them into one {_called(field)}. Fix the ids in the model, or set guards.allow_junk_ids"
     )
 
 
 def _limit(mapping: Mapping) -> int:
-    """Return how many records of a sync may share an id: of two without an order, either may come last."""
+    """Return how many records may share an id. Without an order, any of them may come last."""
     given = mapping.meta.guards.max_records_per_id
     return given if given is not None else MOST_ORDERED if mapping.meta.order_by else 1
 
@@ -74,7 +74,7 @@ def _too_many(mapping: Mapping, field: str, column: str, ids: int, most: int) ->
         )
     return (
         f"{shared}: Segment merges them into one {one}, and any of their calls may come last. Map the column that "
-        f"tells {one}s apart, or name the column that orders the records with `order_by`, or raise "
+        f"tells {one}s apart, or set `order_by` to the column that orders the records, or raise "
         "guards.max_records_per_id"
     )
 
@@ -84,16 +84,16 @@ def _called(field: str) -> str:
 
 
 def _naming(mapping: Mapping, source: Source, given: abc.Mapping[str, str]) -> Iterator[Id]:
-    """Yield the ids that name who a call is about, rather than what stands in its context."""
+    """Yield the ids that name the user or group of a call; a group id of another call is context only."""
     for field, column in given.items():
         if field != "group_id" or mapping.meta.action == "group":
             yield from _id(source, field, [column])
 
 
 def _shared(mapping: Mapping, source: Source, given: abc.Mapping[str, str]) -> Iterator[Id]:
-    """Yield the ids that few records should share: those of identify, and of group the group with its user.
+    """Yield the ids that few records should share: user ids of identify, pairs of group and user of group.
 
-    Events share ids; an id that holds the identifier is never shared.
+    Other actions share ids. An id that contains the unique identifier is never shared.
     """
     ids: list[tuple[str, list[str]]] = []
     if mapping.meta.action == "identify":

@@ -1,4 +1,4 @@
-"""What a deleted record keeps: the columns of its identifier, out of the text that tells it apart."""
+"""The identifier columns of deleted records, restored from the record id."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.values import Column
 
-# One column of several with a '|' behind it; those inside it are escaped, as segconn_record_id does it
+# One column of a record id, with the '|' after it. segconn_record_id escapes a '|' inside a column
 _PART = re.compile(r"((?:[^|\\]|\\.)*)\|", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-# A change: number, kind, record id, then the columns
+# A change is: number, change type, record id, then the columns
 _FIRST = 3
 
 
-class Kept:
-    """The columns of a change that belong to the identifier; false where none do."""
+class KeptColumns:
+    """The columns of a change that belong to the identifier. False if there are none."""
 
     def __init__(self, identifier: Sequence[str], columns: Sequence[Column]) -> None:
         self._parts = len(identifier)
@@ -34,20 +34,20 @@ class Kept:
         return bool(self._columns)
 
     def restored(self, change: Row) -> Row:
-        """Return a deleted record's change with the values of its identifier's columns, any other as it is."""
+        """Return the change of a deleted record with its identifier columns. Return any other change unchanged."""
         if change[1] != "deleted" or change[2] is None:
             return change
         parts = [change[2]] if self._parts == 1 else _parts_of(change[2])
         if len(parts) != self._parts:
             return change
         values = list(change)
-        for at, part, change_type in self._columns:
-            values[at] = _value(parts[part], change_type)
+        for at, part, value_type in self._columns:
+            values[at] = _value(parts[part], value_type)
         return tuple(values)
 
 
 def _part_of(name: str, identifier: Sequence[str], columns: Sequence[Column]) -> int | None:
-    """Return a column's place in the identifier, by its exact name, else by the only one in another case."""
+    """Return the position of a column in the identifier: by its exact name, else by the only name in another case."""
     if name in identifier:
         return identifier.index(name)
     exact = {column.name for column in columns}
@@ -59,10 +59,10 @@ def _parts_of(record_id: str) -> list[str]:
     return [_ESCAPED.sub(r"\1", part) for part in _PART.findall(f"{record_id}|")]
 
 
-def _value(text: str, change_type: str) -> Any:
-    """Read what segconn_as_text has written, as the column of this kind was read while the record was there."""
+def _value(text: str, value_type: str) -> Any:
+    """Parse the text of segconn_as_text to the value that a column of this type had."""
     with suppress(ValueError, ArithmeticError):
-        return _READERS.get(change_type, str)(text)
+        return _READERS.get(value_type, str)(text)
     return text
 
 

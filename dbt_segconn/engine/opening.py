@@ -1,4 +1,4 @@
-"""Options and files → a plan; its warehouse, opened; its syncs, chosen."""
+"""Options and files → the project, its warehouse and its mappings."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from dbt_segconn.warehouse.source import Source, find_source
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """dbt's own options under dbt's own names, then those of dbt-segconn.
+    """The options of a run: those of dbt under dbt's names, then those of dbt-segconn.
 
-    `max_runtime` is in seconds. `baseline` remembers every record and sends none; `retry` syncs only what
-    failed, was cut short or has discards, given-up ones included. `workers` counts processes that deliver,
-    `scheduler` is the address of Dask's in their place.
+    `max_runtime` is in seconds. `baseline` remembers every record and sends none. `retry` syncs only mappings that
+    failed, were interrupted or have discards, and sends given-up records again. `workers` is the number of processes
+    that deliver; `scheduler` is the address of a Dask scheduler that is used instead.
     """
 
     project_dir: Path | None = None
@@ -66,10 +66,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The project as read from its files: all that can be known without a warehouse.
-
-    `results` are dbt's, or None where models are taken as they are.
-    """
+    """The project as read from its files, without a warehouse. `results` are dbt's; None takes models as they are."""
 
     context: Context
     settings: Settings
@@ -79,9 +76,9 @@ class Project:
 
 
 def resolve_context(options: Options, *, opens: bool = False) -> Context:
-    """Resolve how the project is opened, as the options, the environment and the last dbt invocation say.
+    """Resolve folders, profile, target and vars from the options, the environment and the last dbt invocation.
 
-    `opens` says that the warehouse is opened next, so that the target must be known. Raises ConfigurationError.
+    With `opens`, the warehouse is opened next: raise ConfigurationError if the target is ambiguous.
     """
     given = ProjectOptions(
         project_dir=options.project_dir,
@@ -99,9 +96,9 @@ def resolve_context(options: Options, *, opens: bool = False) -> Context:
 
 
 def read_project(options: Options, *, needs_results: bool = True, opens: bool = True) -> Project:
-    """Read the whole project from its files; raises ConfigurationError with all problems found.
+    """Read the project from its files. Raise ConfigurationError with all problems.
 
-    `opens` says that the warehouse is opened next: segconn.yml is then rendered with the target that is opened.
+    With `opens`, segconn.yml is rendered with the target that is opened next.
     """
     context = resolve_context(options, opens=opens)
     try:
@@ -118,14 +115,14 @@ def read_project(options: Options, *, needs_results: bool = True, opens: bool = 
 
 
 def _findings_in_mappings(context: Context) -> Iterator[Finding]:
-    """Find what is wrong with mappings, whatever is wrong with segconn.yml; nothing where the manifest is missing."""
+    """Yield the findings in mappings when segconn.yml has findings too. Without a manifest, yield nothing."""
     with suppress(ConfigurationError):
         for draft in read_drafts(read_manifest(context.artifacts_dir), None, context.project_dir):
             yield from draft.findings
 
 
 def check_project(context: Context, manifest: Manifest) -> None:
-    """Raise where the manifest is of another dbt project than the one that is opened, or of a warehouse not served."""
+    """Raise ConfigurationError if the manifest is of another dbt project or of an unsupported warehouse."""
     if adapter_type := manifest.raw["metadata"].get("adapter_type"):
         find_dialect(adapter_type)
     name = manifest.raw["metadata"].get("project_name")
@@ -152,9 +149,9 @@ def _results(context: Context, manifest: Manifest, options: Options, *, needs_re
 
 
 def read_gate(context: Context, manifest: Manifest) -> RunResults:
-    """Read dbt's results, which say what goes and what is held back. Raises ConfigurationError where they cannot."""
+    """Read and merge dbt's results. Raise ConfigurationError if they cannot gate a run."""
     known = {file.path: file for file in context.results}
-    # what the context could not read is read again, to say what is wrong with it
+    # files that the context could not read are read again for their error
     files = [known.get(path) or read_results(path) for path in context.results_paths]
     results = merge_results(files, manifest)
     check_samples(results.files, manifest, context.project_dir)
@@ -163,9 +160,9 @@ def read_gate(context: Context, manifest: Manifest) -> RunResults:
 
 @contextmanager
 def opened(project: Project, options: Options, models: Sequence[Model] = ()) -> Iterator[Warehouse]:
-    """Open the warehouse that the plan's artifacts are about; it is closed when the block ends.
+    """Open the warehouse for the duration of the block.
 
-    Raises ConfigurationError where dbt would name the mapped models, or these, otherwise on the opened target.
+    Raise ConfigurationError if dbt would name the mapped models, or `models`, differently on this target.
     """
     with with_rare_gc():
         with without_gc():
@@ -181,13 +178,13 @@ def opened(project: Project, options: Options, models: Sequence[Model] = ()) -> 
 
 
 def find_state(context: Context, given: Path) -> Path:
-    """Return the folder that `--state` names: where it is typed, else in the project, as dbt takes it."""
+    """Return the folder of `--state`: relative to the working directory, else to the project, as in dbt."""
     here = given.expanduser().absolute()
     return here if here.exists() else context.project_dir / given
 
 
 def gate(project: Project, options: Options, warehouse: Warehouse) -> Choice:
-    """Choose the syncs that go now."""
+    """Choose the mappings to sync."""
     state = find_state(project.context, options.state) if options.state else None
     selection = Selection(options.select, options.exclude, options.selector, state)
     selected = (
@@ -207,7 +204,7 @@ def gate(project: Project, options: Options, warehouse: Warehouse) -> Choice:
 
 
 def find_sources(mappings: Sequence[Mapping], warehouse: Warehouse) -> dict[str, Source]:
-    """Look up every sync's model, by sync id; raises ConfigurationError with all that is missing."""
+    """Find the model of each mapping: mapping id → source. Raise ConfigurationError with all missing ones."""
     sources: dict[str, Source] = {}
     problems: list[str] = []
     with warehouse.session("sources") as session:

@@ -16,10 +16,10 @@ from dbt_segconn.errors import SyncError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# A worker tells of its changes when it is done with it: about every so many seconds, where the rate is limited
+# A worker reports a range when it is done. If the rate is limited, a range takes about this long
 RANGE_SECONDS = 5
 SMALLEST_RANGE, LARGEST_RANGE = 1_000, 100_000
-# A range that so many workers have died over is not given to another one
+# A range is not submitted again after this many workers have died over it
 MOST_LOSSES = 3
 TICK_SECONDS = 0.5
 

@@ -141,7 +141,7 @@ def _time_limit(seconds: float | None, stop: threading.Event) -> Iterator[None]:
 
 
 def _no_invocation(_: str) -> None:
-    """Stand in for dbt's results where models are taken as they are."""
+    """Return no dbt invocation: models are taken as they are."""
 
 
 def _clock_of(state: State) -> Callable[[], datetime]:

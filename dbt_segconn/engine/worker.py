@@ -30,7 +30,7 @@ class Worker:
         self._destinations: dict[tuple[str, int], Destination] = {}
 
     def deliver(self, changes: Range, stop: Stop) -> RangeResult:
-        """Deliver a range, as far as it can be done; what ends it early stands in the outcome."""
+        """Deliver a range. An error that ends it early is part of the result."""
         mapping = self._mapping(changes)
         destination = self._destination(mapping.destination, changes.among)
         write_key = destination.config.write_key

@@ -53,7 +53,7 @@ def _asked(options: Options) -> str:
 
 
 def _of_workers(project: Project, warehouse: Warehouse) -> Options:
-    """Name what a worker needs to open the same project and target, in whichever folder it was started."""
+    """Return the options with which a worker opens the same project and target from any folder."""
     return Options(
         project_dir=project.context.project_dir.resolve(),
         profiles_dir=project.context.profiles_dir.resolve(),
@@ -182,7 +182,7 @@ class DaskWorkers:
         if self._client.status == "running":
             return None
         return (
-            f"the Dask scheduler {self._address} is gone. What it has not told of is delivered again by the next run, "
+            f"the Dask scheduler {self._address} is gone. The next run delivers the unreported ranges again, "
             "under the same messageIds"
         )
 

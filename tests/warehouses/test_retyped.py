@@ -108,4 +108,4 @@ def test_an_update_by_the_type_of_a_json_column_alone_is_guarded(shop, api, stor
     result = shop.run()
     assert result.exit_code == 1
     assert len(api.calls()) == 1
-    assert "1 of 1 known records count as updated, perhaps for their type alone" in result.output
+    assert "1 of 1 known records count as updated, perhaps only by their type" in result.output
