@@ -47,7 +47,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("[" * 300 + "]" * 300, "must be nested at most 200 levels deep"),
     ],
 )
-def test_settings_that_cannot_be_read_are_findings(shop, value, words):
+def test_unreadable_settings_are_findings(shop, value, words):
     shop.manifest(MAPPING)
     shop.write("segconn.yml", FILE.format(value=value))
     began = time.monotonic()
@@ -69,7 +69,7 @@ def test_unquoted_template_is_a_finding(shop):
 
 
 @pytest.mark.parametrize("name", ["segconn.yml", "dbt_project.yml", "models/customers.yml"])
-def test_billion_laughs_end_at_once(shop, name):
+def test_billion_laughs_fail_fast(shop, name):
     shop.manifest(MAPPING)
     shop.write(name, LAUGHS + (shop.dir / name).read_text())
     began = time.monotonic()

@@ -50,7 +50,7 @@ def taken(shop):
     return take
 
 
-def test_current_rows_are_the_records_of_a_snapshot(taken, api):
+def test_current_rows_are_snapshot_records(taken, api):
     result, counts = taken(ADA, BOB, EVE)
     assert result.exit_code == 0, result.output
     assert set(counts.values()) == {(3, 0, 0)}
@@ -85,7 +85,7 @@ def test_current_rows_are_the_records_of_a_snapshot(taken, api):
         ({"unique_key": ["customer_id", "plan"]}, {"records": "current"}, {"unique_identifier": "email"}, None, None),
     ],
 )
-def test_snapshots_without_an_order_are_refused(shop, parsed_snapshot, config, mapping, meta, code, words):
+def test_snapshot_without_order_is_rejected(shop, parsed_snapshot, config, mapping, meta, code, words):
     parsed_snapshot(config, {**MAPPING, **mapping}, meta)
     found = json.loads(shop.segconn("validate", "--format", "json").output)["findings"]
     errors = {one["code"]: f"{one['message']}. {one['fix']}" for one in found if one["severity"] == "error"}

@@ -80,7 +80,7 @@ def test_only_the_latest_version_is_synced(shop, api):
     assert "1 mapping on 1 model" in told.output
 
 
-def test_new_version_takes_over_the_records_of_the_former(shop, api, declare):
+def test_new_version_adopts_old_records(shop, api, declare):
     declare(2, mapping={"versions": "all"})
     assert names(shop, run(shop, ADA, BOB)) == ["customers.v1.ident", "customers.v2.ident"]
     declare(3, v3=meta(fields={**IDENT["fields"], "anonymous_id": "$email"}))
@@ -111,7 +111,7 @@ def test_versions_may_be_listed(shop, api, declare):
     assert "versions: must be latest, all, or a list of versions, such as [1, 2]" in run(shop, ADA).output
 
 
-def test_diff_names_the_former_version(shop, declare):
+def test_diff_names_old_version(shop, declare):
     declare(2)
     (shop.dir / "prod").mkdir()
     (shop.dir / "prod/manifest.json").write_bytes((shop.dir / "target/manifest.json").read_bytes())
