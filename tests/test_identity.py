@@ -199,7 +199,7 @@ def test_changed_default_identifier_blocks(sent, api):
     assert api.tried == []
 
 
-def test_baseline_and_full_refresh_adopt_new_identifier(sent, api):
+def test_baseline_and_refresh_adopt_identifier(sent, api):
     sent.manifest(MAPPING, unique_identifier=TWO)
     assert sent.segconn("baseline", NAME).exit_code == 0
     assert sent.segconn("run", "--all").exit_code == 0
@@ -239,7 +239,7 @@ def test_changed_identifier_blocks_open_outbox(shop, api):
     assert sorted(call["userId"] for call in api.calls()) == ["c1", "c3"]
 
 
-def test_changed_identifier_blocks_after_failed_staging(sent, api):
+def test_changed_identifier_blocks_failed_staging(sent, api):
     sent.manifest(MAPPING, unique_identifier=TWO)
     now = sent.query("select max(started_at) as at from segconn.sync_history")[0]["at"]
     with sent.connect() as connection:

@@ -156,11 +156,11 @@ class Manifest:
         waiting = [unique_id]
         while waiting:
             node = self.raw["nodes"].get(waiting.pop()) or {}
-            for above in (node.get("depends_on") or {}).get("nodes") or ():
-                if above not in seen:
-                    seen.add(above)
-                    waiting.append(above)
-                    yield above
+            for upstream in (node.get("depends_on") or {}).get("nodes") or ():
+                if upstream not in seen:
+                    seen.add(upstream)
+                    waiting.append(upstream)
+                    yield upstream
 
     def tests_of(self, test_id: str) -> Iterator[str]:
         """Yield the unique ids of the nodes that a test checks."""
@@ -193,7 +193,7 @@ def read_manifest(target_dir: Path) -> Manifest:
     return manifest
 
 
-def read_artifact(path: Path, kind: str, *, oldest: int, newest: int) -> Mapping[str, Any]:
+def read_artifact(path: Path, artifact: str, *, oldest: int, newest: int) -> Mapping[str, Any]:
     """Read an artifact. Raises ConfigurationError if it is missing, broken or of an unsupported version."""
     try:
         with without_gc():
@@ -207,11 +207,11 @@ def read_artifact(path: Path, kind: str, *, oldest: int, newest: int) -> Mapping
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from None
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ConfigurationError(
-            f"{path}: not a dbt {kind} file, or incomplete. Run `dbt run` or `dbt build` again."
+            f"{path}: not a dbt {artifact} file, or incomplete. Run `dbt run` or `dbt build` again."
         ) from None
     if not oldest <= version <= newest:
         raise ConfigurationError(
-            f"{path}: the version of dbt's {kind} schema must be {oldest} to {newest}, not {version}. "
+            f"{path}: the version of dbt's {artifact} schema must be {oldest} to {newest}, not {version}. "
             "Install a version of dbt-segconn that supports your version of dbt."
         )
     checked: Mapping[str, Any] = raw

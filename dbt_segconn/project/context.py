@@ -167,18 +167,18 @@ def resolve(options: ProjectOptions, loaders: JinjaLoaders) -> Context:
     )
 
 
-def _source(option: str, given: Any, otherwise: str) -> str:
+def _source(option: str, value: Any, otherwise: str) -> str:
     """Return the source of a value. Click passes environment variables as if they were options."""
     variable = next((name for name in environment_variables(option) if os.environ.get(name)), None)
-    if given and not (variable and os.environ[variable] == str(given)):
+    if value and not (variable and os.environ[variable] == str(value)):
         return f"--{option.replace('_', '-')}"
     return variable or otherwise
 
 
-def _named(given: Any, option: str) -> ResolvedValue | None:
+def _explicit(typed: Any, option: str) -> ResolvedValue | None:
     """Return the value of an option, else of dbt's environment variable, else None."""
-    value = given or from_environment(option)
-    return ResolvedValue(value, _source(option, given, "")) if value else None
+    value = typed or from_environment(option)
+    return ResolvedValue(value, _source(option, typed, "")) if value else None
 
 
 def _readable(paths: Iterable[Path]) -> Iterator[ResultsFile]:
@@ -189,7 +189,7 @@ def _readable(paths: Iterable[Path]) -> Iterator[ResultsFile]:
 
 def _target_dir(options: ProjectOptions, project: DbtProject) -> ResolvedValue:
     """Return the folder of the artifacts. As in dbt, a relative path is relative to the project."""
-    if named := _named(options.target_path, "target_path"):
+    if named := _explicit(options.target_path, "target_path"):
         return ResolvedValue(project.dir / Path(named.value).expanduser(), named.source)
     written = project.content.get("target-path")
     if not written:
@@ -205,8 +205,8 @@ def _rendered_target_paths(written: str, options: ProjectOptions, project: DbtPr
     if "{" not in written:
         yield written
         return
-    target = _named(options.target, "target")
-    profile = str((_named(options.profile, "profile") or ResolvedValue(_profile_of(project, {}), "")).value)
+    target = _explicit(options.target, "target")
+    profile = str((_explicit(options.profile, "profile") or ResolvedValue(_profile_of(project, {}), "")).value)
     profiles = read_profiles(_profiles_dir(options, project, None).value)
     outputs = profiles[profile].outputs if profile in profiles else {}
     for name in [str(target.value)] if target else [*outputs] or ["default"]:
@@ -233,7 +233,7 @@ def _artifacts_dir(options: ProjectOptions, target_dir: Path, last: ResultsFile 
 
 
 def _profiles_dir(options: ProjectOptions, project: DbtProject, last: ResultsFile | None) -> ResolvedValue:
-    if named := _named(options.profiles_dir, "profiles_dir"):
+    if named := _explicit(options.profiles_dir, "profiles_dir"):
         return ResolvedValue(Path(named.value).expanduser().absolute(), named.source)
     candidates = [
         ResolvedValue(Path.cwd(), "the working directory"),
@@ -248,7 +248,7 @@ def _profiles_dir(options: ProjectOptions, project: DbtProject, last: ResultsFil
 def _profile(
     options: ProjectOptions, project: DbtProject, recorded_target: RecordedTarget | None, variables: Mapping[str, Any]
 ) -> ResolvedValue:
-    if named := _named(options.profile, "profile"):
+    if named := _explicit(options.profile, "profile"):
         return named
     if recorded_target:
         return ResolvedValue(recorded_target.profile, "the last dbt invocation")
@@ -296,7 +296,7 @@ def _target(
     known: Profile | None,
     recorded_target: RecordedTarget | None,
 ) -> ResolvedValue:
-    if named := _named(options.target, "target"):
+    if named := _explicit(options.target, "target"):
         return named
     if recorded_target and recorded_target.profile == profile.value:
         is_named = last and last.args.get("target")

@@ -32,8 +32,8 @@ class DbtProject:
     @property
     def vars(self) -> Mapping[str, Any]:
         """Variables of the project. Those of its package win. dbt does not render them."""
-        given = _mapping(self.content.get("vars"))
-        return {**given, **_mapping(given.get(self.name))}
+        variables = _mapping(self.content.get("vars"))
+        return {**variables, **_mapping(variables.get(self.name))}
 
 
 @dataclass(frozen=True, slots=True)

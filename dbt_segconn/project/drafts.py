@@ -153,16 +153,16 @@ def _draft_model(
     positions: SourcePositions, identity: Identity, destinations: Collection[str] | None, versions: Collection[str]
 ) -> ModelDraft:
     meta, faults = read(ModelMeta, positions.model.meta)
-    given = _valid_keys(positions.model.meta, faults)
-    named = as_columns((meta or ModelMeta.model_construct(**given)).unique_identifier) or identity.columns
+    keys = _valid_keys(positions.model.meta, faults)
+    named = as_columns((meta or ModelMeta.model_construct(**keys)).unique_identifier) or identity.columns
     snapshot = positions.model.snapshot
     if not named and not snapshot and not any(fault.path[:1] == ("unique_identifier",) for fault in faults):
         faults.append(identity.fault())
     faults.extend(_faults_of_model(positions))
     timezone = meta.timezone if meta else "UTC"
-    shared = _SharedValues(positions, named, timezone, given.get("consent"), versions)
+    shared = _SharedValues(positions, named, timezone, keys.get("consent"), versions)
     mappings = [
-        _draft(shared, ("mappings", str(at)), raw, destinations) for at, raw in enumerate(given.get("mappings", ()))
+        _draft(shared, ("mappings", str(at)), raw, destinations) for at, raw in enumerate(keys.get("mappings", ()))
     ]
     consent = _columns_of_consent(shared.consent) or {}
     drafts = tuple(_check_names(mappings))
@@ -201,17 +201,17 @@ class _SharedValues:
     consent: Any
     versions: Collection[str]
 
-    def identifier_of(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+    def identifier_of(self, keys: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the identifier of a mapping. The default for a snapshot is its key or dbt_scd_id."""
         snapshot = self.positions.model.snapshot
         if self.named or snapshot is None:
             return self.named
-        return snapshot.unique_key if given.get("records") == "current" else (snapshot.scd_id,)
+        return snapshot.unique_key if keys.get("records") == "current" else (snapshot.scd_id,)
 
 
-def _columns_of_consent(given: Any) -> Mapping[str, str] | None:
+def _columns_of_consent(consent: Any) -> Mapping[str, str] | None:
     """Return the consent columns by category: empty for `not_needed`, None if unset."""
-    return {} if given == NOT_NEEDED else given
+    return {} if consent == NOT_NEEDED else consent
 
 
 def as_columns(identifier: Any) -> tuple[str, ...]:
@@ -233,32 +233,32 @@ def _valid_keys(raw: Any, faults: Iterable[Fault]) -> dict[str, Any]:
 
 def _draft(shared: _SharedValues, at: Path, raw: Any, destinations: Collection[str] | None) -> MappingDraft:
     meta, faults = read(MappingMeta, raw)
-    given = _valid_keys(raw, faults)
-    action = _action(given, faults)
-    identifier = shared.identifier_of(given)
-    own = given.get("consent")
+    keys = _valid_keys(raw, faults)
+    action = _action(keys, faults)
+    identifier = shared.identifier_of(keys)
+    own = keys.get("consent")
     consent = _columns_of_consent(shared.consent if own is None else own)
-    fields = _fields(given, consent, faults)
+    fields = _fields(keys, consent, faults)
     return MappingDraft(
         positions=shared.positions,
-        name=given.get("name") or f"number {int(at[-1]) + 1}",
+        name=keys.get("name") or f"number {int(at[-1]) + 1}",
         at=at,
         identifier=identifier,
         timezone=shared.timezone,
-        valid_keys=given,
+        valid_keys=keys,
         consent=consent,
         inherits_consent=own is None,
         meta=meta,
-        destination=_destination(given, destinations, faults),
+        destination=_destination(keys, destinations, faults),
         action=action,
         fields=fields,
         to_call=_to_call(action, fields, faults),
         faults=(
             *faults,
-            *_faults_of_fields(action, given.get("fields")),
+            *_faults_of_fields(action, keys.get("fields")),
             *_faults_of_checkpoint(meta),
             *_unknown_versions(meta, shared.versions),
-            *_faults_of_constant_ids(shared, identifier, given, fields),
+            *_faults_of_constant_ids(shared, identifier, keys, fields),
             *_faults_of_deleted(identifier, meta, action, fields),
             *(snapshot_faults(shared.positions.model, identifier, meta) if meta else ()),
         ),
@@ -271,8 +271,8 @@ def _faults_of_checkpoint(meta: MappingMeta | None) -> Iterator[Fault]:
         yield Fault(DELETED_UNSEEN, ("checkpoint",), reason, "Remove `checkpoint`, or `deleted`.")
 
 
-def _destination(given: Mapping[str, Any], known: Collection[str] | None, faults: list[Fault]) -> str | None:
-    name = given.get("destination")
+def _destination(keys: Mapping[str, Any], known: Collection[str] | None, faults: list[Fault]) -> str | None:
+    name = keys.get("destination")
     if known is None or name in known:
         return name or ""
     if name is None and len(known) == 1:
@@ -284,21 +284,21 @@ def _destination(given: Mapping[str, Any], known: Collection[str] | None, faults
     return None
 
 
-def _action(given: Mapping[str, Any], faults: list[Fault]) -> Action | None:
+def _action(keys: Mapping[str, Any], faults: list[Fault]) -> Action | None:
     try:
-        return find_action(given["action"]) if "action" in given else None
+        return find_action(keys["action"]) if "action" in keys else None
     except ConfigurationError as error:
         reason, _, fix = str(error).removeprefix("action: ").partition(". ")
         faults.append(Fault(UNKNOWN_ACTION, ("action",), reason, fix))
         return None
 
 
-def _fields(given: Mapping[str, Any], consent: Mapping[str, str] | None, faults: list[Fault]) -> dict[str, Any] | None:
+def _fields(keys: Mapping[str, Any], consent: Mapping[str, str] | None, faults: list[Fault]) -> dict[str, Any] | None:
     """Return the fields in Segment's mapping language."""
-    if "fields" not in given:
+    if "fields" not in keys:
         return None
     try:
-        fields: dict[str, Any] = expand(given["fields"])
+        fields: dict[str, Any] = expand(keys["fields"])
     except MappingError as error:
         faults.extend(map(_in_fields, error.problems))
         return None
@@ -334,9 +334,9 @@ def _faults_of_fields(action: Action | None, fields: Any) -> Iterator[Fault]:
 
 
 def _faults_of_constant_ids(
-    shared: _SharedValues, identifier: tuple[str, ...], given: Mapping[str, Any], fields: Mapping[str, Any] | None
+    shared: _SharedValues, identifier: tuple[str, ...], keys: Mapping[str, Any], fields: Mapping[str, Any] | None
 ) -> Iterator[Fault]:
-    if fields and given.get("constant_ids") != "allowed":
+    if fields and keys.get("constant_ids") != "allowed":
         documented = (column.name for column in shared.positions.model.columns)
         yield from constant_ids(fields, (*identifier, *documented, *sorted(columns_named(fields))))
 

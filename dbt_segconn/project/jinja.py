@@ -96,8 +96,8 @@ class Jinja:
             calls = list(environment.parse(sql).find_all(nodes.Call))
         except TemplateError:  # a tag that only dbt's own parser supports
             return {}
-        given = [call for call in calls if isinstance(call.node, nodes.Name) and call.node.name == function]
-        pairs = [(pair.key, pair.value) for call in given for pair in call.kwargs if pair.key in keys]
+        matching = [call for call in calls if isinstance(call.node, nodes.Name) and call.node.name == function]
+        pairs = [(pair.key, pair.value) for call in matching for pair in call.kwargs if pair.key in keys]
         return {
             key: self._value(nodes.Template([nodes.Output([value])], lineno=1), environment) for key, value in pairs
         }

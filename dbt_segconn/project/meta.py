@@ -39,19 +39,19 @@ def _as_names(names: Any) -> Any:
     return (names,) if isinstance(names, str) else names
 
 
-def _as_consent(given: Any) -> Any:
-    if not given or not (given == NOT_NEEDED or isinstance(given, dict)):
+def _as_consent(value: Any) -> Any:
+    if not value or not (value == NOT_NEEDED or isinstance(value, dict)):
         raise ValueError(f"must map consent categories to columns, such as {{Ads: ads_ok}}, or be {NOT_NEEDED}")
-    return given
+    return value
 
 
-def _as_versions(given: Any) -> Any:
-    if given in ("latest", "all"):
-        return given
-    is_list = isinstance(given, (list, tuple)) and given
-    if not is_list or any(isinstance(one, bool) or not isinstance(one, (str, int, float)) for one in given):
+def _as_versions(value: Any) -> Any:
+    if value in ("latest", "all"):
+        return value
+    is_list = isinstance(value, (list, tuple)) and value
+    if not is_list or any(isinstance(one, bool) or not isinstance(one, (str, int, float)) for one in value):
         raise ValueError("must be latest, all, or a list of versions, such as [1, 2]")
-    return tuple(map(str, given))
+    return tuple(map(str, value))
 
 
 def _or_list(of: dict[str, Any], one: dict[str, Any]) -> WithJsonSchema:

@@ -211,8 +211,8 @@ def merge_results(files: Iterable[ResultsFile], manifest: Manifest) -> RunResult
     tests = [(file, one, tuple(manifest.tests_of(name))) for name, (file, one) in newest.items() if _is_test(name)]
     failing = [test for test in tests if test[1]["status"] in FAILED_TESTS]
     failed: dict[str, tuple[str, ...]] = {}
-    for _, result, about in failing:
-        for node in about:
+    for _, result, nodes_of_test in failing:
+        for node in nodes_of_test:
             failed[node] = (*failed.get(node, ()), result["unique_id"].split(".")[2])
     return RunResults(
         files=ordered,
@@ -222,8 +222,10 @@ def merge_results(files: Iterable[ResultsFile], manifest: Manifest) -> RunResult
             if not _is_test(name)
         },
         failed_tests=failed,
-        tested=frozenset(node for *_, about in tests for node in about),
-        failed_in_test_runs=frozenset(node for file, _, about in failing if file.only_tests for node in about),
+        tested=frozenset(node for *_, nodes_of_test in tests for node in nodes_of_test),
+        failed_in_test_runs=frozenset(
+            node for file, _, nodes_of_test in failing if file.only_tests for node in nodes_of_test
+        ),
     )
 
 

@@ -36,28 +36,28 @@ def check_samples(files: Sequence[ResultsFile], manifest: Manifest, project_dir:
 def _with_ancestors(manifest: Manifest) -> Iterator[str]:
     """Yield the mapped models, and all upstream models and snapshots."""
     mapped = [model.unique_id for model in manifest.models]
-    for unique_id in dict.fromkeys([*mapped, *(above for one in mapped for above in manifest.ancestors(one))]):
+    for unique_id in dict.fromkeys([*mapped, *(upstream for one in mapped for upstream in manifest.ancestors(one))]):
         if manifest.raw["nodes"].get(unique_id, {}).get("resource_type") in {"model", "snapshot"}:
             yield unique_id
 
 
 def _flags_seen(node: Node, manifest: Manifest, compiled: str) -> Iterator[str]:
-    written = node.get("raw_code") or ""
+    sql = node.get("raw_code") or ""
     for unique_id in (node.get("depends_on") or {}).get("nodes") or ():
-        above = manifest.raw["nodes"].get(unique_id) or manifest.raw.get("sources", {}).get(unique_id) or {}
-        relation = above.get("relation_name")
+        upstream = manifest.raw["nodes"].get(unique_id) or manifest.raw.get("sources", {}).get(unique_id) or {}
+        relation = upstream.get("relation_name")
         if not relation or relation not in compiled:
             continue
-        part = rf"\(\s*select\s+\*\s+from\s+{re.escape(relation)}\s+"
-        if re.search(rf"{part}(where\s+false\s+)?limit\s+0\b", compiled, re.IGNORECASE) and not _OWN_LIMIT.search(
-            written
+        select = rf"\(\s*select\s+\*\s+from\s+{re.escape(relation)}\s+"
+        if re.search(rf"{select}(where\s+false\s+)?limit\s+0\b", compiled, re.IGNORECASE) and not _OWN_LIMIT.search(
+            sql
         ):
             yield "empty"
-        time = (above.get("config") or {}).get("event_time")
+        time = (upstream.get("config") or {}).get("event_time")
         is_batched = (node.get("config") or {}).get("incremental_strategy") == "microbatch"
-        if time and not is_batched and not _OWN_FILTER.search(written):
+        if time and not is_batched and not _OWN_FILTER.search(sql):
             column = re.escape(str(time))
-            if re.search(rf"{part}where\s+[^)]*{column}[^)]*[<>]", compiled, re.IGNORECASE):
+            if re.search(rf"{select}where\s+[^)]*{column}[^)]*[<>]", compiled, re.IGNORECASE):
                 yield "sample"
 
 

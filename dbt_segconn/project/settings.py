@@ -187,10 +187,10 @@ class AlertSettings(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _check_on(cls, given: Any) -> Any:
-        if isinstance(given, dict) and True in given:
+    def _check_on(cls, value: Any) -> Any:
+        if isinstance(value, dict) and True in value:
             raise ValueError("YAML reads the key `on` as true. Write `when: [failed, partial, blocked]`")
-        return given
+        return value
 
 
 class Settings(Strict):

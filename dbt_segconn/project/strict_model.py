@@ -40,7 +40,7 @@ _YAML_NAMES = {
 
 
 # Pydantic's error types start with the expected type: string_type, bool_parsing, …
-_WANTED = {
+_EXPECTED = {
     "string": "text",
     "bool": "true or false",
     "int": "a whole number",
@@ -65,14 +65,14 @@ def _fault(model: type[BaseModel], problem: Mapping[str, Any]) -> Fault:
         return Fault(WRONG_VALUE, path, reason)
     reason = reason[reason.find("should ") :].replace("should ", "must ", 1)  # without "Input", "String", …
     subject, _, kind = problem["type"].partition("_")
-    wanted = _WANTED.get(subject) if kind in {"type", "parsing"} else None
+    expected = _EXPECTED.get(subject) if kind in {"type", "parsing"} else None
     value = problem["input"]
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    given = _YAML_NAMES.get(type(value), "a value of another type")
-    if wanted:
-        return Fault(WRONG_TYPE, path, f"must be {wanted}, not {given}")
+    actual = _YAML_NAMES.get(type(value), "a value of another type")
+    if expected:
+        return Fault(WRONG_TYPE, path, f"must be {expected}, not {actual}")
     # a text may be a secret
-    return Fault(WRONG_VALUE, path, f"{reason}, not {value if is_number else given}")
+    return Fault(WRONG_VALUE, path, f"{reason}, not {value if is_number else actual}")
 
 
 def _keys_at(model: type[BaseModel], path: Iterable[str]) -> list[str]:

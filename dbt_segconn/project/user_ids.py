@@ -27,8 +27,8 @@ def constant_ids(fields: Mapping[str, Any], columns: Iterable[str]) -> Iterator[
             if isinstance(value, (str, int, float))
             else "must use a column"
         )
-        one = "group" if name == "group_id" else "user"
-        reason = f"{what}: Segment would merge all records into one {one}, which cannot be undone"
+        entity = "group" if name == "group_id" else "user"
+        reason = f"{what}: Segment would merge all records into one {entity}, which cannot be undone"
         fix = "If you mean a constant, write `constant_ids: allowed` beside `fields`."
         fix = f"{_suggested_column(name, value, columns)} {fix}"
         yield Fault(CONSTANT_ID, ("fields", name), reason, fix)

@@ -35,25 +35,30 @@ def _repeated(node: Node, path: Path) -> Iterator[Fault]:
         yield from _repeated(value, (*path, key))
 
 
-def _emptied(node: Node, now: Any, path: Path) -> Iterator[Fault]:
+def _emptied(node: Node, rendered: Any, path: Path) -> Iterator[Fault]:
     if isinstance(node, yaml.ScalarNode):
-        yield from _emptied_texts(node.value, now, path)
+        yield from _emptied_texts(node.value, rendered, path)
         return
     for key, _, value in entries(node):
-        yield from _emptied(value, _at(now, key), (*path, key))
+        yield from _emptied(value, _at(rendered, key), (*path, key))
 
 
-def _emptied_texts(raw: Any, now: Any, path: Path) -> Iterator[Fault]:
+def _emptied_texts(raw: Any, rendered: Any, path: Path) -> Iterator[Fault]:
     """Compare all texts of a tree before and after Jinja."""
     if isinstance(raw, dict):
         for key, value in raw.items():
-            yield from _emptied_texts(value, _at(now, str(key)), (*path, str(key)))
+            yield from _emptied_texts(value, _at(rendered, str(key)), (*path, str(key)))
     elif isinstance(raw, list):
         for at, value in enumerate(raw):
-            yield from _emptied_texts(value, _at(now, str(at)), (*path, str(at)))
-    elif isinstance(raw, str) and _BARE_NAME.search(raw) and "{% raw %}" not in raw and _BARE_NAME.sub("", raw) == now:
+            yield from _emptied_texts(value, _at(rendered, str(at)), (*path, str(at)))
+    elif (
+        isinstance(raw, str)
+        and _BARE_NAME.search(raw)
+        and "{% raw %}" not in raw
+        and _BARE_NAME.sub("", raw) == rendered
+    ):
         fix = "Write ${column} instead of {{ column }}, or protect it with {% raw %}…{% endraw %}."
-        yield Fault(RENDERED_AWAY, path, f"dbt rendered {raw!r} to {now!r}", fix)
+        yield Fault(RENDERED_AWAY, path, f"dbt rendered {raw!r} to {rendered!r}", fix)
 
 
 def is_stale(positions: SourcePositions) -> bool:
@@ -74,15 +79,15 @@ def unread_mappings(positions: SourcePositions) -> Iterator[tuple[str, str]]:
             yield at, name.value
 
 
-def _differs(node: Node, now: Any) -> bool:
+def _differs(node: Node, rendered: Any) -> bool:
     if isinstance(node, yaml.ScalarNode):
         is_text = node.tag == "tag:yaml.org,2002:str" and "{" not in node.value
-        return is_text and node.value != now
-    if not isinstance(now, (dict, list)):
+        return is_text and node.value != rendered
+    if not isinstance(rendered, (dict, list)):
         return True
     children = {key: value for key, _, value in entries(node)}
-    keys = {str(key) for key in (now if isinstance(now, dict) else range(len(now)))}
-    return keys != set(children) or any(_differs(value, _at(now, key)) for key, value in children.items())
+    keys = {str(key) for key in (rendered if isinstance(rendered, dict) else range(len(rendered)))}
+    return keys != set(children) or any(_differs(value, _at(rendered, key)) for key, value in children.items())
 
 
 def _at(value: Any, key: str) -> Any:
