@@ -1,4 +1,4 @@
-"""One context for a run: project, profile, target, vars and folders are those of dbt, in every command."""
+"""Every command uses dbt's project, profile, target, vars and folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = "customers.identify_customers"
 
 @pytest.fixture
 def targets(shop):
-    """The shop with two targets, dev and prod: by default two schemas of one database."""
+    """The shop with targets dev and prod. Default: two schemas of one database."""
 
     def write(default="dev", **outputs):
         both = outputs or {name: {"type": "duckdb", "path": "shop.duckdb", "schema": name} for name in ("dev", "prod")}
@@ -112,7 +112,7 @@ def test_target_path_is_rendered_as_by_dbt(targets, api, in_folder):
     shop = targets()
     project = {"name": "shop", "profile": "shop", "target-path": "target/{{ target.name }}"}
     shop.rows(BOB)
-    shop.dbt("build")  # into target/, which is stale from now on
+    shop.dbt("build")  # writes to target/, which is stale from now on
     shop.write("dbt_project.yml", project)
     shop.rows(ADA)
     shop.dbt("build", *(["--target", "prod"] if in_folder else []))
@@ -156,7 +156,7 @@ def test_results_of_other_target_are_rejected(two_built, command):
 
 @pytest.fixture(scope="module")
 def _built(tmp_path_factory):
-    """A project whose targets dev and prod are both built, dev last; `dbt parse` has come in between."""
+    """A project with targets prod and dev, built in this order, with `dbt parse` in between."""
     from standing import new_shop
 
     shop = new_shop(tmp_path_factory.mktemp("two"), "http://127.0.0.1:9")
@@ -191,7 +191,7 @@ def test_environment_sets_target(two_built, monkeypatch):
 
 @pytest.mark.parametrize("written", ["dbt_project.yml", "customers.yml", "customers.sql"])
 def test_relation_names_follow_the_target(targets, api, written):
-    """The manifest holds them as dev has rendered them, and dbt's default macro takes a database as it is."""
+    """The manifest has the names of target dev. dbt's default macro keeps a custom database."""
     shop = targets()
     macro = "{% macro generate_schema_name(custom, node) %}{{ custom or target.schema }}{% endmacro %}"
     shop.write("macros/generate_schema_name.sql", macro)
@@ -282,7 +282,7 @@ def test_folders_are_relative_to_working_directory(shop, api, monkeypatch):
 
 
 def from_elsewhere(shop, **args):
-    """Let dbt's results be those of another machine, such as a job of the dbt platform."""
+    """Change dbt's results to those of another machine, such as a job of the dbt platform."""
     import json
 
     path = shop.dir / "target/run_results.json"

@@ -1,4 +1,4 @@
-"""`validate` finds what is wrong or doubtful: with code, line and column, in every format, for the right reasons."""
+"""`validate` reports findings with code, line and column in every format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from standing import ADA, MAPPING, WRITE_KEY
 from dbt_segconn.commands import main
 from dbt_segconn.project.findings import RULES
 
-# Each line that is at fault ends in the codes that stand for it.
+# Each faulty line ends in its codes.
 MODELS = """
 models:
   - name: customers
@@ -80,7 +80,7 @@ destinations:
 
 
 def marked(text):
-    """Return line → codes, as the comments at the ends of the lines have them."""
+    """Return line → codes, from the comments at the ends of lines."""
     return {
         number: sorted(re.findall(r"SEG\d{3}", line.partition("  # ")[2]))
         for number, line in enumerate(text.splitlines(), start=1)
@@ -113,7 +113,7 @@ def kept():
 
 @pytest.fixture
 def broken(shop, kept):
-    """A project with everything wrong in it, as dbt has read it."""
+    """A project with every error, parsed by dbt."""
     shop.write("models/customers.yml", MODELS)
     shop.write("segconn.yml", SETTINGS)
     shop.rows(ADA)
@@ -124,7 +124,7 @@ def broken(shop, kept):
 def test_every_finding_has_its_line(broken):
     answer = found(broken)
     expected = marked(MODELS)
-    # segconn.yml cannot be read, so that nothing is said of destinations
+    # segconn.yml is invalid, so destinations are not checked
     for line, code in ((35, "SEG206"), (41, "SEG207")):
         expected[line].remove(code)
     assert by_line(answer, "models/customers.yml") == {line: codes for line, codes in expected.items() if codes}
@@ -172,7 +172,7 @@ def test_github_properties_are_escaped():
     assert line == ("::error file=a%2Cb%3Ac.yml,line=3,col=7,title=SEG204 wrong-value::100%25 wrong,%0Areally: so.")
 
 
-# What the standard requires, and what code scanning needs on top
+# Required by the standard, and by GitHub code scanning
 SARIF = {
     "type": "object",
     "required": ["version", "runs", "$schema"],
@@ -290,7 +290,7 @@ def test_project_and_sql_meta_have_lines(shop):
     shop.write("models/customers.yml", {"models": [{"name": "customers", "config": {"meta": {"owner": "x"}}}]})
     shop.dbt("parse")
     places = {(one["model"], one["file"], one["line"]) for one in found(shop)["findings"]}
-    lines = project.count("\n") + 5, project.count("\n") + 8  # of its identifier, and of its action
+    lines = project.count("\n") + 5, project.count("\n") + 8  # of the identifier and of the action
     bare = {("bare", "dbt_project.yml", line) for line in lines}
     assert places == bare | {("customers", "models/customers.sql", 1)}
 

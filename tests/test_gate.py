@@ -1,4 +1,4 @@
-"""Which models are synced: fresh ones, whole ones, tested ones, selected ones."""
+"""Which models are synced: fresh, complete, tested and selected models."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_guards_block_a_sync(shop, api, guards, rows, words):
 
 
 def failing_test(shop):
-    """Let the model `customers` fail its test, in a project whose model `others` passes."""
+    """Make model `customers` fail its test; model `others` passes."""
     second_model(shop)
     shop.rows(ADA, ADA)
 
@@ -222,7 +222,7 @@ def test_retry_syncs_skipped_models(shop, api):
 
 
 def rewritten(shop, change):
-    """Change the result of the model in dbt's run_results.json, as another dbt would have written it."""
+    """Change the result of the model in run_results.json."""
     path = shop.dir / "target/run_results.json"
     results = json.loads(path.read_text())
     for result in results["results"]:
@@ -247,7 +247,7 @@ def test_partial_success_names_its_batches(shop, api):
     shop.write("models/events.yml", {"models": [{"name": "events", "config": {"event_time": "moment"}}]})
     shop.columns = ("customer_id", "moment")
     config = "materialized='incremental', incremental_strategy='microbatch', event_time='moment', begin='2026-01-01'"
-    fails = "cast(case when i = 2 then 'no number' else i::varchar end as integer)"  # in its batch alone
+    fails = "cast(case when i = 2 then 'no number' else i::varchar end as integer)"  # fails in its batch only
     shop.write(
         "models/customers.sql",
         f"{{{{ config({config}, batch_size='day') }}}} "
@@ -297,7 +297,7 @@ def test_newest_result_of_a_node_counts(shop, api):
 def test_same_results_send_nothing_again(shop, api):
     shop.sync(ADA)
     shop.rows(BOB, BOB)
-    shop.dbt("--no-write-json", "build")  # its test fails, and yesterday's results say nothing of it
+    shop.dbt("--no-write-json", "build")  # its test fails, but the older results lack it
     result = shop.segconn("run")
     assert result.exit_code == 0
     assert "(`dbt run`, " in result.output

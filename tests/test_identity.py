@@ -1,4 +1,4 @@
-"""Which columns tell the records of a model apart, and what happens when that changes."""
+"""The default of `unique_identifier`, and what happens when the identifier changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def at_model(name, column_name):
 
 
 KEY = {"type": "primary_key"}
-# model → what stands beside its mappings, and the columns of its identifier
+# model → keys beside its mappings, and the columns of its identifier
 TOLD = {
     "tested": ({"columns": [column("customer_id")]}, ["customer_id"]),
     "other_is_unique": ({"columns": [column("customer_id"), column("email", "unique")]}, ["customer_id"]),
@@ -63,7 +63,7 @@ TOLD = {
     ),
     "constrained_at_column": ({"columns": [column("customer_id", "unique", constraints=[KEY])]}, ["customer_id"]),
 }
-# model → what stands beside its mappings, and words of the finding
+# model → keys beside its mappings, and words of the finding
 ASKED = {
     "nothing": ({}, "is missing and has no default: no column is tested both unique and not_null"),
     "two_columns": (
@@ -157,7 +157,7 @@ TWO = ["customer_id", "email"]
 
 @pytest.fixture
 def sent(shop, api):
-    """A mapping whose two records were sent under customer_id."""
+    """A mapping that sent two records with the identifier customer_id."""
     shop.manifest(MAPPING, unique_identifier=None)
     assert shop.resync(ADA, BOB).exit_code == 0
     api.forget()

@@ -1,4 +1,4 @@
-"""Ids that would make one user or group of many are found before anything is sent."""
+"""Ids that would merge users or groups are found before anything is sent."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ JUNK = ("null", "None", "NIL", "undefined", "NaN", "0", "-1", "Anonymous", "unkn
 
 @pytest.fixture
 def refs(shop):
-    """A model whose records have an id beside their identifier."""
+    """A model with an id in addition to the identifier."""
     shop.columns = ("customer_id", "email", "ref")
     shop.watch.identify_by("ref")
     return shop

@@ -1,4 +1,4 @@
-"""`validate` finds mappings that are not read, with the line of their key."""
+"""`validate` finds misplaced mappings, with the line of their key."""
 
 from __future__ import annotations
 

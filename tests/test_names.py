@@ -1,4 +1,4 @@
-"""Mappings of two packages may have one name: each command tells them apart, or refuses and lists both."""
+"""Mappings of two packages may share a name: commands distinguish them, or list both and fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OURS, THEIRS = "shop.customers.ident", "crm.customers.ident"
 
 @pytest.fixture
 def shop(shop, parsed):
-    """Two packages with a model `customers` and a mapping `ident` each, as dbt writes them to its manifest."""
+    """A manifest of two packages, each with a model `customers` and a mapping `ident`."""
     shop.manifest(IDENT, IDENT | {"name": "of_shop"})
     path = shop.dir / "target/manifest.json"
     manifest = json.loads(path.read_bytes())

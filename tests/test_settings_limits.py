@@ -1,4 +1,4 @@
-"""segconn.yml and models' YAML cannot crash, hang or leak."""
+"""Invalid segconn.yml and model YAML cause no crash, hang or leak."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("\"{{ {}[env_var('WK')] ~ '' }}\"", "a computed name is not defined"),
         ("\"{{ {}[env_var('WK')] }}\"", "must be"),
         ("\"{{ log(env_var('WK'), info=True) }}\"", "'log' is not defined"),
-        ("\"{{ 'x' | center(10 ** 9) }}\"", "it takes more than 256 MB of memory"),
-        ("\"{{ modules.re.match('(a+)+$', 'a' * 40 ~ '!') }}\"", "it takes more than 2 seconds of CPU time"),
+        ("\"{{ 'x' | center(10 ** 9) }}\"", "it needs more than 256 MB of memory"),
+        ("\"{{ modules.re.match('(a+)+$', 'a' * 40 ~ '!') }}\"", "it needs more than 2 seconds of CPU time"),
         ("\"{{ 'x' * 99999 ~ 'yy' }}\"", "the result has more than 100,000 characters"),
         ("&x {y: *x}", "the alias *x is inside the node that it refers to"),
         ("[" * 300 + "]" * 300, "must be nested at most 200 levels deep"),

@@ -1,4 +1,4 @@
-"""Snapshots: their current rows alone, whatever dbt does with deleted ones, or all versions in their order."""
+"""Snapshots: current rows only, with every way of deletion, or all versions in order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def snapshot(name, config, mapping, **meta):
 
 @pytest.fixture
 def taken(shop):
-    """Take all snapshots of these customers."""
+    """A function that runs `dbt snapshot` for these customers."""
     (shop.dir / "models/customers.yml").unlink()
     one_of_each = [snapshot(name, config, CURRENT) for name, config in SNAPSHOTS.items()]
     versions = {**MAPPING, "order_by": "dbt_valid_from"}
@@ -62,7 +62,7 @@ def test_current_rows_are_snapshot_records(taken, api):
     emails = [call["traits"].get("email") for call in api.calls()]
     assert sorted(map(str, emails)) == ["None"] * 3 + ["new@example.com"] * 5
     api.forget()
-    result, counts = taken(("c1", "new@example.com", "pro"), BOB, EVE)  # is back
+    result, counts = taken(("c1", "new@example.com", "pro"), BOB, EVE)  # added again
     assert {name: counts[name] for name in gone} == dict.fromkeys(gone, (1, 0, 0))
 
 
@@ -102,7 +102,7 @@ def test_current_rows_need_a_snapshot(shop):
 
 @pytest.fixture
 def parsed_snapshot(shop):
-    """Turn the model of a parsed manifest into a snapshot, as dbt writes one: saves the parsing."""
+    """Turn the model of a manifest into a snapshot, without parsing."""
 
     def parse(config, mapping, meta):
         shop.manifest(mapping)

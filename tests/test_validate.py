@@ -1,4 +1,4 @@
-"""What is wrong in a project is said at once, with its place and the way out; nothing is sent."""
+"""`validate` and `run` list all errors of a project with position and fix; nothing is sent."""
 
 from __future__ import annotations
 

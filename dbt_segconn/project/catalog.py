@@ -43,8 +43,8 @@ class Catalog:
 
     def __init__(self, target_dir: Path, manifest: Manifest) -> None:
         self.manifest = manifest
-        self._nodes, written = _read(target_dir / "catalog.json")
-        self._fresh = written >= str(manifest.raw["metadata"].get("generated_at") or "")
+        self._nodes, generated_at = _read(target_dir / "catalog.json")
+        self._fresh = generated_at >= str(manifest.raw["metadata"].get("generated_at") or "")
 
     def columns_of(self, model: Model) -> KnownColumns:
         """Return the columns of a model from the best source."""

@@ -31,7 +31,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The rules whose codes share a first digit: title, and page of the manual."""
+    """The rules with the same first digit: title, and page of the manual."""
 
     title: str
     topic: str

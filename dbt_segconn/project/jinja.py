@@ -17,7 +17,7 @@ SHOWN_CHARACTERS = 80
 MAX_PARTS, MAX_EXPONENT = 100_000, 1_000
 # A typical text of segconn.yml needs a thousandth of both
 CPU_SECONDS, MORE_BYTES = 2.0, 256_000_000
-# Messages keep variable names and mask other literals, which may be secrets
+# Messages keep variable names and mask other literals, because they may be secrets
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 _LITERAL = re.compile(r"""(?P<name>\b(?:env_var|var)\(\s*)?(?P<text>'[^']*'|"[^"]*")""")
 
@@ -31,7 +31,7 @@ class UnsetNameError(Exception):
 
 
 class Jinja:
-    """Renders single texts. `load_names` returns rarely used names, whose import takes seconds."""
+    """Renders single texts. `load_names` returns rarely used names; it takes seconds."""
 
     def __init__(self, names: Names, load_names: Callable[[], Names] = dict) -> None:
         self._names = names
@@ -57,11 +57,11 @@ class Jinja:
                 lambda found: found[0] if found[0][1:-1] in text else "'…'", error.message or type(error).__name__
             ).removesuffix(".")
         except TimeLimitExceeded:
-            reason = f"it takes more than {CPU_SECONDS:.0f} seconds of CPU time"
+            reason = f"it needs more than {CPU_SECONDS:.0f} seconds of CPU time"
         except MemoryError:
-            reason = f"it takes more than {MORE_BYTES // 1_000_000} MB of memory"
+            reason = f"it needs more than {MORE_BYTES // 1_000_000} MB of memory"
         except Exception as error:  # noqa: BLE001  a template may raise anything
-            reason = f"it raises {type(error).__name__}"  # whose text may hold a value
+            reason = f"it raises {type(error).__name__}"  # its text may hold a value
         raise ConfigurationError(f"{_mask_literals(text)} cannot be rendered: {reason}.")
 
     def _evaluate(self, template: Any) -> Any:
@@ -181,7 +181,7 @@ def env_var(name: str, default: str | None = None) -> str:
     https://docs.getdbt.com/reference/dbt-jinja-functions/env_var
     """
     if not isinstance(name, str):
-        return str(name)  # an undefined name, whose text raises
+        return str(name)  # an undefined name: its text raises
     value = os.environ.get(name, default)
     if value is None:
         raise UnsetNameError(

@@ -51,7 +51,7 @@ def _reference(column: str) -> str:
 
 
 def ids_of_deleted(action: str, fields: Mapping[str, Any], identifier: Iterable[str]) -> Iterator[Fault]:
-    """Yield a fault for each required field whose columns deleted records lack.
+    """Yield a fault for each required field that has no value in deleted records.
 
     An event name with other text is accepted: `Left ${plan}` is never empty.
     """
