@@ -30,7 +30,7 @@ def test_valid_project_needs_no_warehouse(shop):
         ("destination: {a: {write_key: x}}\n", "destination: unknown key. Did you mean 'destinations'?"),
         ("destinations: {a: {wriet_key: x}}\n", "destinations.a.wriet_key: unknown key. Did you mean 'write_key'?"),
         ("destinations: {a: {wriet_key: x}}\n", "destinations.a.write_key: is missing"),
-        ("destinations: {a: {write_key: ' '}}\n", "destinations.a.write_key: is empty"),
+        ("destinations: {a: {write_key: ' '}}\n", "destinations.a.write_key: must not be empty"),
         ("destinations: {a: {write_key: [x]}}\n", "destinations.a.write_key: must be text, not a list"),
         (
             "destinations: {a: {write_key: x, region: mars}}\n",
