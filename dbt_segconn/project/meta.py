@@ -169,7 +169,7 @@ class Guards(Strict):
     it updates over 90% and more than 100 records while a column has one value in all rows."""
     max_deleted_percent: Percent | None = None
     """Maximum percentage of known records that one sync may find deleted. Default: a sync is blocked if the model is
-    empty, or if over half and more than 100 records are gone."""
+    empty, or if over half and more than 100 records are missing."""
     allow_moved: bool = False
     """Whether the model's table may have another name or schema than at the last sync, as in blue/green deployments."""
     allow_junk_ids: bool = False
@@ -197,7 +197,7 @@ class MappingMeta(Strict):
     enabled: bool = True
     """Whether the mapping is synced. A run lists a disabled mapping as skipped."""
     first_sync: Literal["send", "baseline"] = "send"
-    """`baseline` remembers every record of the first sync and sends none of them."""
+    """`baseline` stores all records of the first sync as sent, without sending them."""
     decimals: Literal["number", "text"] = "number"
     """`text` writes decimals as text with every digit. A JSON number can lose digits."""
     sync_null_values: bool = True
@@ -220,7 +220,7 @@ class MappingMeta(Strict):
     """`allowed` accepts a user_id, anonymous_id or group_id that is the same for all records, such as one group for all
     users."""
     changed_columns: bool = False
-    """Keep a hash of each column as it was last sent. `preview`, `estimate` and the guard on updates then name the
+    """Whether to store a hash of each column as last sent. `preview`, `estimate` and the guard on updates then name the
     changed columns."""
     fields: dict[str, Any]
     """The action's fields, in Segment's mapping language or its `$` shorthand."""

@@ -152,7 +152,7 @@ class Price(Strict):
     price: Annotated[float, Field(ge=0)]
     """Price of `per` more."""
     per: Annotated[int, Field(ge=1)] = 1
-    """Number that `price` buys, such as 1000."""
+    """Number of users or calls for `price`, such as 1000."""
 
 
 class PricingSettings(Strict):
@@ -161,9 +161,9 @@ class PricingSettings(Strict):
     currency: Annotated[str, Field(min_length=1)] = "USD"
     """Currency of the prices."""
     mtus: Price | None = None
-    """Monthly tracked users. `included` is what your other sources leave over."""
+    """Monthly tracked users. `included` is the number left by your other sources."""
     api_calls: Price | None = None
-    """API calls. `included` is what your other sources leave over."""
+    """API calls. `included` is the number left by your other sources."""
 
 
 def _is_webhook(url: SecretStr) -> SecretStr:
@@ -183,7 +183,7 @@ class AlertSettings(Strict):
     delivery_rate_below: Annotated[float | None, Field(gt=0, le=100)] = None
     """Also alert on syncs that confirmed a smaller percentage of the records to send."""
     mappings: tuple[str, ...] = ()
-    """Only these mappings, by `model.mapping`, the mapping's name alone, or `package.model.mapping`. Default: all."""
+    """Only these mappings, by `mapping`, `model.mapping` or `package.model.mapping`. Default: all."""
 
     @model_validator(mode="before")
     @classmethod

@@ -62,16 +62,19 @@ def _fault(model: type[BaseModel], problem: Mapping[str, Any]) -> Fault:
         return Fault(MISSING_KEY, path, "is missing")
     reason = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "value_error":
-        return Fault(WRONG_VALUE, path, reason)
-    reason = reason[reason.find("should ") :].replace("should ", "must ", 1)  # without "Input", "String", …
+        reason, _, fix = reason.partition(". ")
+        return Fault(WRONG_VALUE, path, reason, f"{fix}." if fix and not fix.endswith("?") else fix)
+    reason = reason[reason.find("should ") :]  # without "Input", "String", …
+    reason = reason.replace("should ", "must ", 1).replace(" after validation", "")
     subject, _, kind = problem["type"].partition("_")
     expected = _EXPECTED.get(subject) if kind in {"type", "parsing"} else None
     value = problem["input"]
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     actual = _YAML_NAMES.get(type(value), "a value of another type")
     if expected:
         return Fault(WRONG_TYPE, path, f"must be {expected}, not {actual}")
-    # a text may be a secret
+    if isinstance(value, str) or ", not " in reason:  # a text may be a secret
+        return Fault(WRONG_VALUE, path, reason)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return Fault(WRONG_VALUE, path, f"{reason}, not {value if is_number else actual}")
 
 
