@@ -96,10 +96,10 @@ def test_threads_never_pass_the_limit_together():
     ("wrong", "line"),
     [
         ("budget: {max_calls_per_rnu: 3}", "budget.max_calls_per_rnu: unknown key. Did you mean 'max_calls_per_run'?"),
-        ("budget: {max_calls_per_month: -1}", "budget.max_calls_per_month: should be greater than or equal to 0"),
+        ("budget: {max_calls_per_month: -1}", "budget.max_calls_per_month: must be greater than or equal to 0"),
         ("pricing: {mtus: {per: 1000}}", "pricing.mtus.price: is missing"),
-        ("pricing: {api_calls: {price: much}}", "pricing.api_calls.price: must be a number, is text"),
-        ("consent: {without_value: drop}", "consent.without_value: should be 'send' or 'skip'"),
+        ("pricing: {api_calls: {price: much}}", "pricing.api_calls.price: must be a number, not text"),
+        ("consent: {without_value: drop}", "consent.without_value: must be 'send' or 'skip'"),
     ],
 )
 def test_wrong_settings_have_their_line(shop, wrong, line):

@@ -267,9 +267,9 @@ def test_a_checkpoint_that_cannot_be_read_is_refused(shop, api):
     for output in refused(shop, {"column": "changed_at"}, *({"column": "changed_at", "lag": lag} for lag in lags)):
         assert "mapping m0: checkpoint.lag: is missing" in output
         for at in range(1, len(lags) + 1):
-            assert f"mapping m{at}: checkpoint.lag: must be a time such as `1 hour`" in output, output
+            assert f"mapping m{at}: checkpoint.lag: must be a duration such as `1 hour`" in output, output
     shop.manifest({**SENT, "sync_mode": ["added", "deleted"]})
-    assert "checkpoint: is a checkpoint, with which deleted records" in shop.segconn("validate").output
+    assert "checkpoint: cannot detect deleted records" in shop.segconn("validate").output
 
 
 def test_a_checkpoint_that_the_column_cannot_have_is_refused(shop, api):

@@ -55,7 +55,7 @@ def test_required_consent_is_named_or_declined_by_every_mapping(shop, api):
     assert "- name: identify_customers" in written[finding["line"] - 1], "as it has no such key"
     result = shop.resync((*ADA, "true"))
     assert result.exit_code == 2
-    assert "consent: is missing, and segconn.yml requires it" in result.output
+    assert "consent: is missing, but segconn.yml requires it" in result.output
     assert api.received == []
     shop.manifest(MAPPING, {**MAPPING, "name": "free", "consent": "not_needed"}, consent=ADS)
     assert validate(shop) == []

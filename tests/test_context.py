@@ -1,4 +1,4 @@
-"""One context for a run: project, profile, target, vars and folders are those of dbt, in every command."""
+"""Every command uses dbt's project, profile, target, vars and folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = "customers.identify_customers"
 
 @pytest.fixture
 def targets(shop):
-    """The shop with two targets, dev and prod: by default two schemas of one database."""
+    """The shop with targets dev and prod. Default: two schemas of one database."""
 
     def write(default="dev", **outputs):
         both = outputs or {name: {"type": "duckdb", "path": "shop.duckdb", "schema": name} for name in ("dev", "prod")}
@@ -28,7 +28,7 @@ def users(api):
     return sorted(call["userId"] for call in api.calls())
 
 
-def test_target_is_known_to_settings(targets, api):
+def test_settings_can_use_target(targets, api):
     shop = targets()
     shop.settings(enabled="{{ target.name == 'prod' }}")
     shop.state = {"schema": "segconn_{{ target.name }}"}
@@ -63,7 +63,7 @@ STATE_SCHEMAS = (
         ("{{ 'a-secret' ~ nothing }}", "{{ '…' ~ nothing }} cannot be rendered: 'nothing' is not defined"),
     ],
 )
-def test_what_jinja_lacks_is_a_finding(shop, text, words):
+def test_undefined_jinja_name_is_a_finding(shop, text, words):
     shop.manifest(MAPPING)
     shop.state = {"schema": text}
     shop.settings()
@@ -85,7 +85,7 @@ def test_what_jinja_lacks_is_a_finding(shop, text, words):
         ("s_{{ not_there | default('d') }}", "s_d"),
     ],
 )
-def test_jinja_has_what_dbt_gives(shop, text, schema):
+def test_jinja_has_dbts_names(shop, text, schema):
     shop.manifest(MAPPING)
     shop.state = {"schema": text}
     shop.settings()
@@ -95,7 +95,7 @@ def test_jinja_has_what_dbt_gives(shop, text, schema):
     assert shop.query(f"select count(*) as n from {schema}.syncs") == [{"n": 1}]
 
 
-def test_vars_are_those_of_project_and_invocation(shop, api):
+def test_vars_come_from_project_and_invocation(shop, api):
     project = {"name": "shop", "profile": "shop", "models": {"+materialized": "table"}}
     shop.write("dbt_project.yml", {**project, "vars": {"kept": "k", "rate": 1, "shop": {"kept": "of_shop"}}})
     shop.state = {"schema": "{{ var('kept') }}_{{ var('env', 'dev') }}"}
@@ -108,11 +108,11 @@ def test_vars_are_those_of_project_and_invocation(shop, api):
 
 
 @pytest.mark.parametrize("in_folder", [False, True])
-def test_target_path_is_rendered_as_dbt_renders_it(targets, api, in_folder):
+def test_target_path_is_rendered_as_by_dbt(targets, api, in_folder):
     shop = targets()
     project = {"name": "shop", "profile": "shop", "target-path": "target/{{ target.name }}"}
     shop.rows(BOB)
-    shop.dbt("build")  # into target/, which is stale from now on
+    shop.dbt("build")  # writes to target/, which is stale from now on
     shop.write("dbt_project.yml", project)
     shop.rows(ADA)
     shop.dbt("build", *(["--target", "prod"] if in_folder else []))
@@ -145,7 +145,7 @@ REFUSED = "dbt built the models on another target: the manifest has customers as
         "report --html -",
     ],
 )
-def test_another_target_is_refused(two_built, command):
+def test_results_of_other_target_are_rejected(two_built, command):
     shop, api = two_built
     result = shop.segconn(*command.split(), "--target", "prod")
     assert result.exit_code == 2, result.output
@@ -156,7 +156,7 @@ def test_another_target_is_refused(two_built, command):
 
 @pytest.fixture(scope="module")
 def _built(tmp_path_factory):
-    """A project whose targets dev and prod are both built, dev last; `dbt parse` has come in between."""
+    """A project with targets prod and dev, built in this order, with `dbt parse` in between."""
     from standing import new_shop
 
     shop = new_shop(tmp_path_factory.mktemp("two"), "http://127.0.0.1:9")
@@ -180,7 +180,7 @@ def two_built(_built, api, monkeypatch):
     return _built, api
 
 
-def test_environment_names_the_target_too(two_built, monkeypatch):
+def test_environment_sets_target(two_built, monkeypatch):
     shop, _ = two_built
     monkeypatch.setenv("DBT_TARGET", "prod")
     result = shop.segconn("run")
@@ -190,8 +190,8 @@ def test_environment_names_the_target_too(two_built, monkeypatch):
 
 
 @pytest.mark.parametrize("written", ["dbt_project.yml", "customers.yml", "customers.sql"])
-def test_names_that_depend_on_the_target_are_rendered_anew(targets, api, written):
-    """The manifest holds them as dev has rendered them, and dbt's default macro takes a database as it is."""
+def test_relation_names_follow_the_target(targets, api, written):
+    """The manifest has the names of target dev. dbt's default macro keeps a custom database."""
     shop = targets()
     macro = "{% macro generate_schema_name(custom, node) %}{{ custom or target.schema }}{% endmacro %}"
     shop.write("macros/generate_schema_name.sql", macro)
@@ -216,7 +216,7 @@ def test_names_that_depend_on_the_target_are_rendered_anew(targets, api, written
     assert users(api) == ["c1"]
 
 
-def test_files_of_one_name_are_told_apart(targets, api):
+def test_duckdb_files_of_same_name_are_distinguished(targets, api):
     files = {name: {"type": "duckdb", "path": f"{name}/shop.duckdb"} for name in ("dev", "prod")}
     shop = targets(**files)
     for name in files:
@@ -233,7 +233,7 @@ def test_files_of_one_name_are_told_apart(targets, api):
     assert users(api) == ["c1"]
 
 
-def test_role_of_its_own_for_one_place_is_let_through(targets, api):
+def test_other_role_for_same_place_is_accepted(targets, api):
     output = {"type": "duckdb", "path": "shop.duckdb", "schema": "dev"}
     shop = targets(dev=output, dev_reader={**output, "threads": 2})
     shop.rows(ADA)
@@ -242,7 +242,7 @@ def test_role_of_its_own_for_one_place_is_let_through(targets, api):
     assert users(api) == ["c1"]
 
 
-def test_every_command_follows_the_last_invocation(targets, api):
+def test_commands_follow_last_dbt_invocation(targets, api):
     shop = targets()
     shop.rows(ADA)
     shop.dbt("build", "--target", "prod")
@@ -258,7 +258,7 @@ def test_every_command_follows_the_last_invocation(targets, api):
     }
 
 
-def test_folders_are_relative_to_where_it_is_typed(shop, api, monkeypatch):
+def test_folders_are_relative_to_working_directory(shop, api, monkeypatch):
     shop.rows(ADA)
     above = shop.dir.parent
     monkeypatch.chdir(above)
@@ -282,7 +282,7 @@ def test_folders_are_relative_to_where_it_is_typed(shop, api, monkeypatch):
 
 
 def from_elsewhere(shop, **args):
-    """Let dbt's results be those of another machine, such as a job of the dbt platform."""
+    """Change dbt's results to those of another machine, such as a job of the dbt platform."""
     import json
 
     path = shop.dir / "target/run_results.json"
@@ -291,7 +291,7 @@ def from_elsewhere(shop, **args):
     path.write_text(json.dumps(results))
 
 
-def test_command_line_wins_over_another_machine(targets, api):
+def test_command_line_overrides_recorded_profile(targets, api):
     shop = targets()
     shop.rows(ADA)
     shop.dbt("build", "--target", "prod")
@@ -303,7 +303,7 @@ def test_command_line_wins_over_another_machine(targets, api):
     assert "target prod of profile shop (the only output that fits" in shop.segconn("run").output
 
 
-def test_target_that_nothing_tells_is_asked_for(targets, api):
+def test_ambiguous_target_must_be_set(targets, api):
     files = {name: {"type": "duckdb", "path": f"{name}/shop.duckdb"} for name in ("dev", "prod")}
     shop = targets(**files)
     for name in files:
@@ -313,25 +313,29 @@ def test_target_that_nothing_tells_is_asked_for(targets, api):
     from_elsewhere(shop)
     result = shop.segconn("run")
     assert result.exit_code == 2
-    assert "2 outputs of profile shop may be it: dev, prod. Name the one that dbt ran on with --target" in result.output
+    assert (
+        "2 outputs of profile shop may be it: dev, prod. Set --target to the target that dbt ran on: " in result.output
+    )
     assert api.received == []
     assert shop.segconn("run", "--target", "prod").exit_code == 0
     assert shop.segconn("validate").exit_code == 0, "which opens nothing"
 
 
-def test_project_file_is_read_as_dbt_reads_it(shop):
+def test_project_file_is_read_as_by_dbt(shop):
     shop.manifest(MAPPING)
     shop.write("dbt_project.yml", "name: shop\nprofile: nothing\nprofile: shop\n")
     assert shop.segconn("validate").exit_code == 0
     (shop.dir / "dbt_project.yml").write_bytes(b"name: shop\nprofile: sh\xf6p\n")
     result = shop.segconn("validate")
     assert result.exit_code == 2
-    assert "dbt_project.yml: is not UTF-8: byte 0xf6 at position 22. Save the file as UTF-8." in result.output
+    assert (
+        "dbt_project.yml: must be UTF-8, but byte 0xf6 at position 22 is not. Save the file as UTF-8." in result.output
+    )
     shop.write("dbt_project.yml", "name: [\n")
     assert "dbt_project.yml:2: is not valid YAML" in shop.segconn("validate").output
 
 
-def test_names_without_quotes_are_found(shop, api):
+def test_unquoted_relation_names_are_found(shop, api):
     shop.write(
         "dbt_project.yml", {"name": "shop", "profile": "shop", "quoting": {"identifier": False, "schema": False}}
     )
@@ -345,7 +349,7 @@ def test_names_without_quotes_are_found(shop, api):
     ]
 
 
-def test_database_in_memory_is_refused(shop):
+def test_in_memory_database_is_rejected(shop):
     shop.write("profiles.yml", {"shop": {"target": "dev", "outputs": {"dev": {"type": "duckdb"}}}})
     shop.rows(ADA)
     shop.dbt("build")
@@ -354,7 +358,7 @@ def test_database_in_memory_is_refused(shop):
     assert "target dev is DuckDB in memory" in result.output
 
 
-def test_macro_that_fails_is_named(targets):
+def test_failing_macro_is_named(targets):
     shop = targets()
     macro = "{% macro generate_schema_name(custom, node) %}{{ env_var('PR_NUMBER') }}{% endmacro %}"
     shop.write("macros/generate_schema_name.sql", macro)

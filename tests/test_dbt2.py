@@ -203,7 +203,7 @@ def test_empty_build_is_seen_in_its_sql(small, api):
     for options in ((), ("--all",)):
         result = small.segconn("run", *options)
         assert result.exit_code == 2
-        assert "dbt built model.shop.customers with --empty, as its compiled SQL shows" in result.output
+        assert "dbt built model.shop.customers with --empty (see its compiled SQL)" in result.output
     assert api.received == []
 
 

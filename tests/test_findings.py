@@ -1,4 +1,4 @@
-"""`validate` finds what is wrong or doubtful: with code, line and column, in every format, for the right reasons."""
+"""`validate` reports findings with code, line and column in every format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from standing import ADA, MAPPING, WRITE_KEY
 from dbt_segconn.commands import main
 from dbt_segconn.project.findings import RULES
 
-# Each line that is at fault ends in the codes that stand for it.
+# Each faulty line ends in its codes.
 MODELS = """
 models:
   - name: customers
@@ -80,7 +80,7 @@ destinations:
 
 
 def marked(text):
-    """Return line → codes, as the comments at the ends of the lines have them."""
+    """Return line → codes, from the comments at the ends of lines."""
     return {
         number: sorted(re.findall(r"SEG\d{3}", line.partition("  # ")[2]))
         for number, line in enumerate(text.splitlines(), start=1)
@@ -113,7 +113,7 @@ def kept():
 
 @pytest.fixture
 def broken(shop, kept):
-    """A project with everything wrong in it, as dbt has read it."""
+    """A project with every error, parsed by dbt."""
     shop.write("models/customers.yml", MODELS)
     shop.write("segconn.yml", SETTINGS)
     shop.rows(ADA)
@@ -121,10 +121,10 @@ def broken(shop, kept):
     return shop
 
 
-def test_every_finding_has_the_line_of_the_key_at_fault(broken):
+def test_every_finding_has_its_line(broken):
     answer = found(broken)
     expected = marked(MODELS)
-    # segconn.yml cannot be read, so that nothing is said of destinations
+    # segconn.yml is invalid, so destinations are not checked
     for line, code in ((35, "SEG206"), (41, "SEG207")):
         expected[line].remove(code)
     assert by_line(answer, "models/customers.yml") == {line: codes for line, codes in expected.items() if codes}
@@ -143,7 +143,7 @@ def test_every_finding_has_the_line_of_the_key_at_fault(broken):
     assert by_line(found(broken), "models/customers.yml") == marked(MODELS)
 
 
-def test_run_lists_the_errors_with_their_lines_and_sends_nothing(broken, api):
+def test_run_lists_errors_and_sends_nothing(broken, api):
     broken.settings()
     result = broken.segconn("run", "--all")
     assert result.exit_code == 2
@@ -151,7 +151,7 @@ def test_run_lists_the_errors_with_their_lines_and_sends_nothing(broken, api):
     assert api.received == []
 
 
-def test_github_gets_annotations_from_the_root_of_the_repository(broken, monkeypatch):
+def test_github_annotations_use_repository_paths(broken, monkeypatch):
     monkeypatch.setenv("GITHUB_WORKSPACE", str(broken.dir.parent))
     result = broken.segconn("validate", "--format", "github")
     assert result.exit_code == 1
@@ -162,7 +162,7 @@ def test_github_gets_annotations_from_the_root_of_the_repository(broken, monkeyp
     assert any("{%25 raw %25}" in line for line in lines)
 
 
-def test_github_properties_are_escaped_as_github_says():
+def test_github_properties_are_escaped():
     from dbt_segconn.commands.validate import Validation, as_github
     from dbt_segconn.project.findings import WRONG_VALUE, Finding
 
@@ -171,7 +171,7 @@ def test_github_properties_are_escaped_as_github_says():
     assert line == ("::error file=a%2Cb%3Ac.yml,line=3,col=7,title=SEG204 wrong-value::100%25 wrong,%0Areally: so.")
 
 
-# What the standard requires, and what code scanning needs on top
+# Required by the standard, and by GitHub code scanning
 SARIF = {
     "type": "object",
     "required": ["version", "runs", "$schema"],
@@ -253,7 +253,7 @@ SARIF = {
 }
 
 
-def test_sarif_has_what_its_schema_requires_and_points_to_its_rules(broken):
+def test_sarif_is_valid_and_links_rules(broken):
     import jsonschema
 
     log = json.loads(broken.segconn("validate", "--format", "sarif").output)
@@ -266,7 +266,7 @@ def test_sarif_has_what_its_schema_requires_and_points_to_its_rules(broken):
     assert all(rules[one["ruleIndex"]]["id"] == one["ruleId"] for one in run["results"])
 
 
-def test_meta_of_dbt_project_and_of_sql_have_their_lines(shop):
+def test_project_and_sql_meta_have_lines(shop):
     project = (shop.dir / "dbt_project.yml").read_text()
     inherited = """\
   +meta: {segconn: {mappings: 1}}
@@ -289,12 +289,12 @@ def test_meta_of_dbt_project_and_of_sql_have_their_lines(shop):
     shop.write("models/customers.yml", {"models": [{"name": "customers", "config": {"meta": {"owner": "x"}}}]})
     shop.dbt("parse")
     places = {(one["model"], one["file"], one["line"]) for one in found(shop)["findings"]}
-    lines = project.count("\n") + 5, project.count("\n") + 8  # of its identifier, and of its action
+    lines = project.count("\n") + 5, project.count("\n") + 8  # of the identifier and of the action
     bare = {("bare", "dbt_project.yml", line) for line in lines}
     assert places == bare | {("customers", "models/customers.sql", 1)}
 
 
-def test_versions_anchors_and_seeds_have_their_lines(shop):
+def test_versions_anchors_and_seeds_have_lines(shop):
     shop.write(
         "models/customers.yml",
         """models:
@@ -359,7 +359,7 @@ def test_versions_anchors_and_seeds_have_their_lines(shop):
         ("track", {"user_id": "$a", "event_name": "Bought "}, ["SEG502"]),
     ],
 )
-def test_fields_that_would_run_but_serve_badly(shop, action, fields, expected):
+def test_doubtful_fields_are_warnings(shop, action, fields, expected):
     assert codes(shop, {**MAPPING, "action": action, "fields": fields}) == expected
 
 
@@ -386,7 +386,7 @@ def many(count):
         ),
     ],
 )
-def test_too_many_traits_or_properties_are_found(shop, action, fields, columns, expected):
+def test_too_many_traits_are_found(shop, action, fields, columns, expected):
     mapping = {**MAPPING, "action": action, "fields": {"user_id": "$customer_id", **fields}}
     shop.manifest(mapping)
     path = shop.dir / "target/manifest.json"
@@ -398,7 +398,7 @@ def test_too_many_traits_or_properties_are_found(shop, action, fields, columns, 
     assert [one["code"] for one in found(shop)["findings"]] == expected
 
 
-def test_two_spellings_of_one_event_are_noticed(shop):
+def test_two_spellings_of_an_event_are_found(shop):
     one, two = (
         {**MAPPING, "action": "track", "fields": {"user_id": "$a", "event_name": name}} for name in ("Paid", "paid")
     )
@@ -426,7 +426,7 @@ def test_two_spellings_of_one_event_are_noticed(shop):
         ),
     ],
 )
-def test_an_identifier_is_expected_to_be_tested(shop, identifier, tests, constraints, words):
+def test_untested_identifier_is_a_warning(shop, identifier, tests, constraints, words):
     shop.manifest(MAPPING, unique_identifier=identifier)
     path = shop.dir / "target/manifest.json"
     manifest = json.loads(path.read_bytes())
@@ -449,7 +449,7 @@ def test_an_identifier_is_expected_to_be_tested(shop, identifier, tests, constra
     assert not words or words in answer[0]["message"]
 
 
-def test_a_file_that_has_changed_since_dbt_read_it_is_noticed(shop):
+def test_changed_file_is_found(shop):
     shop.manifest(MAPPING)
     assert found(shop)["findings"] == []
     for edited in ({**MAPPING, "fields": {"user_id": "$email"}}, {**MAPPING, "enabled": True}):
@@ -462,7 +462,7 @@ def test_a_file_that_has_changed_since_dbt_read_it_is_noticed(shop):
     assert found(shop)["findings"] == []
 
 
-def test_a_catalog_tells_the_columns_and_an_old_one_only_warns(shop):
+def test_old_catalog_only_warns(shop):
     shop.rows(ADA)
     shop.dbt("run")
     shop.mappings({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"email": "$emial", "name": "$EMAIL"}}})
@@ -481,14 +481,14 @@ def test_a_catalog_tells_the_columns_and_an_old_one_only_warns(shop):
     assert [one["code"] for one in found(shop, "--online")["findings"]] == ["SEG209"]
 
 
-def test_a_column_nearly_like_a_documented_one_is_doubted(shop):
+def test_column_near_a_documented_one_warns(shop):
     fields = {"user_id": "$customer_id", "traits": {"a": "$custmer_id", "b": "$consumer_id", "c": "$other"}}
     shop.manifest({**MAPPING, "fields": fields})
     answer = found(shop)["findings"]
     assert [(one["code"], one["path"]) for one in answer] == [("SEG304", "fields.traits.a")]
 
 
-def test_warnings_fail_only_where_asked(shop):
+def test_warnings_fail_with_warnings_as_errors(shop):
     shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"email": 3}}})
     result = shop.segconn("validate")
     assert result.exit_code == 0
@@ -504,13 +504,13 @@ def test_every_code_is_explained(code):
     assert result.output.endswith(f"Manual: dbt-segconn docs {code}\n")
 
 
-def test_without_a_manifest_there_is_nothing_to_check(shop):
+def test_missing_manifest_is_an_error(shop):
     result = shop.segconn("validate")
     assert result.exit_code == 2
     assert "Run `dbt run` or `dbt build` first" in result.output
 
 
-def test_the_pre_commit_hook_runs_validate(shop):
+def test_pre_commit_hook_runs_validate(shop):
     (hook,) = yaml.safe_load((Path(__file__).parent.parent / ".pre-commit-hooks.yaml").read_text())
     shop.manifest({**MAPPING, "action": "x"})
     entry = [str(Path(sys.executable).parent / hook["entry"].split()[0]), *hook["entry"].split()[1:]]

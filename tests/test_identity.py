@@ -1,4 +1,4 @@
-"""Which columns tell the records of a model apart, and what happens when that changes."""
+"""The default of `unique_identifier`, and what happens when the identifier changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def at_model(name, column_name):
 
 
 KEY = {"type": "primary_key"}
-# model → what stands beside its mappings, and the columns of its identifier
+# model → keys beside its mappings, and the columns of its identifier
 TOLD = {
     "tested": ({"columns": [column("customer_id")]}, ["customer_id"]),
     "other_is_unique": ({"columns": [column("customer_id"), column("email", "unique")]}, ["customer_id"]),
@@ -63,12 +63,12 @@ TOLD = {
     ),
     "constrained_at_column": ({"columns": [column("customer_id", "unique", constraints=[KEY])]}, ["customer_id"]),
 }
-# model → what stands beside its mappings, and words of the finding
+# model → keys beside its mappings, and words of the finding
 ASKED = {
-    "nothing": ({}, "is missing, and no column is tested both unique and not_null"),
+    "nothing": ({}, "is missing and has no default: no column is tested both unique and not_null"),
     "two_columns": (
         {"columns": [column("customer_id"), column("email")]},
-        "is missing, and several columns are tested both unique and not_null: customer_id, email",
+        "is missing and has no default: several columns are tested both unique and not_null: customer_id, email",
     ),
     "only_unique": ({"columns": [column("customer_id", "unique")]}, "Candidates: customer_id."),
     "only_warns": (
@@ -108,7 +108,7 @@ def write(shop, cases):
     shop.dbt("parse")
 
 
-def test_identifier_comes_from_key_or_one_tested_column(shop):
+def test_identifier_defaults_to_key_or_tested_column(shop):
     write(shop, TOLD)
     written = shop.segconn("exposures", "--owner", "Data")
     assert written.exit_code == 0, written.output
@@ -117,7 +117,7 @@ def test_identifier_comes_from_key_or_one_tested_column(shop):
     assert found == {f"ref('{name}')": columns for name, (_, columns) in TOLD.items()}
 
 
-def test_identifier_is_asked_for_where_tests_leave_doubt(shop):
+def test_ambiguous_tests_require_identifier(shop):
     shop.write("tests/generic/slack.sql", SLACK)
     write(shop, ASKED)
     findings = json.loads(shop.segconn("validate", "--format", "json").output)["findings"]
@@ -126,7 +126,7 @@ def test_identifier_is_asked_for_where_tests_leave_doubt(shop):
     assert [name for name, (_, words) in ASKED.items() if words not in found[name]] == []
 
 
-def test_seeds_snapshots_and_versions_have_tested_identifiers(shop):
+def test_all_resource_types_use_tested_identifiers(shop):
     (shop.dir / "models/customers.yml").unlink()
     shop.write("models/base.sql", "select 'c1' as customer_id")
     shop.write("models/people_v1.sql", "select 'c1' as customer_id")
@@ -157,7 +157,7 @@ TWO = ["customer_id", "email"]
 
 @pytest.fixture
 def sent(shop, api):
-    """A mapping whose two records were sent under customer_id."""
+    """A mapping that sent two records with the identifier customer_id."""
     shop.manifest(MAPPING, unique_identifier=None)
     assert shop.resync(ADA, BOB).exit_code == 0
     api.forget()
@@ -185,7 +185,7 @@ def test_changed_identifier_blocks_until_allowed(sent, api):
     assert len(api.calls()) == 2
 
 
-def test_identifier_of_changed_tests_blocks_too(sent, api):
+def test_changed_default_identifier_blocks(sent, api):
     sent.watch.identify_by(TWO)
     path = sent.dir / "target/manifest.json"
     manifest = json.loads(path.read_bytes())
@@ -199,7 +199,7 @@ def test_identifier_of_changed_tests_blocks_too(sent, api):
     assert api.tried == []
 
 
-def test_baseline_and_full_refresh_take_new_identifier(sent, api):
+def test_baseline_and_refresh_adopt_identifier(sent, api):
     sent.manifest(MAPPING, unique_identifier=TWO)
     assert sent.segconn("baseline", NAME).exit_code == 0
     assert sent.segconn("run", "--all").exit_code == 0
@@ -209,7 +209,7 @@ def test_baseline_and_full_refresh_take_new_identifier(sent, api):
     assert len(api.calls()) == 2
 
 
-def test_identifier_in_other_case_is_the_same(sent, api):
+def test_identifier_case_is_ignored(sent, api):
     sent.manifest(MAPPING, unique_identifier="CUSTOMER_ID")
     assert sent.segconn("run", "--all").exit_code == 0
     assert api.tried == []
@@ -225,7 +225,7 @@ def test_changed_identifier_blocks_with_checkpoint(shop, api):
     blocked(shop, api)
 
 
-def test_changed_identifier_blocks_behind_an_open_outbox(shop, api):
+def test_changed_identifier_blocks_open_outbox(shop, api):
     shop.manifest(MAPPING)
     assert shop.resync(ADA, BOB).exit_code == 0
     api.faults = [401]
@@ -239,7 +239,7 @@ def test_changed_identifier_blocks_behind_an_open_outbox(shop, api):
     assert sorted(call["userId"] for call in api.calls()) == ["c1", "c3"]
 
 
-def test_changed_identifier_blocks_after_a_failed_staging(sent, api):
+def test_changed_identifier_blocks_failed_staging(sent, api):
     sent.manifest(MAPPING, unique_identifier=TWO)
     now = sent.query("select max(started_at) as at from segconn.sync_history")[0]["at"]
     with sent.connect() as connection:

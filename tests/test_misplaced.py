@@ -1,4 +1,4 @@
-"""`validate` finds mappings that are not read, with the line of their key."""
+"""`validate` finds misplaced mappings, with the line of their key."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def write(shop, text, *names, file="models/customers.yml"):
         shop.write(f"models/{name}.sql", "select 1 as id, true as ads_ok")
 
 
-def test_mappings_that_are_not_read_are_found(shop):
+def test_misplaced_mappings_are_found(shop):
     write(shop, MODELS, "right", "near", "cased", "beside", "on_top", "in_column", "disabled")
     shop.write(
         "models/in_config.sql", "{{ config(segconn={'unique_identifier': 'id', 'mappings': []}) }} select 1 as id"
@@ -88,7 +88,7 @@ def test_mappings_that_are_not_read_are_found(shop):
     assert {one["file"] for one in answer["findings"]} == {"models/customers.yml", "models/in_config.sql"}
 
 
-def test_meta_that_dbt_copies_to_columns_is_no_finding(shop):
+def test_meta_copied_to_columns_is_accepted(shop):
     shop.manifest(MAPPING)
     path = shop.dir / "target/manifest.json"
     manifest = json.loads(path.read_bytes())
@@ -137,7 +137,7 @@ IN_FOLDER = """models:
 """
 
 
-def test_meta_of_a_folder_needs_no_mappings_and_loses_no_consent(shop):
+def test_folder_consent_must_not_be_lost(shop):
     names = ["drops", "repeats", "declines", "plain", "deep/deep_drops", "deep/deep_plain"]
     write(shop, IN_FOLDER, *(f"marts/{name}" for name in names), file="models/marts/all.yml")
     shop.write("dbt_project.yml", FOLDER)
@@ -155,7 +155,7 @@ def test_meta_of_a_folder_needs_no_mappings_and_loses_no_consent(shop):
     assert len(answer["findings"]) == 6
 
 
-def test_mapping_that_dbt_has_not_read_is_found(shop):
+def test_unparsed_mapping_is_found(shop):
     shop.manifest(MAPPING)
     path = shop.dir / "models/customers.yml"
     (model,) = yaml.safe_load(path.read_text())["models"]
@@ -174,7 +174,7 @@ def test_mapping_that_dbt_has_not_read_is_found(shop):
     assert "SEG104" in shop.segconn("validate").output
 
 
-def test_comment_in_sql_hides_no_line(shop):
+def test_sql_comment_keeps_line_numbers(shop):
     shop.manifest({**MAPPING, "action": "identfy"})
     path = shop.dir / "target/manifest.json"
     manifest = json.loads(path.read_bytes())
@@ -198,7 +198,7 @@ def test_comment_in_sql_hides_no_line(shop):
         ("{{ var('key', 'x') }}", []),
     ],
 )
-def test_key_in_plain_text_is_found(shop, key, expected):
+def test_plain_text_key_is_found(shop, key, expected):
     shop.manifest(MAPPING)
     shop.settings(write_key=key)
     answer = found(shop)
@@ -221,7 +221,7 @@ TOKEN = "Xq7ZsecretToken0SlackKey"
         ("http://alerts-2024-production.example.com:8080/dbt/segconn-2024", 0),
     ],
 )
-def test_webhook_with_plain_token_is_found(shop, monkeypatch, url, count):
+def test_plain_webhook_token_is_found(shop, monkeypatch, url, count):
     monkeypatch.setenv("WK", "http://example.com")
     shop.more_settings = {"alerts": [{"url": url}]}
     shop.manifest(MAPPING)
@@ -232,7 +232,7 @@ def test_webhook_with_plain_token_is_found(shop, monkeypatch, url, count):
 
 
 @pytest.mark.parametrize("package", [None, "shop"])
-def test_key_in_vars_of_project_is_found(shop, package):
+def test_key_in_project_vars_is_found(shop, package):
     shop.manifest(MAPPING)
     shop.settings(write_key="{{ var('segment_key') }}")
     project = (shop.dir / "dbt_project.yml").read_text()

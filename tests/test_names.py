@@ -1,4 +1,4 @@
-"""Mappings of two packages may have one name: each command tells them apart, or refuses and lists both."""
+"""Mappings of two packages may share a name: commands distinguish them, or list both and fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OURS, THEIRS = "shop.customers.ident", "crm.customers.ident"
 
 @pytest.fixture
 def shop(shop, parsed):
-    """Two packages with a model `customers` and a mapping `ident` each, as dbt writes them to its manifest."""
+    """A manifest of two packages, each with a model `customers` and a mapping `ident`."""
     shop.manifest(IDENT, IDENT | {"name": "of_shop"})
     path = shop.dir / "target/manifest.json"
     manifest = json.loads(path.read_bytes())
@@ -40,7 +40,7 @@ def synced(shop):
     return {row["mapping"]: row["status"] for row in lines(shop.segconn("status", "--output", "json"))}
 
 
-def test_output_shows_the_package_where_the_short_name_means_two(shop, api):
+def test_ambiguous_short_name_shows_package(shop, api):
     result = shop.segconn("run", "--all")
     assert result.exit_code == 0, result.output
     assert f"OK synced {OURS} " in result.output
@@ -56,7 +56,7 @@ def test_output_shows_the_package_where_the_short_name_means_two(shop, api):
     assert THEIRS in page
 
 
-def test_name_of_two_mappings_is_refused(shop, api):
+def test_ambiguous_name_is_rejected(shop, api):
     shop.settings()
     before = shop.segconn("run", "--all").output
     for command in (
@@ -78,7 +78,7 @@ def test_name_of_two_mappings_is_refused(shop, api):
     assert set(synced(shop).values()) == {"success"}, before
 
 
-def test_full_name_means_one_mapping(shop, api):
+def test_full_name_is_unique(shop, api):
     assert shop.segconn("run", "--all", "--mapping", THEIRS).exit_code == 0
     assert [call["userId"] for call in api.calls()] == ["c2"]
     assert shop.segconn("baseline", OURS, "customers.of_shop").exit_code == 0
@@ -88,13 +88,13 @@ def test_full_name_means_one_mapping(shop, api):
     assert f'"mapping": "{THEIRS}"' in shop.segconn("preview", "--mapping", THEIRS).output
 
 
-def test_alert_names_one_mapping(shop, api):
+def test_alert_must_name_one_mapping(shop, api):
     alert = {"url": f"{api.url}/hook", "format": "json"}
     shop.more_settings = {"alerts": [{**alert, "mappings": ["customers.ident"]}]}
     shop.settings()
     for command in (["run", "--all"], ["validate"]):
         refused = shop.segconn(*command)
-        assert f"'customers.ident' is the name of 2 mappings. Write the names that are meant: {THEIRS}, {OURS}" in (
+        assert f"'customers.ident' is the name of 2 mappings. Write one or more of these names: {THEIRS}, {OURS}" in (
             refused.output
         )
         assert refused.exit_code in {1, 2}
@@ -103,7 +103,7 @@ def test_alert_names_one_mapping(shop, api):
     assert shop.segconn("run", "--all").exit_code == 0
 
 
-def test_state_of_a_package_that_is_gone_keeps_its_own_name(shop, api):
+def test_state_of_removed_package_keeps_name(shop, api):
     shop.segconn("run", "--all")
     shop.manifest(IDENT)
     path = shop.dir / "target/manifest.json"
@@ -119,7 +119,7 @@ def test_state_of_a_package_that_is_gone_keeps_its_own_name(shop, api):
     assert synced(shop) == {"customers.ident": "success"}
 
 
-def test_exposures_of_like_names_differ(shop):
+def test_exposures_have_distinct_names(shop):
     shop.manifest(IDENT, IDENT | {"name": "a.b"}, IDENT | {"name": "a b"}, IDENT | {"name": "a_b"})
     written = shop.segconn("exposures", "--owner", "Data")
     assert written.exit_code == 0, written.output

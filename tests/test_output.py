@@ -43,7 +43,7 @@ def test_names_hold_printable_characters_only(shop, name):
     for command in (("run", "--all"), ("validate",), ("validate", "--format", "github")):
         result = shop.segconn(*command)
         assert result.exit_code in {1, 2}
-        assert "must hold printable characters only" in result.output
+        assert "must have printable characters only" in result.output
         assert all(line.isprintable() for line in result.output.split("\n"))
 
 

@@ -112,9 +112,12 @@ def test_what_cannot_be_selected_is_named(copy, options, problem):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("", "is not a dbt manifest file, or was cut short"),
-        ("[]", "is not a dbt manifest file, or was cut short"),
-        ('{"metadata": {"dbt_schema_version": "x/manifest/v20.json"}}', "has version 20 of dbt's manifest schema"),
+        ("", "not a dbt manifest file, or incomplete"),
+        ("[]", "not a dbt manifest file, or incomplete"),
+        (
+            '{"metadata": {"dbt_schema_version": "x/manifest/v20.json"}}',
+            "the version of dbt's manifest schema must be 4 to 12, not 20",
+        ),
     ],
 )
 def test_unusable_state_is_named(copy, content, problem):

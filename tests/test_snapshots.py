@@ -1,4 +1,4 @@
-"""Snapshots: their current rows alone, whatever dbt does with deleted ones, or all versions in their order."""
+"""Snapshots: current rows only, with every way of deletion, or all versions in order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def snapshot(name, config, mapping, **meta):
 
 @pytest.fixture
 def taken(shop):
-    """Take all snapshots of these customers."""
+    """A function that runs `dbt snapshot` for these customers."""
     (shop.dir / "models/customers.yml").unlink()
     one_of_each = [snapshot(name, config, CURRENT) for name, config in SNAPSHOTS.items()]
     versions = {**MAPPING, "order_by": "dbt_valid_from"}
@@ -50,7 +50,7 @@ def taken(shop):
     return take
 
 
-def test_current_rows_are_the_records_of_a_snapshot(taken, api):
+def test_current_rows_are_snapshot_records(taken, api):
     result, counts = taken(ADA, BOB, EVE)
     assert result.exit_code == 0, result.output
     assert set(counts.values()) == {(3, 0, 0)}
@@ -62,7 +62,7 @@ def test_current_rows_are_the_records_of_a_snapshot(taken, api):
     emails = [call["traits"].get("email") for call in api.calls()]
     assert sorted(map(str, emails)) == ["None"] * 3 + ["new@example.com"] * 5
     api.forget()
-    result, counts = taken(("c1", "new@example.com", "pro"), BOB, EVE)  # is back
+    result, counts = taken(("c1", "new@example.com", "pro"), BOB, EVE)  # added again
     assert {name: counts[name] for name in gone} == dict.fromkeys(gone, (1, 0, 0))
 
 
@@ -72,14 +72,20 @@ def test_current_rows_are_the_records_of_a_snapshot(taken, api):
         ({}, {}, {}, "SEG217", "Write `order_by: dbt_valid_from`, or `records: current`"),
         ({"snapshot_meta_column_names": OWN_NAMES}, {}, {}, "SEG217", "Write `order_by: since`"),
         ({}, {"order_by": "dbt_valid_from"}, {"unique_identifier": "Customer_ID"}, "SEG306", "has several rows"),
-        ({}, {"records": "current"}, {"unique_identifier": "dbt_scd_id"}, "SEG306", "(customer_id) is then used"),
-        ({"unique_key": "customer_id || plan"}, {"records": "current"}, {}, "SEG306", "is an expression"),
+        (
+            {},
+            {"records": "current"},
+            {"unique_identifier": "dbt_scd_id"},
+            "SEG306",
+            "defaults to the snapshot's key (customer_id)",
+        ),
+        ({"unique_key": "customer_id || plan"}, {"records": "current"}, {}, "SEG306", "not an expression"),
         ({}, {"order_by": "dbt_valid_from"}, {}, None, None),
         ({}, {"records": "current"}, {}, None, None),
         ({"unique_key": ["customer_id", "plan"]}, {"records": "current"}, {"unique_identifier": "email"}, None, None),
     ],
 )
-def test_snapshots_without_an_order_are_refused(shop, parsed_snapshot, config, mapping, meta, code, words):
+def test_snapshot_without_order_is_rejected(shop, parsed_snapshot, config, mapping, meta, code, words):
     parsed_snapshot(config, {**MAPPING, **mapping}, meta)
     found = json.loads(shop.segconn("validate", "--format", "json").output)["findings"]
     errors = {one["code"]: f"{one['message']}. {one['fix']}" for one in found if one["severity"] == "error"}
@@ -96,7 +102,7 @@ def test_current_rows_need_a_snapshot(shop):
 
 @pytest.fixture
 def parsed_snapshot(shop):
-    """Turn the model of a parsed manifest into a snapshot, as dbt writes one: saves the parsing."""
+    """Turn the model of a manifest into a snapshot, without parsing."""
 
     def parse(config, mapping, meta):
         shop.manifest(mapping)

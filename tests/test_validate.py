@@ -1,4 +1,4 @@
-"""What is wrong in a project is said at once, with its place and the way out; nothing is sent."""
+"""`validate` and `run` list all errors of a project with position and fix; nothing is sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def findings(shop, *mappings, code=1, **meta):
     return result.output
 
 
-def test_a_sound_project_is_said_to_be_well_without_a_warehouse(shop):
+def test_valid_project_needs_no_warehouse(shop):
     assert "No findings: 1 mapping on 1 model." in findings(shop, code=0)
     assert not (shop.dir / "shop.duckdb").exists()
 
@@ -24,29 +24,32 @@ def test_a_sound_project_is_said_to_be_well_without_a_warehouse(shop):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ("", "the whole file: must be a mapping, is empty"),
-        ("destinations:\n", "destinations: must be a mapping, is empty"),
+        ("", "the whole file: must be a mapping, not empty"),
+        ("destinations:\n", "destinations: must be a mapping, not empty"),
         ("destinations: {}\n", "destinations: "),
         ("destination: {a: {write_key: x}}\n", "destination: unknown key. Did you mean 'destinations'?"),
         ("destinations: {a: {wriet_key: x}}\n", "destinations.a.wriet_key: unknown key. Did you mean 'write_key'?"),
         ("destinations: {a: {wriet_key: x}}\n", "destinations.a.write_key: is missing"),
-        ("destinations: {a: {write_key: ' '}}\n", "destinations.a.write_key: is empty"),
-        ("destinations: {a: {write_key: [x]}}\n", "destinations.a.write_key: must be text, is a list"),
+        ("destinations: {a: {write_key: ' '}}\n", "destinations.a.write_key: must not be empty"),
+        ("destinations: {a: {write_key: [x]}}\n", "destinations.a.write_key: must be text, not a list"),
         (
             "destinations: {a: {write_key: x, region: mars}}\n",
-            "destinations.a.region: should be 'us-west-2' or 'eu-west-1'",
+            "destinations.a.region: must be 'us-west-2' or 'eu-west-1'",
         ),
         ("destinations: {a: {write_key: x, endpoint: ftp://x}}\n", "destinations.a.endpoint: must start with https://"),
         ("destinations: {a: {write_key: x, endpoint: 'http://[bad'}}\n", "destinations.a.endpoint: is not a valid URL"),
         ("destinations: {a: {write_key: x, endpoint: 'http://:80'}}\n", "destinations.a.endpoint: is not a valid URL"),
         ("destinations: {a: {write_key: x, events_per_second: fast}}\n", "events_per_second: must be a number"),
-        ("destinations: {a: {write_key: x, concurrency: 0}}\n", "concurrency: should be greater than or equal to 1"),
-        ("destinations: {a: {write_key: x, enabled: perhaps}}\n", "enabled: must be true or false, is text"),
-        ("destinations: {a: {write_key: x}}\nstate: {schema: [s]}\n", "state.schema: must be text, is a list"),
+        (
+            "destinations: {a: {write_key: x, concurrency: 0}}\n",
+            "concurrency: must be greater than or equal to 1, not 0",
+        ),
+        ("destinations: {a: {write_key: x, enabled: perhaps}}\n", "enabled: must be true or false, not text"),
+        ("destinations: {a: {write_key: x}}\nstate: {schema: [s]}\n", "state.schema: must be text, not a list"),
         ("destinations: {a: {write_key: x}}\nstat: {}\n", "stat: unknown key. Did you mean 'state'?"),
         (
             "destinations: {a: {write_key: x, write_key: y}}\n",
-            "segconn.yml:1:34: error SEG101: not valid YAML: the key 'write_key' stands here twice",
+            "segconn.yml:1:34: error SEG101: not valid YAML: the key 'write_key' appears twice",
         ),
         ("destinations:\n  a: [\n", "segconn.yml:"),
         ("destinations: {a: {write_key: \"{{ env_var('NOPE') }}\"}}\n", "the environment variable NOPE is not set"),
@@ -54,12 +57,12 @@ def test_a_sound_project_is_said_to_be_well_without_a_warehouse(shop):
         ('destinations: {a: {write_key: "{{ nope( }}"}}\n', "destinations.a.write_key: {{ nope( }} cannot be rendered"),
     ],
 )
-def test_settings(shop, settings, words):
+def test_invalid_settings_are_found(shop, settings, words):
     shop.write("segconn.yml", settings)
     assert words in findings(shop)
 
 
-def test_endpoint_that_delivers_elsewhere_is_refused(shop, api):
+def test_wrong_endpoint_is_rejected(shop, api):
     added = ["/v1", "/v1/", "/v1/batch", "/v1/import", "/V1/identify", "/proxy/v1//batch/"]
     wrong = {f"https://proxy.example.com{path}": "the client adds /v1/batch" for path in added}
     wrong |= {"https://api.segment.io/batch": "must not end in /batch", "https://api.segment.io ": "is not a valid URL"}
@@ -86,12 +89,12 @@ def test_endpoint_that_delivers_elsewhere_is_refused(shop, api):
     assert api.tried == []
 
 
-def test_missing_settings_show_how_to_write_them(shop):
+def test_missing_settings_message_has_an_example(shop):
     (shop.dir / "segconn.yml").unlink()
     assert "segconn.yml: error SEG102: not found. Create it beside dbt_project.yml" in findings(shop)
 
 
-def test_variables_of_the_command_line_reach_the_settings(shop):
+def test_vars_option_reaches_settings(shop):
     shop.manifest(MAPPING)
     shop.write("segconn.yml", {"destinations": {"app": {"write_key": "{{ var('key') }}"}}})
     assert shop.segconn("validate", "--vars", "{key: abc}").exit_code == 0
@@ -103,15 +106,18 @@ def test_variables_of_the_command_line_reach_the_settings(shop):
     ("change", "words"),
     [
         ({"action": "identfy"}, "action: 'identfy' is not an action. Did you mean 'identify'?"),
-        ({"action": 3}, "action: must be text, is a number"),
+        ({"action": 3}, "action: must be text, not a number"),
         ({"destination": "ap"}, "destination: 'ap' is not in segconn.yml. Did you mean 'app'?"),
         ({"sync_mode": "deletes"}, "sync_mode: must be one of added, updated, added_or_updated, deleted"),
         ({"sync_mode": ["added", "gone"]}, "sync_mode: must be one of"),
-        ({"first_sync": "never"}, "first_sync: should be 'send' or 'baseline'"),
+        ({"first_sync": "never"}, "first_sync: must be 'send' or 'baseline'"),
         ({"guards": {"max_rows": 3}}, "guards.max_rows: unknown key."),
-        ({"guards": {"max_deleted_percent": 300}}, "guards.max_deleted_percent: should be less than or equal to 100"),
+        (
+            {"guards": {"max_deleted_percent": 300}},
+            "guards.max_deleted_percent: must be less than or equal to 100, not 300",
+        ),
         ({"field": {}}, "field: unknown key. Did you mean 'fields'?"),
-        ({"fields": ["x"]}, "fields: must be a mapping, is a list"),
+        ({"fields": ["x"]}, "fields: must be a mapping, not a list"),
         ({"fields": {"usr_id": "$customer_id"}}, "fields.usr_id: identify has no such field. Did you mean 'user_id'?"),
         (
             {"fields": {"user_id": {"@path": 3}}},
@@ -119,21 +125,21 @@ def test_variables_of_the_command_line_reach_the_settings(shop):
         ),
         ({"fields": {"user_id": {"@pth": "x"}}}, "fields.user_id: has an invalid directive: @pth."),
         ({"fields": {"user_id": "$customer id"}}, "fields.user_id: has $customer inside a text: write ${customer}"),
-        ({"name": ""}, "name: should have at least 1 character"),
+        ({"name": ""}, "name: must have at least 1 character"),
     ],
 )
-def test_mappings(shop, change, words):
+def test_invalid_mappings_are_found(shop, change, words):
     output = findings(shop, {**MAPPING, **change})
     assert words in output
     assert re.match(r"models/customers\.yml:\d+:\d+: error SEG\d{3}: model customers, mapping ", output)
 
 
-def test_every_problem_of_every_mapping_comes_at_once(shop):
+def test_all_problems_are_listed_together(shop):
     broken = {**MAPPING, "action": "x", "destination": "y", "fields": {"user_id": "$a b"}}
     assert "6 errors in 2 mappings on 1 model." in findings(shop, broken, {**broken, "name": "other"})
 
 
-def test_a_run_names_what_is_wrong_with_segconn_yml_and_with_mappings_at_once(shop):
+def test_run_lists_settings_and_mapping_errors(shop):
     shop.manifest({**MAPPING, "action": "x"})
     shop.settings(regoin="us-west-2")
     result = shop.segconn("run", "--all")
@@ -143,7 +149,7 @@ def test_a_run_names_what_is_wrong_with_segconn_yml_and_with_mappings_at_once(sh
     assert "Actions: identify, track, group, page, screen." in result.output
 
 
-def test_a_missing_identifier_falls_back_on_the_primary_key_or_is_asked_for(shop, api):
+def test_identifier_defaults_to_primary_key(shop, api):
     shop.mappings(MAPPING, unique_identifier=None)
     assert shop.sync(ADA).exit_code == 0
     shop.mappings(MAPPING, unique_identifier=None, tests=False)
@@ -151,30 +157,30 @@ def test_a_missing_identifier_falls_back_on_the_primary_key_or_is_asked_for(shop
     assert "unique_identifier: is missing" in shop.segconn("validate").output
 
 
-def test_two_mappings_of_one_name_and_an_ephemeral_model_are_errors(shop):
+def test_repeated_name_and_ephemeral_model_fail(shop):
     assert "two mappings of the model have this name" in findings(shop, MAPPING, MAPPING)
     shop.write("models/customers.sql", "{{ config(materialized='ephemeral') }} select 1 as customer_id")
     shop.dbt("parse")
     assert "an ephemeral model has no table to sync" in shop.segconn("validate").output
 
 
-def test_a_template_that_dbt_has_rendered_away_is_noticed(shop):
+def test_template_rendered_by_dbt_is_found(shop):
     shop.rows(ADA)
     fields = {"user_id": "$customer_id", "traits": {"greeting": "Hello {{ email }}"}}
     shop.mappings({**MAPPING, "fields": fields})
     shop.dbt("parse")
     output = shop.segconn("validate").output
-    assert "dbt has rendered 'Hello {{ email }}' to 'Hello '" in output
+    assert "dbt rendered 'Hello {{ email }}' to 'Hello '" in output
     assert "${column}" in output
 
 
-def test_with_two_destinations_a_mapping_names_its_own(shop):
+def test_two_destinations_need_a_choice(shop):
     one = {"write_key": "x", "endpoint": shop.endpoint}
     shop.write("segconn.yml", {"destinations": {"web": one, "app": one}})
     assert "destination: is missing. Destinations: web, app." in findings(shop)
 
 
-def test_a_column_that_the_model_lacks_stops_the_run_before_anything_is_sent(shop, api):
+def test_missing_column_stops_run_before_sending(shop, api):
     shop.mappings(
         {**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"email": "$emial"}}},
         {**MAPPING, "name": "other"},
@@ -185,14 +191,14 @@ def test_a_column_that_the_model_lacks_stops_the_run_before_anything_is_sent(sho
     assert api.received == []
 
 
-def test_columns_are_matched_as_dbt_does_whatever_their_case(shop, api):
+def test_column_case_is_ignored_as_in_dbt(shop, api):
     shop.columns = ("CUSTOMER_ID", "Email", "plan")
     shop.mappings(MAPPING, tests=False)
     assert shop.sync(ADA, BOB).exit_code == 0
     assert api.calls()[0]["traits"]["email"] == "ada@example.com"
 
 
-def test_outside_of_a_project_the_way_in_is_named(shop, tmp_path):
+def test_missing_project_message_has_a_fix(shop, tmp_path):
     from click.testing import CliRunner
 
     from dbt_segconn.commands import main
@@ -202,7 +208,7 @@ def test_outside_of_a_project_the_way_in_is_named(shop, tmp_path):
     assert "no dbt_project.yml here" in result.output
 
 
-def test_a_table_that_is_gone_is_said(shop):
+def test_missing_table_is_reported(shop):
     shop.rows(ADA)
     shop.dbt("run")
     (shop.dir / "shop.duckdb").unlink()
@@ -216,7 +222,7 @@ def test_a_table_that_is_gone_is_said(shop):
     assert "the schema main" in result.output or "no schema main there" in result.output
 
 
-def test_a_broken_profile_is_said(shop):
+def test_broken_profile_is_reported(shop):
     shop.rows(ADA)
     shop.dbt("run")
     shop.write("profiles.yml", {"other": {}})
@@ -225,7 +231,7 @@ def test_a_broken_profile_is_said(shop):
     assert "dbt cannot open the target" in result.output
 
 
-def test_help_and_configuration_errors_come_without_dbt(shop):
+def test_help_does_not_import_dbt(shop):
     import subprocess
     import sys
 
@@ -245,7 +251,7 @@ def test_help_and_configuration_errors_come_without_dbt(shop):
 
 
 @pytest.mark.parametrize("action", ["group", ""])
-def test_the_fields_of_actions_are_listed(shop, action):
+def test_fields_of_actions_are_listed(shop, action):
     from click.testing import CliRunner
 
     from dbt_segconn.commands import main
@@ -255,7 +261,7 @@ def test_the_fields_of_actions_are_listed(shop, action):
     assert ("event_name (required)" in output) is (not action)
 
 
-def test_errors_of_the_warehouse_hold_no_secret_and_leave_the_rest_alone(shop, api):
+def test_warehouse_errors_hide_secrets(shop, api):
     shop.sync(ADA)
     import duckdb
 

@@ -1,4 +1,4 @@
-"""A mapping on a versioned model is synced for the latest version; a new one takes over by `adopt`."""
+"""A mapping syncs the latest version of its model. `adopt` moves its records to a new version."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def kept():
 
 @pytest.fixture
 def shop(shop):
-    """Version 1 has no column `plan`; 2 has an alias and a block of its own; 3 is in a file of another name."""
+    """Version 1 lacks column `plan`; version 2 has an alias and its own block; version 3 has another file name."""
     own = {"segconn": {**meta(destination="app")["segconn"], "unique_identifier": ["customer_id"]}}
     versions = [
         {"v": 1},
-        {"v": 2, "config": {"alias": "dim", "meta": own}},  # whose lists dbt-core lengthens by those of the model
+        {"v": 2, "config": {"alias": "dim", "meta": own}},  # dbt-core appends the model's lists to its lists
         {"v": 3, "defined_in": "three", "config": {"alias": "dim_three"}},
     ]
     model = {"name": "customers", "latest_version": 2, "config": {"meta": meta()}, "versions": versions}
@@ -39,7 +39,7 @@ def shop(shop):
 
 @pytest.fixture
 def declare(shop, kept):
-    """Return what changes the manifest as another YAML would, which saves the parsing."""
+    """Return a function that changes the manifest like another YAML, without parsing."""
     shop.parse(kept)
     path = shop.dir / "target/manifest.json"
 
@@ -80,7 +80,7 @@ def test_only_the_latest_version_is_synced(shop, api):
     assert "1 mapping on 1 model" in told.output
 
 
-def test_new_version_takes_over_the_records_of_the_former(shop, api, declare):
+def test_new_version_adopts_old_records(shop, api, declare):
     declare(2, mapping={"versions": "all"})
     assert names(shop, run(shop, ADA, BOB)) == ["customers.v1.ident", "customers.v2.ident"]
     declare(3, v3=meta(fields={**IDENT["fields"], "anonymous_id": "$email"}))
@@ -111,7 +111,7 @@ def test_versions_may_be_listed(shop, api, declare):
     assert "versions: must be latest, all, or a list of versions, such as [1, 2]" in run(shop, ADA).output
 
 
-def test_diff_names_the_former_version(shop, declare):
+def test_diff_names_old_version(shop, declare):
     declare(2)
     (shop.dir / "prod").mkdir()
     (shop.dir / "prod/manifest.json").write_bytes((shop.dir / "target/manifest.json").read_bytes())

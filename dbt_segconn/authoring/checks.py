@@ -31,9 +31,9 @@ from dbt_segconn.project.findings import (
     Fault,
     Finding,
 )
-from dbt_segconn.project.mappings import columns_of_rows, no_column
+from dbt_segconn.project.mappings import no_column, row_columns
 from dbt_segconn.project.settings import Settings
-from dbt_segconn.project.source_positions import Written
+from dbt_segconn.project.source_positions import SourcePositions
 from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.project.unique_identifier import unquoted
 from dbt_segconn.project.user_ids import SEGMENT_ID
@@ -58,10 +58,10 @@ def check(drafts: Iterable[ModelDraft], inputs: Knowledge) -> Iterator[Finding]:
     """Run every check on every mapping of the project."""
     events: dict[str, str] = {}
     for model in drafts:
-        columns = inputs.catalog.columns_of(model.written.model)
-        yield from _stale(model.written)
+        columns = inputs.catalog.columns_of(model.positions.model)
+        yield from _stale(model.positions)
         for fault in _model_faults(model, columns, inputs):
-            yield model.written.finding(fault)
+            yield model.positions.finding(fault)
         for draft in model.mappings:
             for one in _CHECKS:
                 yield from map(draft.finding, one(draft, columns))
@@ -71,30 +71,30 @@ def check(drafts: Iterable[ModelDraft], inputs: Knowledge) -> Iterator[Finding]:
 
 
 def _model_faults(draft: ModelDraft, columns: KnownColumns, inputs: Knowledge) -> Iterator[Fault]:
-    yield from traps(draft.written.node)
+    yield from traps(draft.positions.node)
     for column in draft.identifier:
-        yield from _missing(("unique_identifier",), column, columns, draft.written.model)
+        yield from _missing(("unique_identifier",), column, columns, draft.positions.model)
     for category, column in draft.consent.items():
-        yield from _missing(("consent", category), column, columns, draft.written.model)
+        yield from _missing(("consent", category), column, columns, draft.positions.model)
     yield from _untested(draft, inputs.manifest)
     yield from _consent_dropped(draft)
 
 
-def _stale(written: Written) -> Iterator[Finding]:
+def _stale(positions: SourcePositions) -> Iterator[Finding]:
     fix = "Run `dbt parse`."
-    unread = tuple(unread_mappings(written))
+    unread = tuple(unread_mappings(positions))
     for at, name in unread:
         fault = Fault(STALE_MANIFEST, (), "dbt's manifest does not have this mapping", fix)
-        yield written.finding(fault, mapping=name, prefix=("mappings", at))
-    if written.is_gone:
+        yield positions.finding(fault, mapping=name, prefix=("mappings", at))
+    if positions.is_removed:
         reason = "dbt's manifest has mappings that were removed from the file"
-        yield written.finding(Fault(STALE_MANIFEST, (), reason, fix))
-    elif not unread and is_stale(written):
-        yield written.finding(Fault(STALE_MANIFEST, (), "the file has changed since dbt parsed it", fix))
+        yield positions.finding(Fault(STALE_MANIFEST, (), reason, fix))
+    elif not unread and is_stale(positions):
+        yield positions.finding(Fault(STALE_MANIFEST, (), "the file has changed since dbt parsed it", fix))
 
 
 def _consent_dropped(draft: ModelDraft) -> Iterator[Fault]:
-    if not any(get(meta, META_KEY, "consent") for meta in draft.written.metas_of_folders()):
+    if not any(get(meta, META_KEY, "consent") for meta in draft.positions.folder_metas()):
         return
     uncovered = [one.name for one in draft.mappings if one.consent is None]
     if uncovered:
@@ -116,7 +116,7 @@ _UNIQUE_TOGETHER = {
 
 
 def _untested(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
-    model = draft.written.model
+    model = draft.positions.model
     if model.snapshot and {column.casefold() for column in draft.identifier} <= {model.snapshot.scd_id.casefold()}:
         return  # dbt guarantees that it is unique
     wanted = {column.casefold() for column in draft.identifier}
@@ -177,13 +177,13 @@ def _is_typo(wrong: str, right: str) -> bool:
 
 
 def _columns(draft: MappingDraft, known: KnownColumns) -> Iterator[Fault]:
-    model = draft.written.model
+    model = draft.positions.model
     consent = {} if draft.inherits_consent else draft.consent or {}
     for path, column in uses(draft.fields or {}):
         yield from _missing(("fields", *path), column, known, model)
     for category, column in consent.items():
         yield from _missing(("consent", category), column, known, model)
-    for column, path in columns_of_rows(draft.meta).items() if draft.meta else ():
+    for column, path in row_columns(draft.meta).items() if draft.meta else ():
         yield from _missing(path, column, known, model)
 
 
@@ -322,7 +322,7 @@ def _sizes(value: Any) -> Iterator[int]:
 
 def _disabled(draft: MappingDraft, settings: Settings | None) -> Iterator[Fault]:
     destination = settings.destinations.get(draft.destination or "") if settings else None
-    if destination is not None and not destination.enabled and draft.given.get("enabled", True):
+    if destination is not None and not destination.enabled and draft.valid_keys.get("enabled", True):
         reason = f"the destination {draft.destination!r} is disabled: nothing is sent"
         yield Fault(
             DISABLED_DESTINATION, ("destination",), reason, "Enable it, or set `enabled: false` for the mapping."

@@ -117,7 +117,7 @@ def _calls(change: MappingChange, draft: MappingDraft | None, state: State) -> i
     tables = MappingTables(state, to_mapping(draft).id)
     if not change.sends_all and tables.present()[0]:
         return tables.known()
-    relation = state.session.relation_of(draft.written.model)
+    relation = state.session.relation_of(draft.positions.model)
     if not state.session.columns(relation):
         return None
     return int(state.session.rows("segconn_count_rows", relation=relation)[0][0])
@@ -155,8 +155,8 @@ def _changes(before: _ProjectVersion, after: _ProjectVersion) -> Iterator[Mappin
 
 def _replaced(draft: MappingDraft, removed: Mapping[str, MappingDraft]) -> str | None:
     """Return the name of the replaced mapping: of another version of the model, else one with the same calls."""
-    base = draft.written.model.base_id
-    versions = [one for one, gone in removed.items() if (gone.written.model.base_id, gone.name) == (base, draft.name)]
+    base = draft.positions.model.base_id
+    versions = [one for one, gone in removed.items() if (gone.positions.model.base_id, gone.name) == (base, draft.name)]
     same_calls = [one for one, gone in removed.items() if _makes_same_calls(gone, draft)]
     return next(iter(versions + same_calls), None)
 
@@ -166,13 +166,13 @@ def _makes_same_calls(one: MappingDraft, other: MappingDraft) -> bool:
 
 
 def _summary(draft: MappingDraft) -> str:
-    return f"{draft.given.get('action')} to {draft.destination or draft.given.get('destination')}"
+    return f"{draft.valid_keys.get('action')} to {draft.destination or draft.valid_keys.get('destination')}"
 
 
 def _added(draft: MappingDraft) -> Detail:
-    if not draft.given.get("enabled", True):
+    if not draft.valid_keys.get("enabled", True):
         return Detail(f"{_summary(draft)}, not enabled")
-    if draft.given.get("first_sync") == "baseline" or "added" not in (draft.meta.sync_mode if draft.meta else ()):
+    if draft.valid_keys.get("first_sync") == "baseline" or "added" not in (draft.meta.sync_mode if draft.meta else ()):
         return Detail(f"{_summary(draft)}; its first sync sends nothing")
     return Detail(f"{_summary(draft)}; its first sync sends every record", sends_all=True)
 
@@ -207,11 +207,11 @@ _SETTINGS: dict[str, Effect] = {
 
 
 def _setting_details(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
-    before, after = dict(old.given), dict(new.given)
+    before, after = dict(old.valid_keys), dict(new.valid_keys)
     # without the key, the destination was the only one; the current segconn.yml may have others
     after["destination"] = new.destination
     before["consent"], after["consent"] = old.consent, new.consent
-    before["destination"] = old.destination or old.given.get("destination") or new.destination
+    before["destination"] = old.destination or old.valid_keys.get("destination") or new.destination
     others = sorted({*before, *after} - {"name", "fields", *_SETTINGS})
     for key in (*_SETTINGS, *others):
         was, now = before.get(key), after.get(key)
@@ -237,7 +237,7 @@ def _leaves(fields: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 def _field_details(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
-    before, after = dict(_leaves(old.given.get("fields", {}))), dict(_leaves(new.given.get("fields", {})))
+    before, after = dict(_leaves(old.valid_keys.get("fields", {}))), dict(_leaves(new.valid_keys.get("fields", {})))
     for path in dict.fromkeys([*before, *after]):
         name = dotted(("fields", *path))
         if path not in after:
@@ -260,10 +260,10 @@ def _column_details(
     before: _ProjectVersion, after: _ProjectVersion, old: MappingDraft, new: MappingDraft
 ) -> Iterator[Detail]:
     """Compare the columns in use: all columns if both sides have them, else the documented ones."""
-    was, all_were = before.columns(old.written.model)
-    now, all_are = after.columns(new.written.model)
+    was, all_were = before.columns(old.positions.model)
+    now, all_are = after.columns(new.positions.model)
     if not (all_were and all_are):
-        was, now = before.documented(old.written.model), after.documented(new.written.model)
+        was, now = before.documented(old.positions.model), after.documented(new.positions.model)
     was, now = (
         {name.casefold(): data_type and data_type.casefold() for name, data_type in types.items()}
         for types in (was, now)

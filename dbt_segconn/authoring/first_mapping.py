@@ -20,9 +20,9 @@ from dbt_segconn.project.context import Context
 from dbt_segconn.project.drafts import as_columns
 from dbt_segconn.project.findings import dotted
 from dbt_segconn.project.settings import FILE_NAME, Settings
-from dbt_segconn.project.source_positions import Files, Written
+from dbt_segconn.project.source_positions import Files, SourcePositions
 from dbt_segconn.project.strict_model import near_name
-from dbt_segconn.project.unique_identifier import identity_of
+from dbt_segconn.project.unique_identifier import default_identifier
 from dbt_segconn.project.yaml_file import compose, entries, get
 from dbt_segconn.wording import printable
 
@@ -177,7 +177,7 @@ def _mappings(model: Model, project_dir: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the model's mappings, as parsed by dbt and as in the file now."""
     listed = model.meta.get("mappings") if isinstance(model.meta, dict) else None
     yield from (one for one in listed or () if isinstance(one, dict))
-    for _, _, one in entries(get(Written(model, Files(project_dir)).node, "mappings")):
+    for _, _, one in entries(get(SourcePositions(model, Files(project_dir)).node, "mappings")):
         yield {key: value.value for key, _, value in entries(one) if isinstance(value, yaml.ScalarNode)}
 
 
@@ -225,7 +225,7 @@ def _identifier(model: Model, manifest: Manifest, columns: list[str]) -> tuple[s
     guesses = {"id", *(f"{one}_id" for word in words for one in (word, word.removesuffix("s")))}
     guessed = [column for column in columns if column.casefold() in guesses]
     version = (model.snapshot.scd_id,) if model.snapshot else ()
-    return declared or version or identity_of(model, manifest).columns or tuple(guessed[:1])
+    return declared or version or default_identifier(model, manifest).columns or tuple(guessed[:1])
 
 
 def has_manifest(options: Options) -> bool:

@@ -12,7 +12,7 @@ import yaml
 from dbt_segconn.project.artifacts import META_KEY, TABLES, Manifest
 from dbt_segconn.project.dbt_project import PROJECT_FILE
 from dbt_segconn.project.findings import DISABLED_MODEL, MISPLACED, STALE_MANIFEST, Fault, Finding
-from dbt_segconn.project.source_positions import RESOURCES, Files, Written, key_in_sql
+from dbt_segconn.project.source_positions import RESOURCES, Files, SourcePositions, key_in_sql
 from dbt_segconn.project.yaml_file import Node, entries, get
 
 # dbt's other resources: they are not synced
@@ -155,7 +155,7 @@ def _manifest_findings(manifest: Manifest, files: Files) -> Iterator[Finding]:
             yield Finding(MISPLACED, reason, fix, model.sql_file, line, column, resource=resource)
     for model in manifest.disabled_models():
         fault = Fault(DISABLED_MODEL, (), "the model is disabled, so that its mappings are not synced", "Enable it.")
-        yield Written(model, files).finding(fault)
+        yield SourcePositions(model, files).finding(fault)
 
 
 def _project_findings(node: Node | None) -> Iterator[Finding]:

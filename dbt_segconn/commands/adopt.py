@@ -47,13 +47,13 @@ def _adopt(options: Options, old: str, new: str) -> int:
     if `new` is not exactly one mapping of the project, or if `new` has been synced already.
     """
     from dbt_segconn.inspection.overview import names_shown, opened_state
-    from dbt_segconn.project.mapping_names import only
+    from dbt_segconn.project.mapping_names import find_mapping
     from dbt_segconn.state.locks import Locks
     from dbt_segconn.state.outbox import MappingTables
 
     with opened_state(options) as (project, state):
         state.prepare()
-        mapping = only(new, project.mappings)
+        mapping = find_mapping(new, project.mappings)
         orphans = state.orphans({one.id for one in project.mappings})
         last = _find_orphan(old, orphans)
         old_name = names_shown(project, orphans)[last.mapping_id]
@@ -81,11 +81,11 @@ def _changed_columns(mapping: Mapping, last: HistoryRow, state: State) -> dict[s
 
 
 def _find_orphan(name: str, orphans: Sequence[HistoryRow]) -> HistoryRow:
-    from dbt_segconn.project.mapping_names import only, shown_names
+    from dbt_segconn.project.mapping_names import find_mapping, shown_names
     from dbt_segconn.project.strict_model import near_name
 
     if any(name in last.names.all for last in orphans):
-        return only(name, orphans)
+        return find_mapping(name, orphans)
     shown = sorted(shown_names(last.names for last in orphans).values())
     raise ConfigurationError(
         f"no mapping named {name!r} is gone from the project.{near_name(name, shown)} Gone: "

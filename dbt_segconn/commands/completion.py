@@ -35,11 +35,11 @@ def _last(name: str) -> str:
 
 
 def _context(params: Mapping[str, Any]) -> Context:
-    from dbt_segconn.project.context import Given, Loaders, resolve
+    from dbt_segconn.project.context import JinjaLoaders, ProjectOptions, resolve
 
     names = ("project_dir", "profiles_dir", "profile", "target", "target_path")
-    given = Given(**{name: params[name] for name in names if params.get(name)}, vars=params.get("vars") or {})
-    return resolve(given, Loaders(lambda _: {}, lambda _: {}))
+    given = ProjectOptions(**{name: params[name] for name in names if params.get(name)}, vars=params.get("vars") or {})
+    return resolve(given, JinjaLoaders(lambda _: {}, lambda _: {}))
 
 
 def _manifest(context: Context) -> Manifest:

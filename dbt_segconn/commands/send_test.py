@@ -82,11 +82,11 @@ def _send(options: Options, name: str, record_id: str) -> _Sent:
     from dbt_segconn.delivery.destination import build_config
     from dbt_segconn.inspection.preview import show
     from dbt_segconn.inspection.read_only_session import opened_read_only
-    from dbt_segconn.project.mapping_names import only
+    from dbt_segconn.project.mapping_names import find_mapping
     from dbt_segconn.state.tables import new_sync_id
 
     with opened_read_only(replace(options, all=True, mappings=[name])) as look:
-        mapping = only(name, [*look.choice.chosen, *(skip.mapping for skip in look.choice.skipped)])
+        mapping = find_mapping(name, [*look.choice.chosen, *(skip.mapping for skip in look.choice.skipped)])
         settings = look.project.settings.destinations[mapping.destination]
         if not settings.enabled:
             raise ConfigurationError(

@@ -29,10 +29,10 @@ def sources(*, output_dir: Path, **params: Any) -> None:
     """
     from dbt_segconn.authoring import lineage
     from dbt_segconn.engine.opening import resolve_context
-    from dbt_segconn.project.settings import read_settings, written_state
+    from dbt_segconn.project.settings import read_settings, unrendered_state
 
     context = resolve_context(as_options(**params))
     folder = context.project_dir / output_dir
     read_settings(context.project_dir, context.jinja())  # raises the errors of segconn.yml before a file is written
-    write_generated(folder / "segconn_sources.yml", lineage.sources(written_state(context.project_dir)))
+    write_generated(folder / "segconn_sources.yml", lineage.sources(unrendered_state(context.project_dir)))
     write_generated(folder / "segconn_delivery_rates.sql", lineage.delivery_rates())

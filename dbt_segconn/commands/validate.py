@@ -122,7 +122,7 @@ def _validate(options: Options, *, online: bool) -> Validation:
     from dbt_segconn.engine.opening import Project, check_project, resolve_context
     from dbt_segconn.project.artifacts import read_manifest
     from dbt_segconn.project.catalog import Catalog
-    from dbt_segconn.project.drafts import alerts_of_nothing, read_drafts, without_consent
+    from dbt_segconn.project.drafts import faults_of_alerts, missing_consent, read_drafts
     from dbt_segconn.project.settings import findings_in_settings
 
     context = resolve_context(options, opens=online)
@@ -131,15 +131,15 @@ def _validate(options: Options, *, online: bool) -> Validation:
     check_project(context, manifest)
     drafts = read_drafts(manifest, settings.destinations if settings else None, context.project_dir)
     if settings:
-        findings += findings_in_settings(context.project_dir, alerts_of_nothing(settings, drafts))
-        findings += without_consent(settings, drafts)
+        findings += findings_in_settings(context.project_dir, faults_of_alerts(settings, drafts))
+        findings += missing_consent(settings, drafts)
         findings += plain_secrets(context.project_dir)
     findings += [finding for draft in drafts for finding in draft.findings]
     others = [one for draft in drafts for one in draft.other_versions]
     findings += [one.finding(fault) for one in others for fault in one.faults]
     findings += misplaced(context.project_dir, manifest)
     findings += check(
-        (one for one in drafts if not one.is_left_out),
+        (one for one in drafts if not one.syncs_other_versions),
         Knowledge(manifest, Catalog(context.artifacts_dir, manifest), settings),
     )
     if online and settings:
@@ -148,7 +148,7 @@ def _validate(options: Options, *, online: bool) -> Validation:
         findings += _check_columns(drafts, Project(context, settings, manifest, None, ()), options)
     return Validation(
         context.project_dir,
-        sum(not draft.is_left_out for draft in drafts),
+        sum(not draft.syncs_other_versions for draft in drafts),
         sum(len(draft.mappings) for draft in drafts),
         tuple(sorted(dict.fromkeys(findings), key=_order)),
         tuple(one.names.short for one in others),

@@ -59,7 +59,7 @@ class CallMaker:
         )
         self._keep_null = mapping.meta.sync_null_values
         self._consent = mapping.consent
-        self._names_record = mapping.names_record
+        self._names_record = mapping.uses_segment_id
         self._kept = KeptColumns(mapping.identifier, columns) if keeps_identifiers else None
         self._prefix = message_id_prefix(write_key, sync_id)
         self._received_at = f"{started_at:%Y-%m-%dT%H:%M:%S}.{started_at.microsecond // 1000:03}Z"

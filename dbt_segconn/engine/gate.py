@@ -68,7 +68,7 @@ class Gate:
             return True
         if outcome := self.results.outcomes.get(mapping.model.unique_id):
             return outcome.is_fresh
-        return not self.results.says_what_is_fresh or mapping.model.unique_id in self.results.tested
+        return not self.results.includes_build or mapping.model.unique_id in self.results.tested
 
     def _skip(self, mapping: Mapping) -> Skip | None:
         if not mapping.meta.enabled:
@@ -95,9 +95,9 @@ class Gate:
 
     def _failed_above(self, model: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield the ancestors with failed tests, if dbt only ran tests: `dbt build` skips the model by itself."""
-        if self.results and self.results.failed_apart:
+        if self.results and self.results.failed_in_test_runs:
             for above in self.manifest.ancestors(model):
-                if above in self.results.failed_apart:
+                if above in self.results.failed_in_test_runs:
                     yield above.split(".", 2)[-1], self.results.failed_tests[above]
 
 

@@ -13,16 +13,16 @@ from dbt_segconn.engine.gate import Choice, Gate
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.process_tuning import with_rare_gc, without_gc
 from dbt_segconn.project.artifacts import Manifest, Model, read_manifest
-from dbt_segconn.project.context import Context, Given, resolve
+from dbt_segconn.project.context import Context, ProjectOptions, resolve
 from dbt_segconn.project.drafts import read_drafts
 from dbt_segconn.project.findings import Finding, InvalidProject
-from dbt_segconn.project.mapping_names import named
+from dbt_segconn.project.mapping_names import find_mappings
 from dbt_segconn.project.mappings import Mapping, read_mappings
 from dbt_segconn.project.run_results import RunResults, check_flags, merge_results, read_results
 from dbt_segconn.project.sampled_builds import check_samples
 from dbt_segconn.project.settings import Settings, read_settings
 from dbt_segconn.warehouse.adapter import Warehouse, check_place, open_warehouse
-from dbt_segconn.warehouse.dbt_names import LOADERS
+from dbt_segconn.warehouse.dbt_names import JINJA_LOADERS
 from dbt_segconn.warehouse.dialect import find_dialect
 from dbt_segconn.warehouse.proof import find_target, prove_results, prove_target
 from dbt_segconn.warehouse.selection import Selection, select_models
@@ -80,7 +80,7 @@ def resolve_context(options: Options, *, opens: bool = False) -> Context:
 
     With `opens`, the warehouse is opened next: raise ConfigurationError if the target is ambiguous.
     """
-    given = Given(
+    given = ProjectOptions(
         project_dir=options.project_dir,
         profiles_dir=options.profiles_dir,
         profile=options.profile,
@@ -89,7 +89,7 @@ def resolve_context(options: Options, *, opens: bool = False) -> Context:
         vars=options.vars,
         run_results=tuple(options.run_results),
     )
-    context = resolve(given, LOADERS)
+    context = resolve(given, JINJA_LOADERS)
     if opens and context.target is None:
         return find_target(context, read_manifest(context.artifacts_dir))
     return context
@@ -108,7 +108,7 @@ def read_project(options: Options, *, needs_results: bool = True, opens: bool = 
     manifest = read_manifest(context.artifacts_dir)
     check_project(context, manifest)
     mappings = read_mappings(manifest, settings, context.project_dir)
-    named(mappings, [*options.mappings, *options.allow_guarded])
+    find_mappings(mappings, [*options.mappings, *options.allow_guarded])
     return Project(
         context, settings, manifest, _results(context, manifest, options, needs_results=needs_results), mappings
     )
@@ -200,7 +200,7 @@ def gate(project: Project, options: Options, warehouse: Warehouse) -> Choice:
         ignore_tests=options.ignore_tests,
         only_refreshed=not options.all,
     )
-    return deciding.choose(named(project.mappings, options.mappings))
+    return deciding.choose(find_mappings(project.mappings, options.mappings))
 
 
 def find_sources(mappings: Sequence[Mapping], warehouse: Warehouse) -> dict[str, Source]:

@@ -66,7 +66,7 @@ def results_lines(project: Project, choice: Choice) -> Iterator[str]:
     if results is None:
         yield f"dbt's results are not looked at: {no_gate}."
         return
-    if results.says_nothing:
+    if results.lacks_results:
         yield f"dbt's last results are of `dbt {results.newest.command}`, which builds and tests nothing: {no_gate}."
     if choice.used:
         when = max(state.started_at for _, state in choice.used)

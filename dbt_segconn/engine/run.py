@@ -26,7 +26,7 @@ from dbt_segconn.engine.steps import run_sync
 from dbt_segconn.engine.sync import RunContext
 from dbt_segconn.engine.workers import workforce
 from dbt_segconn.errors import message_of
-from dbt_segconn.project.mapping_names import only
+from dbt_segconn.project.mapping_names import find_mapping
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.locks import Locks, heartbeat
 from dbt_segconn.state.outbox import MappingTables
@@ -47,8 +47,8 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
     """
     project = read_project(options)
     for name in options.mappings:
-        only(name, project.mappings)
-    allowed = {only(name, project.mappings).name for name in options.allow_guarded}
+        find_mapping(name, project.mappings)
+    allowed = {find_mapping(name, project.mappings).name for name in options.allow_guarded}
     shielded = ShieldedListener(listener)
     alerts = Alerts(project.settings.alerts, project.context.project_dir.resolve().name, shielded.warn)
     try:

@@ -1,1 +1,1 @@
-"""What users and dbt have written: files → the syncs that they describe, or every error in them."""
+"""Readers of the project's files: they return its mappings, or all errors in them."""

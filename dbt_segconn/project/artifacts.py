@@ -1,4 +1,4 @@
-"""manifest.json: the models of a project as dbt read them, with their meta, tests and columns."""
+"""manifest.json: the models of a project, with their meta, tests and columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TABLES = frozenset({"model", "seed", "snapshot"})
 
 @dataclass(frozen=True, slots=True)
 class ModelColumn:
-    """A column as the model's YAML documents it."""
+    """A column in the model's YAML."""
 
     name: str
     data_type: str | None
@@ -32,10 +32,10 @@ class ModelColumn:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The columns by which a snapshot tells its rows apart.
+    """The columns of a snapshot that identify entities, versions and current rows.
 
-    `unique_key` are the columns of the entity; none where dbt has an expression. `deleted` is the column that marks
-    rows of `hard_deletes: new_record`; `valid_to_current` the SQL that dbt writes to the end of current rows.
+    `unique_key` lists the key columns; it is empty if the key is an expression. `deleted` is the flag column of
+    `hard_deletes: new_record`. `valid_to_current` is the SQL value of `valid_to` in current rows.
     https://docs.getdbt.com/docs/build/snapshots
     """
 
@@ -48,20 +48,19 @@ class Snapshot:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that tell current rows from those that have ended."""
+        """The columns that distinguish current rows from ended rows."""
         return (self.valid_to, *((self.deleted,) if self.deleted else ()))
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model, seed or snapshot of the manifest, as far as a sync and its checks need it.
+    """A model, seed or snapshot of the manifest, with the keys that a sync and its checks need.
 
-    `raw_meta` is the meta before dbt's Jinja, where dbt keeps it: of what stands in dbt_project.yml.
-    `relation_name` is the relation as dbt has written it, with its quotes; null where dbt wrote none.
-    `file` and `sql_file` are relative to the project; `file` is the YAML, or the SQL where there is none.
-    `folders` lead to the model from the project's name on, as dbt_project.yml names them. `constraints` are those of
-    the model as a whole: type, columns. `is_latest`: whether it is the version of
-    `latest_version`, or the model has no versions. `snapshot` is None for models and seeds.
+    `raw_meta` is the meta before Jinja; dbt keeps it for dbt_project.yml only. `relation_name` is quoted as in dbt's
+    SQL; None if the manifest has none. `file` and `sql_file` are relative to the project; `file` is the YAML file, or
+    the SQL file of a model without YAML. `folders` is the path of the model in dbt_project.yml, starting with the
+    project's name. `constraints` are those of the model: type, columns. `is_latest` is also true for a model without
+    versions. `snapshot` is None for models and seeds.
     """
 
     unique_id: str
@@ -87,12 +86,12 @@ class Model:
 
     @property
     def base_id(self) -> str:
-        """Its unique id without the version."""
+        """The unique id without the version."""
         return _without_version(self.unique_id, self.version) if self.version else self.unique_id
 
     @property
     def is_stored(self) -> bool:
-        """Whether to read it means to read rows, rather than to compute them."""
+        """Whether its rows are stored, not computed by a view."""
         return self.materialized != "view"
 
 
@@ -104,19 +103,13 @@ class Manifest:
     raw: Mapping[str, Any]
 
     @property
-    def run_id(self) -> str | None:
-        """The dbt invocation that wrote it."""
-        invocation: str | None = self.raw["metadata"].get("invocation_id")
-        return invocation
-
-    @property
     def adapter_type(self) -> str:
-        """The adapter that it was built for."""
+        """Type of the dbt adapter, such as `postgres`."""
         return str(self.raw["metadata"].get("adapter_type"))
 
     @cached_property
     def models(self) -> tuple[Model, ...]:
-        """Every model, seed and snapshot that carries `meta.segconn`."""
+        """Every model, seed and snapshot with `meta.segconn`."""
         return tuple(
             self.model(unique_id)
             for unique_id, node in self.raw["nodes"].items()
@@ -124,13 +117,13 @@ class Manifest:
         )
 
     def model(self, unique_id: str) -> Model:
-        """Return a model, seed or snapshot, whether or not it carries `meta.segconn`."""
+        """Return a model, seed or snapshot, with or without `meta.segconn`."""
         node = self.raw["nodes"][unique_id]
         foreign = node.get("package_name") not in {self.raw["metadata"].get("project_name"), None}
         return _model(node, f"dbt_packages/{node['package_name']}/" if foreign else "")
 
     def versions(self, model: Model) -> tuple[str, ...]:
-        """Return all versions of a model, disabled ones included; none where it has no versions."""
+        """Return all versions of a model, including disabled ones; none if it is not versioned."""
         return tuple(self._versions.get(model.base_id, ())) if model.version else ()
 
     @cached_property
@@ -158,19 +151,19 @@ class Manifest:
             yield meta.get("name", ""), node.get("column_name"), meta.get("kwargs") or {}
 
     def ancestors(self, unique_id: str) -> Iterator[str]:
-        """Yield the unique ids of all that a node is made of: nodes and sources."""
+        """Yield the unique ids of all upstream nodes and sources of a node."""
         seen = {unique_id}
         waiting = [unique_id]
         while waiting:
             node = self.raw["nodes"].get(waiting.pop()) or {}
-            for above in (node.get("depends_on") or {}).get("nodes") or ():
-                if above not in seen:
-                    seen.add(above)
-                    waiting.append(above)
-                    yield above
+            for upstream in (node.get("depends_on") or {}).get("nodes") or ():
+                if upstream not in seen:
+                    seen.add(upstream)
+                    waiting.append(upstream)
+                    yield upstream
 
     def tests_of(self, test_id: str) -> Iterator[str]:
-        """Yield the unique ids of the nodes that a test is about."""
+        """Yield the unique ids of the nodes that a test checks."""
         test = self.raw["nodes"].get(test_id) or self.raw.get("unit_tests", {}).get(test_id) or {}
         if attached := test.get("attached_node"):
             yield attached
@@ -178,48 +171,48 @@ class Manifest:
             yield from test.get("depends_on", {}).get("nodes", ())
 
     def tests_on(self, unique_id: str) -> Sequence[Mapping[str, Any]]:
-        """Return the generic tests of a model as the manifest has them."""
+        """Return the manifest's nodes of a model's generic tests."""
         return self._attached_tests.get(unique_id, ())
 
     def disabled(self) -> Iterator[Mapping[str, Any]]:
-        """Yield the disabled models, seeds and snapshots of which there is no enabled one."""
+        """Yield the disabled models, seeds and snapshots that have no enabled node of the same id."""
         for unique_id, nodes in (self.raw.get("disabled") or {}).items():
             yield from (one for one in nodes if one["resource_type"] in TABLES and unique_id not in self.raw["nodes"])
 
     def disabled_models(self) -> Iterator[Model]:
-        """Yield those disabled ones that carry `meta.segconn`."""
+        """Yield the disabled models, seeds and snapshots with `meta.segconn`."""
         yield from (_model(node, "") for node in self.disabled() if _segconn_meta(node) is not None)
 
 
 def read_manifest(target_dir: Path) -> Manifest:
-    """Read target/manifest.json; raises ConfigurationError with the way out where it cannot be used."""
+    """Read manifest.json. Raises ConfigurationError, with a fix, if it cannot be used."""
     path = target_dir / MANIFEST_FILE
     manifest = Manifest(path, read_artifact(path, "manifest", oldest=4, newest=12))
     if not isinstance(manifest.raw.get("nodes"), dict):
-        raise ConfigurationError(f"{path}: is not a dbt manifest file: it has no nodes. Run `dbt parse` again.")
+        raise ConfigurationError(f"{path}: not a dbt manifest file: it has no nodes. Run `dbt parse` again.")
     return manifest
 
 
-def read_artifact(path: Path, kind: str, *, oldest: int, newest: int) -> Mapping[str, Any]:
-    """Read a file of target/; raises ConfigurationError where it is missing, broken or of a version not known."""
+def read_artifact(path: Path, artifact: str, *, oldest: int, newest: int) -> Mapping[str, Any]:
+    """Read an artifact. Raises ConfigurationError if it is missing, broken or of an unsupported version."""
     try:
         with without_gc():
             raw = orjson.loads(path.read_bytes())
         version = int(raw["metadata"]["dbt_schema_version"].rsplit("/v", 1)[1].removesuffix(".json"))
     except FileNotFoundError:
         raise ConfigurationError(
-            f"{path}: not found. Run `dbt run` or `dbt build` first, or name its folder with --target-path."
+            f"{path}: not found. Run `dbt run` or `dbt build` first, or set --target-path to its folder."
         ) from None
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from None
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ConfigurationError(
-            f"{path}: is not a dbt {kind} file, or was cut short. Run `dbt run` or `dbt build` again."
+            f"{path}: not a dbt {artifact} file, or incomplete. Run `dbt run` or `dbt build` again."
         ) from None
     if not oldest <= version <= newest:
         raise ConfigurationError(
-            f"{path}: has version {version} of dbt's {kind} schema; this dbt-segconn reads {oldest} to {newest}. "
-            "Install a dbt-segconn that matches your dbt."
+            f"{path}: the version of dbt's {artifact} schema must be {oldest} to {newest}, not {version}. "
+            "Install a version of dbt-segconn that supports your version of dbt."
         )
     checked: Mapping[str, Any] = raw
     return checked

@@ -1,4 +1,4 @@
-"""Which columns a model has, as far as files tell: its contract, dbt's catalog.json, its documentation."""
+"""Columns of a model, from its contract, catalog.json or documentation."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ import orjson
 from dbt_segconn.actions.spec import SpecType
 from dbt_segconn.project.artifacts import Manifest, Model
 
-Origin = Literal["contract", "catalog", "old catalog", "documentation"]
+ColumnSource = Literal["contract", "catalog", "old catalog", "documentation"]
 
 
 @dataclass(frozen=True, slots=True)
 class KnownColumns:
-    """Column → data type as the warehouse calls it, or None; and where it is known from.
+    """Column → data type of the warehouse, or None; and the source of the columns.
 
-    A contract is complete, and so is a catalog as new as the manifest. An older catalog may miss what has
-    been added since; documentation may leave out anything.
+    A contract is complete, and so is a catalog as new as the manifest. An older catalog may lack new columns, and
+    documentation may lack any column.
     """
 
-    origin: Origin
+    origin: ColumnSource
     types: Mapping[str, str | None]
 
     @property
     def complete(self) -> bool:
-        """Whether a column that is not listed is not there."""
+        """Whether all columns of the model are listed."""
         return self.origin in {"contract", "catalog"}
 
     def type_of(self, column: str) -> SpecType | None:
-        """Return what kind of value a column holds, where that is known."""
+        """Return the Spec's type of a column, or None if it is unknown."""
         found = [kind for name, kind in self.types.items() if name.casefold() == column.casefold()]
         return spec_type(found[0]) if found and found[0] else None
 
 
 class Catalog:
-    """dbt's catalog.json, where `dbt docs generate` has left one beside the manifest."""
+    """The catalog.json beside the manifest; empty if there is none."""
 
     def __init__(self, target_dir: Path, manifest: Manifest) -> None:
         self.manifest = manifest
-        self._nodes, written = _read(target_dir / "catalog.json")
-        self._fresh = written >= str(manifest.raw["metadata"].get("generated_at") or "")
+        self._nodes, generated_at = _read(target_dir / "catalog.json")
+        self._fresh = generated_at >= str(manifest.raw["metadata"].get("generated_at") or "")
 
     def columns_of(self, model: Model) -> KnownColumns:
-        """Say which columns a model has, from the best source that there is."""
+        """Return the columns of a model from the best source."""
         documented = {column.name: column.data_type for column in model.columns}
         if model.contract:
             return KnownColumns("contract", documented)
@@ -58,13 +58,13 @@ class Catalog:
 
 
 def catalog_command(manifest: Manifest) -> str:
-    """Return the command by which the dbt of a manifest writes catalog.json."""
+    """Return the command that writes catalog.json with the manifest's version of dbt."""
     is_of_dbt2 = not str(manifest.raw["metadata"].get("dbt_version") or "1").startswith(("0.", "1"))
     return "dbt compile --write-catalog" if is_of_dbt2 else "dbt docs generate"
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], str]:
-    """Read the catalog's nodes and when it was written; one that cannot be read tells nothing."""
+    """Return the catalog's nodes and time; no nodes if it cannot be read."""
     try:
         raw = orjson.loads(path.read_bytes())
         return raw["nodes"], raw["metadata"]["generated_at"]
@@ -72,7 +72,7 @@ def _read(path: Path) -> tuple[Mapping[str, Any], str]:
         return {}, ""
 
 
-# In this order: an array of integers is a list, an interval no integer
+# The first match wins: an array of integers is a list, and an interval is not an integer
 _TYPES: tuple[tuple[SpecType, str], ...] = (
     ("list", r"array|list|\[\]"),
     ("object", r"json|struct|map|variant|object|record|super|hstore"),
@@ -84,6 +84,6 @@ _TYPES: tuple[tuple[SpecType, str], ...] = (
 
 
 def spec_type(data_type: str) -> SpecType | None:
-    """Sort a warehouse's data type into the Spec's: `timestamp with time zone` → date."""
+    """Convert a warehouse's data type to the Spec's: `timestamp with time zone` → date."""
     word = data_type.casefold()
     return next((kind for kind, pattern in _TYPES if re.search(pattern, word)), None)

@@ -1,7 +1,7 @@
-"""The context of a run: where the project is, and how dbt would open it; resolved once, before anything is rendered.
+"""The context of a run: folders, profile, target and vars, resolved before anything is rendered.
 
-Each value is taken from the command line, else from dbt's environment variables, else from the last dbt invocation,
-else from where dbt looks by itself.
+Each value comes from the first of these that has it: the command line, dbt's environment variables, the last dbt
+invocation, dbt's default.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from dbt_segconn.project.run_results import RESULTS_FILE, ResultsFile, read_resu
 DEFAULT_TARGET_PATH = "target"
 
 
-class Recorded(NamedTuple):
-    """What dbt ran on, as its results say."""
+class RecordedTarget(NamedTuple):
+    """The profile and target of the last dbt invocation."""
 
     profile: str
     target: str
 
 
-class Origin(NamedTuple):
-    """A value, and where it is from: an option, an environment variable, a file."""
+class ResolvedValue(NamedTuple):
+    """A value and its source: an option, an environment variable or a file."""
 
     value: Any
     source: str
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What the command line says of the project, under dbt's own names. `run_results` are words as typed."""
+class ProjectOptions:
+    """Options of the command line, by dbt's names. `run_results` are paths and globs."""
 
     project_dir: Path | None = None
     profiles_dir: Path | None = None
@@ -57,23 +57,22 @@ class Given:
     run_results: tuple[str, ...] = ()
 
 
-class Loaders(NamedTuple):
-    """What only dbt-core's own classes know. They take seconds to import, so they are called when needed."""
+class JinjaLoaders(NamedTuple):
+    """Functions that import dbt-core. The import takes seconds, so they are called only when needed."""
 
     jinja_names: Callable[[Mapping[str, Any]], Names]
-    """vars → the names of dbt's base context."""
+    """vars → the names of dbt's base context"""
     target_values: Callable[[Context], Names]
-    """context → dbt's `target`."""
+    """context → dbt's `target`"""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """How the project is opened. Folders are absolute; `origins` says where each value is from, by its name.
+    """The resolved context. Folders are absolute. `origins` maps the name of a value to its source.
 
-    `target` is None where neither the user nor dbt's results say it: dbt 2 does not record it. `outputs` are those
-    of the profile: name → keys as written; none where profiles.yml has no such profile. `recorded` is what the last
-    dbt invocation ran on, where these profiles have it. `results` are its run_results.json, or those that
-    `--run-results` names, as far as they can be read.
+    `target` is None if neither the user nor dbt's results name it; dbt 2 does not record it. `outputs` are those of the
+    profile: name → keys before Jinja; empty if profiles.yml lacks the profile. `recorded_target` is the target of the
+    last dbt invocation, if profiles.yml has it. `results` are the readable files of `results_paths`.
     """
 
     project: DbtProject
@@ -85,11 +84,11 @@ class Context:
     vars: Mapping[str, Any] = field(repr=False)
     outputs: Mapping[str, Mapping[str, Any]]
     default_target: str | None
-    recorded: Recorded | None
+    recorded_target: RecordedTarget | None
     results: tuple[ResultsFile, ...]
     results_paths: tuple[Path, ...]
     origins: Mapping[str, str]
-    loaders: Loaders
+    loaders: JinjaLoaders
 
     @property
     def project_dir(self) -> Path:
@@ -97,11 +96,11 @@ class Context:
         return self.project.dir
 
     def with_target(self, target: str, source: str) -> Context:
-        """Return the same context on a target that has been found since."""
+        """Return a copy with this target."""
         return replace(self, target=target, origins={**self.origins, "target": source})
 
     def jinja(self) -> Jinja:
-        """Return what renders segconn.yml, as dbt renders a project's YAML."""
+        """Return the renderer of segconn.yml, with the names of dbt's YAML files."""
         names = {
             "env_var": env_var,
             "var": var_of({**self.project.vars, **self.vars}),
@@ -111,37 +110,39 @@ class Context:
         return Jinja(names, lambda: self.loaders.jinja_names(self.vars))
 
     def _target_names(self) -> Names:
-        target = self.target or self.default_target  # dbt's own default, where no row is read or written
+        target = self.target or self.default_target  # dbt's default is safe here: no row is read or written
         if target is None:
-            raise ConfigurationError(f"the target is not known. {self.how_to_name_target()}")
+            raise ConfigurationError(f"the target is unknown. {self.target_hint()}")
         return {"name": target, "target_name": target, "profile_name": self.profile}
 
-    def how_to_name_target(self, outputs: Iterable[str] = ()) -> str:
-        """Say which option to give, and which values it may have."""
+    def target_hint(self, outputs: Iterable[str] = ()) -> str:
+        """Return a sentence that names the option and its possible values."""
         names = ", ".join(outputs or self.outputs) or f"an output of {self.profiles_dir / PROFILES_FILE}"
-        return f"Name the one that dbt ran on with --target: {names}."
+        return f"Set --target to the target that dbt ran on: {names}."
 
 
-def resolve(given: Given, loaders: Loaders) -> Context:
-    """Resolve the context from files and environment; opens nothing and imports nothing of dbt-core.
+def resolve(options: ProjectOptions, loaders: JinjaLoaders) -> Context:
+    """Resolve the context from files and environment, without a connection and without importing dbt-core.
 
-    Raises ConfigurationError where there is no project, or where a file cannot be read.
+    Raises ConfigurationError if there is no project, or if a file cannot be read.
     """
-    project = find_project(given.project_dir)
-    named = results_paths(given.run_results)
-    target_dir = _target_dir(given, project)
+    project = find_project(options.project_dir)
+    named = results_paths(options.run_results)
+    target_dir = _target_dir(options, project)
     paths = named or (target_dir.value / RESULTS_FILE,)
     files = tuple(_readable(paths))
     last = max(files, key=lambda file: file.generated_at, default=None)
-    profiles_dir = _profiles_dir(given, project, last)
+    profiles_dir = _profiles_dir(options, project, last)
     profiles = read_profiles(profiles_dir.value)
-    variables = _vars(given, last)
-    recorded = _recorded(last, project, profiles, profiles_dir.value)
-    profile = _profile(given, project, recorded, variables.value)
+    variables = _vars(options, last)
+    recorded_target = _recorded_target(last, project, profiles, profiles_dir.value)
+    profile = _profile(options, project, recorded_target, variables.value)
     known = profiles.get(str(profile.value))
-    target = _target(given, last, profile, known, recorded)
+    target = _target(options, last, profile, known, recorded_target)
     origins = {
-        "project": Origin(project.dir, _source("project_dir", given.project_dir, "found from the working directory")),
+        "project": ResolvedValue(
+            project.dir, _source("project_dir", options.project_dir, "found from the working directory")
+        ),
         "artifacts": target_dir,
         "profiles": profiles_dir,
         "profile": profile,
@@ -151,14 +152,14 @@ def resolve(given: Given, loaders: Loaders) -> Context:
     return Context(
         project=project,
         target_dir=target_dir.value,
-        artifacts_dir=_artifacts_dir(given, target_dir.value, last),
+        artifacts_dir=_artifacts_dir(options, target_dir.value, last),
         profiles_dir=profiles_dir.value,
         profile=profile.value,
         target=target.value,
         vars=variables.value,
         outputs=known.outputs if known else {},
         default_target=_default_target(known, variables.value) if known else None,
-        recorded=recorded,
+        recorded_target=recorded_target,
         results=files,
         results_paths=paths,
         origins={name: origin.source for name, origin in origins.items()},
@@ -166,57 +167,57 @@ def resolve(given: Given, loaders: Loaders) -> Context:
     )
 
 
-def _source(option: str, given: Any, otherwise: str) -> str:
-    """Name where a value is from; click hands on what the environment variable says as if it were typed."""
+def _source(option: str, value: Any, otherwise: str) -> str:
+    """Return the source of a value. Click passes environment variables as if they were options."""
     variable = next((name for name in environment_variables(option) if os.environ.get(name)), None)
-    if given and not (variable and os.environ[variable] == str(given)):
+    if value and not (variable and os.environ[variable] == str(value)):
         return f"--{option.replace('_', '-')}"
     return variable or otherwise
 
 
-def _named(given: Any, option: str) -> Origin | None:
-    """Return what the command line says, else dbt's environment variable."""
-    value = given or from_environment(option)
-    return Origin(value, _source(option, given, "")) if value else None
+def _explicit(typed: Any, option: str) -> ResolvedValue | None:
+    """Return the value of an option, else of dbt's environment variable, else None."""
+    value = typed or from_environment(option)
+    return ResolvedValue(value, _source(option, typed, "")) if value else None
 
 
 def _readable(paths: Iterable[Path]) -> Iterator[ResultsFile]:
     for path in paths:
-        with suppress(ConfigurationError):  # a run that needs them reads them again, and says what is wrong
+        with suppress(ConfigurationError):  # a run reads these files again and reports the error
             yield read_results(path)
 
 
-def _target_dir(given: Given, project: DbtProject) -> Origin:
-    """Find the folder of the artifacts; as in dbt, one that is relative is relative to the project."""
-    if named := _named(given.target_path, "target_path"):
-        return Origin(project.dir / Path(named.value).expanduser(), named.source)
+def _target_dir(options: ProjectOptions, project: DbtProject) -> ResolvedValue:
+    """Return the folder of the artifacts. As in dbt, a relative path is relative to the project."""
+    if named := _explicit(options.target_path, "target_path"):
+        return ResolvedValue(project.dir / Path(named.value).expanduser(), named.source)
     written = project.content.get("target-path")
     if not written:
-        return Origin(project.dir / DEFAULT_TARGET_PATH, "dbt's default")
+        return ResolvedValue(project.dir / DEFAULT_TARGET_PATH, "dbt's default")
     folders = list(
-        dict.fromkeys(project.dir / folder for folder in _rendered_target_paths(str(written), given, project))
+        dict.fromkeys(project.dir / folder for folder in _rendered_target_paths(str(written), options, project))
     )
-    return Origin(_last_written(folders), "target-path in dbt_project.yml")
+    return ResolvedValue(_last_written(folders), "target-path in dbt_project.yml")
 
 
-def _rendered_target_paths(written: str, given: Given, project: DbtProject) -> Iterator[str]:
-    """Render `target-path`; where it depends on the target and none is named, for each output of the profile."""
+def _rendered_target_paths(written: str, options: ProjectOptions, project: DbtProject) -> Iterator[str]:
+    """Yield the rendered `target-path` of the target, or of each output if no target is set."""
     if "{" not in written:
         yield written
         return
-    target = _named(given.target, "target")
-    profile = str((_named(given.profile, "profile") or Origin(_profile_of(project, {}), "")).value)
-    profiles = read_profiles(_profiles_dir(given, project, None).value)
+    target = _explicit(options.target, "target")
+    profile = str((_explicit(options.profile, "profile") or ResolvedValue(_profile_of(project, {}), "")).value)
+    profiles = read_profiles(_profiles_dir(options, project, None).value)
     outputs = profiles[profile].outputs if profile in profiles else {}
     for name in [str(target.value)] if target else [*outputs] or ["default"]:
         names = {"name": name, "target_name": name, "profile_name": profile}
-        variables = var_of(given.vars or {})
+        variables = var_of(options.vars or {})
         known = {**outputs.get(name, {}), **names}
         yield str(Jinja({"env_var": env_var, "var": variables, "target": known}).render(written))
 
 
 def _last_written(folders: list[Path]) -> Path:
-    """Return the folder that dbt wrote results to last, else a manifest, else the first."""
+    """Return the folder with the newest results, else with the newest manifest, else the first."""
     for name in (RESULTS_FILE, MANIFEST_FILE):
         times = {folder: (folder / name).stat().st_mtime_ns for folder in folders if (folder / name).is_file()}
         if times:
@@ -224,29 +225,34 @@ def _last_written(folders: list[Path]) -> Path:
     return folders[0]
 
 
-def _artifacts_dir(given: Given, target_dir: Path, last: ResultsFile | None) -> Path:
-    """Return the folder of the manifest: beside the newest of the results that are named, unless it is named itself."""
-    if given.run_results and not given.target_path and last and (last.path.parent / MANIFEST_FILE).is_file():
+def _artifacts_dir(options: ProjectOptions, target_dir: Path, last: ResultsFile | None) -> Path:
+    """Return the folder of the manifest: `--target-path`, else that of the newest file of `--run-results`."""
+    if options.run_results and not options.target_path and last and (last.path.parent / MANIFEST_FILE).is_file():
         return last.path.parent
     return target_dir
 
 
-def _profiles_dir(given: Given, project: DbtProject, last: ResultsFile | None) -> Origin:
-    if named := _named(given.profiles_dir, "profiles_dir"):
-        return Origin(Path(named.value).expanduser().absolute(), named.source)
-    candidates = [Origin(Path.cwd(), "the working directory"), Origin(project.dir, "the project's folder")]
+def _profiles_dir(options: ProjectOptions, project: DbtProject, last: ResultsFile | None) -> ResolvedValue:
+    if named := _explicit(options.profiles_dir, "profiles_dir"):
+        return ResolvedValue(Path(named.value).expanduser().absolute(), named.source)
+    candidates = [
+        ResolvedValue(Path.cwd(), "the working directory"),
+        ResolvedValue(project.dir, "the project's folder"),
+    ]
     if last and last.args.get("profiles_dir"):
-        candidates.insert(0, Origin(Path(last.args["profiles_dir"]).absolute(), "the last dbt invocation"))
+        candidates.insert(0, ResolvedValue(Path(last.args["profiles_dir"]).absolute(), "the last dbt invocation"))
     found = (one for one in candidates if (one.value / PROFILES_FILE).is_file())
-    return next(found, Origin(Path.home() / ".dbt", "dbt's default"))
+    return next(found, ResolvedValue(Path.home() / ".dbt", "dbt's default"))
 
 
-def _profile(given: Given, project: DbtProject, recorded: Recorded | None, variables: Mapping[str, Any]) -> Origin:
-    if named := _named(given.profile, "profile"):
+def _profile(
+    options: ProjectOptions, project: DbtProject, recorded_target: RecordedTarget | None, variables: Mapping[str, Any]
+) -> ResolvedValue:
+    if named := _explicit(options.profile, "profile"):
         return named
-    if recorded:
-        return Origin(recorded.profile, "the last dbt invocation")
-    return Origin(_profile_of(project, variables), "profile in dbt_project.yml")
+    if recorded_target:
+        return ResolvedValue(recorded_target.profile, "the last dbt invocation")
+    return ResolvedValue(_profile_of(project, variables), "profile in dbt_project.yml")
 
 
 def _profile_of(project: DbtProject, variables: Mapping[str, Any]) -> str | None:
@@ -256,20 +262,20 @@ def _profile_of(project: DbtProject, variables: Mapping[str, Any]) -> str | None
     return str(Jinja({"env_var": env_var, "var": var_of(variables)}).render(written))
 
 
-def _vars(given: Given, last: ResultsFile | None) -> Origin:
-    if given.vars:
-        return Origin(given.vars, "--vars")
+def _vars(options: ProjectOptions, last: ResultsFile | None) -> ResolvedValue:
+    if options.vars:
+        return ResolvedValue(options.vars, "--vars")
     if last and isinstance(recorded := last.args.get("vars"), dict) and recorded:
-        return Origin(recorded, "the last dbt invocation")
-    return Origin({}, "none")
+        return ResolvedValue(recorded, "the last dbt invocation")
+    return ResolvedValue({}, "none")
 
 
-def _recorded(
+def _recorded_target(
     last: ResultsFile | None, project: DbtProject, profiles: Mapping[str, Profile], profiles_dir: Path
-) -> Recorded | None:
-    """Return what dbt ran on, if these profiles have it: names of another machine's profiles mean nothing here.
+) -> RecordedTarget | None:
+    """Return the last profile and target, or None if these profiles lack them: the results may be from another machine.
 
-    dbt 1 records a target that was named, and none for the profile's default. dbt 2 records neither.
+    dbt 1 records `--target`, but not the profile's default target. dbt 2 records neither.
     """
     if last is None or last.is_of_dbt2:
         return None
@@ -278,22 +284,28 @@ def _recorded(
     if profile not in profiles:
         return None
     if target := last.args.get("target"):
-        return Recorded(profile, target) if target in profiles[profile].outputs else None
+        return RecordedTarget(profile, target) if target in profiles[profile].outputs else None
     same_file = Path(str(last.args.get("profiles_dir"))).absolute() == profiles_dir
-    return Recorded(profile, _default_target(profiles[profile], variables)) if same_file else None
+    return RecordedTarget(profile, _default_target(profiles[profile], variables)) if same_file else None
 
 
 def _target(
-    given: Given, last: ResultsFile | None, profile: Origin, known: Profile | None, recorded: Recorded | None
-) -> Origin:
-    if named := _named(given.target, "target"):
+    options: ProjectOptions,
+    last: ResultsFile | None,
+    profile: ResolvedValue,
+    known: Profile | None,
+    recorded_target: RecordedTarget | None,
+) -> ResolvedValue:
+    if named := _explicit(options.target, "target"):
         return named
-    if recorded and recorded.profile == profile.value:
+    if recorded_target and recorded_target.profile == profile.value:
         is_named = last and last.args.get("target")
-        return Origin(recorded.target, f"the last dbt invocation{'' if is_named else ', the default of the profile'}")
+        return ResolvedValue(
+            recorded_target.target, f"the last dbt invocation{'' if is_named else ', the default of the profile'}"
+        )
     if known and len(known.outputs) == 1:
-        return Origin(next(iter(known.outputs)), "the only output of the profile")
-    return Origin(None, "not known")
+        return ResolvedValue(next(iter(known.outputs)), "the only output of the profile")
+    return ResolvedValue(None, "unknown")
 
 
 def _default_target(profile: Profile, variables: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""dbt's own files of configuration: dbt_project.yml, and the outputs that profiles.yml has for it."""
+"""Readers of dbt_project.yml and profiles.yml, and of dbt's environment variables."""
 
 from __future__ import annotations
 
@@ -19,62 +19,65 @@ PROFILES_FILE = "profiles.yml"
 
 @dataclass(frozen=True, slots=True)
 class DbtProject:
-    """A dbt project: its folder, and the keys of dbt_project.yml as written, before Jinja."""
+    """A dbt project: its folder, and the keys of dbt_project.yml before Jinja."""
 
     dir: Path
     content: Mapping[str, Any]
 
     @property
     def name(self) -> str:
-        """Name of the project, which is that of its package, too."""
+        """Name of the project, and of its package."""
         return str(self.content.get("name") or self.dir.name)
 
     @property
     def vars(self) -> Mapping[str, Any]:
-        """Variables of the whole project, under those of its own package: dbt renders neither."""
-        given = _mapping(self.content.get("vars"))
-        return {**given, **_mapping(given.get(self.name))}
+        """Variables of the project. Those of its package win. dbt does not render them."""
+        variables = _mapping(self.content.get("vars"))
+        return {**variables, **_mapping(variables.get(self.name))}
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One profile of profiles.yml: output → its keys as written. `default` is the target it names, before Jinja."""
+    """A profile of profiles.yml: output → its keys, and the name of the default target; all before Jinja."""
 
     outputs: Mapping[str, Mapping[str, Any]]
     default: str
 
 
 def from_environment(option: str) -> str | None:
-    """Return the value of dbt's environment variable for an option; `DBT_ENGINE_` is dbt's prefix from 1.11 on."""
+    """Return the value of dbt's environment variable for an option, or None."""
     return next(filter(None, map(os.environ.get, environment_variables(option))), None)
 
 
 def environment_variables(option: str) -> list[str]:
-    """Return the variables that dbt reads for an option: https://docs.getdbt.com/reference/global-configs/ ."""
+    """Return the variables that dbt reads for an option. The prefix `DBT_ENGINE_` exists from dbt 1.11 on.
+
+    https://docs.getdbt.com/reference/global-configs/
+    """
     return [f"DBT_ENGINE_{option.upper()}", f"DBT_{option.upper()}"]
 
 
-def find_project(given: Path | None) -> DbtProject:
-    """Find the project as dbt does: the folder given, else the working directory or the nearest above it.
+def find_project(folder: Path | None) -> DbtProject:
+    """Return the project in a folder. Default: the working directory, or its nearest parent with a project.
 
-    Raises ConfigurationError where there is none, or where its file cannot be read.
+    Raises ConfigurationError if there is none, or if dbt_project.yml cannot be read.
     """
-    named = given or from_environment("project_dir")
+    named = folder or from_environment("project_dir")
     start = Path(named or ".").expanduser().absolute()
     folders = [start] if named else [start, *start.parents]
-    root = next((folder for folder in folders if (folder / PROJECT_FILE).is_file()), None)
+    root = next((one for one in folders if (one / PROJECT_FILE).is_file()), None)
     if root is None:
         raise ConfigurationError(
-            f"{start}: no {PROJECT_FILE} here{'' if named else ' or in a folder above'}. Go to your dbt project, "
-            "or name it with --project-dir."
+            f"{start}: no {PROJECT_FILE} here{'' if named else ' or in a parent folder'}. Change to the folder of your "
+            "dbt project, or set --project-dir."
         )
     return DbtProject(root, read_yaml(root / PROJECT_FILE))
 
 
 def read_profiles(folder: Path) -> Mapping[str, Profile]:
-    """Return the profiles of profiles.yml by name; none where there is no such file.
+    """Return the profiles of profiles.yml by name; none if the file does not exist.
 
-    Raises ConfigurationError where it cannot be read.
+    Raises ConfigurationError if it cannot be read.
     """
     path = folder / PROFILES_FILE
     found = read_yaml(path) if path.is_file() else {}
@@ -91,7 +94,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:
-    """Read a file as dbt reads it: of two equal keys the last one counts. Raises ConfigurationError."""
+    """Read a YAML file as dbt does: the last of equal keys wins. Raises ConfigurationError."""
     try:
         text = path.read_text(encoding="utf-8")
         check_limits(text)
@@ -100,14 +103,14 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise ConfigurationError(
-            f"{path}: is not UTF-8: byte {error.object[error.start]:#04x} at position {error.start}. "
+            f"{path}: must be UTF-8, but byte {error.object[error.start]:#04x} at position {error.start} is not. "
             "Save the file as UTF-8."
         ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or "it cannot be parsed"
-        raise ConfigurationError(f"{path}{where}: is not valid YAML: {reason}.") from None
+        raise ConfigurationError(f"{path}{where}: not valid YAML: {reason}.") from None
     if not isinstance(content, dict):
-        raise ConfigurationError(f"{path}: must hold a mapping of keys, not {type(content).__name__}.")
+        raise ConfigurationError(f"{path}: must be a mapping of keys, not {type(content).__name__}.")
     return content

@@ -1,4 +1,4 @@
-"""The mappings of the project as far as they can be read, with everything that is wrong with them."""
+"""Drafts: the project's mappings with all their faults, even if parts are invalid."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ from dbt_segconn.project.findings import (
 from dbt_segconn.project.mapping_names import MappingNames, shown_names
 from dbt_segconn.project.meta import NOT_NEEDED, MappingMeta, ModelMeta
 from dbt_segconn.project.settings import Settings
-from dbt_segconn.project.snapshot_rows import faults_of_rows
-from dbt_segconn.project.source_positions import Files, Written
+from dbt_segconn.project.snapshot_rows import snapshot_faults
+from dbt_segconn.project.source_positions import Files, SourcePositions
 from dbt_segconn.project.strict_model import near_name, read
-from dbt_segconn.project.unique_identifier import Identity, identity_of
+from dbt_segconn.project.unique_identifier import Identity, default_identifier
 from dbt_segconn.project.user_ids import constant_ids, ids_of_deleted
-from dbt_segconn.project.yaml_traps import broken_by_yaml
+from dbt_segconn.project.yaml_traps import lost_values
 
 
 @dataclass(frozen=True, slots=True)
 class MappingDraft:
-    """One mapping as far as it can be read.
+    """One mapping. Parts that a fault prevents are None.
 
-    `at` leads from `meta.segconn` to the mapping; `given` are the keys that are right by themselves;
-    `fields` are in Segment's own language; what could not be made for a fault is None. `consent` are its
-    consent columns by category, its own or, where `inherits_consent`, the model's; None where neither says anything.
+    `at` is the path from `meta.segconn` to the mapping. `valid_keys` are the keys with valid values. `fields` are in
+    Segment's mapping language. `consent` are the consent columns by category: the mapping's, or the model's if
+    `inherits_consent`; None if neither has any.
     """
 
-    written: Written
+    positions: SourcePositions
     name: str
     at: Path
     identifier: tuple[str, ...]
     timezone: str
-    given: Mapping[str, Any]
+    valid_keys: Mapping[str, Any]
     consent: Mapping[str, str] | None
     inherits_consent: bool
     meta: MappingMeta | None
@@ -66,23 +66,24 @@ class MappingDraft:
 
     @property
     def names(self) -> MappingNames:
-        """Every name of the mapping; its full name stands for the id, which needs a destination."""
-        model = self.written.model.unique_id
+        """All names of the mapping. The full name replaces the id, which needs a destination."""
+        model = self.positions.model.unique_id
         return MappingNames(model, self.name, f"{model.partition('.')[2]}.{self.name}")
 
     def finding(self, fault: Fault) -> Finding:
-        """Put a fault of the mapping in its place."""
-        return self.written.finding(fault, mapping=self.name, prefix=self.at)
+        """Return a fault of the mapping as a finding with its position."""
+        return self.positions.finding(fault, mapping=self.name, prefix=self.at)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDraft:
-    """The mappings of one model, with what is wrong with the model as a whole; `consent` are its own columns.
+    """The mappings of one model, and the faults of the model itself.
 
-    `other_versions` are mappings that are not synced for this version of the model.
+    `consent` are the model's consent columns by category. `other_versions` are mappings that do not sync this version
+    of the model.
     """
 
-    written: Written
+    positions: SourcePositions
     identifier: tuple[str, ...]
     consent: Mapping[str, str]
     mappings: tuple[MappingDraft, ...]
@@ -90,14 +91,14 @@ class ModelDraft:
     faults: tuple[Fault, ...]
 
     @property
-    def is_left_out(self) -> bool:
-        """Whether the mappings are synced for other versions of the model only."""
+    def syncs_other_versions(self) -> bool:
+        """Whether the mappings sync other versions of the model only."""
         return bool(self.other_versions) and not self.mappings
 
     @property
     def findings(self) -> Iterator[Finding]:
-        """Everything that is wrong with the model and its mappings."""
-        yield from map(self.written.finding, self.faults)
+        """All findings of the model and its mappings."""
+        yield from map(self.positions.finding, self.faults)
         for draft in self.mappings:
             yield from map(draft.finding, draft.faults)
 
@@ -105,27 +106,27 @@ class ModelDraft:
 def read_drafts(
     manifest: Manifest, destinations: Collection[str] | None, project_dir: FilePath
 ) -> tuple[ModelDraft, ...]:
-    """Read every mapping of the project as far as it goes; nothing is raised.
+    """Read every mapping of the project. Errors become faults.
 
-    `destinations` are the names that segconn.yml knows, or None where it cannot be read.
+    `destinations` are the names in segconn.yml, or None if it cannot be read.
     """
     files = Files(project_dir)
-    written = (Written(model, files).unmerged() for model in manifest.models)
+    positions = (SourcePositions(model, files).unmerged() for model in manifest.models)
     return tuple(
-        _draft_model(one, identity_of(one.model, manifest), destinations, manifest.versions(one.model))
-        for one in written
-        if not _is_bare(one)
+        _draft_model(one, default_identifier(one.model, manifest), destinations, manifest.versions(one.model))
+        for one in positions
+        if not _has_only_folder_keys(one)
     )
 
 
-def _is_bare(written: Written) -> bool:
-    """Whether a model has no mappings, but only what dbt_project.yml says of its folder."""
-    meta = written.model.meta
-    return isinstance(meta, dict) and "mappings" not in meta and written.is_inherited
+def _has_only_folder_keys(positions: SourcePositions) -> bool:
+    """Return whether the model has no mappings, only keys of its folder in dbt_project.yml."""
+    meta = positions.model.meta
+    return isinstance(meta, dict) and "mappings" not in meta and positions.is_inherited
 
 
-def alerts_of_nothing(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:
-    """Find the names in alerts of segconn.yml that no mapping of the project has, or several have."""
+def faults_of_alerts(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:
+    """Yield a fault for each name under `alerts` that matches no mapping, or several."""
     mappings = {draft.names for model in drafts for draft in model.mappings}
     known = sorted(shown_names(mappings).values())
     for at, alert in enumerate(settings.alerts):
@@ -137,44 +138,44 @@ def alerts_of_nothing(settings: Settings, drafts: Iterable[ModelDraft]) -> Itera
                 yield Fault(NO_MAPPING, path, f"no mapping is named {name!r}", fix)
             elif len(found) > 1:
                 reason = f"{name!r} is the name of {len(found)} mappings"
-                yield Fault(NO_MAPPING, path, reason, f"Write the names that are meant: {', '.join(found)}.")
+                yield Fault(NO_MAPPING, path, reason, f"Write one or more of these names: {', '.join(found)}.")
 
 
-def without_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Finding]:
-    """Find the mappings that say nothing of consent, where segconn.yml requires it."""
-    fix = "Name the column of each category, here or for the whole model, or write `consent: not_needed`."
+def missing_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Finding]:
+    """Yield a finding for each mapping without consent, if segconn.yml requires it."""
+    fix = "Write the column of each category, on the mapping or the model, or write `consent: not_needed`."
     for draft in (one for model in drafts for one in model.mappings if settings.consent.required):
         if draft.consent is None and not any(fault.path[:1] == ("consent",) for fault in draft.faults):
-            yield draft.finding(Fault(NO_CONSENT, ("consent",), "is missing, and segconn.yml requires it", fix))
+            yield draft.finding(Fault(NO_CONSENT, ("consent",), "is missing, but segconn.yml requires it", fix))
 
 
 def _draft_model(
-    written: Written, identity: Identity, destinations: Collection[str] | None, versions: Collection[str]
+    positions: SourcePositions, identity: Identity, destinations: Collection[str] | None, versions: Collection[str]
 ) -> ModelDraft:
-    meta, faults = read(ModelMeta, written.model.meta)
-    given = _sound(written.model.meta, faults)
-    named = as_columns((meta or ModelMeta.model_construct(**given)).unique_identifier) or identity.columns
-    snapshot = written.model.snapshot
+    meta, faults = read(ModelMeta, positions.model.meta)
+    keys = _valid_keys(positions.model.meta, faults)
+    named = as_columns((meta or ModelMeta.model_construct(**keys)).unique_identifier) or identity.columns
+    snapshot = positions.model.snapshot
     if not named and not snapshot and not any(fault.path[:1] == ("unique_identifier",) for fault in faults):
         faults.append(identity.fault())
-    faults.extend(_faults_of_model(written))
+    faults.extend(_faults_of_model(positions))
     timezone = meta.timezone if meta else "UTC"
-    whole = _Whole(written, named, timezone, given.get("consent"), versions)
+    shared = _SharedValues(positions, named, timezone, keys.get("consent"), versions)
     mappings = [
-        _draft(whole, ("mappings", str(at)), raw, destinations) for at, raw in enumerate(given.get("mappings", ()))
+        _draft(shared, ("mappings", str(at)), raw, destinations) for at, raw in enumerate(keys.get("mappings", ()))
     ]
-    consent = _columns_of_consent(whole.consent) or {}
-    drafts = tuple(_told_apart(mappings))
-    synced = tuple(one for one in drafts if _is_for(one, written.model))
-    others = tuple(one for one in drafts if not _is_for(one, written.model))
-    draft = ModelDraft(written, whole.named, consent, synced, others, tuple(faults))
-    # a version that is not synced may lack the columns and tests of the others
-    return replace(draft, faults=()) if draft.is_left_out else draft
+    consent = _columns_of_consent(shared.consent) or {}
+    drafts = tuple(_check_names(mappings))
+    synced = tuple(one for one in drafts if _syncs_version(one, positions.model))
+    others = tuple(one for one in drafts if not _syncs_version(one, positions.model))
+    draft = ModelDraft(positions, shared.named, consent, synced, others, tuple(faults))
+    # a version that is not synced may lack columns and tests
+    return replace(draft, faults=()) if draft.syncs_other_versions else draft
 
 
-def _is_for(draft: MappingDraft, model: Model) -> bool:
-    """Whether a mapping is synced for this version of its model."""
-    versions = draft.given.get("versions", "latest")
+def _syncs_version(draft: MappingDraft, model: Model) -> bool:
+    """Return whether a mapping syncs this version of its model."""
+    versions = draft.valid_keys.get("versions", "latest")
     if model.version is None or versions == "all":
         return True
     return model.is_latest if versions == "latest" else model.version in map(str, versions)
@@ -184,94 +185,94 @@ def _unknown_versions(meta: MappingMeta | None, known: Collection[str]) -> Itera
     if meta is None or isinstance(meta.versions, str):
         return
     if not known:
-        yield Fault(WRONG_VALUE, ("versions",), "are listed, and the model has no versions", "Remove the list.")
+        yield Fault(WRONG_VALUE, ("versions",), "must not be a list: the model has no versions", "Remove `versions`.")
     elif unknown := [one for one in meta.versions if one not in known]:
         fix = f"Versions: {', '.join(sorted(known))}."
         yield Fault(WRONG_VALUE, ("versions",), f"the model has no version {', '.join(unknown)}", fix)
 
 
 @dataclass(frozen=True, slots=True)
-class _Whole:
-    """What a model's mappings have in common; `named` is the identifier that its YAML or its tests name."""
+class _SharedValues:
+    """Values that all mappings of a model share. `named` is the identifier from YAML, constraints or tests."""
 
-    written: Written
+    positions: SourcePositions
     named: tuple[str, ...]
     timezone: str
     consent: Any
     versions: Collection[str]
 
-    def identifier_of(self, given: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the identifier of a mapping: dbt keeps the versions of a snapshot's rows apart by itself."""
-        snapshot = self.written.model.snapshot
+    def identifier_of(self, keys: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the identifier of a mapping. The default for a snapshot is its key or dbt_scd_id."""
+        snapshot = self.positions.model.snapshot
         if self.named or snapshot is None:
             return self.named
-        return snapshot.unique_key if given.get("records") == "current" else (snapshot.scd_id,)
+        return snapshot.unique_key if keys.get("records") == "current" else (snapshot.scd_id,)
 
 
-def _columns_of_consent(given: Any) -> Mapping[str, str] | None:
-    """Return the consent columns by category; none are needed, or None where nothing is said."""
-    return {} if given == NOT_NEEDED else given
+def _columns_of_consent(consent: Any) -> Mapping[str, str] | None:
+    """Return the consent columns by category: empty for `not_needed`, None if unset."""
+    return {} if consent == NOT_NEEDED else consent
 
 
 def as_columns(identifier: Any) -> tuple[str, ...]:
-    """Take one column, or several, as several."""
+    """Return a column or a list of columns as a tuple."""
     return (identifier,) if isinstance(identifier, str) else tuple(identifier or ())
 
 
-def _faults_of_model(written: Written) -> Iterator[Fault]:
-    if written.model.materialized == "ephemeral":
-        yield Fault(NO_TABLE, (), "an ephemeral model has no table to sync", "Materialize it.")
-    yield from broken_by_yaml(written)
+def _faults_of_model(positions: SourcePositions) -> Iterator[Fault]:
+    if positions.model.materialized == "ephemeral":
+        yield Fault(NO_TABLE, (), "an ephemeral model has no table to sync", "Materialize it as a table or view.")
+    yield from lost_values(positions)
 
 
-def _sound(raw: Any, faults: Iterable[Fault]) -> dict[str, Any]:
-    """Keep the keys that are right by themselves, so that what they say can still be checked."""
+def _valid_keys(raw: Any, faults: Iterable[Fault]) -> dict[str, Any]:
+    """Return the keys without faults, which are then checked further."""
     wrong = {fault.path[0] for fault in faults if fault.path}
     return {str(key): value for key, value in raw.items() if str(key) not in wrong} if isinstance(raw, dict) else {}
 
 
-def _draft(whole: _Whole, at: Path, raw: Any, destinations: Collection[str] | None) -> MappingDraft:
+def _draft(shared: _SharedValues, at: Path, raw: Any, destinations: Collection[str] | None) -> MappingDraft:
     meta, faults = read(MappingMeta, raw)
-    given = _sound(raw, faults)
-    action = _action(given, faults)
-    identifier = whole.identifier_of(given)
-    own = given.get("consent")
-    consent = _columns_of_consent(whole.consent if own is None else own)
-    fields = _fields(given, consent, faults)
+    keys = _valid_keys(raw, faults)
+    action = _action(keys, faults)
+    identifier = shared.identifier_of(keys)
+    own = keys.get("consent")
+    consent = _columns_of_consent(shared.consent if own is None else own)
+    fields = _fields(keys, consent, faults)
     return MappingDraft(
-        written=whole.written,
-        name=given.get("name") or f"number {int(at[-1]) + 1}",
+        positions=shared.positions,
+        name=keys.get("name") or f"number {int(at[-1]) + 1}",
         at=at,
         identifier=identifier,
-        timezone=whole.timezone,
-        given=given,
+        timezone=shared.timezone,
+        valid_keys=keys,
         consent=consent,
         inherits_consent=own is None,
         meta=meta,
-        destination=_destination(given, destinations, faults),
+        destination=_destination(keys, destinations, faults),
         action=action,
         fields=fields,
         to_call=_to_call(action, fields, faults),
         faults=(
             *faults,
-            *_faults_of_fields(action, given.get("fields")),
-            *_unseen(meta),
-            *_unknown_versions(meta, whole.versions),
-            *_constant_ids(whole, identifier, given, fields),
-            *_deleted(identifier, meta, action, fields),
-            *(faults_of_rows(whole.written.model, identifier, meta) if meta else ()),
+            *_faults_of_fields(action, keys.get("fields")),
+            *_faults_of_checkpoint(meta),
+            *_unknown_versions(meta, shared.versions),
+            *_faults_of_constant_ids(shared, identifier, keys, fields),
+            *_faults_of_deleted(identifier, meta, action, fields),
+            *(snapshot_faults(shared.positions.model, identifier, meta) if meta else ()),
         ),
     )
 
 
-def _unseen(meta: MappingMeta | None) -> Iterator[Fault]:
+def _faults_of_checkpoint(meta: MappingMeta | None) -> Iterator[Fault]:
     if meta and meta.checkpoint and "deleted" in meta.sync_mode:
-        reason = "is a checkpoint, with which deleted records are not looked for, and the sync mode sends them"
-        yield Fault(DELETED_UNSEEN, ("checkpoint",), reason, "Remove one of them.")
+        reason = "cannot detect deleted records, but the sync mode includes `deleted`"
+        yield Fault(DELETED_UNSEEN, ("checkpoint",), reason, "Remove `checkpoint`, or `deleted`.")
 
 
-def _destination(given: Mapping[str, Any], known: Collection[str] | None, faults: list[Fault]) -> str | None:
-    name = given.get("destination")
+def _destination(keys: Mapping[str, Any], known: Collection[str] | None, faults: list[Fault]) -> str | None:
+    name = keys.get("destination")
     if known is None or name in known:
         return name or ""
     if name is None and len(known) == 1:
@@ -283,21 +284,21 @@ def _destination(given: Mapping[str, Any], known: Collection[str] | None, faults
     return None
 
 
-def _action(given: Mapping[str, Any], faults: list[Fault]) -> Action | None:
+def _action(keys: Mapping[str, Any], faults: list[Fault]) -> Action | None:
     try:
-        return find_action(given["action"]) if "action" in given else None
+        return find_action(keys["action"]) if "action" in keys else None
     except ConfigurationError as error:
         reason, _, fix = str(error).removeprefix("action: ").partition(". ")
         faults.append(Fault(UNKNOWN_ACTION, ("action",), reason, fix))
         return None
 
 
-def _fields(given: Mapping[str, Any], consent: Mapping[str, str] | None, faults: list[Fault]) -> dict[str, Any] | None:
-    """Put the fields into Segment's own language."""
-    if "fields" not in given:
+def _fields(keys: Mapping[str, Any], consent: Mapping[str, str] | None, faults: list[Fault]) -> dict[str, Any] | None:
+    """Return the fields in Segment's mapping language."""
+    if "fields" not in keys:
         return None
     try:
-        fields: dict[str, Any] = expand(given["fields"])
+        fields: dict[str, Any] = expand(keys["fields"])
     except MappingError as error:
         faults.extend(map(_in_fields, error.problems))
         return None
@@ -328,19 +329,19 @@ def _faults_of_fields(action: Action | None, fields: Any) -> Iterator[Fault]:
         fix = f"Did you mean {near!r}?" if near else "`dbt-segconn fields` lists them."
         yield Fault(UNKNOWN_FIELD, ("fields", *path), f"{action.name} has no such field", fix)
     for name in missing_fields(action.name, fields):
-        reason = f"has no {name}, without which every record would be discarded"
-        yield Fault(MISSING_FIELD, ("fields",), reason, f"Map it to a column: {name.split()[0]}: $column.")
+        reason = f"must have {name}: without it, every record is discarded"
+        yield Fault(MISSING_FIELD, ("fields",), reason, f"Map it from a column: {name.split()[0]}: $column.")
 
 
-def _constant_ids(
-    whole: _Whole, identifier: tuple[str, ...], given: Mapping[str, Any], fields: Mapping[str, Any] | None
+def _faults_of_constant_ids(
+    shared: _SharedValues, identifier: tuple[str, ...], keys: Mapping[str, Any], fields: Mapping[str, Any] | None
 ) -> Iterator[Fault]:
-    if fields and given.get("constant_ids") != "allowed":
-        documented = (column.name for column in whole.written.model.columns)
+    if fields and keys.get("constant_ids") != "allowed":
+        documented = (column.name for column in shared.positions.model.columns)
         yield from constant_ids(fields, (*identifier, *documented, *sorted(columns_named(fields))))
 
 
-def _deleted(
+def _faults_of_deleted(
     identifier: tuple[str, ...],
     meta: MappingMeta | None,
     action: Action | None,
@@ -350,11 +351,11 @@ def _deleted(
         yield from ids_of_deleted(action.name, fields, identifier)
 
 
-def _told_apart(drafts: list[MappingDraft]) -> Iterator[MappingDraft]:
-    """Object to the second mapping of a name."""
+def _check_names(drafts: list[MappingDraft]) -> Iterator[MappingDraft]:
+    """Add a fault to each mapping that repeats a name."""
     seen: set[str] = set()
     for draft in drafts:
-        name = draft.given.get("name")
+        name = draft.valid_keys.get("name")
         if name in seen:
             fault = Fault(REPEATED_NAME, ("name",), "two mappings of the model have this name", "Rename one.")
             yield replace(draft, faults=(*draft.faults, fault))

@@ -1,4 +1,4 @@
-"""What is found wrong in a project: each finding a value with its rule, its place and the way out."""
+"""The rules of `validate`, and the findings that break them: rule, position, message and fix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A kind of finding. Its code stays what it is once it is released: users silence and look up by it."""
+    """A rule. Its code never changes after a release, because users silence rules by code."""
 
     code: str
     name: str
@@ -31,7 +31,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The findings of one hundred codes: their title, and the page of the manual on their subject."""
+    """The rules with the same first digit: title, and page of the manual."""
 
     title: str
     topic: str
@@ -50,7 +50,7 @@ GROUPS = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A finding that does not yet know which file it is in: `path` starts where the check started."""
+    """A finding without a file. `path` is relative to the value that was checked."""
 
     rule: Rule
     path: Path
@@ -58,16 +58,16 @@ class Fault:
     fix: str = ""
 
     def below(self, *keys: str) -> Fault:
-        """Return the same fault, seen from further up."""
+        """Return the same fault with `keys` before its path."""
         return Fault(self.rule, (*keys, *self.path), self.message, self.fix)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A fault in its place. `line` and `column` count from 1; None where the file does not hold the text.
+    """A fault with its file. `line` and `column` count from 1; they are None if the position is unknown.
 
-    `resource` is the model as dbt names it, such as `model customers`; `path` is relative to the mapping
-    where there is one.
+    `resource` is the resource type and name, such as `model customers`. `path` is relative to the mapping, if the
+    finding has one.
     """
 
     rule: Rule
@@ -82,24 +82,24 @@ class Finding:
 
     @property
     def subject(self) -> str:
-        """What is wrong, and what to do, without the file: `model a, mapping b: fields.c: is missing. …`."""
+        """The finding without its file: `model a, mapping b: fields.c: is missing. …`."""
         mapping = f"mapping {self.mapping}" if self.mapping else None
         owner = ", ".join(filter(None, (self.resource, mapping)))
         parts = filter(None, (owner, dotted(self.path), self.message))
         return f"{': '.join(parts)}.{f' {self.fix}' if self.fix else ''}"
 
     def __str__(self) -> str:
-        """Word it as `file:line: …`."""
+        """Return `file:line: subject`."""
         return f"{self.file}{f':{self.line}' if self.line else ''}: {self.subject}"
 
 
 def dotted(path: Path) -> str:
-    """Write a path as it would be written in words: fields.traits.email."@path"."""
+    """Join a path with dots: fields.traits.email."@path"."""
     return ".".join(f'"{key}"' if key.startswith("@") else key for key in path)
 
 
-class InvalidProject(ConfigurationError):  # noqa: N818  reads as what it is: an invalid project
-    """The project's own files need mending; `findings` lists every error, `problems` the same as texts."""
+class InvalidProject(ConfigurationError):  # noqa: N818  the name describes the project
+    """The project's files have errors. `findings` lists them; `problems` lists them as texts."""
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings: tuple[Finding, ...] = tuple(findings)
@@ -431,4 +431,4 @@ REPEATED_KEY = _rule(
 )
 
 RULES: dict[str, Rule] = dict(_RULES)
-"""code → rule: the manual, --explain and SARIF derive from here"""
+"""code → rule, for the manual, --explain and SARIF"""

@@ -1,4 +1,4 @@
-"""dbt's Jinja for segconn.yml and for dbt's own files: what is not defined is an error, never empty text."""
+"""dbt's Jinja for segconn.yml and dbt's own files. An undefined name is an error, not an empty text."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from contextlib import suppress
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.project.resource_limits import TooLong, limited
+from dbt_segconn.project.resource_limits import TimeLimitExceeded, limit_resources
 from dbt_segconn.project.strict_model import near_name
 
 Names = Mapping[str, Any]
 SHOWN_CHARACTERS = 80
-MOST_PARTS, MOST_EXPONENT = 100_000, 1_000
-# A text of segconn.yml takes a thousandth of both
+MAX_PARTS, MAX_EXPONENT = 100_000, 1_000
+# A typical text of segconn.yml needs a thousandth of both
 CPU_SECONDS, MORE_BYTES = 2.0, 256_000_000
-# The names of variables stay readable; every other text in an expression may be a secret
+# Messages keep variable names and mask other literals, because they may be secrets
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 _LITERAL = re.compile(r"""(?P<name>\b(?:env_var|var)\(\s*)?(?P<text>'[^']*'|"[^"]*")""")
 
 
 class UnsetNameError(Exception):
-    """A variable is not set. Its name may be a secret, so this is turned into an error of ours in `render` alone."""
+    """A variable is not set. `render` converts it to ConfigurationError, because the name may be a secret."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(problem)
@@ -31,14 +31,14 @@ class UnsetNameError(Exception):
 
 
 class Jinja:
-    """Renders texts, one at a time. `rest` gives the names that few texts use; they take seconds to import."""
+    """Renders single texts. `load_names` returns rarely used names; it takes seconds."""
 
-    def __init__(self, names: Names, rest: Callable[[], Names] = dict) -> None:
+    def __init__(self, names: Names, load_names: Callable[[], Names] = dict) -> None:
         self._names = names
-        self._rest = rest
+        self._load_names = load_names
 
     def render(self, text: str) -> Any:
-        """Return a number, a boolean or a text. Raises ConfigurationError, without the values of variables.
+        """Return a number, a boolean or a text. Raises ConfigurationError without values of variables.
 
         https://docs.getdbt.com/reference/dbt-jinja-functions
         """
@@ -52,40 +52,40 @@ class Jinja:
             reason = str(error).removesuffix(".")
         except UndefinedError as error:
             reason = str(error.message)
-        except TemplateError as error:  # names a filter or a test, which may have been computed
+        except TemplateError as error:  # its message may quote a computed, secret name
             reason = _QUOTED.sub(
                 lambda found: found[0] if found[0][1:-1] in text else "'…'", error.message or type(error).__name__
             ).removesuffix(".")
-        except TooLong:
-            reason = f"it takes more than {CPU_SECONDS:.0f} seconds of CPU time"
+        except TimeLimitExceeded:
+            reason = f"it needs more than {CPU_SECONDS:.0f} seconds of CPU time"
         except MemoryError:
-            reason = f"it takes more than {MORE_BYTES // 1_000_000} MB of memory"
+            reason = f"it needs more than {MORE_BYTES // 1_000_000} MB of memory"
         except Exception as error:  # noqa: BLE001  a template may raise anything
-            reason = f"it raises {type(error).__name__}"  # whose text may hold a value
-        raise ConfigurationError(f"{_shown(text)} cannot be rendered: {reason}.")
+            reason = f"it raises {type(error).__name__}"  # its text may hold a value
+        raise ConfigurationError(f"{_mask_literals(text)} cannot be rendered: {reason}.")
 
     def _evaluate(self, template: Any) -> Any:
-        """Render a text, or a template that is parsed already."""
+        """Render a text or a parsed template."""
         from jinja2 import meta
 
         names = dict(self._names)
         environment = _environment(names, template if isinstance(template, str) else "")
-        with limited(CPU_SECONDS, MORE_BYTES):
+        with limit_resources(CPU_SECONDS, MORE_BYTES):
             tree = environment.parse(template) if isinstance(template, str) else template
             _check_statements(tree)
             undeclared = meta.find_undeclared_variables(tree)
         if undeclared - set(names):
-            names.update({**self._rest(), **names})
-        with limited(CPU_SECONDS, MORE_BYTES):
+            names.update({**self._load_names(), **names})
+        with limit_resources(CPU_SECONDS, MORE_BYTES):
             value = environment.from_string(tree, globals=names).render(names)
-        if isinstance(value, str) and len(value) > MOST_PARTS:
-            raise ConfigurationError(f"it gives a text of more than {MOST_PARTS:,} characters")
+        if isinstance(value, str) and len(value) > MAX_PARTS:
+            raise ConfigurationError(f"the result has more than {MAX_PARTS:,} characters")
         return value
 
     def arguments(self, sql: str, function: str, keys: Collection[str]) -> dict[str, Any]:
-        """Return the values of keywords of a call in a model's SQL, such as `config(schema=target.name)`.
+        """Return the keyword arguments of a function call in a model's SQL, such as `config(schema=target.name)`.
 
-        What cannot be evaluated here, for a variable that the SQL sets itself, is None.
+        A value is None if it cannot be evaluated here, for example if it uses a variable that the SQL sets.
         """
         from jinja2 import TemplateError, nodes
 
@@ -94,10 +94,10 @@ class Jinja:
         environment = _environment({})
         try:
             calls = list(environment.parse(sql).find_all(nodes.Call))
-        except TemplateError:  # a tag that only dbt's parser of whole files knows
+        except TemplateError:  # a tag that only dbt's own parser supports
             return {}
-        given = [call for call in calls if isinstance(call.node, nodes.Name) and call.node.name == function]
-        pairs = [(pair.key, pair.value) for call in given for pair in call.kwargs if pair.key in keys]
+        matching = [call for call in calls if isinstance(call.node, nodes.Name) and call.node.name == function]
+        pairs = [(pair.key, pair.value) for call in matching for pair in call.kwargs if pair.key in keys]
         return {
             key: self._value(nodes.Template([nodes.Output([value])], lineno=1), environment) for key, value in pairs
         }
@@ -109,79 +109,83 @@ class Jinja:
 
 
 def _check_statements(tree: Any) -> None:
-    """Refuse what may run for ever or reads other files: values need expressions, `if` and `set`."""
+    """Raise ConfigurationError for statements that may loop or read files."""
     from jinja2 import nodes
 
     refused = (nodes.For, nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Macro, nodes.CallBlock)
     for node in tree.find_all(refused):
         raise ConfigurationError(
-            f"{{% {type(node).__name__.lower()} %}} is not supported here; expressions, {{% if %}} and {{% set %}} are"
+            f"{{% {type(node).__name__.lower()} %}} is not supported here. Use only expressions, {{% if %}} and "
+            "{% set %}"
         )
 
 
-def _multiplied(left: Any, right: Any) -> Any:
-    """Multiply as Python does, but make no text or list of more than some thousand parts."""
+def _multiply(left: Any, right: Any) -> Any:
+    """Multiply, but raise ConfigurationError for a text or list that is too long."""
     for parts, times in ((left, right), (right, left)):
-        if hasattr(parts, "__len__") and isinstance(times, int) and len(parts) * times > MOST_PARTS:
-            raise ConfigurationError(f"* would make more than {MOST_PARTS:,} parts")
+        if hasattr(parts, "__len__") and isinstance(times, int) and len(parts) * times > MAX_PARTS:
+            raise ConfigurationError(f"the result of * has more than {MAX_PARTS:,} characters or items")
     return left * right
 
 
-def _raised(left: Any, right: Any) -> Any:
-    if isinstance(right, (int, float)) and abs(right) > MOST_EXPONENT:
-        raise ConfigurationError(f"** takes exponents of at most {MOST_EXPONENT}")
+def _power(left: Any, right: Any) -> Any:
+    if isinstance(right, (int, float)) and abs(right) > MAX_EXPONENT:
+        raise ConfigurationError(f"the exponent of ** must be at most {MAX_EXPONENT}")
     return left**right
 
 
 def _environment(names: Names, text: str = "") -> Any:
-    """Return dbt's environment, in which a name that is missing raises instead of rendering to nothing."""
-    from dbt_common.clients.jinja import get_environment  # 0.3 s that --help need not wait for
+    """Return dbt's Jinja environment, changed to raise for undefined names."""
+    from dbt_common.clients.jinja import get_environment  # takes 0.3 s, too long for --help
     from jinja2 import StrictUndefined
 
     class Undefined(StrictUndefined):
-        """Names what is missing, and what is near it."""
+        """Adds the nearest known name to the message."""
 
         @property
         def _undefined_message(self) -> str:
             if text and str(self._undefined_name) not in text:
                 return "a computed name is not defined"
-            return _missing(self._undefined_name, self._undefined_obj, names)
+            return _describe_undefined(self._undefined_name, self._undefined_obj, names)
 
     environment = get_environment(native=True)
     environment.undefined = Undefined
     environment.intercepted_binops = frozenset({"*", "**"})
-    environment.binop_table = {**environment.binop_table, "*": _multiplied, "**": _raised}
+    environment.binop_table = {**environment.binop_table, "*": _multiply, "**": _power}
     return environment
 
 
-def _missing(name: Any, owner: Any, names: Names) -> str:
+def _describe_undefined(name: Any, owner: Any, names: Names) -> str:
     from jinja2.utils import missing
 
     if owner is missing:
-        return f"{name!r} is not defined{_near(str(name), names)}"
+        return f"{name!r} is not defined{_suggestion(str(name), names)}"
     keys = owner.keys() if isinstance(owner, Mapping) else ()
     what = "target" if isinstance(owner, TargetNames) else type(owner).__name__
-    return f"{what} has no {name!r}{_near(str(name), map(str, keys))}"
+    return f"{what} has no {name!r}{_suggestion(str(name), map(str, keys))}"
 
 
-def _near(name: str, known: Iterable[str]) -> str:
+def _suggestion(name: str, known: Iterable[str]) -> str:
     near = near_name(name, known).strip()
     return f" ({near[0].lower()}{near[1:]})" if near else ""
 
 
-def _shown(text: str) -> str:
+def _mask_literals(text: str) -> str:
     masked = _LITERAL.sub(lambda found: found[0] if found["name"] else "'…'", " ".join(text.split()))
     return masked if len(masked) <= SHOWN_CHARACTERS else f"{masked[: SHOWN_CHARACTERS - 1]}…"
 
 
 def env_var(name: str, default: str | None = None) -> str:
-    """Follow dbt's env_var: https://docs.getdbt.com/reference/dbt-jinja-functions/env_var ."""
+    """Return an environment variable or a default.
+
+    https://docs.getdbt.com/reference/dbt-jinja-functions/env_var
+    """
     if not isinstance(name, str):
-        return str(name)  # which is not defined, and says so
+        return str(name)  # an undefined name: its text raises
     value = os.environ.get(name, default)
     if value is None:
         raise UnsetNameError(
-            name, f"the environment variable {name} is not set. Set it, or give a default: env_var('{name}', '...')"
+            name, f"the environment variable {name} is not set. Set it, or add a default: env_var('{name}', '...')"
         )
     return value
 
@@ -192,7 +196,7 @@ def var_of(variables: Names) -> Callable[..., Any]:
     def var(name: str, default: Any = None) -> Any:
         if name not in variables and default is None:
             raise UnsetNameError(
-                name, f"the variable {name} is not set. Give it with --vars, or under vars: in dbt_project.yml"
+                name, f"the variable {name} is not set. Set it with --vars, or under vars: in dbt_project.yml"
             )
         return variables.get(name, default)
 
@@ -200,7 +204,7 @@ def var_of(variables: Names) -> Callable[..., Any]:
 
 
 class TargetNames(Mapping[str, Any]):
-    """dbt's `target` in Jinja: `target.name` costs nothing, all else loads the profile by dbt's own classes."""
+    """dbt's `target` in Jinja. Its names are free; all other keys load the profile with dbt's classes."""
 
     def __init__(self, names: Callable[[], Names], load: Callable[[], Names]) -> None:
         self._names = names

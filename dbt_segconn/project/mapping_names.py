@@ -1,4 +1,4 @@
-"""Names of mappings: which mapping a name means, and how output names a mapping."""
+"""Names of mappings: lookup by name, and the name that output shows."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dbt_segconn.project.strict_model import near_name
 
 @dataclass(frozen=True, slots=True)
 class MappingNames:
-    """The names of one mapping: `mapping`, `model.mapping`, `package.model.mapping`, and the id of its tables.
+    """The names of one mapping: `mapping`, `model.mapping`, `package.model.mapping`, and the id in its table names.
 
-    `model` is the unique id of dbt, such as `model.shop.customers.v2`.
+    `model` is dbt's unique id, such as `model.shop.customers.v2`.
     """
 
     model: str
@@ -24,12 +24,12 @@ class MappingNames:
 
     @property
     def short(self) -> str:
-        """The name that output shows as long as no other mapping has it: `model.mapping`."""
+        """`model.mapping`, which output shows if it is unique."""
         return f"{self.model.split('.', 2)[-1]}.{self.mapping}"
 
     @property
     def full(self) -> str:
-        """The name with the package: `package.model.mapping`."""
+        """`package.model.mapping`."""
         return f"{self.model.partition('.')[2]}.{self.mapping}"
 
     @property
@@ -39,27 +39,27 @@ class MappingNames:
 
 
 class Named(Protocol):
-    """A mapping of the project, or the state of one."""
+    """A mapping of the project, or the state of a mapping."""
 
     @property
     def names(self) -> MappingNames:
-        """Its names."""
+        """All names of the mapping."""
 
 
-One = TypeVar("One", bound=Named)
+T = TypeVar("T", bound=Named)
 
 
 def shown_names(mappings: Iterable[MappingNames]) -> Mapping[str, str]:
-    """Return the name that output shows, by id: the first of short name, full name and id that means one mapping."""
+    """Return the name that output shows, by id: the first unique one of short name, full name and id."""
     names = dict.fromkeys(mappings)
     taken = Counter(name for one in names for name in one.all)
     return {one.id: next((name for name in (one.short, one.full) if taken[name] == 1), one.id) for one in names}
 
 
-def named(mappings: Sequence[One], names: Collection[str]) -> tuple[One, ...]:
-    """Keep the mappings that have one of these names; no names keep all.
+def find_mappings(mappings: Sequence[T], names: Collection[str]) -> tuple[T, ...]:
+    """Return the mappings with any of these names; all mappings if there are no names.
 
-    Raises ConfigurationError for a name that no mapping has.
+    Raises ConfigurationError for an unknown name.
     """
     known = {name for one in mappings for name in one.names.all}
     if unknown := [name for name in names if name not in known]:
@@ -70,24 +70,24 @@ def named(mappings: Sequence[One], names: Collection[str]) -> tuple[One, ...]:
     return tuple(one for one in mappings if not names or not one.names.all.isdisjoint(names))
 
 
-def only(name: str, mappings: Iterable[One]) -> One:
-    """Return the one mapping that has a name. Raises ConfigurationError where there are several, or none."""
-    found = named(tuple(mappings), [name])
+def find_mapping(name: str, mappings: Iterable[T]) -> T:
+    """Return the only mapping with this name. Raises ConfigurationError if there are none or several."""
+    found = find_mappings(tuple(mappings), [name])
     if len(found) > 1:
         listed = ", ".join(_full_names(one.names for one in found))
-        raise ConfigurationError(f"{name!r} is the name of {len(found)} mappings: {listed}. Write one of these.")
+        raise ConfigurationError(f"{name!r} is the name of {len(found)} mappings: {listed}. Write one of these names.")
     return found[0]
 
 
 def _full_names(mappings: Iterable[MappingNames]) -> list[str]:
-    """Return full names; ids where a mapping of the project and one that is gone have the same full name."""
+    """Return full names, or ids if a removed mapping has the same full name."""
     names = tuple(mappings)
     taken = Counter(one.full for one in names)
     return sorted(one.full if taken[one.full] == 1 else one.id for one in names)
 
 
 def mapping_in(name: str, model: str) -> str:
-    """Return the mapping's own name from a name that output showed, short or full."""
+    """Return the mapping's own name from its short or full name."""
     for prefix in (model.partition(".")[2], model.split(".", 2)[-1]):
         if name.startswith(f"{prefix}."):
             return name[len(prefix) + 1 :]

@@ -1,4 +1,4 @@
-"""Mappings that are right → syncs; a project with errors has no plan, only findings."""
+"""Valid mappings of the project, compiled for syncs."""
 
 from __future__ import annotations
 
@@ -16,42 +16,41 @@ from dbt_segconn.mapping import ALL_COLUMNS, columns_named, columns_used
 from dbt_segconn.mapping.columns import uses
 from dbt_segconn.mapping.shorthand import expand
 from dbt_segconn.project.artifacts import Manifest, Model, Snapshot
-from dbt_segconn.project.drafts import MappingDraft, alerts_of_nothing, read_drafts, without_consent
+from dbt_segconn.project.drafts import MappingDraft, faults_of_alerts, missing_consent, read_drafts
 from dbt_segconn.project.findings import NO_COLUMN, Fault, Finding, InvalidProject
 from dbt_segconn.project.mapping_names import MappingNames, shown_names
 from dbt_segconn.project.meta import MappingMeta
 from dbt_segconn.project.settings import Settings, findings_in_settings
-from dbt_segconn.project.source_positions import Written
+from dbt_segconn.project.source_positions import SourcePositions
 from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.project.user_ids import SEGMENT_ID
 
-# Longest name that every warehouse takes is 63; "records_" leaves 55 of it for an id
+# Every warehouse accepts names of 63 characters; "records_" leaves 55 for an id
 ID_LENGTH = 55
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One meta, compiled and checked: all that a sync needs to know besides the data.
+    """One mapping, compiled and checked: everything that a sync needs except data.
 
-    `name` is what output calls it: `model.mapping`, or `package.model.mapping` where another package has the same.
-    `columns` are the columns that a call is made of, or None where the mapping takes the whole record;
-    `named` are those that it names in either case, as it spells them;
-    `names_record` says whether it asks for the record's own `__segment_id`; `fields` are the action's, in
-    Segment's language; `consent` are the consent columns by category, and `skips_unknown_consent` says whether
-    records that tell nothing of any category are held back.
-    `definition` changes when, and only when, the same record would make another call.
+    `name` is the name in output: `model.mapping`, or `package.model.mapping` if two packages share the former.
+    `columns` are the columns of a call, or None if the mapping reads the whole record. `named` are the columns that
+    the mapping names, in its spelling. `uses_segment_id` is true if it uses `__segment_id`. `fields` are in Segment's
+    mapping language. `consent` are the consent columns by category. `skips_unknown_consent` is true if records
+    without a value in any category are skipped. `definition` is a hash that changes if and only if the same record
+    would make another call.
     """
 
     id: str
     name: str
-    written: Written
+    positions: SourcePositions
     meta: MappingMeta
     destination: str
     identifier: tuple[str, ...]
     timezone: str
     columns: frozenset[str] | None
     named: frozenset[str]
-    names_record: bool
+    uses_segment_id: bool
     fields: abc.Mapping[str, Any]
     consent: abc.Mapping[str, str]
     skips_unknown_consent: bool
@@ -60,28 +59,28 @@ class Mapping:
 
     @property
     def model(self) -> Model:
-        """The model whose records are synced."""
-        return self.written.model
+        """The model with the records."""
+        return self.positions.model
 
     @property
     def current(self) -> Snapshot | None:
-        """The snapshot of which only the current rows are records; None where all rows are."""
+        """The snapshot, if only its current rows are records; else None."""
         return self.model.snapshot if self.meta.records == "current" else None
 
     @property
     def names(self) -> MappingNames:
-        """Every name of the meta."""
+        """All names of the mapping."""
         return MappingNames(self.model.unique_id, self.meta.name, self.id)
 
 
 def read_mappings(manifest: Manifest, settings: Settings, project_dir: Path) -> tuple[Mapping, ...]:
-    """Turn every mapping of the project into a sync, enabled or not.
+    """Return every mapping of the project, including disabled ones.
 
     Raises InvalidProject with all errors of all models, each with file, line, model, mapping and path.
     """
     drafts = read_drafts(manifest, settings.destinations, project_dir)
-    faults = alerts_of_nothing(settings, drafts)
-    findings = [*(one for draft in drafts for one in draft.findings), *without_consent(settings, drafts)]
+    faults = faults_of_alerts(settings, drafts)
+    findings = [*(one for draft in drafts for one in draft.findings), *missing_consent(settings, drafts)]
     if findings := [*findings_in_settings(project_dir, faults), *findings]:
         raise InvalidProject(findings)
     skips = settings.consent.without_value == "skip"
@@ -91,25 +90,25 @@ def read_mappings(manifest: Manifest, settings: Settings, project_dir: Path) -> 
 
 
 def to_mapping(draft: MappingDraft, *, skips_unknown_consent: bool = False) -> Mapping:
-    """Make the sync of a mapping with which nothing is wrong."""
+    """Build the mapping of a draft without faults. Raises ValueError if it has any."""
     if draft.meta is None or draft.fields is None or draft.destination is None or draft.to_call is None:
         raise ValueError(f"{draft.name} has faults")
     meta, fields = draft.meta, draft.fields
-    model = draft.written.model
+    model = draft.positions.model
     consent = draft.consent or {}
     skips = bool(consent) and skips_unknown_consent
     named = (columns_named(fields) | set(consent.values())) - {SEGMENT_ID}
     return Mapping(
         id=_id(model, meta.name, draft.destination),
         name=f"{model.name}.{meta.name}",
-        written=draft.written,
+        positions=draft.positions,
         meta=meta,
         destination=draft.destination,
         identifier=draft.identifier,
         timezone=draft.timezone,
         columns=None if columns_used(fields) is ALL_COLUMNS else named,
         named=named,
-        names_record=SEGMENT_ID.encode() in orjson.dumps(fields),
+        uses_segment_id=SEGMENT_ID.encode() in orjson.dumps(fields),
         fields=fields,
         consent=consent,
         skips_unknown_consent=skips,
@@ -119,13 +118,13 @@ def to_mapping(draft: MappingDraft, *, skips_unknown_consent: bool = False) -> M
 
 
 def find_columns(mapping: Mapping, available: Iterable[str]) -> dict[str, str]:
-    """Match the columns that the mapping names with those that the warehouse reports.
+    """Match the columns of the mapping with those of the warehouse, as dbt does.
 
-    Returns name in the mapping → column of the warehouse: the exact name, else the only one that differs
-    in case alone, as dbt matches them. Raises InvalidProject for every column that is not there.
+    Returns name in the mapping → column of the warehouse: the exact name, else the only one that differs in case only.
+    Raises InvalidProject for all missing columns.
     """
     columns = tuple(available)
-    others = (*columns_of_rows(mapping.meta), *(mapping.current.columns if mapping.current else ()))
+    others = (*row_columns(mapping.meta), *(mapping.current.columns if mapping.current else ()))
     found = {name: _match(name, columns) for name in (*sorted(mapping.named), *mapping.identifier, *others)}
     table = f"{mapping.model.schema}.{mapping.model.identifier}"
     if missing := [name for name, column in found.items() if column is None]:
@@ -133,8 +132,8 @@ def find_columns(mapping: Mapping, available: Iterable[str]) -> dict[str, str]:
     return {name: column for name, column in found.items() if column is not None}
 
 
-def columns_of_rows(meta: MappingMeta) -> dict[str, tuple[str, ...]]:
-    """Return the columns that order or select rows, each with the path of its key."""
+def row_columns(meta: MappingMeta) -> dict[str, tuple[str, ...]]:
+    """Return the columns of `checkpoint` and `order_by`, each with the path of its key."""
     checkpoint = {meta.checkpoint.column: ("checkpoint", "column")} if meta.checkpoint else {}
     return {**checkpoint, **dict.fromkeys(meta.order_by or (), ("order_by",))}
 
@@ -148,20 +147,22 @@ def _match(name: str, columns: tuple[str, ...]) -> str | None:
 
 def _missing(mapping: Mapping, name: str, columns: tuple[str, ...], table: str) -> Finding:
     if name in mapping.identifier:
-        return mapping.written.finding(no_column(("unique_identifier",), name, columns, table))
+        return mapping.positions.finding(no_column(("unique_identifier",), name, columns, table))
     consent = [("consent", category) for category, column in mapping.consent.items() if column == name]
     if consent and not isinstance(mapping.meta.consent, dict):
-        return mapping.written.finding(no_column(consent[0], name, columns, table))
+        return mapping.positions.finding(no_column(consent[0], name, columns, table))
     used = [("fields", *path) for path, column in uses(expand(mapping.meta.fields)) if column == name]
-    of_rows = [path for column, path in columns_of_rows(mapping.meta).items() if column == name]
+    of_rows = [path for column, path in row_columns(mapping.meta).items() if column == name]
     fault = no_column((*consent, *used, *of_rows, ("records",))[0], name, columns, table)
-    return mapping.written.finding(fault, mapping=mapping.meta.name, prefix=mapping.written.path_of(mapping.meta.name))
+    return mapping.positions.finding(
+        fault, mapping=mapping.meta.name, prefix=mapping.positions.path_of(mapping.meta.name)
+    )
 
 
 def no_column(path: tuple[str, ...], name: str, columns: tuple[str, ...], table: str) -> Fault:
-    """Say that `table`, which has these columns, has none of this name."""
+    """Return the fault of a column that `table` lacks. `columns` are those it has."""
     fix = f"{near_name(name, columns)} Columns: {', '.join(columns[:20])}{', …' if len(columns) > 20 else ''}."
-    return Fault(NO_COLUMN, path, f"the column {name!r} is not in {table}", fix.lstrip())
+    return Fault(NO_COLUMN, path, f"column {name!r} is not in {table}", fix.lstrip())
 
 
 def _definition(
@@ -173,13 +174,13 @@ def _definition(
     skips: bool,
 ) -> str:
     shape = [meta.action, fields, identifier, consent, meta.sync_null_values, meta.sync_mode]
-    shape += ["skips unknown consent"] if skips else []  # so that what is held back now is in no outbox of before
-    shape += [["order by", *meta.order_by]] if meta.order_by else []  # an outbox of before has another order
+    shape += ["skips unknown consent"] if skips else []  # an older outbox may hold records that are now skipped
+    shape += [["order by", *meta.order_by]] if meta.order_by else []  # an older outbox has another order
     return hashlib.sha256(orjson.dumps(shape, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
 def _id(model: Model, mapping: str, destination: str) -> str:
-    """Name a mapping's tables: readable, at most ID_LENGTH, unique by its hash."""
+    """Return the id in a mapping's table names: readable, at most ID_LENGTH long, unique by its hash."""
     tail = hashlib.sha256("\x1f".join((model.unique_id, mapping, destination)).encode()).hexdigest()[:8]
     words = re.sub(r"\W+", "_", f"{model.name}_{mapping}", flags=re.ASCII).strip("_").lower()
     return f"{words[: ID_LENGTH - len(tail) - 1].rstrip('_')}_{tail}"

@@ -1,4 +1,4 @@
-"""What users write under `config.meta.segconn` of a model, seed or snapshot."""
+"""The keys under `config.meta.segconn` of a model, seed or snapshot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dbt_segconn.actions import ACTIONS
 from dbt_segconn.project.strict_model import Strict, near_name
 
 CHANGE_TYPES = ("added", "updated", "deleted")
-# https://segment.com/docs/connections/reverse-etl/ : which records a mapping sends
+# https://segment.com/docs/connections/reverse-etl/
 SYNC_MODES: dict[str, tuple[str, ...]] = {
     "added": ("added",),
     "updated": ("updated",),
@@ -39,23 +39,23 @@ def _as_names(names: Any) -> Any:
     return (names,) if isinstance(names, str) else names
 
 
-def _as_consent(given: Any) -> Any:
-    if not given or not (given == NOT_NEEDED or isinstance(given, dict)):
-        raise ValueError(f"must name a column for each consent category, as {{Ads: ads_ok}}, or be {NOT_NEEDED}")
-    return given
+def _as_consent(value: Any) -> Any:
+    if not value or not (value == NOT_NEEDED or isinstance(value, dict)):
+        raise ValueError(f"must map consent categories to columns, such as {{Ads: ads_ok}}, or be {NOT_NEEDED}")
+    return value
 
 
-def _as_versions(given: Any) -> Any:
-    if given in ("latest", "all"):
-        return given
-    is_list = isinstance(given, (list, tuple)) and given
-    if not is_list or any(isinstance(one, bool) or not isinstance(one, (str, int, float)) for one in given):
+def _as_versions(value: Any) -> Any:
+    if value in ("latest", "all"):
+        return value
+    is_list = isinstance(value, (list, tuple)) and value
+    if not is_list or any(isinstance(one, bool) or not isinstance(one, (str, int, float)) for one in value):
         raise ValueError("must be latest, all, or a list of versions, such as [1, 2]")
-    return tuple(map(str, given))
+    return tuple(map(str, value))
 
 
 def _or_list(of: dict[str, Any], one: dict[str, Any]) -> WithJsonSchema:
-    """Describe one or a list of several, as editors should know it."""
+    """Return the JSON Schema of one value or a list of values."""
     return WithJsonSchema({"anyOf": [one, {"type": "array", "items": of, "minItems": 1}]})
 
 
@@ -101,7 +101,7 @@ Consent = Annotated[
 
 def _printable(name: str) -> str:
     if not name.isprintable() or not name.strip():
-        raise ValueError(f"must hold printable characters only, not {name!a}")
+        raise ValueError(f"must have printable characters only, not {name!a}")
     return name
 
 
@@ -110,9 +110,9 @@ Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_print
 
 def _known_zone(name: str) -> str:
     known = available_timezones()
-    if known and name not in known:  # a system without time zones has only the warehouse's word
+    if known and name not in known:  # some systems have no time zones; the warehouse checks them
         near = near_name(name, sorted(known))
-        raise ValueError(f"{name!r} is no time zone of the IANA database, such as Europe/Berlin.{near}")
+        raise ValueError(f"must be a time zone of the IANA database, such as Europe/Berlin, not {name!r}.{near}")
     return name
 
 
@@ -125,12 +125,12 @@ _LAG = re.compile(r"(\d{1,6}) ?(second|minute|hour|day|week)s?")
 def _as_lag(lag: Any) -> Any:
     if isinstance(lag, str) and (found := _LAG.fullmatch(lag.strip().lower())):
         return timedelta(**{f"{found[2]}s": int(found[1])})
-    if isinstance(lag, str) and lag.strip().isdecimal():  # what dbt's Jinja has rendered
+    if isinstance(lag, str) and lag.strip().isdecimal():  # dbt's Jinja renders numbers to text
         return int(lag)
     is_number = isinstance(lag, int) and not isinstance(lag, bool) and lag >= 0
     if not is_number and not isinstance(lag, timedelta):
         raise ValueError(
-            "must be a time such as `1 hour`, `30 minutes` or `2 days`; for a column of integers, a number"
+            "must be a duration such as `1 hour`, `30 minutes` or `2 days`; for a column of integers, a number"
         )
     return lag
 
@@ -150,7 +150,7 @@ Lag = Annotated[
 
 
 class Checkpoint(Strict):
-    """Makes a sync read only the rows that may have changed since the last one."""
+    """Makes a sync read only rows that may have changed since the last sync."""
 
     column: str
     """Column of the model that increases with each change of a row, such as `updated_at`: a timestamp, a date or an
@@ -169,7 +169,7 @@ class Guards(Strict):
     it updates over 90% and more than 100 records while a column has one value in all rows."""
     max_deleted_percent: Percent | None = None
     """Maximum percentage of known records that one sync may find deleted. Default: a sync is blocked if the model is
-    empty, or if over half and more than 100 records are gone."""
+    empty, or if over half and more than 100 records are missing."""
     allow_moved: bool = False
     """Whether the model's table may have another name or schema than at the last sync, as in blue/green deployments."""
     allow_junk_ids: bool = False
@@ -197,7 +197,7 @@ class MappingMeta(Strict):
     enabled: bool = True
     """Whether the mapping is synced. A run lists a disabled mapping as skipped."""
     first_sync: Literal["send", "baseline"] = "send"
-    """`baseline` remembers every record of the first sync and sends none of them."""
+    """`baseline` stores all records of the first sync as sent, without sending them."""
     decimals: Literal["number", "text"] = "number"
     """`text` writes decimals as text with every digit. A JSON number can lose digits."""
     sync_null_values: bool = True
@@ -220,14 +220,14 @@ class MappingMeta(Strict):
     """`allowed` accepts a user_id, anonymous_id or group_id that is the same for all records, such as one group for all
     users."""
     changed_columns: bool = False
-    """Keep a hash of each column as it was last sent. `preview`, `estimate` and the guard on updates then name the
+    """Whether to store a hash of each column as last sent. `preview`, `estimate` and the guard on updates then name the
     changed columns."""
     fields: dict[str, Any]
     """The action's fields, in Segment's mapping language or its `$` shorthand."""
 
 
 class ModelMeta(Strict):
-    """The whole of `config.meta.segconn`."""
+    """All keys of `config.meta.segconn`."""
 
     unique_identifier: Columns | None = None
     """Column, or list of columns, that identifies a record. Default: the primary key constraint, else the only column

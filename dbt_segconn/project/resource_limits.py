@@ -1,4 +1,4 @@
-"""Bounds CPU time and memory of work on text that a user wrote, as far as the platform can."""
+"""Limits of CPU time and memory for rendering text that a user wrote, if the platform supports them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# Linux alone reports the memory of a process here
+# Only Linux has this file
 _STATM = Path("/proc/self/statm")
 
 
-class TooLong(Exception):  # noqa: N818  an outcome, not an error
-    """Raised inside the block when its CPU time is used up."""
+class TimeLimitExceeded(Exception):  # noqa: N818  an outcome, not an error
+    """Raised inside the block when its CPU time limit is exceeded."""
 
 
 @contextmanager
-def limited(cpu_seconds: float, more_bytes: int) -> Iterator[None]:
-    """Raise TooLong after so much CPU time of the process, and MemoryError beyond so much more memory.
+def limit_resources(cpu_seconds: float, more_bytes: int) -> Iterator[None]:
+    """Raise TimeLimitExceeded after `cpu_seconds` of CPU time, and MemoryError after `more_bytes` of additional memory.
 
-    CPU time is bounded in the main thread, where Python runs signal handlers; memory on Linux.
+    CPU time is limited in the main thread only, because Python runs signal handlers there. Memory is limited on Linux
+    only.
     """
     with _memory(more_bytes), _cpu_time(cpu_seconds):
         yield
@@ -54,7 +55,7 @@ def _cpu_time(seconds: float) -> Iterator[None]:
     import signal
 
     def expire(*_: Any) -> None:
-        raise TooLong
+        raise TimeLimitExceeded
 
     before = signal.signal(signal.SIGVTALRM, expire)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)

@@ -1,4 +1,4 @@
-"""segconn.yml: the destinations and where their state is kept."""
+"""segconn.yml: destinations, state schema, consent, budgets, prices and alerts."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ RSA_BITS = 2048
 
 def _not_blank(key: SecretStr) -> SecretStr:
     if not key.get_secret_value().strip():
-        raise ValueError("is empty. Set it to the write key of an HTTP API source, by env_var() rather than as text")
+        raise ValueError("must not be empty. Set it to the write key of an HTTP API source, with env_var()")
     return key
 
 
 def _is_rsa_key(key: SecretStr) -> SecretStr:
-    """Check a private key as far as what is installed can; the run itself needs the extra `oauth`."""
-    pem = key.get_secret_value().replace("\\n", "\n")  # as many keep it in the environment, on one line
+    """Return a private key with line ends. Check it if the extra `oauth` is installed, which a run requires."""
+    pem = key.get_secret_value().replace("\\n", "\n")  # environment variables often hold it on one line
     try:
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -48,12 +48,12 @@ def _is_rsa_key(key: SecretStr) -> SecretStr:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         loaded = None
     if not isinstance(loaded, RSAPrivateKey):
-        raise ValueError(  # noqa: TRY004  what pydantic takes for a problem of the user's
-            "is not an RSA private key: PEM text without a passphrase, beginning with -----BEGIN PRIVATE KEY----- "
+        raise ValueError(  # noqa: TRY004  pydantic reports ValueError to the user
+            "must be an RSA private key: PEM text without a passphrase, starting with -----BEGIN PRIVATE KEY----- "
             "or -----BEGIN RSA PRIVATE KEY-----"
         )
     if loaded.key_size < RSA_BITS:
-        raise ValueError(f"has {loaded.key_size} bits; Segment needs an RSA key of {RSA_BITS} bits or more")
+        raise ValueError(f"must be an RSA key of at least {RSA_BITS} bits, not {loaded.key_size}")
     return SecretStr(pem)
 
 
@@ -61,7 +61,7 @@ def _unlimited(value: Any) -> Any:
     return math.inf if value == "unlimited" else value
 
 
-# What the validator above says, for editors
+# JSON Schema of _unlimited(), for editors
 _RATE = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": "unlimited"}]}
 
 
@@ -104,12 +104,12 @@ class DestinationSettings(Strict):
 
     @property
     def base_url(self) -> str:
-        """The URL under which /v1/batch stands."""
+        """Base URL, to which the client adds /v1/batch."""
         return (self.endpoint or ENDPOINTS[self.region]).rstrip("/")
 
     @property
     def token_url(self) -> str:
-        """The URL that gives access tokens."""
+        """URL of the token endpoint."""
         return (self.oauth and self.oauth.token_url) or TOKEN_URLS[self.region]
 
 
@@ -152,7 +152,7 @@ class Price(Strict):
     price: Annotated[float, Field(ge=0)]
     """Price of `per` more."""
     per: Annotated[int, Field(ge=1)] = 1
-    """Number that `price` buys, such as 1000."""
+    """Number of users or calls for `price`, such as 1000."""
 
 
 class PricingSettings(Strict):
@@ -161,9 +161,9 @@ class PricingSettings(Strict):
     currency: Annotated[str, Field(min_length=1)] = "USD"
     """Currency of the prices."""
     mtus: Price | None = None
-    """Monthly tracked users. `included` is what your other sources leave over."""
+    """Monthly tracked users. `included` is the number left by your other sources."""
     api_calls: Price | None = None
-    """API calls. `included` is what your other sources leave over."""
+    """API calls. `included` is the number left by your other sources."""
 
 
 def _is_webhook(url: SecretStr) -> SecretStr:
@@ -183,18 +183,18 @@ class AlertSettings(Strict):
     delivery_rate_below: Annotated[float | None, Field(gt=0, le=100)] = None
     """Also alert on syncs that confirmed a smaller percentage of the records to send."""
     mappings: tuple[str, ...] = ()
-    """Only these mappings, by `model.mapping`, the mapping's name alone, or `package.model.mapping`. Default: all."""
+    """Only these mappings, by `mapping`, `model.mapping` or `package.model.mapping`. Default: all."""
 
     @model_validator(mode="before")
     @classmethod
-    def _no_on(cls, given: Any) -> Any:
-        if isinstance(given, dict) and True in given:
+    def _check_on(cls, value: Any) -> Any:
+        if isinstance(value, dict) and True in value:
             raise ValueError("YAML reads the key `on` as true. Write `when: [failed, partial, blocked]`")
-        return given
+        return value
 
 
 class Settings(Strict):
-    """The whole of segconn.yml."""
+    """All keys of segconn.yml."""
 
     destinations: Annotated[dict[str, DestinationSettings], Field(min_length=1)]
     """Destinations, by the name that mappings use."""
@@ -211,18 +211,18 @@ class Settings(Strict):
 
 
 def read_settings(project_dir: Path, jinja: Jinja) -> Settings:
-    """Read segconn.yml beside dbt_project.yml, rendered with dbt's own Jinja.
+    """Read segconn.yml, beside dbt_project.yml, and render its Jinja.
 
-    Raises InvalidProject with every problem found.
+    Raises InvalidProject with all problems.
     """
     found = _read(project_dir / FILE_NAME, jinja)
     if isinstance(found, Settings):
         return found
-    raise InvalidProject(found)  # here and not below: no local of a traceback holds a key as text
+    raise InvalidProject(found)  # raised here, because locals below hold keys as text
 
 
 def _read(path: Path, jinja: Jinja) -> Settings | tuple[Finding, ...]:
-    """Return the settings, or what is wrong with them."""
+    """Return the settings, or their findings."""
     try:
         text = _text(path)
         raw = load_yaml(text, FILE_NAME)
@@ -233,18 +233,18 @@ def _read(path: Path, jinja: Jinja) -> Settings | tuple[Finding, ...]:
     settings, faults = read(Settings, rendered)
     if settings is not None and not unrendered:
         return settings
-    unknown = {fault.path for fault in unrendered}  # whether what they would be is right, nobody can say
+    unknown = {fault.path for fault in unrendered}  # a value that was not rendered cannot be validated
     faults = [*unrendered, *(fault for fault in faults if fault.path not in unknown)]
-    return _placed(faults, text)
+    return _findings(faults, text)
 
 
 def findings_in_settings(project_dir: Path, faults: Iterable[Fault]) -> tuple[Finding, ...]:
-    """Put faults that were found by looking at more than segconn.yml in their places there."""
-    return _placed(faults, _text(project_dir / FILE_NAME))
+    """Return faults as findings with their position in segconn.yml."""
+    return _findings(faults, _text(project_dir / FILE_NAME))
 
 
-def written_state(project_dir: Path) -> StateSettings:
-    """Return where the state is kept as segconn.yml says it, before Jinja: dbt renders it alike in its own YAML."""
+def unrendered_state(project_dir: Path) -> StateSettings:
+    """Return the state settings before Jinja, to copy them into a YAML file that dbt renders."""
     node = get(compose(_text(project_dir / FILE_NAME)), "state")
     return StateSettings(
         **{name: value.value for name, _, value in entries(node) if isinstance(value, yaml.ScalarNode)}
@@ -261,11 +261,11 @@ def _text(path: Path) -> str:
             "  destinations:\n    app:\n      write_key: \"{{ env_var('SEGMENT_WRITE_KEY') }}\""
         )
     except (OSError, UnicodeDecodeError) as error:
-        message, fix = f"cannot be read: {error}", ""
+        message, fix = f"cannot be read: {error}", "Check the file's permissions and save it as UTF-8."
     raise InvalidProject([Finding(NO_SETTINGS, message, fix, FILE_NAME)])
 
 
-def _placed(faults: Iterable[Fault], text: str) -> tuple[Finding, ...]:
+def _findings(faults: Iterable[Fault], text: str) -> tuple[Finding, ...]:
     node = compose(text)
     return tuple(_finding(fault, position(node, fault.path) if node else None) for fault in faults)
 
@@ -277,7 +277,7 @@ def _finding(fault: Fault, where: Position | None) -> Finding:
 
 
 def _render(value: Any, path: tuple[str, ...], jinja: Jinja, faults: list[Fault]) -> Any:
-    """Render every text in the tree, as dbt renders profiles.yml; what fails is added to `faults`."""
+    """Render all texts of a tree, as dbt renders profiles.yml. Errors are added to `faults`."""
     if isinstance(value, dict):
         return {key: _render(one, (*path, str(key)), jinja, faults) for key, one in value.items()}
     if isinstance(value, list):

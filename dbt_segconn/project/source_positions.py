@@ -1,4 +1,4 @@
-"""Where a model's mappings were written: the file, and the line of each key."""
+"""Source positions of a model's mappings: the file, and the line of each key."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from dbt_segconn.project.findings import Fault, Finding, Path
 from dbt_segconn.project.yaml_file import Node, Position, child, compose, entries, get, position
 
 RESOURCES = ("models", "seeds", "snapshots")
-"""The lists of a dbt YAML file whose members can carry mappings."""
+"""The lists of a dbt YAML file with entries that can have mappings."""
 
-# config(...) in a model's SQL wins over its YAML; what stands in Jinja's comments is not rendered
+# config(...) in a model's SQL wins over its YAML, but not within a Jinja comment
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 _CONFIG = re.compile(r"\bconfig\s*\(")
 _TOKEN = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[()]""", re.DOTALL)
@@ -27,7 +27,7 @@ _KEY = re.compile(rf"\b{META_KEY}\b[\"']?\s*[:=]")
 
 
 class Files:
-    """The YAML files of a project, each read once."""
+    """The files of a project. Each YAML file is parsed once."""
 
     def __init__(self, project_dir: FilePath) -> None:
         self._root = project_dir
@@ -35,14 +35,14 @@ class Files:
         self._entries: dict[str, dict[str, list[Node]]] = {}
 
     def node(self, file: str) -> Node | None:
-        """Return a file's content with its marks; None where it cannot be read, or is no YAML any more."""
+        """Return the root node of a YAML file; None if it cannot be read or parsed."""
         if file not in self._read:
             text = self.text(file)
             self._read[file] = compose(text) if text else None
         return self._read[file]
 
     def text(self, file: str) -> str:
-        """Return a file's text; empty where it cannot be read."""
+        """Return a file's text; empty if it cannot be read."""
         try:
             return (self._root / file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
@@ -60,37 +60,37 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Written:
-    """One model's `meta.segconn` as it was written, as far as a YAML file holds it."""
+class SourcePositions:
+    """The source positions of one model's `meta.segconn`."""
 
     model: Model
     files: Files
 
     @cached_property
     def entry(self) -> Node | None:
-        """The model in its YAML file; of a versioned one, the version."""
+        """The model's entry in its YAML file; the version's entry if it has one."""
         return next(self._entries(), None)
 
     @cached_property
     def node(self) -> Node | None:
-        """What stands under `meta.segconn`."""
+        """The value of `meta.segconn`; None if the model's YAML file has none."""
         if self.is_in_sql:
             return None
         return next(filter(None, map(_meta_of, self._entries())), None)
 
     @cached_property
     def is_in_sql(self) -> bool:
-        """Whether a config() of the model's SQL has the mappings."""
+        """Whether config() in the model's SQL has the mappings."""
         return key_in_sql(self.model.sql) is not None
 
     @property
     def is_inherited(self) -> bool:
-        """Whether the meta is that of a folder, from dbt_project.yml, and not the model's own."""
+        """Whether the meta comes from a folder in dbt_project.yml, not from the model."""
         return self.node is None and not self.is_in_sql
 
     @property
-    def is_gone(self) -> bool:
-        """Whether no file of the project gives the model its meta any more."""
+    def is_removed(self) -> bool:
+        """Whether the model's meta was removed from all files of the project."""
         if self.model.file.startswith("dbt_packages") or "meta" in self.model.sql or not self.is_inherited:
             return False
         is_read = self.entry is not None or not self.files.text(self.model.file)
@@ -98,7 +98,7 @@ class Written:
 
     @property
     def file(self) -> str:
-        """The file to mend: the YAML, else the model's SQL, else dbt_project.yml."""
+        """The file with the mappings: the YAML, else the model's SQL, else dbt_project.yml."""
         if self.node is not None or not self.model.sql:
             return self.model.file
         return self.model.sql_file if self.is_in_sql else self._inherited()
@@ -107,12 +107,12 @@ class Written:
         project = self.files.node(PROJECT_FILE)
         return (
             PROJECT_FILE
-            if any(_mentions(get(project, resource_key)) for resource_key in RESOURCES)
+            if any(_contains_meta(get(project, resource_key)) for resource_key in RESOURCES)
             else self.model.file
         )
 
-    def metas_of_folders(self) -> Iterator[Node]:
-        """Yield each meta with `segconn` that dbt_project.yml gives the model's folders, the nearest last."""
+    def folder_metas(self) -> Iterator[Node]:
+        """Yield each meta with `segconn` of the model's folders in dbt_project.yml, nearest folder last."""
         node = get(self.files.node(PROJECT_FILE), f"{self.model.resource_type}s")
         for name in ("", *self.model.folders):
             node = get(node, name) if name else node
@@ -120,25 +120,25 @@ class Written:
             yield from (one for one in found if get(one, META_KEY) is not None and one is not None)
 
     def _entries(self) -> Iterator[Node]:
-        """Yield the version, if it is one, and then the model: the first that has something to say counts."""
+        """Yield the entry of the version, if the model has one, then of the model. The first with a value wins."""
         name, _, version = self.model.name.partition(".v") if self.model.version else (self.model.name, "", "")
         for model in self.files.entries_of(self.model.file, name):
             versions = entries(get(model, "versions"))
             yield from (one for _, _, one in versions if version and _text_at(one, "v") == version)
             yield model
 
-    def unmerged(self) -> Written:
-        """Return the same with the lists of a version as its own block has them.
+    def unmerged(self) -> SourcePositions:
+        """Return a copy without the model's list items in the lists of a version.
 
-        Where both a version and its model have a block, dbt-core 1.x appends the model's lists to the version's.
+        If a version and its model both have a block, dbt-core 1.x appends the model's lists to the version's.
         """
         blocks = [_meta_of(entry) for entry in self._entries()]
         if self.model.version is None or len(blocks) < 2 or not all(blocks):
             return self
-        return Written(replace(self.model, meta=_unmerged(self.model.meta, blocks[0], blocks[-1])), self.files)
+        return SourcePositions(replace(self.model, meta=_unmerged(self.model.meta, blocks[0], blocks[-1])), self.files)
 
     def config_texts(self, keys: Collection[str]) -> dict[str, str]:
-        """Return the texts of these keys of the model's `config` in its YAML, before Jinja."""
+        """Return the texts of these keys of the model's `config` in YAML, before Jinja."""
         found: dict[str, str] = {}
         for entry in self._entries():
             texts = {key: get(entry, "config", key) for key in keys}
@@ -146,7 +146,7 @@ class Written:
         return found
 
     def path_of(self, mapping: str) -> Path:
-        """Lead from `meta.segconn` to a mapping of the model."""
+        """Return the path from `meta.segconn` to a mapping."""
         names = [one.get("name") for one in self.model.meta["mappings"]]
         return ("mappings", str(names.index(mapping)))
 
@@ -156,7 +156,7 @@ class Written:
         return name if name and isinstance(name, str) else f"number {int(number) + 1}"
 
     def finding(self, fault: Fault, *, mapping: str | None = None, prefix: Path = ()) -> Finding:
-        """Put a fault in its place. `prefix` leads to the mapping that the fault's path starts in."""
+        """Return a fault as a finding with file and position. `prefix` is the path to the mapping of the fault."""
         if mapping is None and fault.path[:1] == ("mappings",) and len(fault.path) > 1:
             prefix, mapping = fault.path[:2], self._name_of(fault.path[1])
             fault = replace(fault, path=fault.path[2:])
@@ -166,7 +166,7 @@ class Written:
         elif self.node is not None:
             where = position(self.node, (*prefix, *fault.path))
         elif self.file == PROJECT_FILE:
-            *_, nearest = (None, *self.metas_of_folders())
+            *_, nearest = (None, *self.folder_metas())
             where = position(nearest, (META_KEY, *prefix, *fault.path)) if nearest else None
         elif self.entry is not None and self.file == self.model.file:
             where = position(self.entry, ())
@@ -184,7 +184,7 @@ class Written:
 
 
 def key_in_sql(sql: str) -> Position | None:
-    """Return where `segconn` stands as a key in a config() of a model's SQL; None where it does not."""
+    """Return the position of the key `segconn` in a config() of a model's SQL, or None."""
     for start, text in _configs(sql):
         if key := _KEY.search(text):
             before = sql[: start + key.start()]
@@ -193,7 +193,7 @@ def key_in_sql(sql: str) -> Position | None:
 
 
 def _configs(sql: str) -> Iterator[tuple[int, str]]:
-    """Yield where the arguments of each config() start, and their text without comments."""
+    """Yield start and text of the arguments of each config(), without comments."""
     text = _COMMENT.sub(lambda comment: re.sub(r"[^\n]", " ", comment[0]), sql)
     for start in (found.end() for found in _CONFIG.finditer(text)):
         depth, end = 1, len(text)
@@ -217,7 +217,7 @@ def _unmerged(merged: Any, own: Node | None, model: Node | None) -> Any:
     if isinstance(merged, dict):
         return {key: _unmerged(value, get(own, str(key)), get(model, str(key))) for key, value in merged.items()}
     if isinstance(merged, list) and isinstance(own, yaml.SequenceNode) and model is not None:
-        size = len(own.value)  # dbt appends a text letter by letter
+        size = len(own.value)  # if the model has a text, dbt appends each of its letters
         return merged[:size] if len(merged) == size + len(model.value) else merged
     return merged
 
@@ -231,5 +231,5 @@ def _is_text(node: Node | None) -> TypeGuard[yaml.ScalarNode]:
     return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:str"
 
 
-def _mentions(node: Node | None) -> bool:
-    return any(key == META_KEY or _mentions(value) for key, _, value in entries(node))
+def _contains_meta(node: Node | None) -> bool:
+    return any(key == META_KEY or _contains_meta(value) for key, _, value in entries(node))

@@ -1,4 +1,4 @@
-"""What all of users' YAML has in common: strict keys, plain words for what is wrong, near names."""
+"""Validation of YAML that users write: strict keys, plain messages, and name suggestions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dbt_segconn.project.findings import MISSING_KEY, UNKNOWN_KEY, WRONG_TYPE, W
 
 
 class Strict(BaseModel):
-    """What users write: unknown keys are errors, and nothing changes once it is read."""
+    """Base class of user-written configuration: immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -21,7 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read(model: type[Model], value: Any) -> tuple[Model | None, list[Fault]]:
-    """Validate what a user wrote: the model, or None and everything that is wrong."""
+    """Validate a value. Return the model and no faults, or None and all faults."""
     try:
         return model.model_validate(value), []
     except ValidationError as error:
@@ -39,8 +39,8 @@ _YAML_NAMES = {
 }
 
 
-# Pydantic's error types begin with what they want: string_type, bool_parsing, …
-_WANTED = {
+# Pydantic's error types start with the expected type: string_type, bool_parsing, …
+_EXPECTED = {
     "string": "text",
     "bool": "true or false",
     "int": "a whole number",
@@ -62,18 +62,24 @@ def _fault(model: type[BaseModel], problem: Mapping[str, Any]) -> Fault:
         return Fault(MISSING_KEY, path, "is missing")
     reason = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "value_error":
-        return Fault(WRONG_VALUE, path, reason)
+        reason, _, fix = reason.partition(". ")
+        return Fault(WRONG_VALUE, path, reason, f"{fix}." if fix and not fix.endswith("?") else fix)
     reason = reason[reason.find("should ") :]  # without "Input", "String", …
+    reason = reason.replace("should ", "must ", 1).replace(" after validation", "")
     subject, _, kind = problem["type"].partition("_")
-    wanted = _WANTED.get(subject) if kind in {"type", "parsing"} else None
-    given = _YAML_NAMES.get(type(problem["input"]), "something else")
-    if wanted:
-        return Fault(WRONG_TYPE, path, f"must be {wanted}, is {given}")
-    return Fault(WRONG_VALUE, path, f"{reason}, is {given}")
+    expected = _EXPECTED.get(subject) if kind in {"type", "parsing"} else None
+    value = problem["input"]
+    actual = _YAML_NAMES.get(type(value), "a value of another type")
+    if expected:
+        return Fault(WRONG_TYPE, path, f"must be {expected}, not {actual}")
+    if isinstance(value, str) or ", not " in reason:  # a text may be a secret
+        return Fault(WRONG_VALUE, path, reason)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return Fault(WRONG_VALUE, path, f"{reason}, not {value if is_number else actual}")
 
 
 def _keys_at(model: type[BaseModel], path: Iterable[str]) -> list[str]:
-    """List the keys that are known at a path; steps through lists and dicts stay at their model."""
+    """Return the known keys at a path. Positions and names of entries do not change the model."""
     here = model
     for key in path:
         fields = {info.alias or name: info for name, info in here.model_fields.items()}
@@ -89,7 +95,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def near_name(wrong: str, known: Iterable[str]) -> str:
-    """Propose the nearest known name as a sentence with a space before it, or nothing."""
+    """Return " Did you mean …?" for the nearest known name, or an empty text."""
     by_folded = {name.casefold(): name for name in known}
     near = difflib.get_close_matches(wrong.casefold(), by_folded, n=1, cutoff=0.6)
     return f" Did you mean {by_folded[near[0]]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""URLs of segconn.yml: what makes one unusable. No message shows a URL, since it may hold credentials."""
+"""Checks of the URLs in segconn.yml. Messages never contain the URL, because it may hold credentials."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ ENDPOINTS = {
     "eu-west-1": "https://events.eu1.segmentapis.com",
 }
 _API_HOSTS = frozenset(urlsplit(url).hostname for url in ENDPOINTS.values())
-# The client adds /v1/batch to an endpoint
+# API methods that users may append to an endpoint; the client adds /v1/batch itself
 _METHODS = "batch|import|identify|track|page|screen|group|alias"
-# What check_http() and check_plain() say, for editors
+# JSON Schema of check_http() and check_plain(), for editors
 WEBHOOK_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^https?://([^/:\[\]]|\[[0-9a-fA-F:.]+\])"}
 URL_SCHEMA: dict[str, Any] = {
     "anyOf": [
@@ -28,9 +28,9 @@ URL_SCHEMA: dict[str, Any] = {
 
 
 def check_http(url: str) -> str:
-    """Return an HTTP URL as it is. Raises ValueError where it is none."""
+    """Return an HTTP URL unchanged. Raises ValueError if it is not a valid one."""
     if not url.startswith(("https://", "http://")):
-        raise ValueError("must start with https:// (or http:// for a debugger on this machine)")
+        raise ValueError("must start with https://, or http:// for a debugger on this machine")
     try:
         is_valid = bool(urlsplit(url).hostname and urlsplit(url).port != 0)
     except ValueError:
@@ -41,12 +41,12 @@ def check_http(url: str) -> str:
 
 
 def check_plain(url: str | None) -> str | None:
-    """Check a URL that requests go to as it stands: no credentials, no query, no fragment."""
+    """Return a URL unchanged. Raises ValueError if it has credentials, a query or a fragment."""
     if url is None:
         return None
     if "@" in urlsplit(check_http(url)).netloc:
         raise ValueError(
-            "must not contain credentials (user:password@). They are not sent; the write key is. Remove them"
+            "must not contain credentials (user:password@). Requests are authorised by the write key. Remove them"
         )
     if "?" in url:
         raise ValueError("must not contain a query (?…). Remove it")
@@ -56,24 +56,24 @@ def check_plain(url: str | None) -> str | None:
 
 
 def check_endpoint(url: str | None) -> str | None:
-    """Check a base URL, to which the client adds /v1/batch."""
+    """Return a base URL unchanged. Raises ValueError if it ends in the path that the client adds."""
     if check_plain(url) is None:
         return None
     parts = urlsplit(str(url))
-    if added := _added_again(parts):
-        base = f"{parts.scheme}://{parts.netloc}{_squeezed(parts.path).removesuffix(added)}"
-        raise ValueError(f"must not end in {added}: the client adds /v1/batch. Write the base URL alone: {base}")
+    if added := _repeated_suffix(parts):
+        base = f"{parts.scheme}://{parts.netloc}{_normalized(parts.path).removesuffix(added)}"
+        raise ValueError(f"must not end in {added}: the client adds /v1/batch. Write the base URL only: {base}")
     return url
 
 
-def _added_again(parts: SplitResult) -> str | None:
-    """Return the end of a path that the client adds once more, if there is one."""
-    path = _squeezed(parts.path)
+def _repeated_suffix(parts: SplitResult) -> str | None:
+    """Return the end of the path that the client would add again, or None."""
+    path = _normalized(parts.path)
     found = re.search(rf"/v1(/({_METHODS}))?$", path, re.IGNORECASE)
     if found:
         return found[0]
     return path if parts.hostname in _API_HOSTS else None
 
 
-def _squeezed(path: str) -> str:
+def _normalized(path: str) -> str:
     return re.sub(r"/+", "/", path).rstrip("/")

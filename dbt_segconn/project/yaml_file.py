@@ -1,4 +1,4 @@
-"""YAML as it was written: its values, and the line and column of each key."""
+"""YAML files: values, and the line and column of each key."""
 
 from __future__ import annotations
 
@@ -11,45 +11,47 @@ import yaml
 from dbt_segconn.project.findings import NOT_YAML, Finding, InvalidProject, Path
 
 Node = yaml.Node
-_Composer = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml reads a large project in a tenth of the time
+_Composer = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is about 10 times faster
 
 
-MOST_CHARACTERS, MOST_NODES, DEEPEST = 20_000_000, 1_000_000, 200
+MAX_CHARACTERS, MAX_NODES, MAX_DEPTH = 20_000_000, 1_000_000, 200
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a text; both count from 1."""
+    """A position in a text. Both numbers count from 1."""
 
     line: int
     column: int
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys in silence; here they are an error."""
+    """A loader that rejects duplicate keys. PyYAML silently keeps the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
         for key in repeated_keys(node):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key.value!r} stands here twice", key.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} appears twice", key.start_mark)
         return super().construct_mapping(node, deep)
 
 
 def check_limits(text: str) -> None:
-    """Raise YAMLError where a text would take too long or too much memory to read."""
-    if len(text) > MOST_CHARACTERS:
-        raise yaml.YAMLError(f"must be at most {MOST_CHARACTERS:,} characters, not {len(text):,}")
-    if "&" not in text and text.count("[") + text.count("{") < DEEPEST and max(map(len, text.split("\n"))) < DEEPEST:
-        return  # neither aliases nor room for such a depth
-    counted = _Counted()
+    """Raise YAMLError if a text is too large, too deep, or expands to too many nodes."""
+    if len(text) > MAX_CHARACTERS:
+        raise yaml.YAMLError(f"must be at most {MAX_CHARACTERS:,} characters, not {len(text):,}")
+    if (
+        "&" not in text
+        and text.count("[") + text.count("{") < MAX_DEPTH
+        and max(map(len, text.split("\n"))) < MAX_DEPTH
+    ):
+        return  # a quick test: no aliases, and too few brackets for this depth
+    counter = _NodeCounter()
     for event in yaml.parse(text, _Composer):
-        if problem := counted.add(event):
+        if problem := counter.add(event):
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
 
 
-class _Counted:
-    """Counts nodes event by event, each as often as aliases name it: neither depth nor aliases cost anything here."""
+class _NodeCounter:
+    """Counts nodes from parser events, with aliases expanded. It needs no recursion and expands nothing."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -57,10 +59,10 @@ class _Counted:
         self._open: list[tuple[str | None, int]] = []
 
     def add(self, event: yaml.Event) -> str | None:
-        """Count an event; return what is too large, or None."""
+        """Count an event. Return the limit that it exceeds, or None."""
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in {anchor for anchor, _ in self._open}:
-                return f"the alias *{event.anchor} stands inside the node that it names"
+                return f"the alias *{event.anchor} is inside the node that it refers to"
             self._count += self._sizes.get(str(event.anchor), 1)
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = self._open.pop()
@@ -71,13 +73,13 @@ class _Counted:
             elif event.anchor:
                 self._sizes[event.anchor] = 1
             self._count += 1
-        if self._count > MOST_NODES:
-            return f"holds more than {MOST_NODES:,} nodes, counted as often as aliases name them"
-        return f"is nested deeper than {DEEPEST} levels" if len(self._open) > DEEPEST else None
+        if self._count > MAX_NODES:
+            return f"must hold at most {MAX_NODES:,} nodes, with aliases expanded"
+        return f"must be nested at most {MAX_DEPTH} levels deep" if len(self._open) > MAX_DEPTH else None
 
 
 def load_yaml(text: str, file: str) -> Any:
-    """Parse YAML; raises InvalidProject that names the line."""
+    """Parse YAML. Raises InvalidProject with the line of the error."""
     try:
         check_limits(text)
         return yaml.load(text, _UniqueKeys)  # noqa: S506  a SafeLoader
@@ -94,7 +96,7 @@ def _not_yaml(error: yaml.YAMLError, text: str, file: str) -> Finding:
 
 
 def compose(text: str) -> Node | None:
-    """Parse YAML without making values of it; None where it is empty or no valid YAML."""
+    """Parse YAML to nodes. Return None if the text is empty or not valid YAML."""
     try:
         check_limits(text)
         return yaml.compose(text, _Composer)
@@ -103,7 +105,7 @@ def compose(text: str) -> Node | None:
 
 
 def repeated_keys(node: yaml.MappingNode) -> Iterator[yaml.ScalarNode]:
-    """Yield the keys that stand in this mapping a second time."""
+    """Yield each key that repeats an earlier key of this mapping."""
     seen: set[str] = set()
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
@@ -113,7 +115,7 @@ def repeated_keys(node: yaml.MappingNode) -> Iterator[yaml.ScalarNode]:
 
 
 def entries(node: Node | None) -> Iterator[tuple[str, Node, Node]]:
-    """Yield key, where it stands, and value: of a mapping, those that it merges first; of a list by position."""
+    """Yield key, node of the key, and value. Merged keys come first; the keys of a list are its positions."""
     if isinstance(node, yaml.SequenceNode):
         for at, one in enumerate(node.value):
             yield str(at), one, one
@@ -128,7 +130,7 @@ def entries(node: Node | None) -> Iterator[tuple[str, Node, Node]]:
 
 
 def key_name(key: yaml.ScalarNode) -> str:
-    """Name a key as JSON, and so dbt's manifest, names it: `on` is true."""
+    """Return a key as JSON, and thus dbt's manifest, spells it: `on` is true."""
     value = scalar(key)
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
@@ -136,7 +138,7 @@ def key_name(key: yaml.ScalarNode) -> str:
 
 
 def scalar(node: yaml.ScalarNode) -> Any:
-    """Return the value that YAML 1.1 reads; the text itself where it reads none."""
+    """Return the value in YAML 1.1, or the text if it has no valid value."""
     constructor = yaml.constructor.SafeConstructor()
     try:
         return constructor.construct_object(node)
@@ -145,7 +147,7 @@ def scalar(node: yaml.ScalarNode) -> Any:
 
 
 def child(node: Node | None, key: str) -> tuple[Node, Node] | None:
-    """Find an entry by its key: where the key stands, and the value. The last of equal keys, as YAML has it."""
+    """Return the key node and the value of a key, or None. The last of equal keys wins, as in PyYAML."""
     found = [(where, value) for name, where, value in entries(node) if name == key]
     return found[-1] if found else None
 
@@ -161,7 +163,7 @@ def get(node: Node | None, *path: str) -> Node | None:
 
 
 def position(node: Node, path: Path) -> Position:
-    """Return where the key at the end of a path stands, or the last of its owners that is there."""
+    """Return the position of the key at a path, or of its nearest parent that exists."""
     here = node
     for one in path:
         found = child(node, one)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.project.context import Context, Loaders
+from dbt_segconn.project.context import Context, JinjaLoaders
 from dbt_segconn.warehouse.adapter import set_dbt_flags
 
 # These print their argument, which may be a secret
@@ -42,4 +42,4 @@ def load_profile(context: Context, profile: str | None, target: str | None) -> A
         raise ConfigurationError(f"dbt cannot load target {target} of profile {profile}: {error}") from error
 
 
-LOADERS = Loaders(jinja_names, target_values)
+JINJA_LOADERS = JinjaLoaders(jinja_names, target_values)

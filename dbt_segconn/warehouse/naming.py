@@ -11,7 +11,7 @@ from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.artifacts import Manifest, Model
 from dbt_segconn.project.context import Context
 from dbt_segconn.project.jinja import Jinja
-from dbt_segconn.project.source_positions import RESOURCES, Files, Written
+from dbt_segconn.project.source_positions import RESOURCES, Files, SourcePositions
 from dbt_segconn.warehouse.dialect import Dialect, known_dialect
 
 # The keys of a model's config from which dbt makes its names; a snapshot's targets go before the macros
@@ -56,7 +56,7 @@ class Naming:
         for model in models:
             node = manifest.raw["nodes"][model.unique_id]
             built = RelationNames(model.database, model.schema, model.identifier)
-            here = self._names(node, Written(model, files), jinja)
+            here = self._names(node, SourcePositions(model, files), jinja)
             if not all(map(self._same, built, here, self._quoting(node))):
                 yield Misfit(model, built, here)
 
@@ -70,8 +70,8 @@ class Naming:
             return (built or None) == (here or None)
         return built.casefold() == here.casefold()
 
-    def _names(self, node: Mapping[str, Any], written: Written, jinja: Jinja) -> RelationNames:
-        custom = self._custom_names(node, written, jinja)
+    def _names(self, node: Mapping[str, Any], positions: SourcePositions, jinja: Jinja) -> RelationNames:
+        custom = self._custom_names(node, positions, jinja)
         generated = {part: self._generate(part, custom.get(part), node) for part in _CUSTOM}
         if node["resource_type"] == "snapshot":
             generated |= {part: custom[key] for part, key in _SNAPSHOT.items() if custom.get(key)}
@@ -104,8 +104,8 @@ class Naming:
         macro = macro or find(part, root)
         return MacroGenerator(macro, generate_generate_name_macro_context(macro, self._config, self._macros))
 
-    def _custom_names(self, node: Mapping[str, Any], written: Written, jinja: Jinja) -> Mapping[str, Any]:
-        """Return the custom names of the node's config, rendered for this target.
+    def _custom_names(self, node: Mapping[str, Any], positions: SourcePositions, jinja: Jinja) -> Mapping[str, Any]:
+        """Return the custom names of the node's config as this target renders them.
 
         The manifest has them rendered for dbt's target. This reads their sources again: dbt_project.yml, the model's
         YAML, and config() in its SQL.
@@ -116,8 +116,8 @@ class Naming:
 
         keys = (*_CUSTOM, *_SNAPSHOT.values())
         in_manifest = {key: (node.get("config") or {}).get(key) for key in keys}
-        in_yaml = {key: str(jinja.render(text)) for key, text in written.config_texts(keys).items()}
-        in_sql = jinja.arguments(written.model.sql, "config", keys)
+        in_yaml = {key: str(jinja.render(text)) for key, text in positions.config_texts(keys).items()}
+        in_sql = jinja.arguments(positions.model.sql, "config", keys)
         is_own = node.get("package_name") == self._config.project_name
         if not isinstance(node.get("fqn"), list) or (is_own and not (in_yaml or in_sql or self._is_rendered)):
             return in_manifest

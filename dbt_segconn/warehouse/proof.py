@@ -89,7 +89,7 @@ def find_target(context: Context, manifest: Manifest) -> Context:
         else f"no output of profile {context.profile} names the models as {manifest.path} does"
     )
     more = "".join(f" {name} cannot be checked: {why}" for name, why in unknown.items())
-    raise ConfigurationError(f"{reason}. {context.how_to_name_target(candidates)}{more}")
+    raise ConfigurationError(f"{reason}. {context.target_hint(candidates)}{more}")
 
 
 def prove_results(warehouse: Warehouse, context: Context) -> None:
@@ -97,7 +97,7 @@ def prove_results(warehouse: Warehouse, context: Context) -> None:
 
     Two DuckDB files, or two servers, may have relations with the same names.
     """
-    recorded = context.recorded
+    recorded = context.recorded_target
     opened = (warehouse.config.profile_name, warehouse.config.target_name)
     if recorded is None or recorded == opened:
         return

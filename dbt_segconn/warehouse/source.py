@@ -49,7 +49,7 @@ def find_source(mapping: Mapping, session: Session) -> Source:
     relation = session.relation_of(mapping.model)
     types = session.columns(relation)
     if not types:
-        raise InvalidProject([mapping.written.finding(_no_table(mapping.model, relation, session))])
+        raise InvalidProject([mapping.positions.finding(_no_table(mapping.model, relation, session))])
     found = find_columns(mapping, types)
     named = {found[name] for name in mapping.named}
     rest = () if mapping.columns is not None else (name for name in types if name not in named)
@@ -73,8 +73,8 @@ def find_source(mapping: Mapping, session: Session) -> Source:
     )
     if faults := list(_unordered(mapping, source)):
         name = mapping.meta.name
-        place = mapping.written.path_of(name)
-        raise InvalidProject([mapping.written.finding(fault, mapping=name, prefix=place) for fault in faults])
+        place = mapping.positions.path_of(name)
+        raise InvalidProject([mapping.positions.finding(fault, mapping=name, prefix=place) for fault in faults])
     return source
 
 

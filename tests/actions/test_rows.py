@@ -37,7 +37,7 @@ def maker(action, fields, **mapping):
         fields=fields,
         consent={},
         to_call=compile_action(action, fields),
-        names_record="__segment_id" in str(fields),
+        uses_segment_id="__segment_id" in str(fields),
         identifier=[],
     )
     columns = [SimpleNamespace(key=name, name=name, value_type=value_type) for name, value_type in VALUE_TYPES.items()]

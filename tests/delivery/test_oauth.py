@@ -205,10 +205,10 @@ def test_without_the_extra_a_run_says_how_to_install_it_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("nonsense", "is not an RSA private key"),
-        (pem(ec.generate_private_key(ec.SECP256R1())), "is not an RSA private key"),
+        ("nonsense", "must be an RSA private key"),
+        (pem(ec.generate_private_key(ec.SECP256R1())), "must be an RSA private key"),
         (pem(KEY, b"passphrase"), "without a passphrase"),
-        (pem(rsa.generate_private_key(65537, 1024)), "has 1024 bits; Segment needs an RSA key of 2048 bits or more"),
+        (pem(rsa.generate_private_key(65537, 1024)), "must be an RSA key of at least 2048 bits, not 1024"),
     ],
     ids=["nonsense", "elliptic", "passphrase", "short"],
 )

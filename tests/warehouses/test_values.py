@@ -391,7 +391,7 @@ def test_hours_that_a_zone_skips_or_has_twice_are_read_alike(shop, api, warehous
     assert "1 value that JSON cannot hold" in result.output
 
 
-@pytest.mark.parametrize(("zone", "reason"), [("Europe/Berln", "Europe/Berlin"), ("'; drop", "should match pattern")])
+@pytest.mark.parametrize(("zone", "reason"), [("Europe/Berln", "Europe/Berlin"), ("'; drop", "must match pattern")])
 def test_a_zone_that_nobody_knows_is_an_error_of_the_configuration(shop, zone, reason):
     shop.fill(("c1", "", ""))
     shop.manifest(ALL, timezone=zone)
