@@ -1,4 +1,4 @@
-"""Every exception, grouped by what the user can do about it.
+"""Every exception, grouped by how the user can fix it, and the format of counts and texts in messages.
 
 - `ConfigurationError`: fix the project; nothing was sent (exit code 2).
 - `RecordError`: one record cannot become a call. It is discarded with its reason, and the sync continues.
@@ -78,3 +78,13 @@ def message_of(error: Exception) -> str:
     ours = next((place for place in reversed(places) if place.startswith(f"{_PACKAGE}.")), "an unknown place")
     raised = f", raised in {places[-1]}" if places and places[-1] != ours else ""
     return f"{type(error).__name__} in {ours}{raised}. This is a bug of dbt-segconn: please report it with this line"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 mapping`, `1,000 mappings`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Escape unprintable characters of a text from data, except those in `keep`."""
+    return "".join(one if one.isprintable() or one in keep else ascii(one)[1:-1] for one in text)

@@ -44,19 +44,23 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("\"{{ modules.re.match('(a+)+$', 'a' * 40 ~ '!') }}\"", "it needs more than 2 seconds of CPU time"),
         ("\"{{ 'x' * 99999 ~ 'yy' }}\"", "the result has more than 100,000 characters"),
         ("&x {y: *x}", "the alias *x is inside the node that it refers to"),
+        ("2026-02-30", "not a valid timestamp"),
+        ("!!timestamp x", "not a valid timestamp"),
+        ("!!int x", "not a valid int"),
+        ("!!binary é", "not valid YAML"),
         ("[" * 300 + "]" * 300, "must be nested at most 200 levels deep"),
     ],
 )
 def test_unreadable_settings_are_findings(shop, value, words):
     shop.manifest(MAPPING)
     shop.write("segconn.yml", FILE.format(value=value))
-    began = time.monotonic()
+    began = time.process_time()
     result = shop.segconn("run", "--all")
     assert result.exit_code == 2, result.output
     assert words in result.output
     assert "segconn.yml:5: " in result.output
     assert WRITE_KEY not in result.output
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 def test_unquoted_template_is_a_finding(shop):
@@ -72,9 +76,18 @@ def test_unquoted_template_is_a_finding(shop):
 def test_billion_laughs_fail_fast(shop, name):
     shop.manifest(MAPPING)
     shop.write(name, LAUGHS + (shop.dir / name).read_text())
-    began = time.monotonic()
+    began = time.process_time()
     for command in (("run", "--all"), ("validate",)):
         result = shop.segconn(*command)
         assert result.exception is None or isinstance(result.exception, SystemExit)
         assert name.startswith("models") or "must hold at most 1,000,000 nodes" in result.output
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
+
+
+@pytest.mark.parametrize("name", ["dbt_project.yml", "profiles.yml"])
+def test_impossible_date_names_its_line(shop, name):
+    shop.manifest(MAPPING)
+    shop.write(name, f"x: 2026-02-30\n{(shop.dir / name).read_text()}")
+    result = shop.segconn("run", "--all")
+    assert result.exit_code == 2
+    assert f"{name}:1: is not valid YAML: not a valid timestamp" in result.output

@@ -46,7 +46,7 @@ TYPO_RATIO = 0.92
 
 
 @dataclass(frozen=True, slots=True)
-class Knowledge:
+class CheckInputs:
     """The inputs of the checks besides the mappings. `settings` is None if segconn.yml is missing or invalid."""
 
     manifest: Manifest
@@ -54,7 +54,7 @@ class Knowledge:
     settings: Settings | None
 
 
-def check(drafts: Iterable[ModelDraft], inputs: Knowledge) -> Iterator[Finding]:
+def check(drafts: Iterable[ModelDraft], inputs: CheckInputs) -> Iterator[Finding]:
     """Run every check on every mapping of the project."""
     events: dict[str, str] = {}
     for model in drafts:
@@ -70,7 +70,7 @@ def check(drafts: Iterable[ModelDraft], inputs: Knowledge) -> Iterator[Finding]:
             yield from map(draft.finding, _event_case(draft, events))
 
 
-def _model_faults(draft: ModelDraft, columns: KnownColumns, inputs: Knowledge) -> Iterator[Fault]:
+def _model_faults(draft: ModelDraft, columns: KnownColumns, inputs: CheckInputs) -> Iterator[Fault]:
     yield from traps(draft.positions.node)
     for column in draft.identifier:
         yield from _missing(("unique_identifier",), column, columns, draft.positions.model)

@@ -13,7 +13,7 @@ from dbt_segconn.authoring.editor_schema import SETTINGS_LINE, write_schemas
 from dbt_segconn.authoring.suggest import ColumnHint, Suggestion, guess_action, suggest
 from dbt_segconn.authoring.yaml_edit import add_mapping
 from dbt_segconn.engine.opening import Options, Project, check_project, opened, resolve_context
-from dbt_segconn.errors import ConfigurationError, SegconnError, message_of
+from dbt_segconn.errors import ConfigurationError, SegconnError, message_of, printable
 from dbt_segconn.project.artifacts import MANIFEST_FILE, TABLES, Manifest, Model, Snapshot, read_manifest
 from dbt_segconn.project.catalog import Catalog, catalog_command, spec_type
 from dbt_segconn.project.context import Context
@@ -24,7 +24,6 @@ from dbt_segconn.project.source_positions import Files, SourcePositions
 from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.project.unique_identifier import default_identifier
 from dbt_segconn.project.yaml_file import compose, entries, get
-from dbt_segconn.wording import printable
 
 SETTINGS = f"""{SETTINGS_LINE}
 destinations:

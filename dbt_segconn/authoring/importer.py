@@ -17,10 +17,9 @@ from typing import Any
 import yaml
 
 from dbt_segconn.actions import ACTIONS, unknown_fields
-from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.errors import ConfigurationError, printable
 from dbt_segconn.mapping.shorthand import expand
 from dbt_segconn.project.meta import CHANGE_TYPES, SYNC_MODES
-from dbt_segconn.wording import printable
 
 RESOURCE = "segment_destination_subscription"
 MODEL = "segment_reverse_etl_model"

@@ -12,8 +12,7 @@ from dbt_segconn.commands.completion import complete_mapping
 from dbt_segconn.commands.main import command
 from dbt_segconn.commands.options import as_options, project_options
 from dbt_segconn.commands.terminal.output import say
-from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.wording import counted
+from dbt_segconn.errors import ConfigurationError, counted
 
 if TYPE_CHECKING:
     from dbt_segconn.engine.opening import Options

@@ -18,11 +18,10 @@ import click
 from dbt_segconn.commands.main import FAILED, OK, command
 from dbt_segconn.commands.options import as_options, project_options
 from dbt_segconn.commands.terminal.output import say, styled, write_json
-from dbt_segconn.errors import ConfigurationError, WarehouseError
+from dbt_segconn.errors import ConfigurationError, WarehouseError, counted
 from dbt_segconn.project.dbt_project import PROFILES_FILE, PROJECT_FILE
 from dbt_segconn.project.findings import InvalidProject
 from dbt_segconn.version import __version__
-from dbt_segconn.wording import counted
 
 if TYPE_CHECKING:
     from dbt_segconn.delivery.probes import KeyStatus, Unreachable

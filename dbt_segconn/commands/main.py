@@ -39,7 +39,7 @@ class Command(GreedyCommand):
         self.group = group
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """Turns our errors into a message and an exit code; any other error is a bug and keeps its traceback."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -75,7 +75,7 @@ def _fail(*lines: str, code: int) -> None:
     sys.exit(code)
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="dbt-segconn")
 def main() -> None:
     """Reverse ETL from dbt models to Segment: fast, in order, nothing lost, nothing twice.

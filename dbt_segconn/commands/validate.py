@@ -15,6 +15,7 @@ import click
 from dbt_segconn.commands.main import FAILED, OK, command
 from dbt_segconn.commands.options import as_options, project_options
 from dbt_segconn.commands.terminal.output import say, styled, write, write_json
+from dbt_segconn.errors import counted
 from dbt_segconn.project.findings import (
     DOUBTFUL_COLUMN,
     NO_COLUMN,
@@ -26,7 +27,6 @@ from dbt_segconn.project.findings import (
     dotted,
 )
 from dbt_segconn.version import __version__
-from dbt_segconn.wording import counted
 
 if TYPE_CHECKING:
     from dbt_segconn.engine.opening import Options, Project
@@ -116,7 +116,7 @@ def _validate(options: Options, *, online: bool) -> Validation:
 
     Raises ConfigurationError if no project or no readable manifest is found.
     """
-    from dbt_segconn.authoring.checks import Knowledge, check
+    from dbt_segconn.authoring.checks import CheckInputs, check
     from dbt_segconn.authoring.misplaced import misplaced
     from dbt_segconn.authoring.secrets import plain_secrets
     from dbt_segconn.engine.opening import Project, check_project, resolve_context
@@ -140,7 +140,7 @@ def _validate(options: Options, *, online: bool) -> Validation:
     findings += misplaced(context.project_dir, manifest)
     findings += check(
         (one for one in drafts if not one.syncs_other_versions),
-        Knowledge(manifest, Catalog(context.artifacts_dir, manifest), settings),
+        CheckInputs(manifest, Catalog(context.artifacts_dir, manifest), settings),
     )
     if online and settings:
         # findings on columns that files list are replaced by findings on the real columns

@@ -16,9 +16,8 @@ from dbt_segconn.delivery.connection import Connection, NoResponseError, debug_l
 from dbt_segconn.engine.gate import Skip
 from dbt_segconn.engine.report import as_json
 from dbt_segconn.engine.results import RunResult, SyncResult
-from dbt_segconn.errors import SegconnError
+from dbt_segconn.errors import SegconnError, counted
 from dbt_segconn.project.settings import AlertSettings
-from dbt_segconn.wording import counted
 
 # A webhook has so long to answer; the run is done and only waits for this
 TIMEOUT_SECONDS = 10.0

@@ -12,9 +12,8 @@ from dbt_segconn.engine.progress import ProgressWriter
 from dbt_segconn.engine.range_delivery import RangeDelivery
 from dbt_segconn.engine.ranges import Range, calls_of, send
 from dbt_segconn.engine.sync import Sync
-from dbt_segconn.errors import LockedError, message_of
+from dbt_segconn.errors import LockedError, counted, message_of
 from dbt_segconn.state.tables import HistoryRow
-from dbt_segconn.wording import counted
 
 
 def deliver(sync: Sync, row: HistoryRow) -> HistoryRow:

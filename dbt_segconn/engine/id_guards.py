@@ -6,13 +6,13 @@ from collections import abc
 from collections.abc import Iterable, Iterator, Sequence
 
 from dbt_segconn.actions.flat import column_of
+from dbt_segconn.errors import counted
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.user_ids import IDS, SEGMENT_ID
 from dbt_segconn.state.diff import Diff
 from dbt_segconn.state.outbox import Id, MappingTables
 from dbt_segconn.warehouse.source import Source
 from dbt_segconn.warehouse.values import NUMBERS
-from dbt_segconn.wording import counted
 
 # The default of max_records_per_id with `order_by`, which expects several records of one user
 MOST_ORDERED = 1_000

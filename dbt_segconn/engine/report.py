@@ -13,11 +13,10 @@ import orjson
 from dbt_segconn.engine.gate import Choice, Skip
 from dbt_segconn.engine.opening import Project
 from dbt_segconn.engine.results import RunResult, SyncResult
-from dbt_segconn.errors import SegconnError
+from dbt_segconn.errors import SegconnError, counted
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.tables import COUNTS, HistoryRow
 from dbt_segconn.version import __version__
-from dbt_segconn.wording import counted
 
 # Raised when a field of the artifact changes its meaning or goes; new fields may come at any time.
 ARTIFACT_VERSION = 1

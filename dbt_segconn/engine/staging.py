@@ -11,14 +11,13 @@ from functools import partial
 from dbt_segconn.engine.block_reasons import before_staging, of_changes
 from dbt_segconn.engine.guards import former_identifier
 from dbt_segconn.engine.sync import Sync
-from dbt_segconn.errors import WarehouseError
+from dbt_segconn.errors import WarehouseError, counted
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.checkpoint import Window
 from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.state.discards import KEPT_REPEATED
 from dbt_segconn.state.outbox import Changes
 from dbt_segconn.state.tables import RESET, HistoryRow
-from dbt_segconn.wording import counted
 
 # A model of up to this many records is compared before an outbox is made, and then once more if anything has changed
 COMPARED_FIRST = 20_000

@@ -9,12 +9,12 @@ from datetime import datetime, timezone
 
 from dbt_segconn.engine.block_reasons import before_staging, of_changes
 from dbt_segconn.engine.guards import one_value
+from dbt_segconn.errors import counted
 from dbt_segconn.inspection.read_only_session import OpenedProject
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.state.tables import new_row
-from dbt_segconn.wording import counted
 
 UNIDENTIFIED = {
     "null_identifier": "the unique identifier is null",

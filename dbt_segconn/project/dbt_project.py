@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.project.yaml_file import check_limits
+from dbt_segconn.project.yaml_file import Loader, check_limits
 
 PROJECT_FILE = "dbt_project.yml"
 PROFILES_FILE = "profiles.yml"
@@ -98,7 +98,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         check_limits(text)
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader)  # noqa: S506  a SafeLoader
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:

@@ -25,7 +25,22 @@ class Position:
     column: int
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
+    """PyYAML's SafeLoader. Any value that it cannot construct, such as 2026-02-30, is a YAMLError."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002  PyYAML's signature
+        """Return the value of a node. Raise YAMLError."""
+        try:
+            return super().construct_object(node, deep)
+        except (yaml.YAMLError, RecursionError):
+            raise
+        except Exception:  # noqa: BLE001  PyYAML raises what its parsers raise
+            value_type = node.tag.rpartition(":")[2]
+            problem = f"not a valid {value_type}; quote it if it is text"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+
+
+class _UniqueKeys(Loader):
     """A loader that rejects duplicate keys. PyYAML silently keeps the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
@@ -142,7 +157,7 @@ def scalar(node: yaml.ScalarNode) -> Any:
     constructor = yaml.constructor.SafeConstructor()
     try:
         return constructor.construct_object(node)
-    except (yaml.YAMLError, ValueError):
+    except Exception:  # noqa: BLE001  whatever PyYAML stumbles over
         return node.value
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.project.yaml_file import Loader
 
 # dbt-core's class of each resource type; FunctionNode is new in 1.11
 _CLASSES = {
@@ -204,7 +205,7 @@ def _plain(value: Any) -> Any:
     """Parse a mapping or list that dbt 2 wrote as text, which it does for config() in SQL."""
     if isinstance(value, str) and value.startswith(("{", "[")):
         with suppress(yaml.YAMLError):
-            return yaml.safe_load(value)
+            return yaml.load(value, Loader)  # noqa: S506  a SafeLoader
     return value
 
 

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 import orjson
 
-from dbt_segconn.wording import printable
+from dbt_segconn.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

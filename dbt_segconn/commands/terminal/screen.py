@@ -25,9 +25,9 @@ from dbt_segconn.engine.report import (
     versions_line,
 )
 from dbt_segconn.engine.results import RunResult, SyncResult
+from dbt_segconn.errors import counted
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.version import __version__
-from dbt_segconn.wording import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dbt_segconn.commands.terminal.output import is_plain, say, styled, width, write_table
+from dbt_segconn.errors import printable
 from dbt_segconn.inspection.preview import Shown
-from dbt_segconn.wording import printable
 
 _COLORS = {"added": "green", "updated": "yellow", "deleted": "red"}
 # Maximum width of a record: longer values are wrapped here, but not in the call

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dbt_segconn.commands.terminal.output import is_plain, say, width, write_json, write_table
-from dbt_segconn.wording import printable
+from dbt_segconn.errors import printable
 
 _GAP = 2
 # If the terminal is too narrow, wider columns are wrapped to this width
