@@ -26,7 +26,7 @@ _BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DO
 
 
 def refreshed(text: str, main: click.Group, exit_codes: Mapping[int, str]) -> str:
-    """Return a page with its generated parts made anew."""
+    """Return a page with fresh generated parts."""
     makers: dict[str, Callable[[], str]] = {
         "settings": settings_keys,
         "mapping-keys": mapping_keys,
@@ -102,7 +102,7 @@ def _directive(name: str) -> str:
 
 # --- Findings -------------------------------------------------------------------------------------
 
-# Codes whose subject has a topic of its own, in place of their group's
+# Codes with a topic of their own instead of their group's
 TOPICS = {
     "SEG210": "alerts",
     "SEG211": "consent",

@@ -1,1 +1,1 @@
-"""One run, and the syncs in it: which mappings go, what changed, how it is delivered and settled."""
+"""One run and its syncs: choose the mappings, stage their changes, deliver and settle them."""

@@ -1,4 +1,4 @@
-"""Alerts: which syncs of a run concern which webhook, and one POST to each of those."""
+"""Alerts: choose the syncs of each webhook, and post them once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIMEOUT_SECONDS = 10.0
 SHOWN = 20
 MESSAGE_CHARACTERS = 500
 
-# status → what somebody who reads of it should do, beyond what the message says
+# status → what to do about it, beyond the message
 _ADVICE = {
     "failed": "Fix the cause and run again.",
     "partial": "These records are offered again by the next syncs.",
@@ -49,7 +49,7 @@ class Concern:
 
     @property
     def rate(self) -> float | None:
-        """Percent of the records to send that were confirmed, where there were any."""
+        """Percent of the records to send that were confirmed; None if there were none to send."""
         counts = self.facts.get("counts", {})
         return 100 * counts["confirmed"] / counts["to_send"] if counts.get("to_send") else None
 

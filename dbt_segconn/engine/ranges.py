@@ -20,7 +20,7 @@ from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.values import Column
 
 # Changes read from the outbox at once, and values and bytes: enough for the warehouse, few enough for memory. The first
-# page is small, since nobody knows yet how wide the rows are
+# page is small: the width of the rows is unknown until then
 PAGE = 30_000
 PAGE_VALUES = 300_000
 PAGE_BYTES = 4_000_000
@@ -98,7 +98,7 @@ class Workers(Protocol):
         """Return the reason if no worker will ever answer."""
 
     def stop(self) -> None:
-        """Let all workers finish the calls in flight, and start nothing more."""
+        """Stop all workers after the calls in flight."""
 
 
 def calls_of(changes: Range, mapping: Mapping, write_key: str) -> CallMaker:

@@ -59,7 +59,7 @@ _WORDS = {
 
 
 def results_lines(project: Project, choice: Choice) -> Iterator[str]:
-    """Say what dbt's results cannot vouch for, and whether a run has used them already."""
+    """Yield what dbt's results do not cover, and whether a run has used them before."""
     results = project.results
     no_gate = "models are taken as they are, and no failed dbt test holds one back"
     if results is None:
@@ -77,7 +77,7 @@ def results_lines(project: Project, choice: Choice) -> Iterator[str]:
 
 
 def versions_line(project: Project) -> str | None:
-    """Name the versions of models whose mappings are not synced, if there are any."""
+    """Return a line with the versions of models that are not synced, if there are any."""
     synced = {mapping.model.unique_id for mapping in project.mappings}
     mapped = (one for one in project.manifest.models if isinstance(one.meta, dict) and one.meta.get("mappings"))
     names = ", ".join(one.name for one in mapped if one.version and one.unique_id not in synced)
@@ -85,7 +85,7 @@ def versions_line(project: Project) -> str | None:
 
 
 def untouched_line(project: Project, choice: Choice) -> str:
-    """Say how many mappings are left alone, since dbt has not refreshed their models."""
+    """Return a line with the number of mappings whose models dbt has not refreshed."""
     retried = (
         " Was it `dbt retry`? dbt 2 does not record that."
         if project.results and project.results.newest.is_of_dbt2
@@ -98,12 +98,12 @@ def untouched_line(project: Project, choice: Choice) -> str:
 
 
 def start_line(number: int, total: int, name: str, destination: str) -> str:
-    """Say that a sync starts."""
+    """Return the line of a sync that starts."""
     return _dotted(f"{number} of {total} START sync {name} to {destination}", "RUN")
 
 
 def end_line(number: int, total: int, result: SyncResult) -> str:
-    """Say how a sync ended, with the counts of its changes."""
+    """Return the line of a sync that has ended, with the counts of its changes."""
     word, _ = _WORDS[result.status]
     if result.status == "success" and result.row and _is_remembered(result.row):
         word = "OK remembered"
@@ -112,7 +112,7 @@ def end_line(number: int, total: int, result: SyncResult) -> str:
 
 
 def timing_lines(result: SyncResult) -> Iterator[str]:
-    """Say how long each step of a sync took, and what it cost a million calls."""
+    """Yield the seconds of each step of a sync, and its CPU seconds per million calls."""
     for step, spent in result.spent.items():
         each = spent.cpu_seconds / result.confirmed * 1e6 if result.confirmed else 0.0
         per_million = f", {each:.2f} s per million calls" if each else ""
@@ -120,7 +120,7 @@ def timing_lines(result: SyncResult) -> Iterator[str]:
 
 
 def skip_line(skip: Skip) -> str:
-    """Say that a sync does not go, and why."""
+    """Return the line of a mapping that is skipped, with the reason."""
     return _dotted(f"SKIP {skip.mapping.name}", skip.reason)
 
 
@@ -129,7 +129,7 @@ def _dotted(text: str, ending: str) -> str:
 
 
 def _is_remembered(state: HistoryRow) -> bool:
-    """Whether records were found and none of them was to be sent: a baseline, or deletions alone."""
+    """Check whether records were found but none is sent: a baseline, or a mapping that sends only deletions."""
     return bool(state.added + state.updated) and not state.to_send
 
 
@@ -232,7 +232,7 @@ def held_back_by(target_dir: Path) -> set[str]:
 
 
 def write_artifact(run: RunResult, target_dir: Path) -> Path:
-    """Write target/segconn/run_results.json: whole or not at all. Raises SegconnError where it cannot."""
+    """Write target/segconn/run_results.json: completely or not at all. Raise SegconnError if that fails."""
     path = target_dir / ARTIFACT
     draft = path.with_suffix(".tmp")
     try:

@@ -153,7 +153,7 @@ def _clock_of(state: State) -> Callable[[], datetime]:
 
 
 def _narrowed(choice: Choice, project: Project, options: Options, state: State) -> Choice:
-    """Leave out what the history shows to be done: what needs no retry, what these results of dbt were used for."""
+    """Remove the mappings that need no retry, or were synced with the same results of dbt."""
     if options.retry:
         return _unfinished(choice, project, state)
     if project.results and not options.full_refresh:
@@ -173,7 +173,7 @@ def _unfinished(choice: Choice, project: Project, state: State) -> Choice:
 
 
 def _retried_by_dbt(project: Project) -> set[str]:
-    """Return the syncs whose models, or their tests, `dbt retry` has tried again."""
+    """Return the ids of mappings whose models or tests `dbt retry` has run again."""
     models = project.results.retried if project.results else ()
     return {mapping.id for mapping in project.mappings if mapping.model.unique_id in models}
 

@@ -29,7 +29,7 @@ POLL_SECONDS = 1.0
 
 @contextmanager
 def workforce(options: Options, project: Project, warehouse: Warehouse, run_id: str) -> Iterator[Workers | None]:
-    """Bring up the workers that the options ask for; None where this process delivers by itself."""
+    """Start the workers of the options. Yield None if this process delivers by itself."""
     if options.workers == 1 and not options.scheduler:
         yield None
         return
@@ -109,19 +109,19 @@ class LocalWorkers:
                 return self._pool.submit(_deliver_here, self._options, changes)
 
     def is_lost(self, error: BaseException) -> bool:
-        """Say whether the error of a share means that its worker has died."""
+        """Check whether the exception of a range means that its worker has died."""
         return isinstance(error, BrokenProcessPool)
 
     def are_gone(self) -> str | None:
-        """Say nothing: a new pool is always at hand."""
+        """Return None: a broken pool is replaced."""
         return None
 
     def stop(self) -> None:
-        """Tell all workers to finish what is in flight, and start nothing more."""
+        """Stop all workers after the calls in flight."""
         self._stop.set()
 
     def close(self) -> None:
-        """Let the processes end."""
+        """Wait for the processes to end."""
         self._pool.shutdown(cancel_futures=True)
 
     def _new_pool(self) -> ProcessPoolExecutor:
@@ -172,13 +172,13 @@ class DaskWorkers:
         return future
 
     def is_lost(self, error: BaseException) -> bool:
-        """Say whether the error of a share means that several workers have died over it."""
+        """Check whether the exception of a range means that several workers have died over it."""
         from distributed import KilledWorker
 
         return isinstance(error, KilledWorker)
 
     def are_gone(self) -> str | None:
-        """Say that the scheduler is gone: its client forgets the shares that it had handed in."""
+        """Return the reason if the scheduler is gone: its client then loses the submitted ranges."""
         if self._client.status == "running":
             return None
         return (
@@ -187,7 +187,7 @@ class DaskWorkers:
         )
 
     def stop(self) -> None:
-        """Tell all workers to finish what is in flight, and start nothing more."""
+        """Stop all workers after the calls in flight."""
         from distributed import Event
 
         if self._client.status == "running":
@@ -215,7 +215,7 @@ def _dask_workers(address: str, options: Options, run_id: str) -> Iterator[DaskW
 
 
 def _check_versions(address: str, client: Any) -> None:
-    """Let no worker make its calls by other rules than those of this version."""
+    """Raise ConfigurationError if a worker has another version of dbt-segconn."""
     versions = client.run(_version, on_error="return")
     if not versions:
         raise ConfigurationError(f"--scheduler {address}: it has no workers. Start some (`dask worker {address}`).")
