@@ -23,7 +23,7 @@ from dbt_segconn.warehouse.values import Column
 # page is small: the width of the rows is unknown until then
 PAGE = 30_000
 PAGE_VALUES = 300_000
-PAGE_BYTES = 4_000_000
+PAGE_BYTES = 2_000_000
 FIRST_PAGE, GROWTH = 50, 4
 SMALLEST_PAGE = 1_000
 SAMPLED_ROWS = 50
