@@ -277,7 +277,7 @@ def test_a_checkpoint_that_the_column_cannot_have_is_refused(shop, api):
         ("changed_at", 60, "checkpoint: changed_at is of the type TIMESTAMP: its lag must be a time such as `1 hour`"),
         ("version", "1 hour", "checkpoint: version is of the type BIGINT: its lag must be a whole number"),
         ("email", 0, "checkpoint: email is of the type VARCHAR: a checkpoint must be a timestamp"),
-        ("changed", 0, "checkpoint.column: the column 'changed' is not in main.customers. Did you mean 'changed_at'?"),
+        ("changed", 0, "checkpoint.column: column 'changed' is not in main.customers. Did you mean 'changed_at'?"),
     )
     for output in refused(shop, *({"column": column, "lag": lag} for column, lag, _ in wrong)):
         for at, (_, _, words) in enumerate(wrong):

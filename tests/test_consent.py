@@ -76,9 +76,9 @@ def test_a_missing_column_is_told_where_it_was_named(shop):
     shop.table(ADA)
     result = shop.segconn("run", "--all")
     assert result.exit_code == 2
-    assert "model customers: consent.Ads: the column 'adds_ok' is not in" in result.output
+    assert "model customers: consent.Ads: column 'adds_ok' is not in" in result.output
     shop.manifest({**MAPPING, "consent": {"Ads": "adds_ok"}})
-    assert "mapping identify_customers: consent.Ads: the column" in shop.segconn("run", "--all").output
+    assert "mapping identify_customers: consent.Ads: column" in shop.segconn("run", "--all").output
 
 
 def test_records_that_say_nothing_are_sent_as_withheld_by_default(asking, api):

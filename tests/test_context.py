@@ -332,7 +332,7 @@ def test_project_file_is_read_as_by_dbt(shop):
         "dbt_project.yml: must be UTF-8, but byte 0xf6 at position 22 is not. Save the file as UTF-8." in result.output
     )
     shop.write("dbt_project.yml", "name: [\n")
-    assert "dbt_project.yml:2: is not valid YAML" in shop.segconn("validate").output
+    assert "dbt_project.yml:2: not valid YAML" in shop.segconn("validate").output
 
 
 def test_unquoted_relation_names_are_found(shop, api):

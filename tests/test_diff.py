@@ -98,11 +98,11 @@ def test_changed_identifier_is_breaking(shop):
         (typed(email="text", plan="text"), typed(email="text", plan="varchar"), [("resends", "plan: text → varchar")]),
         (typed(email="text", plan="int"), typed(email="text", plan="text"), [("breaking", "plan: int → text")]),
         (typed(EMAIL="text", plan="int"), typed(email="TEXT", plan="int"), []),
-        (typed(email="text", plan="int"), typed(email="text"), [("breaking", "column plan: is gone")]),
+        (typed(email="text", plan="int"), typed(email="text"), [("breaking", "column plan: removed from the model")]),
         (
             typed(email="text", plan="int"),
             typed(email_address="text", plan="int", other="int"),
-            [("breaking", "column email: is gone from the model, though the mapping reads it")],
+            [("breaking", "column email: removed from the model, but the mapping reads it")],
         ),
         (typed(email="text", unused="int"), typed(email="text"), []),
     ],

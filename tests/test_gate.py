@@ -275,14 +275,14 @@ def test_results_of_several_folders_are_merged(shop, api):
     assert "was synced before" in result.output
     twice = shop.segconn("run", "--target-path", "runs/1", "--target-path", "runs/2")
     assert twice.exit_code == 2
-    assert "Results of several dbt invocations are merged by --run-results" in twice.output
+    assert "To merge results of several dbt invocations, use --run-results" in twice.output
     shop.dbt("test", "--target", "dev", "--target-path", "runs/4")
     other = shop.segconn("run", "--run-results", "runs/1", "runs/4")
     assert other.exit_code == 2
     assert "dbt's results are from different targets" in other.output
     nothing = shop.segconn("run", "--run-results", "runs/9")
     assert nothing.exit_code == 2
-    assert "--run-results runs/9: no run_results.json there" in nothing.output
+    assert "--run-results runs/9: no run_results.json found" in nothing.output
 
 
 def test_newest_result_of_a_node_counts(shop, api):

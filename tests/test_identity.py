@@ -175,7 +175,7 @@ def blocked(shop, api, *options, words=OTHER):
 def test_changed_identifier_blocks_until_allowed(sent, api):
     sent.manifest(MAPPING, unique_identifier=TWO)
     blocked(sent, api)
-    assert "`unique_identifier: customer_id` keeps" in blocked(sent, api).output
+    assert "Set `unique_identifier: customer_id` to keep" in blocked(sent, api).output
     assert OTHER in sent.segconn("estimate", "--all").output
     allowed = sent.segconn("run", "--all", "--allow-guarded", NAME)
     assert allowed.exit_code == 0

@@ -118,7 +118,7 @@ def test_a_signal_ends_with_130_and_loses_nothing(shop, api, number):
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "finishing what is in flight" in output
+    assert "waiting for calls in flight" in output
     assert "CANCELED customers.identify_customers" in output
     (row,) = shop.query("select status, watermark, confirmed, to_send from segconn.syncs")
     assert row["status"] == "canceled"

@@ -27,7 +27,7 @@ def test_dbt_shows_an_exposure_for_each_mapping(shop):
     shop.dbt("parse")
     refused = shop.segconn("exposures")
     assert refused.exit_code == 2
-    assert "customers: dbt wants an owner" in refused.output
+    assert "customers: dbt requires an owner" in refused.output
     path = shop.dir / "models/segconn_exposures.yml"
     written = shop.segconn("exposures", "--output", str(path), "--owner", "Data")
     assert written.exit_code == 0, written.output

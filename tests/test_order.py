@@ -129,7 +129,7 @@ def test_resumed_sync_keeps_the_order(shop, api, versions, impatient):
 @pytest.mark.parametrize(
     ("order", "words"),
     [
-        ("versoin", "the column 'versoin' is not in main.customers. Did you mean 'version'?"),
+        ("versoin", "column 'versoin' is not in main.customers. Did you mean 'version'?"),
         (["version", "extra"], "extra is of the type JSON: only timestamps, dates, numbers and texts have an order"),
         ([], "order_by"),
     ],

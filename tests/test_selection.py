@@ -116,7 +116,7 @@ def test_what_cannot_be_selected_is_named(copy, options, problem):
         ("[]", "not a dbt manifest file, or incomplete"),
         (
             '{"metadata": {"dbt_schema_version": "x/manifest/v20.json"}}',
-            "the version of dbt's manifest schema must be 4 to 12, not 20",
+            "the version of dbt's manifest schema must be 1 to 12, not 20",
         ),
     ],
 )

@@ -90,4 +90,4 @@ def test_impossible_date_names_its_line(shop, name):
     shop.write(name, f"x: 2026-02-30\n{(shop.dir / name).read_text()}")
     result = shop.segconn("run", "--all")
     assert result.exit_code == 2
-    assert f"{name}:1: is not valid YAML: not a valid timestamp" in result.output
+    assert f"{name}:1: not valid YAML: not a valid timestamp" in result.output

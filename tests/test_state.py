@@ -221,8 +221,8 @@ def test_another_target_with_the_same_state_schema_is_held_back(synced, api):
     result = synced.segconn("run", "--all")
     assert result.exit_code == 1
     assert 'its last sync read "shop"."main"."customers"' in result.output
-    assert "give each its own (state.schema in segconn.yml)" in result.output
-    assert "give each its own" in synced.segconn("run", "--all").output, "the next run, too"
+    assert "set state.schema in segconn.yml to one for each" in result.output
+    assert "set state.schema in segconn.yml" in synced.segconn("run", "--all").output, "the next run, too"
     assert api.received == []
     assert "DELETED 2" in synced.segconn("run", "--all", "--allow-guarded", NAME).output
 

@@ -187,7 +187,7 @@ def test_missing_column_stops_run_before_sending(shop, api):
     )
     result = shop.sync(ADA)
     assert result.exit_code == 2
-    assert "the column 'emial' is not in main.customers. Did you mean 'email'?" in result.output
+    assert "column 'emial' is not in main.customers. Did you mean 'email'?" in result.output
     assert api.received == []
 
 
