@@ -104,7 +104,7 @@ say "Day 2: customers and orders come, change and go, and dbt builds the shop ag
 working "dbt build" dbt --quiet build --vars '{day: 2}'
 
 say "Day 2: a look before the run: a customer who left, and the call for that"
-dbt-segconn preview --mapping customer_deleted --kind deleted --limit 1 --format text
+dbt-segconn preview --mapping customer_deleted --change-type deleted --limit 1 --format text
 
 say "Day 2: dbt-segconn run sends what has changed"
 dbt-segconn run

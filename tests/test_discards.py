@@ -55,6 +55,18 @@ def test_it_is_tried_in_five_more_syncs_then_given_up_until_it_changes(refusing,
     assert discards(refusing) == []
 
 
+def test_given_up_record_with_earlier_form_stays_open(refusing, api):
+    refusing.resync(ADA, (*BAD[:2], "pro"))
+    for _ in range(7):
+        refusing.resync(ADA, BAD)
+    (one,) = discards(refusing)
+    assert (one["attempts"], one["given_up"]) == (7, "yes")
+    api.refuses = lambda _call: False
+    result = refusing.segconn("retry")
+    assert "ADDED 1" in result.output, result.output
+    assert discards(refusing) == []
+
+
 def test_it_is_given_up_after_fourteen_days(refusing):
     refusing.resync(ADA, BAD)
     with refusing.connect() as connection:

@@ -99,7 +99,7 @@ FILES = st.one_of(
 )
 
 
-@fuzz(FILES, examples=60)
+@fuzz(FILES, examples=40)
 def test_fuzzed_settings_are_read_or_refused(shop, content):
     if not (shop.dir / "target").exists():
         shop.manifest(MAPPING)

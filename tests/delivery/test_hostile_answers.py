@@ -47,12 +47,18 @@ def _read(peer):
     """Read one request to its end."""
     text = b""
     while b"\r\n\r\n" not in text:
-        text += peer.recv(65_536)
+        text += _received(peer)
     head, _, body = text.partition(b"\r\n\r\n")
     length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0)
     while len(body) < length:
-        body += peer.recv(65_536)
+        body += _received(peer)
     return head
+
+
+def _received(peer):
+    if not (part := peer.recv(65_536)):
+        raise ConnectionError("the client has left")
+    return part
 
 
 def dribble(*parts, every=0.1, endless=b""):

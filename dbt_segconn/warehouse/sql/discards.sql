@@ -99,9 +99,10 @@ limit {{ limit }}
 {% endmacro %}
 
 
-{#- The records of a mapping with open discards, and whether each is given up under the current definition. -#}
+{#- The records of a mapping with open discards, and whether each is given up under the current definition. Of several
+    discarded forms of a record, one that is given up counts: it may be the form that the model has now. -#}
 {% macro segconn_open_discards_of(discards, mapping_id, definition, retry_limits) %}
-    select record_id, min(case when definition = {{ segconn_literal(definition) }} then given_up else 0 end) as given_up
+    select record_id, max(case when definition = {{ segconn_literal(definition) }} then given_up else 0 end) as given_up
     from ({{ segconn_attempts(discards, retry_limits) }}) as attempts
     where mapping_id = {{ segconn_literal(mapping_id) }}
     group by record_id

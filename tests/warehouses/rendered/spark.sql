@@ -1659,7 +1659,7 @@ insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_i
 select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
     '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
 from (
-    select record_id, min(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
+    select record_id, max(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
     from (
 select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
@@ -2122,7 +2122,7 @@ insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_i
 select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
     '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
 from (
-    select record_id, min(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
+    select record_id, max(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
     from (
 select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
     count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
