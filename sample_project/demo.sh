@@ -113,6 +113,6 @@ say "What changed in the shop on day 2, and what arrived"
 python show_calls.py target/calls.jsonl "$first"
 
 say "Look around"
-echo "All of it stands in sample_project/target; nothing has left this machine. In sample_project, try:"
+echo "Everything is in sample_project/target. Nothing has left this machine. In sample_project, try:"
 echo "  target/venv/bin/dbt-segconn status"
 echo "  target/venv/bin/dbt-segconn ui"

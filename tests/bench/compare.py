@@ -287,17 +287,17 @@ def latency(rows: int, rounds: int) -> None:
 DIFF_ALONE = """
 import sys, dbt_segconn.engine.run
 from pathlib import Path
-from dbt_segconn.engine.opening import Options, find_sources, opened, read_plan
-from dbt_segconn.state.outbox import MappingState
+from dbt_segconn.engine.opening import Options, find_sources, opened, read_project
+from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import State
 options = Options(all=True)
-plan = read_plan(options)
-with opened(plan, options) as warehouse:
-    sources = find_sources(plan.syncs, warehouse)
+project = read_project(options)
+with opened(project, options) as warehouse:
+    sources = find_sources(project.mappings, warehouse)
     with warehouse.session("diff") as session:
-        sync = plan.syncs[0]
-        tables = MappingState(State(session, plan.settings.state, warehouse.database), sync.id)
-        assert not tables.preview(sync, sources[sync.id], ["added", "updated", "deleted"], 1)
+        mapping = project.mappings[0]
+        tables = MappingTables(State(session, project.settings.state, warehouse.database), mapping.id)
+        assert not tables.preview(mapping, sources[mapping.id], ["added", "updated", "deleted"], 1)
 """
 
 
