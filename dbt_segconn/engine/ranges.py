@@ -27,8 +27,6 @@ PAGE_BYTES = 2_000_000
 FIRST_PAGE, GROWTH = 50, 4
 SMALLEST_PAGE = 1_000
 SAMPLED_ROWS = 50
-# What a value takes besides its text
-VALUE_BYTES = 60
 # Changes handed to the delivery at once; the watermark may be saved between two chunks
 CHUNK = 2_500
 
@@ -174,7 +172,7 @@ def _send_page(
 
 
 def _width(page: Sequence[Row]) -> float:
-    """Return the average size of a row in bytes; 0 for an empty page."""
+    """Return the average length of the texts in a row; 0 for an empty page."""
     rows = page[:: max(1, len(page) // SAMPLED_ROWS)]
-    bytes_of_texts = sum(len(value) for row in rows for value in row if isinstance(value, (str, bytes, memoryview)))
-    return (bytes_of_texts / len(rows) + VALUE_BYTES * len(rows[0])) if rows else 0.0
+    length = sum(len(value) for row in rows for value in row if isinstance(value, (str, bytes, memoryview)))
+    return length / len(rows) if rows else 0.0
