@@ -72,7 +72,7 @@ def _adopt(options: Options, old: str, new: str) -> int:
 
 
 def _changed_columns(mapping: Mapping, last: HistoryRow, state: State) -> dict[str, str]:
-    """Return the columns of the history that change; the relation, too, if the mapping is of another model."""
+    """Return the changed columns of the history. They include the relation if the model differs."""
     changed = {"model": mapping.model.unique_id, "mapping": mapping.name}
     if last.model == mapping.model.unique_id:
         return changed

@@ -122,7 +122,7 @@ def _findings_in_mappings(context: Context) -> Iterator[Finding]:
 
 
 def check_project(context: Context, manifest: Manifest) -> None:
-    """Raise ConfigurationError if the manifest is of another dbt project or of an unsupported warehouse."""
+    """Raise ConfigurationError if the manifest belongs to another dbt project or to an unsupported warehouse."""
     if adapter_type := manifest.raw["metadata"].get("adapter_type"):
         find_dialect(adapter_type)
     name = manifest.raw["metadata"].get("project_name")

@@ -93,5 +93,4 @@ def _close(sync: Sync, last: HistoryRow) -> None:
             f"{sync.tables.outbox} is missing; it held the undelivered changes of the sync of "
             f"{last.started_at:%Y-%m-%d %H:%M:%S} UTC ({last.confirmed:,} of {last.to_send:,} calls were confirmed)",
         )
-    status, error = _ENDS[last.status]
-    sync.write(last, status=status, finished_at=sync.run.now(), error=error)
+    sync.end(last, *_ENDS[last.status])

@@ -105,7 +105,7 @@ def _window(sync: Sync) -> Window | None:
 def _blocked(sync: Sync, row: HistoryRow, before: HistoryRow | None, reason: str) -> HistoryRow:
     """Write a sync that has changed nothing. The next sync compares with the relation that was read before it."""
     read = {name: getattr(before, name) for name in ("relation", "identifier", "signature")} if before else {}
-    return sync.write(row, status="blocked", finished_at=sync.run.now(), error=reason, **read)
+    return sync.end(row, "blocked", reason, **read)
 
 
 def _freeze(sync: Sync, row: HistoryRow, window: Window | None) -> HistoryRow:
@@ -120,7 +120,7 @@ def _freeze(sync: Sync, row: HistoryRow, window: Window | None) -> HistoryRow:
     except WarehouseError as error:
         with suppress(WarehouseError):  # report the first error, not one of the cleanup
             tables.drop_outbox()
-            sync.write(row, status="failed", finished_at=sync.run.now(), error=str(error))
+            sync.end(row, "failed", str(error))
         raise
 
 

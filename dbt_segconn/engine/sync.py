@@ -68,10 +68,10 @@ class Sync:
         """Report something that the user should know before the sync ends."""
         self.run.listener.note(self.mapping, text)
 
-    def new_row(self, sync_mode: str = "") -> HistoryRow:
+    def new_row(self) -> HistoryRow:
         """Return the first row of a new sync. It is not written yet."""
         run = self.run
-        row = new_row(self.mapping, run.now(), sync_mode=sync_mode, run_id=run.run_id, source=self.source)
+        row = new_row(self.mapping, run.now(), run_id=run.run_id, source=self.source)
         return replace(row, dbt_invocation_id=run.dbt_invocation_of(self.mapping.model.unique_id))
 
     def write(self, row: HistoryRow, **changes: Any) -> HistoryRow:
@@ -80,6 +80,10 @@ class Sync:
         self.state.append(self.state.history, [written])
         self.rows.append(written)
         return written
+
+    def end(self, row: HistoryRow, status: str, error: str | None = None, **changes: Any) -> HistoryRow:
+        """Write the last row of a sync to the history."""
+        return self.write(row, status=status, finished_at=self.run.now(), error=error, **changes)
 
     def ended(self, row: HistoryRow, status: str, error: str | None = None) -> HistoryRow:
         """Return the last row of a sync. It is not written yet."""

@@ -14,7 +14,8 @@ from dbt_segconn.inspection.read_only_session import OpenedProject
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.column_hashes import ChangedColumns
-from dbt_segconn.state.tables import new_row
+from dbt_segconn.state.outbox import MappingTables
+from dbt_segconn.state.tables import HistoryRow, new_row
 
 UNIDENTIFIED = {
     "null_identifier": "the unique identifier is null",
@@ -94,7 +95,9 @@ class Outlook:
 def outlook(look: OpenedProject, mapping: Mapping) -> Outlook:
     """Count the changes that a sync would find now. Writes nothing."""
     tables, source = look.tables(mapping), look.sources[mapping.id]
-    is_new = not look.state.exists() or not look.state.has_settled(mapping.id)
+    state = look.state if look.state.exists() else None
+    last = state.last_sync(mapping.id) if state else None
+    is_new = state is None or not state.has_settled(mapping.id)
     is_baseline = mapping.meta.first_sync == "baseline" and is_new
     found = tables.count_diff(mapping, source, is_baseline=is_baseline)
     sent = () if is_baseline else mapping.meta.sync_mode
@@ -104,24 +107,26 @@ def outlook(look: OpenedProject, mapping: Mapping) -> Outlook:
         is_baseline=is_baseline,
         unidentified=sum(found.get(change_type, 0) for change_type in UNIDENTIFIED),
         held_back=0 if is_baseline else tables.count_held_back(mapping, source),
-        unfinished=_unfinished(look, mapping),
+        unfinished=_unfinished(tables, last),
         changed=_changed(look, mapping, found.get("updated", 0)),
     )
     known = tables.known() if tables.present()[0] else 0
     updated = one.changes["updated"]
     is_every = updated > 1 and updated == known - one.changes["deleted"]
     stamps = tuple(tables.stamps(source)) if is_every else None
-    return replace(one, stamps=stamps, block_reasons=_block_reasons(look, mapping, one, known))
+    return replace(one, stamps=stamps, block_reasons=_block_reasons(look, mapping, one, known, last))
 
 
-def _block_reasons(look: OpenedProject, mapping: Mapping, one: Outlook, known: int) -> tuple[str, ...]:
+def _block_reasons(
+    look: OpenedProject, mapping: Mapping, one: Outlook, known: int, last: HistoryRow | None
+) -> tuple[str, ...]:
     """Return why a run would block the sync. Reasons about the mapping itself come first and exclude the others."""
     source, tables, state = look.sources[mapping.id], look.tables(mapping), look.state
     now = datetime.now(timezone.utc).replace(tzinfo=None)
     staging = new_row(mapping, now, sync_mode=",".join(one.calls), source=source)
     has_state = state.exists()
     if has_state:
-        last, ids = state.last_sync(mapping.id), {other.id for other in look.project.mappings}
+        ids = {other.id for other in look.project.mappings}
         if reasons := tuple(before_staging(mapping, state, staging, last=last, known=known, mapping_ids=ids)):
             return reasons
     to_send = sum(one.calls.values())
@@ -143,8 +148,7 @@ def _changed(look: OpenedProject, mapping: Mapping, updated: int) -> ChangedColu
     return tables.hashes.count(source, updated, tables.diff(mapping, source))
 
 
-def _unfinished(look: OpenedProject, mapping: Mapping) -> int:
-    last = look.state.last_sync(mapping.id) if look.state.exists() else None
-    if last is None or last.finished_at is not None or not look.tables(mapping).present()[1]:
+def _unfinished(tables: MappingTables, last: HistoryRow | None) -> int:
+    if last is None or last.finished_at is not None or not tables.present()[1]:
         return 0
     return max(0, last.to_send - last.confirmed)

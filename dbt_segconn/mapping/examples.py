@@ -42,7 +42,7 @@ EXAMPLES: dict[str, Example] = {
         [{"product_id": "a1"}, {"product_id": "b2"}],
     ),
     "@if": Example(
-        "Return `then` if `exists` has a value, else `else`. With `blank`, an empty text is no value, too.",
+        "Return `then` if `exists` has a value, else `else`. With `blank`, an empty text counts as no value.",
         {"@if": {"exists": {"@path": "$.nickname"}, "then": {"@path": "$.nickname"}, "else": "friend"}},
         {"nickname": None},
         "friend",

@@ -124,7 +124,7 @@ class Context:
 def resolve(options: ProjectOptions, loaders: JinjaLoaders) -> Context:
     """Resolve the context from files and environment, without a connection and without importing dbt-core.
 
-    Raises ConfigurationError if there is no project, or if a file cannot be read.
+    Raises ConfigurationError if no project is found, or if a file cannot be read.
     """
     project = find_project(options.project_dir)
     named = results_paths(options.run_results)

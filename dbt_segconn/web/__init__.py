@@ -1,1 +1,1 @@
-"""Local web pages: a debugger that stands in for Segment, and a page that shows syncs."""
+"""Local web pages: a debugger, which replaces Segment's API in tests, and a page of syncs."""

@@ -64,7 +64,7 @@ def peak_of(command: list[str]) -> float:
 
 
 def sync(shop, base: Postgres, rows: int, columns: list[str]) -> float:
-    """Sync a model of so many rows for the first time; return the peak in MB."""
+    """Sync a model with this number of rows for the first time; return the peak in MB."""
     names = [column.rpartition(" ")[2] for column in columns]
     fields = {"user_id": "$customer_id", "traits": {name: f"${name}" for name in names}}
     shop.manifest({"name": "all", "action": "identify", "fields": fields})

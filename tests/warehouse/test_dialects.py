@@ -1,4 +1,4 @@
-"""A warehouse is a folder: its macros stand there and nowhere else, and each replaces one that is called."""
+"""A warehouse is a folder with its macros. No other folder has them, and each replaces a macro that is called."""
 
 from __future__ import annotations
 
