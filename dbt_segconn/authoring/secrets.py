@@ -10,7 +10,7 @@ import yaml
 
 from dbt_segconn.project.dbt_project import PROJECT_FILE
 from dbt_segconn.project.findings import PLAIN_KEY, Fault, Finding
-from dbt_segconn.project.findings import Path as KeyPath
+from dbt_segconn.project.findings import KeyPath
 from dbt_segconn.project.settings import FILE_NAME, findings_in_settings
 from dbt_segconn.project.source_positions import Files
 from dbt_segconn.project.yaml_file import Node, entries, get, position
@@ -42,19 +42,19 @@ def _secrets(settings: Node | None) -> Iterator[tuple[KeyPath, str]]:
     """Yield each secret of segconn.yml as written. Skip webhook URLs without a sign of a secret."""
     for name, _, destination in entries(get(settings, "destinations")):
         for path in _SECRETS:
-            if (text := _text(get(destination, *path))) is not None:
+            if (text := _plain_text(get(destination, *path))) is not None:
                 yield ("destinations", name, *path), text
     for at, _, alert in entries(get(settings, "alerts")):
-        text = _text(get(alert, "url"))
+        text = _plain_text(get(alert, "url"))
         if text is not None and (_VAR.search(text) or _TOKEN.search(_without_jinja(text))):
             yield ("alerts", at, "url"), text
 
 
 def _var_findings(project: Node | None, name: str, secret: KeyPath) -> Iterator[Finding]:
     """Yield findings for the values of a variable in a secret: under `vars`, or under `vars` of the package."""
-    package = _text(get(project, "name")) or ""
+    package = _plain_text(get(project, "name")) or ""
     for path in (("vars", name), ("vars", package, name)):
-        value = _text(get(project, *path)) or ""
+        value = _plain_text(get(project, *path)) or ""
         is_secret = value and "{{" not in value and (secret[-1] != "url" or _TOKEN.search(value))
         if project is not None and is_secret:
             where, fault = position(project, path), _fault(secret)
@@ -79,5 +79,5 @@ def _without_jinja(text: str) -> str:
     return _JINJA.sub("", _LITERAL.sub(lambda found: found[1][1:-1], text))
 
 
-def _text(node: Node | None) -> str | None:
+def _plain_text(node: Node | None) -> str | None:
     return node.value if isinstance(node, yaml.ScalarNode) else None

@@ -9,7 +9,7 @@ from typing import Literal
 from dbt_segconn.errors import ConfigurationError
 
 Severity = Literal["error", "warning"]
-Path = tuple[str, ...]
+KeyPath = tuple[str, ...]
 """Keys and, as text, positions in lists: ("mappings", "0", "fields", "user_id")."""
 
 
@@ -53,7 +53,7 @@ class Fault:
     """A finding without a file. `path` is relative to the value that was checked."""
 
     rule: Rule
-    path: Path
+    path: KeyPath
     message: str
     fix: str = ""
 
@@ -78,7 +78,7 @@ class Finding:
     column: int | None = None
     resource: str | None = None
     mapping: str | None = None
-    path: Path = ()
+    path: KeyPath = ()
 
     @property
     def subject(self) -> str:
@@ -93,7 +93,7 @@ class Finding:
         return f"{self.file}{f':{self.line}' if self.line else ''}: {self.subject}"
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """Join a path with dots: fields.traits.email."@path"."""
     return ".".join(f'"{key}"' if key.startswith("@") else key for key in path)
 

@@ -6,14 +6,14 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path as FilePath
+from pathlib import KeyPath as Path
 from typing import Any, TypeGuard
 
 import yaml
 
 from dbt_segconn.project.artifacts import META_KEY, Model
 from dbt_segconn.project.dbt_project import PROJECT_FILE
-from dbt_segconn.project.findings import Fault, Finding, Path
+from dbt_segconn.project.findings import Fault, Finding, KeyPath
 from dbt_segconn.project.yaml_file import Node, Position, child, compose, entries, get, position
 
 RESOURCES = ("models", "seeds", "snapshots")
@@ -29,7 +29,7 @@ _KEY = re.compile(rf"\b{META_KEY}\b[\"']?\s*[:=]")
 class Files:
     """The files of a project. Each YAML file is parsed once."""
 
-    def __init__(self, project_dir: FilePath) -> None:
+    def __init__(self, project_dir: Path) -> None:
         self._root = project_dir
         self._read: dict[str, Node | None] = {}
         self._entries: dict[str, dict[str, list[Node]]] = {}
@@ -145,7 +145,7 @@ class SourcePositions:
             found = {**{key: node.value for key, node in texts.items() if _is_text(node)}, **found}
         return found
 
-    def path_of(self, mapping: str) -> Path:
+    def path_of(self, mapping: str) -> KeyPath:
         """Return the path from `meta.segconn` to a mapping."""
         names = [one.get("name") for one in self.model.meta["mappings"]]
         return ("mappings", str(names.index(mapping)))
@@ -155,7 +155,7 @@ class SourcePositions:
         name = mapping.get("name") if isinstance(mapping, dict) else None
         return name if name and isinstance(name, str) else f"number {int(number) + 1}"
 
-    def finding(self, fault: Fault, *, mapping: str | None = None, prefix: Path = ()) -> Finding:
+    def finding(self, fault: Fault, *, mapping: str | None = None, prefix: KeyPath = ()) -> Finding:
         """Return a fault as a finding with file and position. `prefix` is the path to the mapping of the fault."""
         if mapping is None and fault.path[:1] == ("mappings",) and len(fault.path) > 1:
             prefix, mapping = fault.path[:2], self._name_of(fault.path[1])

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from dbt_segconn.project.findings import NOT_YAML, Finding, InvalidProject, Path
+from dbt_segconn.project.findings import NOT_YAML, Finding, InvalidProject, KeyPath
 
 Node = yaml.Node
 _Composer = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is about 10 times faster
@@ -177,7 +177,7 @@ def get(node: Node | None, *path: str) -> Node | None:
     return node
 
 
-def position(node: Node, path: Path) -> Position:
+def position(node: Node, path: KeyPath) -> Position:
     """Return the position of the key at a path, or of its nearest parent that exists."""
     here = node
     for one in path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from dbt_segconn.project.findings import RENDERED_AWAY, REPEATED_KEY, YAML_TRAP, Fault, Path
+from dbt_segconn.project.findings import RENDERED_AWAY, REPEATED_KEY, YAML_TRAP, Fault, KeyPath
 from dbt_segconn.project.source_positions import SourcePositions
 from dbt_segconn.project.yaml_file import Node, entries, get, key_name, repeated_keys, scalar
 
@@ -26,7 +26,7 @@ def lost_values(positions: SourcePositions) -> Iterator[Fault]:
         yield from _emptied_texts(positions.model.raw_meta, positions.model.meta, ())
 
 
-def _repeated(node: Node, path: Path) -> Iterator[Fault]:
+def _repeated(node: Node, path: KeyPath) -> Iterator[Fault]:
     if isinstance(node, yaml.MappingNode):
         for twice in repeated_keys(node):
             reason = "this key appears twice, and dbt keeps the last value"
@@ -35,7 +35,7 @@ def _repeated(node: Node, path: Path) -> Iterator[Fault]:
         yield from _repeated(value, (*path, key))
 
 
-def _emptied(node: Node, rendered: Any, path: Path) -> Iterator[Fault]:
+def _emptied(node: Node, rendered: Any, path: KeyPath) -> Iterator[Fault]:
     if isinstance(node, yaml.ScalarNode):
         yield from _emptied_texts(node.value, rendered, path)
         return
@@ -43,7 +43,7 @@ def _emptied(node: Node, rendered: Any, path: Path) -> Iterator[Fault]:
         yield from _emptied(value, _at(rendered, key), (*path, key))
 
 
-def _emptied_texts(raw: Any, rendered: Any, path: Path) -> Iterator[Fault]:
+def _emptied_texts(raw: Any, rendered: Any, path: KeyPath) -> Iterator[Fault]:
     """Compare all texts of a tree before and after Jinja."""
     if isinstance(raw, dict):
         for key, value in raw.items():
@@ -96,7 +96,7 @@ def _at(value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None
 
 
-def traps(node: Node | None, path: Path = ()) -> Iterator[Fault]:
+def traps(node: Node | None, path: KeyPath = ()) -> Iterator[Fault]:
     """Yield unquoted words that YAML 1.1 converts: on, 010, 12:30:00, 1.10."""
     if isinstance(node, yaml.ScalarNode):
         if (read := _misread(node)) is not None:

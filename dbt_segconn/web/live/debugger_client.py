@@ -53,7 +53,7 @@ def newest_calls(url: str, query: Mapping[str, str]) -> dict[str, Any]:
             session.trust_env = False  # a proxy cannot reach this machine
             stats = _get(session, f"{url}/stats")
             lines = _get(session, f"{url}/events", {**query, "limit": str(SHOWN_CALLS)}).splitlines()
-        return {"url": url, "counts": orjson.loads(stats), "calls": [_as_json(line) for line in lines], "problem": None}
+        return {"url": url, "counts": orjson.loads(stats), "calls": [_call_of(line) for line in lines], "problem": None}
     except (requests.RequestException, orjson.JSONDecodeError, KeyError, TypeError):
         title = f"No debugger answers at {url}."
         hint = "Start one with `dbt-segconn debugger` or `dbt-segconn ui --with-debugger`."
@@ -66,7 +66,7 @@ def _get(session: requests.Session, url: str, query: Mapping[str, str] | None = 
     return response.content
 
 
-def _as_json(line: bytes) -> dict[str, Any]:
+def _call_of(line: bytes) -> dict[str, Any]:
     """Return a call for the page, as text, because JavaScript changes large numbers."""
     entry = orjson.loads(line)
     return {"number": entry["number"], "dropped": entry["dropped"], "text": orjson.dumps(entry["call"]).decode()}
