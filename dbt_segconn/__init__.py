@@ -12,8 +12,8 @@ from dbt_segconn.version import __version__
 __all__ = ["__version__", "run"]
 
 if TYPE_CHECKING:
-    from dbt_segconn.engine.listener import Listener
-    from dbt_segconn.engine.results import RunResult
+    from dbt_segconn.engine.gate import RunResult
+    from dbt_segconn.engine.sync import Listener
 
 
 def run(  # noqa: PLR0913  the options of the command
@@ -89,7 +89,7 @@ def run(  # noqa: PLR0913  the options of the command
     """
     from dbt_segconn.engine import opening
     from dbt_segconn.engine import run as engine
-    from dbt_segconn.engine.listener import Listener  # dbt takes seconds to import
+    from dbt_segconn.engine.sync import Listener  # dbt takes seconds to import
     from dbt_segconn.process_tuning import collect_after_run
 
     options = opening.Options(

@@ -12,7 +12,7 @@ from standing import ADA, MAPPING, WRITE_KEY, Api, serving
 
 from dbt_segconn.commands import debug as debug_command
 from dbt_segconn.commands import main
-from dbt_segconn.delivery import probes
+from dbt_segconn.delivery import answers as probes
 from dbt_segconn.project import settings
 from dbt_segconn.web.debugger import running
 

@@ -21,7 +21,7 @@ from dbt_segconn.engine.opening import Options
 from dbt_segconn.engine.report import ARTIFACT_FIELDS
 from dbt_segconn.mapping.compiler import compile_mapping
 from dbt_segconn.mapping.directives import DIRECTIVES
-from dbt_segconn.mapping.examples import EXAMPLES
+from dbt_segconn.mapping.schema import EXAMPLES
 from dbt_segconn.project.findings import RULES
 from dbt_segconn.project.meta import MappingMeta, ModelMeta
 from dbt_segconn.project.settings import Settings

@@ -18,7 +18,7 @@ from browser import needs_browser
 from standing import ADA, BOB, EVE, MAPPING, PROGRAM, WRITE_KEY
 
 from dbt_segconn.engine.opening import Options
-from dbt_segconn.web.live import running
+from dbt_segconn.web.page.server import running
 
 EVIL = "</script><img src=x onerror=\"document.title='owned'\">"
 ADA_NOW = ("c1", "ada@example.org", "team")
@@ -143,7 +143,7 @@ def test_the_frozen_page_needs_no_extra_and_the_live_one_says_which(shop, monkey
     shop.table(ADA)
     for name in list(sys.modules):
         if name.partition(".")[0] in {"starlette", "uvicorn"} or name.startswith(
-            ("dbt_segconn.web.live", "dbt_segconn.web.debugger")
+            ("dbt_segconn.web.page.server", "dbt_segconn.web.debugger")
         ):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "starlette", None)

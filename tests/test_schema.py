@@ -14,9 +14,9 @@ from standing import MAPPING
 
 from dbt_segconn.commands import main
 from dbt_segconn.mapping import MappingError, compile_mapping
+from dbt_segconn.mapping.compiler import expand
 from dbt_segconn.mapping.directives import DIRECTIVES
 from dbt_segconn.mapping.schema import definitions
-from dbt_segconn.mapping.shorthand import expand
 
 
 def schema_of(what):

@@ -4,9 +4,9 @@ https://segment.com/docs/connections/destinations/catalog/actions-segment/
 """
 
 from dbt_segconn.actions.calls import compile_action
+from dbt_segconn.actions.coerce import fields_schema, missing_fields, unknown_fields
 from dbt_segconn.actions.fields import ACTIONS, Action, Field, find_action
 from dbt_segconn.actions.rows import Layout, compile_rows
-from dbt_segconn.actions.schema import fields_schema, missing_fields, unknown_fields
 from dbt_segconn.errors import InvalidCall
 
 __all__ = [

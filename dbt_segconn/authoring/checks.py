@@ -10,12 +10,11 @@ from typing import Any
 
 import orjson
 
-from dbt_segconn.actions.spec import RESERVED, Reserved, SpecType
+from dbt_segconn.actions.fields import RESERVED, Reserved, SpecType
 from dbt_segconn.limits import CALL_BYTES, MAPPED_MEMBERS, MESSAGE_ID_CHARACTERS, violation
-from dbt_segconn.mapping.columns import uses
+from dbt_segconn.mapping.compiler import uses
 from dbt_segconn.mapping.path import relative, steps
-from dbt_segconn.project.artifacts import META_KEY, Manifest, Model
-from dbt_segconn.project.catalog import Catalog, KnownColumns
+from dbt_segconn.project.artifacts import META_KEY, Catalog, KnownColumns, Manifest, Model
 from dbt_segconn.project.drafts import MappingDraft, ModelDraft
 from dbt_segconn.project.findings import (
     CONSENT_DROPPED,
@@ -31,15 +30,13 @@ from dbt_segconn.project.findings import (
     Fault,
     Finding,
 )
+from dbt_segconn.project.identifiers import SEGMENT_ID, unquoted
 from dbt_segconn.project.mappings import no_column, row_columns
 from dbt_segconn.project.settings import Settings
-from dbt_segconn.project.source_positions import SourcePositions
+from dbt_segconn.project.source_positions import SourcePositions, is_stale, traps, unread_mappings
 from dbt_segconn.project.strict_model import near_name
-from dbt_segconn.project.unique_identifier import unquoted
-from dbt_segconn.project.user_ids import SEGMENT_ID
 from dbt_segconn.project.yaml_file import get
-from dbt_segconn.project.yaml_traps import is_stale, traps, unread_mappings
-from dbt_segconn.warehouse.values import misfit, unordered, value_type_of
+from dbt_segconn.warehouse.source import misfit, unordered, value_type_of
 
 # One letter more or less in a name of ten
 TYPO_RATIO = 0.92

@@ -10,16 +10,15 @@ from typing import Any, Literal
 import orjson
 
 from dbt_segconn.engine.opening import Options, Project, check_project, find_state, opened, resolve_context
-from dbt_segconn.mapping.columns import uses
-from dbt_segconn.project.artifacts import Model, read_manifest
-from dbt_segconn.project.catalog import Catalog, spec_type
+from dbt_segconn.mapping.compiler import uses
+from dbt_segconn.project.artifacts import Catalog, Model, read_manifest, spec_type
 from dbt_segconn.project.drafts import MappingDraft, read_drafts
 from dbt_segconn.project.findings import InvalidProject, dotted
-from dbt_segconn.project.mapping_names import shown_names
+from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.mappings import to_mapping
+from dbt_segconn.project.meta import shown_names
 from dbt_segconn.project.settings import Settings, read_settings
 from dbt_segconn.project.strict_model import near_name
-from dbt_segconn.project.user_ids import SEGMENT_ID
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import State
 

@@ -18,7 +18,7 @@ import yaml
 
 from dbt_segconn.actions import ACTIONS, unknown_fields
 from dbt_segconn.errors import ConfigurationError, printable
-from dbt_segconn.mapping.shorthand import expand
+from dbt_segconn.mapping.compiler import expand
 from dbt_segconn.project.meta import CHANGE_TYPES, SYNC_MODES
 
 RESOURCE = "segment_destination_subscription"

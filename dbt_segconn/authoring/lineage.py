@@ -13,8 +13,7 @@ import yaml
 
 from dbt_segconn.engine.opening import Project
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.mapping.columns import uses
-from dbt_segconn.mapping.shorthand import expand
+from dbt_segconn.mapping.compiler import expand, uses
 from dbt_segconn.project.artifacts import Manifest
 from dbt_segconn.project.findings import dotted
 from dbt_segconn.project.mappings import Mapping

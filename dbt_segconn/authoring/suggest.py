@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from dbt_segconn.actions import ACTIONS
-from dbt_segconn.actions.spec import RESERVED, SpecType
+from dbt_segconn.actions.fields import RESERVED, SpecType
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.mapping.shorthand import SHORTHAND
+from dbt_segconn.mapping.compiler import SHORTHAND
 
 if TYPE_CHECKING:
     from types import ModuleType

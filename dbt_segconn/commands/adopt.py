@@ -46,7 +46,7 @@ def _adopt(options: Options, old: str, new: str) -> int:
     if `new` is not exactly one mapping of the project, or if `new` has been synced already.
     """
     from dbt_segconn.inspection.overview import names_shown, opened_state
-    from dbt_segconn.project.mapping_names import find_mapping
+    from dbt_segconn.project.meta import find_mapping
     from dbt_segconn.state.locks import Locks
     from dbt_segconn.state.outbox import MappingTables
 
@@ -80,7 +80,7 @@ def _changed_columns(mapping: Mapping, last: HistoryRow, state: State) -> dict[s
 
 
 def _find_orphan(name: str, orphans: Sequence[HistoryRow]) -> HistoryRow:
-    from dbt_segconn.project.mapping_names import find_mapping, shown_names
+    from dbt_segconn.project.meta import find_mapping, shown_names
     from dbt_segconn.project.strict_model import near_name
 
     if any(name in last.names.all for last in orphans):

@@ -67,7 +67,7 @@ def _targets(context: Context) -> Iterator[tuple[str, str]]:
 
 
 def _profiles(context: Context) -> Iterator[tuple[str, str]]:
-    from dbt_segconn.project.dbt_project import read_profiles
+    from dbt_segconn.project.yaml_file import read_profiles
 
     yield from ((name, "") for name in read_profiles(context.profiles_dir))
 

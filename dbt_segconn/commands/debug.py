@@ -19,12 +19,12 @@ from dbt_segconn.commands.main import FAILED, OK, command
 from dbt_segconn.commands.options import as_options, project_options
 from dbt_segconn.commands.terminal.output import say, styled, write_json
 from dbt_segconn.errors import ConfigurationError, WarehouseError, counted
-from dbt_segconn.project.dbt_project import PROFILES_FILE, PROJECT_FILE
 from dbt_segconn.project.findings import InvalidProject
+from dbt_segconn.project.yaml_file import PROFILES_FILE, PROJECT_FILE
 from dbt_segconn.version import __version__
 
 if TYPE_CHECKING:
-    from dbt_segconn.delivery.probes import KeyStatus, Unreachable
+    from dbt_segconn.delivery.answers import KeyStatus, Unreachable
     from dbt_segconn.engine.opening import Options, Project
     from dbt_segconn.project.artifacts import Manifest
     from dbt_segconn.project.context import Context
@@ -263,7 +263,7 @@ def _check_models(mappings: Iterable[Mapping], session: Session) -> Iterator[_Ch
 
 def _check_destination(name: str, destination: DestinationSettings) -> Iterator[_Check]:
     """Check the write key, the region, the clock and the access token. Sends no call."""
-    from dbt_segconn.delivery import probes
+    from dbt_segconn.delivery import answers as probes
 
     subject = f"destination {name}"
     if not destination.enabled:
@@ -281,7 +281,7 @@ def _check_key(
     subject: str, reply: KeyStatus | Unreachable, host: str, destination: DestinationSettings
 ) -> Iterator[_Check]:
     """Yield the checks of a write key and, if the key exists, of its region."""
-    from dbt_segconn.delivery.probes import Unreachable
+    from dbt_segconn.delivery.answers import Unreachable
 
     key = f"{subject}: write key"
     if isinstance(reply, Unreachable):
@@ -312,7 +312,7 @@ def _check_region(subject: str, region: str | None, host: str, destination: Dest
 
 
 def _check_clock(subject: str, endpoint: str) -> _Check:
-    from dbt_segconn.delivery.probes import Unreachable, measure_clock_skew
+    from dbt_segconn.delivery.answers import Unreachable, measure_clock_skew
 
     subject, skew = f"{subject}: endpoint and clock", measure_clock_skew(endpoint)
     if isinstance(skew, Unreachable):

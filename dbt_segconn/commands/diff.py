@@ -14,7 +14,7 @@ from dbt_segconn.commands.main import FAILED, OK, command
 from dbt_segconn.commands.options import FOLDER, as_options, project_options
 from dbt_segconn.commands.terminal.output import write, write_json
 from dbt_segconn.errors import counted
-from dbt_segconn.project.dbt_project import environment_variables
+from dbt_segconn.project.yaml_file import environment_variables
 
 if TYPE_CHECKING:
     from dbt_segconn.authoring.comparison import MappingChange

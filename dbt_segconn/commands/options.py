@@ -11,8 +11,7 @@ import click
 
 from dbt_segconn.commands.completion import complete_mapping, complete_model, complete_profile, complete_target
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.project.dbt_project import environment_variables
-from dbt_segconn.project.yaml_file import load_yaml
+from dbt_segconn.project.yaml_file import environment_variables, load_yaml
 
 if TYPE_CHECKING:
     from dbt_segconn.engine.opening import Options

@@ -49,7 +49,7 @@ def preview(
       dbt-segconn preview --record c-1042
       dbt-segconn preview --format json > calls.json
     """
-    from dbt_segconn.commands.terminal.side_by_side import show_change
+    from dbt_segconn.commands.terminal.tables import show_change
     from dbt_segconn.inspection.preview import preview as preview_changes
 
     params["all"] = True

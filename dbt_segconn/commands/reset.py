@@ -73,7 +73,7 @@ def _find(
 ) -> tuple[abc.Mapping[str, Mapping | HistoryRow], abc.Mapping[str, str]]:
     """Return the mappings with these names by id, orphans included, and the full name of every mapping by id."""
     from dbt_segconn.inspection.overview import names_shown
-    from dbt_segconn.project.mapping_names import find_mapping
+    from dbt_segconn.project.meta import find_mapping
 
     orphans = state.orphans({mapping.id for mapping in project.mappings}) if state.exists() else []
     known: list[Mapping | HistoryRow] = [*project.mappings, *orphans]

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from dbt_segconn.delivery.answers import Answer
     from dbt_segconn.delivery.batches import Batch
     from dbt_segconn.engine.opening import Options
+    from dbt_segconn.inspection.outlook import OpenedProject
     from dbt_segconn.inspection.preview import Shown
-    from dbt_segconn.inspection.read_only_session import OpenedProject
     from dbt_segconn.project.mappings import Mapping
     from dbt_segconn.warehouse.session import Row
 
@@ -44,7 +44,7 @@ def send_test(*, mapping: str, record: str, **params: Any) -> None:
 
     Exit codes: 0 accepted, 1 not accepted, 2 no such mapping or record.
     """
-    from dbt_segconn.commands.terminal.side_by_side import as_text
+    from dbt_segconn.commands.terminal.tables import as_text
 
     sent = _send(as_options(**params), mapping, record)
     shown = sent.shown
@@ -80,9 +80,9 @@ def _send(options: Options, name: str, record_id: str) -> _Sent:
     from dbt_segconn.delivery import Destination
     from dbt_segconn.delivery.answers import Confirmed
     from dbt_segconn.delivery.destination import build_config
+    from dbt_segconn.inspection.outlook import opened_read_only
     from dbt_segconn.inspection.preview import show
-    from dbt_segconn.inspection.read_only_session import opened_read_only
-    from dbt_segconn.project.mapping_names import find_mapping
+    from dbt_segconn.project.meta import find_mapping
     from dbt_segconn.state.tables import new_sync_id
 
     with opened_read_only(replace(options, all=True, mappings=[name])) as look:

@@ -117,11 +117,9 @@ def _validate(options: Options, *, online: bool) -> Validation:
     Raises ConfigurationError if no project or no readable manifest is found.
     """
     from dbt_segconn.authoring.checks import CheckInputs, check
-    from dbt_segconn.authoring.misplaced import misplaced
-    from dbt_segconn.authoring.secrets import plain_secrets
+    from dbt_segconn.authoring.misplaced import misplaced, plain_secrets
     from dbt_segconn.engine.opening import Project, check_project, resolve_context
-    from dbt_segconn.project.artifacts import read_manifest
-    from dbt_segconn.project.catalog import Catalog
+    from dbt_segconn.project.artifacts import Catalog, read_manifest
     from dbt_segconn.project.drafts import faults_of_alerts, missing_consent, read_drafts
     from dbt_segconn.project.settings import findings_in_settings
 

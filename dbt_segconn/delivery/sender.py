@@ -17,7 +17,7 @@ from dbt_segconn.delivery.progress import Discard, Progress, Tracker
 from dbt_segconn.delivery.tracking_api import Canceled, Retrier, Stop, TrackingApiClient
 from dbt_segconn.errors import DeliveryError
 from dbt_segconn.limits import BATCH_CALLS
-from dbt_segconn.timings import Timings
+from dbt_segconn.process_tuning import Timings
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -12,13 +12,11 @@ from typing import Any
 import click
 import yaml
 
-from dbt_segconn.actions.fields import ACTIONS, Action, Field
-from dbt_segconn.actions.spec import RESERVED
+from dbt_segconn.actions.fields import ACTIONS, RESERVED, Action, Field
 from dbt_segconn.authoring.lineage import COLUMNS
-from dbt_segconn.docs.commands import commands
-from dbt_segconn.docs.keys import mapping_keys, settings_keys, table
+from dbt_segconn.docs.tables import commands, mapping_keys, settings_keys, table
 from dbt_segconn.engine.report import ARTIFACT_FIELDS
-from dbt_segconn.mapping.examples import EXAMPLES
+from dbt_segconn.mapping.schema import EXAMPLES
 from dbt_segconn.project.findings import GROUPS, RULES, Rule
 from dbt_segconn.state.tables import COUNTS, DISCARD_COLUMNS, SYNC_COLUMNS
 

@@ -13,9 +13,8 @@ import orjson
 
 from dbt_segconn.delivery.answers import classify_error
 from dbt_segconn.delivery.connection import Connection, NoResponseError, debug_logging_disabled
-from dbt_segconn.engine.gate import Skip
+from dbt_segconn.engine.gate import RunResult, Skip, SyncResult
 from dbt_segconn.engine.report import as_json
-from dbt_segconn.engine.results import RunResult, SyncResult
 from dbt_segconn.errors import SegconnError, counted
 from dbt_segconn.project.settings import AlertSettings
 

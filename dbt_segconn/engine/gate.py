@@ -1,10 +1,13 @@
-"""The gate: which mappings are synced in this run, and why the others are not."""
+"""The gate: which mappings are synced in this run, and how syncs and runs ended."""
 
 from __future__ import annotations
 
+from collections import abc
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
+from dbt_segconn.process_tuning import Spent
 from dbt_segconn.project.artifacts import Manifest
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.run_results import RunResults
@@ -117,3 +120,41 @@ def without_used(choice: Choice, results: RunResults, newest: Iterable[HistoryRo
 
     before = tuple((mapping, by_id[mapping.id]) for mapping in choice.chosen if used(mapping))
     return replace(choice, chosen=tuple(mapping for mapping in choice.chosen if not used(mapping)), used=before)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """How one sync ended. `row` is its last row in the history.
+
+    `confirmed` counts the calls that this run has confirmed. `resumed` counts those of them that an earlier run had
+    left in its outbox; `resumed_row` is the last row of that sync. `spent` holds seconds by step.
+    """
+
+    mapping: Mapping
+    status: str
+    seconds: float
+    message: str | None = None
+    row: HistoryRow | None = None
+    confirmed: int = 0
+    resumed: int = 0
+    resumed_row: HistoryRow | None = None
+    spent: abc.Mapping[str, Spent] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended. `started_at` is in UTC. `warnings` are failures beside the syncs."""
+
+    run_id: str
+    started_at: datetime
+    seconds: float
+    results: tuple[SyncResult, ...]
+    skipped: tuple[Skip, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def success(self) -> bool:
+        """Whether every sync delivered every record, and dbt failed no model of a mapping."""
+        return all(one.status == "success" for one in self.results) and not any(
+            skip.is_failure for skip in self.skipped
+        )

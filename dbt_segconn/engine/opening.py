@@ -16,13 +16,11 @@ from dbt_segconn.project.artifacts import Manifest, Model, read_manifest
 from dbt_segconn.project.context import Context, ProjectOptions, resolve
 from dbt_segconn.project.drafts import read_drafts
 from dbt_segconn.project.findings import Finding, InvalidProject
-from dbt_segconn.project.mapping_names import find_mappings
 from dbt_segconn.project.mappings import Mapping, read_mappings
-from dbt_segconn.project.run_results import RunResults, check_flags, merge_results, read_results
-from dbt_segconn.project.sampled_builds import check_samples
+from dbt_segconn.project.meta import find_mappings
+from dbt_segconn.project.run_results import RunResults, check_flags, check_samples, merge_results, read_results
 from dbt_segconn.project.settings import Settings, read_settings
-from dbt_segconn.warehouse.adapter import Warehouse, check_place, open_warehouse
-from dbt_segconn.warehouse.dbt_names import JINJA_LOADERS
+from dbt_segconn.warehouse.adapter import JINJA_LOADERS, Warehouse, check_place, open_warehouse
 from dbt_segconn.warehouse.dialect import find_dialect
 from dbt_segconn.warehouse.proof import find_target, prove_results, prove_target
 from dbt_segconn.warehouse.selection import Selection, select_models

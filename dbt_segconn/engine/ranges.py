@@ -12,12 +12,12 @@ from zlib import crc32
 
 from dbt_segconn.delivery import Delivery, Progress
 from dbt_segconn.engine.calls import CallMaker, Made, subject_of
+from dbt_segconn.process_tuning import Spent
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.locks import Lock
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.timings import Spent
 from dbt_segconn.warehouse.session import Row
-from dbt_segconn.warehouse.values import Column
+from dbt_segconn.warehouse.source import Column
 
 # Changes read from the outbox at once, and values and bytes: enough for the warehouse, few enough for memory. The first
 # page is small: the width of the rows is unknown until then

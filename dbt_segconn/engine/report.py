@@ -10,9 +10,8 @@ from typing import Any
 
 import orjson
 
-from dbt_segconn.engine.gate import Choice, Skip
+from dbt_segconn.engine.gate import Choice, RunResult, Skip, SyncResult
 from dbt_segconn.engine.opening import Project
-from dbt_segconn.engine.results import RunResult, SyncResult
 from dbt_segconn.errors import SegconnError, counted
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.tables import COUNTS, HistoryRow

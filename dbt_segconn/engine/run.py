@@ -16,18 +16,16 @@ from functools import partial
 from dbt_segconn.delivery import Destination
 from dbt_segconn.delivery.destination import build_destinations
 from dbt_segconn.engine.alerts import Alerts
-from dbt_segconn.engine.budget import Budget
-from dbt_segconn.engine.gate import Choice, Skip, without_used
-from dbt_segconn.engine.listener import Listener, ShieldedListener
+from dbt_segconn.engine.block_reasons import Budget
+from dbt_segconn.engine.gate import Choice, RunResult, Skip, SyncResult, without_used
 from dbt_segconn.engine.opening import Options, Project, find_sources, gate, opened, read_project
 from dbt_segconn.engine.report import held_back_by, write_artifact
-from dbt_segconn.engine.results import RunResult, SyncResult
 from dbt_segconn.engine.steps import run_sync
-from dbt_segconn.engine.sync import RunContext
+from dbt_segconn.engine.sync import Listener, RunContext, ShieldedListener
 from dbt_segconn.engine.workers import workforce
 from dbt_segconn.errors import message_of
-from dbt_segconn.project.mapping_names import find_mapping
 from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.meta import find_mapping
 from dbt_segconn.state.locks import Locks, heartbeat
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import RESET, HistoryRow, State

@@ -8,16 +8,104 @@ from dataclasses import replace
 
 from dbt_segconn.delivery import Canceled, Destination
 from dbt_segconn.engine.delivering import deliver, settle
-from dbt_segconn.engine.results import SyncResult
-from dbt_segconn.engine.resuming import resume
+from dbt_segconn.engine.gate import SyncResult
 from dbt_segconn.engine.staging import stage
 from dbt_segconn.engine.sync import RunContext, Sync
-from dbt_segconn.errors import WarehouseError, message_of
+from dbt_segconn.errors import SyncError, WarehouseError, message_of
+from dbt_segconn.process_tuning import Timings
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import HistoryRow, State
-from dbt_segconn.timings import Timings
+from dbt_segconn.state.tables import RESET, HistoryRow, State
 from dbt_segconn.warehouse.source import Source
+
+# status of a sync without an outbox → how it ended
+_ENDS = {
+    "staging": ("failed", "ended while staging; nothing was sent"),
+    "settling": ("success", None),
+    "abandoning": ("canceled", "the mapping has changed"),
+}
+
+
+def resume(sync: Sync) -> None:
+    """Deliver the outbox of an earlier sync, so that nothing is staged before it. With full_refresh, forget it."""
+    if sync.run.full_refresh:
+        _forget(sync)
+        return
+    last, tables = sync.last_row(), sync.tables
+    has_records, has_outbox = tables.present()
+    if last is None or last.status == RESET:
+        _begin(sync, has_records=has_records, has_outbox=has_outbox)
+    elif not has_records:
+        raise _altered(sync, f"{tables.records} is missing; it held the records of earlier syncs")
+    elif has_outbox and last.finished_at is not None:
+        tables.drop_outbox()
+    elif has_outbox:
+        _resume_outbox(sync, last)
+    elif last.finished_at is None:
+        _close(sync, last)
+
+
+def _forget(sync: Sync) -> None:
+    """Delete the mapping's records, as if it was never synced."""
+    reset = sync.new_row().as_reset(sync.run.now())
+    with sync.state.transaction():
+        sync.tables.forget(sync.last_row(), reset)
+        sync.tables.create_records()
+    sync.rows.append(reset)
+
+
+def _begin(sync: Sync, *, has_records: bool, has_outbox: bool) -> None:
+    """Create the table of records before the first history row: from then on, a missing table is an error."""
+    tables = sync.tables
+    if has_outbox:
+        raise _altered(sync, f"{tables.outbox} exists, but the history has no sync that left it")
+    if has_records and tables.known():
+        raise _altered(sync, f"{tables.records} has records, but the history has no sync of them")
+    tables.create_records()
+
+
+def _altered(sync: Sync, what: str) -> SyncError:
+    name = sync.mapping.name
+    return SyncError(
+        f"{what}. Was it altered by hand, or written by a version before the first release? What Segment has received "
+        f"is then unknown. `dbt-segconn reset {name}`: the next run sends every record. `dbt-segconn baseline {name}`: "
+        "remember the model as it is, and send nothing"
+    )
+
+
+def _resume_outbox(sync: Sync, last: HistoryRow) -> None:
+    if last.status == "staging":
+        sync.tables.drop_outbox()  # it may be incomplete, and nothing of it was sent
+        _close(sync, last)
+    elif last.status != "abandoning" and _makes_same_calls(sync, last):
+        sync.note(f"resuming the sync of {last.started_at:%Y-%m-%d %H:%M:%S} UTC")
+        sync.run.budget.resume(max(0, last.to_send - last.confirmed))
+        settle(sync, deliver(sync, sync.write(last, status="running", error=None)))
+    else:
+        _abandon(sync, last)
+
+
+def _abandon(sync: Sync, last: HistoryRow) -> None:
+    """Drop an outbox whose calls would differ now. Its undelivered changes are staged again."""
+    sync.note("the mapping has changed since the interrupted sync: its undelivered changes are staged again")
+    row = sync.write(last, status="abandoning")
+    sync.save(sync.ended(row, *_ENDS["abandoning"]), lambda: sync.tables.abandon(row))
+
+
+def _makes_same_calls(sync: Sync, last: HistoryRow) -> bool:
+    return (last.definition, last.signature) == (sync.mapping.definition, sync.source.signature)
+
+
+def _close(sync: Sync, last: HistoryRow) -> None:
+    """Write the last row of an interrupted sync without an outbox."""
+    if last.status not in _ENDS:
+        raise _altered(
+            sync,
+            f"{sync.tables.outbox} is missing; it held the undelivered changes of the sync of "
+            f"{last.started_at:%Y-%m-%d %H:%M:%S} UTC ({last.confirmed:,} of {last.to_send:,} calls were confirmed)",
+        )
+    sync.end(last, *_ENDS[last.status])
+
 
 STEPS: Sequence[Callable[[Sync, HistoryRow], HistoryRow]] = (stage, deliver, settle)
 """Each takes the row that the step before it has written, and returns its own. A row with an end is the last one."""

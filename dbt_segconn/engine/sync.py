@@ -1,4 +1,4 @@
-"""One sync of a mapping: what its steps read, and the rows that they write to the history."""
+"""One sync of a mapping: what its steps read, write to the history, and report."""
 
 from __future__ import annotations
 
@@ -9,17 +9,85 @@ from datetime import datetime
 from typing import Any
 
 from dbt_segconn.delivery import Destination
-from dbt_segconn.engine.budget import Budget
-from dbt_segconn.engine.listener import Listener
+from dbt_segconn.engine.block_reasons import Budget
+from dbt_segconn.engine.gate import Choice, SyncResult
+from dbt_segconn.engine.opening import Project
 from dbt_segconn.engine.ranges import Workers
+from dbt_segconn.process_tuning import Timings
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.state.locks import Lock, Locks
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import HistoryRow, State, new_row
-from dbt_segconn.timings import Timings
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
+
+
+class Listener:
+    """Base class for run listeners. Every method is a no-op. Syncs call it from their own threads."""
+
+    def begin(self, project: Project, choice: Choice) -> None:
+        """Receive the mappings that will be synced, before the first sync starts."""
+
+    def start(self, number: int, total: int, mapping: Mapping) -> None:
+        """Receive the start of a sync: `number` of `total`."""
+
+    def end(self, number: int, total: int, result: SyncResult) -> None:
+        """Receive the result of a sync."""
+
+    def note(self, mapping: Mapping, text: str) -> None:
+        """Receive what the user should know before the sync ends."""
+
+    def progress(self, mapping: Mapping, done: int, total: int) -> None:
+        """Receive how many calls are confirmed, of those to send."""
+
+    def warn(self, text: str) -> None:
+        """Receive what failed beside the syncs, such as an alert that was not sent."""
+
+
+class ShieldedListener(Listener):
+    """Forwards to another listener. An exception of that listener becomes a warning and stops no delivery."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._warnings: dict[str, None] = {}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All warnings so far, each once."""
+        return tuple(self._warnings)
+
+    def begin(self, project: Project, choice: Choice) -> None:
+        """Forward it."""
+        self._forward(self._listener.begin, project, choice)
+
+    def start(self, number: int, total: int, mapping: Mapping) -> None:
+        """Forward it."""
+        self._forward(self._listener.start, number, total, mapping)
+
+    def end(self, number: int, total: int, result: SyncResult) -> None:
+        """Forward it."""
+        self._forward(self._listener.end, number, total, result)
+
+    def note(self, mapping: Mapping, text: str) -> None:
+        """Forward it."""
+        self._forward(self._listener.note, mapping, text)
+
+    def progress(self, mapping: Mapping, done: int, total: int) -> None:
+        """Forward it."""
+        self._forward(self._listener.progress, mapping, done, total)
+
+    def warn(self, text: str) -> None:
+        """Keep the warning and forward it."""
+        self._warnings[text] = None
+        self._forward(self._listener.warn, text)
+
+    def _forward(self, method: Callable[..., None], *arguments: Any) -> None:
+        try:
+            method(*arguments)
+        except Exception as error:  # noqa: BLE001  a listener must not stop a sync
+            name = getattr(method, "__name__", "of an event")
+            self._warnings[f"the listener's method {name} raised {type(error).__name__}"] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,13 @@ from datetime import datetime, timezone
 
 from dbt_segconn.actions.flat import column_of
 from dbt_segconn.delivery.batches import ENVELOPE_BYTES, Batcher
-from dbt_segconn.engine.budget import month_of
+from dbt_segconn.engine.block_reasons import month_of
 from dbt_segconn.engine.opening import Options
-from dbt_segconn.inspection.outlook import outlook
-from dbt_segconn.inspection.read_only_session import OpenedProject, opened_read_only
+from dbt_segconn.inspection.outlook import OpenedProject, opened_read_only, outlook
 from dbt_segconn.limits import BATCH_BYTES, BATCH_CALLS
+from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.settings import BudgetSettings, Price, PricingSettings
-from dbt_segconn.project.user_ids import SEGMENT_ID
 from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.state.diff import Diff
 

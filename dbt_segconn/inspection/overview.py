@@ -10,7 +10,7 @@ from typing import Any
 from dbt_segconn.engine.opening import Options, Project, opened, read_project
 from dbt_segconn.errors import counted
 from dbt_segconn.inspection.outlook import UNIDENTIFIED
-from dbt_segconn.project.mapping_names import shown_names
+from dbt_segconn.project.meta import shown_names
 from dbt_segconn.state.discards import OPEN_COLUMNS, open_discards
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import HistoryRow, State

@@ -11,8 +11,7 @@ from dbt_segconn.delivery.batches import discard_reason
 from dbt_segconn.engine.calls import CallMaker
 from dbt_segconn.engine.opening import Options
 from dbt_segconn.errors import RecordError
-from dbt_segconn.inspection.outlook import UNIDENTIFIED, Outlook, outlook
-from dbt_segconn.inspection.read_only_session import OpenedProject, opened_read_only
+from dbt_segconn.inspection.outlook import UNIDENTIFIED, OpenedProject, Outlook, opened_read_only, outlook
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.warehouse.session import Row

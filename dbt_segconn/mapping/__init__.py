@@ -5,8 +5,7 @@ https://github.com/segmentio/action-destinations/tree/main/packages/core/src/map
 """
 
 from dbt_segconn.errors import MappingError
-from dbt_segconn.mapping.columns import ALL_COLUMNS, columns_named, columns_used
-from dbt_segconn.mapping.compiler import compile_mapping
+from dbt_segconn.mapping.compiler import ALL_COLUMNS, columns_named, columns_used, compile_mapping
 from dbt_segconn.mapping.javascript import MISSING
 
 __all__ = ["ALL_COLUMNS", "MISSING", "MappingError", "columns_named", "columns_used", "compile_mapping"]

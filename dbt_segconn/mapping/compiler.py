@@ -1,14 +1,89 @@
-"""Compile a mapping to a function from payload to value. Compiling also validates: both use one table."""
+"""Mappings: the `$` shorthand, the compiler, and the columns that a mapping reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 from dbt_segconn.errors import EvaluationError, MappingError
 from dbt_segconn.mapping.directives import check, evaluator
 from dbt_segconn.mapping.javascript import MISSING, cleaned, type_of, utf16_units
+from dbt_segconn.mapping.path import paths, relative, steps
 from dbt_segconn.mapping.problems import Path, Problem
+
+_COLUMN = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
+_MARK = re.compile(r"\$\$|\$\{([^}]*)\}|\$(?=[A-Za-z_{*])", re.ASCII)
+RECORD = "$*"
+SHORTHAND = (
+    r"^(\$[A-Za-z_][A-Za-z0-9_]*|\$\*|"
+    r"([^$]|\$\$|\$\{\s*[^}\s.'\"\[\]][^}.'\"\[\]]*\}|\$(?![A-Za-z_{*$]))*)$"
+)
+"""The same rules as one pattern, valid in JavaScript and JSON Schema, for editors."""
+
+
+def expand(value: Any) -> Any:
+    """Rewrite every text of a mapping that uses the shorthand.
+
+    Raises MappingError, with the path of each text, if a `$` is neither a column nor a dollar.
+    """
+    problems: list[Problem] = []
+    expanded = _expand(value, (), problems)
+    if problems:
+        raise MappingError(problems)
+    return expanded
+
+
+def _expand(value: Any, path: Path, problems: list[Problem]) -> Any:
+    if isinstance(value, dict):
+        if any(isinstance(key, str) and key.startswith("@") for key in value):
+            return value
+        return {key: _expand(one, (*path, str(key)), problems) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_expand(one, (*path, str(at)), problems) for at, one in enumerate(value)]
+    return _text(value, path, problems) if isinstance(value, str) else value
+
+
+def _text(text: str, path: Path, problems: list[Problem]) -> Any:
+    if text == RECORD:
+        return {"@path": "$.properties"}
+    if column := _COLUMN.fullmatch(text):
+        return {"@path": f"$.properties.{column[1]}"}
+    marks = list(_MARK.finditer(text))
+    if not marks:
+        return text
+    for mark in marks:
+        if reason := _problem(text, mark):
+            problems.append(Problem(path, reason))
+            return text
+    if all(mark[0] == "$$" for mark in marks):
+        return text.replace("$$", "$")
+    return {"@template": _MARK.sub(lambda mark: "$" if mark[0] == "$$" else _placeholder(mark[1]), text)}
+
+
+def _placeholder(column: str) -> str:
+    return "{{" + _path_of(column) + "}}"
+
+
+def _path_of(column: str) -> str:
+    """Return the path of a column; quote a name that is not a plain word."""
+    word = column.strip()
+    return f"properties.{word}" if re.fullmatch(r"\w+", word) else f"properties['{word}']"
+
+
+def _problem(text: str, mark: re.Match[str]) -> str | None:
+    if mark[0] == "$$":
+        return None
+    if mark[1] is None:
+        if word := re.match(r"\$(\w+)", text[mark.start() :]):
+            return f"has ${word[1]} inside a text: write ${{{word[1]}}}, or $$ for a dollar"
+        return "has a $ that names no column: write ${column}, or $$ for a dollar"
+    if not mark[1].strip():
+        return "has ${} without a column"
+    if steps(_path_of(mark[1])) != ("properties", mark[1].strip()):
+        return f"has the column {mark[1].strip()!r}, whose name is not valid in Segment's paths. Rename it in the model"
+    return None
+
 
 ROOT_DIRECTIVE = "__segment_internal_directive"
 
@@ -79,3 +154,132 @@ def _root(mapping: Any) -> dict[str, Any]:
         raise MappingError("The root directive must be an object")
     others = {key: value for key, value in mapping.items() if key != ROOT_DIRECTIVE}
     return {name: {**options, "mapping": others}}
+
+
+PROPERTIES = "properties"
+ALL_COLUMNS: Final = None
+"""Result of `columns_used` if a mapping reads the whole record, or a path that depends on the record."""
+
+
+def columns_used(mapping: Any) -> frozenset[str] | None:
+    """Return the columns that a mapping reads, or ALL_COLUMNS."""
+    return ALL_COLUMNS if ALL_COLUMNS in set(_columns(mapping)) else columns_named(mapping)
+
+
+def columns_named(mapping: Any) -> frozenset[str]:
+    """Return the columns that a mapping names, even if it also reads the whole record."""
+    return frozenset(name for name in _columns(mapping) if name is not ALL_COLUMNS)
+
+
+def _columns(value: Any) -> Iterator[str | None]:
+    if isinstance(value, list):
+        for one in value:
+            yield from _columns(one)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from _of_directive(key, one) if key.startswith("@") else _columns(one)
+
+
+def _of_directive(name: str, value: Any) -> Iterator[str | None]:
+    if name == "@arrayPath" and isinstance(value, list) and value:
+        yield from _of_path(value[0])  # paths in the shape of an item start at the item
+    elif name == "@path":
+        yield from _of_path(value)
+    elif name == "@template":
+        yield from _of_texts(value, paths)
+    elif name == "@liquid":
+        from dbt_segconn.mapping.liquid import paths as liquid_paths
+
+        yield from _of_texts(value, liquid_paths)
+    elif name == "@transform" and isinstance(value, dict):
+        yield from _columns(value.get("apply"))  # its `mapping` reads the result of `apply`
+    else:
+        yield from _columns(value)
+
+
+def _of_texts(value: Any, paths_of: Any) -> Iterator[str | None]:
+    if not isinstance(value, str):
+        yield ALL_COLUMNS
+        return
+    for path in paths_of(value):
+        yield from _of_path(path)
+
+
+def _of_path(path: Any) -> Iterator[str | None]:
+    if isinstance(path, dict):
+        yield from _columns(path)
+        if "@path" in path or "@template" in path or "@liquid" in path:
+            yield ALL_COLUMNS  # the path depends on the record
+        return
+    keys = steps(relative(path)) if isinstance(path, str) else ()
+    if not keys or keys == (PROPERTIES,):
+        yield ALL_COLUMNS
+    elif keys[0] == PROPERTIES:
+        yield keys[1]
+
+
+def uses(mapping: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield every column that a mapping names, with the path of the value that reads it."""
+    if isinstance(mapping, dict) and not any(key.startswith("@") for key in mapping):
+        for key, one in mapping.items():
+            yield from uses(one, (*path, key))
+    elif isinstance(mapping, list):
+        for at, one in enumerate(mapping):
+            yield from uses(one, (*path, str(at)))
+    else:
+        yield from ((path, column) for column in sorted(columns_named(mapping)))
+
+
+# Keys of the payload that are the same for all records
+_SHARED = frozenset({"type", "event", "receivedAt"})
+
+
+def is_constant(value: Any) -> bool:
+    """Return whether a value never contains data of the record.
+
+    An @if is constant if both of its branches are constant, whatever its condition. @literal evaluates its content.
+    """
+    if isinstance(value, list):
+        return all(map(is_constant, value))
+    if not isinstance(value, dict):
+        return True
+    names = [key for key in value if key.startswith("@")]
+    if not names:
+        return all(map(is_constant, value.values()))
+    return len(names) == 1 and _is_constant_directive(names[0], value[names[0]])
+
+
+def _is_constant_directive(name: str, argument: Any) -> bool:
+    if name in {"@path", "@template", "@liquid"}:
+        return isinstance(argument, str) and all(map(_is_shared, _PATHS[name](argument)))
+    if name == "@arrayPath":
+        return isinstance(argument, list) and bool(argument) and _is_constant_directive("@path", argument[0])
+    options = argument if isinstance(argument, dict) else {}
+    if name == "@if":
+        return is_constant([options.get("then"), options.get("else")])
+    if name == "@transform":
+        return is_constant(options.get("apply")) or is_constant(options.get("mapping"))
+    if name == "@merge":
+        return is_constant(options.get("objects"))
+    if name in {"@literal", "@excludeWhenNull"}:
+        return is_constant(argument)
+    return is_constant(options.get("value"))
+
+
+def _is_shared(path: str) -> bool:
+    keys = steps(path)
+    return bool(keys) and keys[0] in _SHARED
+
+
+def _of_liquid(template: str) -> Iterable[str]:
+    """Return the paths of a template with output; without `{{`, it prints only its own text."""
+    from dbt_segconn.mapping.liquid import paths as liquid_paths
+
+    return liquid_paths(template) if "{{" in template else ()
+
+
+_PATHS: dict[str, Callable[[str], Iterable[str]]] = {
+    "@path": lambda path: (relative(path),),
+    "@template": paths,
+    "@liquid": _of_liquid,
+}

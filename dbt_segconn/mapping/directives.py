@@ -13,7 +13,7 @@ from typing import Any
 from dbt_segconn.errors import EvaluationError
 from dbt_segconn.mapping import javascript as js
 from dbt_segconn.mapping.javascript import MISSING, PROTOTYPE
-from dbt_segconn.mapping.path import compile_path, relative
+from dbt_segconn.mapping.path import compile_path, compile_template, relative
 from dbt_segconn.mapping.problems import (
     Check,
     Path,
@@ -28,7 +28,6 @@ from dbt_segconn.mapping.problems import (
     one_of,
     type_name_of,
 )
-from dbt_segconn.mapping.template import compile_template
 
 Evaluate = Callable[[Any], Any]
 Build = Callable[[Any], Evaluate]

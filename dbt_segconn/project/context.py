@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.artifacts import MANIFEST_FILE
-from dbt_segconn.project.dbt_project import (
+from dbt_segconn.project.jinja import Jinja, Names, TargetNames, env_var, var_of
+from dbt_segconn.project.run_results import RESULTS_FILE, ResultsFile, read_results, results_paths
+from dbt_segconn.project.yaml_file import (
     PROFILES_FILE,
     DbtProject,
     Profile,
@@ -24,8 +26,6 @@ from dbt_segconn.project.dbt_project import (
     from_environment,
     read_profiles,
 )
-from dbt_segconn.project.jinja import Jinja, Names, TargetNames, env_var, var_of
-from dbt_segconn.project.run_results import RESULTS_FILE, ResultsFile, read_results, results_paths
 
 DEFAULT_TARGET_PATH = "target"
 

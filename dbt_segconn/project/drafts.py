@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from dbt_segconn.actions import Action, compile_action, find_action, missing_fields, unknown_fields
 from dbt_segconn.errors import ConfigurationError, MappingError
 from dbt_segconn.mapping import columns_named, compile_mapping
+from dbt_segconn.mapping.compiler import expand
 from dbt_segconn.mapping.problems import Problem
-from dbt_segconn.mapping.shorthand import expand
 from dbt_segconn.project.artifacts import Manifest, Model
 from dbt_segconn.project.findings import (
     BROKEN_MAPPING,
@@ -27,17 +27,13 @@ from dbt_segconn.project.findings import (
     WRONG_VALUE,
     Fault,
     Finding,
-    Path,
+    KeyPath,
 )
-from dbt_segconn.project.mapping_names import MappingNames, shown_names
-from dbt_segconn.project.meta import NOT_NEEDED, MappingMeta, ModelMeta
+from dbt_segconn.project.identifiers import Identity, constant_ids, default_identifier, ids_of_deleted, snapshot_faults
+from dbt_segconn.project.meta import NOT_NEEDED, MappingMeta, MappingNames, ModelMeta, shown_names
 from dbt_segconn.project.settings import Settings
-from dbt_segconn.project.snapshot_rows import snapshot_faults
-from dbt_segconn.project.source_positions import Files, SourcePositions
+from dbt_segconn.project.source_positions import Files, SourcePositions, lost_values
 from dbt_segconn.project.strict_model import near_name, read
-from dbt_segconn.project.unique_identifier import Identity, default_identifier
-from dbt_segconn.project.user_ids import constant_ids, ids_of_deleted
-from dbt_segconn.project.yaml_traps import lost_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ class MappingDraft:
 
     positions: SourcePositions
     name: str
-    at: Path
+    at: KeyPath
     identifier: tuple[str, ...]
     timezone: str
     valid_keys: Mapping[str, Any]
@@ -103,9 +99,7 @@ class ModelDraft:
             yield from map(draft.finding, draft.faults)
 
 
-def read_drafts(
-    manifest: Manifest, destinations: Collection[str] | None, project_dir: FilePath
-) -> tuple[ModelDraft, ...]:
+def read_drafts(manifest: Manifest, destinations: Collection[str] | None, project_dir: Path) -> tuple[ModelDraft, ...]:
     """Read every mapping of the project. Errors become faults.
 
     `destinations` are the names in segconn.yml, or None if it cannot be read.
@@ -231,7 +225,7 @@ def _valid_keys(raw: Any, faults: Iterable[Fault]) -> dict[str, Any]:
     return {str(key): value for key, value in raw.items() if str(key) not in wrong} if isinstance(raw, dict) else {}
 
 
-def _draft(shared: _SharedValues, at: Path, raw: Any, destinations: Collection[str] | None) -> MappingDraft:
+def _draft(shared: _SharedValues, at: KeyPath, raw: Any, destinations: Collection[str] | None) -> MappingDraft:
     meta, faults = read(MappingMeta, raw)
     keys = _valid_keys(raw, faults)
     action = _action(keys, faults)

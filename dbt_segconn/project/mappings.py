@@ -13,17 +13,15 @@ from typing import Any
 import orjson
 
 from dbt_segconn.mapping import ALL_COLUMNS, columns_named, columns_used
-from dbt_segconn.mapping.columns import uses
-from dbt_segconn.mapping.shorthand import expand
+from dbt_segconn.mapping.compiler import expand, uses
 from dbt_segconn.project.artifacts import Manifest, Model, Snapshot
 from dbt_segconn.project.drafts import MappingDraft, faults_of_alerts, missing_consent, read_drafts
 from dbt_segconn.project.findings import NO_COLUMN, Fault, Finding, InvalidProject
-from dbt_segconn.project.mapping_names import MappingNames, shown_names
-from dbt_segconn.project.meta import MappingMeta
+from dbt_segconn.project.identifiers import SEGMENT_ID
+from dbt_segconn.project.meta import MappingMeta, MappingNames, shown_names
 from dbt_segconn.project.settings import Settings, findings_in_settings
 from dbt_segconn.project.source_positions import SourcePositions
 from dbt_segconn.project.strict_model import near_name
-from dbt_segconn.project.user_ids import SEGMENT_ID
 
 # Every warehouse accepts names of 63 characters; "records_" leaves 55 for an id
 ID_LENGTH = 55

@@ -13,8 +13,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJson
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.findings import NO_SETTINGS, NOT_RENDERED, Fault, Finding, InvalidProject
 from dbt_segconn.project.jinja import Jinja
-from dbt_segconn.project.strict_model import Strict, read
-from dbt_segconn.project.urls import ENDPOINTS, URL_SCHEMA, WEBHOOK_SCHEMA, check_endpoint, check_http, check_plain
+from dbt_segconn.project.strict_model import (
+    ENDPOINTS,
+    URL_SCHEMA,
+    WEBHOOK_SCHEMA,
+    Strict,
+    check_endpoint,
+    check_http,
+    check_plain,
+    read,
+)
 from dbt_segconn.project.yaml_file import Position, compose, entries, get, load_yaml, position
 
 FILE_NAME = "segconn.yml"

@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.tables import HistoryRow
-from dbt_segconn.warehouse.source import Source
-from dbt_segconn.warehouse.values import WHOLE_NUMBERS, Column
+from dbt_segconn.warehouse.source import WHOLE_NUMBERS, Column, Source
 
 # A value of a checkpoint column. Times have no time zone: they are in the column's own zone, or in UTC
 Point = int | date | datetime

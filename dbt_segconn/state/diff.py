@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dbt_segconn.state.checkpoint import Window
-from dbt_segconn.warehouse.values import Column
+from dbt_segconn.warehouse.source import Column
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,7 @@ from dbt_segconn.state.diff import Diff
 from dbt_segconn.state.discards import RETRY_DAYS, RETRY_SYNCS, Discards
 from dbt_segconn.state.tables import DISCARD_COLUMNS, INSERT_ROWS, SYNC_COLUMNS, HistoryRow, State
 from dbt_segconn.warehouse.session import Row
-from dbt_segconn.warehouse.source import Source
-from dbt_segconn.warehouse.values import LOSSY_TYPES, TIMES, Column
+from dbt_segconn.warehouse.source import LOSSY_TYPES, TIMES, Column, Source
 
 # White space around ids, besides spaces
 BLANKS = ("\t", "\n", "\r")

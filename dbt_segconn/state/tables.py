@@ -15,8 +15,8 @@ from datetime import datetime
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError, WarehouseError
-from dbt_segconn.project.mapping_names import MappingNames, mapping_in
 from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.meta import MappingNames, mapping_in
 from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.warehouse.session import Row, Session
 from dbt_segconn.warehouse.source import Source

@@ -9,8 +9,7 @@ from dbt_segconn.errors import ConfigurationError, counted
 from dbt_segconn.project.artifacts import TABLES, Manifest, Model
 from dbt_segconn.project.context import Context
 from dbt_segconn.project.source_positions import Files
-from dbt_segconn.warehouse.adapter import Warehouse, open_warehouse
-from dbt_segconn.warehouse.dbt_names import load_profile
+from dbt_segconn.warehouse.adapter import Warehouse, load_profile, open_warehouse
 from dbt_segconn.warehouse.naming import Misfit, describe, place_of, same_place
 
 # Without any mapping yet, check this many other models

@@ -15,7 +15,7 @@ from dbt_segconn.actions import compile_action, flat, rows
 from dbt_segconn.engine.calls import CallMaker
 from dbt_segconn.errors import RecordError
 from dbt_segconn.limits import violation
-from dbt_segconn.mapping.shorthand import expand
+from dbt_segconn.mapping.compiler import expand
 
 VALUE_TYPES = {"id": "integer", "name": "text", "price": "decimal", "at": "timestamp", "doc": "json"}
 TEXTS = st.sampled_from(["$id", "$name", "$price", "$at", "$doc", "$__segment_id", "fixed", "${name}!"])

@@ -10,7 +10,7 @@ import statistics
 import time
 
 from dbt_segconn.actions import compile_action
-from dbt_segconn.mapping.shorthand import expand
+from dbt_segconn.mapping.compiler import expand
 
 ROUNDS, CALLS = 5, 200_000
 TRAITS = {

@@ -16,8 +16,8 @@ from dbt_segconn.delivery.batches import discard_reason
 from dbt_segconn.errors import EvaluationError, MappingError, RecordError
 from dbt_segconn.mapping import ALL_COLUMNS, columns_used, compile_mapping
 from dbt_segconn.mapping import javascript as js
+from dbt_segconn.mapping.compiler import expand
 from dbt_segconn.mapping.directives import DIRECTIVES
-from dbt_segconn.mapping.shorthand import expand
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 VALUES = st.recursive(

@@ -6,7 +6,7 @@ import pytest
 from standing import ADA
 
 from dbt_segconn.warehouse.dialect import Dialect
-from dbt_segconn.warehouse.masking import masked_text
+from dbt_segconn.warehouse.session import masked_text
 
 SECRET = "ada@example.com"
 

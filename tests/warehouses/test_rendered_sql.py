@@ -103,8 +103,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     from dbt_segconn.state.discards import all_discards, discard_reasons, open_discards
     from dbt_segconn.state.outbox import Id, MappingTables
     from dbt_segconn.state.tables import DISCARD_COLUMNS, LOCK_COLUMNS, SYNC_COLUMNS, DiscardRow, HistoryRow, State
-    from dbt_segconn.warehouse.source import Source
-    from dbt_segconn.warehouse.values import Column, value_type_of
+    from dbt_segconn.warehouse.source import Column, Source, value_type_of
 
     database = DATABASES.get(adapter, "shop")
     state = State(session, StateSettings(), database)
@@ -220,7 +219,7 @@ def compare_hashes(session, tables, with_hashes, source, few):
 def stage_windows(state, tables, mapping, source, columns):
     """Read from a checkpoint in each column that can have one."""
     from dbt_segconn.state.checkpoint import Window
-    from dbt_segconn.warehouse.values import TIMES, WHOLE_NUMBERS
+    from dbt_segconn.warehouse.source import TIMES, WHOLE_NUMBERS
 
     session = state.session
     state.last_records(tables.mapping_id)

@@ -22,6 +22,7 @@ from dbt_segconn.errors import printable
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+
 # Replaces the escape character of our own styles until all others are escaped. Random, so data cannot contain it
 _MARK = token_hex(8)
 _NOT_ASCII = re.compile(r"[^\n -~]")

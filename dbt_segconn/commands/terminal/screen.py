@@ -10,8 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.commands.terminal.output import console, is_plain, say, styled, write_json
-from dbt_segconn.engine.gate import Choice
-from dbt_segconn.engine.listener import Listener
+from dbt_segconn.engine.gate import Choice, RunResult, SyncResult
 from dbt_segconn.engine.opening import Project
 from dbt_segconn.engine.report import (
     as_json,
@@ -24,13 +23,14 @@ from dbt_segconn.engine.report import (
     untouched_line,
     versions_line,
 )
-from dbt_segconn.engine.results import RunResult, SyncResult
+from dbt_segconn.engine.sync import Listener
 from dbt_segconn.errors import counted
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.version import __version__
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
 
 _COLORS = {"success": "green", "partial": "yellow", "failed": "red", "blocked": "red", "canceled": "yellow"}
 

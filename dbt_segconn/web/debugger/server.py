@@ -17,9 +17,8 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from dbt_segconn.errors import SegconnError
-from dbt_segconn.web.debugger.inspector import ASSETS, Inspector, asset
+from dbt_segconn.web.debugger.endpoints import ASSETS, ENDPOINTS, Inspector, TrackingApi, asset
 from dbt_segconn.web.debugger.store import Store
-from dbt_segconn.web.debugger.tracking import ENDPOINTS, TrackingApi
 from dbt_segconn.web.local_server import LocalOnly, listen, respond_error, server_config, stopped_by_signals, url_of
 
 

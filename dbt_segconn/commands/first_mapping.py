@@ -1,7 +1,9 @@
-"""The command `suggest`: propose a mapping of a model."""
+"""The commands `suggest`, `init` and `import`: first mappings of a project."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +16,7 @@ from dbt_segconn.commands.terminal.output import say, write
 
 if TYPE_CHECKING:
     from dbt_segconn.authoring.first_mapping import Proposal
+
 
 NEXT_STEPS = "`dbt parse`, `dbt-segconn validate`, `dbt-segconn preview`."
 
@@ -53,3 +56,52 @@ def write_mapping(proposal: Proposal) -> None:
     say(f"Added a mapping of {proposal.model.name} to {proposal.write()}.")
     for note in proposal.notes():
         say(f"  {note}")
+
+
+@command(group="Set up")
+@project_options
+@click.argument("model", required=False, shell_complete=complete_model)
+def init(*, model: str | None, **params: Any) -> None:
+    """Create segconn.yml, the schemas for your editor and, for a MODEL, a first mapping.
+
+    Existing files stay unchanged. The mapping is the one that `suggest` proposes. A model with mappings stays
+    unchanged.
+
+    \b
+    Examples:
+      dbt-segconn init
+      dbt-segconn init customers
+    """
+    from dbt_segconn.authoring import first_mapping
+    from dbt_segconn.project.yaml_file import find_project
+
+    options, proposal = as_options(**params), None
+    with suppress(first_mapping.AlreadyMapped):
+        proposal = first_mapping.propose(options, model) if model else None
+    for line in first_mapping.init(find_project(params["project_dir"]).dir):
+        say(line)
+    if proposal and proposal.model.meta is None:
+        write_mapping(proposal)
+    elif model:
+        say(f"{model} has mappings already and stays unchanged.")
+    parse = "" if first_mapping.has_manifest(options) else "`dbt parse`, then "
+    steps = NEXT_STEPS if model else f"{parse}`dbt-segconn suggest MODEL` proposes a mapping. Then {NEXT_STEPS}"
+    say(f"Next: {steps}")
+
+
+@command(group="Set up", name="import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_(files: tuple[Path, ...]) -> None:
+    """Print the YAML of mappings that were exported from Segment, one document per model.
+
+    FILES come from Segment's Git sync or Terraform provider (.tf), or are answers of the Public API (.json).
+    Files of models give the identifiers. Comments name what cannot be converted.
+
+    \b
+    Examples:
+      dbt-segconn import segment/subscriptions.tf > customers_meta.yml
+      dbt-segconn import subscriptions/*.tf models/*.tf > meta.yml
+    """
+    from dbt_segconn.authoring.importer import as_yaml, read_exports
+
+    click.echo(as_yaml(read_exports(files)))

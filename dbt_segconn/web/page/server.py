@@ -20,8 +20,6 @@ from starlette.routing import Route
 from dbt_segconn.engine.opening import Options, read_project
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.web.debugger import running as running_debugger
-from dbt_segconn.web.live.debugger_client import find_debugger, newest_calls
-from dbt_segconn.web.live.reader import Answer, Reader
 from dbt_segconn.web.local_server import (
     LocalOnly,
     listen,
@@ -31,8 +29,8 @@ from dbt_segconn.web.local_server import (
     stopped_by_signals,
     url_of,
 )
-from dbt_segconn.web.page.html_report import ASSETS
-from dbt_segconn.web.page.snapshot import HISTORY
+from dbt_segconn.web.page.reader import Answer, Reader, find_debugger, newest_calls
+from dbt_segconn.web.page.snapshot import ASSETS, HISTORY
 
 HOST = "127.0.0.1"
 # Values of Sec-Fetch-Site for requests of the page itself, or of the address bar
