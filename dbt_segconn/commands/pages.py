@@ -158,6 +158,7 @@ def _extra() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
         raise ConfigurationError(
-            f"The page needs {error.name}, which is not installed: pip install 'dbt-segconn[debugger]'"
+            f"The page needs {package}, which is not installed: pip install 'dbt-segconn[debugger]'"
         ) from None
