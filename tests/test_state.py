@@ -85,11 +85,12 @@ def test_sync_that_only_remembers_does_not_read_as_one_that_sends(shop, api):
     assert [call["userId"] for call in api.calls()] == ["c1"]
 
 
-def test_an_altered_table_is_named(synced):
-    synced.query(f"alter table segconn.{records(synced)} drop column checksum")
-    result = synced.segconn("run", "--all")
+@pytest.mark.parametrize("column", ["checksum", "fingerprint"])
+def test_an_altered_table_is_named(synced, column):
+    synced.query(f"alter table segconn.{records(synced)} drop column {column}")
+    result = synced.resync(ADA, BOB)
     assert result.exit_code == 1
-    assert "has no column checksum: the table was altered by hand" in result.output
+    assert f"has no column {column}. Was it altered by hand" in result.output
     assert synced.segconn("reset", NAME, "--yes").exit_code == 0
     assert synced.segconn("run", "--all").exit_code == 0
 

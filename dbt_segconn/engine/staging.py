@@ -47,7 +47,8 @@ def _stage(sync: Sync, row: HistoryRow) -> HistoryRow:
     row = sync.write(row)
     if sync.run.retry:
         tables.discards.close_all(row)
-    row = _freeze(sync, row, window)
+    few_change = known > 0 and before is not None and before.signature == row.signature
+    row = _freeze(sync, row, window, few_change=few_change)
     if reason := _meant(sync, _reasons(sync, row)) or _over_budget(sync, row):
         tables.drop_outbox()
         return _blocked(sync, row, before, reason)
@@ -108,15 +109,15 @@ def _blocked(sync: Sync, row: HistoryRow, before: HistoryRow | None, reason: str
     return sync.end(row, "blocked", reason, **read)
 
 
-def _freeze(sync: Sync, row: HistoryRow, window: Window | None) -> HistoryRow:
+def _freeze(sync: Sync, row: HistoryRow, window: Window | None, *, few_change: bool) -> HistoryRow:
     """Stage the outbox, and return the row with its counts."""
     mapping, source, tables = sync.mapping, sync.source, sync.tables
     try:
         checkpoint = tables.checkpoint(mapping, source, window, row.started_at)
         is_baseline = not row.sync_mode
-        tables.stage(mapping, source, window, is_baseline=is_baseline)
+        counts = tables.stage(mapping, source, window, is_baseline=is_baseline, few_change=few_change)
         held_back = 0 if is_baseline else tables.count_held_back(mapping, source)
-        return _counted(replace(row, checkpoint=checkpoint, held_back=held_back), tables.count())
+        return _counted(replace(row, checkpoint=checkpoint, held_back=held_back), counts)
     except WarehouseError as error:
         with suppress(WarehouseError):  # report the first error, not one of the cleanup
             tables.drop_outbox()

@@ -143,7 +143,8 @@ def _take_steps(sync: Sync) -> None:
                 return
     except WarehouseError:
         with suppress(WarehouseError):
-            sync.tables.check_columns()  # a table that was altered by hand explains the error better
+            if what := sync.tables.missing_column():  # explains the error better
+                raise _altered(sync, what) from None
         raise
 
 

@@ -53,7 +53,24 @@ class Diff:
     # Whether to store column hashes, and whether to stage unchanged records without hashes
     keeps_hashes: bool
     fills_hashes: bool
+    # Whether the outbox has fingerprints
+    fingerprints: bool
+    # The diff over all rows, if this one is over its candidates only: rows and records that may differ
+    whole: Diff | None = None
 
     def over_all_rows(self) -> Diff:
         """Return the same diff over all rows of the model."""
         return replace(self, window=None)
+
+    def over_candidates(self) -> Diff:
+        """Return the same diff over the candidates, whose CTEs `segconn_candidate_ctes` writes."""
+        model_id = Column("model_id", "model_id", "text", "", "text")
+        return replace(
+            self,
+            whole=self,
+            model="model_candidates",
+            identifier=(model_id,),
+            columns=tuple(replace(one, name=f"raw_{one.alias}") for one in self.columns),
+            order=tuple(replace(one, name=f"raw_order_{at}") for at, one in enumerate(self.order, start=1)),
+            current=(),
+        )

@@ -10,10 +10,9 @@ from datetime import datetime
 from operator import itemgetter
 from typing import NamedTuple
 
-from dbt_segconn.errors import SyncError
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.checkpoint import Window, known_checkpoint, lower_bound, new_checkpoint
-from dbt_segconn.state.column_hashes import ColumnHashes
+from dbt_segconn.state.column_hashes import COLUMN_HASHES, ColumnHashes
 from dbt_segconn.state.diff import Diff
 from dbt_segconn.state.discards import RETRY_DAYS, RETRY_SYNCS, Discards
 from dbt_segconn.state.tables import DISCARD_COLUMNS, INSERT_ROWS, SYNC_COLUMNS, HistoryRow, State
@@ -80,15 +79,20 @@ class MappingTables:
 
     def create_records(self) -> None:
         """Create an empty table of records if none exists."""
-        self._session.run("segconn_create_records", relation=self.records, columns=RECORD_COLUMNS)
+        self._session.run("segconn_create_records", relation=self.records, columns=self._record_columns)
 
-    def check_columns(self) -> None:
-        """Raise SyncError if a column of the tables is missing."""
-        outbox_columns = {"change_number", "change_type", "record_id", "checksum"}
-        for relation, wanted in ((self.records, set(RECORD_COLUMNS)), (self.outbox, outbox_columns)):
+    def missing_column(self) -> str | None:
+        """Return a text about a column that the tables lack; None if they have all columns."""
+        kept = set(self._record_columns)
+        for relation, wanted in ((self.records, kept), (self.outbox, kept | {"change_number", "change_type"})):
             found = {name.lower() for name in self._session.columns(relation)}
             if found and (missing := sorted(wanted - found)):
-                raise SyncError(f"{relation} has no column {missing[0]}: the table was altered by hand")
+                return f"{relation} has no column {missing[0]}"
+        return None
+
+    @property
+    def _record_columns(self) -> dict[str, str]:
+        return {**RECORD_COLUMNS, "fingerprint": "number"} if self._session.dialect.fingerprints else RECORD_COLUMNS
 
     def window(self, mapping: Mapping, source: Source) -> Window | None:
         """Return the rows of the model that the next sync reads; None for all rows."""
@@ -117,17 +121,33 @@ class MappingTables:
         return new_checkpoint(source.checkpoint, newest, known_checkpoint(mapping, source, last), now)
 
     def stage(
-        self, mapping: Mapping, source: Source, window: Window | None = None, *, is_baseline: bool = False
-    ) -> None:
-        """Write the diff of the model, or of a window of it, into the mapping's outbox.
+        self,
+        mapping: Mapping,
+        source: Source,
+        window: Window | None = None,
+        *,
+        is_baseline: bool = False,
+        few_change: bool = False,
+    ) -> abc.Mapping[str, Changes]:
+        """Write the diff of the model, or of a window of it, into the mapping's outbox. Return its counts.
 
-        A baseline includes records without a consent value, which a sync would hold back.
+        A baseline includes records without a consent value, which a sync would hold back. If `few_change` is expected,
+        the values of unchanged records are not computed.
         """
         diff = self._diff(mapping, source, window, is_baseline=is_baseline)
         if diff.keeps_hashes:
             self.hashes.prepare()
-            diff = replace(diff, fills_hashes=True)
-        numbers_later = not source.order and bool(self._session.rows("segconn_can_add_numbers", outbox=self.outbox))
+        if few_change and diff.fingerprints and window is None:
+            self._write(diff.over_candidates())
+            counts = self.count()
+            if "repeated" not in counts:
+                return counts
+            self.drop_outbox()
+        self._write(replace(diff, fills_hashes=diff.keeps_hashes))
+        return self.count()
+
+    def _write(self, diff: Diff) -> None:
+        numbers_later = not diff.order and bool(self._session.rows("segconn_can_add_numbers", outbox=self.outbox))
         self._session.run("segconn_stage", outbox=self.outbox, diff=diff, is_numbered=not numbers_later)
         if numbers_later:
             self._session.run("segconn_add_numbers", outbox=self.outbox)
@@ -218,6 +238,7 @@ class MappingTables:
             retry_days=RETRY_DAYS,
             keeps_hashes=mapping.meta.changed_columns,
             fills_hashes=False,
+            fingerprints=self._session.dialect.fingerprints,
         )
 
     def count_held_back(self, mapping: Mapping, source: Source) -> int:
@@ -305,9 +326,13 @@ class MappingTables:
     def settle(self, row: HistoryRow, final: HistoryRow, *, with_hashes: bool = False) -> None:
         """Apply the outbox to the records, close discards, drop the outbox. Repeatable without transactions."""
         tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
-        arguments = {**tables, "sync_id": row.sync_id, "with_hashes": with_hashes and self.hashes.are_complete()}
+        kept = ["fingerprint"] if self._session.dialect.fingerprints else []
+        if with_hashes and self.hashes.are_complete():
+            kept.append(COLUMN_HASHES)
+        arguments = {**tables, "sync_id": row.sync_id, "kept": kept}
         self._session.run("segconn_delete_settled", **arguments)
         self._session.run("segconn_insert_settled", **arguments)
+        self._session.run("segconn_index_records", records=self.records)
         self.discards.close_settled(self.outbox, final)
         self.drop_outbox()
 

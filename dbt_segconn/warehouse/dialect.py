@@ -65,6 +65,9 @@ class Dialect:
     # Credentials, target name, database of the state → raises ConfigurationError if state would be lost
     check_place: Callable[[Any, str, str | None], None] = _nothing
 
+    # Whether records have fingerprints: hashes of their values that are faster than checksums
+    fingerprints: bool = False
+
     # Connections, a query → its rows
     fetch: Callable[[Any, str], list[tuple[Any, ...]]] = _by_cursor
     # Statement → a context manager for its execution, such as a lock

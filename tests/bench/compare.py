@@ -2,7 +2,8 @@
 
 usage: tests/run.sh --version                                  (makes .venv)
        .venv/bin/python tests/bench/compare.py [PART ...] [--rounds N] [--rows N]
-Parts, all by default: peers, latency, unchanged, changes, postgres, memory, start.
+       .venv/bin/python tests/bench/compare.py diff [--sizes N ...] [--rounds N]
+Parts, all by default: peers, latency, unchanged, changes, diff, postgres, memory, start.
 Needs gcc for the sink, a stand-in for the Tracking API that counts events, and PyPI for the peers. Everything is kept
 in .bench/. Medians of all rounds; within a round everything that is compared is measured one after the other.
 """
@@ -16,10 +17,11 @@ import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,7 +158,7 @@ class Shop:
 
     def changed(self, share: float) -> None:
         """Change the plan of every so many customers."""
-        every = round(1 / share)
+        every = round(1 / share) if share else self.rows + 1
         self.dbt(
             "select customer_id, full_name, email, updated_at, signup_date, lifetime_value, is_subscribed, phone, "
             f"case when customer_id % {every} = 0 then plan || '+' else plan end as plan, order_count "
@@ -397,6 +399,132 @@ def postgres(rows: int, rounds: int) -> None:
         table.show(f"{ratio:.0%} of the hand-written pipeline; two workers: {two:.2f} times one process.")
 
 
+# The peer of staging: the diff as one would write it by hand, with a text key and the md5 of all columns
+COLUMNS = (
+    "customer_id, full_name, email, updated_at, signup_date, lifetime_value, is_subscribed, phone, plan, order_count"
+)
+HASHED = f"cast(customer_id as text) as id, md5(concat_ws('|', {COLUMNS})) as checksum"
+REMEMBER = f"create table peer_known as select {HASHED} from marts.customers"
+COMPARE = f"""create table peer_diff as
+select case when known.id is null then 'added' when model.id is null then 'deleted' else 'updated' end as change_type,
+    coalesce(model.id, known.id) as id, model.checksum, {COLUMNS}
+from (select {HASHED}, {COLUMNS} from marts.customers) as model
+full outer join peer_known as known on known.id = model.id
+where model.id is null or known.id is null or model.checksum <> known.checksum"""
+# Runs a statement in a process of its own, and prints its seconds
+IN_DUCKDB = """
+import sys, time, duckdb
+connection = duckdb.connect(sys.argv[1], config={"threads": 2})
+connection.execute("drop table if exists " + sys.argv[2].split()[2])
+began = time.perf_counter()
+connection.execute(sys.argv[2])
+print(time.perf_counter() - began)
+"""
+IN_POSTGRES = """
+import sys, time, psycopg2
+connection = psycopg2.connect(host=sys.argv[1], user="postgres", dbname="postgres")
+cursor = connection.cursor()
+cursor.execute("drop table if exists " + sys.argv[2].split()[2])
+began = time.perf_counter()
+cursor.execute(sys.argv[2])
+connection.commit()
+print(time.perf_counter() - began)
+"""
+
+
+class ServerMemory:
+    """The largest private memory of the processes of a PostgreSQL server, in MB, while a block runs."""
+
+    def __init__(self, host: str) -> None:
+        self._server = int((Path(host) / "postmaster.pid").read_text().split()[0])
+        self._ended = threading.Event()
+        self.peak_mb = 0.0
+
+    def __enter__(self) -> ServerMemory:  # noqa: PYI034  Self needs Python 3.11
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.1):
+            self.peak_mb = max(self.peak_mb, self._now())
+
+    def _now(self) -> float:
+        total = 0
+        for children in Path(f"/proc/{self._server}/task").glob("*/children"):
+            for child in children.read_text().split():
+                with suppress(OSError):
+                    status = Path(f"/proc/{child}/status").read_text()
+                    total += int(status.partition("RssAnon:")[2].split()[0])
+        return total / 1024
+
+
+def diff(sizes: Sequence[int], rounds: int) -> None:
+    """Compare staging with the same diff as one statement, by the size of the model and the share that has changed."""
+    for size in sizes:
+        _diff(Shop(size).build(), rounds, "DuckDB")
+    with postgres_server() as output:
+        for size in sizes:
+            _diff(in_postgres(size, output), rounds, "PostgreSQL")
+
+
+def _diff(shop: Shop, rounds: int, place: str) -> None:
+    table = Table(f"Diff of {shop.rows:,} records in {place}")
+    with sink():
+        measure(PROGRAM, "baseline", "customers.identify", folder=shop.dir)
+        _statement(shop, REMEMBER)
+        for share in (0, 0.001, 0.1):
+            for _ in range(rounds):
+                shop.changed(share)
+                alone = _statement(shop, COMPARE)
+                process, result = _staged(shop)
+                assert result["counts"]["updated"] == (size_of(shop.rows, share)), result["counts"]
+                ours, settle = result["timing"]["stage"]["seconds"], result["timing"].get("settle", {"seconds": 0})
+                table.add(
+                    f"{share:.1%} changed",
+                    statement_s=alone[0],
+                    staging_s=ours,
+                    times=ours / alone[0],
+                    statement_MB=alone[1],
+                    staging_MB=process,
+                    times_memory=process / alone[1],
+                    settling_s=settle["seconds"],
+                )
+                if share:
+                    shop.dbt(f"select * from {shop.source}")
+                    shop.segconn()
+    table.show()
+
+
+def size_of(rows: int, share: float) -> int:
+    """Return how many records have changed."""
+    return rows // round(1 / share) if share else 0
+
+
+def _watched(shop: Shop) -> AbstractContextManager[ServerMemory | None]:
+    return nullcontext() if shop.output["type"] == "duckdb" else ServerMemory(shop.output["host"])
+
+
+def _staged(shop: Shop) -> tuple[float, dict[str, Any]]:
+    """Sync; returns the largest memory of the diff in MB, and what the artifact says of the sync."""
+    with _watched(shop) as server:
+        process, result = shop.segconn("--all")
+    return server.peak_mb if server else process.peak_mb, result
+
+
+def _statement(shop: Shop, sql: str) -> tuple[float, float]:
+    """Execute a statement in a process of its own; returns its seconds, and the largest memory in MB."""
+    in_duckdb = shop.output["type"] == "duckdb"
+    code, place = (IN_DUCKDB, shop.output["path"]) if in_duckdb else (IN_POSTGRES, shop.output["host"])
+    with _watched(shop) as server:
+        process = measure(sys.executable, "-c", code, place, sql, folder=shop.dir)
+    return float(process.output.split()[-1]), server.peak_mb if server else process.peak_mb
+
+
 def memory(rows: int, rounds: int) -> None:
     """Show the largest memory of a first sync, by the size of the model."""
     table = Table("Largest memory of a first sync")
@@ -447,7 +575,9 @@ def start(rows: int, rounds: int) -> None:
     table.show()
 
 
-PARTS = {one.__name__: one for one in (peers, latency, unchanged, changes, postgres, memory, start)}
+PARTS: dict[str, Callable[[Any, int], None]] = {
+    one.__name__: one for one in (peers, latency, unchanged, changes, diff, postgres, memory, start)
+}
 
 
 def main() -> None:
@@ -456,10 +586,11 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000_000, 5_000_000], help="rows of the part diff")
     given = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
     for name in given.parts or PARTS:
-        PARTS[name](given.rows, given.rounds)
+        PARTS[name](given.sizes if name == "diff" else given.rows, given.rounds)
 
 
 if __name__ == "__main__":

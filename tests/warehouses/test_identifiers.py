@@ -49,6 +49,42 @@ def test_a_record_is_told_by_the_text_of_its_identifier(shop, api, data_type, on
     assert len(users(api)) == 1
 
 
+A, B, C, NEW = (tuple(f"{name}{at}" for at in range(3)) for name in ("ca", "cb", "cc", "new"))
+A2, A3, NEW2 = (A[0], "x", "y"), (A[0], "z", "y"), (NEW[0], "x", "y")
+# Rows of a model whose records are A, B and C: with two that are not unique, unless a test says otherwise
+REPEATED = {
+    "both as the record": ([A, A, B, C], 2, 0),
+    "one changed": ([A, B, A2, C], 2, 0),
+    "both changed": ([A2, A3, B, C], 2, 0),
+    "both changed alike": ([A2, B, C, A2], 2, 0),
+    "both new": ([A, B, C, NEW, NEW], 2, 0),
+    "both new, unlike": ([A, B, C, NEW, NEW2], 2, 0),
+    "three as the record": ([A, A, A, B, C], 3, 0),
+    "three, one changed": ([A, A, A2, B, C], 3, 0),
+    "as many rows as records": ([A, A, B], 2, 1),
+    "two pairs": ([A, A, B, B, NEW, C], 4, 0),
+}
+
+
+@pytest.mark.parametrize("kind", ["table", "view"])
+def test_repeated_identifier_is_always_found(shop, api, warehouse, kind):
+    """Each in a sync of its own: what it does to the counts, no other hides."""
+    shop.manifest({**MAPPING, "sync_mode": ["updated"]})
+    if kind == "view":
+        path = shop.dir / "target/manifest.json"
+        path.write_text(path.read_text().replace('"materialized": "table"', '"materialized": "view"'))
+    shop.fill(A, B, C)
+    assert shop.segconn("baseline", f"customers.{MAPPING['name']}").exit_code == 0
+    for case, (rows, repeated, deleted) in REPEATED.items():
+        shop.fill(*rows)
+        shop.run()
+        counts = shop.counts()
+        assert (counts["unidentified"], counts["deleted"], counts["updated"]) == (repeated, deleted, 0), case
+    shop.fill(A2, B, C)
+    assert shop.run().exit_code == 0
+    assert users(api) == [A[0]]
+
+
 GONE = {
     **MAPPING,
     "action": "track",

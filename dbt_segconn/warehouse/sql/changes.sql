@@ -36,6 +36,20 @@
 {% endmacro %}
 
 
+{#- A number that changes with any value of a row, without the cost of its JSON: a record with an equal fingerprint is
+    unchanged. If it differs, the checksum decides; so it may differ between versions of a warehouse. Its seed covers
+    how the checksum is made: a fingerprint made by other rules is never equal. -#}
+{% macro segconn_fingerprint(diff) %}
+  {%- set rules = [segconn_checksum_of(diff)] -%}
+  {%- for column in diff.columns -%} {%- do rules.append(column.data_type ~ ' ' ~ segconn_value(column)) -%} {%- endfor -%}
+  {{- return(adapter.dispatch('segconn_fingerprint')(local_md5(rules | join(' ')), diff.columns)) -}}
+{% endmacro %}
+
+{% macro default__segconn_fingerprint(seed, columns) %}
+  {{- return('cast(null as bigint)') -}}
+{% endmacro %}
+
+
 {#- Number changes by the mapping's `order_by`. Deleted records come first: they have no values to order by. Ties are
     ordered by record id, which makes the numbers of the same rows reproducible. -#}
 {% macro segconn_number_rows(order) %}
@@ -93,6 +107,15 @@ update {{ outbox }} set change_number = rowid + 1
 {% endmacro %}
 
 {% macro default__segconn_index_outbox(outbox) %}
+{% endmacro %}
+
+
+{#- An index on the records, for warehouses that need one to find a few of them. -#}
+{% macro segconn_index_records(records) %}
+  {{- return(adapter.dispatch('segconn_index_records')(records)) -}}
+{% endmacro %}
+
+{% macro default__segconn_index_records(records) %}
 {% endmacro %}
 
 
@@ -224,6 +247,9 @@ source as {{ segconn_cte_hint(diff) }}(
         {%- for column in diff.order %}
         {{ segconn_quote(column.name) }} as order_{{ loop.index }},
         {%- endfor %}
+        {%- if diff.fingerprints %}
+        {{ 'fingerprint' if diff.whole else segconn_fingerprint(diff) }} as fingerprint,
+        {%- endif %}
         {{ segconn_count_lost_values(columns) }} as lost_values
     from {{ diff.model }}
     {%- if diff.current %}
@@ -262,14 +288,93 @@ duplicates as (
 {%- endmacro %}
 
 
+{#- The rows of a model and the records that may differ, from one full join that reads both once. Columns keep their
+    stored values. A row that repeats an unchanged record is not among them: see segconn_repeated. -#}
+{% macro segconn_candidate_ctes(diff) %}
+model_rows as {{ 'not materialized' if diff.is_stored else 'materialized' }} (
+    select
+        {{ segconn_record_id(diff.identifier) }} as model_id,
+        {{ segconn_fingerprint(diff) }} as fingerprint
+        {%- for column in diff.columns %},
+        {{ segconn_quote(column.name) }} as raw_{{ column.alias }}
+        {%- endfor %}
+        {%- for column in diff.order %},
+        {{ segconn_quote(column.name) }} as raw_order_{{ loop.index }}
+        {%- endfor %}
+    from {{ diff.model }}
+    {%- if diff.current %}
+    where {{ segconn_is_current(diff) }}
+    {%- endif %}
+),
+
+candidates as materialized (
+    select model_rows.*, known.record_id as known_id, known.checksum as known_checksum
+    from model_rows
+    full outer join {{ diff.records }} as known on known.record_id = model_rows.model_id
+    where model_rows.fingerprint is null or known.fingerprint is null or known.fingerprint <> model_rows.fingerprint
+        {%- if diff.keeps_hashes %}
+        or known.column_hashes is null or {{ segconn_has_hashes('known.column_hashes', diff.signature) }} = 0
+        {%- endif %}
+),
+
+model_candidates as (
+    select *
+    from candidates
+    where fingerprint is not null
+),
+
+known_candidates as (
+    select known_id as record_id, known_checksum as checksum
+    from candidates
+    where known_id is not null
+)
+{%- endmacro %}
+
+
+{#- A row if some identifier occurs twice in the model and belongs to a record: then more rows than records have a
+    match. Its change type is that of no change. -#}
+{% macro segconn_repeated(diff) %}
+    union all
+
+    select
+        'repeated' as change_type,
+        null as record_id,
+        null as checksum,
+        0 as lost_values,
+        null as fingerprint
+        {%- if diff.keeps_hashes %},
+        null as column_hashes
+        {%- endif %}
+        {%- for _ in diff.order %},
+        null as order_{{ loop.index }}
+        {%- endfor %}
+        {%- for column in diff.columns %},
+        null as {{ column.alias }}
+        {%- endfor %}
+    from (
+        select
+            (select count(*) from model_rows) as in_model,
+            (select count(*) from {{ diff.whole.records }}) as known,
+            count(case when known_id is null then 1 end) as added,
+            count(case when fingerprint is null then 1 end) as deleted
+        from candidates
+    ) as counts
+    where in_model - added <> known - deleted
+{%- endmacro %}
+
+
 {% macro segconn_changes(diff, is_numbered=true) %}
-{%- if diff.fills_hashes -%}
+{%- if diff.whole -%}
+  {%- set records = 'known_candidates' -%}
+{%- elif diff.fills_hashes -%}
   {%- set records = segconn_records_with_hashes(diff.records, diff.signature) -%}
 {%- else -%}
   {%- set records = segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) -%}
 {%- endif -%}
 {%- set columns = diff.columns -%}
-with {{ segconn_record_ctes(diff) }},
+with
+{%- if diff.whole %} {{ segconn_candidate_ctes(diff.whole) }},
+{% endif %} {{ segconn_record_ctes(diff) }},
 
 {#- Discarded too often with the same checksum: not retried until the record or the mapping changes. #}
 given_up as (
@@ -288,12 +393,17 @@ changes as (
             when records.checksum is null then {{ segconn_literal(diff.type_if_unknown) }}
             {%- if diff.fills_hashes %}
             when {{ segconn_lacks_hashes(diff) }} then 'unchanged'
+            {%- elif diff.whole %}
+            when records.checksum = hashed.checksum then 'unchanged'
             {%- endif %}
             else 'updated'
         end as change_type,
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values
+        {%- if diff.fingerprints %},
+        hashed.fingerprint
+        {%- endif %}
         {%- if diff.keeps_hashes %},
         {{ segconn_column_hashes(diff.signature, columns) }} as column_hashes
         {%- endif %}
@@ -316,6 +426,8 @@ changes as (
             or {{ segconn_has_changed(diff) }}
             {%- if diff.fills_hashes %}
             or {{ segconn_lacks_hashes(diff) }}
+            {%- elif diff.whole %}
+            or records.checksum = hashed.checksum
             {%- endif %}
         )
         {%- if diff.holds_back %}
@@ -330,6 +442,9 @@ changes as (
         records.record_id,
         records.checksum,
         0 as lost_values
+        {%- if diff.fingerprints %},
+        null as fingerprint
+        {%- endif %}
         {%- if diff.keeps_hashes %},
         null as column_hashes
         {%- endif %}
@@ -343,6 +458,10 @@ changes as (
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
     where source.record_id is null and given_up.record_id is null
+    {%- endif %}
+    {%- if diff.whole %}
+
+{{ segconn_repeated(diff) }}
     {%- endif %}
 )
 
@@ -412,13 +531,13 @@ where change_number in ({{ numbers | join(', ') }})
 
 {#- The changes of an outbox that count as done. Discarded changes are left out, which makes the next sync retry them.
     If Segment may have received an earlier attempt of a discarded call, its state is unknown: the checksum is null.
-    `with_hashes`: both tables have column hashes, which are also stored for unchanged records. -#}
-{% macro segconn_settled(outbox, discards, sync_id, with_hashes=false) %}
+    `kept` are further columns of both tables, which are also stored for unchanged records. -#}
+{% macro segconn_settled(outbox, discards, sync_id, kept=[]) %}
 select outbox.record_id, outbox.change_type, outbox.change_number,
     case when discarded.record_id is null then outbox.checksum end as checksum,
-    {%- if with_hashes %}
-    case when discarded.record_id is null then outbox.column_hashes end as column_hashes,
-    {%- endif %}
+    {%- for name in kept %}
+    case when discarded.record_id is null then outbox.{{ name }} end as {{ name }},
+    {%- endfor %}
     case when discarded.record_id is null then 0 else 1 end as is_doubtful
 from {{ outbox }} as outbox
 left join (
@@ -427,29 +546,29 @@ left join (
     where sync_id = {{ segconn_literal(sync_id) }} and record_id is not null and change_type <> 'closed'
     group by record_id
 ) as discarded on discarded.record_id = outbox.record_id
-where outbox.change_type in ('added', 'updated', 'deleted'{{ ", 'unchanged'" if with_hashes }})
+where outbox.change_type in ('added', 'updated', 'deleted'{{ ", 'unchanged'" if kept }})
     and (discarded.record_id is null or discarded.doubtful = 1)
 {% endmacro %}
 
 
-{% macro segconn_delete_settled(outbox, records, discards, sync_id, with_hashes) %}
-  {{- return(adapter.dispatch('segconn_delete_settled')(outbox, records, discards, sync_id, with_hashes)) -}}
+{% macro segconn_delete_settled(outbox, records, discards, sync_id, kept) %}
+  {{- return(adapter.dispatch('segconn_delete_settled')(outbox, records, discards, sync_id, kept)) -}}
 {% endmacro %}
 
-{% macro default__segconn_delete_settled(outbox, records, discards, sync_id, with_hashes) %}
+{% macro default__segconn_delete_settled(outbox, records, discards, sync_id, kept) %}
 delete from {{ records }}
-where record_id in (select record_id from ({{ segconn_settled(outbox, discards, sync_id, with_hashes) }}) as settled)
+where record_id in (select record_id from ({{ segconn_settled(outbox, discards, sync_id, kept) }}) as settled)
 {% endmacro %}
 
 
-{% macro segconn_insert_settled(outbox, records, discards, sync_id, with_hashes) %}
-  {{- return(adapter.dispatch('segconn_insert_settled')(outbox, records, discards, sync_id, with_hashes)) -}}
+{% macro segconn_insert_settled(outbox, records, discards, sync_id, kept) %}
+  {{- return(adapter.dispatch('segconn_insert_settled')(outbox, records, discards, sync_id, kept)) -}}
 {% endmacro %}
 
-{% macro default__segconn_insert_settled(outbox, records, discards, sync_id, with_hashes) %}
-insert into {{ records }} (record_id, checksum{{ ', column_hashes' if with_hashes }})
-select record_id, checksum{{ ', column_hashes' if with_hashes }}
-from ({{ segconn_settled(outbox, discards, sync_id, with_hashes) }}) as settled
+{% macro default__segconn_insert_settled(outbox, records, discards, sync_id, kept) %}
+insert into {{ records }} ({{ (['record_id', 'checksum'] + kept) | join(', ') }})
+select {{ (['record_id', 'checksum'] + kept) | join(', ') }}
+from ({{ segconn_settled(outbox, discards, sync_id, kept) }}) as settled
 where change_type <> 'deleted' or is_doubtful = 1
 {% endmacro %}
 

@@ -11,12 +11,12 @@
   {{- return(default__segconn_known_records(records, with_hashes)) -}}
 {% endmacro %}
 
-{% macro databricks__segconn_delete_settled(outbox, records, discards, sync_id, with_hashes) %}
-  {{- return(default__segconn_delete_settled(outbox, records, discards, sync_id, with_hashes)) -}}
+{% macro databricks__segconn_delete_settled(outbox, records, discards, sync_id, kept) %}
+  {{- return(default__segconn_delete_settled(outbox, records, discards, sync_id, kept)) -}}
 {% endmacro %}
 
-{% macro databricks__segconn_insert_settled(outbox, records, discards, sync_id, with_hashes) %}
-  {{- return(default__segconn_insert_settled(outbox, records, discards, sync_id, with_hashes)) -}}
+{% macro databricks__segconn_insert_settled(outbox, records, discards, sync_id, kept) %}
+  {{- return(default__segconn_insert_settled(outbox, records, discards, sync_id, kept)) -}}
 {% endmacro %}
 
 {% macro databricks__segconn_delete_abandoned(outbox, records, discards, sync_id, change_types) %}

@@ -83,6 +83,7 @@ DIALECT = replace(
     only_one_process=_only_one_process,
     prepare=_prepare,
     check_place=_check_place,
+    fingerprints=True,
     close=_close,
     explain_open_error=_explain_open_error,
     # Raised for texts that are not valid JSON or times

@@ -28,3 +28,19 @@ select 1 as one from duckdb_databases() where database_name = {{ segconn_literal
 {% macro duckdb__segconn_cte_hint(diff) %}
   {{- return('not materialized ' if diff.is_stored else '') -}}
 {% endmacro %}
+
+
+{#- hash() is not stable between versions. Types with equal values of different JSON, and those whose hash is weaker,
+    are hashed as text. -#}
+{% macro duckdb__segconn_fingerprint(seed, columns) %}
+  {%- set plain = ('varchar', 'boolean', 'tinyint', 'smallint', 'integer', 'bigint', 'date', 'timestamp', 'double') -%}
+  {%- set parts = ["'" ~ seed ~ "'"] -%}
+  {%- for column in columns -%}
+    {%- set name = segconn_quote(column.name) -%}
+    {%- if column.value_type == 'json' -%} {%- set name = segconn_value(column) -%}
+    {%- elif (column.data_type | lower) not in plain -%} {%- set name = 'cast(' ~ name ~ ' as varchar)' -%}
+    {%- endif -%}
+    {%- do parts.append(name) -%}
+  {%- endfor -%}
+  {{- return('cast(hash(' ~ (parts | join(', ')) ~ ') >> 1 as bigint)') -}}
+{% endmacro %}

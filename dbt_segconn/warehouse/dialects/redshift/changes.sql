@@ -10,3 +10,12 @@
 
 {% macro redshift__segconn_index_outbox(outbox) %}
 {% endmacro %}
+
+
+{% macro redshift__segconn_fingerprint(seed, columns) %}
+  {{- return(default__segconn_fingerprint(seed, columns)) -}}
+{% endmacro %}
+
+
+{% macro redshift__segconn_index_records(records) %}
+{% endmacro %}

@@ -27,14 +27,14 @@
 {%- endmacro %}
 
 
-{% macro spark__segconn_delete_settled(outbox, records, discards, sync_id, with_hashes) %}
+{% macro spark__segconn_delete_settled(outbox, records, discards, sync_id, kept) %}
 {% endmacro %}
 
-{% macro spark__segconn_insert_settled(outbox, records, discards, sync_id, with_hashes) %}
-insert into {{ records }} (record_id, checksum, gone, settled_at{{ ', column_hashes' if with_hashes }})
+{% macro spark__segconn_insert_settled(outbox, records, discards, sync_id, kept) %}
+insert into {{ records }} ({{ (['record_id', 'checksum', 'gone', 'settled_at'] + kept) | join(', ') }})
 select record_id, checksum, case when change_type <> 'deleted' or is_doubtful = 1 then 0 else 1 end, {{ segconn_now() }}
-    {{- ', column_hashes' if with_hashes }}
-from ({{ segconn_settled(outbox, discards, sync_id, with_hashes) }}) as settled
+    {%- for name in kept %}, {{ name }}{% endfor %}
+from ({{ segconn_settled(outbox, discards, sync_id, kept) }}) as settled
 {% endmacro %}
 
 
