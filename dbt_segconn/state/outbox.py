@@ -63,6 +63,7 @@ class MappingTables:
         self._state = state
         self._session = state.session
         self.mapping_id = mapping_id
+        self._known: int | None = None
         self.records = state.table(f"records_{mapping_id}")
         self.outbox = state.table(f"outbox_{mapping_id}")
         self.discards = Discards(state, mapping_id)
@@ -74,8 +75,10 @@ class MappingTables:
         return self.records.identifier.lower() in names, self.outbox.identifier.lower() in names
 
     def known(self) -> int:
-        """Count the records of the last settled sync."""
-        return int(self._session.rows("segconn_count_records", records=self.records)[0][0])
+        """Count the records of the last settled sync. They are counted once: PostgreSQL reads the whole table."""
+        if self._known is None:
+            self._known = int(self._session.rows("segconn_count_records", records=self.records)[0][0])
+        return self._known
 
     def create_records(self) -> None:
         """Create an empty table of records if none exists."""
@@ -135,6 +138,7 @@ class MappingTables:
         the values of unchanged records are not computed.
         """
         diff = self._diff(mapping, source, window, is_baseline=is_baseline)
+        diff = replace(diff, fingerprints=self._session.dialect.fingerprints)
         if diff.keeps_hashes:
             self.hashes.prepare()
         if few_change and diff.fingerprints and window is None:
@@ -238,7 +242,7 @@ class MappingTables:
             retry_days=RETRY_DAYS,
             keeps_hashes=mapping.meta.changed_columns,
             fills_hashes=False,
-            fingerprints=self._session.dialect.fingerprints,
+            fingerprints=False,
         )
 
     def count_held_back(self, mapping: Mapping, source: Source) -> int:
@@ -330,6 +334,7 @@ class MappingTables:
         if with_hashes and self.hashes.are_complete():
             kept.append(COLUMN_HASHES)
         arguments = {**tables, "sync_id": row.sync_id, "kept": kept}
+        self._known = None
         self._session.run("segconn_delete_settled", **arguments)
         self._session.run("segconn_insert_settled", **arguments)
         self._session.run("segconn_index_records", records=self.records)
@@ -340,6 +345,7 @@ class MappingTables:
         """Drop an outbox that no longer fits its mapping. Records that may have been sent are sent again."""
         tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
         arguments = {**tables, "sync_id": row.sync_id, "change_types": row.sync_mode.split(",")}
+        self._known = None
         self._session.run("segconn_delete_abandoned", **arguments)
         self._session.run("segconn_insert_abandoned", **arguments, watermark=row.watermark)
         self.drop_outbox()
@@ -353,6 +359,7 @@ class MappingTables:
         if last and last.finished_at is None:
             ended = last.next(reset.saved_at, status="canceled", finished_at=reset.saved_at, error="reset")
             self._state.append(self._state.history, [ended])
+        self._known = None
         self.drop_outbox()
         self._session.run("segconn_drop", relation=self.records)
         self.discards.close_all(reset)
@@ -364,6 +371,7 @@ class MappingTables:
         `last` is the newest sync of `old`. `changed` has new values for columns of the history, such as `mapping`.
         The messageIds of the outbox stay the same, because they depend on the sync id only.
         """
+        self._known = None
         self._session.run("segconn_drop", relation=self.records)
         self._session.rename(old.records, self.records)
         if old.present()[1]:

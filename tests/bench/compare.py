@@ -457,7 +457,7 @@ class ServerMemory:
         total = 0
         for children in Path(f"/proc/{self._server}/task").glob("*/children"):
             for child in children.read_text().split():
-                with suppress(OSError):
+                with suppress(OSError, IndexError):  # it has just ended
                     status = Path(f"/proc/{child}/status").read_text()
                     total += int(status.partition("RssAnon:")[2].split()[0])
         return total / 1024

@@ -372,9 +372,9 @@ known_candidates as (
   {%- set records = segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) -%}
 {%- endif -%}
 {%- set columns = diff.columns -%}
-with
-{%- if diff.whole %} {{ segconn_candidate_ctes(diff.whole) }},
-{% endif %} {{ segconn_record_ctes(diff) }},
+with {% if diff.whole %}{{ segconn_candidate_ctes(diff.whole) }},
+
+{% endif %}{{ segconn_record_ctes(diff) }},
 
 {#- Discarded too often with the same checksum: not retried until the record or the mapping changes. #}
 given_up as (
