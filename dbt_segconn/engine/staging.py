@@ -16,7 +16,7 @@ from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.checkpoint import Window
 from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.state.discards import KEPT_REPEATED
-from dbt_segconn.state.outbox import Changes
+from dbt_segconn.state.outbox import REPEATED, Changes
 from dbt_segconn.state.tables import RESET, HistoryRow
 
 # A model of up to this many records is compared before an outbox is made, and then once more if anything has changed
@@ -115,7 +115,12 @@ def _freeze(sync: Sync, row: HistoryRow, window: Window | None, *, few_change: b
     try:
         checkpoint = tables.checkpoint(mapping, source, window, row.started_at)
         is_baseline = not row.sync_mode
-        counts = tables.stage(mapping, source, window, is_baseline=is_baseline, few_change=few_change)
+        tables.stage(mapping, source, window, is_baseline=is_baseline, few_change=few_change)
+        counts = tables.count()
+        if REPEATED in counts:
+            tables.drop_outbox()
+            tables.stage(mapping, source, window, is_baseline=is_baseline)
+            counts = tables.count()
         held_back = 0 if is_baseline else tables.count_held_back(mapping, source)
         return _counted(replace(row, checkpoint=checkpoint, held_back=held_back), counts)
     except WarehouseError as error:

@@ -24,6 +24,8 @@ BLANKS = ("\t", "\n", "\r")
 
 _OF_BUILD = re.compile(r"invocation|batch|build|load|etl|run_?id|refresh|synced|extracted")
 RECORD_COLUMNS = {"record_id": "text", "checksum": "text"}
+# Not a change: some rows of the model repeat an unchanged record
+REPEATED = "repeated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,26 +133,18 @@ class MappingTables:
         *,
         is_baseline: bool = False,
         few_change: bool = False,
-    ) -> abc.Mapping[str, Changes]:
-        """Write the diff of the model, or of a window of it, into the mapping's outbox. Return its counts.
+    ) -> None:
+        """Write the diff of the model, or of a window of it, into the mapping's outbox.
 
-        A baseline includes records without a consent value, which a sync would hold back. If `few_change` is expected,
-        the values of unchanged records are not computed.
+        A baseline includes records without a consent value, which a sync would hold back. With `few_change`, the values
+        of unchanged records are not computed; if `count` then has REPEATED, the outbox is incomplete.
         """
         diff = self._diff(mapping, source, window, is_baseline=is_baseline)
         diff = replace(diff, fingerprints=self._session.dialect.fingerprints)
         if diff.keeps_hashes:
             self.hashes.prepare()
-        if few_change and diff.fingerprints and window is None:
-            self._write(diff.over_candidates())
-            counts = self.count()
-            if "repeated" not in counts:
-                return counts
-            self.drop_outbox()
-        self._write(replace(diff, fills_hashes=diff.keeps_hashes))
-        return self.count()
-
-    def _write(self, diff: Diff) -> None:
+        by_candidates = few_change and diff.fingerprints and window is None
+        diff = diff.over_candidates() if by_candidates else replace(diff, fills_hashes=diff.keeps_hashes)
         numbers_later = not diff.order and bool(self._session.rows("segconn_can_add_numbers", outbox=self.outbox))
         self._session.run("segconn_stage", outbox=self.outbox, diff=diff, is_numbered=not numbers_later)
         if numbers_later:
