@@ -12,7 +12,7 @@ from dbt_segconn.project.artifacts import Manifest
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.run_results import RunResults
 from dbt_segconn.project.settings import Settings
-from dbt_segconn.state.tables import HistoryRow
+from dbt_segconn.state.tables import COUNTS, HistoryRow
 
 IGNORED = "--ignore-tests syncs it all the same"
 
@@ -24,6 +24,11 @@ class Skip:
     mapping: Mapping
     reason: str
     is_failure: bool = False
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Zero for every count of a `SyncResult`."""
+        return SyncResult(self.mapping, "skipped", 0.0).counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,15 @@ class SyncResult:
     resumed: int = 0
     resumed_row: HistoryRow | None = None
     spent: abc.Mapping[str, Spent] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Records by outcome, with the names of the history's columns; and the calls that this run has confirmed."""
+        return {
+            **{name: getattr(self.row, name, 0) for name in COUNTS},
+            "confirmed_by_this_run": self.confirmed,
+            "resumed_by_this_run": self.resumed,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,11 +189,7 @@ def _result(result: SyncResult) -> dict[str, Any]:
         "message": result.message,
         "seconds": round(result.seconds, 3),
         "sync_id": state.sync_id if state else None,
-        "counts": {
-            **({name: getattr(state, name) for name in COUNTS} if state else {}),
-            "confirmed_by_this_run": result.confirmed,
-            "resumed_by_this_run": result.resumed,
-        },
+        "counts": result.counts,
         "resumed_sync": _resumed(result.resumed_row),
         "timing": {step: spent._asdict() for step, spent in result.spent.items()},
     }
@@ -208,7 +204,15 @@ def _resumed(state: HistoryRow | None) -> dict[str, Any] | None:
 
 
 def _skipped(skip: Skip) -> dict[str, Any]:
-    return {**_of_sync(skip.mapping), "status": "skipped", "message": skip.reason, "is_failure": skip.is_failure}
+    return {
+        **_of_sync(skip.mapping),
+        "status": "skipped",
+        "message": skip.reason,
+        "seconds": 0.0,
+        "sync_id": None,
+        "counts": skip.counts,
+        "is_failure": skip.is_failure,
+    }
 
 
 def _of_sync(mapping: Mapping) -> dict[str, Any]:

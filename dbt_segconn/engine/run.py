@@ -7,11 +7,12 @@ import time
 import uuid
 from collections import abc
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from typing import Any
 
 from dbt_segconn.delivery import Destination
 from dbt_segconn.delivery.destination import build_destinations
@@ -34,6 +35,8 @@ from dbt_segconn.warehouse.source import Source
 
 # Python handles a signal in the main thread only, once that wakes up
 WAKE_SECONDS = 0.2
+# dbt keeps one adapter of each type in a process, with its connections
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def run(options: Options, listener: Listener, stop: threading.Event) -> RunResult:
@@ -41,7 +44,8 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
 
     Raise ConfigurationError or another SegconnError if no sync can start. An exception of one sync becomes its
     result. A failure after the syncs becomes a warning of the result. Setting `stop` ends the run: calls in flight
-    are confirmed and saved.
+    are confirmed and saved. An exception that a signal handler raises while syncs run sets `stop`, and is raised after
+    the artifact is written.
     """
     project = read_project(options)
     for name in options.mappings:
@@ -50,7 +54,8 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
     shielded = ShieldedListener(listener)
     alerts = Alerts(project.settings.alerts, project.context.project_dir.resolve().name, shielded.warn)
     try:
-        result = _run(project, options, shielded, stop, allowed)
+        with _ONE_AT_A_TIME:
+            result, interruption = _run(project, options, shielded, stop, allowed)
     except Exception as error:
         alerts.send_error(error)
         raise
@@ -62,6 +67,8 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
             step()
         except Exception as error:  # noqa: BLE001  what was delivered stays delivered
             shielded.warn(_after(what, error))
+    if interruption:
+        raise interruption
     return replace(result, warnings=shielded.warnings)
 
 
@@ -71,11 +78,13 @@ def _after(what: str, error: Exception) -> str:
 
 def _run(
     project: Project, options: Options, listener: ShieldedListener, stop: threading.Event, allowed: Collection[str]
-) -> RunResult:
+) -> tuple[RunResult, BaseException | None]:
+    """Sync the chosen mappings. Return the result, and the exception of a signal handler that ended the run."""
     started, started_at = time.monotonic(), datetime.now(timezone.utc)
     run_id = str(uuid.uuid4())
     destinations = build_destinations(project.settings)
     ends: list[SyncResult | Skip] | None = None
+    interruption: BaseException | None = None
     try:
         with (
             opened(project, options) as warehouse,
@@ -104,14 +113,17 @@ def _run(
             sources = find_sources(choice.chosen, warehouse)
             listener.begin(project, choice)
             with heartbeat(partial(_beat, context)):
-                ends = _sync_all(choice.chosen, sources, destinations, context, fail_fast=options.fail_fast)
+                ends, interruption = _sync_all(
+                    choice.chosen, sources, destinations, context, fail_fast=options.fail_fast
+                )
     except Exception as error:
         if ends is None:
             raise
         listener.warn(_after("the warehouse was not closed well", error))
     results = tuple(end for end in ends if isinstance(end, SyncResult))
     unstarted = (end for end in ends if isinstance(end, Skip))
-    return RunResult(run_id, started_at, time.monotonic() - started, results, (*choice.skipped, *unstarted))
+    skipped = (*choice.skipped, *unstarted)
+    return RunResult(run_id, started_at, time.monotonic() - started, results, skipped), interruption
 
 
 def _choose(project: Project, options: Options, warehouse: Warehouse) -> tuple[Choice, Callable[[], datetime]]:
@@ -192,8 +204,11 @@ def _sync_all(
     run: RunContext,
     *,
     fail_fast: bool,
-) -> list[SyncResult | Skip]:
-    """Sync the mappings, one in each thread of the target. With `fail_fast`, a failure keeps others from starting."""
+) -> tuple[list[SyncResult | Skip], BaseException | None]:
+    """Sync the mappings, one in each thread of the target. With `fail_fast`, a failure keeps others from starting.
+
+    Return the ends of all syncs, and the exception that ended them early.
+    """
     failed = threading.Event()
     total, listener = len(mappings), run.listener
 
@@ -212,6 +227,22 @@ def _sync_all(
 
     with ThreadPoolExecutor(max_workers=run.warehouse.threads, thread_name_prefix="segconn") as pool:
         futures = [pool.submit(sync, number, mapping) for number, mapping in enumerate(mappings, 1)]
-        while wait(futures, WAKE_SECONDS).not_done:
-            continue
-        return [future.result() for future in futures]
+        interruption = _wait(futures, run.stop)
+        return [future.result() for future in futures], interruption
+
+
+def _wait(futures: Sequence[Future[Any]], stop: threading.Event) -> BaseException | None:
+    """Wait for all syncs. Return the exception that a signal handler raised meanwhile, in this thread.
+
+    Prefect, Dagster, Airflow's timeout and Ctrl-C in a notebook raise one. It sets `stop`, so the syncs end soon.
+    """
+    interruption = None
+    while True:
+        try:
+            while wait(futures, WAKE_SECONDS).not_done:
+                continue
+        except BaseException as error:  # noqa: BLE001  raised again once the syncs have ended
+            stop.set()
+            interruption = interruption or error
+        else:
+            return interruption
