@@ -141,6 +141,29 @@ results_option: Callable[[Command], Command] = click.option(
 )
 """The run results to read."""
 
+platform_options: Callable[[Command], Command] = _all_of(
+    click.option(
+        "--dbt-cloud-job", type=int, metavar="ID", help="Use the results of the newest finished run of this job."
+    ),
+    click.option("--dbt-cloud-run", type=int, metavar="ID", help="Use the results of this run; wait until it ends."),
+    click.option(
+        "--dbt-cloud-account",
+        type=int,
+        metavar="ID",
+        envvar="DBT_CLOUD_ACCOUNT_ID",
+        show_envvar=True,
+        help="Account of the job or run. Its token is in DBT_CLOUD_API_TOKEN.",
+    ),
+    click.option(
+        "--dbt-cloud-host",
+        metavar="HOST",
+        envvar="DBT_CLOUD_HOST",
+        show_envvar=True,
+        help="Access URL of the account, such as ab123.us1.dbt.com. Default: cloud.getdbt.com.",
+    ),
+)
+"""A run of the dbt platform, whose results are used."""
+
 selection_options: Callable[[Command], Command] = _all_of(
     click.option(
         "--select",
