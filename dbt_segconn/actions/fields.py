@@ -187,40 +187,23 @@ _ENDING = (MESSAGE_ID, CONSENT)
 # group_id of a group call is a key of the call, not of its context. A screen call has no time zone.
 _GROUP_ID = Field("group_id", "Group ID", "Id of the group or account.", required=True)
 _SCREEN_TIMEZONE = Field("timezone", "Timezone", "Accepted but not sent: screen calls have no time zone.")
+_SCREEN_CONTEXT = tuple(_SCREEN_TIMEZONE if field is TIMEZONE else field for field in _CONTEXT)
 
 ACTIONS: dict[str, Action] = {
     action.name: action
     for action in (
-        Action(
-            "identify",
-            "Connects a user with traits.",
-            (*_IDS, *_CONTEXT, TRAITS, ADDRESS, *_ENDING),
-        ),
-        Action(
-            "track",
-            "Records an event of a user.",
-            (*_IDS, EVENT_NAME, *_CONTEXT, PROPERTIES, TRAITS, *_ENDING),
-        ),
+        Action("identify", "Connects a user with traits.", (*_IDS, *_CONTEXT, TRAITS, ADDRESS, *_ENDING)),
+        Action("track", "Records an event of a user.", (*_IDS, EVENT_NAME, *_CONTEXT, PROPERTIES, TRAITS, *_ENDING)),
         Action(
             "group",
             "Connects a user with a group, such as a company.",
             (*_IDS, _GROUP_ID, *(field for field in _CONTEXT if field is not GROUP_ID), TRAITS, *_ENDING),
         ),
-        Action(
-            "page",
-            "Records a page view.",
-            (*_IDS, PAGE_NAME, PAGE_CATEGORY, *_CONTEXT, PROPERTIES, *_ENDING),
-        ),
+        Action("page", "Records a page view.", (*_IDS, PAGE_NAME, PAGE_CATEGORY, *_CONTEXT, PROPERTIES, *_ENDING)),
         Action(
             "screen",
             "Records a screen view in an app.",
-            (
-                *_IDS,
-                SCREEN_NAME,
-                *(_SCREEN_TIMEZONE if field is TIMEZONE else field for field in _CONTEXT),
-                PROPERTIES,
-                *_ENDING,
-            ),
+            (*_IDS, SCREEN_NAME, *_SCREEN_CONTEXT, PROPERTIES, *_ENDING),
         ),
     )
 }

@@ -45,12 +45,7 @@ def compile_path(path: str) -> Getter:
     def get(payload: Any) -> Any:
         value = payload
         for key in keys:
-            if type(value) is dict and value:
-                value = value.get(key, MISSING)
-            elif not is_truthy(value):
-                return value  # as Segment does: a falsy value ends the path
-            else:
-                value = get_property(value, key)
+            value = value.get(key, MISSING) if type(value) is dict else _step(value, key)
         return value
 
     return get
@@ -58,9 +53,7 @@ def compile_path(path: str) -> Getter:
 
 def _one_step(key: str) -> Getter:
     def get(payload: Any) -> Any:
-        if type(payload) is dict:
-            return payload.get(key, MISSING)
-        return get_property(payload, key) if is_truthy(payload) else payload
+        return payload.get(key, MISSING) if type(payload) is dict else _step(payload, key)
 
     return get
 
@@ -78,6 +71,7 @@ def _two_steps(first: str, second: str) -> Getter:
 
 
 def _step(value: Any, key: str) -> Any:
+    """Return `value[key]`; as in Segment's code, a falsy value ends the path and is its result."""
     return get_property(value, key) if is_truthy(value) else value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,15 @@ from starlette.routing import Route
 from dbt_segconn.errors import SegconnError
 from dbt_segconn.web.debugger.endpoints import ASSETS, ENDPOINTS, Inspector, TrackingApi, asset
 from dbt_segconn.web.debugger.store import Store
-from dbt_segconn.web.local_server import LocalOnly, listen, respond_error, server_config, stopped_by_signals, url_of
+from dbt_segconn.web.local_server import (
+    LocalOnly,
+    in_thread,
+    listen,
+    respond_error,
+    server_config,
+    stopped_by_signals,
+    url_of,
+)
 
 
 def create_app(
@@ -66,7 +73,7 @@ def serve(
     write_keys: Collection[str] = (),
     log: Path | None = None,
     log_dropped: bool = False,
-    on_ready: Callable[[str], None] | None = None,
+    on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Run the debugger until SIGINT or SIGTERM. Must be called in the main thread.
 
@@ -75,8 +82,7 @@ def serve(
     """
     debugger = _Debugger(host, port, write_keys, log, log_dropped=log_dropped)
     with stopped_by_signals(debugger.server):
-        if on_ready is not None:
-            on_ready(debugger.url)
+        on_ready(debugger.url)
         debugger.run()
 
 
@@ -98,17 +104,8 @@ def running(
     For options, see `create_app`. Raises SegconnError if the port is taken or the log cannot be written.
     """
     debugger = _Debugger("127.0.0.1", port, write_keys, log, log_dropped=log_dropped)
-    thread = threading.Thread(target=debugger.run, name="segconn-debugger", daemon=True)
-    thread.start()
-
-    def stop() -> None:
-        debugger.server.should_exit = True
-        thread.join()
-
-    try:
+    with in_thread(debugger.run, debugger.server, "segconn-debugger") as stop:
         yield Running(debugger.url, stop)
-    finally:
-        stop()
 
 
 class _Debugger:
@@ -120,7 +117,11 @@ class _Debugger:
         self._listener = listen(host, port)
         try:
             self._app = create_app(
-                write_keys=write_keys, log=log, log_dropped=log_dropped, hosts=[host], stopping=self._stopping
+                write_keys=write_keys,
+                log=log,
+                log_dropped=log_dropped,
+                hosts=[host],
+                stopping=lambda: self.server.should_exit,
             )
         except OSError as error:
             self._listener.close()
@@ -134,6 +135,3 @@ class _Debugger:
         finally:
             self._listener.close()
             self._app.state.store.close()
-
-    def _stopping(self) -> bool:
-        return self.server.should_exit
