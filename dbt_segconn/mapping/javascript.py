@@ -100,7 +100,8 @@ def number_to_text(number: float) -> str:
         if -(10**21) < number < 10**21:
             return str(number)
         exact = _exact_double(number)
-        return _digits(number) if exact is None else number_to_text(exact)
+        # str() raises an error for integers of more than 4,300 digits, Decimal does not
+        return format(Decimal(number), "f") if exact is None else number_to_text(exact)
     if math.isnan(number):
         return "NaN"
     if math.isinf(number):
@@ -117,11 +118,6 @@ def _exact_double(number: int) -> float | None:
     except OverflowError:
         return None
     return double if int(double) == number else None
-
-
-def _digits(number: int) -> str:
-    """Return an integer of any length as text; str() raises an error above a few thousand digits."""
-    return str(Decimal(number)) if abs(number) < 10**4000 else format(Decimal(number), "f")
 
 
 def _exponential(number: float) -> str:
