@@ -76,6 +76,7 @@ class Gate:
             return True
         if outcome := self.results.outcomes.get(mapping.model.unique_id):
             return outcome.is_fresh
+        # results of tests or retries do not show whether another model is fresh
         return not self.results.includes_build or mapping.model.unique_id in self.results.tested
 
     def _skip(self, mapping: Mapping) -> Skip | None:
@@ -169,6 +170,5 @@ class RunResult:
     @property
     def success(self) -> bool:
         """Whether every sync delivered every record, and dbt failed no model of a mapping."""
-        return all(one.status == "success" for one in self.results) and not any(
-            skip.is_failure for skip in self.skipped
-        )
+        is_kept_back = any(skip.is_failure for skip in self.skipped)
+        return all(one.status == "success" for one in self.results) and not is_kept_back

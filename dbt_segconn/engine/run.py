@@ -29,7 +29,7 @@ from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import find_mapping
 from dbt_segconn.state.locks import Locks, heartbeat
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import RESET, HistoryRow, State
+from dbt_segconn.state.tables import RESET, State
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
 
@@ -48,7 +48,7 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
     the artifact is written.
     """
     project = read_project(options)
-    for name in options.mappings:
+    for name in options.mappings:  # a name of two mappings is an error: a run writes
         find_mapping(name, project.mappings)
     allowed = {find_mapping(name, project.mappings).name for name in options.allow_guarded}
     shielded = ShieldedListener(listener)
@@ -119,6 +119,7 @@ def _run(
     except Exception as error:
         if ends is None:
             raise
+        # what was delivered is in the history, and no error of the end may hide that
         listener.warn(_after("the warehouse was not closed well", error))
     results = tuple(end for end in ends if isinstance(end, SyncResult))
     unstarted = (end for end in ends if isinstance(end, Skip))
@@ -138,12 +139,10 @@ def _choose(project: Project, options: Options, warehouse: Warehouse) -> tuple[C
 @contextmanager
 def _time_limit(seconds: float | None, stop: threading.Event) -> Iterator[None]:
     """Set `stop` after this many seconds, if given; the start of dbt and its warehouse does not count."""
-    if seconds is None:
-        yield
-        return
-    timer = threading.Timer(seconds, stop.set)
-    timer.daemon = True
-    timer.start()
+    timer = threading.Timer(seconds or 0.0, stop.set)
+    timer.daemon = True  # it must not keep the process alive if the block ends with an error
+    if seconds is not None:
+        timer.start()
     try:
         yield
     finally:
@@ -172,24 +171,22 @@ def _narrowed(choice: Choice, project: Project, options: Options, state: State) 
 
 
 def _unfinished(choice: Choice, project: Project, state: State) -> Choice:
-    """Keep the syncs that have something to try again, or that the last run had to hold back."""
-    held_back = held_back_by(project.context.target_dir) | _retried_by_dbt(project)
-    chosen = [
-        mapping
-        for mapping in choice.chosen
-        if mapping.id in held_back or _needs_retry(MappingTables(state, mapping.id), state.last_sync(mapping.id))
-    ]
-    return replace(choice, chosen=tuple(chosen))
+    """Keep the syncs that have something to try again, or that the last run had to hold back.
 
+    A model or test that `dbt retry` has run again was a reason to hold them back too.
+    """
+    held_back = held_back_by(project.context.target_dir)
+    retried = project.results.retried if project.results else ()
 
-def _retried_by_dbt(project: Project) -> set[str]:
-    """Return the ids of mappings whose models or tests `dbt retry` has run again."""
-    models = project.results.retried if project.results else ()
-    return {mapping.id for mapping in project.mappings if mapping.model.unique_id in models}
+    def is_unfinished(mapping: Mapping) -> bool:
+        if mapping.id in held_back or mapping.model.unique_id in retried:
+            return True
+        last = state.last_sync(mapping.id)
+        if last is None or last.status == RESET:
+            return False
+        return last.status != "success" or MappingTables(state, mapping.id).discards.count() > 0
 
-
-def _needs_retry(tables: MappingTables, last: HistoryRow | None) -> bool:
-    return last is not None and (last.status not in {"success", RESET} or tables.discards.count() > 0)
+    return replace(choice, chosen=tuple(filter(is_unfinished, choice.chosen)))
 
 
 def _beat(run: RunContext) -> None:
