@@ -90,13 +90,13 @@ def _to_number(value: Any) -> Any:
 
 
 def _to_boolean(value: Any) -> Any:
-    if isinstance(value, bool):
-        return value
-    if value == "true" or (type(value) in {int, float} and value == 1):
-        return True
-    if value is None or value == "false" or (type(value) in {int, float} and value == 0):
+    if value is None:
         return False
-    return MISSING
+    return _BOOLEANS.get(value, MISSING) if isinstance(value, (str, int, float)) else MISSING
+
+
+# Ajv accepts no other values: neither "yes" nor 2. In Python, 1, 1.0 and True are one key
+_BOOLEANS: dict[str | float, bool] = {"true": True, "false": False, 1: True, 0: False}
 
 
 _CONVERTERS: dict[str, Callable[[Any], Any]] = {

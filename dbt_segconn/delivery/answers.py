@@ -73,7 +73,7 @@ def classify(status: int, headers: Any) -> Answer:
     """Return the meaning of a response. The body may hold payloads, so it is not read."""
     if 200 <= status < 300:
         return Confirmed()
-    if status in {400, 413}:
+    if status in {400, 413}:  # the sender splits the batch until the rejected call is alone
         return Rejected(f"Segment rejected the call with HTTP status {status}")
     if status == 429:
         return Throttled(_pause(headers))
@@ -88,6 +88,7 @@ def classify_error(error: NoResponseError) -> Unknown | Unusable:
     """Return the meaning of a missing response: unknown, or unusable if a retry cannot help."""
     if error.is_late:
         return Unknown("no answer in time")
+    # a proxy's own words are not repeated: its page may quote the request
     if error.proxy_status == PROXY_AUTHENTICATION_REQUIRED:
         return Unusable(
             f"the proxy {error.proxy} requires a password (HTTP status {error.proxy_status}); "
@@ -220,6 +221,7 @@ def _json(response: Response) -> dict[str, Any]:
 
 def _region(body: dict[str, Any]) -> str | None:
     """Read the region from the API host of the source: api.segment.io, or a host with eu1 in its name."""
+    # the answer is not trusted: any value may have another type
     segment = body["integrations"].get("Segment.io") if isinstance(body["integrations"], dict) else None
     host = str(segment.get("apiHost", "")) if isinstance(segment, dict) else ""
     if re.search(r"\beu\d", host):

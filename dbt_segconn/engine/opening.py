@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import abc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +78,7 @@ def resolve_context(options: Options, *, opens: bool = False) -> Context:
 
     With `opens`, the warehouse is opened next: raise ConfigurationError if the target is ambiguous.
     """
-    given = ProjectOptions(
-        project_dir=options.project_dir,
-        profiles_dir=options.profiles_dir,
-        profile=options.profile,
-        target=options.target,
-        target_path=options.target_path,
-        vars=options.vars,
-        run_results=tuple(options.run_results),
-    )
+    given = ProjectOptions(**{one.name: getattr(options, one.name) for one in fields(ProjectOptions)})
     context = resolve(given, JINJA_LOADERS)
     if opens and context.target is None:
         return find_target(context, read_manifest(context.artifacts_dir))

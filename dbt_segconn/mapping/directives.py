@@ -20,6 +20,7 @@ from dbt_segconn.mapping.problems import (
     Problem,
     actual_type,
     check_of,
+    failure,
     has_fields,
     has_length,
     is_array,
@@ -58,9 +59,9 @@ class Directive:
         if not self.required:
             return self.build(value)
         if not isinstance(value, dict):
-            return _failure(f"{name} requires an object with {self.keys}")
+            return failure(f"{name} requires an object with {self.keys}")
         missing = [option for option in self.required if not js.is_truthy(value.get(option))]
-        return _failure(f'{name} requires a "{missing[0]}" key') if missing else self.build(value)
+        return failure(f'{name} requires a "{missing[0]}" key') if missing else self.build(value)
 
 
 # --- Any node of a mapping -----------------------------------------------------------------------
@@ -105,7 +106,7 @@ def evaluator(value: Any) -> Evaluate:
             fields = [(key, evaluator(one)) for key, one in value.items() if key != PROTOTYPE]
             return lambda payload: {key: evaluate(payload) for key, evaluate in fields}
         if name not in DIRECTIVES:
-            return _failure(f"{name} is not a valid directive, got undefined")
+            return failure(f"{name} is not a valid directive, got undefined")
         return DIRECTIVES[name].compile(name, value[name])
     if isinstance(value, list):
         items = [evaluator(one) for one in value]
@@ -117,15 +118,6 @@ def _directive_name(value: dict[str, Any]) -> str | None:
     """Return the directive of an object. With other keys beside it, Segment's code evaluates a plain object."""
     names = [key for key in value if key != METADATA]
     return names[0] if len(names) == 1 and names[0].startswith("@") else None
-
-
-def _failure(reason: str) -> Evaluate:
-    """Return an evaluator that fails on every record, as Segment's code does."""
-
-    def fail(_: Any) -> Any:
-        raise EvaluationError(reason)
-
-    return fail
 
 
 # --- Shared checks and compilers -----------------------------------------------------------------
@@ -189,10 +181,10 @@ def _path(path: str) -> Evaluate:
 
 def _if(options: Any) -> Evaluate:
     if not isinstance(options, dict):
-        return _failure('@if requires an object with an "exists" key')
+        return failure('@if requires an object with an "exists" key')
     exists, blank = options.get("exists", MISSING), options.get("blank", MISSING)
     if not js.is_truthy(exists) and not js.is_truthy(blank):
-        return _failure('@if requires an "exists" key or a "blank" key')
+        return failure('@if requires an "exists" key or a "blank" key')
     subject = evaluator(blank if exists is MISSING else exists)
     then = evaluator(options.get("then", MISSING))
     # As in Segment, a falsy literal such as 0 or '' is no value of `else`
@@ -284,7 +276,7 @@ def _array_path_check(value: Any, path: Path) -> list[Problem]:
 
 def _array_path(value: Any) -> Evaluate:
     if not isinstance(value, list):
-        return _failure(f"@arrayPath expected array, got {js.type_of(value)}")
+        return failure(f"@arrayPath expected array, got {js.type_of(value)}")
     path, shape = (*value, MISSING, MISSING)[:2]
     root_of = _path(path) if isinstance(path, str) else evaluator(path)
     if not isinstance(shape, dict) or not shape:
@@ -361,7 +353,7 @@ def _merge(options: dict[str, Any]) -> Evaluate:
     direction_of = evaluator(options["direction"])
     objects = options["objects"]
     if not isinstance(objects, list):
-        return _failure(f"@merge: expected opts.array, got {js.type_of(objects)}")
+        return failure(f"@merge: expected opts.array, got {js.type_of(objects)}")
     items = [evaluator(one) for one in objects]
 
     def evaluate(payload: Any) -> Any:
@@ -373,9 +365,9 @@ def _merge(options: dict[str, Any]) -> Evaluate:
 
 def _transform(options: dict[str, Any]) -> Evaluate:
     if not isinstance(options["apply"], dict):
-        return _failure('@transform "apply" key should be an object')
+        return failure('@transform "apply" key should be an object')
     if problems := check(options["apply"], ()):  # elements of an array are not checked before
-        return _failure(" ".join(problems))
+        return failure(" ".join(problems))
     apply, mapping = evaluator(options["apply"]), evaluator(options["mapping"])
 
     def evaluate(payload: Any) -> Any:

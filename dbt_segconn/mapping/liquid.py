@@ -29,6 +29,7 @@ from dbt_segconn.errors import EvaluationError
 from dbt_segconn.mapping import javascript as js
 from dbt_segconn.mapping.javascript import MISSING, joined, utf16_length
 from dbt_segconn.mapping.liquid_filters import FILTERS, Filter, number_or_none, text
+from dbt_segconn.mapping.problems import failure
 
 Test = Callable[[Any, Any], bool]
 
@@ -160,23 +161,16 @@ def _on_plain_values(name: str, function: Filter) -> Filter:
     return apply
 
 
-def _disabled(name: str) -> Filter:
-    def fail(*_: Any, **__: Any) -> Any:
-        raise EvaluationError(f'filter "{name}" is disabled')
-
-    return fail
-
-
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    environment = Environment(strict_filters=False)
+    environment = Environment(strict_filters=False)  # liquidjs passes a value through an unknown filter
     environment.add_tag(_Output)
     environment.add_tag(_Echo)
     for tag in DISABLED_TAGS:
         environment.tags.pop(tag, None)
     environment.filters.clear()
     environment.filters.update({name: _on_plain_values(name, function) for name, function in FILTERS.items()})
-    environment.filters.update({name: _disabled(name) for name in DISABLED_FILTERS})
+    environment.filters.update({name: failure(f'filter "{name}" is disabled') for name in DISABLED_FILTERS})
     return environment
 
 
@@ -185,18 +179,14 @@ def compile_liquid(template: Any) -> Callable[[Any], str]:
     try:
         parsed = _parse(template)
     except EvaluationError as error:
-        reason = str(error)
-
-        def fail(_: Any) -> str:
-            raise EvaluationError(reason)
-
-        return fail
+        return failure(str(error))
 
     def render(payload: Any) -> str:
         try:
             return joined(parsed.render(**payload) if isinstance(payload, dict) else parsed.render())
         except EvaluationError:
             raise
+        # python-liquid raises errors of Python for values that liquidjs accepts. Their texts may hold values
         except (LiquidError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise EvaluationError(f"@liquid: {type(error).__name__}") from None
 

@@ -1,4 +1,4 @@
-"""Problems of a mapping, in Segment's words and with their paths, and the checks that find them."""
+"""Problems of a mapping, in Segment's words and with their paths; the checks that find them; failures on records."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dbt_segconn.errors import EvaluationError
 from dbt_segconn.mapping.javascript import MISSING, stringify, type_of, utf16_length
 
 if TYPE_CHECKING:
@@ -41,6 +42,15 @@ class Check:
     def __call__(self, value: Any, path: Path) -> list[Problem]:
         """Return every problem of the value at this path."""
         return self.find(value, path)
+
+
+def failure(reason: str) -> Callable[..., Any]:
+    """Return a function that fails on every record: Segment's code accepts some mappings that cannot be evaluated."""
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise EvaluationError(reason)
+
+    return fail
 
 
 def check_of(schema: Mapping[str, Any]) -> Callable[[Find], Check]:
