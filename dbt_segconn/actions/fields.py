@@ -188,6 +188,7 @@ def find_action(name: str) -> Action:
     raise ConfigurationError(f"action: {name!r} is not an action.{hint} Actions: {', '.join(ACTIONS)}.")
 
 
+# https://segment.com/docs/connections/spec/identify/#traits, and the pages of group, track and page
 SpecType = Literal["text", "number", "boolean", "date", "object", "list"]
 
 

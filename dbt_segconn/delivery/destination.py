@@ -118,7 +118,7 @@ class Destination:
         """Count a confirmed batch."""
         self.answered.set()
         self.limiter.recover()
-        self._rejections = 0
+        self._rejections = 0  # several in a row have a cause outside of the records
 
     def rejected(self) -> int:
         """Count a rejected call; return the number of them since the last confirmed batch."""

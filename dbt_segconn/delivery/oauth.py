@@ -99,6 +99,7 @@ class Tokens:
         usable = token if token and self._clock() < token.used_until else None
         if isinstance(self._answer, Unusable):  # another request would fail, too
             return usable or self._answer
+        # with a usable token, senders go on while one of them renews it
         if not self._guard.acquire(blocking=usable is None):
             return usable or self._answer  # another sender is renewing it
         try:

@@ -114,6 +114,7 @@ def of_changes(
         yield changed_identifier(mapping, former, added=counted.added, deleted=counted.deleted)
     elif counted.updated and "updated" in counted.sync_mode and is_retyped(made, counted):
         yield retyped(counted, known)
+    # `present` counts all rows of the model: also those without an identifier, and those held back
     yield from over_limits(
         mapping.meta.guards,
         known=known,
@@ -124,6 +125,7 @@ def of_changes(
         changed=changed,
     )
     if counted.to_send:
+        # each of these reads the whole model or outbox, so they come last, and only if something is sent
         is_asked = may_be_stamped(mapping, known=known, updated=counted.updated)
         if stamps := tables.stamps(source) if is_asked else ():
             yield stamped(stamps, known=known, updated=counted.updated, changed=changed())

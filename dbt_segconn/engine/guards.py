@@ -39,6 +39,7 @@ def doubts(
             f"it was never synced, but {name}, which is gone from the project, was the same mapping and has "
             f"{records:,} records. If it replaces {name}, run `dbt-segconn adopt {name} {mapping.name}` to keep them"
         )
+    # records that only the former table has would count as deleted
     moved = before and before.relation not in {None, row.relation}
     if before and moved and known and not mapping.meta.guards.allow_moved:
         yield (
@@ -190,6 +191,7 @@ def doubtful_ids(
 
     Only ids that are plain columns are checked.
     """
+    # Segment merges users that share an id, and this cannot be undone
     guards = mapping.meta.guards
     given = {field: column for field in IDS if (column := column_of(mapping.fields.get(field)))}
     junk = [] if guards.allow_junk_ids else list(_naming(mapping, source, given))
@@ -255,6 +257,7 @@ def _shared(mapping: Mapping, source: Source, given: abc.Mapping[str, str]) -> I
         ids = [(field, [column]) for field, column in given.items() if field != "group_id"]
     elif mapping.meta.action == "group" and "group_id" in given:
         ids = [("group_id", list(dict.fromkeys([given["group_id"], *given.values()])))]
+    # warehouses may return names in another case than the project writes them
     unique = {column.casefold() for column in mapping.identifier}
     for field, columns in ids:
         names = {column.casefold() for column in columns}

@@ -140,6 +140,7 @@ def _counts(state: HistoryRow, resumed: int) -> str:
     }
     text = "".join(f"{name} {count} " for name, count in numbers.items() if count or name in found)
     text += "SENT 0 " if _is_remembered(state) else ""
+    # the rest stays in the outbox
     unsettled = state.to_send and state.status in {"failed", "canceled"}
     return f"{text}CONFIRMED {state.confirmed} of {state.to_send} " if unsettled else text
 
@@ -224,7 +225,7 @@ def held_back_by(target_dir: Path) -> set[str]:
     try:
         results = orjson.loads((target_dir / ARTIFACT).read_bytes())["results"]
         return {str(one["mapping_id"]) for one in results if one.get("is_failure")}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # no file, or no artifact in it
         return set()
 
 

@@ -52,6 +52,7 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
         find_mapping(name, project.mappings)
     allowed = {find_mapping(name, project.mappings).name for name in options.allow_guarded}
     shielded = ShieldedListener(listener)
+    # before the warehouse is opened, so that this error is an alert too
     alerts = Alerts(project.settings.alerts, project.context.project_dir.resolve().name, shielded.warn)
     try:
         with _ONE_AT_A_TIME:
@@ -213,7 +214,7 @@ def _sync_all(
         if failed.is_set():
             listener.note(mapping, "is not started: another sync has failed (--fail-fast)")
             return Skip(mapping, "another sync has failed (--fail-fast)", is_failure=True)
-        if run.stop.is_set():
+        if run.stop.is_set():  # --max-runtime or Ctrl-C
             return SyncResult(mapping, "canceled", 0.0, "interrupted before it began; the next run syncs it")
         listener.start(number, total, mapping)
         result = run_sync(mapping, sources[mapping.id], destinations[mapping.destination], run)

@@ -102,7 +102,7 @@ def compile_mapping(mapping: Any) -> Callable[[Any], Any]:
         if problems := check(root, ()):
             raise MappingError(problems)
         evaluate = evaluator(root)
-    except RecursionError:
+    except RecursionError:  # the evaluators are nested like the mapping
         raise MappingError("/ is nested too deeply.") from None
 
     def transform(payload: Any) -> Any:

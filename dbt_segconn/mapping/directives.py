@@ -130,27 +130,32 @@ def _any_value(value: Any, path: Path) -> list[Problem]:
     return check_directive(value, path) if type_name_of(value) == "directive" else []
 
 
-@check_of({"if": {"type": "object"}, "then": DIRECTIVE, "else": {"type": "string"}})
-def _text_or_directive(value: Any, path: Path) -> list[Problem]:
-    type_name = type_name_of(value)
-    if type_name == "directive":
-        return check_directive(value, path)
-    if type_name == "string":
-        return []
-    return [Problem(path, f"should be a string or a mapping directive but {actual_type(value)}")]
+def _directive_or(type_name: str, words: str, schema: dict[str, Any]) -> Check:
+    """Return a check for a directive or a value of this type."""
+
+    @check_of(schema)
+    def find(value: Any, path: Path) -> list[Problem]:
+        if type_name_of(value) in {"directive", type_name}:
+            return check(value, path)
+        return [Problem(path, f"should be {words} or a mapping directive but {actual_type(value)}")]
+
+    return find
 
 
-@check_of({"allOf": [{"type": "object"}, VALUE]})
-def _object_or_directive(value: Any, path: Path) -> list[Problem]:
-    type_name = type_name_of(value)
-    if type_name in {"directive", "object"}:
-        return check(value, path)
-    # "a object" is Segment's text
-    return [Problem(path, f"should be a object or a mapping directive but {actual_type(value)}")]
+_text_or_directive = _directive_or(
+    "string", "a string", {"if": {"type": "object"}, "then": DIRECTIVE, "else": {"type": "string"}}
+)
+# "a object" is Segment's text
+_object_or_directive = _directive_or("object", "a object", {"allOf": [{"type": "object"}, VALUE]})
 
 
 def _fields(*required: str, **checks: Check) -> Check:
     return has_fields(required, checks, check_object)
+
+
+def _evaluator_of(options: dict[str, Any], name: str) -> Evaluate:
+    """Compile an option. As in Segment's code, a falsy literal such as 0 or '' counts as missing."""
+    return evaluator(options[name] if js.is_truthy(options.get(name)) else MISSING)
 
 
 def _of_text(name: str, compile_text: Callable[[str], Evaluate]) -> Build:
@@ -187,8 +192,7 @@ def _if(options: Any) -> Evaluate:
         return failure('@if requires an "exists" key or a "blank" key')
     subject = evaluator(blank if exists is MISSING else exists)
     then = evaluator(options.get("then", MISSING))
-    # As in Segment, a falsy literal such as 0 or '' is no value of `else`
-    otherwise = evaluator(options["else"] if js.is_truthy(options.get("else")) else MISSING)
+    otherwise = _evaluator_of(options, "else")
     rejects_empty_text = exists is MISSING
 
     def evaluate(payload: Any) -> Any:
@@ -206,9 +210,7 @@ _CASES = {"lower": str.lower, "upper": str.upper}
 
 
 def _case(options: dict[str, Any]) -> Evaluate:
-    if not js.is_truthy(options.get("value")):
-        return evaluator(MISSING)
-    value_of = evaluator(options["value"])
+    value_of = _evaluator_of(options, "value")
     change = _CASES.get(str(options["operator"]))
 
     def evaluate(payload: Any) -> Any:

@@ -83,7 +83,7 @@ def to_text(value: Any) -> str:
     """Follow String(value)."""
     if isinstance(value, str):
         return value
-    if isinstance(value, bool):
+    if isinstance(value, bool):  # before numbers: a bool is an int in Python
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return number_to_text(value)
@@ -185,7 +185,7 @@ def get_property(value: Any, key: str) -> Any:
 def _at(sequence: list[Any], key: str) -> Any:
     if key == "length":
         return len(sequence)
-    # int() fails above a few thousand digits
+    # int() raises above 4,300 digits
     if _INDEX.fullmatch(key) and len(key) < 10 and int(key) < len(sequence):
         return sequence[int(key)]
     return MISSING
@@ -281,9 +281,9 @@ def parse(text: str) -> Any:
 
 
 def _integer(digits: str) -> float:
-    if digits == "-0":
+    if digits == "-0":  # an int has no sign at zero
         return -0.0
-    return int(digits) if len(digits) < 4000 else float(digits)
+    return int(digits) if len(digits) < 4000 else float(digits)  # int() raises above 4,300 digits
 
 
 def _no_constant(name: str) -> Any:

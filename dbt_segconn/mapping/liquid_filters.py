@@ -86,7 +86,7 @@ def _slice(value: Any, begin: Any, length: Any = 1) -> Any:
 
 def _split(value: Any, separator: Any) -> list[str]:
     pieces = text(value).split(text(separator)) if text(separator) else js.utf16_units(text(value))
-    while pieces and pieces[-1] == "":
+    while pieces and pieces[-1] == "":  # as in Ruby, empty pieces at the end are dropped
         pieces.pop()
     return pieces
 
@@ -160,7 +160,7 @@ def _to_integer(value: Any) -> float:
 
 
 def _replace_last(value: Any, pattern: Any, other: Any = "") -> str:
-    if not text(pattern):
+    if not text(pattern):  # an empty text is last found at the end
         return text(value) + text(other)
     before, found, after = text(value).rpartition(text(pattern))
     return f"{before}{text(other)}{after}" if found else text(value)
@@ -176,6 +176,7 @@ def _date(value: Any, form: Any = "%A, %B %-e, %Y at %-l:%M %P %z", zone: Any = 
     moment = _moment(value)
     if moment is None:
         return value
+    # strftime has no milliseconds, and its %s ignores the time zone of the value
     seconds = str(math.floor(moment.timestamp() + 0.5))
     return moment.strftime(text(form).replace("%s", seconds).replace("%L", f"{moment.microsecond // 1000:03}"))
 
@@ -193,7 +194,7 @@ def _moment(value: Any) -> datetime | None:
             return datetime.fromtimestamp(int(value), timezone.utc)
         if not re.match(r"\d{4}-\d{2}", value):
             return None
-        moment = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
+        moment = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))  # Python 3.10 reads no Z
     except (ValueError, OverflowError, OSError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
@@ -264,6 +265,7 @@ FILTERS: dict[str, Filter] = {
     "truncatewords": _truncatewords,
     "unshift": lambda value, other: [other, *items(value)],
     "upcase": lambda value: text(value).upper(),
+    # the characters that encodeURI keeps; those of encodeURIComponent below
     "uri_escape": lambda value: quote(text(value), safe="!#$&'()*+,/:;=?@[]-._~", errors="replace"),
     "url_decode": lambda value: unquote_plus(text(value)),
     "url_encode": lambda value: quote(text(value), safe="-_.!~*'()", errors="replace").replace("%20", "+"),

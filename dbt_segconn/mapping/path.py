@@ -12,7 +12,7 @@ from dbt_segconn.mapping.javascript import MISSING, WHITE_SPACE, get_property, i
 # Other brackets are part of a key.
 _SEPARATOR = re.compile(r"\.|\[(?=[\"'\d])|[\"']\]?|(?<=\d)\]", re.ASCII)
 
-# [""] is an empty key; the two dots of a..b are not
+# [""] is an empty key; the two dots of a..b are not. The mark stands for it while pieces without text are dropped
 _EMPTY_KEY = re.compile(r"\[(\"\"|'')\]")
 _EMPTY = "\0"
 
@@ -90,6 +90,7 @@ def compile_template(template: str) -> Callable[[Any], str]:
 def _compile(template: str, placeholder: re.Pattern[str]) -> Callable[[Any], str]:
     pieces = placeholder.split(template)  # text, path, text, path, …, text
     texts = pieces[::2]
+    # str.strip() alone would also remove \x1c to \x1f and \x85, which JavaScript's trim() keeps
     getters = [compile_path(path.strip(WHITE_SPACE)) for path in pieces[1::2]]
     if not getters:
         return lambda payload: template  # noqa: ARG005  the signature of all evaluators

@@ -205,6 +205,7 @@ def freeze(snapshot: dict[str, Any], *, identifiers: bool = False) -> str:
     script = _bundle(_SCRIPT.findall(page)[0])  # the policy allows exactly these texts, by their hashes
     data = f'<script type="application/json" id="data">{_as_json(shown)}</script>'
     page = _STYLE.sub(lambda one: f"<style>{_text(one[1])}</style>", page)
+    # a policy in a <meta> applies only to what follows it
     page = _SCRIPT.sub("", page).replace("<title>", f"{_policy(styles, [script])}\n<title>")
     return page.replace("</body>", f'{data}\n<script type="module">{script}</script>\n</body>')
 
