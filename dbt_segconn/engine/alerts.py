@@ -50,8 +50,8 @@ class Concern:
     @property
     def rate(self) -> float | None:
         """Percent of the records to send that were confirmed; None if there were none to send."""
-        counts = self.facts.get("counts", {})
-        return 100 * counts["confirmed"] / counts["to_send"] if counts.get("to_send") else None
+        counts = self.facts["counts"]
+        return 100 * counts["confirmed"] / counts["to_send"] if counts["to_send"] else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +128,9 @@ def _lines(due: Sequence[Concern]) -> Iterator[str]:
 
 
 def _counts(one: Concern) -> str:
-    counts = one.facts.get("counts", {})
-    if "to_send" not in counts:
-        return ""
+    if isinstance(one.outcome, Skip) or one.outcome.row is None:
+        return ""  # it ended before it counted anything
+    counts = one.facts["counts"]
     rate = "" if one.rate is None else f" ({one.rate:.1f}%)"
     return f": {counts['confirmed']:,} of {counts['to_send']:,} confirmed{rate}, {counts['discarded']:,} discarded"
 
