@@ -83,7 +83,7 @@ def _to_number(value: Any) -> Any:
         return int(value)
     if isinstance(value, (int, float)):
         return value
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and value:  # Number("") is 0, but Ajv accepts no empty text
         number = to_number(value)
         return MISSING if number is None else number
     return 0 if value is None else MISSING

@@ -180,6 +180,7 @@ def find_action(name: str) -> Action:
 
     Raises ConfigurationError, with the nearest name, if no such action exists.
     """
+    # exported mappings have Segment's names
     short = name.removeprefix("send").lower() if name.startswith("send") else name
     if short in ACTIONS:
         return ACTIONS[short]

@@ -11,6 +11,7 @@ from importlib import resources
 _NUMBERED = re.compile(r"\d\d-(?P<topic>[a-z-]+)\.md")
 _FENCE = "```"
 _HEADING = re.compile(r"(?P<marks>#{1,4}) (?P<text>.+)")
+# The marks of generated parts are for tests/write_reference.py, not for readers
 _MARKER = re.compile(r"<!-- .*? -->\n+")
 # GitHub keeps letters, digits, underscores and hyphens of a heading in its anchor
 _NOT_IN_SLUG = re.compile(r"[^\w\- ]")

@@ -136,6 +136,7 @@ def _finding(rule: Rule) -> str:
 
 
 def _artifact() -> str:
+    # the history's counts have one description, that of their columns
     counts = {f"results[].counts.{name}": COLUMNS[name] for name in COUNTS}
     return table(("field", "meaning"), ((f"`{name}`", text) for name, text in {**ARTIFACT_FIELDS, **counts}.items()))
 

@@ -155,6 +155,7 @@ def opened(project: Project, options: Options, models: Sequence[Model] = ()) -> 
         with without_gc():  # dbt's modules and the manifest stay until the end of the process
             warehouse = open_warehouse(project.context, project.manifest.raw, options.threads)
         try:
+            # before a row is read: two targets may have relations of the same names
             prove_target(warehouse, project.context, project.manifest, models)
             if project.results:
                 prove_results(warehouse, project.context)

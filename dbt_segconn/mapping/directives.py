@@ -240,7 +240,7 @@ def _replace(options: dict[str, Any]) -> Evaluate:
         value = value_of(payload)
         if isinstance(value, (bool, int, float)):
             value = js.to_text(value)
-        if not isinstance(value, str) or not is_valid:
+        if not isinstance(value, str) or not is_valid:  # Segment's code sends an empty text for other values
             return ""
         for pattern, replacement in pairs:
             if isinstance(pattern, str) and isinstance(replacement, str):
@@ -289,6 +289,7 @@ def _array_path(value: Any) -> Evaluate:
         root = root_of(payload)
         if isinstance(root, list):
             return [item_of(item) for item in root]
+        # a single object counts as an array of one
         return [item_of(root)] if isinstance(root, dict) else root
 
     return evaluate

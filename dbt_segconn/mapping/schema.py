@@ -90,7 +90,7 @@ EXAMPLES: dict[str, Example] = {
 """name → example, in the order of the table of directives"""
 
 
-# An object with an @-key: a directive, valid or not
+# An object with an @-key: a directive, valid or not. JSON Schema has no word for "some key matches"
 AT_KEY = {"type": "object", "not": {"propertyNames": {"pattern": "^(?!@)"}}}
 FIELD = {"$ref": "#/definitions/field"}
 _ITEM = {"$ref": "#/definitions/item"}
@@ -104,6 +104,7 @@ def definitions() -> dict[str, Any]:
     does not check. `value`, `any` and `object` are values inside a directive.
     """
     return {
+        # `oneOf` allows one directive, beside the metadata of Segment's user interface
         "directive": {
             "type": "object",
             "properties": {METADATA: True, **{name: _described(name) for name in DIRECTIVES}},

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -80,7 +81,7 @@ def serve(
     Port 0 selects any free port. `on_ready` is called with the URL. For other options, see `create_app`. Raises
     SegconnError if the port is taken or the log cannot be written.
     """
-    debugger = _Debugger(host, port, write_keys, log, log_dropped=log_dropped)
+    debugger = _Debugger(host, port, write_keys=write_keys, log=log, log_dropped=log_dropped)
     with stopped_by_signals(debugger.server):
         on_ready(debugger.url)
         debugger.run()
@@ -103,7 +104,7 @@ def running(
 
     For options, see `create_app`. Raises SegconnError if the port is taken or the log cannot be written.
     """
-    debugger = _Debugger("127.0.0.1", port, write_keys, log, log_dropped=log_dropped)
+    debugger = _Debugger("127.0.0.1", port, write_keys=write_keys, log=log, log_dropped=log_dropped)
     with in_thread(debugger.run, debugger.server, "segconn-debugger") as stop:
         yield Running(debugger.url, stop)
 
@@ -111,21 +112,13 @@ def running(
 class _Debugger:
     """A server that listens once it is constructed, so that no client connects too early."""
 
-    def __init__(
-        self, host: str, port: int, write_keys: Collection[str], log: Path | None, *, log_dropped: bool
-    ) -> None:
+    def __init__(self, host: str, port: int, **options: Any) -> None:
         self._listener = listen(host, port)
         try:
-            self._app = create_app(
-                write_keys=write_keys,
-                log=log,
-                log_dropped=log_dropped,
-                hosts=[host],
-                stopping=lambda: self.server.should_exit,
-            )
+            self._app = create_app(**options, hosts=[host], stopping=lambda: self.server.should_exit)
         except OSError as error:
             self._listener.close()
-            raise SegconnError(f"{log}: cannot be written: {error.strerror}.") from None
+            raise SegconnError(f"{options['log']}: cannot be written: {error.strerror}.") from None
         self.server = uvicorn.Server(server_config(self._app))
         self.url = url_of(self._listener)
 

@@ -60,6 +60,7 @@ class Reader:
 
     def preview(self, mapping: str, record: str, change_type: str) -> Answer:
         """Return the `calls` that a mapping would send now, each with its record, and `notes`."""
+        # `all`: a preview shows the model as it is, also if dbt has not refreshed it
         options = replace(self._options, mappings=(mapping,), all=True)
         records = (record,) if record else ()
         change_types = (change_type,) if change_type else ()

@@ -74,6 +74,7 @@ def read_snapshot(options: Options, limit: int = HISTORY) -> dict[str, Any]:
 
 def _read_past(state: State, limit: int) -> Past:
     newest = state.last_syncs()
+    # the last sync of a mapping that rarely runs may be older than the newest `limit` syncs
     syncs = {sync.sync_id: sync for sync in (*state.newest(limit), *newest)}
     return Past(
         sorted(syncs.values(), key=lambda sync: sync.started_at, reverse=True),
