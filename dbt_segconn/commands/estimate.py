@@ -37,8 +37,7 @@ def estimate(*, style: str, **params: Any) -> None:
     from dbt_segconn.commands.terminal.tables import show
     from dbt_segconn.inspection.estimate import estimate as estimate_run
 
-    params["all"] = True
-    forecast = estimate_run(as_options(**params))
+    forecast = estimate_run(as_options(**params, all=True))
     if style == "json":
         write_json(_as_json(forecast))
         return

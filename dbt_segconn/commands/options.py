@@ -182,11 +182,6 @@ selection_options: Callable[[Command], Command] = _all_of(
     ),
     click.option("--selector", help="A selector of selectors.yml."),
     _option("--state", type=FOLDER, help="Artifacts to compare with, for the state: method."),
-    click.option(
-        "--all",
-        is_flag=True,
-        help="Read models as they are, refreshed or not. No failed dbt test holds a model back.",
-    ),
 )
 """The selected models."""
 

@@ -38,6 +38,11 @@ INTERRUPTED_NOTE = "Interrupted: waiting for calls in flight. Interrupt again to
 @results_option
 @platform_options
 @selection_options
+@click.option(
+    "--all",
+    is_flag=True,
+    help="Read models as they are, refreshed or not. No failed dbt test holds a model back.",
+)
 @mapping_option
 @run_options
 @click.option("--full-refresh", is_flag=True, help="Forget the records first, so that every record is sent again.")
@@ -107,7 +112,7 @@ def retry(**params: Any) -> None:
       dbt-segconn retry
       dbt-segconn retry --mapping customers.identify_customers
     """
-    _run(**{**params, "all": True, "retry": True})
+    _run(**params, all=True, retry=True)
 
 
 @command(group="State")
