@@ -113,6 +113,16 @@ class Forecast:
         """The number of calls of all mappings."""
         return sum(one.total for one in self.mappings)
 
+    @property
+    def bytes(self) -> int:
+        """The size of the calls of all mappings."""
+        return sum(one.size.bytes for one in self.mappings)
+
+    @property
+    def requests(self) -> int:
+        """The number of requests of all mappings."""
+        return sum(one.size.requests for one in self.mappings)
+
 
 @dataclass(frozen=True, slots=True)
 class _UserColumns:
@@ -196,7 +206,7 @@ def _user_columns(look: OpenedProject, mapping: Mapping) -> _UserColumns | None:
     users = [aliases[name] for name in names if name in aliases]
     if not users or len(users) < len(names):
         return None
-    return _UserColumns(tables.diff(mapping, source), users, mapping.meta.sync_mode, tables.present()[0])
+    return _UserColumns(look.diff(mapping), users, mapping.meta.sync_mode, tables.present()[0])
 
 
 def _users(look: OpenedProject, sending: Sequence[_UserColumns], known: Collection[_UserColumns]) -> Users:

@@ -120,7 +120,7 @@ def _with_changed_columns(look: OpenedProject, mapping: Mapping, marked: Sequenc
     """Yield the changes, with the changed columns of updated records."""
     updated = [one.record_id for one in marked if one.change_type == "updated"] if mapping.meta.changed_columns else []
     tables, source = look.tables(mapping), look.sources[mapping.id]
-    known = tables.hashes.of_records(source, updated, tables.diff(mapping, source)) if updated else {}
+    known = tables.hashes.of_records(source, updated, look.diff(mapping)) if updated else {}
     for one in marked:
         yield replace(one, changed=known.get(one.record_id) if one.change_type == "updated" else None)
 
