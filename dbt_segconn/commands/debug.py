@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
-import click
-
 from dbt_segconn.commands.main import FAILED, OK, command
-from dbt_segconn.commands.options import as_options, project_options
+from dbt_segconn.commands.options import as_options, format_option, project_options
 from dbt_segconn.commands.terminal.output import say, styled, write_json
 from dbt_segconn.errors import ConfigurationError, WarehouseError, counted
 from dbt_segconn.project.findings import InvalidProject
@@ -43,7 +41,7 @@ _WRONG_CLOCK_SECONDS = 60
 
 @command(group="Check")
 @project_options
-@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@format_option("text", "json")
 def debug(*, style: str, **params: Any) -> None:
     """Check everything that a run needs: project, profile, warehouse, rights, write keys, region, clock.
 

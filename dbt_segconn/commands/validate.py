@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dbt_segconn.commands.main import FAILED, OK, command
-from dbt_segconn.commands.options import as_options, project_options
+from dbt_segconn.commands.options import as_options, format_option, project_options
 from dbt_segconn.commands.terminal.output import say, styled, write, write_json
 from dbt_segconn.errors import counted
 from dbt_segconn.project.findings import (
@@ -46,13 +46,9 @@ def _explain(ctx: click.Context, _: click.Parameter, code: str | None) -> None:
 
 @command(group="Check")
 @project_options
-@click.option(
-    "--format",
-    "style",
-    type=click.Choice(["text", "json", "github", "sarif"]),
-    default="text",
-    show_default=True,
-    help="github: annotations of a pull request; sarif: SARIF 2.1.0 for code scanning.",
+@format_option(
+    *("text", "json", "github", "sarif"),
+    explanation="github: annotations of a pull request; sarif: SARIF 2.1.0 for code scanning.",
 )
 @click.option("--online", is_flag=True, help="Also read the models' columns from the warehouse.")
 @click.option("--warnings-as-errors", is_flag=True, help="Also exit with 1 for warnings.")
