@@ -26,10 +26,12 @@ MODEL = "segment_reverse_etl_model"
 _REFERENCE = re.compile(rf"{MODEL}\.([\w-]+)")
 # Segment's defaults, which dbt-segconn sets without a mapping
 _DEFAULTS = {"message_id": {"@path": "$.messageId"}, "consent": {"@path": "$.context.consent"}}
+# Settings of Segment's own delivery, which it exports among the fields
+_DELIVERY = ("enable_batching", "batch_size", "engage_space")
+_CALL = re.compile(r"\$\{\s*jsonencode\((.*)\)\s*\}", re.DOTALL)
 _EVENT = re.compile(r"\s*event\s*=\s*\"(new|updated|deleted)\"\s*")
 _CHANGE_TYPE = {"new": "added", "updated": "updated", "deleted": "deleted"}
 _PLAIN = re.compile(r"\$\.(?:properties\.([A-Za-z_][A-Za-z0-9_]*)|(__segment_id))")
-
 
 Resource = tuple[str, str, Mapping[str, Any]]
 """(RESOURCE or MODEL, label, attributes)"""
@@ -104,6 +106,7 @@ def as_yaml(export: Export) -> str:
 def _document(key: str, imported: Sequence[Imported], export: Export) -> Iterator[str]:
     model = export.models.get(key)
     name = model.name if model else f"with the id {key}" if key else "that the file does not name"
+    # names and titles come from the export: a line break in one would end the comment
     yield f"# Under config.meta of the dbt model for Segment's model {printable(name)}"
     yield "segconn:"
     if model and model.identifier:
@@ -122,7 +125,10 @@ def _dumped(value: Any) -> list[str]:
 
 
 def _key_of_model(value: Any) -> str:
-    """Return the id of the model of a mapping; for a Terraform reference, the label of the resource."""
+    """Return the id of the model of a mapping; for a Terraform reference, the label of the resource.
+
+    Segment's Git sync labels a resource by its id: `id-<id>`.
+    """
     reference = _REFERENCE.search(str(value or ""))
     return (reference[1] if reference else str(value or "")).removeprefix("id-")
 
@@ -135,6 +141,7 @@ def _from_json(path: Path, text: str) -> Iterator[Resource]:
 
 
 def _in_json(value: Any) -> Iterator[Resource]:
+    """Yield the mappings and models at any depth: the Public API wraps them in `data`, alone or in lists."""
     if isinstance(value, dict):
         if "trigger" in value and "settings" in value:
             yield RESOURCE, "", value
@@ -170,9 +177,6 @@ def _from_hcl(path: Path, text: str) -> Iterator[Resource]:
         raise ConfigurationError(f"{path}: is not valid HCL.") from None
 
 
-_CALL = re.compile(r"\$\{\s*jsonencode\((.*)\)\s*\}", re.DOTALL)
-
-
 def _jsonencode(text: str) -> Any:
     """Parse the argument of jsonencode(), which the HCL parser returns as text."""
     import hcl2
@@ -202,7 +206,7 @@ def _imported(subscription: Mapping[str, Any]) -> Imported:
         left_behind.append(f"the action ({subscription.get('action_id') or subscription.get('actionId')}): name it")
     unknown = unknown_fields(action, settings) if action else ()
     left_behind.extend(f"fields.{'.'.join(path)}: {action} has no such field" for path, _ in unknown)
-    own = [name for name in ("enable_batching", "batch_size", "engage_space") if settings.pop(name, None) is not None]
+    own = [name for name in _DELIVERY if settings.pop(name, None) is not None]
     left_behind.extend(f"fields.{name}: is a setting of Segment's own delivery" for name in own)
     mapping: dict[str, Any] = {"name": _name(title), "action": action or "???"}
     mode = _sync_mode(str(subscription.get("trigger") or ""))
@@ -242,9 +246,8 @@ def _sync_mode(trigger: str) -> str | list[str] | None:
     parts = [_EVENT.fullmatch(part) for part in trigger.split(" or ")]
     if not all(parts):
         return None
-    change_types = tuple(
-        change_type for change_type in CHANGE_TYPES if change_type in {_CHANGE_TYPE[part[1]] for part in parts if part}
-    )
+    named = {_CHANGE_TYPE[part[1]] for part in parts if part}
+    change_types = tuple(change_type for change_type in CHANGE_TYPES if change_type in named)
     return next((mode for mode, one in SYNC_MODES.items() if one == change_types), list(change_types))
 
 
@@ -259,10 +262,10 @@ def _shortened(value: Any) -> Any:
         return {key: _raw(one) if is_directive else _shortened(one) for key, one in value.items()}
     if isinstance(value, list):
         return [_shortened(one) for one in value]
-    return _raw(value) if _is_text(value) else _raw(str(value).replace("$", "$$"))
+    return _raw(value if _is_unchanged(value) else str(value).replace("$", "$$"))
 
 
-def _is_text(value: Any) -> bool:
+def _is_unchanged(value: Any) -> bool:
     """Return whether the `$` shorthand does not change a value."""
     try:
         return bool(expand(value) == value)
@@ -271,6 +274,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _raw(value: Any) -> Any:
+    """Protect templates from dbt's Jinja, which renders meta: `Hello {{name}}` would become `Hello `."""
     if isinstance(value, dict):
         return {key: _raw(one) for key, one in value.items()}
     if isinstance(value, list):

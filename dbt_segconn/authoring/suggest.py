@@ -189,7 +189,9 @@ def _call_fields(action: str) -> Iterator[_CallField]:
             yield _CallField((name,), accepted, words)
     for holder in ("traits", "properties"):
         for one in RESERVED.get((action, holder), ()):
-            if one.name != "id":  # ids are separate fields
+            if (
+                one.name != "id"
+            ):  # user_id and group_id are fields of the call: https://segment.com/docs/connections/spec/
                 yield _CallField((holder, one.name), one.accepted, (words_of(one.name), *one.aliases))
     if action in {"identify", "group"}:
         for name, words in _ADDRESS.items():
@@ -258,11 +260,8 @@ def _fields(action: str, model: str, matches: Mapping[tuple[str, ...], Match]) -
 def shorthand_of(column: str) -> Any:
     """Return a column in the `$` shorthand, or as a path if its name is not a plain word."""
     text = f"${column}"
-    return text if re.fullmatch(SHORTHAND, text) and re.fullmatch(r"\w+", column, re.ASCII) else _path(column)
-
-
-def _path(column: str) -> dict[str, str]:
-    return {"@path": f"$.properties['{column}']"}
+    is_plain = re.fullmatch(SHORTHAND, text) and re.fullmatch(r"\w+", column, re.ASCII)
+    return text if is_plain else {"@path": f"$.properties['{column}']"}
 
 
 def _missing(action: str, fields: Mapping[str, Any]) -> Iterator[str]:

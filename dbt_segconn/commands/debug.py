@@ -7,7 +7,7 @@ import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -83,9 +83,8 @@ class _Check:
 
 def _checks(options: Options) -> Iterator[_Check]:
     """Yield the result of every check, in order. A check is skipped if it needs another that failed."""
-    from dbt_segconn.engine.opening import Project, check_project, resolve_context
-    from dbt_segconn.project.artifacts import read_manifest
-    from dbt_segconn.project.settings import FILE_NAME, read_settings
+    from dbt_segconn.engine.opening import Project, resolve_context
+    from dbt_segconn.project.settings import FILE_NAME
 
     dbt_version, python = version("dbt-core"), platform.python_version()
     yield _Check("versions", "ok", f"dbt-segconn {__version__}, dbt-core {dbt_version}, Python {python}")
@@ -95,33 +94,15 @@ def _checks(options: Options) -> Iterator[_Check]:
         yield from _errors("project", error)
         return
     yield from _check_context(context)
-    settings, manifest = None, None
+    opened = yield from _check_target(options)
+    context = opened or context  # without a target, the files can still be checked
+    settings = yield from _check_settings(context)
+    manifest = yield from _check_manifest(context)
     mappings: tuple[Mapping, ...] = ()
-    has_target = True
-    try:
-        context = resolve_context(options, opens=True)
-    except ConfigurationError as error:
-        has_target = False
-        yield from _errors("target", error)
-    else:
-        status: Status = "ok" if context.target else "unknown"
-        yield _Check("target", status, f"{context.target or 'none'} ({context.origins['target']})")
-    try:
-        settings = read_settings(context.project_dir, context.jinja())
-        yield _Check("settings", "ok", f"{FILE_NAME}, destinations: {', '.join(settings.destinations)}")
-    except ConfigurationError as error:
-        yield from _errors("settings", error)
-    try:
-        manifest = read_manifest(context.artifacts_dir)
-        check_project(context, manifest)
-        yield _Check("manifest", "ok", str(manifest.path))
-    except ConfigurationError as error:
-        yield from _errors("manifest", error)
     if settings and manifest:
-        mappings, checks = _check_mappings(manifest, settings, context)
-        yield from checks
+        mappings = yield from _check_mappings(manifest, settings, context)
         yield from _check_results(context, manifest)
-    if settings and manifest and has_target:
+    if settings and manifest and opened:
         yield from _check_warehouse(Project(context, settings, manifest, None, mappings), options)
     else:
         yield _Check("warehouse", "unknown", f"not checked: this needs {FILE_NAME}, dbt's manifest and a target")
@@ -147,20 +128,62 @@ def _check_context(context: Context) -> Iterator[_Check]:
         yield _Check(name, "ok", f"{value} ({context.origins[name]})")
 
 
+def _check_target(options: Options) -> Generator[_Check, None, Context | None]:
+    from dbt_segconn.engine.opening import resolve_context
+
+    try:
+        context = resolve_context(options, opens=True)
+    except ConfigurationError as error:
+        yield from _errors("target", error)
+        return None
+    status: Status = "ok" if context.target else "unknown"
+    yield _Check("target", status, f"{context.target or 'none'} ({context.origins['target']})")
+    return context
+
+
+def _check_settings(context: Context) -> Generator[_Check, None, Settings | None]:
+    from dbt_segconn.project.settings import FILE_NAME, read_settings
+
+    try:
+        settings = read_settings(context.project_dir, context.jinja())
+    except ConfigurationError as error:
+        yield from _errors("settings", error)
+        return None
+    yield _Check("settings", "ok", f"{FILE_NAME}, destinations: {', '.join(settings.destinations)}")
+    return settings
+
+
+def _check_manifest(context: Context) -> Generator[_Check, None, Manifest | None]:
+    from dbt_segconn.engine.opening import check_project
+    from dbt_segconn.project.artifacts import read_manifest
+
+    manifest = None
+    try:
+        manifest = read_manifest(context.artifacts_dir)
+        check_project(context, manifest)
+        yield _Check("manifest", "ok", str(manifest.path))
+    except ConfigurationError as error:
+        yield from _errors("manifest", error)
+    return manifest
+
+
 def _check_mappings(
     manifest: Manifest, settings: Settings, context: Context
-) -> tuple[tuple[Mapping, ...], tuple[_Check, ...]]:
+) -> Generator[_Check, None, tuple[Mapping, ...]]:
     from dbt_segconn.project.mappings import read_mappings
 
     try:
         mappings = read_mappings(manifest, settings, context.project_dir)
     except InvalidProject as error:
         errors = counted(len(error.findings), "error")
-        return (), (_Check("mappings", "error", errors, "`dbt-segconn validate` lists them."),)
-    enabled = sum(mapping.meta.enabled for mapping in mappings)
-    if not mappings:
-        return (), (_Check("mappings", "warn", "no model has any", "`dbt-segconn suggest MODEL` proposes one."),)
-    return mappings, (_Check("mappings", "ok", f"{len(mappings)}, of which {enabled} are enabled"),)
+        yield _Check("mappings", "error", errors, "`dbt-segconn validate` lists them.")
+        return ()
+    if mappings:
+        enabled = sum(mapping.meta.enabled for mapping in mappings)
+        yield _Check("mappings", "ok", f"{len(mappings)}, of which {enabled} are enabled")
+    else:
+        yield _Check("mappings", "warn", "no model has any", "`dbt-segconn suggest MODEL` proposes one.")
+    return mappings
 
 
 def _check_results(context: Context, manifest: Manifest) -> Iterator[_Check]:
@@ -199,12 +222,15 @@ def _check_warehouse(project: Project, options: Options) -> Iterator[_Check]:
 
 
 def _check_rights(project: Project, warehouse: Warehouse, session: Session) -> Iterator[_Check]:
-    """Create, write, read and drop a table in the schema of the state tables; without it, in a temporary schema."""
+    """Create, write, read and drop a table in the schema of the state tables; without it, in a temporary schema.
+
+    The schema of the state tables is not created: an empty one would be left behind.
+    """
     from dbt_segconn.state.tables import State
 
     state = State(session, project.settings.state, warehouse.database)
     schema = str(state.syncs.without_identifier())
-    name = f"segconn_probe_{secrets.token_hex(4)}"
+    name = f"segconn_probe_{secrets.token_hex(4)}"  # two users may check at once
     has_schema = session.schema_exists(state.syncs)
     probe = state.table(name) if has_schema else state.syncs.incorporate(path={"schema": name, "identifier": "probe"})
     try:
@@ -267,6 +293,7 @@ def _check_destination(name: str, destination: DestinationSettings) -> Iterator[
     if not destination.enabled:
         yield _Check(subject, "unknown", "is disabled: not checked")
         return
+    # without `endpoint`, Segment's host of settings answers for all regions; a proxy or the debugger answers itself
     host = probes.SETTINGS_HOST if destination.endpoint is None else destination.base_url
     reply = probes.check_write_key(host, destination.write_key.get_secret_value())
     yield from _check_key(subject, reply, host, destination)
@@ -285,7 +312,7 @@ def _check_key(
     if isinstance(reply, Unreachable):
         message = f"{host} cannot be reached: {reply.reason}"
         yield _Check(key, "unknown", message, "Check whether a proxy or a firewall is in between.")
-    elif reply.is_known is None:
+    elif reply.is_known is None:  # a proxy may have no such path
         message = f"{host} does not check write keys (HTTP status {reply.status})"
         yield _Check(key, "unknown", message, "A wrong key shows as HTTP status 401 in a run, or only in Segment.")
     elif not reply.is_known:
