@@ -34,6 +34,7 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **params: Any) -> None:
       dbt-segconn reset customers.identify_customers
     """
     options = as_options(**params)
+    # the warehouse is closed while the question waits: a DuckDB file that is open here is locked for dbt
     if not yes:
         names = ", ".join(_find_names(options, mappings))
         if not click.confirm(f"The next run will send every record of {names} again. Reset?"):

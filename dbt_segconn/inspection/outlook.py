@@ -114,15 +114,12 @@ class Outlook:
             ]
             yield f"{counted(self.left_out, 'change')} left out by its sync mode ({', '.join(change_types)})"
         yield from self.updates()
-        if self.stamps:
+        if self.stamps is not None:
+            others = "Leave columns that change with each build, such as load times,"
+            leave_them = f"{one_value(self.stamps)}: leave it" if self.stamps else others
             yield (
-                f"all {self.changes['updated']:,} known records count as updated. {one_value(self.stamps)}: leave it "
-                "out of `fields`; map columns by name instead of by $*"
-            )
-        elif self.stamps is not None:
-            yield (
-                f"all {self.changes['updated']:,} known records count as updated. Leave columns that change with each "
-                "build, such as load times, out of `fields`; map columns by name instead of by $*"
+                f"all {self.changes['updated']:,} known records count as updated. {leave_them} out of `fields`; map "
+                "columns by name instead of by $*"
             )
         if self.held_back:
             yield f"{counted(self.held_back, 'record')} held back: no consent column has a value"
@@ -166,6 +163,7 @@ def outlook(look: OpenedProject, mapping: Mapping) -> Outlook:
     )
     known = tables.known() if has_records else 0
     updated = one.changes["updated"]
+    # one known record may well change; that all of several change at once is rarely meant
     is_every = updated > 1 and updated == known - one.changes["deleted"]
     stamps = cache(lambda: tuple(tables.stamps(source)))  # reads the whole model
     reasons = tuple(_block_reasons(look, mapping, one, known=known, last=last, stamps=stamps))

@@ -31,25 +31,7 @@ from dbt_segconn.version import __version__
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-
 _COLORS = {"success": "green", "partial": "yellow", "failed": "red", "blocked": "red", "canceled": "yellow"}
-
-
-def _new_bar() -> Progress:
-    from rich.progress import BarColumn, Progress, TimeRemainingColumn
-
-    bar = Progress(
-        BarColumn(),
-        "{task.completed:,.0f} of {task.total:,.0f} calls",
-        TimeRemainingColumn(),
-        console=console(sys.stderr, is_terminal=True),
-        refresh_per_second=4,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    bar.add_task("")
-    return bar
 
 
 class Printer:
@@ -100,6 +82,24 @@ class Printer:
         with self._guard, suppress(OSError, ValueError, RuntimeError):
             if self._bar:
                 self._bar.stop()
+
+
+def _new_bar() -> Progress:
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn
+
+    bar = Progress(
+        BarColumn(),
+        "{task.completed:,.0f} of {task.total:,.0f} calls",
+        TimeRemainingColumn(),
+        console=console(sys.stderr, is_terminal=True),
+        refresh_per_second=4,
+        transient=True,
+        # lines are printed by `say`, which escapes them; rich would write them itself
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    bar.add_task("")
+    return bar
 
 
 class Screen(Listener):
