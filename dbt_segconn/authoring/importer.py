@@ -58,30 +58,26 @@ class ReverseModel:
     identifier: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
-    """The mappings of the files, and the models by the ids that mappings refer to."""
+def as_yaml(paths: Sequence[Path]) -> str:
+    """Convert .tf and .json files to YAML for `meta:`, one document for each model.
 
-    mappings: tuple[Imported, ...]
-    models: Mapping[str, ReverseModel]
-
-
-def read_exports(paths: Sequence[Path]) -> Export:
-    """Read .tf and .json files; raise ConfigurationError if they have no mapping."""
-    mappings: list[Imported] = []
+    Comments name the parts that are not carried over. Raises ConfigurationError if the files have no mapping.
+    """
+    by_model: dict[str, list[Imported]] = {}
     models: dict[str, ReverseModel] = {}
     for path in paths:
         for resource_type, label, value in _read(path):
             if resource_type == RESOURCE:
-                mappings.append(_imported(value))
+                one = _imported(value)
+                by_model.setdefault(one.model, []).append(one)
             else:
                 identifier = value.get("query_identifier_column") or value.get("queryIdentifierColumn")
                 model = ReverseModel(str(value.get("name") or label), str(identifier) if identifier else None)
                 models |= dict.fromkeys((_key_of_model(label), _key_of_model(value.get("id") or label)), model)
-    if not mappings:
+    if not by_model:
         names = ", ".join(map(str, paths))
         raise ConfigurationError(f"{names}: no {RESOURCE} and no JSON with `trigger` and `settings` in it.")
-    return Export(tuple(mappings), models)
+    return "\n---\n".join("\n".join(_document(key, models.get(key), some)) for key, some in by_model.items())
 
 
 def _read(path: Path) -> Iterator[Resource]:
@@ -92,19 +88,7 @@ def _read(path: Path) -> Iterator[Resource]:
     return _from_json(path, text) if path.suffix == ".json" else _from_hcl(path, text)
 
 
-def as_yaml(export: Export) -> str:
-    """Return the mappings as YAML for `meta:`, one document for each model.
-
-    Comments name the parts that are not carried over.
-    """
-    by_model: dict[str, list[Imported]] = {}
-    for one in export.mappings:
-        by_model.setdefault(one.model, []).append(one)
-    return "\n---\n".join("\n".join(_document(key, some, export)) for key, some in by_model.items())
-
-
-def _document(key: str, imported: Sequence[Imported], export: Export) -> Iterator[str]:
-    model = export.models.get(key)
+def _document(key: str, model: ReverseModel | None, imported: Sequence[Imported]) -> Iterator[str]:
     name = model.name if model else f"with the id {key}" if key else "that the file does not name"
     # names and titles come from the export: a line break in one would end the comment
     yield f"# Under config.meta of the dbt model for Segment's model {printable(name)}"

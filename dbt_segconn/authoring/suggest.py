@@ -72,8 +72,9 @@ _TAILS = frozenset(
 )
 # Words of an id column's name that do not describe the entity
 _ID_WORDS = frozenset({"id", "ids", "key", "pk", "sk", "nk", "uuid", "guid", "number", "no", "nr", "code", "hash"})
-USER_IDS = ("user id", "customer id", "uid", "member id", "contact id", "person id", "owner id", "subscriber id")
-GROUP_IDS = ("group id", "account id", "company id", "organization id", "team id", "workspace id")
+# Names of columns, as words, with commas in between
+_USER_IDS = "user id, customer id, uid, member id, contact id, person id, owner id, subscriber id"
+_GROUP_IDS = "group id, account id, company id, organization id, team id, workspace id"
 # action → nouns of its entity
 _NOUNS = {
     "identify": "user customer contact lead member subscriber person people profile patient student visitor client",
@@ -87,39 +88,29 @@ Meaning = Literal["own", "other", "unknown"]
 _ID: tuple[SpecType, ...] = ("text", "number")
 _IDS = frozenset({"user_id", "anonymous_id", "group_id"})
 # Fields with several usual column names; for all others, the name of the field is used
-_WORDS: dict[str, tuple[tuple[SpecType, ...], tuple[str, ...]]] = {
-    "user_id": (_ID, USER_IDS),
-    "anonymous_id": (_ID, ("anonymous id", "visitor id", "device id", "cookie id")),
-    "group_id": (_ID, GROUP_IDS),
-    "event_name": (("text",), ("event name", "event", "event type")),
-    "page_name": (("text",), ("page name",)),
-    "page_category": (("text",), ("page category", "category")),
-    "screen_name": (("text",), ("screen name", "screen")),
+_WORDS: dict[str, tuple[tuple[SpecType, ...], str]] = {
+    "user_id": (_ID, _USER_IDS),
+    "anonymous_id": (_ID, "anonymous id, visitor id, device id, cookie id"),
+    "group_id": (_ID, _GROUP_IDS),
+    "event_name": (("text",), "event name, event, event type"),
+    "page_name": (("text",), "page name"),
+    "page_category": (("text",), "page category, category"),
+    "screen_name": (("text",), "screen name, screen"),
     "timestamp": (
         ("date",),
-        (
-            "timestamp",
-            "occurred at",
-            "event time",
-            "event at",
-            "ordered at",
-            "viewed at",
-            "happened at",
-            "sent at",
-            "visited at",
-        ),
+        "timestamp, occurred at, event time, event at, ordered at, viewed at, happened at, sent at, visited at",
     ),
-    "ip_address": (("text",), ("ip address", "ip")),
-    "locale": (("text",), ("locale", "language")),
-    "user_agent": (("text",), ("user agent",)),
-    "timezone": (("text",), ("timezone", "time zone")),
+    "ip_address": (("text",), "ip address, ip"),
+    "locale": (("text",), "locale, language"),
+    "user_agent": (("text",), "user agent"),
+    "timezone": (("text",), "timezone, time zone"),
 }
-_ADDRESS: dict[str, tuple[str, ...]] = {
-    "city": ("city", "town"),
-    "country": ("country", "country code"),
-    "postalCode": ("postal code", "zip code", "zip", "postcode"),
-    "state": ("state", "region", "province"),
-    "street": ("street", "street address", "address line"),
+_ADDRESS = {
+    "city": "city, town",
+    "country": "country, country code",
+    "postalCode": "postal code, zip code, zip, postcode",
+    "state": "state, region, province",
+    "street": "street, street address, address line",
 }
 
 
@@ -186,7 +177,7 @@ def _call_fields(action: str) -> Iterator[_CallField]:
     names = {field.name for field in ACTIONS[action].fields}
     for name, (accepted, words) in _WORDS.items():
         if name in names:
-            yield _CallField((name,), accepted, words)
+            yield _CallField((name,), accepted, tuple(words.split(", ")))
     for holder in ("traits", "properties"):
         for one in RESERVED.get((action, holder), ()):
             if (
@@ -195,7 +186,7 @@ def _call_fields(action: str) -> Iterator[_CallField]:
                 yield _CallField((holder, one.name), one.accepted, (words_of(one.name), *one.aliases))
     if action in {"identify", "group"}:
         for name, words in _ADDRESS.items():
-            yield _CallField(("traits", "address", name), ("text",), words)
+            yield _CallField(("traits", "address", name), ("text",), tuple(words.split(", ")))
 
 
 def _assign(call_fields: Iterable[_CallField], columns: Iterable[ColumnHint]) -> Iterator[Match]:
@@ -308,7 +299,7 @@ def meaning_of(column: str, model: str, action: str) -> Meaning:
 
     The meaning of a column named `id` depends on the model's name. A column with an unknown name is `unknown`.
     """
-    ids = USER_IDS if action == "identify" else GROUP_IDS
+    ids = (_USER_IDS if action == "identify" else _GROUP_IDS).split(", ")
     words = [singular(word) for word in words_of(column).split()]
     named = [word for word in words if word not in _ID_WORDS]
     if squeezed(column) in map(squeezed, ids) or (

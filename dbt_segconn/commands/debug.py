@@ -7,11 +7,11 @@ import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dbt_segconn.commands.main import FAILED, OK, command
 from dbt_segconn.commands.options import as_options, format_option, project_options
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dbt_segconn.warehouse.adapter import Warehouse
     from dbt_segconn.warehouse.session import Session
 
+T = TypeVar("T")
 Status = Literal["ok", "warn", "error", "unknown"]
 _LABELS = {"ok": ("OK", "green"), "warn": ("WARN", "yellow"), "error": ("ERROR", "red"), "unknown": ("?", "cyan")}
 # The Date header of an answer has whole seconds
@@ -84,20 +85,26 @@ class _Check:
 def _checks(options: Options) -> Iterator[_Check]:
     """Yield the result of every check, in order. A check is skipped if it needs another that failed."""
     from dbt_segconn.engine.opening import Project, resolve_context
-    from dbt_segconn.project.settings import FILE_NAME
+    from dbt_segconn.project.artifacts import read_manifest
+    from dbt_segconn.project.settings import FILE_NAME, read_settings
 
     dbt_version, python = version("dbt-core"), platform.python_version()
     yield _Check("versions", "ok", f"dbt-segconn {__version__}, dbt-core {dbt_version}, Python {python}")
-    try:
-        context = resolve_context(options)
-    except ConfigurationError as error:
-        yield from _errors("project", error)
+    first = yield from _tried("project", lambda: resolve_context(options))
+    if first is None:
         return
-    yield from _check_context(context)
-    opened = yield from _check_target(options)
-    context = opened or context  # without a target, the files can still be checked
-    settings = yield from _check_settings(context)
-    manifest = yield from _check_manifest(context)
+    yield from _check_context(first)
+    opened = yield from _tried("target", lambda: resolve_context(options, opens=True))
+    if opened:
+        status: Status = "ok" if opened.target else "unknown"
+        yield _Check("target", status, f"{opened.target or 'none'} ({opened.origins['target']})")
+    context = opened or first  # without a target, the files can still be checked
+    settings = yield from _tried("settings", lambda: read_settings(context.project_dir, context.jinja()))
+    if settings:
+        yield _Check("settings", "ok", f"{FILE_NAME}, destinations: {', '.join(settings.destinations)}")
+    manifest = yield from _tried("manifest", lambda: read_manifest(context.artifacts_dir))
+    if manifest:
+        yield from _check_manifest(context, manifest)
     mappings: tuple[Mapping, ...] = ()
     if settings and manifest:
         mappings = yield from _check_mappings(manifest, settings, context)
@@ -108,6 +115,15 @@ def _checks(options: Options) -> Iterator[_Check]:
         yield _Check("warehouse", "unknown", f"not checked: this needs {FILE_NAME}, dbt's manifest and a target")
     for name, destination in (settings.destinations if settings else {}).items():
         yield from _check_destination(name, destination)
+
+
+def _tried(subject: str, read: Callable[[], T]) -> Generator[_Check, None, T | None]:
+    """Return what `read` returns; None after yielding the errors that it raises."""
+    try:
+        return read()
+    except ConfigurationError as error:
+        yield from _errors(subject, error)
+        return None
 
 
 def _errors(subject: str, error: ConfigurationError) -> Iterator[_Check]:
@@ -128,43 +144,14 @@ def _check_context(context: Context) -> Iterator[_Check]:
         yield _Check(name, "ok", f"{value} ({context.origins[name]})")
 
 
-def _check_target(options: Options) -> Generator[_Check, None, Context | None]:
-    from dbt_segconn.engine.opening import resolve_context
-
-    try:
-        context = resolve_context(options, opens=True)
-    except ConfigurationError as error:
-        yield from _errors("target", error)
-        return None
-    status: Status = "ok" if context.target else "unknown"
-    yield _Check("target", status, f"{context.target or 'none'} ({context.origins['target']})")
-    return context
-
-
-def _check_settings(context: Context) -> Generator[_Check, None, Settings | None]:
-    from dbt_segconn.project.settings import FILE_NAME, read_settings
-
-    try:
-        settings = read_settings(context.project_dir, context.jinja())
-    except ConfigurationError as error:
-        yield from _errors("settings", error)
-        return None
-    yield _Check("settings", "ok", f"{FILE_NAME}, destinations: {', '.join(settings.destinations)}")
-    return settings
-
-
-def _check_manifest(context: Context) -> Generator[_Check, None, Manifest | None]:
+def _check_manifest(context: Context, manifest: Manifest) -> Iterator[_Check]:
     from dbt_segconn.engine.opening import check_project
-    from dbt_segconn.project.artifacts import read_manifest
 
-    manifest = None
     try:
-        manifest = read_manifest(context.artifacts_dir)
         check_project(context, manifest)
         yield _Check("manifest", "ok", str(manifest.path))
     except ConfigurationError as error:
         yield from _errors("manifest", error)
-    return manifest
 
 
 def _check_mappings(

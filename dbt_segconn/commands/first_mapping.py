@@ -102,6 +102,6 @@ def import_(files: tuple[Path, ...]) -> None:
       dbt-segconn import segment/subscriptions.tf > customers_meta.yml
       dbt-segconn import subscriptions/*.tf models/*.tf > meta.yml
     """
-    from dbt_segconn.authoring.importer import as_yaml, read_exports
+    from dbt_segconn.authoring.importer import as_yaml
 
-    click.echo(as_yaml(read_exports(files)))
+    click.echo(as_yaml(files))

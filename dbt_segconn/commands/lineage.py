@@ -52,7 +52,7 @@ def exposures(*, output: Path | None, owner: str | None, owner_email: str | None
     from dbt_segconn.engine.opening import read_project
 
     project = read_project(as_options(**params), needs_results=False, opens=False)
-    text = lineage.exposures(project, lineage.Owner(owner, owner_email))
+    text = lineage.exposures(project, {"name": owner, "email": owner_email})
     if output is None:
         click.echo(text, nl=False)
     else:
