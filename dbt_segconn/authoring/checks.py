@@ -176,7 +176,7 @@ def _is_typo(wrong: str, right: str) -> bool:
 
 def _columns(draft: MappingDraft, known: KnownColumns) -> Iterator[Fault]:
     model = draft.positions.model
-    consent = {} if draft.inherits_consent else draft.consent or {}
+    consent = {} if draft.inherits_consent else draft.consent or {}  # the model's own are checked once, with the model
     for path, column in uses(draft.fields or {}):
         yield from _missing(("fields", *path), column, known, model)
     for category, column in consent.items():
@@ -223,7 +223,7 @@ def _type_of(value: Any, known: KnownColumns) -> SpecType | None:
         return "list"
     if not isinstance(value, dict):
         return None
-    if column := _column_of(value):
+    if column := _column_of(value):  # before other directives: `@path` alone keeps the type of its column
         return known.type_of(column)
     if "@template" in value:
         return "text"
@@ -296,14 +296,14 @@ def _members(value: Any, columns: int) -> int:
     argument = value[name]
     if name == "@path":
         return columns if isinstance(argument, str) and steps(relative(argument)) in {(), ("properties",)} else 1
-    if name == "@merge":
+    if name == "@merge":  # its objects may have the same members: the largest one is the minimum
         return max((_members(one, columns) for one in argument["objects"]), default=0)
     inner = argument if name in {"@literal", "@excludeWhenNull"} else None
     return _members(argument["value"] if name == "@flatten" else inner, columns)
 
 
 def _sizes(value: Any) -> Iterator[int]:
-    """Yield the bytes of each constant in a mapping."""
+    """Yield the bytes of each constant in a mapping. The size of a directive's value depends on the record."""
     if isinstance(value, dict):
         if not any(key.startswith("@") for key in value):
             for one in value.values():

@@ -87,6 +87,7 @@ def compare(options: Options, state: Path, *, online: bool = False) -> tuple[Map
     settings = read_settings(context.project_dir, context.jinja())
     before, after = _read_versions((find_state(context, state), context.artifacts_dir), settings, context.project_dir)
     check_project(context, after.catalog.manifest)
+    # errors in the old artifacts do not matter: the branch may repair them
     if findings := [draft.finding(fault) for draft in after.drafts.values() for fault in draft.faults]:
         raise InvalidProject(findings)
     changes = tuple(_changes(before, after))
@@ -106,7 +107,7 @@ def _calls(change: MappingChange, draft: MappingDraft | None, state: State) -> i
     tables = MappingTables(state, to_mapping(draft).id)
     if not change.sends_all and tables.present()[0]:
         return tables.known()
-    relation = state.session.relation_of(draft.positions.model)
+    relation = state.session.relation_of(draft.positions.model)  # may be missing: a branch adds models before a build
     if not state.session.columns(relation):
         return None
     return int(state.session.rows("segconn_count_rows", relation=relation)[0][0])
@@ -237,6 +238,7 @@ def _field_details(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
 
 
 def _used(draft: MappingDraft) -> frozenset[str]:
+    # the checksum of a record covers these columns: with others, every checksum differs
     columns = {column for _, column in uses(draft.fields or {})} | set((draft.consent or {}).values())
     return frozenset(columns - {SEGMENT_ID})
 

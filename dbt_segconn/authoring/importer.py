@@ -157,7 +157,7 @@ def _from_hcl(path: Path, text: str) -> Iterator[Resource]:
                 settings = resource.get("settings")
                 read = _jsonencode(settings) if isinstance(settings, str) else settings
                 yield RESOURCE, label, {**resource, "settings": read}
-    except (LarkError, ValueError, AttributeError):
+    except (LarkError, ValueError, AttributeError):  # AttributeError: valid HCL in which a resource is not a block
         raise ConfigurationError(f"{path}: is not valid HCL.") from None
 
 

@@ -48,7 +48,7 @@ def _owner(mapping: Mapping, manifest: Manifest, default: abc.Mapping[str, str |
     owner = (config.get("meta") or node.get("meta") or {}).get("owner")
     if isinstance(owner, str):
         return _named({"email" if "@" in owner else "name": owner})
-    name = node.get("group") or config.get("group")
+    name = node.get("group") or config.get("group")  # dbt 2 leaves keys out that are null
     groups = [one for one in manifest.raw.get("groups", {}).values() if one["name"] == name]
     found = owner if isinstance(owner, dict) else groups[0]["owner"] if groups else {}
     return _named(found) or _named(default)
@@ -100,6 +100,7 @@ def _exposure(mapping: Mapping, name: str, owner: abc.Mapping[str, str], project
         "depends_on": [_ref(mapping, project.manifest)],
         "owner": dict(owner),  # a copy: YAML would write a shared value once, with references to it
     }
+    # dbt leaves a disabled exposure out of its lineage: nothing feeds Segment by it
     config: dict[str, Any] = {} if enabled else {"enabled": False}
     if _reads_config_meta(project.manifest):
         return {**exposure, "config": {**config, "meta": {"segconn": meta}}}
@@ -122,6 +123,7 @@ def _fields(mapping: Mapping) -> dict[str, list[str]]:
 
 def _ref(mapping: Mapping, manifest: Manifest) -> str:
     node = manifest.raw["nodes"][mapping.model.unique_id]
+    # ref('package', 'model'): in dbt, models of two packages may have one name
     foreign = node.get("package_name") not in {manifest.raw["metadata"].get("project_name"), None}
     names = [node["package_name"], node["name"]] if foreign else [node["name"]]
     version = [f"v={node['version']!r}"] if node.get("version") is not None else []

@@ -76,7 +76,7 @@ def _file_findings(node: Node | None, file: str, manifest: Manifest) -> Iterator
             resource = f"{resource_key[:-1]} {_name(model)}"
             for key_node, fault in (*_model_faults(model), *_unparsed(model, resource_key, manifest)):
                 yield _finding(fault, file, key_node, resource)
-    for resource_key in _OTHERS:
+    for resource_key in _OTHERS:  # dbt accepts any meta there, so nothing else would report it
         for one in _listed(node, resource_key):
             for key_node, value in _find_below(one):
                 if get(value, "mapping") is None:  # `exposures` writes a description of a mapping, not a mapping
@@ -197,6 +197,7 @@ def plain_secrets(project_dir: Path) -> Iterator[Finding]:
         project_dir, (_secret_fault(path) for path, text in secrets.items() if _is_plain(text))
     )
     project = files.node(PROJECT_FILE)
+    # a key in `vars` of dbt_project.yml is as plain as one in segconn.yml
     for path, text in secrets.items():
         for name in _VAR.findall(text):
             yield from _var_findings(project, name, path)

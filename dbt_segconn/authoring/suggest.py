@@ -135,7 +135,7 @@ def suggest(
     own_id = {"group": ("group_id",), "identify": ("user_id",)}.get(action)
     if own_id and len(identifier) == 1:
         meaning = meaning_of(identifier[0], model, action)
-        if meaning == "own":
+        if meaning == "own":  # the identifier is the id, even if the name of another column matches better
             score = matches[own_id].score if own_id in matches else 100.0
             matches = {field: one for field, one in matches.items() if one.column != identifier[0]}
             matches[own_id] = Match(own_id, identifier[0], score)
@@ -170,6 +170,7 @@ def guess_action(model: str, columns: Sequence[ColumnHint], identifier: Sequence
     names_of_columns = {words_of(column.name) for column in columns}
     if "screen name" in names_of_columns:
         return "screen"
+    # two of them: one alone is common, such as the title of a product
     return "page" if len(names_of_columns & {"path", "url", "referrer", "title", "page name"}) > 1 else "track"
 
 
@@ -204,7 +205,7 @@ def _assign(call_fields: Iterable[_CallField], columns: Iterable[ColumnHint]) ->
 def _score(call_field: _CallField, column: ColumnHint) -> float:
     if column.spec_type is not None and column.spec_type not in call_field.accepted:
         return 0
-    if call_field.field[0] in _IDS:
+    if call_field.field[0] in _IDS:  # a wrong id merges users, which Segment cannot undo: no similar names
         return _id_score(call_field, column)
     fuzz = _rapidfuzz().fuzz
     name = words_of(column.name)

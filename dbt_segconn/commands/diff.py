@@ -130,7 +130,7 @@ def _cell(text: str) -> str:
     line = " ".join(text.split())
     if "``" in line or line.count("`") % 2:
         return _escaped(line)
-    parts = line.split("`")
+    parts = line.split("`")  # every second part is code
     return "".join(_in_code(part) if at % 2 else _escaped(part) for at, part in enumerate(parts))
 
 

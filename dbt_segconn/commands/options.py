@@ -58,7 +58,7 @@ class GreedyCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Rewrite `--select a b` to `--select a --select b`, unless the command has arguments."""
-        # with arguments, `reset --vars '{}' a` would be ambiguous: is `a` a value or an argument?
+        # with arguments, `reset --target-path t a` would make `a` a second path
         if not any(isinstance(param, click.Argument) for param in self.params):
             args = list(self._repeated(args))
         return super().parse_args(ctx, args)

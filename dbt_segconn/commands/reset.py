@@ -68,6 +68,7 @@ def _find(
     from dbt_segconn.inspection.overview import names_shown
     from dbt_segconn.project.meta import find_mapping
 
+    # a mapping that is gone has state, which `reset` removes: it can be named, too
     orphans = state.orphans({mapping.id for mapping in project.mappings}) if state.exists() else []
     known: list[Mapping | HistoryRow] = [*project.mappings, *orphans]
     found = (find_mapping(name, known) for name in names)

@@ -117,7 +117,7 @@ def _batch(record_id: str, call: abc.Mapping[str, Any]) -> Batch:
 
     discards: list[str] = []
     batcher = Batcher(lambda _number, reason: discards.append(reason))
-    batches = [*batcher.add([1], [dict(call)]), *batcher.flush()]
+    batches = [*batcher.add([1], [dict(call)]), *batcher.flush()]  # checks the limits, as for a call of a run
     if discards:
         raise SegconnError(f"the record {record_id!r} would be discarded: {discards[0]}.")
     return batches[0]
@@ -135,6 +135,7 @@ def _post(destination: Destination, batch: Batch) -> Answer:
             f"destination {destination.config.name}: its endpoint, its write key or the proxy of the environment is "
             "not valid."
         )
+    # one attempt: a test shows the first answer
     with closing(client):
         return client.post(batch.body(datetime.now(timezone.utc)))
 

@@ -131,7 +131,7 @@ def _validate(options: Options, *, online: bool) -> Validation:
         context.project_dir,
         sum(not draft.syncs_other_versions for draft in drafts),
         sum(len(draft.mappings) for draft in drafts),
-        tuple(sorted(dict.fromkeys(findings), key=_order)),
+        tuple(sorted(dict.fromkeys(findings), key=_order)),  # two checks may find the same mistake
         tuple(one.names.short for draft in drafts for one in draft.other_versions),
     )
 
@@ -196,7 +196,7 @@ def _print(validation: Validation, style: str) -> None:
         write_json(_as_sarif(validation, repository))
     elif style == "github":
         for line in as_github(validation, repository):
-            click.echo(line)
+            click.echo(line)  # `say` would escape the commands; `as_github` escapes the data in them
         say(_summary(validation))
     else:
         for finding in validation.findings:
@@ -308,6 +308,7 @@ def _as_sarif(validation: Validation, repository: Path) -> dict[str, Any]:
     return {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
+        # PyYAML counts columns in code points
         "runs": [{"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}],
     }
 

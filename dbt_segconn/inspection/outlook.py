@@ -61,9 +61,10 @@ def opened_read_only(options: Options, *, also_disabled: bool = True) -> Iterato
 
     Raises ConfigurationError as a run does.
     """
-    project = read_project(options, needs_results=False)
+    project = read_project(options, needs_results=False)  # a look does not depend on dbt's last invocation
     with opened(project, options) as warehouse:
         choice = gate(project, options, warehouse)
+        # a mapping is previewed before it is enabled; an estimate is of what a run would send
         disabled = [skip.mapping for skip in choice.skipped] if also_disabled else []
         sources = find_sources((*choice.chosen, *disabled), warehouse)
         with warehouse.session("looking") as session:
@@ -191,7 +192,7 @@ def _block_reasons(
     staging = new_row(mapping, now, sync_mode=",".join(one.calls), source=source)
     has_state = state.exists()
     if has_state:
-        ids = {other.id for other in look.project.mappings}
+        ids = {other.id for other in look.project.mappings}  # not only selected ones: the others are not gone
         if reasons := tuple(before_staging(mapping, state, staging, last=last, known=known, mapping_ids=ids)):
             yield from reasons
             return

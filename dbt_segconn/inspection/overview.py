@@ -102,6 +102,7 @@ def discards(options: Options, limit: int) -> tuple[list[dict[str, Any]], list[s
     """
     with opened_state(options) as (project, state):
         rows = open_discards(state, limit) if state.exists() else []
+        # a name may have become ambiguous since the discard was written: then it is shown with its package
         shown = names_shown(project, state.last_syncs() if rows else ())
         found = [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows]
         found = [{**one, "mapping": shown.get(one["mapping_id"], one["mapping"])} for one in found]

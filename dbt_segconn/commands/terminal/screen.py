@@ -64,6 +64,7 @@ class Printer:
                 info = {"level": level, "name": event, "msg": text, "ts": now.isoformat()}
                 write_json({"info": info, "data": data}, indent=False)
             else:
+                # local time, as dbt prints it; JSON has UTC
                 say(f"{now.astimezone():%H:%M:%S}  {styled(line, fg=color) if color else line}", color=self._colors)
 
     def progress(self, done: int, total: int) -> None:
@@ -152,7 +153,7 @@ class Screen(Listener):
 
     def progress(self, mapping: Mapping, done: int, total: int) -> None:
         """Update the progress bar, which covers all syncs that have started."""
-        with self._guard:
+        with self._guard:  # syncs report from their own threads
             self._done[mapping.id] = (done, total)
             done, total = (sum(numbers) for numbers in zip(*self._done.values(), strict=True))
         self._printer.progress(done, total)
