@@ -38,6 +38,11 @@ INTERRUPTED_NOTE = "Interrupted: waiting for calls in flight. Interrupt again to
 @results_option
 @platform_options
 @selection_options
+@click.option(
+    "--all",
+    is_flag=True,
+    help="Read models as they are, refreshed or not. No failed dbt test holds a model back.",
+)
 @mapping_option
 @run_options
 @click.option("--full-refresh", is_flag=True, help="Forget the records first, so that every record is sent again.")
@@ -107,7 +112,7 @@ def retry(**params: Any) -> None:
       dbt-segconn retry
       dbt-segconn retry --mapping customers.identify_customers
     """
-    _run(**{**params, "all": True, "retry": True})
+    _run(**params, all=True, retry=True)
 
 
 @command(group="State")
@@ -139,6 +144,7 @@ def _run(*, log_format: str, quiet: bool, use_colors: bool | None, timings: bool
     with closing(printer), _stop_on_signal(stop, lambda: printer.line(INTERRUPTED_NOTE, level="warn")):
         result = run_syncs(options, screen, stop)
     screen.close(result)
+    # --max-runtime sets `stop`, too: an orchestrator should start the next run, as after a signal
     sys.exit(INTERRUPTED if stop.is_set() else OK if result.success else FAILED)
 
 
@@ -148,6 +154,7 @@ def _stop_on_signal(stop: threading.Event, on_stop: Callable[[], None]) -> Itera
 
     def handle(*_: Any) -> None:
         stop.set()
+        # Python runs a handler between bytecodes only: the default action works even while a driver blocks
         for number in previous:
             signal.signal(number, signal.SIG_DFL)
         on_stop()
