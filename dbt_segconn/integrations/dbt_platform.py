@@ -21,7 +21,7 @@ import requests
 
 from dbt_segconn.errors import ConfigurationError, printable
 from dbt_segconn.project.artifacts import MANIFEST_FILE
-from dbt_segconn.project.run_results import BUILDING, RESULTS_FILE, TESTING
+from dbt_segconn.project.run_results import BUILDING, RESULTS_FILE
 
 TOKEN = "DBT_CLOUD_API_TOKEN"  # noqa: S105  the name of an environment variable
 DEFAULT_HOST = "cloud.getdbt.com"
@@ -35,7 +35,7 @@ RETRIED = {429, 500, 502, 503, 504}
 CHUNK = 1 << 20
 # Names of steps are such as: Invoke dbt with `dbt build --select tag:crm`
 _COMMAND = re.compile(r"`dbt\s+(?:-\S+\s+)*([a-z]+)")
-_READ = BUILDING | TESTING | {"retry"}
+_READ = BUILDING | {"test", "retry"}
 
 
 @dataclass(frozen=True, slots=True)
