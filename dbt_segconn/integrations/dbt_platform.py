@@ -21,7 +21,7 @@ import requests
 
 from dbt_segconn.errors import ConfigurationError, printable
 from dbt_segconn.project.artifacts import MANIFEST_FILE
-from dbt_segconn.project.run_results import BUILDING, RESULTS_FILE
+from dbt_segconn.project.run_results import BUILDING_OR_TESTING, RESULTS_FILE
 
 TOKEN = "DBT_CLOUD_API_TOKEN"  # noqa: S105  the name of an environment variable
 DEFAULT_HOST = "cloud.getdbt.com"
@@ -35,7 +35,6 @@ RETRIED = {429, 500, 502, 503, 504}
 CHUNK = 1 << 20
 # Names of steps are such as: Invoke dbt with `dbt build --select tag:crm`
 _COMMAND = re.compile(r"`dbt\s+(?:-\S+\s+)*([a-z]+)")
-_READ = BUILDING | {"test", "retry"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class DbtPlatform:
         earlier = details.get("retrying_run_id")
         files = self.fetch(int(earlier), folder) if earlier else ()
         steps = [(int(one["index"]), str(one.get("name"))) for one in details.get("run_steps") or ()]
-        read = [(index, name) for index, name in sorted(steps) if _command_of(name) in _READ]
+        read = [(index, name) for index, name in sorted(steps) if _command_of(name) in BUILDING_OR_TESTING]
         files += tuple(filter(None, (self._step(run, index, folder) for index, _ in read)))
         if not files:
             names = ", ".join(printable(name) for _, name in steps) or "none"
