@@ -50,6 +50,14 @@ GROUPS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """A position in a text. Both numbers count from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """A finding without a file. `path` is relative to the value that was checked."""
 
@@ -58,9 +66,12 @@ class Fault:
     message: str
     fix: str = ""
 
-    def below(self, *keys: str) -> Fault:
-        """Return the same fault with `keys` before its path."""
-        return Fault(self.rule, (*keys, *self.path), self.message, self.fix)
+    def found_in(
+        self, file: str, where: Position | None = None, *, resource: str | None = None, mapping: str | None = None
+    ) -> Finding:
+        """Return the fault as a finding."""
+        line, column = (where.line, where.column) if where else (None, None)
+        return Finding(self.rule, self.message, self.fix, file, line, column, resource, mapping, self.path)
 
 
 @dataclass(frozen=True, slots=True)

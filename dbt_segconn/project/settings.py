@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +24,7 @@ from dbt_segconn.project.strict_model import (
     check_plain,
     read,
 )
-from dbt_segconn.project.yaml_file import Position, compose, entries, get, load_yaml, position
+from dbt_segconn.project.yaml_file import compose, entries, get, load_yaml, position
 
 FILE_NAME = "segconn.yml"
 
@@ -270,18 +271,17 @@ def _text(path: Path) -> str:
         )
     except (OSError, UnicodeDecodeError) as error:
         message, fix = f"cannot be read: {error}", "Check the file's permissions and save it as UTF-8."
-    raise InvalidProject([Finding(NO_SETTINGS, message, fix, FILE_NAME)])
+    raise InvalidProject([Fault(NO_SETTINGS, (), message, fix).found_in(FILE_NAME)])
 
 
 def _findings(faults: Iterable[Fault], text: str) -> tuple[Finding, ...]:
     node = compose(text)
-    return tuple(_finding(fault, position(node, fault.path) if node else None) for fault in faults)
-
-
-def _finding(fault: Fault, where: Position | None) -> Finding:
-    path = fault.path or ("the whole file",)
-    line, column = (where.line, where.column) if where else (None, None)
-    return Finding(fault.rule, fault.message, fault.fix, FILE_NAME, line, column, path=path)
+    return tuple(
+        replace(fault, path=fault.path or ("the whole file",)).found_in(
+            FILE_NAME, position(node, fault.path) if node else None
+        )
+        for fault in faults
+    )
 
 
 def _render(value: Any, path: tuple[str, ...], jinja: Jinja, faults: list[Fault]) -> Any:

@@ -1,4 +1,4 @@
-"""Source positions of a model's mappings: the file, and the line of each key."""
+"""Source positions of a model's mappings: file and line of each key; and what YAML, dbt and Jinja make of its text."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import yaml
 
 from dbt_segconn.project.artifacts import META_KEY, Model
-from dbt_segconn.project.findings import RENDERED_AWAY, REPEATED_KEY, YAML_TRAP, Fault, Finding, KeyPath
+from dbt_segconn.project.findings import RENDERED_AWAY, REPEATED_KEY, YAML_TRAP, Fault, Finding, KeyPath, Position
 from dbt_segconn.project.yaml_file import (
     PROJECT_FILE,
     Node,
-    Position,
-    child,
     compose,
     entries,
     get,
+    is_text,
     key_name,
     position,
     repeated_keys,
@@ -35,6 +34,8 @@ _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 _CONFIG = re.compile(r"\bconfig\s*\(")
 _TOKEN = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[()]""", re.DOTALL)
 _KEY = re.compile(rf"\b{META_KEY}\b[\"']?\s*[:=]")
+# {{ first_name }}: a bare name, which dbt renders to nothing; var('x') is a call for dbt
+_BARE_NAME = re.compile(r"\{\{\{?\s*[\w.\[\]'\" ]+\s*\}?\}\}")
 
 
 class Files:
@@ -116,19 +117,16 @@ class SourcePositions:
 
     def _inherited(self) -> str:
         project = self.files.node(PROJECT_FILE)
-        return (
-            PROJECT_FILE
-            if any(_contains_meta(get(project, resource_key)) for resource_key in RESOURCES)
-            else self.model.file
-        )
+        is_there = any(_contains_meta(get(project, resources)) for resources in RESOURCES)
+        return PROJECT_FILE if is_there else self.model.file
 
     def folder_metas(self) -> Iterator[Node]:
         """Yield each meta with `segconn` of the model's folders in dbt_project.yml, nearest folder last."""
         node = get(self.files.node(PROJECT_FILE), f"{self.model.resource_type}s")
-        for name in ("", *self.model.folders):
-            node = get(node, name) if name else node
+        for path in ((), *((folder,) for folder in self.model.folders)):
+            node = get(node, *path)
             found = (get(node, key) for key in ("+meta", "meta"))
-            yield from (one for one in found if get(one, META_KEY) is not None and one is not None)
+            yield from (one for one in found if one is not None and get(one, META_KEY) is not None)
 
     def _entries(self) -> Iterator[Node]:
         """Yield the entry of the version, if the model has one, then of the model. The first with a value wins."""
@@ -153,7 +151,7 @@ class SourcePositions:
         found: dict[str, str] = {}
         for entry in self._entries():
             texts = {key: get(entry, "config", key) for key in keys}
-            found = {**{key: node.value for key, node in texts.items() if _is_text(node)}, **found}
+            found = {**{key: node.value for key, node in texts.items() if is_text(node)}, **found}
         return found
 
     def path_of(self, mapping: str) -> KeyPath:
@@ -181,17 +179,8 @@ class SourcePositions:
             where = position(nearest, (META_KEY, *prefix, *fault.path)) if nearest else None
         elif self.entry is not None and self.file == self.model.file:
             where = position(self.entry, ())
-        return Finding(
-            rule=fault.rule,
-            message=fault.message,
-            fix=fault.fix,
-            file=self.file,
-            line=where.line if where else None,
-            column=where.column if where else None,
-            resource=f"{self.model.resource_type} {self.model.name}",
-            mapping=mapping,
-            path=fault.path,
-        )
+        resource = f"{self.model.resource_type} {self.model.name}"
+        return fault.found_in(self.file, where, resource=resource, mapping=mapping)
 
 
 def key_in_sql(sql: str) -> Position | None:
@@ -217,11 +206,7 @@ def _configs(sql: str) -> Iterator[tuple[int, str]]:
 
 
 def _meta_of(entry: Node) -> Node | None:
-    config = child(entry, "config")
-    for holder in (config[1] if config else None, entry):
-        if (found := child(get(holder, "meta"), META_KEY)) is not None:
-            return found[1]
-    return None
+    return get(entry, "config", "meta", META_KEY) or get(entry, "meta", META_KEY)
 
 
 def _unmerged(merged: Any, own: Node | None, model: Node | None) -> Any:
@@ -238,17 +223,8 @@ def _text_at(node: Node, key: str) -> str | None:
     return value.value if isinstance(value, yaml.ScalarNode) else None
 
 
-def _is_text(node: Node | None) -> TypeGuard[yaml.ScalarNode]:
-    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:str"
-
-
 def _contains_meta(node: Node | None) -> bool:
     return any(key == META_KEY or _contains_meta(value) for key, _, value in entries(node))
-
-
-# {{ first_name }}: a bare name, which dbt renders to nothing; var('x') is a call for dbt
-_BARE_NAME = re.compile(r"\{\{\{?\s*[\w.\[\]'\" ]+\s*\}?\}\}")
-_MERGE = "tag:yaml.org,2002:merge"
 
 
 def lost_values(positions: SourcePositions) -> Iterator[Fault]:
@@ -315,8 +291,7 @@ def unread_mappings(positions: SourcePositions) -> Iterator[tuple[str, str]]:
 
 def _differs(node: Node, rendered: Any) -> bool:
     if isinstance(node, yaml.ScalarNode):
-        is_text = node.tag == "tag:yaml.org,2002:str" and "{" not in node.value
-        return is_text and node.value != rendered
+        return is_text(node) and "{" not in node.value and node.value != rendered
     if not isinstance(rendered, (dict, list)):
         return True
     children = {key: value for key, _, value in entries(node)}
@@ -339,7 +314,7 @@ def traps(node: Node | None, path: KeyPath = ()) -> Iterator[Fault]:
             )
     elif node is not None:
         for key, where, value in entries(node):
-            if where is not value and isinstance(where, yaml.ScalarNode) and where.tag != "tag:yaml.org,2002:str":
+            if where is not value and isinstance(where, yaml.ScalarNode) and not is_text(where):
                 fix = f'If you mean text, write "{where.value}".'
                 yield Fault(YAML_TRAP, (*path, key), f"YAML reads the key {where.value} as {key}", fix)
             yield from traps(value, (*path, key))
@@ -347,7 +322,7 @@ def traps(node: Node | None, path: KeyPath = ()) -> Iterator[Fault]:
 
 def _misread(node: yaml.ScalarNode) -> str | None:
     """Return the converted value of an unquoted word as text, or None if it looks the same."""
-    if node.style or node.tag == "tag:yaml.org,2002:str":
+    if node.style or is_text(node):
         return None
     value = scalar(node)
     if isinstance(value, bool):
