@@ -86,7 +86,7 @@ class OAuthSettings(Strict):
     from the environment: "{{ env_var('SEGMENT_PRIVATE_KEY') }}"."""
     scope: Annotated[str, Field(min_length=1)] = "tracking_api:write"
     """Scope that the access token requests."""
-    token_url: Annotated[str | None, AfterValidator(check_plain), WithJsonSchema(URL_SCHEMA)] = None
+    token_url: Annotated[str, AfterValidator(check_plain), WithJsonSchema(URL_SCHEMA)] | None = None
     """URL of the token endpoint. Default: the region's."""
 
 
@@ -97,7 +97,7 @@ class DestinationSettings(Strict):
     """Write key of an HTTP API source; take it from the environment: "{{ env_var('SEGMENT_WRITE_KEY') }}"."""
     region: Literal["us-west-2", "eu-west-1"] = "us-west-2"
     """Region of the Segment workspace. The wrong region gives no error and no data."""
-    endpoint: Annotated[str | None, AfterValidator(check_endpoint), WithJsonSchema(URL_SCHEMA)] = None
+    endpoint: Annotated[str, AfterValidator(check_endpoint), WithJsonSchema(URL_SCHEMA)] | None = None
     """Base URL of a proxy or of the local debugger, without /v1/batch, credentials, query or fragment. Default: the
     region's."""
     enabled: bool = True

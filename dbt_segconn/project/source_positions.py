@@ -32,6 +32,7 @@ RESOURCES = ("models", "seeds", "snapshots")
 # config(...) in a model's SQL wins over its YAML, but not within a Jinja comment
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 _CONFIG = re.compile(r"\bconfig\s*\(")
+# Brackets within quotes do not count
 _TOKEN = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[()]""", re.DOTALL)
 _KEY = re.compile(rf"\b{META_KEY}\b[\"']?\s*[:=]")
 # {{ first_name }}: a bare name, which dbt renders to nothing; var('x') is a call for dbt
@@ -64,8 +65,8 @@ class Files:
         """Return the entries of a dbt YAML file for models, seeds and snapshots of this name."""
         if file not in self._entries:
             found: dict[str, list[Node]] = {}
-            for resource_key in RESOURCES:
-                for _, _, entry in entries(get(self.node(file), resource_key)):
+            for resources in RESOURCES:
+                for _, _, entry in entries(get(self.node(file), resources)):
                     found.setdefault(_text_at(entry, "name") or "", []).append(entry)
             self._entries[file] = found
         return self._entries[file].get(name, ())
@@ -103,6 +104,7 @@ class SourcePositions:
     @property
     def is_removed(self) -> bool:
         """Whether the model's meta was removed from all files of the project."""
+        # A package has a dbt_project.yml of its own; config(meta=…) in SQL may come from a macro or a variable
         if self.model.file.startswith("dbt_packages") or "meta" in self.model.sql or not self.is_inherited:
             return False
         is_read = self.entry is not None or not self.files.text(self.model.file)
@@ -123,8 +125,8 @@ class SourcePositions:
     def folder_metas(self) -> Iterator[Node]:
         """Yield each meta with `segconn` of the model's folders in dbt_project.yml, nearest folder last."""
         node = get(self.files.node(PROJECT_FILE), f"{self.model.resource_type}s")
-        for path in ((), *((folder,) for folder in self.model.folders)):
-            node = get(node, *path)
+        for name in ("", *self.model.folders):
+            node = get(node, name) if name else node
             found = (get(node, key) for key in ("+meta", "meta"))
             yield from (one for one in found if one is not None and get(one, META_KEY) is not None)
 
@@ -175,7 +177,7 @@ class SourcePositions:
         elif self.node is not None:
             where = position(self.node, (*prefix, *fault.path))
         elif self.file == PROJECT_FILE:
-            *_, nearest = (None, *self.folder_metas())
+            *_, nearest = (None, *self.folder_metas())  # dbt replaces the whole block of a farther folder
             where = position(nearest, (META_KEY, *prefix, *fault.path)) if nearest else None
         elif self.entry is not None and self.file == self.model.file:
             where = position(self.entry, ())
@@ -194,6 +196,7 @@ def key_in_sql(sql: str) -> Position | None:
 
 def _configs(sql: str) -> Iterator[tuple[int, str]]:
     """Yield start and text of the arguments of each config(), without comments."""
+    # Blanks of the same length keep the positions in the text
     text = _COMMENT.sub(lambda comment: re.sub(r"[^\n]", " ", comment[0]), sql)
     for start in (found.end() for found in _CONFIG.finditer(text)):
         depth, end = 1, len(text)
@@ -233,6 +236,7 @@ def lost_values(positions: SourcePositions) -> Iterator[Fault]:
         yield from _repeated(positions.node, ())
         yield from _emptied(positions.node, positions.model.meta, ())
     else:
+        # dbt keeps the text before Jinja for dbt_project.yml only
         yield from _emptied_texts(positions.model.raw_meta, positions.model.meta, ())
 
 
@@ -306,12 +310,14 @@ def _at(value: Any, key: str) -> Any:
 
 
 def traps(node: Node | None, path: KeyPath = ()) -> Iterator[Fault]:
-    """Yield unquoted words that YAML 1.1 converts: on, 010, 12:30:00, 1.10."""
+    """Yield unquoted words that YAML 1.1, which dbt reads, converts: on, 010, 12:30:00, 1.10.
+
+    https://yaml.org/type/
+    """
     if isinstance(node, yaml.ScalarNode):
         if (read := _misread(node)) is not None:
-            yield Fault(
-                YAML_TRAP, path, f"YAML reads {node.value} as {read}", f'If you mean text, write "{node.value}".'
-            )
+            fix = f'If you mean text, write "{node.value}".'
+            yield Fault(YAML_TRAP, path, f"YAML reads {node.value} as {read}", fix)
     elif node is not None:
         for key, where, value in entries(node):
             if where is not value and isinstance(where, yaml.ScalarNode) and not is_text(where):
