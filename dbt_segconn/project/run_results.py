@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.project.artifacts import Manifest, read_artifact
+from dbt_segconn.project.artifacts import Manifest, is_of_dbt2, read_artifact
 
 RESULTS_FILE = "run_results.json"
 # https://docs.getdbt.com/reference/artifacts/run-results-json : other commands also write this file
@@ -54,7 +54,7 @@ class ResultsFile:
     @property
     def is_of_dbt2(self) -> bool:
         """Whether dbt 2, the Rust engine, wrote it."""
-        return not str(self.raw["metadata"].get("dbt_version") or "1").startswith(("0.", "1"))
+        return is_of_dbt2(self.raw)
 
     @property
     def command(self) -> str:

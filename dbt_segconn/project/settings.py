@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -197,6 +197,7 @@ class AlertSettings(Strict):
     @model_validator(mode="before")
     @classmethod
     def _check_on(cls, value: Any) -> Any:
+        # Without this, the error would be an unknown key `True`, which is not in the file
         if isinstance(value, dict) and True in value:
             raise ValueError("YAML reads the key `on` as true. Write `when: [failed, partial, blocked]`")
         return value
@@ -244,20 +245,19 @@ def _read(path: Path, jinja: Jinja) -> Settings | tuple[Finding, ...]:
         return settings
     unknown = {fault.path for fault in unrendered}  # a value that was not rendered cannot be validated
     faults = [*unrendered, *(fault for fault in faults if fault.path not in unknown)]
-    return _findings(faults, text)
+    return tuple(_findings(faults, text))
 
 
 def findings_in_settings(project_dir: Path, faults: Iterable[Fault]) -> tuple[Finding, ...]:
     """Return faults as findings with their position in segconn.yml."""
-    return _findings(faults, _text(project_dir / FILE_NAME))
+    return tuple(_findings(faults, _text(project_dir / FILE_NAME)))
 
 
 def unrendered_state(project_dir: Path) -> StateSettings:
     """Return the state settings before Jinja, to copy them into a YAML file that dbt renders."""
     node = get(compose(_text(project_dir / FILE_NAME)), "state")
-    return StateSettings(
-        **{name: value.value for name, _, value in entries(node) if isinstance(value, yaml.ScalarNode)}
-    )
+    texts = {name: value.value for name, _, value in entries(node) if isinstance(value, yaml.ScalarNode)}
+    return StateSettings(**texts)
 
 
 def _text(path: Path) -> str:
@@ -274,14 +274,11 @@ def _text(path: Path) -> str:
     raise InvalidProject([Fault(NO_SETTINGS, (), message, fix).found_in(FILE_NAME)])
 
 
-def _findings(faults: Iterable[Fault], text: str) -> tuple[Finding, ...]:
+def _findings(faults: Iterable[Fault], text: str) -> Iterator[Finding]:
     node = compose(text)
-    return tuple(
-        replace(fault, path=fault.path or ("the whole file",)).found_in(
-            FILE_NAME, position(node, fault.path) if node else None
-        )
-        for fault in faults
-    )
+    for fault in faults:
+        where = position(node, fault.path) if node else None
+        yield replace(fault, path=fault.path or ("the whole file",)).found_in(FILE_NAME, where)
 
 
 def _render(value: Any, path: tuple[str, ...], jinja: Jinja, faults: list[Fault]) -> Any:
