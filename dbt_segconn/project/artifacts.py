@@ -159,9 +159,13 @@ class Manifest:
                 tests.setdefault(node["attached_node"], []).append(node)
         return tests
 
+    def tests_on(self, unique_id: str) -> Sequence[Mapping[str, Any]]:
+        """Return the manifest's nodes of a model's generic tests."""
+        return self._attached_tests.get(unique_id, ())
+
     def generic_tests(self, unique_id: str) -> Iterator[tuple[str, str | None, Mapping[str, Any]]]:
         """Yield the generic tests of a model: name, column, arguments."""
-        for node in self._attached_tests.get(unique_id, ()):
+        for node in self.tests_on(unique_id):
             meta = node.get("test_metadata") or {}
             yield meta.get("name", ""), node.get("column_name"), meta.get("kwargs") or {}
 
@@ -177,17 +181,13 @@ class Manifest:
                     waiting.append(upstream)
                     yield upstream
 
-    def tests_of(self, test_id: str) -> Iterator[str]:
+    def nodes_tested_by(self, test_id: str) -> Iterator[str]:
         """Yield the unique ids of the nodes that a test checks."""
         test = self.raw["nodes"].get(test_id) or self.raw.get("unit_tests", {}).get(test_id) or {}
         if attached := test.get("attached_node"):
             yield attached
-        else:
+        else:  # a singular test or a unit test
             yield from test.get("depends_on", {}).get("nodes", ())
-
-    def tests_on(self, unique_id: str) -> Sequence[Mapping[str, Any]]:
-        """Return the manifest's nodes of a model's generic tests."""
-        return self._attached_tests.get(unique_id, ())
 
     def disabled(self) -> Iterator[Mapping[str, Any]]:
         """Yield the disabled models, seeds and snapshots that have no enabled node of the same id."""
