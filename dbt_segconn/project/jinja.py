@@ -17,6 +17,7 @@ from dbt_segconn.project.strict_model import near_name
 Names = Mapping[str, Any]
 
 SHOWN_CHARACTERS = 80
+# Checked before * and **: no signal interrupts one operation of C, such as 9 ** 9 ** 9
 MAX_PARTS, MAX_EXPONENT = 100_000, 1_000
 # A typical text of segconn.yml needs a thousandth of both
 CPU_SECONDS, MORE_BYTES = 2.0, 256_000_000
@@ -58,7 +59,7 @@ class Jinja:
         except UndefinedError as error:
             reason = str(error.message)
         except TemplateError as error:
-            # its message may quote a computed, secret name
+            # Its message may quote a computed name, which may be a secret
             message = error.message or type(error).__name__
             reason = _QUOTED.sub(lambda one: one[0] if one[0][1:-1] in text else "'…'", message).removesuffix(".")
         except _TimeLimitExceeded:
@@ -153,7 +154,7 @@ def _environment(names: Names, text: str = "") -> Any:
                 return "a computed name is not defined"
             return _describe_undefined(self._undefined_name, self._undefined_obj, names)
 
-    environment = get_environment(native=True)
+    environment = get_environment(native=True)  # as dbt renders its YAML files: "1" becomes a number
     environment.undefined = Undefined
     environment.intercepted_binops = frozenset({"*", "**"})
     environment.binop_table = {**environment.binop_table, "*": _multiply, "**": _power}
