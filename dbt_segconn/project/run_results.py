@@ -16,9 +16,10 @@ Node = Mapping[str, Any]
 
 RESULTS_FILE = "run_results.json"
 BUILDING = frozenset({"run", "build", "seed", "snapshot"})
+TESTING = frozenset({"test"})
 # Other commands also write this file: `compile` with status success, though it builds nothing
 # https://docs.getdbt.com/reference/artifacts/run-results-json
-BUILDING_OR_TESTING = BUILDING | {"test", "retry"}
+BUILDING_OR_TESTING = BUILDING | TESTING | {"retry"}
 FAILURES = {
     "error": "dbt failed to build the model",
     "runtime error": "dbt failed to build the model",
@@ -73,7 +74,7 @@ class ResultsFile:
     @property
     def only_tests(self) -> bool:
         """Whether the command only tested. It then skipped no models downstream of failed tests."""
-        return self.args.get("which") == "test"
+        return self.args.get("which") in TESTING
 
     @property
     def results(self) -> Sequence[Mapping[str, Any]]:
