@@ -88,7 +88,6 @@ def classify_error(error: NoResponseError) -> Unknown | Unusable:
     """Return the meaning of a missing response: unknown, or unusable if a retry cannot help."""
     if error.is_late:
         return Unknown("no answer in time")
-    # a proxy's own words are not repeated: its page may quote the request
     if error.proxy_status == PROXY_AUTHENTICATION_REQUIRED:
         return Unusable(
             f"the proxy {error.proxy} requires a password (HTTP status {error.proxy_status}); "

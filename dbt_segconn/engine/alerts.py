@@ -166,7 +166,7 @@ def _post_all(alerts: Sequence[AlertSettings], bodies: dict[int, bytes], warn: C
     # daemons: a webhook that answers a byte a second keeps no process alive
     threads = [threading.Thread(target=post, args=(number,), name="segconn-alert", daemon=True) for number in bodies]
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    with debug_logging_disabled():  # whoever has the path of a webhook can post to its channel
+    with debug_logging_disabled():  # the path of a webhook is its secret
         for thread in threads:
             thread.start()
         for thread in threads:

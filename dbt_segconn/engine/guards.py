@@ -257,7 +257,6 @@ def _shared(mapping: Mapping, source: Source, given: abc.Mapping[str, str]) -> I
         ids = [(field, [column]) for field, column in given.items() if field != "group_id"]
     elif mapping.meta.action == "group" and "group_id" in given:
         ids = [("group_id", list(dict.fromkeys([given["group_id"], *given.values()])))]
-    # warehouses may return names in another case than the project writes them
     unique = {column.casefold() for column in mapping.identifier}
     for field, columns in ids:
         names = {column.casefold() for column in columns}

@@ -152,7 +152,7 @@ def opened(project: Project, options: Options, models: Sequence[Model] = ()) -> 
     Raise ConfigurationError if dbt would name the mapped models, or `models`, differently on this target.
     """
     with with_rare_gc():
-        with without_gc():  # dbt's modules and the manifest stay until the end of the process
+        with without_gc():  # dbt's modules and the manifest stay for the whole run
             warehouse = open_warehouse(project.context, project.manifest.raw, options.threads)
         try:
             # before a row is read: two targets may have relations of the same names

@@ -141,7 +141,7 @@ def _choose(project: Project, options: Options, warehouse: Warehouse) -> tuple[C
 def _time_limit(seconds: float | None, stop: threading.Event) -> Iterator[None]:
     """Set `stop` after this many seconds, if given; the start of dbt and its warehouse does not count."""
     timer = threading.Timer(seconds or 0.0, stop.set)
-    timer.daemon = True  # it must not keep the process alive if the block ends with an error
+    timer.daemon = True
     if seconds is not None:
         timer.start()
     try:

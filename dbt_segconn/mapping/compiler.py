@@ -78,7 +78,7 @@ def _problem(text: str, mark: re.Match[str]) -> str | None:
         return "has a $ that names no column: write ${column}, or $$ for a dollar"
     if not mark[1].strip():
         return "has ${} without a column"
-    # Segment's paths have no escapes: a name with a dot, quote or bracket would read another column
+    # Segment's paths have no escapes: a dot, quote or bracket in a name would start another key
     if steps(_path_of(mark[1])) != ("properties", mark[1].strip()):
         return f"has the column {mark[1].strip()!r}, whose name is not valid in Segment's paths. Rename it in the model"
     return None
@@ -102,7 +102,7 @@ def compile_mapping(mapping: Any) -> Callable[[Any], Any]:
         if problems := check(root, ()):
             raise MappingError(problems)
         evaluate = evaluator(root)
-    except RecursionError:  # the evaluators are nested like the mapping
+    except RecursionError:  # the checks and the compiler recurse
         raise MappingError("/ is nested too deeply.") from None
 
     def transform(payload: Any) -> Any:

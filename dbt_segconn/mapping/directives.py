@@ -240,7 +240,7 @@ def _replace(options: dict[str, Any]) -> Evaluate:
         value = value_of(payload)
         if isinstance(value, (bool, int, float)):
             value = js.to_text(value)
-        if not isinstance(value, str) or not is_valid:  # Segment's code sends an empty text for other values
+        if not isinstance(value, str) or not is_valid:  # Segment's code returns an empty text
             return ""
         for pattern, replacement in pairs:
             if isinstance(pattern, str) and isinstance(replacement, str):
