@@ -20,6 +20,7 @@ from dbt_segconn.project.findings import (
     DOUBTFUL_COLUMN,
     NO_COLUMN,
     NO_ORDER,
+    NO_VALUE,
     RULES,
     Finding,
     InvalidProject,
@@ -142,7 +143,7 @@ def _validate(options: Options, *, online: bool) -> Validation:
     )
     if online and settings:
         # findings on columns that files list are replaced by findings on the real columns
-        findings = [one for one in findings if one.rule not in {NO_COLUMN, DOUBTFUL_COLUMN, NO_ORDER}]
+        findings = [one for one in findings if one.rule not in {NO_COLUMN, DOUBTFUL_COLUMN, NO_ORDER, NO_VALUE}]
         findings += _check_columns(drafts, Project(context, settings, manifest, None, ()), options)
     return Validation(
         context.project_dir,

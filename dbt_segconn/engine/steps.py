@@ -48,9 +48,13 @@ def resume(sync: Sync) -> None:
 def _forget(sync: Sync) -> None:
     """Delete the mapping's records, as if it was never synced."""
     reset = sync.new_row().as_reset(sync.run.now())
-    with sync.state.transaction():
-        sync.tables.forget(sync.last_row(), reset)
-        sync.tables.create_records()
+    last, tables = sync.last_row(), sync.tables
+
+    def forget() -> None:
+        tables.forget(last, reset)
+        tables.create_records()
+
+    sync.state.together(forget)
     sync.rows.append(reset)
 
 

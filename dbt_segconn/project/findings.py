@@ -341,6 +341,14 @@ SNAPSHOT_KEY = _rule(
     "the snapshot's unique_key. With all rows, it must be dbt_scd_id: each version is a record. Both are the "
     "defaults.",
 )
+NO_VALUE = _rule(
+    "SEG307",
+    "no-value",
+    "error",
+    "A column that the mapping sends has a type without a JSON value.",
+    "Select what you need of it in the model, such as a number or a text. With `$*`, list the columns to send in "
+    "`fields` instead, or leave the column out of the model.",
+)
 # 4xx: fields
 BROKEN_MAPPING = _rule(
     "SEG401",

@@ -37,6 +37,10 @@ create view pg_catalog.svv_external_columns as
 select null::int as columnnum, null::varchar as schemaname, null::varchar as tablename, null::varchar as columnname,
     null::varchar as external_type
 where false;
+create view redshift_columns as
+select ordinal_position, table_schema, table_name, column_name, coalesce(domain_name, data_type)::varchar as data_type,
+    character_maximum_length, numeric_precision, numeric_scale
+from information_schema.columns;
 create domain super as jsonb;
 create domain varbyte as bytea;
 create domain geometry as point;
@@ -44,7 +48,9 @@ create domain hllsketch as bytea;
 create function json_size(value jsonb) returns int language sql immutable as $$ select octet_length(value::text) $$;
 create function "json_serialize"(value jsonb) returns varchar language plpgsql immutable as $$
 begin
-    if octet_length(value::text) > 65535 then raise exception 'String value exceeds the max size of 65535 bytes'; end if;
+    if octet_length(value::text) > 65535 then
+        raise exception 'String value exceeds the max size of 65535 bytes';
+    end if;
     return coalesce(value::text, 'null');
 end
 $$;

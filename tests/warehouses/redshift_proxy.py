@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 KEPT_AT_START = (b"user", b"database")
+ENDS = ("COMMIT", "rollback")
 SSL_REQUEST, CANCEL_REQUEST = 80877103, 80877102
 # What the driver reads as Redshift: the version, and rows as PostgreSQL writes them
 OWN_PARAMETERS = {b"server_version": b"8.0.2", b"server_protocol_version": b"0"}
@@ -24,6 +25,7 @@ WORDS = (
     (re.compile(r"\bsysdate\b", re.IGNORECASE), "timezone('UTC', now())"),
     (re.compile(r"\bdatediff\(\s*(second|day)\s*,", re.IGNORECASE), r"datediff('\1',"),
     (re.compile(r"\bjson_serialize\(", re.IGNORECASE), '"json_serialize"('),
+    (re.compile(r'information_schema\."columns"'), "redshift_columns"),
     (re.compile(r"\bas (?:text|varchar)\b(?!\s*\()", re.IGNORECASE), "as varchar(256)"),
 )
 # https://docs.aws.amazon.com/redshift/latest/dg/c_serial_isolation.html
@@ -37,18 +39,20 @@ RAISED = f"do $$ begin raise exception '{CONFLICT}' using errcode = 'XX000'; end
 # What happens to a statement: a conflict; a connection that is lost before it, or after it
 FAULTS = ("conflict", "lost", "lost_after")
 
-Fault = Callable[[str], str | None]
+# The statements of the open transaction, the next one included → one of FAULTS, or None
+Fault = Callable[[tuple[str, ...]], str | None]
 
 
 class Proxy(socketserver.ThreadingTCPServer):
-    """Listens on loopback. `fault` is asked for each statement of a client, in its own words."""
+    """Listens on loopback. `fault` is asked before each statement; `conflicts` counts those of the server itself."""
 
     daemon_threads = True
     allow_reuse_address = True
 
     def __init__(self, server: Path) -> None:
         self.server = server
-        self.fault: Fault = lambda _sql: None
+        self.fault: Fault = lambda _statements: None
+        self.conflicts = 0
         super().__init__(("127.0.0.1", 0), _Client)
 
     @contextmanager
@@ -58,7 +62,7 @@ class Proxy(socketserver.ThreadingTCPServer):
         try:
             yield
         finally:
-            self.fault = lambda _sql: None
+            self.fault = lambda _statements: None
 
     def handle_error(self, _request: object, _address: object) -> None:
         """Print nothing: clients that are killed end their connections in the middle."""
@@ -73,7 +77,8 @@ class _Client(socketserver.BaseRequestHandler):
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.upstream = socket.socket(socket.AF_UNIX)
         self.upstream.connect(str(self.server.server / ".s.PGSQL.5432"))
-        self.statements: dict[bytes, str] = {}
+        self.prepared: dict[bytes, str] = {}
+        self.transaction: tuple[str, ...] = ()
         self.ends_after = False
         answers = threading.Thread(target=self._answers, daemon=True)
         try:
@@ -100,7 +105,9 @@ class _Client(socketserver.BaseRequestHandler):
             self.request.sendall(b"N")
         if code != CANCEL_REQUEST:
             words = body[4:].split(b"\0")
-            kept = [(name, value) for name, value in zip(words[::2], words[1::2], strict=False) if name in KEPT_AT_START]
+            kept = [
+                (name, value) for name, value in zip(words[::2], words[1::2], strict=False) if name in KEPT_AT_START
+            ]
             body = body[:4] + b"".join(name + b"\0" + value + b"\0" for name, value in kept) + b"\0"
         self.upstream.sendall(struct.pack("!i", len(body) + 4) + body)
 
@@ -109,7 +116,7 @@ class _Client(socketserver.BaseRequestHandler):
             kind, body = _message(self.request)
             if kind == b"P":
                 name, sql, rest = body.split(b"\0", 2)
-                self.statements[name] = sql.decode()
+                self.prepared[name] = sql.decode()
                 body = b"\0".join((name, _said(sql.decode()).encode(), rest))
             elif kind == b"B":
                 body = self._bound(body)
@@ -118,12 +125,15 @@ class _Client(socketserver.BaseRequestHandler):
             self.upstream.sendall(_framed(kind, body))
 
     def _bound(self, body: bytes) -> bytes | None:
-        """Return the request to execute a statement; another one that raises a conflict; None to lose the connection."""
-        portal, name, rest = body.split(b"\0", 2)
-        fault = self.server.fault(self.statements[name])
+        """Return the request to execute a statement, or one that raises a conflict; None to lose the connection."""
+        portal, name, _ = body.split(b"\0", 2)
+        sql = self.prepared[name]
+        is_open = self.transaction[:1] == ("BEGIN",) and self.transaction[-1] not in ENDS and sql != "BEGIN"
+        self.transaction = (*self.transaction, sql) if is_open else (sql,)
+        fault = self.server.fault(self.transaction)
         if fault == "conflict":
-            self.upstream.sendall(_framed(b"P", b"conflict\0" + RAISED.encode() + b"\0\0\0"))
-            return portal + b"\0conflict\0" + rest
+            self.upstream.sendall(_framed(b"P", b"\0" + RAISED.encode() + b"\0\0\0"))
+            return portal + b"\0\0" + b"\0\0" * 3
         self.ends_after = fault == "lost_after"
         return None if fault == "lost" else body
 
@@ -136,6 +146,7 @@ class _Client(socketserver.BaseRequestHandler):
                 if kind == b"Z" and self.ends_after:
                     break
                 if kind == b"E" and b"\0C40001\0" in b"\0" + body:
+                    self.server.conflicts += 1
                     body = b"SERROR\0" + b"".join(key + text + b"\0" for key, text in SERIALIZATION.items()) + b"\0"
                 self.request.sendall(_framed(kind, body))
                 if kind == b"R" and body == b"\0\0\0\0":
