@@ -90,14 +90,9 @@ class Redshift(Postgres):
     def quote(name: str) -> str:
         return f'"{name}"'
 
-    @staticmethod
-    def literal(value: str) -> str:
-        """Return a text as SQL has it."""
-        return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
-
     def connect(self) -> Any:
-        """Open a connection of its own, which is in no conflict with others."""
-        options = "-c default_transaction_isolation=read\\ committed"
+        """Open a connection of its own, which is in no conflict with others and has PostgreSQL's literals."""
+        options = "-c default_transaction_isolation=read\\ committed -c standard_conforming_strings=on"
         connection = psycopg2.connect(host=str(self.socket), user=USER, dbname=self.database, options=options)
         connection.autocommit = True
         return connection

@@ -26,7 +26,7 @@ WORDS = (
     (re.compile(r"\bdatediff\(\s*(second|day)\s*,", re.IGNORECASE), r"datediff('\1',"),
     (re.compile(r"\bjson_serialize\(", re.IGNORECASE), '"json_serialize"('),
     (re.compile(r'information_schema\."columns"'), "redshift_columns"),
-    (re.compile(r"\bas (?:text|varchar)\b(?!\s*\()", re.IGNORECASE), "as varchar(256)"),
+    (re.compile(r"\bas (?:text|varchar)(?=\s*\))", re.IGNORECASE), "as varchar(256)"),
 )
 # https://docs.aws.amazon.com/redshift/latest/dg/c_serial_isolation.html
 SERIALIZATION = {

@@ -30,7 +30,7 @@ for name in "$@"; do
   case "$name" in
     redshift)
       run redshift redshift_fake "${tests[@]}" tests/warehouses/test_identifiers.py tests/warehouses/test_wide.py \
-        tests/warehouses/test_redshift.py
+        tests/warehouses/test_redshift.py -k redshift
       ;;
     snowflake) run snowflake snowflake_fake "${tests[@]}" ;;
     spark)

@@ -58,7 +58,7 @@ def test_conflict_at_each_statement(shop, api, warehouse):
     assert (first.exit_code, second.exit_code) == (0, 0), first.output + second.output
     assert [call["traits"]["email"] for call in api.received if call["userId"] == "c1"] == [ADA[1], "new@example.com"]
     assert len(api.received) == 4
-    assert len([one for one in met if is_write(one.split(";"))]) > 15
+    assert len([one for one in met if is_write(one.split(";"))]) > 10
     assert "ADDED 0 UPDATED 0 DELETED 0" in shop.run().output
 
 
@@ -144,13 +144,15 @@ def test_doubles_are_compared_exactly(shop, api):
 
 
 def test_super_beyond_a_text_is_discarded(shop, api):
-    shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"tail": {"@path": "$.properties.doc.tail"}}}})
+    shop.manifest(
+        {**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"tail": {"@path": "$.properties.doc.tail"}}}}
+    )
     rows = ("'c1', '{\"tail\": 1}'", "'c2', jsonb_build_object('long', repeat('x', 70000), 'tail', 2)", "'c3', null")
     shop.make("customer_id varchar(9), doc super", *rows)
     result = shop.run()
     assert result.exit_code == 1
     assert {call["userId"]: call["traits"] for call in api.calls()} == {"c1": {"tail": 1}, "c3": {"tail": None}}
-    assert "a value has 70,024 bytes of JSON" in shop.segconn("status", "--discards", "--output", "json").output
+    assert "a value has 70,023 bytes of JSON" in shop.segconn("status", "--discards", "--output", "json").output
 
 
 def test_geometry_is_text_and_sketch_is_refused(shop, api):
