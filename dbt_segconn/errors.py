@@ -56,6 +56,10 @@ class WarehouseError(SyncError):
     """The warehouse rejected a statement or is not reachable."""
 
 
+class ConflictError(WarehouseError):
+    """The warehouse rolled a transaction back because of a concurrent one: it may be run again from its start."""
+
+
 class UnopenedError(ConfigurationError, WarehouseError):
     """The warehouse cannot be opened; nothing was done."""
 

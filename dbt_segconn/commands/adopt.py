@@ -66,8 +66,8 @@ def _adopt(options: Options, old: str, new: str) -> int:
             raise ConfigurationError(f"{old_name} has no records to move: {old_tables.records} is missing.")
         locks = Locks()  # of both: a sync of either would write the tables that are moved
         with locks.hold(state, mapping.id, mapping.name), locks.hold(state, last.mapping_id, old_name):
-            with state.transaction():
-                tables.adopt(old_tables, replace(last, saved_at=state.now()), _changed_columns(mapping, last, state))
+            now, changed = state.now(), _changed_columns(mapping, last, state)
+            state.together(lambda: tables.adopt(old_tables, replace(last, saved_at=now), changed))
             return tables.known()
 
 

@@ -85,5 +85,6 @@ def _forget(state: State, mapping: Mapping | HistoryRow, name: str) -> None:
     else:
         last = state.last_sync(mapping.id) or new_row(mapping, state.now()).as_reset(state.now())
     tables = MappingTables(state, last.mapping_id)
-    with Locks().hold(state, last.mapping_id, name), state.transaction():
-        tables.forget(last, replace(last, mapping=name).as_reset(state.now()))
+    with Locks().hold(state, last.mapping_id, name):
+        reset = replace(last, mapping=name).as_reset(state.now())
+        state.together(lambda: tables.forget(last, reset))

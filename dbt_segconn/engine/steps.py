@@ -48,10 +48,14 @@ def resume(sync: Sync) -> None:
 def _forget(sync: Sync) -> None:
     """Delete the mapping's records, as if it was never synced."""
     reset = sync.new_row().as_reset(sync.run.now())
+    last, tables = sync.last_row(), sync.tables
+
     # in one transaction: a history without records would look like a table that was dropped by hand
-    with sync.state.transaction():
-        sync.tables.forget(sync.last_row(), reset)
-        sync.tables.create_records()
+    def forget() -> None:
+        tables.forget(last, reset)
+        tables.create_records()
+
+    sync.state.together(forget)
     sync.rows.append(reset)
 
 

@@ -152,11 +152,17 @@ class Sync:
         return row.next(now, status=status, finished_at=now, error=error)
 
     def save(self, row: HistoryRow, apply: Callable[[], None]) -> None:
-        """Run `apply` and write the row, in one transaction. Raise LockedError if the lock was lost."""
-        with self.state.transaction():
+        """Run `apply` and write the row, in one transaction. Raise LockedError if the lock was lost.
+
+        `apply` may run more than once: see `State.together`.
+        """
+
+        def save() -> None:
             self.lock.confirm()
             apply()
             self.state.append(self.state.history, [row])
+
+        self.state.together(save)
         self.rows.append(row)
 
     def last_row(self) -> HistoryRow | None:

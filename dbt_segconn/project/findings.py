@@ -289,6 +289,12 @@ SNAPSHOT_KEY = _error(
     "A snapshot holds a row for each version of an entity. With `records: current`, the identifier must be the "
     "snapshot's unique_key. With all rows, it must be dbt_scd_id: each version is a record. Both are the defaults.",
 )
+NO_VALUE = _error(
+    "SEG307 no-value",
+    "A column that the mapping sends has a type without a JSON value.",
+    "Select what you need of it in the model, such as a number or a text. With `$*`, list the columns to send in "
+    "`fields` instead, or leave the column out of the model.",
+)
 # 4xx: fields
 BROKEN_MAPPING = _error(
     "SEG401 broken-mapping",

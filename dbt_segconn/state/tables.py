@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import abc
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
@@ -250,9 +249,9 @@ class State:
         now: datetime = self.session.rows("segconn_select_now")[0][0]
         return now
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """Commit the statements of a block together, if the warehouse has transactions."""
-        return self.session.transaction()
+    def together(self, work: Callable[[], None]) -> None:
+        """Commit the statements of `work` together. It may run more than once, after it was rolled back."""
+        self.session.together(work)
 
     def append(self, relation: Any, rows: Sequence[HistoryRow | DiscardRow]) -> None:
         """Append rows to the history or to the discards."""

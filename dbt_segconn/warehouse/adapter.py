@@ -122,6 +122,7 @@ def _boot(context: Context, threads: int | None) -> tuple[Any, Any]:
     reset_adapters()
     register_adapter(config, get_mp_context())
     adapter = get_adapter(config)
+    find_dialect(adapter.type()).adjust(adapter)
     adapter.set_macro_context_generator(_Contexts(generate_runtime_macro_context))
     return adapter, config
 

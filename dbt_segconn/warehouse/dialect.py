@@ -51,6 +51,8 @@ class Dialect:
 
     # Data type in lower case → value type, for names with another meaning than in `values.py`
     value_types: Mapping[str, str] = field(default_factory=dict)
+    # Data type in lower case that has no JSON value → what to select instead
+    refused: Mapping[str, str] = field(default_factory=dict)
     # Column of dbt → data type, with the precision of numbers
     data_type: Callable[[Any], str] = _type_with_precision
 
@@ -62,6 +64,8 @@ class Dialect:
     only_one_process: Callable[[Any], str | None] = _nothing
     # Adjusts credentials before use
     prepare: Callable[[Any], None] = _nothing
+    # Adjusts the adapter before use
+    adjust: Callable[[Any], None] = _nothing
     # Credentials, target name, database of the state → raises ConfigurationError if state would be lost
     check_place: Callable[[Any, str, str | None], None] = _nothing
 
@@ -82,6 +86,11 @@ class Dialect:
     )
     # Error classes of the driver that may quote values of rows. The default is from DB-API 2.0 (PEP 249)
     row_errors: frozenset[str] = frozenset({"DataError", "IntegrityError"})
+    # Classes of SQLSTATEs whose messages may quote values of rows: data exceptions and violated constraints
+    # https://www.postgresql.org/docs/current/errcodes-appendix.html
+    row_states: tuple[str, ...] = ("22", "23")
+    # Texts of errors after which the warehouse has rolled the transaction back, and a repetition may succeed
+    conflict: re.Pattern[str] | None = None
     # Attributes with the SQLSTATE of the driver's errors
     sqlstates: tuple[str, ...] = ("sqlstate", "pgcode", "getSqlState")
 

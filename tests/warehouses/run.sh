@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Tests of warehouses whose packages are too large for every run: tests/warehouses/run.sh [snowflake] [spark] [rendered]
+# Tests of warehouses whose packages are too large for every run: tests/warehouses/run.sh [redshift] [snowflake] [spark] [rendered]
+#   redshift   the contract, values, identifiers, wide rows and lost connections, by dbt-redshift on a real PostgreSQL
+#              behind a proxy, which speaks as Redshift
 #   snowflake  the contract and the values, by dbt-snowflake on a server of fakesnow
 #   spark      the same, by dbt-spark in a session of pyspark; needs Java 17 or newer on the PATH
 #   rendered   every statement as BigQuery, Databricks and Redshift are sent it, against tests/warehouses/rendered
-# Each makes a virtual environment of its own, .venv-NAME, of 0.7 to 1 GB. Without arguments: all of them.
+# Each makes a virtual environment of its own, .venv-NAME, of 0.6 to 1 GB. Without arguments: all of them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 tests=(tests/warehouses/test_contract.py tests/warehouses/test_values.py tests/warehouses/test_rendered_sql.py)
-[ $# -gt 0 ] || set -- snowflake spark rendered
+[ $# -gt 0 ] || set -- redshift snowflake spark rendered
 
 run() {
   local name=$1 warehouse=$2
@@ -26,6 +28,10 @@ run() {
 
 for name in "$@"; do
   case "$name" in
+    redshift)
+      run redshift redshift_fake "${tests[@]}" tests/warehouses/test_identifiers.py tests/warehouses/test_wide.py \
+        tests/warehouses/test_redshift.py -k redshift
+      ;;
     snowflake) run snowflake snowflake_fake "${tests[@]}" ;;
     spark)
       command -v java >/dev/null || { echo "Spark needs Java: apt-get install openjdk-17-jre-headless" >&2; exit 1; }
@@ -33,7 +39,7 @@ for name in "$@"; do
       ;;
     rendered) run rendered duckdb_file tests/warehouses/test_rendered_sql.py ;;
     *)
-      echo "tests/warehouses/run.sh: $name is none of snowflake, spark, rendered." >&2
+      echo "tests/warehouses/run.sh: $name is none of redshift, snowflake, spark, rendered." >&2
       exit 2
       ;;
   esac

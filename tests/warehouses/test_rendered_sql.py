@@ -46,7 +46,8 @@ TYPES = {
     "databricks": "bigint; decimal(38,0); decimal(12,2); float; double; boolean; string; date; timestamp_ntz; "
     "timestamp; array<string>; map<string,int>; struct<a:int>; variant; binary",
     "redshift": "bigint; numeric(38,0); numeric(12,2); real; double precision; boolean; character varying(9); "
-    "character(9); date; timestamp without time zone; timestamp with time zone; time without time zone; super; varbyte",
+    "character(9); date; timestamp without time zone; timestamp with time zone; time without time zone; super; "
+    "varbyte; geometry; interval day to second",
     "snowflake": "NUMBER(38,0); NUMBER(12,2); FLOAT; BOOLEAN; TEXT; DATE; TIMESTAMP_NTZ; TIMESTAMP_LTZ; TIMESTAMP_TZ; "
     "TIME; VARIANT; OBJECT; ARRAY; BINARY",
     "spark": "bigint; decimal(38,0); decimal(12,2); float; double; boolean; string; date; timestamp_ntz; timestamp; "
