@@ -133,7 +133,7 @@ def _choose(project: Project, options: Options, warehouse: Warehouse) -> tuple[C
     choice = gate(project, options, warehouse)
     with warehouse.session("prepare") as session:
         state = State(session, project.settings.state, warehouse.database)
-        state.prepare()
+        state.prepare(session.relation_of(choice.chosen[0].model) if choice.chosen else None)
         return _narrowed(choice, project, options, state), _clock_of(state)
 
 

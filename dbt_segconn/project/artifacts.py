@@ -94,6 +94,7 @@ class Model:
     sql_file: str
     folders: tuple[str, ...] = ()
     snapshot: Snapshot | None = None
+    requires_partition_filter: bool = False
 
     @property
     def base_id(self) -> str:
@@ -334,6 +335,7 @@ def _model(node: Mapping[str, Any], folder: str) -> Model:
         sql_file=folder + node["original_file_path"],
         folders=tuple(map(str, node["fqn"])) if isinstance(node.get("fqn"), list) else (),
         snapshot=_snapshot(config) if node["resource_type"] == "snapshot" else None,
+        requires_partition_filter=bool(config.get("partition_by") and config.get("require_partition_filter")),
     )
 
 

@@ -21,6 +21,7 @@ from dbt_segconn.project.findings import (
     NO_DESTINATION,
     NO_MAPPING,
     NO_TABLE,
+    PARTITION_FILTER,
     REPEATED_NAME,
     UNKNOWN_ACTION,
     UNKNOWN_FIELD,
@@ -219,6 +220,8 @@ def as_columns(identifier: Any) -> tuple[str, ...]:
 def _faults_of_model(positions: SourcePositions) -> Iterator[Fault]:
     if positions.model.materialized == "ephemeral":
         yield Fault(NO_TABLE, (), "an ephemeral model has no table to sync", "Materialize it as a table or view.")
+    if positions.model.requires_partition_filter:
+        yield Fault(PARTITION_FILTER, (), "its table requires a filter on its partitions, and a sync reads all rows")
     yield from lost_values(positions)
 
 

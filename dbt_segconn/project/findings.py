@@ -250,6 +250,12 @@ NOT_A_SNAPSHOT = _error(
     "The model has `records: current` but is not a snapshot.",
     "Only a snapshot marks its current rows. Filter the rows in the model instead.",
 )
+PARTITION_FILTER = _error(
+    "SEG219 partition-filter",
+    "The model's table can only be queried with a filter on its partitions.",
+    "A sync reads all rows, to find new, changed and deleted ones. Remove `require_partition_filter` from the model, "
+    "or map a model without it that selects the rows to send.",
+)
 # 3xx: identifiers and columns
 NO_IDENTIFIER = _error(
     "SEG301 no-identifier",

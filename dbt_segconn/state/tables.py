@@ -180,8 +180,10 @@ class State:
         self._exists = self._exists or self.syncs.identifier.lower() in names
         return names
 
-    def prepare(self) -> None:
+    def prepare(self, beside: Any = None) -> None:
         """Create the schema and its tables if they are missing, and add missing columns.
+
+        Some warehouses have regions, and no query reads two of them: `beside` is the relation of a model.
 
         Raises ConfigurationError, with the grant that is needed, if the role lacks the rights.
         """
@@ -192,7 +194,7 @@ class State:
         if is_complete and set(SYNC_COLUMNS) <= set(shown):
             return
         try:
-            self.session.create_schema(self.syncs)
+            self.session.create_schema(self.syncs, beside)
             for relation, columns in tables.items():
                 self._complete(relation, columns)
             self._replace_view(shown)

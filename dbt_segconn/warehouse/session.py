@@ -29,7 +29,9 @@ _ADDED = re.compile(r"^\s*(DETAIL|LINE \d+|CONTEXT|QUERY|STATEMENT|PARAMETERS)\b
 _NAMED = r'\b(?:column|relation|table|constraint|type|index|schema|domain|function) "[\w.$]+"'
 # From the first quotation mark to the last: values may contain some; an unclosed one counts to the end
 _QUOTED = r"""["'`].*["'`]|["'`].*\Z"""
-_VALUES = re.compile(rf"(?P<named>{_NAMED})|{_QUOTED}|\d{{5,}}", re.DOTALL)
+# BigQuery does not quote values: `Bad int64 value: …`, `Division by zero: …`
+_UNQUOTED = "(?:(?<=value: )|(?<=zero: )|(?<=overflow: )).+"
+_VALUES = re.compile(rf"(?P<named>{_NAMED})|{_QUOTED}|{_UNQUOTED}|\d{{5,}}", re.DOTALL)
 
 
 def masked_text(error: BaseException, dialect: Dialect) -> tuple[str, bool]:
@@ -199,11 +201,11 @@ class Session:
             "dbt ran with."
         )
 
-    def create_schema(self, relation: Any) -> None:
-        """Create the schema of the table if it is missing."""
+    def create_schema(self, relation: Any, beside: Any = None) -> None:
+        """Create the schema of the table if it is missing, in the region of the relation `beside`."""
         # without the right to create schemas, even `if not exists` fails
         if not self.schema_exists(relation):
-            self._by_dbt(lambda: self._adapter.create_schema(relation))
+            self._by_dbt(lambda: self.dialect.create_schema(self._adapter, relation, beside))
 
     def schema_exists(self, relation: Any) -> bool:
         """Return whether the schema of the table exists."""

@@ -221,8 +221,8 @@ from (with source as (
         cast("column 7" as varchar(65535)) as c7,
         rtrim(cast("column 8" as varchar(65535))) as c8,
         cast("column 9" as varchar(65535)) as c9,
-        to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), case when to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c10,
-        to_char(("column 11" at time zone 'UTC'), case when to_char(("column 11" at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c11,
+        to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') like '%000' then to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'MS') else to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') end || 'Z' as c10,
+        to_char(("column 11" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char(("column 11" at time zone 'UTC'), 'US') like '%000' then to_char(("column 11" at time zone 'UTC'), 'MS') else to_char(("column 11" at time zone 'UTC'), 'US') end || 'Z' as c11,
         cast("column 12" as varchar(65535)) as c12,
         json_serialize("column 13") as c13,
         from_varbyte("column 14", 'base64') as c14,
@@ -361,8 +361,8 @@ with source as (
         cast("column 7" as varchar(65535)) as c7,
         rtrim(cast("column 8" as varchar(65535))) as c8,
         cast("column 9" as varchar(65535)) as c9,
-        to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), case when to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c10,
-        to_char(("column 11" at time zone 'UTC'), case when to_char(("column 11" at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c11,
+        to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') like '%000' then to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'MS') else to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') end || 'Z' as c10,
+        to_char(("column 11" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char(("column 11" at time zone 'UTC'), 'US') like '%000' then to_char(("column 11" at time zone 'UTC'), 'MS') else to_char(("column 11" at time zone 'UTC'), 'US') end || 'Z' as c11,
         cast("column 12" as varchar(65535)) as c12,
         json_serialize("column 13") as c13,
         from_varbyte("column 14", 'base64') as c14,
@@ -1171,7 +1171,7 @@ from (
 ) as newest_rows;
 
 -- segconn_newest
-select to_char(newest, case when to_char(newest, 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as newest
+select to_char(newest, 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char(newest, 'US') like '%000' then to_char(newest, 'MS') else to_char(newest, 'US') end || 'Z' as newest
 from (
     select max("column 10") as newest
     from "shop"."marts"."customers"
@@ -1284,7 +1284,7 @@ select
 from changes;
 
 -- segconn_newest
-select to_char((newest at time zone 'UTC'), case when to_char((newest at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as newest
+select to_char((newest at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char((newest at time zone 'UTC'), 'US') like '%000' then to_char((newest at time zone 'UTC'), 'MS') else to_char((newest at time zone 'UTC'), 'US') end || 'Z' as newest
 from (
     select max("column 11") as newest
     from "shop"."marts"."customers"
@@ -1598,8 +1598,8 @@ with source as (
         cast("column 7" as varchar(65535)) as c7,
         rtrim(cast("column 8" as varchar(65535))) as c8,
         cast("column 9" as varchar(65535)) as c9,
-        to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), case when to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c10,
-        to_char(("column 11" at time zone 'UTC'), case when to_char(("column 11" at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c11,
+        to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') like '%000' then to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'MS') else to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') end || 'Z' as c10,
+        to_char(("column 11" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char(("column 11" at time zone 'UTC'), 'US') like '%000' then to_char(("column 11" at time zone 'UTC'), 'MS') else to_char(("column 11" at time zone 'UTC'), 'US') end || 'Z' as c11,
         cast("column 12" as varchar(65535)) as c12,
         json_serialize("column 13") as c13,
         from_varbyte("column 14", 'base64') as c14,

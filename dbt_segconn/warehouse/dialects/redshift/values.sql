@@ -43,7 +43,7 @@
 
 
 {% macro redshift__segconn_timestamp(column, data_type) %}
-  {%- set usual = "to_char(" ~ column ~ ", case when to_char(" ~ column ~ ", 'US') like '%000' then 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"' else 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"' end)" -%}
+  {%- set usual = "to_char(" ~ column ~ ", 'YYYY-MM-DD\"T\"HH24:MI:SS.') || case when to_char(" ~ column ~ ", 'US') like '%000' then to_char(" ~ column ~ ", 'MS') else to_char(" ~ column ~ ", 'US') end || 'Z'" -%}
   {{- return(postgres__segconn_dated(column, usual, "'-MM-DD\"T\"HH24:MI:SS.US\"Z\"'")) -}}
 {% endmacro %}
 
