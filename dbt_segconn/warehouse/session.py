@@ -121,7 +121,7 @@ class Session:
     def _session_settings(self) -> Sequence[str]:
         own = self.render("segconn_open_session").split(";")
         optional = self.rows("segconn_optional_settings")
-        return [*filter(None, map(str.strip, own)), *(statement for (statement,) in optional)]
+        return [*filter(None, map(str.strip, own)), *(row[0] for row in optional)]
 
     def run(self, macro: str, **arguments: Any) -> None:
         """Execute the statement that a macro renders, if any. Ignore its rows."""

@@ -51,7 +51,7 @@ FUNCTIONS = {
     | _words("format_time if is_inf is_nan length lpad regexp_replace safe.timestamp st_astext string_agg timestamp")
     | _words("to_base64 to_hex to_json_string"),
     "databricks": _SHARED | _OF_SPARK | _words("date_trunc timestampdiff"),
-    "redshift": _SHARED | _words("datediff from_varbyte json_serialize to_char"),
+    "redshift": _SHARED | _words("datediff extract from_varbyte json_serialize json_size lpad st_astext to_char"),
     "snowflake": _SHARED
     | _words("base64_encode convert_timezone date_part datediff length sysdate to_json to_varchar to_variant"),
     "spark": _SHARED | _OF_SPARK | _words("assert_true ceil date datediff nvl2 to_timestamp to_unix_timestamp"),
