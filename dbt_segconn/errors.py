@@ -56,6 +56,10 @@ class WarehouseError(SyncError):
     """The warehouse rejected a statement or is not reachable."""
 
 
+class ConflictError(WarehouseError):
+    """The warehouse rolled a transaction back because of a concurrent one: it may be run again from its start."""
+
+
 class UnopenedError(ConfigurationError, WarehouseError):
     """The warehouse cannot be opened; nothing was done."""
 
@@ -72,6 +76,7 @@ def message_of(error: Exception) -> str:
     """Return the message of a SegconnError. For any other error, a bug, return its type and place without values."""
     if isinstance(error, SegconnError):
         return str(error)
+    # The text of a foreign exception may quote a value of a row
     places = [
         f"{frame.f_globals.get('__name__')}, line {line}" for frame, line in traceback.walk_tb(error.__traceback__)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 
@@ -162,6 +163,20 @@ def test_repeated_name_and_ephemeral_model_fail(shop):
     shop.write("models/customers.sql", "{{ config(materialized='ephemeral') }} select 1 as customer_id")
     shop.dbt("parse")
     assert "an ephemeral model has no table to sync" in shop.segconn("validate").output
+
+
+def test_required_partition_filter_is_found(shop):
+    assert "partition" not in findings(shop, code=0)
+    path = shop.dir / "target/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["nodes"]["model.shop.customers"]["config"] |= {
+        "partition_by": {"field": "day", "data_type": "date"},
+        "require_partition_filter": True,
+    }
+    path.write_text(json.dumps(manifest))
+    result = shop.segconn("validate")
+    assert result.exit_code == 1
+    assert "model customers: its table requires a filter on its partitions" in result.output
 
 
 def test_template_rendered_by_dbt_is_found(shop):

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import abc
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
@@ -181,19 +180,21 @@ class State:
         self._exists = self._exists or self.syncs.identifier.lower() in names
         return names
 
-    def prepare(self) -> None:
+    def prepare(self, beside: Any = None) -> None:
         """Create the schema and its tables if they are missing, and add missing columns.
+
+        Some warehouses have regions, and no query reads two of them: `beside` is the relation of a model.
 
         Raises ConfigurationError, with the grant that is needed, if the role lacks the rights.
         """
         tables = {self.history: SYNC_COLUMNS, self.discards: DISCARD_COLUMNS, self.locks: LOCK_COLUMNS}
-        found = self.session.names_beside(self.syncs)
+        found = self.session.present(self.syncs, *tables)
         is_complete = {one.identifier for one in (*tables, self.syncs)} <= found
         shown = self._columns(self.syncs) if self.syncs.identifier in found else ()
         if is_complete and set(SYNC_COLUMNS) <= set(shown):
             return
         try:
-            self.session.create_schema(self.syncs)
+            self.session.create_schema(self.syncs, beside)
             for relation, columns in tables.items():
                 self._complete(relation, columns)
             self._replace_view(shown)
@@ -250,9 +251,9 @@ class State:
         now: datetime = self.session.rows("segconn_select_now")[0][0]
         return now
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """Commit the statements of a block together, if the warehouse has transactions."""
-        return self.session.transaction()
+    def together(self, work: Callable[[], None]) -> None:
+        """Commit the statements of `work` together. It may run more than once, after it was rolled back."""
+        self.session.together(work)
 
     def append(self, relation: Any, rows: Sequence[HistoryRow | DiscardRow]) -> None:
         """Append rows to the history or to the discards."""

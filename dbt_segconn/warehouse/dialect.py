@@ -33,6 +33,10 @@ def _by_cursor(connections: Any, sql: str) -> list[tuple[Any, ...]]:
     return list(cursor.fetchall())
 
 
+def _create_schema(adapter: Any, relation: Any, _beside: Any) -> None:
+    adapter.create_schema(relation)
+
+
 def _type_with_precision(column: Any) -> str:
     data_type: str = column.data_type if column.is_numeric() else column.dtype
     return data_type
@@ -51,6 +55,8 @@ class Dialect:
 
     # Data type in lower case → value type, for names with another meaning than in `values.py`
     value_types: Mapping[str, str] = field(default_factory=dict)
+    # Data type in lower case that has no JSON value → what to select instead
+    refused: Mapping[str, str] = field(default_factory=dict)
     # Column of dbt → data type, with the precision of numbers
     data_type: Callable[[Any], str] = _type_with_precision
 
@@ -62,9 +68,13 @@ class Dialect:
     only_one_process: Callable[[Any], str | None] = _nothing
     # Adjusts credentials before use
     prepare: Callable[[Any], None] = _nothing
+    # Adjusts the adapter before use
+    adjust: Callable[[Any], None] = _nothing
     # Credentials, target name, database of the state → raises ConfigurationError if state would be lost
     check_place: Callable[[Any, str, str | None], None] = _nothing
 
+    # Adapter, relation → creates its schema, in the same region as another relation if that is not None
+    create_schema: Callable[[Any, Any, Any], None] = _create_schema
     # Whether records have fingerprints: hashes of their values that are faster than checksums
     fingerprints: bool = False
 
@@ -79,14 +89,31 @@ class Dialect:
     explain_open_error: Callable[[str], str | None] = _nothing
     # Texts of errors for a missing right; warehouses have no common error code
     denied: re.Pattern[str] = re.compile(
-        r"permission denied|insufficient privilege|not authorized|access denied|accessdenied|must be owner"
-        r"|does not have .*(permission|privilege)",
+        r"permission[ _]denied|insufficient[ _](privilege|permission)|not authorized|access denied|accessdenied"
+        r"|must be owner|does not have .*(permission|privilege)",
         re.IGNORECASE,
     )
     # Error classes of the driver that may quote values of rows. The default is from DB-API 2.0 (PEP 249)
     row_errors: frozenset[str] = frozenset({"DataError", "IntegrityError"})
+    # Classes of SQLSTATEs whose messages may quote values of rows: data exceptions and violated constraints
+    # https://www.postgresql.org/docs/current/errcodes-appendix.html
+    row_states: tuple[str, ...] = ("22", "23")
+    # Texts of errors after which the warehouse has rolled the transaction back, and a repetition may succeed
+    conflict: re.Pattern[str] | None = None
     # Attributes with the SQLSTATE of the driver's errors
     sqlstates: tuple[str, ...] = ("sqlstate", "pgcode", "getSqlState")
+
+
+_TSQL = "T-SQL has no `limit`, no boolean values, and no md5 that returns text"
+# Adapter without a folder → what is missing
+_MISSING = {
+    "sqlserver": _TSQL,
+    "fabric": _TSQL,
+    "synapse": _TSQL,
+    "clickhouse": "its deletes are applied later, and a left join fills missing columns with zeros instead of nulls",
+    "trino": "md5 takes bytes only, and most of its connectors cannot delete rows",
+    "athena": "md5 takes bytes only, and only its Iceberg tables can delete rows",
+}
 
 
 @cache
@@ -104,7 +131,8 @@ def find_dialect(adapter_type: str) -> Dialect:
     if dialect is None:
         supported = [name for name in _folders() if (one := known_dialect(name)) and not one.unsupported]
         raise ConfigurationError(
-            f"the adapter {adapter_type} is not supported: values and checksums need SQL in its dialect. "
+            f"the adapter {adapter_type} is not supported: "
+            f"{_MISSING.get(adapter_type, 'values and checksums need SQL in its dialect')}. "
             f"Supported are {', '.join(supported[:-1])} and {supported[-1]}. To add one, see "
             f"{FOLDERS.parent.name}/{FOLDERS.name}/__init__.py."
         )

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import cached_property
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from functools import cached_property, partial
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
-from dbt_segconn.errors import ConfigurationError, SegconnError, WarehouseError
+from dbt_segconn.errors import ConfigurationError, ConflictError, SegconnError, WarehouseError
 from dbt_segconn.project.artifacts import Model
 from dbt_segconn.warehouse.dialect import Dialect, find_dialect
 from dbt_segconn.warehouse.naming import place_of
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html : classes of data exceptions and violated constraints.
-# Some drivers, such as Snowflake's, have one exception class for all SQL errors.
-ROW_STATES = ("22", "23")
+# A transaction that conflicts with concurrent ones is run this often, with random waits that become longer
+ATTEMPTS = 10
+CONFLICT_SECONDS = 1.0
+# Repetitions of a process take turns: they would conflict with each other again
+_TURNS = threading.Lock()
 MASK = "'…'"
 
 # Lines that databases append: whole rows, the statement, values of parameters
@@ -24,7 +29,9 @@ _ADDED = re.compile(r"^\s*(DETAIL|LINE \d+|CONTEXT|QUERY|STATEMENT|PARAMETERS)\b
 _NAMED = r'\b(?:column|relation|table|constraint|type|index|schema|domain|function) "[\w.$]+"'
 # From the first quotation mark to the last: values may contain some; an unclosed one counts to the end
 _QUOTED = r"""["'`].*["'`]|["'`].*\Z"""
-_VALUES = re.compile(rf"(?P<named>{_NAMED})|{_QUOTED}|\d{{5,}}", re.DOTALL)
+# BigQuery does not quote values: `Bad int64 value: …`, `Division by zero: …`
+_UNQUOTED = "(?:(?<=value: )|(?<=zero: )|(?<=overflow: )).+"
+_VALUES = re.compile(rf"(?P<named>{_NAMED})|{_QUOTED}|{_UNQUOTED}|\d{{5,}}", re.DOTALL)
 
 
 def masked_text(error: BaseException, dialect: Dialect) -> tuple[str, bool]:
@@ -44,7 +51,8 @@ def masked_text(error: BaseException, dialect: Dialect) -> tuple[str, bool]:
 def _is_about_rows(error: BaseException, dialect: Dialect) -> bool:
     if dialect.row_errors & {one.__name__ for one in type(error).__mro__}:
         return True
-    return any(state.startswith(ROW_STATES) for state in _states(error, dialect.sqlstates))
+    # some drivers, such as Snowflake's, have one exception class for all SQL errors
+    return any(state.startswith(dialect.row_states) for state in _states(error, dialect.sqlstates))
 
 
 def _states(error: BaseException, names: Iterable[str]) -> Iterator[str]:
@@ -55,6 +63,9 @@ def _states(error: BaseException, names: Iterable[str]) -> Iterator[str]:
             state = state() if callable(state) else state
         if isinstance(state, str):
             yield state
+    fields = error.args[0] if error.args else None  # of Redshift's driver
+    if isinstance(fields, dict) and "C" in fields:
+        yield str(fields["C"])
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -66,6 +77,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 Row = tuple[Any, ...]
+_Result = TypeVar("_Result")
 
 
 class Session:
@@ -97,25 +109,26 @@ class Session:
 
         Returns the statements. Pass them for the next connection: this saves a query.
         """
-        with self.transaction():
-            if statements is None:
-                own = self.render("segconn_open_session").split(";")
-                optional = self.rows("segconn_optional_settings")
-                statements = [*filter(None, map(str.strip, own)), *(statement for (statement,) in optional)]
-            for statement in statements:
+
+        def run() -> Sequence[str]:
+            chosen = self._session_settings() if statements is None else statements
+            for statement in chosen:
                 self._execute(statement)
-        return statements
+            return chosen
+
+        return self.together(run)
+
+    def _session_settings(self) -> Sequence[str]:
+        own = self.render("segconn_open_session").split(";")
+        optional = self.rows("segconn_optional_settings")
+        return [*filter(None, map(str.strip, own)), *(row[0] for row in optional)]
 
     def run(self, macro: str, **arguments: Any) -> None:
         """Execute the statement that a macro renders, if any. Ignore its rows."""
         sql = self.render(macro, **arguments)
         if not sql:
             return
-        if self._open:
-            self._execute(sql)
-        else:
-            with self.transaction():
-                self._execute(sql)
+        self.together(partial(self._execute, sql))
 
     def rows(self, macro: str, **arguments: Any) -> list[Row]:
         """Return the rows of the query that a macro renders, with the driver's types; none without a query."""
@@ -123,10 +136,20 @@ class Session:
         return self._rows(sql) if sql else []
 
     def _rows(self, sql: str) -> list[Row]:
-        if self._open:
-            return self._fetch(sql)
-        with self.transaction():  # some drivers open a transaction and leave it open
-            return self._fetch(sql)
+        return self.together(partial(self._fetch, sql))
+
+    def together(self, work: Callable[[], _Result]) -> _Result:
+        """Run `work` in one transaction, if the warehouse has transactions; or in the open one.
+
+        If the warehouse has rolled it back because of a concurrent one, all of `work` is run again. A statement is
+        never repeated alone: those before it would be lost.
+        """
+
+        def run() -> _Result:
+            with self.transaction():
+                return work()
+
+        return work() if self._open else _repeated(run)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -152,8 +175,7 @@ class Session:
         """Return the relation's columns in order: name → data type of the warehouse."""
         if self.render("segconn_describe_columns", relation=relation):
             return dict(self.rows("segconn_describe_columns", relation=relation))
-        with self._dbt_macro():
-            columns = self._adapter.get_columns_in_relation(relation)
+        columns = self._by_dbt(lambda: self._adapter.get_columns_in_relation(relation))
         return {column.name: self.dialect.data_type(column) for column in columns}
 
     def relation(self, database: str | None, schema: str, identifier: str) -> Any:
@@ -179,17 +201,15 @@ class Session:
             "dbt ran with."
         )
 
-    def create_schema(self, relation: Any) -> None:
-        """Create the schema of the table if it is missing."""
-        with self._dbt_macro():
-            # without the right to create schemas, even `if not exists` fails
-            if not self.schema_exists(relation):
-                self._adapter.create_schema(relation)
+    def create_schema(self, relation: Any, beside: Any = None) -> None:
+        """Create the schema of the table if it is missing, in the region of the relation `beside`."""
+        # without the right to create schemas, even `if not exists` fails
+        if not self.schema_exists(relation):
+            self._by_dbt(lambda: self.dialect.create_schema(self._adapter, relation, beside))
 
     def schema_exists(self, relation: Any) -> bool:
         """Return whether the schema of the table exists."""
-        with self._dbt_macro():
-            return bool(self._adapter.check_schema_exists(relation.database, relation.schema))
+        return bool(self._by_dbt(lambda: self._adapter.check_schema_exists(relation.database, relation.schema)))
 
     def drop_schema(self, relation: Any) -> None:
         """Drop the schema of the table. Raises WarehouseError if the schema is not empty."""
@@ -210,14 +230,13 @@ class Session:
 
     def names_beside(self, relation: Any) -> set[str]:
         """Return the lower-case names of the tables and views in the table's schema; empty without the schema."""
-        with self._dbt_macro():
-            found = self._adapter.list_relations_without_caching(relation.without_identifier())
+        found = self._by_dbt(lambda: self._adapter.list_relations_without_caching(relation.without_identifier()))
         return {one.identifier.lower() for one in found}
 
     def rename(self, old: Any, new: Any) -> None:
         """Rename a table within its schema."""
-        with self._dbt_macro():
-            self._adapter.rename_relation(old.incorporate(type="table"), new.incorporate(type="table"))
+        tables = old.incorporate(type="table"), new.incorporate(type="table")
+        self._by_dbt(lambda: self._adapter.rename_relation(*tables))
 
     @cached_property
     def _transaction_settings(self) -> str:
@@ -236,14 +255,18 @@ class Session:
         with self.dialect.execution(sql), self.errors():
             self._adapter.execute(self._with_settings(sql), auto_begin=False, fetch=False)
 
-    @contextmanager
-    def _dbt_macro(self) -> Iterator[None]:
+    def _by_dbt(self, work: Callable[[], _Result]) -> _Result:
         """Run a macro of dbt, and commit the transaction that it may leave open."""
         connections = self._adapter.connections
-        with self.errors():
-            yield
-            if not self._open and connections.get_thread_connection().transaction_open:
-                connections.commit()
+
+        def run() -> _Result:
+            with self.errors():
+                result = work()
+                if not self._open and connections.get_thread_connection().transaction_open:
+                    connections.commit()
+                return result
+
+        return run() if self._open else _repeated(run)
 
     def is_denied(self, error: WarehouseError) -> bool:
         """Return whether the role lacks a right."""
@@ -258,4 +281,21 @@ class Session:
             raise
         except Exception as error:  # noqa: BLE001  drivers have no common base class
             text, is_masked = masked_text(error, self.dialect)
-            raise WarehouseError(f"the warehouse says: {text}") from (None if is_masked else error)
+            kind = ConflictError if self._is_conflict(error) else WarehouseError
+            raise kind(f"the warehouse says: {text}") from (None if is_masked else error)
+
+    def _is_conflict(self, error: BaseException) -> bool:
+        pattern = self.dialect.conflict
+        return pattern is not None and any(pattern.search(str(one)) for one in _chain(error))
+
+
+def _repeated(run: Callable[[], _Result]) -> _Result:
+    """Run a transaction; run it again while it conflicts with concurrent ones."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            with nullcontext() if attempt == 1 else _TURNS:
+                return run()
+        except ConflictError:
+            time.sleep(random.uniform(0, attempt * CONFLICT_SECONDS))  # noqa: S311  not a secret
+    with _TURNS:
+        return run()

@@ -14,8 +14,9 @@ from typing import Any
 
 import orjson
 
+from dbt_segconn.errors import RecordError
 from dbt_segconn.project.artifacts import Model
-from dbt_segconn.project.findings import NO_ORDER, NO_TABLE, Fault, InvalidProject
+from dbt_segconn.project.findings import NO_ORDER, NO_TABLE, NO_VALUE, Fault, InvalidProject
 from dbt_segconn.project.mappings import Mapping, find_columns
 from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.warehouse.dialect import Dialect, known_dialect
@@ -116,6 +117,8 @@ def unordered(value_type: str) -> str | None:
 
 # orjson may parse integers of 19 or more digits as floats
 _LONG_INTEGER = re.compile(r"\d{19}")
+# What dialects write instead of JSON that is too long: its size. No JSON begins so
+_TOO_LONG = re.compile(r"!(\d+)")
 
 
 def _parsed(value: Any) -> Any:
@@ -128,6 +131,8 @@ def _parsed(value: Any) -> Any:
             return orjson.loads(text)
     except orjson.JSONDecodeError:
         pass
+    if too_long := _TOO_LONG.fullmatch(text):
+        raise RecordError(f"a value has {int(too_long[1]):,} bytes of JSON, more than the warehouse returns as text")
     try:
         return json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
     except ValueError:
@@ -220,7 +225,7 @@ def find_source(mapping: Mapping, session: Session) -> Source:
         current=tuple(map(column, snapshot.columns if snapshot else ())),
         valid_to_current=snapshot.valid_to_current if snapshot else None,
     )
-    if faults := list(_unordered(mapping, source)):
+    if faults := [*_unordered(mapping, source), *_refused(source, session.dialect)]:
         name = mapping.meta.name
         place = mapping.positions.path_of(name)
         raise InvalidProject([mapping.positions.finding(fault, mapping=name, prefix=place) for fault in faults])
@@ -235,6 +240,15 @@ def _unordered(mapping: Mapping, source: Source) -> Iterator[Fault]:
     for one in source.order:
         if reason := unordered(one.value_type):
             yield Fault(NO_ORDER, ("order_by",), f"{one.key} is of the type {one.data_type}: {reason}")
+
+
+def _refused(source: Source, dialect: Dialect) -> Iterator[Fault]:
+    """Yield the columns with a type that has no JSON value."""
+    for one in source.columns:
+        if instead := dialect.refused.get(one.data_type.lower()):
+            yield Fault(
+                NO_VALUE, ("fields",), f"{one.key} is of the type {one.data_type}, which has no JSON value", instead
+            )
 
 
 def _no_table(model: Model, relation: Any, session: Session) -> Fault:

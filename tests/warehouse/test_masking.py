@@ -62,6 +62,8 @@ def wrapped(error, text):
             'Runtime Error\n  duplicate key value violates unique constraint "pkey"',
         ),
         (f'value "a\nDETAIL: {SECRET}" is out of range', "value '…'"),
+        (f"Bad int64 value: {SECRET}", "Bad int64 value: '…'"),
+        ("Division by zero: 491.5 / 0; at [3:7]", "Division by zero: '…'"),
         ("Type INT64 with value 491711223344 can't be cast", "Type INT64 with value '…' can'…'"),
     ],
 )

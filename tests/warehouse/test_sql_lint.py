@@ -22,7 +22,7 @@ PACKAGE = Path(dbt_segconn.__file__).parent
 FILES = sorted((*SQL_FOLDER.glob("*.sql"), *FOLDERS.glob("*/*.sql")))
 # dbt prefixes the names of macros in its syntax trees
 PREFIX = "dbt_macro__"
-GLOBALS = frozenset({"adapter", "dbt", "dict", "loop", "local_md5", "namespace", "return", "target"})
+GLOBALS = frozenset({"adapter", "dbt", "dict", "local_md5", "loop", "namespace", "return", "target", "tojson"})
 # A macro that builds an expression is clearer on one long line than in pieces
 EXPRESSION = re.compile(r"\s*\{[{%]-")
 MAX_LINE = 120

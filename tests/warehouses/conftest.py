@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from standing import ADA, MAPPING, PROGRAM, WRITE_KEY, Result, Shop, new_shop, watched
+from warehouses.bigquery_fake import bigquery_fake, bigquery_server  # noqa: F401
 from warehouses.duckdb_file import duckdb_file  # noqa: F401
+from warehouses.redshift_fake import redshift_fake, redshift_proxy  # noqa: F401
 from warehouses.snowflake_fake import snowflake_fake, snowflake_server  # noqa: F401
 from warehouses.spark_session import spark_folder, spark_session  # noqa: F401
 
@@ -96,7 +98,7 @@ def manifests(tmp_path_factory):
             node = manifest["nodes"]["model.shop.customers"]
             text = json.dumps(manifest)
             for own, name in ((node["database"], PARSED_DATABASE), (node["schema"], PARSED_SCHEMA)):
-                for quote in ('"', '\\"'):  # of JSON, and of the names of relations in it
+                for quote in ('"', '\\"', "`"):  # of JSON, and of the names of relations in it
                     text = text.replace(f"{quote}{own}{quote}", f"{quote}{name}{quote}") if own else text
             kept[warehouse.name] = text
         return kept[warehouse.name]

@@ -65,12 +65,17 @@ class Postgres:
     @contextmanager
     def cursor(self) -> Iterator[Any]:
         """Open a connection of its own for one cursor."""
-        connection = psycopg2.connect(host=str(self.socket), user=USER, dbname=self.database)
-        connection.autocommit = True
+        connection = self.connect()
         try:
             yield connection.cursor()
         finally:
             connection.close()
+
+    def connect(self) -> Any:
+        """Open a connection of its own."""
+        connection = psycopg2.connect(host=str(self.socket), user=USER, dbname=self.database)
+        connection.autocommit = True
+        return connection
 
 
 @pytest.fixture(scope="session")

@@ -27,11 +27,19 @@ def test_sqlite_is_refused_with_a_way_out(shop, api):
     assert api.received == []
 
 
-@pytest.mark.parametrize("command", ["run", "validate"])
-def test_adapter_without_dialect_is_refused(shop, api, command):
-    built_for(shop, "trino")
+@pytest.mark.parametrize(
+    ("command", "adapter", "missing"),
+    [
+        ("run", "trino", "md5 takes bytes only"),
+        ("run", "sqlserver", "T-SQL has no"),
+        ("validate", "clickhouse", "its deletes are applied later"),
+        ("validate", "teradata", "values and checksums need SQL in its dialect"),
+    ],
+)
+def test_adapter_without_dialect_is_refused(shop, api, command, adapter, missing):
+    built_for(shop, adapter)
     result = shop.segconn(command, *(["--all"] if command == "run" else []))
     assert result.exit_code == 2
-    assert "the adapter trino is not supported" in result.output
+    assert f"the adapter {adapter} is not supported: {missing}" in result.output
     assert "bigquery, databricks, duckdb, postgres, redshift, snowflake and spark" in result.output
     assert api.received == []

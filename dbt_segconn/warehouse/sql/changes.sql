@@ -80,8 +80,17 @@
 
 {#- `diff` is a Diff of `state/diff.py`, which documents its fields. -#}
 {% macro segconn_stage(outbox, diff, is_numbered) %}
-create table {{ outbox }} {{ segconn_storage() }} as
+{{ segconn_create_outbox(outbox) }} as
 {{ segconn_changes(diff, is_numbered) }}
+{% endmacro %}
+
+
+{% macro segconn_create_outbox(outbox) %}
+  {{- return(adapter.dispatch('segconn_create_outbox')(outbox)) -}}
+{% endmacro %}
+
+{% macro default__segconn_create_outbox(outbox) %}
+  {{- return('create table ' ~ outbox ~ ' ' ~ segconn_storage()) -}}
 {% endmacro %}
 
 
@@ -132,18 +141,23 @@ limit {{ limit }}
 {% endmacro %}
 
 
-{#- Every n-th change of these change types; n is `every`. -#}
+{#- Every n-th change of these change types, or about as many; n is `every`. -#}
 {% macro segconn_sample(diff, change_types, every, limit) %}
 select change_number, change_type, record_id
     {%- for column in diff.columns %}, {{ column.alias }}{% endfor %}
 from (
-    select changes.*, row_number() over (order by change_number) as nth
+    select changes.*, {{ adapter.dispatch('segconn_nth')() }} as nth
     from ({{ segconn_changes(diff) }}) as changes
     where change_type in ({{ segconn_literals(change_types) }})
 ) as numbered
 where mod(nth - 1, {{ every }}) = 0
 order by change_number asc
 limit {{ limit }}
+{% endmacro %}
+
+
+{% macro default__segconn_nth() %}
+  {{- return('row_number() over (order by change_number)') -}}
 {% endmacro %}
 
 

@@ -9,6 +9,16 @@
 {% endmacro %}
 
 
+{#- The type of a column of the state tables. -#}
+{% macro segconn_column_type(name, column_type) %}
+  {{- return(adapter.dispatch('segconn_column_type')(name, column_type)) -}}
+{% endmacro %}
+
+{% macro default__segconn_column_type(name, column_type) %}
+  {{- return(segconn_type(column_type)) -}}
+{% endmacro %}
+
+
 {#- Text of any length. -#}
 {% macro segconn_type_string() %}
   {{- return(adapter.dispatch('segconn_type_string')()) -}}
@@ -42,7 +52,7 @@
 {% macro segconn_create_table(relation, columns) %}
 create table if not exists {{ relation }} (
     {%- for name, column_type in columns.items() %}
-    {{ name }} {{ segconn_type(column_type) }}{{ ',' if not loop.last }}
+    {{ name }} {{ segconn_column_type(name, column_type) }}{{ ',' if not loop.last }}
     {%- endfor %}
 ) {{ segconn_storage() }}
 {% endmacro %}
@@ -69,7 +79,7 @@ create table if not exists {{ relation }} (
 
 
 {% macro segconn_add_column(relation, name, column_type) %}
-alter table {{ relation }} add column {{ name }} {{ segconn_type(column_type) }}
+alter table {{ relation }} add column {{ name }} {{ segconn_column_type(name, column_type) }}
 {% endmacro %}
 
 

@@ -1,3 +1,12 @@
+{#- A cast of a time to text depends on TIME_OUTPUT_FORMAT, whose default has no fractions of seconds. -#}
+{% macro snowflake__segconn_text(column, data_type) %}
+  {%- if (data_type | lower).startswith('time') -%}
+    {{- return("rtrim(rtrim(to_varchar(" ~ column ~ ", 'HH24:MI:SS.FF9'), '0'), '.')") -}}
+  {%- endif -%}
+  {{- return(default__segconn_text(column, data_type)) -}}
+{% endmacro %}
+
+
 {#- A cast to text depends on DATE_OUTPUT_FORMAT. -#}
 {% macro snowflake__segconn_date(column, data_type) %}
   {{- return("to_varchar(" ~ column ~ ", 'YYYY-MM-DD')") -}}
