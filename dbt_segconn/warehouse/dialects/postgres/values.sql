@@ -78,7 +78,7 @@
 {% macro postgres__segconn_open_transaction() %}
 set local timezone to 'UTC'; set local datestyle to 'ISO, YMD'; set local intervalstyle to 'iso_8601';
 set local extra_float_digits to 1; set local bytea_output to 'hex'; set local quote_all_identifiers to off;
-set local lc_monetary to default; set local search_path to default;
+set local lc_monetary to default; set local search_path to default; set local jit to off;
 {% endmacro %}
 
 
