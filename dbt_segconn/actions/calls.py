@@ -38,8 +38,8 @@ def _compile_general(definition: Action, fields: Any) -> Callable[[Any], Call]:
     """Compile any mapping: the function evaluates it, coerces the values and builds the call."""
     mapped = compile_mapping(fields)
     read = _reader(definition, fields)
-    build = _BUILDERS[definition.name]
-    context = _context_builder(definition, fields)
+    build = BUILDERS[definition.name]
+    context = context_builder(definition, fields)
 
     def to_call(payload: Any) -> Call:
         values = read(mapped(payload))
@@ -83,7 +83,7 @@ def _reader(definition: Action, fields: Any) -> Callable[[Any], Fields]:
     return read
 
 
-def _context_builder(definition: Action, fields: Any) -> Callable[[Fields], dict[str, Any]]:
+def context_builder(definition: Action, fields: Any) -> Callable[[Fields], dict[str, Any]]:
     names = _mapped_names(definition, fields)
     keys = [(one.name, one.context) for one in definition.fields if one.context and one.name in names]
     before = tuple(one for one in keys if one[0] in _BEFORE_CONSENT)
@@ -180,7 +180,7 @@ def _screen(values: Fields, context: dict[str, Any]) -> Call:
     return call
 
 
-_BUILDERS: dict[str, Callable[[Fields, dict[str, Any]], Call]] = {
+BUILDERS: dict[str, Callable[[Fields, dict[str, Any]], Call]] = {
     "identify": _identify,
     "track": _track,
     "group": _group,
