@@ -84,6 +84,7 @@ def _reader(definition: Action, fields: Any) -> Callable[[Any], Fields]:
 
 
 def context_builder(definition: Action, fields: Any) -> Callable[[Fields], dict[str, Any]]:
+    """Compile the step from fields to the context of a call."""
     names = _mapped_names(definition, fields)
     keys = [(one.name, one.context) for one in definition.fields if one.context and one.name in names]
     before = tuple(one for one in keys if one[0] in _BEFORE_CONSENT)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,6 +21,8 @@ from dbt_segconn.warehouse.source import NUMBERS, WHOLE_NUMBERS, Column
 _TEXTS = frozenset({"text", "exact", "date", "timestamp", "timestamptz", "interval", "binary", "boolean"})
 _CONSENTS = (_TEXTS | NUMBERS) - {"exact"}
 _TIMES = frozenset({"timestamp", "timestamptz"})
+# JSON as it was written, which may name a key twice: Python keeps the last one
+_MAY_REPEAT_KEYS = re.compile(r"json(?!b)|record|variant", re.IGNORECASE)
 # JSON may need more bytes once it is parsed and written again
 _JSON_SHARE = 4
 
@@ -117,6 +120,8 @@ def _written(shape: Shape, writer: _Writer, parts: tuple[Part, ...], prefix: str
 
 def _is_supported(leaf: Filled, value_types: Collection[str]) -> bool:
     found = {column.value_type for column in leaf.columns}
+    if any(column.value_type == "json" and _MAY_REPEAT_KEYS.search(column.data_type) for column in leaf.columns):
+        return False
     allowed = {"json": value_types, "consent": _CONSENTS}.get(leaf.form, _TEXTS | WHOLE_NUMBERS)
     return found <= set(allowed) & set(value_types)
 

@@ -36,6 +36,7 @@ DOUBLES = [
     "1.7976931348623157e308",
 ]
 DOUBLES += ["'NaN'", "'-Infinity'", "'-0'", "9007199254740993", "0.30000000000000004"]
+DOCUMENTS = [r"""'{{"b": [1.50, null], "a": "\n\ud83d\ude80"}}'""", "'null'", "'1e300'", """'{{"__proto__": 1}}'"""]
 # column → its type and some values, for both warehouses
 VALUES = {
     "name": ("varchar", NAMES),
@@ -63,6 +64,10 @@ VALUES = {
         "json",
         ["""'{{"b": [1, 1.50, 1e2], "a": "ü"}}'""", "'null'", "'7'", """'{{"a": 1, "a": 2}}'""", """'[1e400]'"""],
     ),
+    "numbers": (
+        "double precision[]",
+        ["array['0.5', 'NaN', '-Infinity']::double precision[]", "array[1e16, 7]::double precision[]"],
+    ),
     "words": ("text[]", ["array['x', null, 'a\"b']", "array[]::text[]"]),
 }
 OWN = {
@@ -74,7 +79,10 @@ EXTRA = {
         "nul": ("varchar", ["'a' || chr(0)"]),
         "sum": ("hugeint", ["170141183460469231731687303715884105727", "3"]),
     },
-    "postgres": {"any": ("numeric", ["0.10", "12.00", "1e400 + 0.5", "1e-400", "'NaN'", "1e22", "-3.25"])},
+    "postgres": {
+        "any": ("numeric", ["0.10", "12.00", "1e400 + 0.5", "1e-400", "'NaN'", "1e22", "-3.25"]),
+        "document": ("jsonb", DOCUMENTS),
+    },
 }
 TEXTS = ["name", "code", "padded", "small", "large", "huge", "flag", "day", "at", "at_zone", "took", "uuid"]
 
@@ -172,7 +180,7 @@ def sorted_all(value):
 def test_written_calls_equal_calls_of_python(shop, api, monkeypatch, mappings, seed):
     make_model(shop, seed)
     extra = EXTRA[shop.warehouse.name]
-    plain = {name: f"${name}" for name in [*VALUES, *extra] if name not in {"doc", "words"}}
+    plain = {name: f"${name}" for name in [*VALUES, *extra] if name != "doc"}
     fields = {"user_id": "$key", "timestamp": "$at", "traits": {**plain, "text": "${name} of ${code}"}}
     several = [*mappings, {"fields": fields}, {"fields": fields, "sync_null_values": False}]
     named = [{**MAPPING, "name": f"m{at}", **LENIENT, **mapping} for at, mapping in enumerate(several)]

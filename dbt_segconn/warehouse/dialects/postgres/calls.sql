@@ -1,5 +1,5 @@
 {% macro postgres__segconn_written_types() %}
-text integer whole decimal number exact float single boolean date timestamp timestamptz interval binary
+text integer whole decimal number exact float single boolean date timestamp timestamptz interval binary json
 {% endmacro %}
 
 
@@ -19,13 +19,17 @@ text integer whole decimal number exact float single boolean date timestamp time
 {% endmacro %}
 
 
-{#- Some decimals are outside the range of doubles. -#}
+{#- Some decimals are outside the range of doubles. JSON that Python changes: null, a key that JavaScript has not, a
+    number outside the range of doubles, a lone surrogate; and JSON that may be nested too deeply. -#}
 {% macro postgres__segconn_is_exact(column, form) %}
   {%- if column.value_type == 'number' -%}
     {%- set value = column.alias -%}
     {{- return('(' ~ value ~ ' = trunc(' ~ value ~ ') or abs(' ~ value ~ ') between 1e-300 and 1e300)') -}}
   {%- elif column.value_type == 'whole' and form == 'json' -%}
     {{- return(column.alias ~ " <> 'NaN'") -}}
+  {%- elif column.value_type == 'json' -%}
+    {%- set odd = "E'__proto__|[0-9]{200}|\\\\\\\\u[dD]|\\n'" -%}
+    {{- return("(" ~ column.alias ~ " <> 'null' and " ~ column.alias ~ " !~ " ~ odd ~ " and length(" ~ column.alias ~ ") - length(translate(" ~ column.alias ~ ", ']}', '')) < 200)") -}}
   {%- endif -%}
   {{- return(default__segconn_is_exact(column, form)) -}}
 {% endmacro %}
