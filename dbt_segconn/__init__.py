@@ -47,8 +47,8 @@ def run(  # noqa: PLR0913  the options of the command
 ) -> RunResult:
     """Deliver the changes of the models that dbt has just refreshed, as `dbt-segconn run` does.
 
-    Relative folders start at the working directory, which is not changed. dbt's adapters belong to the process: start
-    one run at a time.
+    Relative folders start at the working directory, which is not changed. Runs of one process take turns, because dbt's
+    adapters belong to the process.
 
     Args:
         project_dir: Folder of dbt_project.yml. Default: the working directory or the nearest parent with one.
@@ -85,6 +85,7 @@ def run(  # noqa: PLR0913  the options of the command
     Raises:
         ConfigurationError: The run cannot start. `problems` lists all reasons.
         SegconnError: The warehouse cannot be opened, or the state tables cannot be read.
+        BaseException: What a signal handler raised while syncs ran, after they have ended and the artifact is written.
 
     """
     from dbt_segconn.engine import opening

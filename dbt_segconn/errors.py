@@ -72,6 +72,7 @@ def message_of(error: Exception) -> str:
     """Return the message of a SegconnError. For any other error, a bug, return its type and place without values."""
     if isinstance(error, SegconnError):
         return str(error)
+    # The text of a foreign exception may quote a value of a row
     places = [
         f"{frame.f_globals.get('__name__')}, line {line}" for frame, line in traceback.walk_tb(error.__traceback__)
     ]

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
 
@@ -67,19 +68,45 @@ class FastExit:
         os._exit(self.code)
 
 
+def compile_dbt_lazily() -> None:
+    """Compile the (de)serialisers of dbt's classes at their first use: 12% of the CPU time of a short command.
+
+    By default, mashumaro compiles those of all classes when dbt is imported.
+    """
+    from mashumaro.config import BaseConfig
+
+    BaseConfig.lazy_compilation = True
+
+
 def silence_dbt() -> None:
-    """Silence dbt's events; do not format them while nothing listens."""
+    """Silence dbt's events; do not build or format debug events while nothing listens.
+
+    dbt builds three events per statement, which takes 1 ms: a quarter of the CPU time of a small sync.
+    """
     # dbt takes seconds to import
-    from dbt_common.events.base_types import EventLevel
+    from dbt_common.events.base_types import DebugLevel, EventLevel
     from dbt_common.events.event_manager import EventManager
-    from dbt_common.events.event_manager_client import ctx_set_event_manager
+    from dbt_common.events.event_manager_client import ctx_set_event_manager, get_event_manager
 
     class SilentManager(EventManager):  # type: ignore[misc]
         def fire_event(self, e: Any, *arguments: Any, **named: Any) -> None:
             if self.loggers or self.callbacks or e.level_tag() != EventLevel.DEBUG:
                 super().fire_event(e, *arguments, **named)
 
+    def build(self: Any, *arguments: Any, **named: Any) -> None:
+        manager = get_event_manager()
+        if not isinstance(manager, SilentManager) or manager.loggers or manager.callbacks:
+            super(DebugLevel, self).__init__(*arguments, **named)
+
+    DebugLevel.__init__ = build
     ctx_set_event_manager(SilentManager())
+
+
+def share_empty_tables() -> None:
+    """Return the same empty table for all statements without rows. dbt builds one for each, which takes 0.8 ms."""
+    from dbt_common.clients import agate_helper
+
+    agate_helper.empty_table = cache(agate_helper.empty_table)
 
 
 class Spent(NamedTuple):

@@ -124,6 +124,7 @@ def test_a_model_that_dbt_could_not_build_is_told(shop, alert, webhook):
     assert shop.segconn("run").exit_code == 1
     assert "• *skipped* `customers.identify_customers`" in text(webhook)
     assert "dbt failed to build the model" in text(webhook)
+    assert "confirmed" not in text(webhook)
 
 
 @pytest.mark.parametrize("form", ["slack", "json"])

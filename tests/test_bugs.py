@@ -42,9 +42,9 @@ def breaking(real, on=1):
 @pytest.mark.parametrize(
     ("owner", "name", "place"),
     [
-        (MappingTables, "read", "dbt_segconn.engine.ranges"),
+        (MappingTables, "read_calls", "dbt_segconn.engine.ranges"),
         (MappingTables, "settle", "dbt_segconn.engine.delivering"),
-        (CallMaker, "many", "dbt_segconn.engine.ranges"),
+        (CallMaker, "written", "dbt_segconn.engine.ranges"),
         (TrackingApiClient, "post", "dbt_segconn.delivery.tracking_api"),
         (MappingTables, "stage", "dbt_segconn.engine.staging"),
     ],
@@ -74,7 +74,7 @@ def test_a_bug_in_the_middle_keeps_what_was_confirmed(shop, api, monkeypatch):
             "select 'c' || i as customer_id, 'x' || i as email, 'pro' as plan from range(10000) t(i)"
         )
     with monkeypatch.context() as patch:
-        patch.setattr(CallMaker, "many", breaking(CallMaker.many, on=7))
+        patch.setattr(MappingTables, "read_calls", breaking(MappingTables.read_calls, on=5))
         assert shop.segconn("run", "--all").exit_code == 1
     arrived = len(api.received)
     (row,) = shop.query("select status, confirmed, error from segconn.syncs")
@@ -88,7 +88,7 @@ def test_a_bug_in_the_middle_keeps_what_was_confirmed(shop, api, monkeypatch):
 def test_an_exception_of_one_sync_is_alerted(two, api, monkeypatch):
     posted = []
     monkeypatch.setattr(alerts, "_post", lambda _, body: posted.append(json.loads(body)))
-    monkeypatch.setattr(MappingTables, "read", breaking(MappingTables.read))
+    monkeyx
     two.more_settings = {"alerts": [{"url": "http://127.0.0.1:9/hook", "format": "json"}]}
     two.settings()
     two.resync(ADA, options=("--threads", "1"))

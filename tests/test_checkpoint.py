@@ -146,7 +146,7 @@ def test_what_was_given_up_is_left_alone_until_retry_takes_it_up(shop, api):
     assert synced(shop, ADA, BOB, new).exit_code == 0
     assert users(api) == ["c1", "c3"]
     assert '"record_id": "c2"' in shop.segconn("preview", "--record", "c2").output
-    assert shop.segconn("retry", "--all").exit_code == 0
+    assert shop.segconn("retry").exit_code == 0
     assert users(api) == ["c1", "c3", "c2"]
 
 
@@ -195,7 +195,7 @@ def test_full_refresh_retry_and_baseline_read_the_whole_model(shop, api):
     shop.manifest(SENT)
     api.refuses = lambda call: call["userId"] == "c3"
     synced(shop, ADA, EVE)
-    for command in (("run", "--all", "--full-refresh"), ("retry", "--all"), ("baseline", SYNC)):
+    for command in (("run", "--all", "--full-refresh"), ("retry",), ("baseline", SYNC)):
         assert WHOLE in shop.segconn(*command).output
         assert NEW in shop.segconn("run", "--all").output
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,13 @@ def test_help_shows_whole_first_sentences(columns):
     for name, command in main.commands.items():
         sentence = " ".join(command.help.partition("\n\n")[0].split()).partition(". ")[0].removesuffix(".")
         assert f" {name} {sentence}" in words
+
+
+@pytest.mark.parametrize("name", ["preview", "estimate", "retry"])
+def test_all_is_refused_where_it_is_implied(name):
+    result = CliRunner().invoke(main, [name, "--all"])
+    assert result.exit_code == 2
+    assert re.search("No such option.*--all", result.output)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

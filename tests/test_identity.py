@@ -176,7 +176,7 @@ def test_changed_identifier_blocks_until_allowed(sent, api):
     sent.manifest(MAPPING, unique_identifier=TWO)
     blocked(sent, api)
     assert "Set `unique_identifier: customer_id` to keep" in blocked(sent, api).output
-    assert OTHER in sent.segconn("estimate", "--all").output
+    assert OTHER in sent.segconn("estimate").output
     allowed = sent.segconn("run", "--all", "--allow-guarded", NAME)
     assert allowed.exit_code == 0
     assert OTHER.replace("would count", "count") in allowed.output

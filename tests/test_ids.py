@@ -119,7 +119,7 @@ def blocked(shop, api, rows, words):
 def test_junk_ids_block_with_their_counts(refs, api):
     refs.manifest(BY_REF)
     blocked(refs, api, records("u1", "unknown", "Unknown", "null"), "3 records have a placeholder as user_id")
-    output = refs.segconn("estimate", "--all").output
+    output = refs.segconn("estimate").output
     assert "('unknown' 2, 'null' 1)" in output
     assert "guards.allow_junk_ids" in output
     refs.manifest({**BY_REF, "guards": {"allow_junk_ids": True}})
@@ -173,7 +173,7 @@ def test_shared_id_blocks(refs, api):
     rows = records(*["pro"] * 7, *["free"] * 6, *["few"] * 5, "u1")
     found = blocked(refs, api, rows, "3 values of user_id ($ref) are shared by more than 1 record, by up to 7")
     assert "guards.max_records_per_id" in found.output
-    assert "are shared by more than 1 record" in refs.segconn("estimate", "--all").output
+    assert "are shared by more than 1 record" in refs.segconn("estimate").output
     refs.manifest({**BY_REF, "guards": {"max_records_per_id": 5}})
     blocked(refs, api, rows, "2 values of user_id ($ref) are shared by more than 5 records, by up to 7")
     refs.manifest({**BY_REF, "guards": {"max_records_per_id": 7}})

@@ -18,10 +18,12 @@ import orjson
 import pytest
 from standing import ADA, BOB, EVE, MAPPING, PROGRAM, WRITE_KEY, Api, serving
 
+import dbt_segconn
 from dbt_segconn.engine import run
 
 RECORDS = 60_000
 KILLS = int(os.environ.get("KILLS", "4"))
+ARTIFACT = "target/segconn/run_results.json"
 SHARDS = 2  # one test each, so that they can run side by side
 
 
@@ -172,6 +174,62 @@ def test_max_runtime_ends_a_run_as_a_signal_does(shop, api):
     shop.settings()
     assert shop.segconn("run", "--all").exit_code == 0
     assert len(api.received) == 60_000
+
+
+class TerminationSignal(BaseException):
+    """As Prefect and Dagster raise it in the main thread on SIGTERM."""
+
+
+def test_raising_signal_handler_ends_a_run(shop, api):
+    def terminate(*_):
+        raise TerminationSignal
+
+    shop.manifest(MAPPING, {**MAPPING, "name": "off", "enabled": False})
+    customers(shop, 60_000)
+    api.delay = 0.2
+    before = signal.signal(signal.SIGUSR1, terminate)
+    raised_at = []
+
+    def interrupt():
+        wait_for(api, 3)
+        raised_at.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(TerminationSignal):
+            dbt_segconn.run(project_dir=shop.dir, profiles_dir=shop.dir, all=True)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        thread.join()
+    assert time.monotonic() - raised_at[0] < 10  # a second on an idle machine
+    skipped, sync = sorted(orjson.loads((shop.dir / ARTIFACT).read_bytes())["results"], key=lambda one: one["name"])[
+        ::-1
+    ]
+    assert (skipped["status"], skipped["counts"]["confirmed"], sync["status"]) == ("skipped", 0, "canceled")
+    assert 0 < sync["counts"]["confirmed"] <= len(api.accepted) < 60_000
+    api.delay = 0
+    again = dbt_segconn.run(project_dir=shop.dir, profiles_dir=shop.dir, all=True)
+    assert again.results[0].counts["resumed_by_this_run"] == 60_000 - sync["counts"]["confirmed"]
+    assert len(api.accepted) == len({one["userId"] for one in api.calls()}) == 60_000
+
+
+def test_runs_of_two_threads_take_turns(shop, api):
+    shop.manifest(MAPPING)
+    shop.table(ADA, BOB)
+    results = []
+
+    def run_all():
+        results.append(dbt_segconn.run(project_dir=shop.dir, profiles_dir=shop.dir, all=True))
+
+    threads = [threading.Thread(target=run_all) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [result.success for result in results] == [True, True]
+    assert len(api.received) == len(api.accepted) == 2
 
 
 def test_max_runtime_does_not_count_the_start_of_dbt(shop, monkeypatch):

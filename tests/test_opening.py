@@ -27,7 +27,7 @@ def test_locked_duckdb_file_names_the_process_to_close(shop, locked):
         ("run", "--all"),
         ("preview",),
         ("status",),
-        ("estimate", "--all"),
+        ("estimate",),
         ("reset", "--yes", "customers"),
     ):
         result = shop.segconn(*command)

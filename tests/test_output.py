@@ -27,9 +27,9 @@ def test_record_ids_and_values_are_printed_escaped(shop, api):
         ("run", "--all"),
         ("status", "--discards"),
         ("status", "--history"),
-        ("preview", "--all"),
-        ("preview", "--all", "--record", EVIL),
-        ("estimate", "--all"),
+        ("preview",),
+        ("preview", "--record", EVIL),
+        ("estimate",),
         ("send-test", NAME, "--record", EVIL),
     ]
     for command in commands:

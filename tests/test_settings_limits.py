@@ -45,6 +45,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("\"{{ 'x' * 99999 ~ 'yy' }}\"", "the result has more than 100,000 characters"),
         ("&x {y: *x}", "the alias *x is inside the node that it refers to"),
         ("2026-02-30", "not a valid timestamp"),
+        (f"'{'9' * 5000}'", "exceeded maximum size"),
         ("!!timestamp x", "not a valid timestamp"),
         ("!!int x", "not a valid int"),
         ("!!binary é", "not valid YAML"),

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dbt_segconn.actions.coerce import Coerce, coercion
+from dbt_segconn.actions.coerce import coercion
 from dbt_segconn.actions.fields import CAMPAIGN_PARAMETERS, Action, find_action
 from dbt_segconn.actions.flat import compile_flat, find_flat
 from dbt_segconn.errors import InvalidCall
-from dbt_segconn.mapping import MISSING, compile_mapping
+from dbt_segconn.mapping import compile_mapping
 from dbt_segconn.mapping.compiler import ROOT_DIRECTIVE
 
 Fields = dict[str, Any]
@@ -38,14 +38,13 @@ def _compile_general(definition: Action, fields: Any) -> Callable[[Any], Call]:
     """Compile any mapping: the function evaluates it, coerces the values and builds the call."""
     mapped = compile_mapping(fields)
     read = _reader(definition, fields)
-    build = BUILDERS[definition.name]
-    context = context_builder(definition, fields)
+    build = call_builder(definition, fields)
 
     def to_call(payload: Any) -> Call:
         values = read(mapped(payload))
         if not values.get("user_id") and not values.get("anonymous_id"):
             raise InvalidCall([NO_IDENTITY])
-        return build(values, context(values))
+        return build(values)
 
     return to_call
 
@@ -60,10 +59,8 @@ def _mapped_names(definition: Action, fields: Any) -> frozenset[str]:
 def _reader(definition: Action, fields: Any) -> Callable[[Any], Fields]:
     """Compile the step from mapped values to fields: remove empty values, coerce all others."""
     names = _mapped_names(definition, fields)
-    coercions: tuple[tuple[str, Coerce], ...] = tuple(
-        (field.name, coercion(field)) for field in definition.fields if field.name in names
-    )
-    required = tuple(field.name for field in definition.fields if field.required)
+    coercions = [(field.name, coercion(field)) for field in definition.fields if field.name in names]
+    required = [field.name for field in definition.fields if field.required]
 
     def read(mapped: Any) -> Fields:
         mapped_values = mapped if type(mapped) is dict else {}
@@ -83,22 +80,46 @@ def _reader(definition: Action, fields: Any) -> Callable[[Any], Fields]:
     return read
 
 
-def context_builder(definition: Action, fields: Any) -> Callable[[Fields], dict[str, Any]]:
-    """Compile the step from fields to the context of a call."""
+def call_builder(definition: Action, fields: Any) -> Callable[[Fields], Call]:
+    """Compile the step from fields to the call, with its keys in the order of Segment's destination."""
+    keys = (*_IDS, *_OWN[definition.name], ("message_id", "messageId"))
+    context_of = _context_builder(definition, fields)
+    body, body_of = _BODIES[definition.name]
+
+    def build(values: Fields) -> Call:
+        call = {key: values[name] for name, key in keys if name in values}
+        call["context"] = context_of(values)
+        call[body] = body_of(values)
+        call["type"] = definition.name
+        return call
+
+    return build
+
+
+# field → key of the call
+_IDS = (("user_id", "userId"), ("anonymous_id", "anonymousId"), ("timestamp", "timestamp"))
+_OWN: dict[str, tuple[tuple[str, str], ...]] = {
+    "identify": (),
+    "track": (("event_name", "event"),),
+    "group": (("group_id", "groupId"),),
+    "page": (("page_name", "name"),),
+    "screen": (("screen_name", "name"),),
+}
+
+
+def _context_builder(definition: Action, fields: Any) -> Callable[[Fields], dict[str, Any]]:
     names = _mapped_names(definition, fields)
     keys = [(one.name, one.context) for one in definition.fields if one.context and one.name in names]
-    before = tuple(one for one in keys if one[0] in _BEFORE_CONSENT)
-    after = tuple(one for one in keys if one[0] not in _BEFORE_CONSENT)
+    keys.insert(sum(name in _BEFORE_CONSENT for name, _ in keys), ("consent", "consent"))
 
-    def context(values: Fields) -> dict[str, Any]:
-        built = {key: values[name] for name, key in before if name in values}
-        built["consent"] = _consent(values.get("consent"))
-        for name, key in after:
-            if name in values:
-                built[key] = values[name]
-        return built
+    def context_of(values: Fields) -> dict[str, Any]:
+        # As in Segment's destination, each call has a consent, even if it is empty
+        known = {**values, "consent": _consent(values.get("consent"))}
+        context = {key: known[name] for name, key in keys if name in known}
+        # A track call has no traits of its own: Segment's destination puts them into the context
+        return {"traits": values.get("traits", {}), **context} if definition.name == "track" else context
 
-    return context
+    return context_of
 
 
 _BEFORE_CONSENT = frozenset({"application", CAMPAIGN_PARAMETERS.name})
@@ -106,85 +127,40 @@ _BEFORE_CONSENT = frozenset({"application", CAMPAIGN_PARAMETERS.name})
 
 def _consent(value: Any) -> dict[str, Any]:
     """Return consent only in the form that Segment enforces: an object of booleans by category."""
-    if not isinstance(value, dict):
+    preferences = value.get("categoryPreferences") if isinstance(value, dict) else None
+    if not isinstance(preferences, (dict, list)):
         return {}
-    preferences = value.get("categoryPreferences", MISSING)
-    if isinstance(preferences, dict):
-        choices = list(preferences.values())
-    elif isinstance(preferences, list):
-        choices = preferences
-    else:
-        return {}
+    # Segment's destination checks the values only, so that a list of booleans passes too
+    choices = preferences.values() if isinstance(preferences, dict) else preferences
     return value if all(isinstance(choice, bool) for choice in choices) else {}
 
 
-def _start(values: Fields, **names: str) -> Call:
-    """Return a call with its ids, its timestamp and the fields in `names` (key of the call=field)."""
-    call = {key: values[name] for name, key in _TOP if name in values}
-    for key, name in names.items():
-        if name in values:
-            call[key] = values[name]
-    if "message_id" in values:
-        call["messageId"] = values["message_id"]
-    return call
+def _identify_traits(values: Fields) -> dict[str, Any]:
+    traits: dict[str, Any] = values.get("traits", {})
+    return {**traits, "address": values["address"]} if "address" in values else traits
 
 
-_TOP = (("user_id", "userId"), ("anonymous_id", "anonymousId"), ("timestamp", "timestamp"))
-
-
-def _identify(values: Fields, context: dict[str, Any]) -> Call:
-    call = _start(values)
-    call["context"] = context
-    traits = values.get("traits", {})
-    call["traits"] = {**traits, "address": values["address"]} if "address" in values else traits
-    call["type"] = "identify"
-    return call
-
-
-def _track(values: Fields, context: dict[str, Any]) -> Call:
-    call = _start(values, event="event_name")
-    call["context"] = {"traits": values.get("traits", {}), **context}
-    call["properties"] = values.get("properties", {})
-    call["type"] = "track"
-    return call
-
-
-def _group(values: Fields, context: dict[str, Any]) -> Call:
-    call = _start(values, groupId="group_id")
-    call["context"] = context
-    call["traits"] = values.get("traits", {})
-    call["type"] = "group"
-    return call
-
-
-def _page(values: Fields, context: dict[str, Any]) -> Call:
-    call = _start(values, name="page_name")
-    call["context"] = context
+def _page_properties(values: Fields) -> dict[str, Any]:
     page: Mapping[str, Any] = values.get("page", {})
     properties = {key: values[name] for name, key in _PAGE_NAMES if name in values}
     properties.update({key: page[key] for key in _PAGE_KEYS if key in page})
-    call["properties"] = {**properties, **values.get("properties", {})}
-    call["type"] = "page"
-    return call
+    return {**properties, **values.get("properties", {})}
 
 
 _PAGE_NAMES = (("page_name", "name"), ("page_category", "category"))
 _PAGE_KEYS = ("path", "referrer", "search", "title", "url")
 
 
-def _screen(values: Fields, context: dict[str, Any]) -> Call:
-    call = _start(values, name="screen_name")
-    call["context"] = context
+def _screen_properties(values: Fields) -> dict[str, Any]:
     name = {"name": values["screen_name"]} if "screen_name" in values else {}
-    call["properties"] = {**name, **values.get("properties", {})}
-    call["type"] = "screen"
-    return call
+    return {**name, **values.get("properties", {})}
 
 
-BUILDERS: dict[str, Callable[[Fields, dict[str, Any]], Call]] = {
-    "identify": _identify,
-    "track": _track,
-    "group": _group,
-    "page": _page,
-    "screen": _screen,
+# action → key of its traits or properties, and the function that builds them
+_BODIES: dict[str, tuple[str, Callable[[Fields], dict[str, Any]]]] = {
+    "identify": ("traits", _identify_traits),
+    "track": ("properties", lambda values: values.get("properties", {})),
+    "group": ("traits", lambda values: values.get("traits", {})),
+    "page": ("properties", _page_properties),
+    "screen": ("properties", _screen_properties),
 }

@@ -10,39 +10,35 @@ from dbt_segconn.actions.fields import Field, find_action
 from dbt_segconn.mapping.compiler import ROOT_DIRECTIVE
 from dbt_segconn.mapping.directives import DIRECTIVE, METADATA
 from dbt_segconn.mapping.javascript import MISSING, to_number, to_text, type_of
+from dbt_segconn.mapping.problems import with_article
 from dbt_segconn.mapping.schema import AT_KEY, FIELD
 
 Coerce = Callable[[Any, list[str]], Any]
 
 
 def coercion(field: Field) -> Coerce:
-    """Compile a field's coercion: the function returns the coerced value, or appends to `problems`."""
+    """Compile a field's coercion: the function returns the coerced value, or appends to `problems`.
+
+    Segment's destination validates with Ajv: https://ajv.js.org/coercion.html
+    """
     if field.type == "object":
         return _fixed_object(field) if field.properties else _any_object(field)
     convert = _CONVERTERS[field.type]
 
     def coerce(value: Any, problems: list[str]) -> Any:
-        single = value[0] if type(value) is list and len(value) == 1 else value
+        single = value[0] if type(value) is list and len(value) == 1 else value  # Ajv's option coerceTypes: "array"
         converted = convert(single)
         if converted is MISSING:
             problems.append(_mismatch(field, single))
         return converted
 
-    return _text_first(coerce) if field.type == "string" else coerce
-
-
-def _text_first(coerce: Coerce) -> Coerce:
-    """Return a text unchanged, by far the most frequent case; coerce any other value."""
-    return lambda value, problems: value if type(value) is str else coerce(value, problems)
+    if field.type == "string":  # a text stays as it is, by far the most frequent case
+        return lambda value, problems: value if type(value) is str else coerce(value, problems)
+    return coerce
 
 
 def _mismatch(field: Field, value: Any) -> str:
-    actual = type_of(value)
-    return f"{field.label} must be {_with_article(field.type)} but it was {_with_article(actual)}."
-
-
-def _with_article(type_name: str) -> str:
-    return f"{'an' if type_name[0] in 'aeiou' else 'a'} {type_name}"
+    return f"{field.label} must be {with_article(field.type)} but it was {with_article(type_of(value))}."
 
 
 def _any_object(field: Field) -> Coerce:
@@ -87,20 +83,20 @@ def _to_number(value: Any) -> Any:
         return int(value)
     if isinstance(value, (int, float)):
         return value
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and value:  # Number("") is 0, but Ajv accepts no empty text
         number = to_number(value)
         return MISSING if number is None else number
     return 0 if value is None else MISSING
 
 
 def _to_boolean(value: Any) -> Any:
-    if isinstance(value, bool):
-        return value
-    if value == "true" or (type(value) in {int, float} and value == 1):
-        return True
-    if value is None or value == "false" or (type(value) in {int, float} and value == 0):
+    if value is None:
         return False
-    return MISSING
+    return _BOOLEANS.get(value, MISSING) if isinstance(value, (str, int, float)) else MISSING
+
+
+# Ajv accepts no other values: neither "yes" nor 2. In Python, 1, 1.0 and True are one key
+_BOOLEANS: dict[str | float, bool] = {"true": True, "false": False, 1: True, 0: False}
 
 
 _CONVERTERS: dict[str, Callable[[Any], Any]] = {
@@ -127,14 +123,15 @@ def missing_fields(action: str, fields: Any) -> tuple[str, ...]:
     """Return the required fields that are not mapped; a choice of two is `a or b`."""
     if _is_directive(fields):
         return ()  # its fields depend on the record
-    missing = [
-        field.name for field in find_action(action).fields if field.required and not _is_mapped(fields, field.name)
-    ]
-    return (*missing, *(() if any(_is_mapped(fields, name) for name in IDENTITY) else (" or ".join(IDENTITY),)))
+    required = [field.name for field in find_action(action).fields if field.required]
+    missing = [name for name in required if not _is_mapped(fields, name)]
+    if not any(_is_mapped(fields, name) for name in IDENTITY):
+        missing.append(" or ".join(IDENTITY))
+    return tuple(missing)
 
 
 def _is_mapped(fields: Mapping[str, Any], name: str) -> bool:
-    return fields.get(name) not in {None, ""} if not isinstance(fields.get(name), (dict, list)) else True
+    return fields.get(name) not in (None, "")  # a tuple, because objects and arrays have no hash
 
 
 def _is_directive(value: Any) -> bool:
@@ -160,7 +157,7 @@ def fields_schema(action: str) -> dict[str, Any]:
     """Return the JSON Schema of an action's `fields`, for editors; it refers to `mapping.schema.definitions`."""
     definition = find_action(action)
     required = [{"required": [field.name]} for field in definition.fields if field.required]
-    mapped = {name: {"properties": {name: {"not": {"enum": ["", None]}}}, "required": [name]} for name in IDENTITY}
+    mapped = [{"properties": {name: {"not": {"enum": ["", None]}}}, "required": [name]} for name in IDENTITY]
     return {
         "if": {"anyOf": [AT_KEY, {"required": [ROOT_DIRECTIVE]}]},
         "then": {"if": AT_KEY, "then": DIRECTIVE},
@@ -171,7 +168,7 @@ def fields_schema(action: str) -> dict[str, Any]:
                 **{field.name: _schema(field, required=field.required) for field in definition.fields},
                 **dict.fromkeys(sorted(_OF_SEGMENT), True),
             },
-            "allOf": [*required, {"anyOf": list(mapped.values())}],
+            "allOf": [*required, {"anyOf": mapped}],
             "additionalProperties": False,
         },
     }

@@ -7,7 +7,7 @@ https://github.com/segmentio/action-destinations/tree/main/packages/destination-
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dbt_segconn.errors import ConfigurationError
@@ -30,6 +30,10 @@ class Field:
     properties: tuple[Field, ...] = ()
     context: str | None = None
 
+    def with_properties(self, *properties: Field) -> Field:
+        """Return the field as an object with fixed properties."""
+        return replace(self, type="object", properties=properties)
+
 
 @dataclass(frozen=True, slots=True)
 class Action:
@@ -40,20 +44,12 @@ class Action:
     fields: tuple[Field, ...]
 
 
-def _object(name: str, label: str, description: str, context: str | None, *properties: Field) -> Field:
-    return Field(name, label, description, "object", properties=properties, context=context)
-
-
 USER_ID = Field("user_id", "User ID", "Id of the user in your database. Either this or anonymous_id is required.")
 ANONYMOUS_ID = Field(
-    "anonymous_id",
-    "Anonymous ID",
-    "Id of a user without a user_id. Either this or user_id is required.",
+    "anonymous_id", "Anonymous ID", "Id of a user without a user_id. Either this or user_id is required."
 )
 TIMESTAMP = Field(
-    "timestamp",
-    "Timestamp",
-    "Time of the event, in ISO-8601 with a time zone. Default: the time of arrival.",
+    "timestamp", "Timestamp", "Time of the event, in ISO-8601 with a time zone. Default: the time of arrival."
 )
 MESSAGE_ID = Field("message_id", "Message ID", "Replaces dbt-segconn's messageId. Calls may then arrive twice.")
 CONSENT = Field("consent", "Consent", "Consent preferences: {categoryPreferences: {<category id>: true}}.", "object")
@@ -66,32 +62,25 @@ SCREEN_NAME = Field("screen_name", "Screen Name", "Name of the screen that was v
 GROUP_ID = Field("group_id", "Group ID", "Id of the group or account that the user belongs to.", context="groupId")
 TIMEZONE = Field("timezone", "Timezone", "Time zone of the user, such as Europe/Rome.", context="timezone")
 
-APPLICATION = _object(
-    "application",
-    "Application",
-    "App that the user used.",
-    "app",
+APPLICATION = Field("application", "Application", "App that the user used.", context="app").with_properties(
     Field("name", "Name", "Name of the app."),
     Field("version", "Version", "Version of the app."),
     Field("build", "Build", "Build of the app."),
     Field("namespace", "Namespace", "Namespace of the app."),
 )
-CAMPAIGN_PARAMETERS = _object(
+CAMPAIGN_PARAMETERS = Field(
     "campaign_parameters",
     "Campaign Parameters",
     "Campaign that led to the call: the UTM parameters.",
-    "campaign",
+    context="campaign",
+).with_properties(
     Field("name", "Name", "Name of the campaign."),
     Field("source", "Source", "Source of the campaign."),
     Field("medium", "Medium", "Medium of the campaign."),
     Field("term", "Term", "Term of the campaign."),
     Field("content", "Content", "Content of the campaign."),
 )
-DEVICE = _object(
-    "device",
-    "Device",
-    "Device of the user.",
-    "device",
+DEVICE = Field("device", "Device", "Device of the user.", context="device").with_properties(
     Field("id", "ID", "Id of the device."),
     Field("advertising_id", "Advertising ID", "Advertising id of the device."),
     Field("adTracking_Enabled", "Ad Tracking Enabled", "Whether ads may be tracked.", "boolean"),
@@ -101,60 +90,38 @@ DEVICE = _object(
     Field("type", "Type", "Type of the device, such as ios."),
     Field("token", "Token", "Push token of the device."),
 )
-LOCATION = _object(
-    "location",
-    "Location",
-    "Location of the user.",
-    "location",
+LOCATION = Field("location", "Location", "Location of the user.", context="location").with_properties(
     Field("city", "City", "City."),
     Field("country", "Country", "Country."),
     Field("latitude", "Latitude", "Latitude in degrees; north is positive.", "number"),
     Field("longitude", "Longitude", "Longitude in degrees; east is positive.", "number"),
     Field("speed", "Speed", "Speed.", "number"),
 )
-NETWORK = _object(
-    "network",
-    "Network",
-    "Network of the device.",
-    "network",
+NETWORK = Field("network", "Network", "Network of the device.", context="network").with_properties(
     Field("bluetooth", "Bluetooth", "Whether Bluetooth is on.", "boolean"),
     Field("carrier", "Carrier", "Name of the carrier."),
     Field("cellular", "Cellular", "Whether cellular data is on.", "boolean"),
     Field("wifi", "WiFi", "Whether WiFi is on.", "boolean"),
 )
-OPERATING_SYSTEM = _object(
-    "operating_system",
-    "Operating System",
-    "Operating system of the device.",
-    "os",
+OPERATING_SYSTEM = Field(
+    "operating_system", "Operating System", "Operating system of the device.", context="os"
+).with_properties(
     Field("name", "Name", "Name of the operating system."),
     Field("version", "Version", "Version of the operating system."),
 )
-PAGE = _object(
-    "page",
-    "Page",
-    "Page in the browser.",
-    "page",
+PAGE = Field("page", "Page", "Page in the browser.", context="page").with_properties(
     Field("path", "Path", "Path of the page."),
     Field("referrer", "Referrer", "URL of the previous page."),
     Field("search", "Search", "Query string of the page."),
     Field("title", "Title", "Title of the page."),
     Field("url", "URL", "URL of the page."),
 )
-SCREEN = _object(
-    "screen",
-    "Screen",
-    "Screen of the device.",
-    "screen",
+SCREEN = Field("screen", "Screen", "Screen of the device.", context="screen").with_properties(
     Field("density", "Density", "Pixel density.", "number"),
     Field("height", "Height", "Height in pixels.", "number"),
     Field("width", "Width", "Width in pixels.", "number"),
 )
-ADDRESS = _object(
-    "address",
-    "Address",
-    "Address of the user; replaces traits.address.",
-    None,
+ADDRESS = Field("address", "Address", "Address of the user; replaces traits.address.").with_properties(
     Field("city", "City", "City."),
     Field("country", "Country", "Country."),
     Field("postalCode", "Postal Code", "Postal code."),
@@ -187,40 +154,21 @@ _ENDING = (MESSAGE_ID, CONSENT)
 # group_id of a group call is a key of the call, not of its context. A screen call has no time zone.
 _GROUP_ID = Field("group_id", "Group ID", "Id of the group or account.", required=True)
 _SCREEN_TIMEZONE = Field("timezone", "Timezone", "Accepted but not sent: screen calls have no time zone.")
+_SCREEN_CONTEXT = tuple(_SCREEN_TIMEZONE if field is TIMEZONE else field for field in _CONTEXT)
 
 ACTIONS: dict[str, Action] = {
     action.name: action
     for action in (
-        Action(
-            "identify",
-            "Connects a user with traits.",
-            (*_IDS, *_CONTEXT, TRAITS, ADDRESS, *_ENDING),
-        ),
-        Action(
-            "track",
-            "Records an event of a user.",
-            (*_IDS, EVENT_NAME, *_CONTEXT, PROPERTIES, TRAITS, *_ENDING),
-        ),
+        Action("identify", "Connects a user with traits.", (*_IDS, *_CONTEXT, TRAITS, ADDRESS, *_ENDING)),
+        Action("track", "Records an event of a user.", (*_IDS, EVENT_NAME, *_CONTEXT, PROPERTIES, TRAITS, *_ENDING)),
         Action(
             "group",
             "Connects a user with a group, such as a company.",
             (*_IDS, _GROUP_ID, *(field for field in _CONTEXT if field is not GROUP_ID), TRAITS, *_ENDING),
         ),
+        Action("page", "Records a page view.", (*_IDS, PAGE_NAME, PAGE_CATEGORY, *_CONTEXT, PROPERTIES, *_ENDING)),
         Action(
-            "page",
-            "Records a page view.",
-            (*_IDS, PAGE_NAME, PAGE_CATEGORY, *_CONTEXT, PROPERTIES, *_ENDING),
-        ),
-        Action(
-            "screen",
-            "Records a screen view in an app.",
-            (
-                *_IDS,
-                SCREEN_NAME,
-                *(_SCREEN_TIMEZONE if field is TIMEZONE else field for field in _CONTEXT),
-                PROPERTIES,
-                *_ENDING,
-            ),
+            "screen", "Records a screen view in an app.", (*_IDS, SCREEN_NAME, *_SCREEN_CONTEXT, PROPERTIES, *_ENDING)
         ),
     )
 }
@@ -232,6 +180,7 @@ def find_action(name: str) -> Action:
 
     Raises ConfigurationError, with the nearest name, if no such action exists.
     """
+    # exported mappings have Segment's names
     short = name.removeprefix("send").lower() if name.startswith("send") else name
     if short in ACTIONS:
         return ACTIONS[short]
@@ -240,6 +189,7 @@ def find_action(name: str) -> Action:
     raise ConfigurationError(f"action: {name!r} is not an action.{hint} Actions: {', '.join(ACTIONS)}.")
 
 
+# https://segment.com/docs/connections/spec/identify/#traits, and the pages of group, track and page
 SpecType = Literal["text", "number", "boolean", "date", "object", "list"]
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from dbt_segconn.actions.calls import BUILDERS, context_builder
+from dbt_segconn.actions.calls import call_builder
 from dbt_segconn.actions.coerce import coercion
 from dbt_segconn.actions.fields import Action, Field, find_action
 from dbt_segconn.mapping.javascript import PROTOTYPE
@@ -104,10 +104,9 @@ class _Reader:
         given = values.get("consent")
         if given is not None:  # the builder reads the choices
             values = {**values, "consent": {"categoryPreferences": dict.fromkeys(self.consent, True)}}
-        context = context_builder(action, values)(values)
+        call = call_builder(action, values)(values)
         if given is not None:
-            context["consent"] = given
-        call = BUILDERS[action.name](values, context)
+            call["context"]["consent"] = given
         if action.name in {"page", "screen"} and len(call["properties"]) < _members(action.name, values):
             raise _UnsupportedError  # one of two values, by which one the record has
         return call

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from dbt_segconn.actions.fields import RESERVED, Reserved, SpecType
+from dbt_segconn.actions.fields import RESERVED, SpecType
 from dbt_segconn.limits import CALL_BYTES, MAPPED_MEMBERS, MESSAGE_ID_CHARACTERS, violation
 from dbt_segconn.mapping.compiler import uses
 from dbt_segconn.mapping.path import relative, steps
@@ -91,6 +91,7 @@ def _stale(positions: SourcePositions) -> Iterator[Finding]:
 
 
 def _consent_dropped(draft: ModelDraft) -> Iterator[Fault]:
+    # dbt merges meta by its first-level keys: a model's `segconn` replaces that of its folder as a whole
     if not any(get(meta, META_KEY, "consent") for meta in draft.positions.folder_metas()):
         return
     uncovered = [one.name for one in draft.mappings if one.consent is None]
@@ -101,7 +102,7 @@ def _consent_dropped(draft: ModelDraft) -> Iterator[Fault]:
         yield Fault(CONSENT_DROPPED, ("consent",), reason, "Repeat the columns here, or write `consent: not_needed`.")
 
 
-# Names of generic tests by what they prove, including those of common packages
+# Names of generic tests by what they prove: those of dbt, dbt_utils, dbt_expectations and dbt_constraints
 _UNIQUE = frozenset({"unique", "primary_key", "unique_key", "expect_column_values_to_be_unique"})
 _NOT_NULL = frozenset({"not_null", "primary_key", "expect_column_values_to_not_be_null"})
 _UNIQUE_TOGETHER = {
@@ -156,7 +157,7 @@ def _missing(path: tuple[str, ...], column: str, known: KnownColumns, model: Mod
     names = tuple(known.types)
     if not names or column == SEGMENT_ID or column.casefold() in map(str.casefold, names):
         return
-    if known.complete:
+    if known.complete:  # else a column that is not listed may exist: only likely typos are reported
         yield no_column(path, column, names, f"the {known.origin} of {model.name}")
     elif known.origin == "old catalog":
         fix = (
@@ -175,7 +176,7 @@ def _is_typo(wrong: str, right: str) -> bool:
 
 def _columns(draft: MappingDraft, known: KnownColumns) -> Iterator[Fault]:
     model = draft.positions.model
-    consent = {} if draft.inherits_consent else draft.consent or {}
+    consent = {} if draft.inherits_consent else draft.consent or {}  # the model's own are checked once, with the model
     for path, column in uses(draft.fields or {}):
         yield from _missing(("fields", *path), column, known, model)
     for category, column in consent.items():
@@ -202,23 +203,17 @@ def _trait_types(draft: MappingDraft, known: KnownColumns) -> Iterator[Fault]:
     for field in ("traits", "properties"):
         reserved = RESERVED.get((draft.action.name if draft.action else "", field), ())
         values = (draft.fields or {}).get(field)
-        if isinstance(values, dict):
-            yield from (
-                _wrong_type(("fields", field, one.name), one, found)
-                for one in reserved
-                if (found := _type_of(values.get(one.name), known)) and found not in one.accepted
-            )
-
-
-def _wrong_type(path: tuple[str, ...], reserved: Reserved, found: SpecType) -> Fault:
-    expected, *_ = reserved.accepted
-    reason = f"must be {expected} by Segment's Spec, not {found}"
-    return Fault(TRAIT_TYPE, path, reason, "Map another column, or use another name.")
+        for one in reserved:
+            found = _type_of(values.get(one.name), known) if isinstance(values, dict) else None
+            if found and found not in one.accepted:
+                reason = f"must be {one.accepted[0]} by Segment's Spec, not {found}"
+                fix = "Map another column, or use another name."
+                yield Fault(TRAIT_TYPE, ("fields", field, one.name), reason, fix)
 
 
 def _type_of(value: Any, known: KnownColumns) -> SpecType | None:
     """Return the type of a mapped value, if the mapping or the type of its column determines it."""
-    if isinstance(value, bool):
+    if isinstance(value, bool):  # first: in Python, a bool is an int
         return "boolean"
     if isinstance(value, (int, float)):
         return "number"
@@ -228,7 +223,7 @@ def _type_of(value: Any, known: KnownColumns) -> SpecType | None:
         return "list"
     if not isinstance(value, dict):
         return None
-    if column := _column_of(value):
+    if column := _column_of(value):  # before other directives: `@path` alone keeps the type of its column
         return known.type_of(column)
     if "@template" in value:
         return "text"
@@ -248,6 +243,7 @@ def _event_name(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
     if draft.action is None or draft.action.name != "track":
         return
     if isinstance(event, dict) and isinstance(template := event.get("@template"), str):
+        # text besides placeholders: "Signed up in {{city}}" makes an event per city; "{{event}}" is a name in a column
         if re.sub(r"\{\{\{?.*?\}?\}\}", "", template).strip():
             fix = "Use one name for all records and map the column in properties."
             yield Fault(EVENT_NAME, path, "makes a separate event for each value of a column", fix)
@@ -267,11 +263,13 @@ def _event_case(draft: MappingDraft, seen: dict[str, str]) -> Iterator[Fault]:
 def _constants(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
     fields = draft.fields or {}
     timestamp = fields.get("timestamp")
+    # an empty text is removed from the root of a call, as by Segment's destination
     if isinstance(timestamp, (str, int, float)) and not isinstance(timestamp, bool) and timestamp != "":
         probe = {"type": "identify", "userId": "x", "messageId": "x", "timestamp": str(timestamp)}
         if reason := violation(probe):
             yield Fault(NEVER_SENT, ("fields", "timestamp"), reason, "Map a timestamp column, or remove it.")
     if isinstance(fields.get("message_id"), (str, int)) and fields["message_id"] != "":
+        # Segment drops a messageId that it has seen in the last 24 hours: only the first call would arrive
         reason = f"gives every call the same messageId (of at most {MESSAGE_ID_CHARACTERS} characters)"
         yield Fault(NEVER_SENT, ("fields", "message_id"), reason, "Remove it: dbt-segconn generates one for each call.")
     size = sum(_sizes(fields))
@@ -298,14 +296,14 @@ def _members(value: Any, columns: int) -> int:
     argument = value[name]
     if name == "@path":
         return columns if isinstance(argument, str) and steps(relative(argument)) in {(), ("properties",)} else 1
-    if name == "@merge":
+    if name == "@merge":  # its objects may have the same members: the largest one is the minimum
         return max((_members(one, columns) for one in argument["objects"]), default=0)
     inner = argument if name in {"@literal", "@excludeWhenNull"} else None
     return _members(argument["value"] if name == "@flatten" else inner, columns)
 
 
 def _sizes(value: Any) -> Iterator[int]:
-    """Yield the bytes of each constant in a mapping."""
+    """Yield the bytes of each constant in a mapping. The size of a directive's value depends on the record."""
     if isinstance(value, dict):
         if not any(key.startswith("@") for key in value):
             for one in value.values():

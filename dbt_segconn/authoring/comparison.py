@@ -11,7 +11,7 @@ import orjson
 
 from dbt_segconn.engine.opening import Options, Project, check_project, find_state, opened, resolve_context
 from dbt_segconn.mapping.compiler import uses
-from dbt_segconn.project.artifacts import Catalog, Model, read_manifest, spec_type
+from dbt_segconn.project.artifacts import Catalog, read_manifest, spec_type
 from dbt_segconn.project.drafts import MappingDraft, read_drafts
 from dbt_segconn.project.findings import InvalidProject, dotted
 from dbt_segconn.project.identifiers import SEGMENT_ID
@@ -76,16 +76,6 @@ class _ProjectVersion:
     drafts: Mapping[str, MappingDraft]
     catalog: Catalog
 
-    def columns(self, model: Model) -> tuple[Mapping[str, str | None], bool]:
-        """Return the known columns, and whether the list is complete."""
-        known = self.catalog.columns_of(model)
-        return known.types, known.origin != "documentation"
-
-    @staticmethod
-    def documented(model: Model) -> Mapping[str, str | None]:
-        """Return the columns that the model's YAML documents."""
-        return {column.name: column.data_type for column in model.columns}
-
 
 def compare(options: Options, state: Path, *, online: bool = False) -> tuple[MappingChange, ...]:
     """Compare the project with the artifacts in `state`, such as those of the last production run.
@@ -97,6 +87,7 @@ def compare(options: Options, state: Path, *, online: bool = False) -> tuple[Map
     settings = read_settings(context.project_dir, context.jinja())
     before, after = _read_versions((find_state(context, state), context.artifacts_dir), settings, context.project_dir)
     check_project(context, after.catalog.manifest)
+    # errors in the old artifacts do not matter: the branch may repair them
     if findings := [draft.finding(fault) for draft in after.drafts.values() for fault in draft.faults]:
         raise InvalidProject(findings)
     changes = tuple(_changes(before, after))
@@ -116,7 +107,7 @@ def _calls(change: MappingChange, draft: MappingDraft | None, state: State) -> i
     tables = MappingTables(state, to_mapping(draft).id)
     if not change.sends_all and tables.present()[0]:
         return tables.known()
-    relation = state.session.relation_of(draft.positions.model)
+    relation = state.session.relation_of(draft.positions.model)  # may be missing: a branch adds models before a build
     if not state.session.columns(relation):
         return None
     return int(state.session.rows("segconn_count_rows", relation=relation)[0][0])
@@ -142,7 +133,7 @@ def _changes(before: _ProjectVersion, after: _ProjectVersion) -> Iterator[Mappin
             if details:
                 yield MappingChange(name, "changed", details)
         elif old := _replaced(draft, removed):
-            del removed[old]
+            del removed[old]  # so that it is not reported as removed, or replaced a second time
             reason = f"was {old}. Run `dbt-segconn adopt {old} {name}` to keep its records; else all are sent again"
             yield MappingChange(name, "renamed", (Detail(reason, "breaking", sends_all=True),))
         else:
@@ -179,16 +170,12 @@ def _added(draft: MappingDraft) -> Detail:
 def _differences(
     before: _ProjectVersion, after: _ProjectVersion, old: MappingDraft, new: MappingDraft
 ) -> Iterator[Detail]:
-    yield from _identifier_details(old, new)
-    yield from _setting_details(old, new)
-    yield from _field_details(old, new)
-    yield from _column_details(before, after, old, new)
-
-
-def _identifier_details(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     if old.identifier != new.identifier:
         change = f"unique_identifier: {', '.join(old.identifier) or 'none'} → {', '.join(new.identifier)}"
         yield Detail(f"{change}: every record looks deleted and added again", "breaking", sends_all=True)
+    yield from _setting_details(old, new)
+    yield from _field_details(old, new)
+    yield from _column_details(new, *_columns((before, old), (after, new)))
 
 
 # key → its effect. Other functions compare `fields` and columns.
@@ -251,22 +238,28 @@ def _field_details(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
 
 
 def _used(draft: MappingDraft) -> frozenset[str]:
+    # the checksum of a record covers these columns: with others, every checksum differs
     columns = {column for _, column in uses(draft.fields or {})} | set((draft.consent or {}).values())
     return frozenset(columns - {SEGMENT_ID})
 
 
+def _columns(*sides: tuple[_ProjectVersion, MappingDraft]) -> Iterator[dict[str, str | None]]:
+    """Yield the columns of each side: all columns if both sides have them, else the documented ones."""
+    models = [draft.positions.model for _, draft in sides]
+    known = [project.catalog.columns_of(model) for (project, _), model in zip(sides, models, strict=True)]
+    # a catalog on one side only has columns that the other side merely does not document: they are not removed
+    if any(one.origin == "documentation" for one in known):
+        listed = [{column.name: column.data_type for column in model.columns} for model in models]
+    else:
+        listed = [dict(one.types) for one in known]
+    for types in listed:
+        yield {name.casefold(): data_type and data_type.casefold() for name, data_type in types.items()}
+
+
 def _column_details(
-    before: _ProjectVersion, after: _ProjectVersion, old: MappingDraft, new: MappingDraft
+    new: MappingDraft, was: Mapping[str, str | None], now: Mapping[str, str | None]
 ) -> Iterator[Detail]:
-    """Compare the columns in use: all columns if both sides have them, else the documented ones."""
-    was, all_were = before.columns(old.positions.model)
-    now, all_are = after.columns(new.positions.model)
-    if not (all_were and all_are):
-        was, now = before.documented(old.positions.model), after.documented(new.positions.model)
-    was, now = (
-        {name.casefold(): data_type and data_type.casefold() for name, data_type in types.items()}
-        for types in (was, now)
-    )
+    """Yield the columns in use that are gone or have another type."""
     for column in sorted(_used(new) | set(new.identifier)):
         key = column.casefold()
         if key in was and key not in now:
@@ -280,4 +273,5 @@ def _retyped(column: str, was: str, now: str) -> Detail:
     text = f"column {column}: {was} → {now}"
     if spec_type(was) != spec_type(now):
         return Detail(f"{text}: its values change downstream", "breaking")
+    # a checksum is of the JSON: integers of another size keep it, but a timestamp may gain a time zone
     return Detail(f"{text}: records may be sent again", "resends")

@@ -64,7 +64,7 @@ def models_schema() -> dict[str, Any]:
     return {
         "$schema": DRAFT,
         "title": "dbt YAML with mappings of dbt-segconn",
-        "type": ["object", "null"],
+        "type": ["object", "null"],  # a YAML file with comments only is null
         "properties": {resource_key: {"items": member} for resource_key in RESOURCES},
         "definitions": {**known, "segconn": meta},
     }
@@ -105,7 +105,7 @@ def _with_jinja(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(schema: Mapping[str, Any]) -> dict[str, Any]:
     shape = {key: value for key, value in schema.items() if key not in {"title", "default", "description", "format"}}
-    shape.pop("writeOnly", None)
+    shape.pop("writeOnly", None)  # of SecretStr: in a file, a key is a text like any other
     about = {key: schema[key] for key in ("description", "default") if key in schema}
     types = [one.get("type") for one in shape.get("anyOf", [shape])]
     if "$ref" in shape or any(name in _TREES for name in types):
@@ -115,7 +115,7 @@ def _value(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fields_of(action: str) -> dict[str, Any]:
     """Return a condition that applies the schema of `fields` by action."""
-    names = [action, f"send{action.capitalize()}"]
+    names = [action, f"send{action.capitalize()}"]  # the second is Segment's own name, as in its exports
     return {
         "if": {"properties": {"action": {"enum": names}}, "required": ["action"]},
         "then": {"properties": {"fields": {"$ref": f"#/definitions/{action}_fields"}}},

@@ -1,4 +1,4 @@
-"""`init` and `suggest`: from a dbt project to its first mapping."""
+"""`init` and `suggest`: from a dbt project to its first mapping, in a YAML file whose layout is kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import difflib
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -35,125 +36,6 @@ from dbt_segconn.project.settings import FILE_NAME, Settings
 from dbt_segconn.project.source_positions import RESOURCES, Files, SourcePositions
 from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.project.yaml_file import compose, entries, get
-
-
-def add_mapping(path: Path, model: Model, identifier: tuple[str, ...], mapping: dict[str, Any]) -> None:
-    """Append a mapping to a model's `config.meta.segconn`; create the file if it is missing.
-
-    Raises ConfigurationError, and does not change the file, if its layout cannot be kept.
-    """
-    before = path.read_text(encoding="utf-8") if path.exists() else "models: []\n"
-    yaml, content = _round_trip(before)
-    _append(_entry(content, model), identifier, mapping)
-    after = _merged(before, _dump(yaml, content)) if path.exists() else _dump(yaml, content)
-    if _values(after) != _plain(content):
-        raise ConfigurationError(
-            f"{path}: cannot be edited without changing other lines. Paste the mapping that "
-            "`dbt-segconn suggest` prints without --write."
-        )
-    path.write_text(after, encoding="utf-8")
-
-
-def _round_trip(text: str) -> tuple[Any, Any]:
-    try:
-        from ruamel.yaml import YAML
-        from ruamel.yaml.error import YAMLError
-        from ruamel.yaml.util import load_yaml_guess_indent
-    except ImportError:
-        raise ConfigurationError("--write needs ruamel.yaml: pip install 'dbt-segconn[suggest]'.") from None
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    try:
-        _, indent, offset = load_yaml_guess_indent(text)
-        yaml.indent(mapping=2, sequence=indent or 4, offset=2 if offset is None else offset)
-        yaml.explicit_start = text.startswith("---")
-        return yaml, yaml.load(text)
-    except YAMLError as error:
-        raise ConfigurationError(f"not valid YAML: {str(error).splitlines()[0]}.") from None
-
-
-def _entry(content: Any, model: Model) -> Any:
-    name = model.name.partition(".v")[0] if model.version else model.name
-    for resource_key in RESOURCES:
-        for entry in content.get(resource_key) or ():
-            if entry.get("name") == name:
-                return entry
-    entry = {"name": name}
-    content.setdefault(f"{model.resource_type}s", []).append(entry)
-    return entry
-
-
-def _append(entry: Any, identifier: tuple[str, ...], mapping: dict[str, Any]) -> None:
-    """Append the mapping to the model's meta: under config, unless it has only an older `meta` key."""
-    holder = entry if "meta" in entry and "meta" not in (entry.get("config") or {}) else _child(entry, "config")
-    segconn = _child(_child(holder, "meta"), META_KEY)
-    if "unique_identifier" not in segconn and identifier:
-        segconn["unique_identifier"] = identifier[0] if len(identifier) == 1 else list(identifier)
-    mappings = segconn.setdefault("mappings", [])
-    names = {one.get("name") for one in mappings}
-    name = next(name for name in _names(mapping["name"]) if name not in names)
-    mappings.append({**mapping, "name": name})
-
-
-def _names(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}_{number}" for number in range(2, 1000))
-
-
-def _child(holder: Any, key: str) -> Any:
-    if holder.get(key) is None:
-        holder[key] = {}
-    return holder[key]
-
-
-def _dump(yaml: Any, content: Any) -> str:
-    text = io.StringIO()
-    yaml.dump(content, text)
-    return text.getvalue()
-
-
-def _merged(before: str, after: str) -> str:
-    """Return the old lines with the added ones: a YAML dump changes the layout of some lines."""
-    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    if old and not old[-1].endswith("\n"):
-        old[-1] += "\n"
-    lines: list[str] = []
-    changes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    for tag, old_from, old_to, new_from, new_to in changes:
-        added = new[new_from:new_to] if tag == "insert" else []
-        kept = old[old_from:old_to]
-        end = _insertion_point(lines, added[0]) if added else len(lines)
-        lines[end:] = [*added, *lines[end:], *kept]
-    return "".join(lines)
-
-
-def _insertion_point(lines: list[str], added: str) -> int:
-    """Return the index of an added line: before blank lines and less indented comments, which precede the next key."""
-    indent = len(added) - len(added.lstrip())
-    end = len(lines)
-    while end and (not (text := lines[end - 1].strip()) or (text[0] == "#" and lines[end - 1].index("#") < indent)):
-        end -= 1
-    return end
-
-
-def _values(text: str) -> Any:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        return _plain(YAML(typ="safe").load(text))
-    except YAMLError:
-        return None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return str(value) if isinstance(value, str) else value
-
 
 SETTINGS = f"""{SETTINGS_LINE}
 destinations:
@@ -188,10 +70,8 @@ class Proposal:
 
     def as_yaml(self) -> str:
         """Return YAML for config.meta.segconn, with the notes as comments."""
-        content: dict[str, Any] = {}
-        if self.identifier:
-            content["unique_identifier"] = self.identifier[0] if len(self.identifier) == 1 else list(self.identifier)
-        content["mappings"] = [self.suggestion.mapping]
+        keys = {"unique_identifier": _in_yaml(self.identifier)} if self.identifier else {}
+        content = {**keys, "mappings": [self.suggestion.mapping]}
         comments = "\n".join(f"# {printable(note)}" for note in self.notes())
         return yaml.safe_dump(content, sort_keys=False, width=110) + comments
 
@@ -221,12 +101,16 @@ class Proposal:
         yaml_file = Path(self.model.file)
         if yaml_file.suffix not in {".yml", ".yaml"}:
             yaml_file = yaml_file.with_suffix(".yml")
-        if yaml_file.parts[0] == "dbt_packages":
+        if yaml_file.parts[0] == "dbt_packages":  # `dbt deps` would overwrite the change
             raise ConfigurationError(
                 f"{yaml_file}: belongs to a package. Paste the mapping into a model of this project."
             )
-        add_mapping(self.project_dir / yaml_file, self.model, self.identifier, self.suggestion.mapping)
+        _add_mapping(self.project_dir / yaml_file, self.model, self.identifier, self.suggestion.mapping)
         return yaml_file
+
+
+def _in_yaml(identifier: tuple[str, ...]) -> str | list[str]:
+    return identifier[0] if len(identifier) == 1 else list(identifier)
 
 
 def propose(options: Options, name: str, *, action: str | None = None, online: bool = False) -> Proposal:
@@ -243,7 +127,7 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
     snapshot = model.snapshot
     identifier = _identifier(model, manifest, [column.name for column in columns])
     about = snapshot.unique_key if snapshot else identifier
-    plain = model.name.partition(".v")[0] if model.version else model.name
+    plain = _without_version(model)
     destinations = _destinations(context.project_dir)
     action = action or guess_action(plain, columns, about)
     free = _free_destinations(model, context.project_dir, action, destinations)
@@ -256,6 +140,10 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
         order_by=snapshot.valid_from if snapshot else None,
     )
     return Proposal(context.project_dir, model, identifier, suggestion, free, tuple(notes))
+
+
+def _without_version(model: Model) -> str:
+    return model.name.partition(".v")[0] if model.version else model.name
 
 
 def _columns(
@@ -334,8 +222,10 @@ def _find_model(manifest: Manifest, name: str) -> Model:
 def _warehouse_columns(options: Options, model: Model) -> dict[str, str | None]:
     """Return the columns from the warehouse; segconn.yml may be missing."""
     context = resolve_context(options, opens=True)
-    plan = Project(context, Settings.model_construct(destinations={}), read_manifest(context.artifacts_dir), None, ())
-    with opened(plan, options, [model]) as warehouse, warehouse.session("suggest") as session:
+    project = Project(
+        context, Settings.model_construct(destinations={}), read_manifest(context.artifacts_dir), None, ()
+    )
+    with opened(project, options, [model]) as warehouse, warehouse.session("suggest") as session:
         return dict(session.columns(session.relation_of(model)))
 
 
@@ -343,6 +233,7 @@ def _is_added_by_dbt(column: ColumnHint, snapshot: Snapshot | None) -> bool:
     """Return whether dbt added a column to a snapshot."""
     if snapshot is None:
         return False
+    # `snapshot_meta_column_names` may rename some of them; dbt_updated_at is not among these three
     own = (snapshot.scd_id, snapshot.valid_from, *snapshot.columns)
     return column.name.casefold() in {name.casefold() for name in own} or column.name.casefold().startswith("dbt_")
 
@@ -350,6 +241,7 @@ def _is_added_by_dbt(column: ColumnHint, snapshot: Snapshot | None) -> bool:
 def _identifier(model: Model, manifest: Manifest, columns: list[str]) -> tuple[str, ...]:
     """Return the declared identifier, else the key by constraints and tests, else a column named like an id."""
     declared = as_columns(model.meta.get("unique_identifier")) if isinstance(model.meta, dict) else ()
+    # id; for a model customer_orders also customer_id, orders_id and order_id
     words = model.name.casefold().split("_")
     guesses = {"id", *(f"{one}_id" for word in words for one in (word, word.removesuffix("s")))}
     guessed = [column for column in columns if column.casefold() in guesses]
@@ -375,3 +267,118 @@ def init(project_dir: Path) -> Iterator[str]:
         yield f"Wrote {FILE_NAME}."
     for schema in write_schemas(project_dir):
         yield f"Wrote {schema.relative_to(project_dir)}."
+
+
+# --- Adding a mapping to a YAML file, which keeps its comments and its layout ---
+
+
+def _add_mapping(path: Path, model: Model, identifier: tuple[str, ...], mapping: dict[str, Any]) -> None:
+    """Append a mapping to a model's `config.meta.segconn`; create the file if it is missing.
+
+    Raises ConfigurationError, and does not change the file, if its layout cannot be kept.
+    """
+    before = path.read_text(encoding="utf-8") if path.exists() else "models: []\n"
+    editor, content = _round_trip(before)
+    _append(_entry(content, model), identifier, mapping)
+    dump = io.StringIO()
+    editor.dump(content, dump)
+    after = _merged(before, dump.getvalue()) if path.exists() else dump.getvalue()
+    # merging lines knows no YAML: the result is read again before it replaces what a user wrote
+    if _values(after) != _plain(content):
+        raise ConfigurationError(
+            f"{path}: cannot be edited without changing other lines. Paste the mapping that "
+            "`dbt-segconn suggest` prints without --write."
+        )
+    path.write_text(after, encoding="utf-8")
+
+
+def _round_trip(text: str) -> tuple[Any, Any]:
+    """Return an editor of ruamel.yaml with the indents of the text, and the content with its comments."""
+    try:
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
+        from ruamel.yaml.util import load_yaml_guess_indent
+    except ImportError:
+        raise ConfigurationError("--write needs ruamel.yaml: pip install 'dbt-segconn[suggest]'.") from None
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 4096  # the default of 80 would break long descriptions into several lines
+    try:
+        _, indent, offset = load_yaml_guess_indent(text)
+        editor.indent(mapping=2, sequence=indent or 4, offset=2 if offset is None else offset)
+        editor.explicit_start = text.startswith("---")
+        return editor, editor.load(text)
+    except YAMLError as error:
+        raise ConfigurationError(f"not valid YAML: {str(error).splitlines()[0]}.") from None
+
+
+def _entry(content: Any, model: Model) -> Any:
+    name = _without_version(model)  # in YAML, all versions are one entry
+    for resource_key in RESOURCES:
+        for entry in content.get(resource_key) or ():
+            if entry.get("name") == name:
+                return entry
+    entry = {"name": name}
+    content.setdefault(f"{model.resource_type}s", []).append(entry)
+    return entry
+
+
+def _append(entry: Any, identifier: tuple[str, ...], mapping: dict[str, Any]) -> None:
+    """Append the mapping to the model's meta: under config, unless it has only an older `meta` key."""
+    holder = entry if "meta" in entry and "meta" not in (entry.get("config") or {}) else _child(entry, "config")
+    segconn = _child(_child(holder, "meta"), META_KEY)
+    if "unique_identifier" not in segconn and identifier:
+        segconn["unique_identifier"] = _in_yaml(identifier)
+    mappings = segconn.setdefault("mappings", [])
+    taken = {one.get("name") for one in mappings}
+    names = chain([mapping["name"]], (f"{mapping['name']}_{number}" for number in count(2)))
+    mappings.append({**mapping, "name": next(name for name in names if name not in taken)})
+
+
+def _child(holder: Any, key: str) -> Any:
+    if holder.get(key) is None:
+        holder[key] = {}
+    return holder[key]
+
+
+def _merged(before: str, after: str) -> str:
+    """Return the old lines with the added ones: a YAML dump changes the layout of some lines."""
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    if old and not old[-1].endswith("\n"):
+        old[-1] += "\n"
+    lines: list[str] = []
+    changes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    for tag, old_from, old_to, new_from, new_to in changes:
+        added = new[new_from:new_to] if tag == "insert" else []
+        kept = old[old_from:old_to]
+        end = _insertion_point(lines, added[0]) if added else len(lines)
+        lines[end:] = [*added, *lines[end:], *kept]
+    return "".join(lines)
+
+
+def _insertion_point(lines: list[str], added: str) -> int:
+    """Return the index of an added line: before blank lines and less indented comments, which precede the next key."""
+    indent = len(added) - len(added.lstrip())
+    end = len(lines)
+    while end and (not (text := lines[end - 1].strip()) or (text[0] == "#" and lines[end - 1].index("#") < indent)):
+        end -= 1
+    return end
+
+
+def _values(text: str) -> Any:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return _plain(YAML(typ="safe").load(text))
+    except YAMLError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without the classes of ruamel.yaml, which keep comments, quotes and number formats."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, str) else value

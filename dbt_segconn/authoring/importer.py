@@ -26,10 +26,12 @@ MODEL = "segment_reverse_etl_model"
 _REFERENCE = re.compile(rf"{MODEL}\.([\w-]+)")
 # Segment's defaults, which dbt-segconn sets without a mapping
 _DEFAULTS = {"message_id": {"@path": "$.messageId"}, "consent": {"@path": "$.context.consent"}}
+# Settings of Segment's own delivery, which it exports among the fields
+_DELIVERY = ("enable_batching", "batch_size", "engage_space")
+_CALL = re.compile(r"\$\{\s*jsonencode\((.*)\)\s*\}", re.DOTALL)
 _EVENT = re.compile(r"\s*event\s*=\s*\"(new|updated|deleted)\"\s*")
 _CHANGE_TYPE = {"new": "added", "updated": "updated", "deleted": "deleted"}
 _PLAIN = re.compile(r"\$\.(?:properties\.([A-Za-z_][A-Za-z0-9_]*)|(__segment_id))")
-
 
 Resource = tuple[str, str, Mapping[str, Any]]
 """(RESOURCE or MODEL, label, attributes)"""
@@ -56,30 +58,26 @@ class ReverseModel:
     identifier: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
-    """The mappings of the files, and the models by the ids that mappings refer to."""
+def as_yaml(paths: Sequence[Path]) -> str:
+    """Convert .tf and .json files to YAML for `meta:`, one document for each model.
 
-    mappings: tuple[Imported, ...]
-    models: Mapping[str, ReverseModel]
-
-
-def read_exports(paths: Sequence[Path]) -> Export:
-    """Read .tf and .json files; raise ConfigurationError if they have no mapping."""
-    mappings: list[Imported] = []
+    Comments name the parts that are not carried over. Raises ConfigurationError if the files have no mapping.
+    """
+    by_model: dict[str, list[Imported]] = {}
     models: dict[str, ReverseModel] = {}
     for path in paths:
         for resource_type, label, value in _read(path):
             if resource_type == RESOURCE:
-                mappings.append(_imported(value))
+                one = _imported(value)
+                by_model.setdefault(one.model, []).append(one)
             else:
                 identifier = value.get("query_identifier_column") or value.get("queryIdentifierColumn")
                 model = ReverseModel(str(value.get("name") or label), str(identifier) if identifier else None)
                 models |= dict.fromkeys((_key_of_model(label), _key_of_model(value.get("id") or label)), model)
-    if not mappings:
+    if not by_model:
         names = ", ".join(map(str, paths))
         raise ConfigurationError(f"{names}: no {RESOURCE} and no JSON with `trigger` and `settings` in it.")
-    return Export(tuple(mappings), models)
+    return "\n---\n".join("\n".join(_document(key, models.get(key), some)) for key, some in by_model.items())
 
 
 def _read(path: Path) -> Iterator[Resource]:
@@ -90,20 +88,9 @@ def _read(path: Path) -> Iterator[Resource]:
     return _from_json(path, text) if path.suffix == ".json" else _from_hcl(path, text)
 
 
-def as_yaml(export: Export) -> str:
-    """Return the mappings as YAML for `meta:`, one document for each model.
-
-    Comments name the parts that are not carried over.
-    """
-    by_model: dict[str, list[Imported]] = {}
-    for one in export.mappings:
-        by_model.setdefault(one.model, []).append(one)
-    return "\n---\n".join("\n".join(_document(key, some, export)) for key, some in by_model.items())
-
-
-def _document(key: str, imported: Sequence[Imported], export: Export) -> Iterator[str]:
-    model = export.models.get(key)
+def _document(key: str, model: ReverseModel | None, imported: Sequence[Imported]) -> Iterator[str]:
     name = model.name if model else f"with the id {key}" if key else "that the file does not name"
+    # names and titles come from the export: a line break in one would end the comment
     yield f"# Under config.meta of the dbt model for Segment's model {printable(name)}"
     yield "segconn:"
     if model and model.identifier:
@@ -122,7 +109,10 @@ def _dumped(value: Any) -> list[str]:
 
 
 def _key_of_model(value: Any) -> str:
-    """Return the id of the model of a mapping; for a Terraform reference, the label of the resource."""
+    """Return the id of the model of a mapping; for a Terraform reference, the label of the resource.
+
+    Segment's Git sync labels a resource by its id: `id-<id>`.
+    """
     reference = _REFERENCE.search(str(value or ""))
     return (reference[1] if reference else str(value or "")).removeprefix("id-")
 
@@ -135,6 +125,7 @@ def _from_json(path: Path, text: str) -> Iterator[Resource]:
 
 
 def _in_json(value: Any) -> Iterator[Resource]:
+    """Yield the mappings and models at any depth: the Public API wraps them in `data`, alone or in lists."""
     if isinstance(value, dict):
         if "trigger" in value and "settings" in value:
             yield RESOURCE, "", value
@@ -166,11 +157,8 @@ def _from_hcl(path: Path, text: str) -> Iterator[Resource]:
                 settings = resource.get("settings")
                 read = _jsonencode(settings) if isinstance(settings, str) else settings
                 yield RESOURCE, label, {**resource, "settings": read}
-    except (LarkError, ValueError, AttributeError):
+    except (LarkError, ValueError, AttributeError):  # AttributeError: valid HCL in which a resource is not a block
         raise ConfigurationError(f"{path}: is not valid HCL.") from None
-
-
-_CALL = re.compile(r"\$\{\s*jsonencode\((.*)\)\s*\}", re.DOTALL)
 
 
 def _jsonencode(text: str) -> Any:
@@ -202,7 +190,7 @@ def _imported(subscription: Mapping[str, Any]) -> Imported:
         left_behind.append(f"the action ({subscription.get('action_id') or subscription.get('actionId')}): name it")
     unknown = unknown_fields(action, settings) if action else ()
     left_behind.extend(f"fields.{'.'.join(path)}: {action} has no such field" for path, _ in unknown)
-    own = [name for name in ("enable_batching", "batch_size", "engage_space") if settings.pop(name, None) is not None]
+    own = [name for name in _DELIVERY if settings.pop(name, None) is not None]
     left_behind.extend(f"fields.{name}: is a setting of Segment's own delivery" for name in own)
     mapping: dict[str, Any] = {"name": _name(title), "action": action or "???"}
     mode = _sync_mode(str(subscription.get("trigger") or ""))
@@ -242,9 +230,8 @@ def _sync_mode(trigger: str) -> str | list[str] | None:
     parts = [_EVENT.fullmatch(part) for part in trigger.split(" or ")]
     if not all(parts):
         return None
-    change_types = tuple(
-        change_type for change_type in CHANGE_TYPES if change_type in {_CHANGE_TYPE[part[1]] for part in parts if part}
-    )
+    named = {_CHANGE_TYPE[part[1]] for part in parts if part}
+    change_types = tuple(change_type for change_type in CHANGE_TYPES if change_type in named)
     return next((mode for mode, one in SYNC_MODES.items() if one == change_types), list(change_types))
 
 
@@ -259,10 +246,10 @@ def _shortened(value: Any) -> Any:
         return {key: _raw(one) if is_directive else _shortened(one) for key, one in value.items()}
     if isinstance(value, list):
         return [_shortened(one) for one in value]
-    return _raw(value) if _is_text(value) else _raw(str(value).replace("$", "$$"))
+    return _raw(value if _is_unchanged(value) else str(value).replace("$", "$$"))
 
 
-def _is_text(value: Any) -> bool:
+def _is_unchanged(value: Any) -> bool:
     """Return whether the `$` shorthand does not change a value."""
     try:
         return bool(expand(value) == value)
@@ -271,6 +258,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _raw(value: Any) -> Any:
+    """Protect templates from dbt's Jinja, which renders meta: `Hello {{name}}` would become `Hello `."""
     if isinstance(value, dict):
         return {key: _raw(one) for key, one in value.items()}
     if isinstance(value, list):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter, abc
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -23,27 +22,11 @@ from dbt_segconn.state.tables import DISCARD_COLUMNS, SYNC_COLUMNS
 HEADER = "# Written by `dbt-segconn {command}`, which overwrites it."
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """The owner of an exposure: dbt requires a name or an email address."""
-
-    name: str | None = None
-    email: str | None = None
-
-    def __bool__(self) -> bool:
-        """Return whether the owner is valid in dbt."""
-        return bool(self.name or self.email)
-
-    def as_yaml(self) -> dict[str, str]:
-        """Return the owner as in dbt's YAML."""
-        return {key: value for key, value in (("name", self.name), ("email", self.email)) if value}
-
-
-def exposures(project: Project, default: Owner) -> str:
+def exposures(project: Project, default: abc.Mapping[str, str | None]) -> str:
     """Return a dbt YAML file with an exposure for each mapping: https://docs.getdbt.com/docs/build/exposures .
 
-    The owner is `meta.owner` of the model, else the owner of its group, else `default`. Raises ConfigurationError,
-    with the names of the models, if models have no owner.
+    The owner is `meta.owner` of the model, else the owner of its group, else `default`, each with `name` or `email`.
+    Raises ConfigurationError, with the names of the models, if models have no owner.
     """
     owners = {mapping.model.unique_id: _owner(mapping, project.manifest, default) for mapping in project.mappings}
     if ownerless := sorted({mapping.model.name for mapping in project.mappings if not owners[mapping.model.unique_id]}):
@@ -58,16 +41,21 @@ def exposures(project: Project, default: Owner) -> str:
     return _as_yaml("exposures", {"exposures": listed})
 
 
-def _owner(mapping: Mapping, manifest: Manifest, default: Owner) -> Owner:
+def _owner(mapping: Mapping, manifest: Manifest, default: abc.Mapping[str, str | None]) -> dict[str, str]:
+    """Return the owner as in dbt's YAML, which requires a name or an email address; empty if there is none."""
     node = manifest.raw["nodes"][mapping.model.unique_id]
     config = node.get("config") or {}
     owner = (config.get("meta") or node.get("meta") or {}).get("owner")
     if isinstance(owner, str):
-        return Owner(email=owner) if "@" in owner else Owner(name=owner)
-    name = node.get("group") or config.get("group")
+        return _named({"email" if "@" in owner else "name": owner})
+    name = node.get("group") or config.get("group")  # dbt 2 leaves keys out that are null
     groups = [one for one in manifest.raw.get("groups", {}).values() if one["name"] == name]
     found = owner if isinstance(owner, dict) else groups[0]["owner"] if groups else {}
-    return Owner(found.get("name"), found.get("email")) or default
+    return _named(found) or _named(default)
+
+
+def _named(owner: abc.Mapping[str, Any]) -> dict[str, str]:
+    return {key: owner[key] for key in ("name", "email") if owner.get(key)}
 
 
 def _exposure_names(mappings: Sequence[Mapping]) -> abc.Mapping[str, str]:
@@ -91,7 +79,7 @@ def _word(name: str) -> str:
     return re.sub(r"\W+", "_", f"segconn_{name}", flags=re.ASCII)
 
 
-def _exposure(mapping: Mapping, name: str, owner: Owner, project: Project) -> dict[str, Any]:
+def _exposure(mapping: Mapping, name: str, owner: abc.Mapping[str, str], project: Project) -> dict[str, Any]:
     change_types = " and ".join(filter(None, (", ".join(mapping.meta.sync_mode[:-1]), mapping.meta.sync_mode[-1])))
     meta = {
         "mapping": mapping.meta.name,
@@ -110,8 +98,9 @@ def _exposure(mapping: Mapping, name: str, owner: Owner, project: Project) -> di
         "description": f"Sends {change_types} records of {mapping.model.name} to the Segment destination "
         f"{mapping.destination} as {mapping.meta.action} calls.",
         "depends_on": [_ref(mapping, project.manifest)],
-        "owner": owner.as_yaml(),
+        "owner": dict(owner),  # a copy: YAML would write a shared value once, with references to it
     }
+    # dbt leaves a disabled exposure out of its lineage: nothing feeds Segment by it
     config: dict[str, Any] = {} if enabled else {"enabled": False}
     if _reads_config_meta(project.manifest):
         return {**exposure, "config": {**config, "meta": {"segconn": meta}}}
@@ -134,6 +123,7 @@ def _fields(mapping: Mapping) -> dict[str, list[str]]:
 
 def _ref(mapping: Mapping, manifest: Manifest) -> str:
     node = manifest.raw["nodes"][mapping.model.unique_id]
+    # ref('package', 'model'): in dbt, models of two packages may have one name
     foreign = node.get("package_name") not in {manifest.raw["metadata"].get("project_name"), None}
     names = [node["package_name"], node["name"]] if foreign else [node["name"]]
     version = [f"v={node['version']!r}"] if node.get("version") is not None else []

@@ -20,8 +20,20 @@ from dbt_segconn.project.yaml_file import PROJECT_FILE, Node, entries, get, posi
 _OTHERS = ("sources", "exposures", "metrics", "semantic_models", "saved_queries", "analyses", "macros", "groups")
 # Folders without source files, besides hidden ones
 _SKIPPED = frozenset({"target", "dbt_packages", "dbt_modules", "logs", "node_modules", "venv", "env", "site-packages"})
+# segcon, segconnn and sgconn are nearer than this to segconn
 _NEAR = 0.84
 _KEYS_OF_META = frozenset({"mappings", "unique_identifier", "consent", "timezone"})
+
+_SECRETS = (("write_key",), ("oauth", "private_key"))
+# A literal in Jinja is plain text, too
+_LITERAL = re.compile(r"""\{\{-?\s*('[^']*'|"[^"]*")\s*-?\}\}""")
+_JINJA = re.compile(r"\{\{.*?\}\}")
+_VAR = re.compile(r"""\bvar\(\s*['"](\w+)['"]""")
+# Signs of a secret in a webhook URL: Slack's path, credentials, a long random text, a UUID
+_TOKEN = re.compile(
+    r"hooks\.slack\.com/services/\w|^\w+://[^/]*@"
+    r"|(?<=[/=])(?=\w*\d)(?=\w*[A-Za-z])\w{16,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}"
+)
 
 
 def misplaced(project_dir: Path, manifest: Manifest) -> Iterator[Finding]:
@@ -33,11 +45,15 @@ def misplaced(project_dir: Path, manifest: Manifest) -> Iterator[Finding]:
         seen.update(one.resource for one in found if one.resource)
         yield from found
     yield from (one for one in _manifest_findings(manifest, files) if one.resource not in seen)
-    yield from _project_findings(files.node(PROJECT_FILE))
+    for resource_key in RESOURCES:
+        yield from _folder_findings(get(files.node(PROJECT_FILE), resource_key), resource_key)
 
 
 def _yaml_files(root: Path) -> Iterator[str]:
-    """Yield the YAML files that may contain mappings, relative to the project."""
+    """Yield the YAML files that may contain mappings, relative to the project.
+
+    Not only those of model-paths: a file in another folder is read by nothing, and its mappings are missing silently.
+    """
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(one for one in folders if one not in _SKIPPED and not one.startswith("."))
         for name in sorted(names):
@@ -57,16 +73,16 @@ def _mentions_mappings(path: Path) -> bool:
 def _file_findings(node: Node | None, file: str, manifest: Manifest) -> Iterator[Finding]:
     for resource_key in RESOURCES:
         for model in _listed(node, resource_key):
-            resource = f"{resource_key[:-1]} {_text(get(model, 'name'))}"
+            resource = f"{resource_key[:-1]} {_name(model)}"
             for key_node, fault in (*_model_faults(model), *_unparsed(model, resource_key, manifest)):
                 yield _finding(fault, file, key_node, resource)
-    for resource_key in _OTHERS:
+    for resource_key in _OTHERS:  # dbt accepts any meta there, so nothing else would report it
         for one in _listed(node, resource_key):
             for key_node, value in _find_below(one):
                 if get(value, "mapping") is None:  # `exposures` writes a description of a mapping, not a mapping
                     reason = f"{META_KEY} under {resource_key} is not read: these are not synced"
                     fault = Fault(MISPLACED, (), reason, "Move it to config.meta of a model, seed or snapshot.")
-                    yield _finding(fault, file, key_node, f"{resource_key} {_text(get(one, 'name'))}")
+                    yield _finding(fault, file, key_node, f"{resource_key} {_name(one)}")
 
 
 def _listed(node: Node | None, resource_key: str) -> Iterator[Node]:
@@ -83,7 +99,7 @@ def _model_faults(model: Node) -> Iterator[tuple[Node, Fault]]:
         yield from _model_faults(version)
     for _, _, column in entries(get(model, "columns")):
         for key_node, _value in _find_below(column):
-            reason = f"{META_KEY} under the column {_text(get(column, 'name'))} is not read"
+            reason = f"{META_KEY} under the column {_name(column)} is not read"
             yield key_node, Fault(MISPLACED, (), reason, "Move it to config.meta of the model.")
 
 
@@ -125,27 +141,20 @@ def _unparsed(model: Node, resource_key: str, manifest: Manifest) -> Iterator[tu
     written = [key_node for holder in holders for key, key_node, _ in entries(holder) if key == META_KEY]
     if not written:
         return
-    name = _text(get(model, "name"))
-    own = [node for node in _nodes(manifest) if (node["resource_type"], node["name"]) == (resource_key[:-1], name)]
-    known = {one.unique_id for one in manifest.models}
-    if not any(node["unique_id"] in known or not _is_enabled(node, manifest) for node in own):
+    name = _name(model)
+    nodes = (*manifest.raw["nodes"].values(), *manifest.disabled())
+    own = [node for node in nodes if (node["resource_type"], node["name"]) == (resource_key[:-1], name)]
+    # a disabled model has a finding of its own
+    fine = {one.unique_id for one in manifest.models} | {node["unique_id"] for node in manifest.disabled()}
+    if not any(node["unique_id"] in fine for node in own):
         reason = f"dbt's manifest {'has none of these mappings' if own else f'has no {resource_key[:-1]} of this name'}"
         fix = "Run `dbt parse`." if own else "Fix the name, or run `dbt parse`."
         yield written[0], Fault(STALE_MANIFEST, (), reason, fix)
 
 
-def _nodes(manifest: Manifest) -> Iterator[dict[str, str]]:
-    for node in (*manifest.raw["nodes"].values(), *manifest.disabled()):
-        if node["resource_type"] in TABLES:
-            yield node
-
-
-def _is_enabled(node: dict[str, str], manifest: Manifest) -> bool:
-    return node["unique_id"] in manifest.raw["nodes"]
-
-
 def _manifest_findings(manifest: Manifest, files: Files) -> Iterator[Finding]:
     for unique_id, node in manifest.raw["nodes"].items():
+        # dbt 1 accepts any key in config(); dbt 2 does not
         if node["resource_type"] in TABLES and META_KEY in (node.get("config") or {}):
             model = manifest.model(unique_id)
             fix = f"Write config(meta={{'{META_KEY}': …}})."
@@ -159,19 +168,13 @@ def _manifest_findings(manifest: Manifest, files: Files) -> Iterator[Finding]:
         yield SourcePositions(model, files).finding(fault)
 
 
-def _project_findings(node: Node | None) -> Iterator[Finding]:
-    for resource_key in RESOURCES:
-        yield from _folder_findings(get(node, resource_key), resource_key, is_meta=False)
-
-
-def _folder_findings(node: Node | None, resource_key: str, *, is_meta: bool) -> Iterator[Finding]:
+def _folder_findings(node: Node | None, resource_key: str, *, is_meta: bool = False) -> Iterator[Finding]:
     """Yield findings for `segconn` of folders in dbt_project.yml that is outside `+meta` or misspelt."""
     for key, key_node, value in entries(node):
         if is_meta and key == META_KEY:
             continue
         if _is_misspelt(key, value):
-            reason = f"{key!r} is not read"
-            fault = Fault(MISPLACED, (), reason, f"Write +meta: {{{META_KEY}: …}}.")
+            fault = Fault(MISPLACED, (), f"{key!r} is not read", f"Write +meta: {{{META_KEY}: …}}.")
             yield _finding(fault, PROJECT_FILE, key_node, resource_key)
         else:
             yield from _folder_findings(value, resource_key, is_meta=key in {"meta", "+meta"})
@@ -182,28 +185,19 @@ def _finding(fault: Fault, file: str, key_node: Node, resource: str) -> Finding:
     return Finding(fault.rule, fault.message, fault.fix, file, mark.line + 1, mark.column + 1, resource)
 
 
-def _text(node: Node | None) -> str:
-    return str(node.value) if isinstance(node, yaml.ScalarNode) else "?"
-
-
-_SECRETS = (("write_key",), ("oauth", "private_key"))
-# A literal in Jinja is plain text, too
-_LITERAL = re.compile(r"""\{\{-?\s*('[^']*'|"[^"]*")\s*-?\}\}""")
-_JINJA = re.compile(r"\{\{.*?\}\}")
-_VAR = re.compile(r"""\bvar\(\s*['"](\w+)['"]""")
-# Signs of a secret in a webhook URL: Slack's path, credentials, a long random text, a UUID
-_TOKEN = re.compile(
-    r"hooks\.slack\.com/services/\w|^\w+://[^/]*@"
-    r"|(?<=[/=])(?=\w*\d)(?=\w*[A-Za-z])\w{16,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}"
-)
+def _name(resource: Node) -> str:
+    return _text(get(resource, "name")) or "?"
 
 
 def plain_secrets(project_dir: Path) -> Iterator[Finding]:
     """Yield a finding for each secret that Jinja does not read from the environment; never its value."""
     files = Files(project_dir)
     secrets = dict(_secrets(files.node(FILE_NAME)))
-    yield from findings_in_settings(project_dir, (_fault(path) for path, text in secrets.items() if _is_plain(text)))
+    yield from findings_in_settings(
+        project_dir, (_secret_fault(path) for path, text in secrets.items() if _is_plain(text))
+    )
     project = files.node(PROJECT_FILE)
+    # a key in `vars` of dbt_project.yml is as plain as one in segconn.yml
     for path, text in secrets.items():
         for name in _VAR.findall(text):
             yield from _var_findings(project, name, path)
@@ -213,27 +207,27 @@ def _secrets(settings: Node | None) -> Iterator[tuple[KeyPath, str]]:
     """Yield each secret of segconn.yml as written. Skip webhook URLs without a sign of a secret."""
     for name, _, destination in entries(get(settings, "destinations")):
         for path in _SECRETS:
-            if (text := _plain_text(get(destination, *path))) is not None:
+            if (text := _text(get(destination, *path))) is not None:
                 yield ("destinations", name, *path), text
     for at, _, alert in entries(get(settings, "alerts")):
-        text = _plain_text(get(alert, "url"))
+        text = _text(get(alert, "url"))
         if text is not None and (_VAR.search(text) or _TOKEN.search(_without_jinja(text))):
             yield ("alerts", at, "url"), text
 
 
 def _var_findings(project: Node | None, name: str, secret: KeyPath) -> Iterator[Finding]:
     """Yield findings for the values of a variable in a secret: under `vars`, or under `vars` of the package."""
-    package = _plain_text(get(project, "name")) or ""
+    package = _text(get(project, "name")) or ""
     for path in (("vars", name), ("vars", package, name)):
-        value = _plain_text(get(project, *path)) or ""
+        value = _text(get(project, *path)) or ""
         is_secret = value and "{{" not in value and (secret[-1] != "url" or _TOKEN.search(value))
         if project is not None and is_secret:
-            where, fault = position(project, path), _fault(secret)
+            where, fault = position(project, path), _secret_fault(secret)
             message = f"{fault.message}, and {'.'.join(secret)} of {FILE_NAME} reads it"
             yield Finding(PLAIN_KEY, message, fault.fix, PROJECT_FILE, where.line, where.column, path=path)
 
 
-def _fault(path: KeyPath) -> Fault:
+def _secret_fault(path: KeyPath) -> Fault:
     key = path[-1]
     name = "SLACK_WEBHOOK" if key == "url" else f"SEGMENT_{key.upper()}"
     fix = f"Read it from the environment: {key}: \"{{{{ env_var('{name}') }}}}\"."
@@ -250,5 +244,5 @@ def _without_jinja(text: str) -> str:
     return _JINJA.sub("", _LITERAL.sub(lambda found: found[1][1:-1], text))
 
 
-def _plain_text(node: Node | None) -> str | None:
+def _text(node: Node | None) -> str | None:
     return node.value if isinstance(node, yaml.ScalarNode) else None

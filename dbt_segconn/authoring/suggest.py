@@ -72,8 +72,9 @@ _TAILS = frozenset(
 )
 # Words of an id column's name that do not describe the entity
 _ID_WORDS = frozenset({"id", "ids", "key", "pk", "sk", "nk", "uuid", "guid", "number", "no", "nr", "code", "hash"})
-USER_IDS = ("user id", "customer id", "uid", "member id", "contact id", "person id", "owner id", "subscriber id")
-GROUP_IDS = ("group id", "account id", "company id", "organization id", "team id", "workspace id")
+# Names of columns, as words, with commas in between
+_USER_IDS = "user id, customer id, uid, member id, contact id, person id, owner id, subscriber id"
+_GROUP_IDS = "group id, account id, company id, organization id, team id, workspace id"
 # action → nouns of its entity
 _NOUNS = {
     "identify": "user customer contact lead member subscriber person people profile patient student visitor client",
@@ -87,39 +88,29 @@ Meaning = Literal["own", "other", "unknown"]
 _ID: tuple[SpecType, ...] = ("text", "number")
 _IDS = frozenset({"user_id", "anonymous_id", "group_id"})
 # Fields with several usual column names; for all others, the name of the field is used
-_WORDS: dict[str, tuple[tuple[SpecType, ...], tuple[str, ...]]] = {
-    "user_id": (_ID, USER_IDS),
-    "anonymous_id": (_ID, ("anonymous id", "visitor id", "device id", "cookie id")),
-    "group_id": (_ID, GROUP_IDS),
-    "event_name": (("text",), ("event name", "event", "event type")),
-    "page_name": (("text",), ("page name",)),
-    "page_category": (("text",), ("page category", "category")),
-    "screen_name": (("text",), ("screen name", "screen")),
+_WORDS: dict[str, tuple[tuple[SpecType, ...], str]] = {
+    "user_id": (_ID, _USER_IDS),
+    "anonymous_id": (_ID, "anonymous id, visitor id, device id, cookie id"),
+    "group_id": (_ID, _GROUP_IDS),
+    "event_name": (("text",), "event name, event, event type"),
+    "page_name": (("text",), "page name"),
+    "page_category": (("text",), "page category, category"),
+    "screen_name": (("text",), "screen name, screen"),
     "timestamp": (
         ("date",),
-        (
-            "timestamp",
-            "occurred at",
-            "event time",
-            "event at",
-            "ordered at",
-            "viewed at",
-            "happened at",
-            "sent at",
-            "visited at",
-        ),
+        "timestamp, occurred at, event time, event at, ordered at, viewed at, happened at, sent at, visited at",
     ),
-    "ip_address": (("text",), ("ip address", "ip")),
-    "locale": (("text",), ("locale", "language")),
-    "user_agent": (("text",), ("user agent",)),
-    "timezone": (("text",), ("timezone", "time zone")),
+    "ip_address": (("text",), "ip address, ip"),
+    "locale": (("text",), "locale, language"),
+    "user_agent": (("text",), "user agent"),
+    "timezone": (("text",), "timezone, time zone"),
 }
-_ADDRESS: dict[str, tuple[str, ...]] = {
-    "city": ("city", "town"),
-    "country": ("country", "country code"),
-    "postalCode": ("postal code", "zip code", "zip", "postcode"),
-    "state": ("state", "region", "province"),
-    "street": ("street", "street address", "address line"),
+_ADDRESS = {
+    "city": "city, town",
+    "country": "country, country code",
+    "postalCode": "postal code, zip code, zip, postcode",
+    "state": "state, region, province",
+    "street": "street, street address, address line",
 }
 
 
@@ -144,7 +135,7 @@ def suggest(
     own_id = {"group": ("group_id",), "identify": ("user_id",)}.get(action)
     if own_id and len(identifier) == 1:
         meaning = meaning_of(identifier[0], model, action)
-        if meaning == "own":
+        if meaning == "own":  # the identifier is the id, even if the name of another column matches better
             score = matches[own_id].score if own_id in matches else 100.0
             matches = {field: one for field, one in matches.items() if one.column != identifier[0]}
             matches[own_id] = Match(own_id, identifier[0], score)
@@ -179,6 +170,7 @@ def guess_action(model: str, columns: Sequence[ColumnHint], identifier: Sequence
     names_of_columns = {words_of(column.name) for column in columns}
     if "screen name" in names_of_columns:
         return "screen"
+    # two of them: one alone is common, such as the title of a product
     return "page" if len(names_of_columns & {"path", "url", "referrer", "title", "page name"}) > 1 else "track"
 
 
@@ -186,14 +178,16 @@ def _call_fields(action: str) -> Iterator[_CallField]:
     names = {field.name for field in ACTIONS[action].fields}
     for name, (accepted, words) in _WORDS.items():
         if name in names:
-            yield _CallField((name,), accepted, words)
+            yield _CallField((name,), accepted, tuple(words.split(", ")))
     for holder in ("traits", "properties"):
         for one in RESERVED.get((action, holder), ()):
-            if one.name != "id":  # ids are separate fields
+            if (
+                one.name != "id"
+            ):  # user_id and group_id are fields of the call: https://segment.com/docs/connections/spec/
                 yield _CallField((holder, one.name), one.accepted, (words_of(one.name), *one.aliases))
     if action in {"identify", "group"}:
         for name, words in _ADDRESS.items():
-            yield _CallField(("traits", "address", name), ("text",), words)
+            yield _CallField(("traits", "address", name), ("text",), tuple(words.split(", ")))
 
 
 def _assign(call_fields: Iterable[_CallField], columns: Iterable[ColumnHint]) -> Iterator[Match]:
@@ -211,7 +205,7 @@ def _assign(call_fields: Iterable[_CallField], columns: Iterable[ColumnHint]) ->
 def _score(call_field: _CallField, column: ColumnHint) -> float:
     if column.spec_type is not None and column.spec_type not in call_field.accepted:
         return 0
-    if call_field.field[0] in _IDS:
+    if call_field.field[0] in _IDS:  # a wrong id merges users, which Segment cannot undo: no similar names
         return _id_score(call_field, column)
     fuzz = _rapidfuzz().fuzz
     name = words_of(column.name)
@@ -258,11 +252,8 @@ def _fields(action: str, model: str, matches: Mapping[tuple[str, ...], Match]) -
 def shorthand_of(column: str) -> Any:
     """Return a column in the `$` shorthand, or as a path if its name is not a plain word."""
     text = f"${column}"
-    return text if re.fullmatch(SHORTHAND, text) and re.fullmatch(r"\w+", column, re.ASCII) else _path(column)
-
-
-def _path(column: str) -> dict[str, str]:
-    return {"@path": f"$.properties['{column}']"}
+    is_plain = re.fullmatch(SHORTHAND, text) and re.fullmatch(r"\w+", column, re.ASCII)
+    return text if is_plain else {"@path": f"$.properties['{column}']"}
 
 
 def _missing(action: str, fields: Mapping[str, Any]) -> Iterator[str]:
@@ -309,7 +300,7 @@ def meaning_of(column: str, model: str, action: str) -> Meaning:
 
     The meaning of a column named `id` depends on the model's name. A column with an unknown name is `unknown`.
     """
-    ids = USER_IDS if action == "identify" else GROUP_IDS
+    ids = (_USER_IDS if action == "identify" else _GROUP_IDS).split(", ")
     words = [singular(word) for word in words_of(column).split()]
     named = [word for word in words if word not in _ID_WORDS]
     if squeezed(column) in map(squeezed, ids) or (

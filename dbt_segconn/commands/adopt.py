@@ -56,7 +56,7 @@ def _adopt(options: Options, old: str, new: str) -> int:
         orphans = state.orphans({one.id for one in project.mappings})
         last = _find_orphan(old, orphans)
         old_name = names_shown(project, orphans)[last.mapping_id]
-        if state.has_settled(mapping.id):
+        if state.has_settled(mapping.id):  # `adopt` would drop its records
             raise ConfigurationError(
                 f"{mapping.name} has been synced already and has its own records. To replace them with those of "
                 f"{old_name}, run `dbt-segconn reset {mapping.name}` first."
@@ -64,7 +64,7 @@ def _adopt(options: Options, old: str, new: str) -> int:
         tables, old_tables = MappingTables(state, mapping.id), MappingTables(state, last.mapping_id)
         if not old_tables.present()[0]:
             raise ConfigurationError(f"{old_name} has no records to move: {old_tables.records} is missing.")
-        locks = Locks()
+        locks = Locks()  # of both: a sync of either would write the tables that are moved
         with locks.hold(state, mapping.id, mapping.name), locks.hold(state, last.mapping_id, old_name):
             with state.transaction():
                 tables.adopt(old_tables, replace(last, saved_at=state.now()), _changed_columns(mapping, last, state))

@@ -7,16 +7,14 @@ import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal
-
-import click
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dbt_segconn.commands.main import FAILED, OK, command
-from dbt_segconn.commands.options import as_options, project_options
+from dbt_segconn.commands.options import as_options, format_option, project_options
 from dbt_segconn.commands.terminal.output import say, styled, write_json
 from dbt_segconn.errors import ConfigurationError, WarehouseError, counted
 from dbt_segconn.project.findings import InvalidProject
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from dbt_segconn.warehouse.adapter import Warehouse
     from dbt_segconn.warehouse.session import Session
 
+T = TypeVar("T")
 Status = Literal["ok", "warn", "error", "unknown"]
 _LABELS = {"ok": ("OK", "green"), "warn": ("WARN", "yellow"), "error": ("ERROR", "red"), "unknown": ("?", "cyan")}
 # The Date header of an answer has whole seconds
@@ -43,7 +42,7 @@ _WRONG_CLOCK_SECONDS = 60
 
 @command(group="Check")
 @project_options
-@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@format_option("text", "json")
 def debug(*, style: str, **params: Any) -> None:
     """Check everything that a run needs: project, profile, warehouse, rights, write keys, region, clock.
 
@@ -85,50 +84,46 @@ class _Check:
 
 def _checks(options: Options) -> Iterator[_Check]:
     """Yield the result of every check, in order. A check is skipped if it needs another that failed."""
-    from dbt_segconn.engine.opening import Project, check_project, resolve_context
+    from dbt_segconn.engine.opening import Project, resolve_context
     from dbt_segconn.project.artifacts import read_manifest
     from dbt_segconn.project.settings import FILE_NAME, read_settings
 
     dbt_version, python = version("dbt-core"), platform.python_version()
     yield _Check("versions", "ok", f"dbt-segconn {__version__}, dbt-core {dbt_version}, Python {python}")
-    try:
-        context = resolve_context(options)
-    except ConfigurationError as error:
-        yield from _errors("project", error)
+    first = yield from _tried("project", lambda: resolve_context(options))
+    if first is None:
         return
-    yield from _check_context(context)
-    settings, manifest = None, None
-    mappings: tuple[Mapping, ...] = ()
-    has_target = True
-    try:
-        context = resolve_context(options, opens=True)
-    except ConfigurationError as error:
-        has_target = False
-        yield from _errors("target", error)
-    else:
-        status: Status = "ok" if context.target else "unknown"
-        yield _Check("target", status, f"{context.target or 'none'} ({context.origins['target']})")
-    try:
-        settings = read_settings(context.project_dir, context.jinja())
+    yield from _check_context(first)
+    opened = yield from _tried("target", lambda: resolve_context(options, opens=True))
+    if opened:
+        status: Status = "ok" if opened.target else "unknown"
+        yield _Check("target", status, f"{opened.target or 'none'} ({opened.origins['target']})")
+    context = opened or first  # without a target, the files can still be checked
+    settings = yield from _tried("settings", lambda: read_settings(context.project_dir, context.jinja()))
+    if settings:
         yield _Check("settings", "ok", f"{FILE_NAME}, destinations: {', '.join(settings.destinations)}")
-    except ConfigurationError as error:
-        yield from _errors("settings", error)
-    try:
-        manifest = read_manifest(context.artifacts_dir)
-        check_project(context, manifest)
-        yield _Check("manifest", "ok", str(manifest.path))
-    except ConfigurationError as error:
-        yield from _errors("manifest", error)
+    manifest = yield from _tried("manifest", lambda: read_manifest(context.artifacts_dir))
+    if manifest:
+        yield from _check_manifest(context, manifest)
+    mappings: tuple[Mapping, ...] = ()
     if settings and manifest:
-        mappings, checks = _check_mappings(manifest, settings, context)
-        yield from checks
+        mappings = yield from _check_mappings(manifest, settings, context)
         yield from _check_results(context, manifest)
-    if settings and manifest and has_target:
+    if settings and manifest and opened:
         yield from _check_warehouse(Project(context, settings, manifest, None, mappings), options)
     else:
         yield _Check("warehouse", "unknown", f"not checked: this needs {FILE_NAME}, dbt's manifest and a target")
     for name, destination in (settings.destinations if settings else {}).items():
         yield from _check_destination(name, destination)
+
+
+def _tried(subject: str, read: Callable[[], T]) -> Generator[_Check, None, T | None]:
+    """Return what `read` returns; None after yielding the errors that it raises."""
+    try:
+        return read()
+    except ConfigurationError as error:
+        yield from _errors(subject, error)
+        return None
 
 
 def _errors(subject: str, error: ConfigurationError) -> Iterator[_Check]:
@@ -149,20 +144,33 @@ def _check_context(context: Context) -> Iterator[_Check]:
         yield _Check(name, "ok", f"{value} ({context.origins[name]})")
 
 
+def _check_manifest(context: Context, manifest: Manifest) -> Iterator[_Check]:
+    from dbt_segconn.engine.opening import check_project
+
+    try:
+        check_project(context, manifest)
+        yield _Check("manifest", "ok", str(manifest.path))
+    except ConfigurationError as error:
+        yield from _errors("manifest", error)
+
+
 def _check_mappings(
     manifest: Manifest, settings: Settings, context: Context
-) -> tuple[tuple[Mapping, ...], tuple[_Check, ...]]:
+) -> Generator[_Check, None, tuple[Mapping, ...]]:
     from dbt_segconn.project.mappings import read_mappings
 
     try:
         mappings = read_mappings(manifest, settings, context.project_dir)
     except InvalidProject as error:
         errors = counted(len(error.findings), "error")
-        return (), (_Check("mappings", "error", errors, "`dbt-segconn validate` lists them."),)
-    enabled = sum(mapping.meta.enabled for mapping in mappings)
-    if not mappings:
-        return (), (_Check("mappings", "warn", "no model has any", "`dbt-segconn suggest MODEL` proposes one."),)
-    return mappings, (_Check("mappings", "ok", f"{len(mappings)}, of which {enabled} are enabled"),)
+        yield _Check("mappings", "error", errors, "`dbt-segconn validate` lists them.")
+        return ()
+    if mappings:
+        enabled = sum(mapping.meta.enabled for mapping in mappings)
+        yield _Check("mappings", "ok", f"{len(mappings)}, of which {enabled} are enabled")
+    else:
+        yield _Check("mappings", "warn", "no model has any", "`dbt-segconn suggest MODEL` proposes one.")
+    return mappings
 
 
 def _check_results(context: Context, manifest: Manifest) -> Iterator[_Check]:
@@ -201,12 +209,15 @@ def _check_warehouse(project: Project, options: Options) -> Iterator[_Check]:
 
 
 def _check_rights(project: Project, warehouse: Warehouse, session: Session) -> Iterator[_Check]:
-    """Create, write, read and drop a table in the schema of the state tables; without it, in a temporary schema."""
+    """Create, write, read and drop a table in the schema of the state tables; without it, in a temporary schema.
+
+    The schema of the state tables is not created: an empty one would be left behind.
+    """
     from dbt_segconn.state.tables import State
 
     state = State(session, project.settings.state, warehouse.database)
     schema = str(state.syncs.without_identifier())
-    name = f"segconn_probe_{secrets.token_hex(4)}"
+    name = f"segconn_probe_{secrets.token_hex(4)}"  # two users may check at once
     has_schema = session.schema_exists(state.syncs)
     probe = state.table(name) if has_schema else state.syncs.incorporate(path={"schema": name, "identifier": "probe"})
     try:
@@ -269,6 +280,7 @@ def _check_destination(name: str, destination: DestinationSettings) -> Iterator[
     if not destination.enabled:
         yield _Check(subject, "unknown", "is disabled: not checked")
         return
+    # without `endpoint`, Segment's host of settings answers for all regions; a proxy or the debugger answers itself
     host = probes.SETTINGS_HOST if destination.endpoint is None else destination.base_url
     reply = probes.check_write_key(host, destination.write_key.get_secret_value())
     yield from _check_key(subject, reply, host, destination)
@@ -287,7 +299,7 @@ def _check_key(
     if isinstance(reply, Unreachable):
         message = f"{host} cannot be reached: {reply.reason}"
         yield _Check(key, "unknown", message, "Check whether a proxy or a firewall is in between.")
-    elif reply.is_known is None:
+    elif reply.is_known is None:  # a proxy may have no such path
         message = f"{host} does not check write keys (HTTP status {reply.status})"
         yield _Check(key, "unknown", message, "A wrong key shows as HTTP status 401 in a run, or only in Segment.")
     elif not reply.is_known:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dbt_segconn.commands.main import FAILED, OK, command
-from dbt_segconn.commands.options import FOLDER, as_options, project_options
+from dbt_segconn.commands.options import FOLDER, as_options, dbt_option, format_option, project_options
 from dbt_segconn.commands.terminal.output import write, write_json
 from dbt_segconn.errors import counted
-from dbt_segconn.project.yaml_file import environment_variables
 
 if TYPE_CHECKING:
     from dbt_segconn.authoring.comparison import MappingChange
@@ -29,15 +28,13 @@ _ZERO_WIDTH_SPACE = "\u200b"
 
 @command(group="Check")
 @project_options
-@click.option(
+@dbt_option(
     "--state",
     type=FOLDER,
-    envvar=environment_variables("state"),
-    show_envvar=True,
     required=True,
     help="Folder of the artifacts to compare with, such as those of production.",
 )
-@click.option("--format", "style", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
+@format_option("text", "json", "markdown")
 @click.option("--online", is_flag=True, help="Count in the warehouse how many calls each change sends.")
 def diff(*, state: Path, style: str, online: bool, **params: Any) -> None:
     """Show what this branch changes for Segment, against the artifacts of another state.
@@ -133,7 +130,7 @@ def _cell(text: str) -> str:
     line = " ".join(text.split())
     if "``" in line or line.count("`") % 2:
         return _escaped(line)
-    parts = line.split("`")
+    parts = line.split("`")  # every second part is code
     return "".join(_in_code(part) if at % 2 else _escaped(part) for at, part in enumerate(parts))
 
 

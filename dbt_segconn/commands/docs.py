@@ -14,7 +14,7 @@ def _complete_topic(_: click.Context, __: click.Parameter, incomplete: str) -> l
     from dbt_segconn.docs.pages import pages, topics
 
     titles = {page.topic: page.title for page in pages()}
-    names = topics() if incomplete else tuple(titles)
+    names = topics() if incomplete else tuple(titles)  # sections and codes are too many for a first list
     matching = (name for name in names if name.lower().startswith(incomplete.lower()))
     return [CompletionItem(name, help=titles.get(name)) for name in matching]
 

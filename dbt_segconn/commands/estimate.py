@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from dbt_segconn.commands.main import command
-from dbt_segconn.commands.options import as_options, mapping_option, project_options, selection_options
+from dbt_segconn.commands.options import (
+    as_options,
+    format_option,
+    mapping_option,
+    project_options,
+    selection_options,
+)
 from dbt_segconn.commands.terminal.output import say, write_json
 
 if TYPE_CHECKING:
-    from dbt_segconn.inspection.estimate import Estimate, Forecast
-
-_CHANGE_TYPES = ("added", "updated", "deleted")
+    from dbt_segconn.inspection.estimate import Estimate, Forecast, Users
 
 
 @command(group="Before a run")
 @project_options
 @selection_options
 @mapping_option
-@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@format_option("text", "json")
 def estimate(*, style: str, **params: Any) -> None:
     """Count what a run would send now, and what it costs: calls, users, bytes, time, money.
 
@@ -37,58 +40,56 @@ def estimate(*, style: str, **params: Any) -> None:
     from dbt_segconn.commands.terminal.tables import show
     from dbt_segconn.inspection.estimate import estimate as estimate_run
 
-    params["all"] = True
-    forecast = estimate_run(as_options(**params))
+    forecast = estimate_run(as_options(**params, all=True))
     if style == "json":
         write_json(_as_json(forecast))
         return
     if forecast.mappings:
-        show([*map(_row, forecast.mappings), _total_row(forecast)], "table")
+        show(list(_rows(forecast)), "table")
     for line in _lines(forecast):
         say(line)
 
 
 def _as_json(forecast: Forecast) -> dict[str, Any]:
-    total = {
-        "calls": forecast.calls,
-        "users": forecast.users,
-        "bytes": sum(one.size.bytes for one in forecast.mappings),
-        "requests": sum(one.size.requests for one in forecast.mappings),
-        "seconds": forecast.seconds,
-        "calls_this_month": forecast.calls_this_month,
-    }
     return {
         "mappings": forecast.mappings,
-        "total": total,
+        "total": {
+            "calls": forecast.calls,
+            "users": forecast.users,
+            "bytes": forecast.bytes,
+            "requests": forecast.requests,
+            "seconds": forecast.seconds,
+            "calls_this_month": forecast.calls_this_month,
+        },
         "over_budget": forecast.over_budget,
         "costs": forecast.costs,
     }
 
 
-def _row(one: Estimate) -> dict[str, str]:
-    return {
-        "mapping": one.mapping,
-        **{change_type: f"{one.calls.get(change_type, 0):,}" for change_type in _CHANGE_TYPES},
-        "calls": f"{one.total:,}",
-        "users": f"{one.users.named:,}" if one.users else "?",
-        "new_users": f"{one.users.new:,}" if one.users else "?",
-        "size": _bytes(one.size.bytes),
-        "requests": f"{one.size.requests:,}",
-        "time": _time(one.seconds),
-    }
+def _rows(forecast: Forecast) -> Iterator[dict[str, str]]:
+    """Yield a row for each mapping, then one for all of them."""
+    calls = Counter[str]()
+    for one in forecast.mappings:
+        calls.update(one.calls)
+        yield _row(one.mapping, one.calls, one.users, one.size.bytes, one.size.requests, one.seconds)
+    # users and seconds are no sums: mappings share users, and destinations are delivered to in parallel
+    yield _row("total", calls, forecast.users, forecast.bytes, forecast.requests, forecast.seconds)
 
 
-def _total_row(forecast: Forecast) -> dict[str, str]:
-    totals = {name: sum(one.calls.get(name, 0) for one in forecast.mappings) for name in _CHANGE_TYPES}
+def _row(
+    name: str, calls: Mapping[str, int], users: Users | None, size: int, requests: int, seconds: float | None
+) -> dict[str, str]:
+    from dbt_segconn.project.meta import CHANGE_TYPES
+
     return {
-        "mapping": "total",
-        **{change_type: f"{count:,}" for change_type, count in totals.items()},
-        "calls": f"{forecast.calls:,}",
-        "users": f"{forecast.users.named:,}",
-        "new_users": f"{forecast.users.new:,}",
-        "size": _bytes(sum(one.size.bytes for one in forecast.mappings)),
-        "requests": f"{sum(one.size.requests for one in forecast.mappings):,}",
-        "time": _time(forecast.seconds),
+        "mapping": name,
+        **{change_type: f"{calls.get(change_type, 0):,}" for change_type in CHANGE_TYPES},
+        "calls": f"{sum(calls.values()):,}",
+        "users": f"{users.named:,}" if users else "?",
+        "new_users": f"{users.new:,}" if users else "?",
+        "size": _bytes(size),
+        "requests": f"{requests:,}",
+        "time": _time(seconds),
     }
 
 

@@ -76,6 +76,7 @@ def init(*, model: str | None, **params: Any) -> None:
     from dbt_segconn.project.yaml_file import find_project
 
     options, proposal = as_options(**params), None
+    # proposed first: an unknown model must not leave half of the files behind
     with suppress(first_mapping.AlreadyMapped):
         proposal = first_mapping.propose(options, model) if model else None
     for line in first_mapping.init(find_project(params["project_dir"]).dir):
@@ -102,6 +103,6 @@ def import_(files: tuple[Path, ...]) -> None:
       dbt-segconn import segment/subscriptions.tf > customers_meta.yml
       dbt-segconn import subscriptions/*.tf models/*.tf > meta.yml
     """
-    from dbt_segconn.authoring.importer import as_yaml, read_exports
+    from dbt_segconn.authoring.importer import as_yaml
 
-    click.echo(as_yaml(read_exports(files)))
+    click.echo(as_yaml(files))  # not `write`: YAML is escaped by its own rules

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dbt_segconn.commands.main import command
-from dbt_segconn.commands.options import FOLDER, as_options, project_options
+from dbt_segconn.commands.options import FILE, FOLDER, as_options, project_options
 from dbt_segconn.commands.terminal.output import say
 from dbt_segconn.errors import ConfigurationError
 
@@ -31,7 +31,7 @@ def write_generated(path: Path, text: str) -> None:
 @click.option(
     "--output",
     "-o",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="File to write, such as models/segconn_exposures.yml. Default: print.",
 )
 @click.option("--owner", metavar="NAME", help="Owner if neither the model's meta nor its group names one.")
@@ -52,7 +52,7 @@ def exposures(*, output: Path | None, owner: str | None, owner_email: str | None
     from dbt_segconn.engine.opening import read_project
 
     project = read_project(as_options(**params), needs_results=False, opens=False)
-    text = lineage.exposures(project, lineage.Owner(owner, owner_email))
+    text = lineage.exposures(project, {"name": owner, "email": owner_email})
     if output is None:
         click.echo(text, nl=False)
     else:

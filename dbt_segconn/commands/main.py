@@ -14,6 +14,7 @@ from dbt_segconn.errors import ConfigurationError, SegconnError
 from dbt_segconn.project.findings import InvalidProject
 from dbt_segconn.version import __version__
 
+# 2 is also the code of click for a wrong option, and 130 that of shells for Ctrl-C (128 + SIGINT)
 OK, FAILED, NOT_STARTED, INTERRUPTED = 0, 1, 2, 130
 
 MEANINGS = {

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class _Variables(dict[str, Any]):
@@ -57,6 +58,7 @@ class GreedyCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Rewrite `--select a b` to `--select a --select b`, unless the command has arguments."""
+        # with arguments, `reset --target-path t a` would make `a` a second path
         if not any(isinstance(param, click.Argument) for param in self.params):
             args = list(self._repeated(args))
         return super().parse_args(ctx, args)
@@ -77,10 +79,17 @@ class GreedyCommand(click.Command):
             yield word
 
 
-def _option(*names: str, **settings: Any) -> Callable[[Command], Command]:
-    """Return a click option with dbt's environment variables for its name."""
+def dbt_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
+    """Return an option of dbt, with its environment variables: DBT_X, and since dbt 1.11 also DBT_ENGINE_X."""
     word = names[0].partition("/")[0].removeprefix("--").replace("-", "_")
     return click.option(*names, envvar=environment_variables(word), show_envvar=True, **settings)
+
+
+def format_option(*styles: str, explanation: str | None = None) -> Callable[[Command], Command]:
+    """Return the option `--format`. The first style is the default."""
+    return click.option(
+        "--format", "style", type=click.Choice(styles), default=styles[0], show_default=True, help=explanation
+    )
 
 
 def as_options(**params: Any) -> Options:
@@ -100,24 +109,24 @@ def _all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Comma
 
 
 project_options: Callable[[Command], Command] = _all_of(
-    _option(
+    dbt_option(
         "--project-dir",
         type=FOLDER,
         help="Folder of dbt_project.yml. Default: the working directory or the nearest folder above it.",
     ),
-    _option(
+    dbt_option(
         "--profiles-dir",
         type=FOLDER,
         help="Folder of profiles.yml. Default: that of the last dbt invocation.",
     ),
-    _option("--profile", shell_complete=complete_profile, help="Profile to use instead of the project's."),
-    _option(
+    dbt_option("--profile", shell_complete=complete_profile, help="Profile to use instead of the project's."),
+    dbt_option(
         "--target",
         "-t",
         shell_complete=complete_target,
         help="Target of the profile. Default: that of the last dbt invocation.",
     ),
-    _option(
+    dbt_option(
         "--target-path",
         type=FOLDER,
         multiple=True,
@@ -141,6 +150,29 @@ results_option: Callable[[Command], Command] = click.option(
 )
 """The run results to read."""
 
+platform_options: Callable[[Command], Command] = _all_of(
+    click.option(
+        "--dbt-cloud-job", type=int, metavar="ID", help="Use the results of the newest finished run of this job."
+    ),
+    click.option("--dbt-cloud-run", type=int, metavar="ID", help="Use the results of this run; wait until it ends."),
+    click.option(
+        "--dbt-cloud-account",
+        type=int,
+        metavar="ID",
+        envvar="DBT_CLOUD_ACCOUNT_ID",
+        show_envvar=True,
+        help="Account of the job or run. Its token is in DBT_CLOUD_API_TOKEN.",
+    ),
+    click.option(
+        "--dbt-cloud-host",
+        metavar="HOST",
+        envvar="DBT_CLOUD_HOST",
+        show_envvar=True,
+        help="Access URL of the account, such as ab123.us1.dbt.com. Default: cloud.getdbt.com.",
+    ),
+)
+"""A run of the dbt platform, whose results are used."""
+
 selection_options: Callable[[Command], Command] = _all_of(
     click.option(
         "--select",
@@ -158,12 +190,7 @@ selection_options: Callable[[Command], Command] = _all_of(
         help="Models to leave out, in dbt's selection syntax.",
     ),
     click.option("--selector", help="A selector of selectors.yml."),
-    _option("--state", type=FOLDER, help="Artifacts to compare with, for the state: method."),
-    click.option(
-        "--all",
-        is_flag=True,
-        help="Read models as they are, refreshed or not. No failed dbt test holds a model back.",
-    ),
+    dbt_option("--state", type=FOLDER, help="Artifacts to compare with, for the state: method."),
 )
 """The selected models."""
 
@@ -229,23 +256,14 @@ run_options: Callable[[Command], Command] = _all_of(
 """Limits and permissions of a run."""
 
 output_options: Callable[[Command], Command] = _all_of(
-    _option(
+    dbt_option(
         "--log-format",
         type=click.Choice(["text", "default", "debug", "json"]),
         default="text",
         help="json: one JSON object per line, as in dbt.",
     ),
-    _option("--quiet/--no-quiet", "-q", default=False, help="Print errors only."),
-    _option("--use-colors/--no-use-colors", default=None, help="Color the lines. Default: only on a terminal."),
+    dbt_option("--quiet/--no-quiet", "-q", default=False, help="Print errors only."),
+    dbt_option("--use-colors/--no-use-colors", default=None, help="Color the lines. Default: only on a terminal."),
     click.option("--timings", is_flag=True, help="Report the wall clock and CPU time of each step of a sync."),
 )
 """The format of the output of a run."""
-
-history_option: Callable[[Command], Command] = click.option(
-    "--history",
-    type=click.IntRange(1),
-    default=1_000,
-    show_default=True,
-    help="Maximum syncs to read, the newest of all mappings.",
-)
-"""The number of syncs on a page."""

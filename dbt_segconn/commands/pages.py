@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from dbt_segconn.commands.main import command
-from dbt_segconn.commands.options import as_options, history_option, project_options
+from dbt_segconn.commands.options import FILE, Command, as_options, project_options
 from dbt_segconn.commands.terminal.output import say
 from dbt_segconn.errors import ConfigurationError, SegconnError
 
 
-@command(group="Before a run")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8123,
+def _port_option(default: int) -> Callable[[Command], Command]:
+    return click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=default,
+        show_default=True,
+        help="Port to listen on; 0 chooses a free port.",
+    )
+
+
+_history_option: Callable[[Command], Command] = click.option(
+    "--history",
+    type=click.IntRange(1),
+    default=1_000,
     show_default=True,
-    help="Port to listen on; 0 chooses a free port.",
+    help="Maximum syncs to read, the newest of all mappings.",
 )
+
+
+def _say_url(url: str) -> None:
+    say(f"Listening on {url} - open it in a browser. Ctrl-C stops it.")
+
+
+@command(group="Before a run")
+@_port_option(8123)
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -36,11 +52,7 @@ from dbt_segconn.errors import ConfigurationError, SegconnError
     metavar="VARIABLE",
     help="Accept only the write keys in these environment variables. Default: accept any.",
 )
-@click.option(
-    "--log",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Append every accepted call to this file as a JSON line.",
-)
+@click.option("--log", type=FILE, help="Append every accepted call to this file as a JSON line.")
 @click.option("--log-dropped", is_flag=True, help="Also write dropped calls to the log, with their reasons.")
 def debugger(*, port: int, host: str, write_key_env: tuple[str, ...], log: Path | None, log_dropped: bool) -> None:
     """Run a local Tracking API with a page that shows arriving calls.
@@ -62,26 +74,20 @@ def debugger(*, port: int, host: str, write_key_env: tuple[str, ...], log: Path 
         write_keys=[os.environ[name] for name in write_key_env],  # not as arguments, which `ps` would show
         log=log,
         log_dropped=log_dropped,
-        on_ready=lambda url: say(f"Listening on {url} - open it in a browser. Ctrl-C stops it."),
+        on_ready=_say_url,
     )
 
 
 @command(group="After a run")
 @project_options
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8124,
-    show_default=True,
-    help="Port to listen on; 0 chooses a free port.",
-)
+@_port_option(8124)
 @click.option(
     "--debugger",
     metavar="URL",
     help="Debugger to read live calls from. Default: the local endpoint of segconn.yml.",
 )
 @click.option("--with-debugger", is_flag=True, help="Also run that debugger.")
-@history_option
+@_history_option
 def ui(*, port: int, debugger: str | None, with_debugger: bool, history: int, **params: Any) -> None:
     """Show the syncs on a local page: overview, history, discards, previews, live calls.
 
@@ -95,17 +101,15 @@ def ui(*, port: int, debugger: str | None, with_debugger: bool, history: int, **
       dbt-segconn ui --with-debugger         also a stand-in for Segment, at the endpoint of segconn.yml
       dbt-segconn ui --target prod --port 0
     """
-    with _extra():
+    try:
         from dbt_segconn.web.page.server import serve
-
-    serve(
-        as_options(**params),
-        port,
-        debugger=debugger,
-        with_debugger=with_debugger,
-        history=history,
-        on_ready=lambda url: say(f"Listening on {url} - open it in a browser. Ctrl-C stops it."),
-    )
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise ConfigurationError(
+            f"The page needs {package}, which is not installed: pip install 'dbt-segconn[debugger]'"
+        ) from None
+    options = as_options(**params)
+    serve(options, port, debugger=debugger, with_debugger=with_debugger, history=history, on_ready=_say_url)
 
 
 @command(group="After a run")
@@ -118,7 +122,7 @@ def ui(*, port: int, debugger: str | None, with_debugger: bool, history: int, **
     help="File to write; - prints the page.",
 )
 @click.option("--identifiers", is_flag=True, help="Include the identifiers of discarded records.")
-@history_option
+@_history_option
 def report(*, file: Path, identifiers: bool, history: int, **params: Any) -> None:
     """Write the page of syncs as one HTML file to publish.
 
@@ -150,15 +154,3 @@ def report(*, file: Path, identifiers: bool, history: int, **params: Any) -> Non
     except OSError as error:
         raise SegconnError(f"{file}: cannot be written: {error.strerror}.") from None
     say(f"Wrote {file}.")
-
-
-@contextmanager
-def _extra() -> Iterator[None]:
-    """Raise ConfigurationError if an import inside finds no server."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        package = str(error.name).partition(".")[0]
-        raise ConfigurationError(
-            f"The page needs {package}, which is not installed: pip install 'dbt-segconn[debugger]'"
-        ) from None

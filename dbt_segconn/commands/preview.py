@@ -52,10 +52,10 @@ def preview(
     from dbt_segconn.commands.terminal.tables import show_change
     from dbt_segconn.inspection.preview import preview as preview_changes
 
-    params["all"] = True
+    # a script that pipes calls gets JSON on standard output and nothing else
     is_text = style == "text" or (style is None and sys.stdout.isatty())
     previews = preview_changes(
-        as_options(**params), change_types=change_type, records=record, limit=limit, of_each_type=is_text
+        as_options(**params, all=True), change_types=change_type, records=record, limit=limit, of_each_type=is_text
     )
     for one in previews:
         for shown in one.shown:

@@ -32,6 +32,7 @@ def program() -> None:
     # pydantic would load plugins from all installed packages, and they could read write keys
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     with with_rare_gc():
+        # imported here, with rare garbage collection, and after the variable is set
         from dbt_segconn.commands import main
 
         try:

@@ -34,37 +34,30 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **params: Any) -> None:
       dbt-segconn reset customers.identify_customers
     """
     options = as_options(**params)
+    # the warehouse is closed while the question waits: a DuckDB file that is open here is locked for dbt
     if not yes:
-        names = ", ".join(_find_names(options, mappings))
+        names = ", ".join(_reset(options, mappings, is_confirmed=False))
         if not click.confirm(f"The next run will send every record of {names} again. Reset?"):
             say("Nothing was changed.")
             return
-    for name in _reset(options, mappings):
+    for name in _reset(options, mappings, is_confirmed=True):
         say(f"Reset {name}.")
 
 
-def _find_names(options: Options, names: Collection[str]) -> list[str]:
-    """Return the full names of the mappings to reset. Raises ConfigurationError as `_reset` does."""
-    from dbt_segconn.inspection.overview import opened_state
+def _reset(options: Options, names: Collection[str], *, is_confirmed: bool) -> list[str]:
+    """Forget the records of mappings if it `is_confirmed`; the next sync of each then finds all of them added.
 
-    with opened_state(options) as (project, state):
-        found, shown = _find(project, state, names)
-    return [shown[mapping_id] for mapping_id in found]
-
-
-def _reset(options: Options, names: Collection[str]) -> list[str]:
-    """Forget the records of mappings, so that the next sync of each finds all of them added.
-
-    Includes mappings that are gone from the project (orphans). Returns the names of the mappings that were reset.
-    Raises ConfigurationError if no mapping has a name, or if several have it; LockedError while a mapping is synced.
+    Includes mappings that are gone from the project (orphans). Returns the full names of the mappings. Raises
+    ConfigurationError if no mapping has a name, or if several have it; LockedError while a mapping is synced.
     """
     from dbt_segconn.inspection.overview import opened_state
 
     with opened_state(options) as (project, state):
         found, shown = _find(project, state, names)
-        state.prepare()
-        for mapping_id, mapping in found.items():
-            _forget(state, mapping, shown[mapping_id])
+        if is_confirmed:
+            state.prepare()
+            for mapping_id, mapping in found.items():
+                _forget(state, mapping, shown[mapping_id])
     return [shown[mapping_id] for mapping_id in found]
 
 
@@ -75,6 +68,7 @@ def _find(
     from dbt_segconn.inspection.overview import names_shown
     from dbt_segconn.project.meta import find_mapping
 
+    # a mapping that is gone has state, which `reset` removes: it can be named, too
     orphans = state.orphans({mapping.id for mapping in project.mappings}) if state.exists() else []
     known: list[Mapping | HistoryRow] = [*project.mappings, *orphans]
     found = (find_mapping(name, known) for name in names)

@@ -7,7 +7,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any, NoReturn
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -17,11 +19,16 @@ from dbt_segconn.commands.options import (
     as_options,
     mapping_option,
     output_options,
+    platform_options,
     project_options,
     results_option,
     run_options,
     selection_options,
 )
+from dbt_segconn.commands.terminal.output import say
+
+if TYPE_CHECKING:
+    from dbt_segconn.integrations.dbt_platform import DbtPlatform
 
 INTERRUPTED_NOTE = "Interrupted: waiting for calls in flight. Interrupt again to stop immediately."
 
@@ -29,12 +36,25 @@ INTERRUPTED_NOTE = "Interrupted: waiting for calls in flight. Interrupt again to
 @command(group="Run")
 @project_options
 @results_option
+@platform_options
 @selection_options
+@click.option(
+    "--all",
+    is_flag=True,
+    help="Read models as they are, refreshed or not. No failed dbt test holds a model back.",
+)
 @mapping_option
 @run_options
 @click.option("--full-refresh", is_flag=True, help="Forget the records first, so that every record is sent again.")
 @output_options
-def run(**params: Any) -> None:
+def run(
+    *,
+    dbt_cloud_job: int | None,
+    dbt_cloud_run: int | None,
+    dbt_cloud_account: int | None,
+    dbt_cloud_host: str | None,
+    **params: Any,
+) -> None:
     """Deliver what has changed in the models that dbt has just refreshed.
 
     Reads dbt's manifest and run results, finds added, updated and deleted records inside the warehouse, and
@@ -49,10 +69,29 @@ def run(**params: Any) -> None:
       dbt-segconn run --run-results 'runs/*/target'   models that dbt built one by one, in separate folders
       dbt-segconn run --full-refresh --select orders  send every record again
       dbt-segconn run --max-runtime 50m               the next run delivers the rest
+      dbt-segconn run --dbt-cloud-job 123             what a job of the dbt platform has built
 
     Exit codes: 0 success, 1 a sync failed or discarded records, 2 could not start, 130 interrupted.
     """
-    _run(**params)
+    if dbt_cloud_job is None and dbt_cloud_run is None:
+        _run(**params)
+    if params["run_results"] or params["target_path"] or (dbt_cloud_job and dbt_cloud_run):
+        raise click.UsageError(
+            "--dbt-cloud-job, --dbt-cloud-run, --run-results and --target-path name dbt's artifacts: set only one."
+        )
+    from dbt_segconn.integrations.dbt_platform import connect
+
+    with TemporaryDirectory(prefix="segconn-") as folder:
+        files = _fetched(connect(dbt_cloud_account, dbt_cloud_host), dbt_cloud_job, dbt_cloud_run, Path(folder))
+        _run(**{**params, "run_results": files})
+
+
+def _fetched(platform: DbtPlatform, job: int | None, run_id: int | None, folder: Path) -> tuple[str, ...]:
+    """Fetch the results of a run of the dbt platform. Return their files."""
+    if run_id is None:
+        run_id = platform.latest_run(job or 0)
+    say(f"Reading run {run_id} of the dbt platform.", err=True)  # stdout may be JSON lines
+    return tuple(str(file) for file in platform.fetch(run_id, folder))
 
 
 @command(group="Run")
@@ -73,7 +112,7 @@ def retry(**params: Any) -> None:
       dbt-segconn retry
       dbt-segconn retry --mapping customers.identify_customers
     """
-    _run(**{**params, "all": True, "retry": True})
+    _run(**params, all=True, retry=True)
 
 
 @command(group="State")
@@ -105,6 +144,7 @@ def _run(*, log_format: str, quiet: bool, use_colors: bool | None, timings: bool
     with closing(printer), _stop_on_signal(stop, lambda: printer.line(INTERRUPTED_NOTE, level="warn")):
         result = run_syncs(options, screen, stop)
     screen.close(result)
+    # --max-runtime sets `stop`, too: an orchestrator should start the next run, as after a signal
     sys.exit(INTERRUPTED if stop.is_set() else OK if result.success else FAILED)
 
 
@@ -114,6 +154,7 @@ def _stop_on_signal(stop: threading.Event, on_stop: Callable[[], None]) -> Itera
 
     def handle(*_: Any) -> None:
         stop.set()
+        # Python runs a handler between bytecodes only: the default action works even while a driver blocks
         for number in previous:
             signal.signal(number, signal.SIG_DFL)
         on_stop()

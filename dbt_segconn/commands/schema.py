@@ -36,7 +36,7 @@ def schema(*, what: str | None, **params: Any) -> None:
     if what is not None:
         write_json(getattr(editor_schema, f"{what}_schema")())
         return
-    project = find_project(params["project_dir"])
+    project = find_project(params["project_dir"])  # needs no profile: an editor is set up before a warehouse
     for path in editor_schema.write_schemas(project.dir):
         say(f"Wrote {path.relative_to(project.dir)}.")
     write(editor_schema.VS_CODE)

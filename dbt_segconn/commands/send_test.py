@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import abc
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dbt_segconn.inspection.outlook import OpenedProject
     from dbt_segconn.inspection.preview import Shown
     from dbt_segconn.project.mappings import Mapping
+    from dbt_segconn.project.settings import DestinationSettings
     from dbt_segconn.warehouse.session import Row
 
 
@@ -45,41 +46,35 @@ def send_test(*, mapping: str, record: str, **params: Any) -> None:
     Exit codes: 0 accepted, 1 not accepted, 2 no such mapping or record.
     """
     from dbt_segconn.commands.terminal.tables import as_text
-
-    sent = _send(as_options(**params), mapping, record)
-    shown = sent.shown
-    write(as_text(shown.call))
-    what = "a change that a run would also send" if sent.is_change else "unchanged, sent as updated"
-    name = f"{shown.mapping}, record {shown.record_id} ({shown.change_type}: {what})"
-    say(f"{'Sent' if sent.is_confirmed else 'Tried to send'} this call of {name}")
-    say(f"to the destination {sent.destination} at {sent.endpoint}: {sent.answer}.")
-    if sent.is_confirmed:
-        say("Accepted does not mean delivered: check the call in the source's debugger in Segment.")
-    say("No state was changed: the next run sends the same calls as without this test.")
-    sys.exit(OK if sent.is_confirmed else FAILED)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """One call that was sent, and the answer. `is_change`: a run would also send it now."""
-
-    shown: Shown
-    destination: str
-    endpoint: str
-    is_change: bool
-    is_confirmed: bool
-    answer: str
-
-
-def _send(options: Options, name: str, record_id: str) -> _Sent:
-    """Send the call of one record once, changed or not, with a messageId that no sync uses.
-
-    Raises ConfigurationError if the mapping or the record does not exist or must not be sent; SegconnError if the
-    record makes no valid call.
-    """
     from dbt_segconn.delivery import Destination
     from dbt_segconn.delivery.answers import Confirmed
     from dbt_segconn.delivery.destination import build_config
+    from dbt_segconn.state.tables import new_sync_id
+
+    name, settings, shown, is_change = _find(as_options(**params), mapping, record)
+    if shown.call is None:
+        raise SegconnError(f"the record {record!r} would be discarded: {str(shown.discard).removesuffix('.')}.")
+    # a mapping may set messageId: with the same id as in a sync, Segment would drop the sync's call as a duplicate
+    call = {**shown.call, "messageId": f"test-{new_sync_id()}"}
+    destination = Destination(build_config(name, settings))
+    answer = _post(destination, _batch(record, call))
+    is_confirmed = isinstance(answer, Confirmed)
+    write(as_text(call))
+    what = "a change that a run would also send" if is_change else "unchanged, sent as updated"
+    of_record = f"{shown.mapping}, record {shown.record_id} ({shown.change_type}: {what})"
+    say(f"{'Sent' if is_confirmed else 'Tried to send'} this call of {of_record}")
+    say(f"to the destination {name} at {destination.config.endpoint}: {_describe(answer)}.")
+    if is_confirmed:
+        say("Accepted does not mean delivered: check the call in the source's debugger in Segment.")
+    say("No state was changed: the next run sends the same calls as without this test.")
+    sys.exit(OK if is_confirmed else FAILED)
+
+
+def _find(options: Options, name: str, record_id: str) -> tuple[str, DestinationSettings, Shown, bool]:
+    """Return the destination with its settings, the record with its call, and whether a run would also send it now.
+
+    Raises ConfigurationError if the mapping or the record does not exist or must not be sent.
+    """
     from dbt_segconn.inspection.outlook import opened_read_only
     from dbt_segconn.inspection.preview import show
     from dbt_segconn.project.meta import find_mapping
@@ -94,20 +89,7 @@ def _send(options: Options, name: str, record_id: str) -> _Sent:
             )
         change, is_change = _find_change(look, mapping, record_id)
         shown = show(mapping, change, look.call_maker(mapping, new_sync_id()))
-    if shown.call is None:
-        raise SegconnError(f"the record {record_id!r} would be discarded: {str(shown.discard).removesuffix('.')}.")
-    # a mapping may set messageId: with the same id as in a sync, Segment would drop the sync's call as a duplicate
-    call = {**shown.call, "messageId": f"test-{new_sync_id()}"}
-    destination = Destination(build_config(mapping.destination, settings))
-    answer = _post(destination, _batch(record_id, call))
-    return _Sent(
-        shown=replace(shown, call=call),
-        destination=mapping.destination,
-        endpoint=destination.config.endpoint,
-        is_change=is_change,
-        is_confirmed=isinstance(answer, Confirmed),
-        answer=_describe(answer),
-    )
+        return mapping.destination, settings, shown, is_change
 
 
 def _find_change(look: OpenedProject, mapping: Mapping, record_id: str) -> tuple[Row, bool]:
@@ -135,7 +117,7 @@ def _batch(record_id: str, call: abc.Mapping[str, Any]) -> Batch:
 
     discards: list[str] = []
     batcher = Batcher(lambda _number, reason: discards.append(reason))
-    batches = [*batcher.add([1], [dict(call)]), *batcher.flush()]
+    batches = [*batcher.add([1], [dict(call)]), *batcher.flush()]  # checks the limits, as for a call of a run
     if discards:
         raise SegconnError(f"the record {record_id!r} would be discarded: {discards[0]}.")
     return batches[0]
@@ -153,6 +135,7 @@ def _post(destination: Destination, batch: Batch) -> Answer:
             f"destination {destination.config.name}: its endpoint, its write key or the proxy of the environment is "
             "not valid."
         )
+    # one attempt: a test shows the first answer
     with closing(client):
         return client.post(batch.body(datetime.now(timezone.utc)))
 

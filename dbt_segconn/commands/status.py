@@ -49,5 +49,6 @@ def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: 
     else:
         rows = overview.overview(options)
     show(rows, output)
+    # JSON lines have one shape: a note would be a row of another
     for note in notes if output == "text" else ():
         say(note)

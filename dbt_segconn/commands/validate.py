@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dbt_segconn.commands.main import FAILED, OK, command
-from dbt_segconn.commands.options import as_options, project_options
+from dbt_segconn.commands.options import as_options, format_option, project_options
 from dbt_segconn.commands.terminal.output import say, styled, write, write_json
 from dbt_segconn.errors import counted
 from dbt_segconn.project.findings import (
@@ -23,13 +23,13 @@ from dbt_segconn.project.findings import (
     RULES,
     Finding,
     InvalidProject,
-    Rule,
     dotted,
 )
 from dbt_segconn.version import __version__
 
 if TYPE_CHECKING:
     from dbt_segconn.engine.opening import Options, Project
+    from dbt_segconn.project.artifacts import Manifest
     from dbt_segconn.project.context import Context
     from dbt_segconn.project.drafts import ModelDraft
     from dbt_segconn.project.settings import Settings
@@ -40,19 +40,16 @@ SCHEMA_VERSION = 1
 def _explain(ctx: click.Context, _: click.Parameter, code: str | None) -> None:
     """Print the explanation of a code and exit, before the project options are read."""
     if code is not None:
-        write(_explanation(RULES[code]))
+        rule = RULES[code]
+        write(f"{rule.code} {rule.name} ({rule.severity})\n{rule.title}\n\n{rule.advice}\n\nManual: {rule.help}")
         ctx.exit()
 
 
 @command(group="Check")
 @project_options
-@click.option(
-    "--format",
-    "style",
-    type=click.Choice(["text", "json", "github", "sarif"]),
-    default="text",
-    show_default=True,
-    help="github: annotations of a pull request; sarif: SARIF 2.1.0 for code scanning.",
+@format_option(
+    *("text", "json", "github", "sarif"),
+    explanation="github: annotations of a pull request; sarif: SARIF 2.1.0 for code scanning.",
 )
 @click.option("--online", is_flag=True, help="Also read the models' columns from the warehouse.")
 @click.option("--warnings-as-errors", is_flag=True, help="Also exit with 1 for warnings.")
@@ -116,40 +113,26 @@ def _validate(options: Options, *, online: bool) -> Validation:
 
     Raises ConfigurationError if no project or no readable manifest is found.
     """
-    from dbt_segconn.authoring.checks import CheckInputs, check
-    from dbt_segconn.authoring.misplaced import misplaced, plain_secrets
     from dbt_segconn.engine.opening import Project, check_project, resolve_context
-    from dbt_segconn.project.artifacts import Catalog, read_manifest
-    from dbt_segconn.project.drafts import faults_of_alerts, missing_consent, read_drafts
-    from dbt_segconn.project.settings import findings_in_settings
+    from dbt_segconn.project.artifacts import read_manifest
+    from dbt_segconn.project.drafts import read_drafts
 
     context = resolve_context(options, opens=online)
     settings, findings = _read_settings(context)
     manifest = read_manifest(context.artifacts_dir)
     check_project(context, manifest)
     drafts = read_drafts(manifest, settings.destinations if settings else None, context.project_dir)
-    if settings:
-        findings += findings_in_settings(context.project_dir, faults_of_alerts(settings, drafts))
-        findings += missing_consent(settings, drafts)
-        findings += plain_secrets(context.project_dir)
-    findings += [finding for draft in drafts for finding in draft.findings]
-    others = [one for draft in drafts for one in draft.other_versions]
-    findings += [one.finding(fault) for one in others for fault in one.faults]
-    findings += misplaced(context.project_dir, manifest)
-    findings += check(
-        (one for one in drafts if not one.syncs_other_versions),
-        CheckInputs(manifest, Catalog(context.artifacts_dir, manifest), settings),
-    )
+    findings += _in_files(context, manifest, settings, drafts)
     if online and settings:
         # findings on columns that files list are replaced by findings on the real columns
         findings = [one for one in findings if one.rule not in {NO_COLUMN, DOUBTFUL_COLUMN, NO_ORDER}]
-        findings += _check_columns(drafts, Project(context, settings, manifest, None, ()), options)
+        findings += _in_warehouse(drafts, Project(context, settings, manifest, None, ()), options)
     return Validation(
         context.project_dir,
         sum(not draft.syncs_other_versions for draft in drafts),
         sum(len(draft.mappings) for draft in drafts),
-        tuple(sorted(dict.fromkeys(findings), key=_order)),
-        tuple(one.names.short for one in others),
+        tuple(sorted(dict.fromkeys(findings), key=_order)),  # two checks may find the same mistake
+        tuple(one.names.short for draft in drafts for one in draft.other_versions),
     )
 
 
@@ -162,7 +145,29 @@ def _read_settings(context: Context) -> tuple[Settings | None, list[Finding]]:
         return None, list(error.findings)
 
 
-def _check_columns(drafts: Iterable[ModelDraft], project: Project, options: Options) -> Iterator[Finding]:
+def _in_files(
+    context: Context, manifest: Manifest, settings: Settings | None, drafts: Sequence[ModelDraft]
+) -> Iterator[Finding]:
+    from dbt_segconn.authoring.checks import CheckInputs, check
+    from dbt_segconn.authoring.misplaced import misplaced, plain_secrets
+    from dbt_segconn.project.artifacts import Catalog
+    from dbt_segconn.project.drafts import faults_of_alerts, missing_consent
+    from dbt_segconn.project.settings import findings_in_settings
+
+    if settings:
+        yield from findings_in_settings(context.project_dir, faults_of_alerts(settings, drafts))
+        yield from missing_consent(settings, drafts)
+        yield from plain_secrets(context.project_dir)
+    for draft in drafts:
+        yield from draft.findings
+        # versions that are not synced: only errors, because such mappings may be old on purpose
+        yield from (one.finding(fault) for one in draft.other_versions for fault in one.faults)
+    yield from misplaced(context.project_dir, manifest)
+    synced = (one for one in drafts if not one.syncs_other_versions)
+    yield from check(synced, CheckInputs(manifest, Catalog(context.artifacts_dir, manifest), settings))
+
+
+def _in_warehouse(drafts: Iterable[ModelDraft], project: Project, options: Options) -> Iterator[Finding]:
     from dbt_segconn.engine.opening import opened
     from dbt_segconn.project.mappings import to_mapping
     from dbt_segconn.warehouse.source import find_source
@@ -183,6 +188,7 @@ def _order(finding: Finding) -> tuple[bool, str, int, int]:
 
 
 def _print(validation: Validation, style: str) -> None:
+    # the root of the checkout; the dbt project may be a folder of it
     repository = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd())
     if style == "json":
         write_json(_as_json(validation))
@@ -190,7 +196,7 @@ def _print(validation: Validation, style: str) -> None:
         write_json(_as_sarif(validation, repository))
     elif style == "github":
         for line in as_github(validation, repository):
-            click.echo(line)
+            click.echo(line)  # `say` would escape the commands; `as_github` escapes the data in them
         say(_summary(validation))
     else:
         for finding in validation.findings:
@@ -217,10 +223,6 @@ def _summary(validation: Validation) -> str:
     counts += [counted(validation.warnings, "warning")] if validation.warnings else []
     code = validation.findings[0].rule.code
     return f"{' and '.join(counts)} in {scope}. What a code means and how to fix it: dbt-segconn docs {code}"
-
-
-def _explanation(rule: Rule) -> str:
-    return f"{rule.code} {rule.name} ({rule.severity})\n{rule.title}\n\n{rule.advice}\n\nManual: {rule.help}"
 
 
 def _as_json(validation: Validation) -> dict[str, Any]:
@@ -306,6 +308,7 @@ def _as_sarif(validation: Validation, repository: Path) -> dict[str, Any]:
     return {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
+        # PyYAML counts columns in code points
         "runs": [{"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}],
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -72,7 +73,7 @@ def classify(status: int, headers: Any) -> Answer:
     """Return the meaning of a response. The body may hold payloads, so it is not read."""
     if 200 <= status < 300:
         return Confirmed()
-    if status in {400, 413}:
+    if status in {400, 413}:  # the sender splits the batch until the rejected call is alone
         return Rejected(f"Segment rejected the call with HTTP status {status}")
     if status == 429:
         return Throttled(_pause(headers))
@@ -132,19 +133,24 @@ def _pause(headers: Any) -> float | None:
             return max(0.0, float(value))
         except ValueError:
             pass
-        try:
-            until: datetime = parsedate_to_datetime(value)
-        except (ValueError, OverflowError):
-            continue
-        if until.tzinfo is None:  # the obsolete date formats of RFC 9110 have no zone and mean UTC
-            until = until.replace(tzinfo=timezone.utc)
-        return float(max(0.0, (until - datetime.now(timezone.utc)).total_seconds()))
+        if until := http_date(value):
+            return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
     return None
+
+
+def http_date(text: str | None) -> datetime | None:
+    """Parse a date of an HTTP header; return None for other texts."""
+    try:
+        found: datetime = parsedate_to_datetime(text or "")
+    except (ValueError, TypeError, OverflowError):  # a hostile date may raise any of them
+        return None
+    # the obsolete date formats of RFC 9110 have no zone and mean UTC
+    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
 # Validates a key without a call: https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/
 SETTINGS_HOST = "https://cdn.segment.com"
-TIMEOUT = (10.0, 10.0)
+CHECK_TIMEOUT = (10.0, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +192,8 @@ def measure_clock_skew(endpoint: str, now: Callable[[], float] = time.time) -> f
     response = _get(f"{endpoint}/")
     if isinstance(response, Unreachable):
         return response
-    try:
-        server: datetime = parsedate_to_datetime(response.headers.get("Date", ""))
-    except (ValueError, TypeError, OverflowError):
+    server = http_date(response.headers.get("Date"))
+    if server is None:
         return None
     # The header is truncated to seconds, so it is half a second late on average
     return (before + now()) / 2 - (server.timestamp() + 0.5)
@@ -196,12 +201,9 @@ def measure_clock_skew(endpoint: str, now: Callable[[], float] = time.time) -> f
 
 def _get(url: str) -> Response | Unreachable:
     try:
-        connection = Connection(url, {}, timeout=TIMEOUT)
-        with debug_logging_disabled():
-            try:
-                return connection.get()
-            finally:
-                connection.close()
+        # the path holds the write key
+        with debug_logging_disabled(), closing(Connection(url, {}, timeout=CHECK_TIMEOUT)) as connection:
+            return connection.get()
     except NoResponseError as error:
         return Unreachable(classify_error(error).reason)
     except ValueError:
@@ -218,6 +220,7 @@ def _json(response: Response) -> dict[str, Any]:
 
 def _region(body: dict[str, Any]) -> str | None:
     """Read the region from the API host of the source: api.segment.io, or a host with eu1 in its name."""
+    # the answer is not trusted: any value may have another type
     segment = body["integrations"].get("Segment.io") if isinstance(body["integrations"], dict) else None
     host = str(segment.get("apiHost", "")) if isinstance(segment, dict) else ""
     if re.search(r"\beu\d", host):

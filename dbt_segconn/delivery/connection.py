@@ -31,11 +31,12 @@ DEADLINE_SECONDS = 60.0  # of a whole request
 # The status decides the outcome of a request, so a slow or long body is given up
 BODY_SECONDS = 2.0
 BODY_BYTES, LONG_BODY_BYTES = 65_536, 1_000_000
-TICK_SECONDS = 0.25
+TICK_SECONDS = 0.25  # how exact a deadline is
 
 PROXY_AUTHENTICATION_REQUIRED = 407
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
-_NO_RETRIES = urllib3.Retry(total=False, redirect=False)  # shared: building one costs as much as a small batch
+# A retry needs a new `sentAt`. Shared, because building it costs as much as a small batch
+_NO_RETRIES = urllib3.Retry(total=False, redirect=False)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -86,6 +87,7 @@ class Connection:
         session = requests.Session()
         self._environment = session.merge_environment_settings(url, {}, None, None, None)
         self._proxy = _host_of(select_proxy(url, self._environment["proxies"]))
+        # without the session: it would follow redirects and send a password of ~/.netrc
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1)
         self._pool: Any = None
         self._path = ""
@@ -125,7 +127,7 @@ class Connection:
                     headers={**self._headers, **headers},
                     retries=_NO_RETRIES,
                     redirect=False,
-                    assert_same_host=False,
+                    assert_same_host=False,  # through a proxy for HTTP, the path is a whole URL
                     timeout=self._timeout,
                     preload_content=False,
                     decode_content=False,
@@ -152,6 +154,7 @@ class Connection:
             response.close()
             return b""
         response.release_conn()
+        # a small compressed body may be gigabytes
         return b"" if response.headers.get("Content-Encoding", "identity") != "identity" else body
 
     def _open(self) -> Any:
@@ -248,7 +251,7 @@ class _Watchdog:
                 for connection, deadline in self._deadlines.items():
                     if deadline <= now:
                         connection._expire()  # noqa: SLF001  same module
-            time.sleep(TICK_SECONDS)
+            time.sleep(TICK_SECONDS)  # a wait would be woken by every request
 
 
 _WATCHDOG = _Watchdog()

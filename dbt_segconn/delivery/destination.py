@@ -28,7 +28,7 @@ class DestinationConfig:
     write_key: str = field(repr=False)
     endpoint: str
     concurrency: int = 12
-    events_per_second: float | None = 1000
+    events_per_second: float | None = 1000  # Segment's limit for a workspace
     gzip: bool = False
     oauth: OAuth | None = None
 
@@ -104,7 +104,7 @@ class Destination:
 
     def fail(self, reason: str) -> None:
         """Stop all syncs of this destination: no request to it can succeed."""
-        self._unusable = self._unusable or reason
+        self._unusable = self._unusable or reason  # the first reason explains the others
 
     def check(self) -> None:
         """Raise DeliveryError if the destination is unusable."""
@@ -118,7 +118,7 @@ class Destination:
         """Count a confirmed batch."""
         self.answered.set()
         self.limiter.recover()
-        self._rejections = 0
+        self._rejections = 0  # several in a row have a cause outside of the records
 
     def rejected(self) -> int:
         """Count a rejected call; return the number of them since the last confirmed batch."""

@@ -9,13 +9,21 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from dbt_segconn.delivery.answers import Answer, Confirmed, Throttled, Unknown, Unusable, classify, classify_error
+from dbt_segconn.delivery.answers import (
+    Answer,
+    Confirmed,
+    Throttled,
+    Unknown,
+    Unusable,
+    classify,
+    classify_error,
+    http_date,
+)
 from dbt_segconn.delivery.connection import Connection, NoResponseError, Response
 from dbt_segconn.errors import ConfigurationError
 
@@ -91,6 +99,7 @@ class Tokens:
         usable = token if token and self._clock() < token.used_until else None
         if isinstance(self._answer, Unusable):  # another request would fail, too
             return usable or self._answer
+        # with a usable token, senders go on while one of them renews it
         if not self._guard.acquire(blocking=usable is None):
             return usable or self._answer  # another sender is renewing it
         try:
@@ -118,15 +127,14 @@ class Tokens:
 
     def _request(self) -> Token | Answer:
         """Send one request, and a second one if the clock skew had to be corrected."""
-        connection = Connection(self._oauth.token_url, {"Content-Type": "application/x-www-form-urlencoded"})
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
         try:
-            response = connection.post(self._form())
-            if response.status in {400, 401} and self._correct_clock(response.headers.get("Date")):
+            with closing(Connection(self._oauth.token_url, headers)) as connection:
                 response = connection.post(self._form())
+                if response.status in {400, 401} and self._correct_clock(response.headers.get("Date")):
+                    response = connection.post(self._form())
         except NoResponseError as error:
             return self._explained(classify_error(error))
-        finally:
-            connection.close()
         answer = classify(response.status, response.headers)
         if isinstance(answer, Confirmed):
             return self._token_of(response)
@@ -158,9 +166,8 @@ class Tokens:
 
     def _correct_clock(self, date: str | None) -> bool:
         """Set the skew from the server's time; return whether it changed enough to matter."""
-        try:
-            server: datetime = parsedate_to_datetime(date or "")
-        except (ValueError, TypeError, OverflowError):
+        server = http_date(date)
+        if server is None:
             return False
         before, self._skew = self._skew, server.timestamp() - self._now()
         return abs(self._skew - before) > SKEW_SECONDS

@@ -128,6 +128,7 @@ class Retrier:
         errors, throttles, give_up_at = 0, 0, math.inf
         while True:
             self._wait_for_rate(len(batch))
+            # Segment corrects timestamps by `sentAt`: https://segment.com/docs/connections/spec/common/#timestamps
             answer = self._client.post(batch.body(datetime.now(timezone.utc)))
             if isinstance(answer, (Confirmed, Rejected)):
                 return answer
@@ -139,7 +140,7 @@ class Retrier:
                 self._throttle(answer, throttles, give_up_at)
             else:
                 errors += 1
-                batch.is_repeated = True
+                batch.is_repeated = True  # the first attempt may have arrived
                 if self._stop.is_set():
                     raise Canceled
                 self._back_off(answer, errors)

@@ -11,7 +11,9 @@ from importlib import resources
 _NUMBERED = re.compile(r"\d\d-(?P<topic>[a-z-]+)\.md")
 _FENCE = "```"
 _HEADING = re.compile(r"(?P<marks>#{1,4}) (?P<text>.+)")
+# The marks of generated parts are for tests/write_reference.py, not for readers
 _MARKER = re.compile(r"<!-- .*? -->\n+")
+# GitHub keeps letters, digits, underscores and hyphens of a heading in its anchor
 _NOT_IN_SLUG = re.compile(r"[^\w\- ]")
 
 
@@ -66,7 +68,7 @@ def sections(page: Page) -> Iterator[Section]:
 
 
 def _headings(lines: list[str]) -> Iterator[tuple[int, int, str]]:
-    is_code = False
+    is_code = False  # a comment of shell or YAML in a block of code looks like a heading
     for at, line in enumerate(lines):
         is_code ^= line.startswith(_FENCE)
         if not is_code and (found := _HEADING.fullmatch(line)):

@@ -13,8 +13,9 @@ import click
 import yaml
 
 from dbt_segconn.actions.fields import ACTIONS, RESERVED, Action, Field
+from dbt_segconn.authoring.editor_schema import meta_schema, settings_schema
 from dbt_segconn.authoring.lineage import COLUMNS
-from dbt_segconn.docs.tables import commands, mapping_keys, settings_keys, table
+from dbt_segconn.docs.tables import commands, keys, table
 from dbt_segconn.engine.report import ARTIFACT_FIELDS
 from dbt_segconn.mapping.schema import EXAMPLES
 from dbt_segconn.project.findings import GROUPS, RULES, Rule
@@ -26,11 +27,11 @@ _BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DO
 def refreshed(text: str, main: click.Group, exit_codes: Mapping[int, str]) -> str:
     """Return a page with fresh generated parts."""
     makers: dict[str, Callable[[], str]] = {
-        "settings": settings_keys,
-        "mapping-keys": mapping_keys,
+        "settings": lambda: keys(settings_schema()),
+        "mapping-keys": lambda: keys(meta_schema()),
         "fields": _fields,
         "reserved": _reserved,
-        "directives": _directives,
+        "directives": lambda: "\n\n".join(map(_directive, EXAMPLES)),
         "findings": _findings,
         "commands": partial(commands, main),
         "exit-codes": lambda: table(("code", "meaning"), ((str(code), text) for code, text in exit_codes.items())),
@@ -76,10 +77,6 @@ def _reserved() -> str:
 
 
 # --- Directives -----------------------------------------------------------------------------------
-
-
-def _directives() -> str:
-    return "\n\n".join(_directive(name) for name in EXAMPLES)
 
 
 def _raw(value: Any) -> Any:
@@ -139,6 +136,7 @@ def _finding(rule: Rule) -> str:
 
 
 def _artifact() -> str:
+    # the history's counts have one description, that of their columns
     counts = {f"results[].counts.{name}": COLUMNS[name] for name in COUNTS}
     return table(("field", "meaning"), ((f"`{name}`", text) for name, text in {**ARTIFACT_FIELDS, **counts}.items()))
 

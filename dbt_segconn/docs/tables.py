@@ -11,30 +11,19 @@ from typing import Any
 
 import click
 
-from dbt_segconn.authoring.editor_schema import meta_schema, settings_schema
-
 Schema = Mapping[str, Any]
 
 _TYPES = {"string": "text", "object": "mapping", "boolean": "`true`, `false`"}
 
 
-def settings_keys() -> str:
-    """Return the table of segconn.yml."""
-    return _keys_of(settings_schema())
-
-
-def mapping_keys() -> str:
-    """Return the table of `config.meta.segconn`."""
-    return _keys_of(meta_schema())
-
-
 def table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
-    """Return a Markdown table."""
+    """Return a Markdown table. A pipe would end its cell, so it is escaped."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
-def _keys_of(schema: Schema) -> str:
+def keys(schema: Schema) -> str:
+    """Return the table of a model's keys, with the keys of the models below them."""
     heads = ("key", "values", "default", "description")
     return table(heads, _rows(schema, schema["definitions"], ""))
 
@@ -50,11 +39,9 @@ def _rows(schema: Schema, definitions: Schema, prefix: str) -> Iterator[tuple[st
 
 
 def _default(value: Any) -> str:
-    if value is None or isinstance(value, dict):
+    if value is None or isinstance(value, dict) or value == []:
         return ""
-    return (
-        f"`{', '.join(value) if isinstance(value, list) else json.dumps(value).strip(chr(34))}`" if value != [] else ""
-    )
+    return f"`{', '.join(value) if isinstance(value, list) else json.dumps(value).strip(chr(34))}`"
 
 
 def _alternatives(schema: Schema) -> Iterator[Schema]:
@@ -101,19 +88,20 @@ def _range(schema: Schema) -> str:
 _METAVARS = {"integer range": "N", "integer": "N", "directory": "FOLDER", "text": "TEXT"}
 # Declared as repeatable only so that a second value is an error
 _GIVEN_ONCE = {"target_path"}
-Key = tuple[tuple[str, ...], str]
+Identity = tuple[tuple[str, ...], str]
+"""What makes two options of commands the same one: the names and the help"""
 
 
 def commands(main: click.Group) -> str:
     """Return a section for each command, with the options that most commands share in a section before them."""
     shared = _shared(main.commands.values())
-    first = next(command for command in main.commands.values() if _keys(command) >= shared)
+    first = next(command for command in main.commands.values() if _identities(command) >= shared)
     head = [
         "## Project options",
         "",
         "Most commands accept these options. An environment variable applies where its option is not given.",
         "",
-        _options(one for one in _options_of(first) if _key(one) in shared),
+        _options(one for one in _options_of(first) if _identity(one) in shared),
         "",
         "## Commands",
     ]
@@ -121,16 +109,16 @@ def commands(main: click.Group) -> str:
     return "\n\n".join(["\n".join(head), *parts])
 
 
-def _shared(many: Collection[click.Command]) -> set[Key]:
-    counts = Counter(key for command in many for key in _keys(command))
-    return {key for key, count in counts.items() if count > len(many) / 2}
+def _shared(many: Collection[click.Command]) -> set[Identity]:
+    counts = Counter(one for command in many for one in _identities(command))
+    return {one for one, count in counts.items() if count > len(many) / 2}
 
 
-def _keys(command: click.Command) -> set[Key]:
-    return {_key(one) for one in _options_of(command)}
+def _identities(command: click.Command) -> set[Identity]:
+    return {_identity(one) for one in _options_of(command)}
 
 
-def _key(option: click.Option) -> Key:
+def _identity(option: click.Option) -> Identity:
     return tuple(option.opts), option.help or ""
 
 
@@ -138,9 +126,9 @@ def _options_of(command: click.Command) -> list[click.Option]:
     return [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
 
 
-def _command(command: click.Command, shared: Collection[Key]) -> Iterator[str]:
+def _command(command: click.Command, shared: Collection[Identity]) -> Iterator[str]:
     given = " ".join(_argument(one) for one in command.params if isinstance(one, click.Argument))
-    own = [one for one in _options_of(command) if _key(one) not in shared]
+    own = [one for one in _options_of(command) if _identity(one) not in shared]
     usage = " ".join(filter(None, ("dbt-segconn", command.name, given, "[OPTIONS]" if _options_of(command) else "")))
     yield from (f"### {command.name}", "", f"`{usage}`", "")
     yield from _paragraphs(inspect.cleandoc(command.help or ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -49,8 +50,8 @@ class Concern:
     @property
     def rate(self) -> float | None:
         """Percent of the records to send that were confirmed; None if there were none to send."""
-        counts = self.facts.get("counts", {})
-        return 100 * counts["confirmed"] / counts["to_send"] if counts.get("to_send") else None
+        counts = self.facts["counts"]
+        return 100 * counts["confirmed"] / counts["to_send"] if counts["to_send"] else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +64,16 @@ class Alerts:
 
     def send(self, run: RunResult) -> None:
         """Post the results of a run to each webhook that they concern."""
-        self._send(lambda alert: _body(alert, run, self.project))
+        self._post(lambda alert: _body(alert, run, self.project))
 
     def send_error(self, error: Exception) -> None:
         """Post the error that ended a run before its syncs, to each webhook for failures."""
         what = str(error) if isinstance(error, SegconnError) else f"an unexpected {type(error).__name__}"
-        self._send(lambda alert: _broken(alert, what, self.project) if "failed" in alert.when else None)
+        self._post(lambda alert: _broken(alert, what, self.project) if "failed" in alert.when else None)
 
-    def _send(self, body_of: Callable[[AlertSettings], bytes | None]) -> None:
+    def _post(self, body_of: Callable[[AlertSettings], bytes | None]) -> None:
         bodies = {number: body_of(alert) for number, alert in enumerate(self.settings, start=1)}
-        _send(self.settings, {number: body for number, body in bodies.items() if body}, self.warn)
+        _post_all(self.settings, {number: body for number, body in bodies.items() if body}, self.warn)
 
 
 def concerns(alert: AlertSettings, run: RunResult) -> list[Concern]:
@@ -127,9 +128,9 @@ def _lines(due: Sequence[Concern]) -> Iterator[str]:
 
 
 def _counts(one: Concern) -> str:
-    counts = one.facts.get("counts", {})
-    if "to_send" not in counts:
-        return ""
+    if isinstance(one.outcome, Skip) or one.outcome.row is None:
+        return ""  # it ended before it counted anything
+    counts = one.facts["counts"]
     rate = "" if one.rate is None else f" ({one.rate:.1f}%)"
     return f": {counts['confirmed']:,} of {counts['to_send']:,} confirmed{rate}, {counts['discarded']:,} discarded"
 
@@ -155,7 +156,7 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _send(alerts: Sequence[AlertSettings], bodies: dict[int, bytes], warn: Callable[[str], None]) -> None:
+def _post_all(alerts: Sequence[AlertSettings], bodies: dict[int, bytes], warn: Callable[[str], None]) -> None:
     """Post to all webhooks at once, and wait no longer than the slowest of them may take."""
     failures: dict[int, str | None] = dict.fromkeys(bodies, f"no answer in {TIMEOUT_SECONDS:.0f} seconds")
 
@@ -165,12 +166,12 @@ def _send(alerts: Sequence[AlertSettings], bodies: dict[int, bytes], warn: Calla
     # daemons: a webhook that answers a byte a second keeps no process alive
     threads = [threading.Thread(target=post, args=(number,), name="segconn-alert", daemon=True) for number in bodies]
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    with debug_logging_disabled():
+    with debug_logging_disabled():  # the path of a webhook is its secret
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-    for number, reason in dict(failures).items():
+    for number, reason in dict(failures).items():  # a copy: a late thread may still write to it
         if reason:
             alert = alerts[number - 1]
             host = urlsplit(alert.url.get_secret_value()).hostname
@@ -180,11 +181,9 @@ def _send(alerts: Sequence[AlertSettings], bodies: dict[int, bytes], warn: Calla
 def _post(url: str, body: bytes) -> str | None:
     """Post once; returns why it was not taken, without any of the URL."""
     try:
-        connection = Connection(url, {"Content-Type": "application/json"}, timeout=(TIMEOUT_SECONDS, TIMEOUT_SECONDS))
-        try:
+        headers = {"Content-Type": "application/json"}
+        with closing(Connection(url, headers, timeout=(TIMEOUT_SECONDS, TIMEOUT_SECONDS))) as connection:
             reply = connection.post(body)
-        finally:
-            connection.close()
     except NoResponseError as error:
         return classify_error(error).reason
     except Exception as error:  # noqa: BLE001  an alert never ends a run

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import abc
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 
 from dbt_segconn.engine.guards import (
     changed_identifier,
@@ -94,7 +95,7 @@ def before_staging(
     yield from doubts(mapping, row, last, _lookalikes(mapping, state, last, mapping_ids), known)
 
 
-def of_changes(
+def of_changes(  # noqa: PLR0913  what `run` and `preview` count in different ways
     mapping: Mapping,
     source: Source,
     tables: MappingTables,
@@ -103,17 +104,19 @@ def of_changes(
     counted: HistoryRow,
     known: int,
     changed: Callable[[], ChangedColumns | None],
+    stamps: Callable[[], Sequence[str]] | None = None,
     diff: Diff | None = None,
 ) -> Iterator[str]:
     """Yield the reasons against the changes that `counted` counts, in the outbox or in a diff.
 
     `made` is the sync that last changed the mapping's records. `changed` counts the changed columns of updated
-    records; it is called if there are too many of them.
+    records; it is called if there are too many of them. So is `stamps`, which finds columns with one value in all rows.
     """
     if former := former_identifier(mapping, made, known):
         yield changed_identifier(mapping, former, added=counted.added, deleted=counted.deleted)
     elif counted.updated and "updated" in counted.sync_mode and is_retyped(made, counted):
         yield retyped(counted, known)
+    # `present` counts all rows of the model: also those without an identifier, and those held back
     yield from over_limits(
         mapping.meta.guards,
         known=known,
@@ -124,9 +127,10 @@ def of_changes(
         changed=changed,
     )
     if counted.to_send:
+        # each of these reads the whole model or outbox, so they come last, and only if something is sent
         is_asked = may_be_stamped(mapping, known=known, updated=counted.updated)
-        if stamps := tables.stamps(source) if is_asked else ():
-            yield stamped(stamps, known=known, updated=counted.updated, changed=changed())
+        if found := (stamps or partial(tables.stamps, source))() if is_asked else ():
+            yield stamped(found, known=known, updated=counted.updated, changed=changed())
         yield from doubtful_ids(mapping, source, tables, counted.sync_mode.split(","), diff)
 
 

@@ -12,7 +12,7 @@ from dbt_segconn.project.artifacts import Manifest
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.run_results import RunResults
 from dbt_segconn.project.settings import Settings
-from dbt_segconn.state.tables import HistoryRow
+from dbt_segconn.state.tables import COUNTS, HistoryRow
 
 IGNORED = "--ignore-tests syncs it all the same"
 
@@ -24,6 +24,11 @@ class Skip:
     mapping: Mapping
     reason: str
     is_failure: bool = False
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Zero for every count of a `SyncResult`."""
+        return SyncResult(self.mapping, "skipped", 0.0).counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class Gate:
             return True
         if outcome := self.results.outcomes.get(mapping.model.unique_id):
             return outcome.is_fresh
+        # results of tests or retries do not show whether another model is fresh
         return not self.results.includes_build or mapping.model.unique_id in self.results.tested
 
     def _skip(self, mapping: Mapping) -> Skip | None:
@@ -140,6 +146,15 @@ class SyncResult:
     resumed_row: HistoryRow | None = None
     spent: abc.Mapping[str, Spent] = field(default_factory=dict)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Records by outcome, with the names of the history's columns; and the calls that this run has confirmed."""
+        return {
+            **{name: getattr(self.row, name, 0) for name in COUNTS},
+            "confirmed_by_this_run": self.confirmed,
+            "resumed_by_this_run": self.resumed,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
@@ -155,6 +170,5 @@ class RunResult:
     @property
     def success(self) -> bool:
         """Whether every sync delivered every record, and dbt failed no model of a mapping."""
-        return all(one.status == "success" for one in self.results) and not any(
-            skip.is_failure for skip in self.skipped
-        )
+        is_kept_back = any(skip.is_failure for skip in self.skipped)
+        return all(one.status == "success" for one in self.results) and not is_kept_back

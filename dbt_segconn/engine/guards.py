@@ -39,6 +39,7 @@ def doubts(
             f"it was never synced, but {name}, which is gone from the project, was the same mapping and has "
             f"{records:,} records. If it replaces {name}, run `dbt-segconn adopt {name} {mapping.name}` to keep them"
         )
+    # records that only the former table has would count as deleted
     moved = before and before.relation not in {None, row.relation}
     if before and moved and known and not mapping.meta.guards.allow_moved:
         yield (
@@ -97,6 +98,7 @@ def is_retyped(made: HistoryRow | None, row: HistoryRow) -> bool:
 
     Equal JSON may have another text in another type: records may count as updated without a change.
     """
+    # three hashes: of names, of value types, and of the data types of JSON columns
     was, now = (made.signature if made else "").split("-"), row.signature.split("-")
     return len(was) == len(now) and was[0] == now[0] and was[2:] != now[2:]
 
@@ -189,6 +191,7 @@ def doubtful_ids(
 
     Only ids that are plain columns are checked.
     """
+    # Segment merges users that share an id, and this cannot be undone
     guards = mapping.meta.guards
     given = {field: column for field in IDS if (column := column_of(mapping.fields.get(field)))}
     junk = [] if guards.allow_junk_ids else list(_naming(mapping, source, given))
@@ -206,9 +209,8 @@ def doubtful_ids(
 
 
 def _placeholder(field: str, words: abc.Mapping[str, int]) -> str:
-    listed = ", ".join(
-        f"{word!r} {count:,}" for word, count in sorted(words.items(), key=lambda one: (-one[1], one[0]))
-    )
+    by_count = sorted(words.items(), key=lambda one: (-one[1], one[0]))
+    listed = ", ".join(f"{word!r} {count:,}" for word, count in by_count)
     total = sum(words.values())
     return (
         f"{counted(total, 'record')} {'has' if total == 1 else 'have'} a placeholder as {field} ({listed}): Segment "
@@ -227,15 +229,11 @@ def _too_many(mapping: Mapping, field: str, column: str, ids: int, most: int) ->
     values = f"{counted(ids, 'value')} of {field} (${column}) {'is' if ids == 1 else 'are'}"
     shared = f"{values} shared by more than {counted(_limit(mapping), 'record')}, by up to {most:,}"
     if mapping.meta.order_by:
-        return (
-            f"{shared}: Segment would merge them into one {one}. Map the column that tells {one}s apart, or raise "
-            "guards.max_records_per_id"
-        )
-    return (
-        f"{shared}: Segment merges them into one {one}, and any of their calls may come last. Map the column that "
-        f"tells {one}s apart, or set `order_by` to the column that orders the records, or raise "
-        "guards.max_records_per_id"
-    )
+        effect, order = f"Segment would merge them into one {one}", ""
+    else:
+        effect = f"Segment merges them into one {one}, and any of their calls may come last"
+        order = "set `order_by` to the column that orders the records, or "
+    return f"{shared}: {effect}. Map the column that tells {one}s apart, or {order}raise guards.max_records_per_id"
 
 
 def _called(field: str) -> str:

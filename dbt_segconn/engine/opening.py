@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +78,7 @@ def resolve_context(options: Options, *, opens: bool = False) -> Context:
 
     With `opens`, the warehouse is opened next: raise ConfigurationError if the target is ambiguous.
     """
-    given = ProjectOptions(
-        project_dir=options.project_dir,
-        profiles_dir=options.profiles_dir,
-        profile=options.profile,
-        target=options.target,
-        target_path=options.target_path,
-        vars=options.vars,
-        run_results=tuple(options.run_results),
-    )
+    given = ProjectOptions(**{one.name: getattr(options, one.name) for one in fields(ProjectOptions)})
     context = resolve(given, JINJA_LOADERS)
     if opens and context.target is None:
         return find_target(context, read_manifest(context.artifacts_dir))
@@ -106,10 +98,9 @@ def read_project(options: Options, *, needs_results: bool = True, opens: bool = 
     manifest = read_manifest(context.artifacts_dir)
     check_project(context, manifest)
     mappings = read_mappings(manifest, settings, context.project_dir)
-    find_mappings(mappings, [*options.mappings, *options.allow_guarded])
-    return Project(
-        context, settings, manifest, _results(context, manifest, options, needs_results=needs_results), mappings
-    )
+    find_mappings(mappings, [*options.mappings, *options.allow_guarded])  # raises for unknown names
+    results = _results(context, manifest, options) if needs_results else None
+    return Project(context, settings, manifest, results, mappings)
 
 
 def _findings_in_mappings(context: Context) -> Iterator[Finding]:
@@ -132,18 +123,16 @@ def check_project(context: Context, manifest: Manifest) -> None:
         )
 
 
-def _results(context: Context, manifest: Manifest, options: Options, *, needs_results: bool) -> RunResults | None:
-    if not needs_results:
-        return None
+def _results(context: Context, manifest: Manifest, options: Options) -> RunResults | None:
     if options.all and not options.retry:
+        # after --empty or --sample, the records that are not in the model would count as deleted
         check_flags(context.results)
         check_samples(context.results, manifest, context.project_dir)
         return None
-    if options.retry:  # whatever they say of failed models counts; what they cannot say is no obstacle
-        with suppress(ConfigurationError):
-            return read_gate(context, manifest)
-        return None
-    return read_gate(context, manifest)
+    # a retry obeys the results, but does not need them: it syncs what has failed here, not what dbt has refreshed
+    with suppress(ConfigurationError) if options.retry else nullcontext():
+        return read_gate(context, manifest)
+    return None
 
 
 def read_gate(context: Context, manifest: Manifest) -> RunResults:
@@ -163,9 +152,10 @@ def opened(project: Project, options: Options, models: Sequence[Model] = ()) -> 
     Raise ConfigurationError if dbt would name the mapped models, or `models`, differently on this target.
     """
     with with_rare_gc():
-        with without_gc():
+        with without_gc():  # dbt's modules and the manifest stay for the whole run
             warehouse = open_warehouse(project.context, project.manifest.raw, options.threads)
         try:
+            # before a row is read: two targets may have relations of the same names
             prove_target(warehouse, project.context, project.manifest, models)
             if project.results:
                 prove_results(warehouse, project.context)
@@ -184,13 +174,10 @@ def find_state(context: Context, given: Path) -> Path:
 def gate(project: Project, options: Options, warehouse: Warehouse) -> Choice:
     """Choose the mappings to sync."""
     state = find_state(project.context, options.state) if options.state else None
-    selection = Selection(options.select, options.exclude, options.selector, state)
-    selected = (
-        select_models(selection, warehouse.config, project.manifest.raw, project.context.artifacts_dir)
-        if selection
-        else None
-    )
-    deciding = Gate(
+    selection, selected = Selection(options.select, options.exclude, options.selector, state), None
+    if selection:
+        selected = select_models(selection, warehouse.config, project.manifest.raw, project.context.artifacts_dir)
+    rules = Gate(
         project.settings,
         project.manifest,
         project.results,
@@ -198,7 +185,7 @@ def gate(project: Project, options: Options, warehouse: Warehouse) -> Choice:
         ignore_tests=options.ignore_tests,
         only_refreshed=not options.all,
     )
-    return deciding.choose(find_mappings(project.mappings, options.mappings))
+    return rules.choose(find_mappings(project.mappings, options.mappings))
 
 
 def find_sources(mappings: Sequence[Mapping], warehouse: Warehouse) -> dict[str, Source]:

@@ -17,7 +17,7 @@ from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.tables import COUNTS, HistoryRow
 from dbt_segconn.version import __version__
 
-# Raised when a field of the artifact changes its meaning or goes; new fields may come at any time.
+# Incremented when a field of the artifact changes its meaning or goes; new fields may come at any time.
 ARTIFACT_VERSION = 1
 ARTIFACT = Path("segconn") / "run_results.json"
 WIDTH = 80
@@ -47,7 +47,7 @@ ARTIFACT_FIELDS = {
 """path → meaning, for the manual. `results[].counts` also holds each count of the history."""
 
 
-# status → how a line begins, and under what the last line counts it
+# status → how a line begins, and the word of the last line that counts it
 _WORDS = {
     "success": ("OK synced", "OK"),
     "partial": ("PARTIAL synced", "PARTIAL"),
@@ -85,14 +85,11 @@ def versions_line(project: Project) -> str | None:
 
 def untouched_line(project: Project, choice: Choice) -> str:
     """Return a line with the number of mappings whose models dbt has not refreshed."""
-    retried = (
-        " Was it `dbt retry`? dbt 2 does not record that."
-        if project.results and project.results.newest.is_of_dbt2
-        else ""
-    )
+    is_of_dbt2 = project.results and project.results.newest.is_of_dbt2
+    retry = " Was it `dbt retry`? dbt 2 does not record that." if is_of_dbt2 else ""
     return (
         f"{counted(len(choice.untouched), 'mapping')} left alone: the last dbt invocation did not refresh the model."
-        f"{retried} (--all takes models as they are, and then no failed dbt test holds one back)"
+        f"{retry} (--all takes models as they are, and then no failed dbt test holds one back)"
     )
 
 
@@ -143,6 +140,7 @@ def _counts(state: HistoryRow, resumed: int) -> str:
     }
     text = "".join(f"{name} {count} " for name, count in numbers.items() if count or name in found)
     text += "SENT 0 " if _is_remembered(state) else ""
+    # the rest stays in the outbox
     unsettled = state.to_send and state.status in {"failed", "canceled"}
     return f"{text}CONFIRMED {state.confirmed} of {state.to_send} " if unsettled else text
 
@@ -159,11 +157,8 @@ def closing_lines(run: RunResult) -> Iterator[str]:
     counts = Counter(_WORDS[result.status][1] for result in run.results)
     counts["SKIP"] = len(run.skipped)
     yield ""
-    yield (
-        "Done. "
-        + " ".join(f"{word}={counts[word]}" for word in ("OK", "PARTIAL", "ERROR", "SKIP"))
-        + f" TOTAL={counts.total()}"
-    )
+    words = " ".join(f"{word}={counts[word]}" for word in ("OK", "PARTIAL", "ERROR", "SKIP"))
+    yield f"Done. {words} TOTAL={counts.total()}"
 
 
 def as_json(run: RunResult) -> dict[str, Any]:
@@ -189,11 +184,7 @@ def _result(result: SyncResult) -> dict[str, Any]:
         "message": result.message,
         "seconds": round(result.seconds, 3),
         "sync_id": state.sync_id if state else None,
-        "counts": {
-            **({name: getattr(state, name) for name in COUNTS} if state else {}),
-            "confirmed_by_this_run": result.confirmed,
-            "resumed_by_this_run": result.resumed,
-        },
+        "counts": result.counts,
         "resumed_sync": _resumed(result.resumed_row),
         "timing": {step: spent._asdict() for step, spent in result.spent.items()},
     }
@@ -208,7 +199,15 @@ def _resumed(state: HistoryRow | None) -> dict[str, Any] | None:
 
 
 def _skipped(skip: Skip) -> dict[str, Any]:
-    return {**_of_sync(skip.mapping), "status": "skipped", "message": skip.reason, "is_failure": skip.is_failure}
+    return {
+        **_of_sync(skip.mapping),
+        "status": "skipped",
+        "message": skip.reason,
+        "seconds": 0.0,
+        "sync_id": None,
+        "counts": skip.counts,
+        "is_failure": skip.is_failure,
+    }
 
 
 def _of_sync(mapping: Mapping) -> dict[str, Any]:
@@ -226,14 +225,14 @@ def held_back_by(target_dir: Path) -> set[str]:
     try:
         results = orjson.loads((target_dir / ARTIFACT).read_bytes())["results"]
         return {str(one["mapping_id"]) for one in results if one.get("is_failure")}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # no file, or no artifact in it
         return set()
 
 
 def write_artifact(run: RunResult, target_dir: Path) -> Path:
     """Write target/segconn/run_results.json: completely or not at all. Raise SegconnError if that fails."""
     path = target_dir / ARTIFACT
-    draft = path.with_suffix(".tmp")
+    draft = path.with_suffix(".tmp")  # a reader at the same time never sees half of a file
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.write_bytes(orjson.dumps(as_json(run), option=orjson.OPT_INDENT_2))

@@ -7,11 +7,12 @@ import time
 import uuid
 from collections import abc
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from typing import Any
 
 from dbt_segconn.delivery import Destination
 from dbt_segconn.delivery.destination import build_destinations
@@ -28,12 +29,14 @@ from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import find_mapping
 from dbt_segconn.state.locks import Locks, heartbeat
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import RESET, HistoryRow, State
+from dbt_segconn.state.tables import RESET, State
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
 
 # Python handles a signal in the main thread only, once that wakes up
 WAKE_SECONDS = 0.2
+# dbt keeps one adapter of each type in a process, with its connections
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def run(options: Options, listener: Listener, stop: threading.Event) -> RunResult:
@@ -41,16 +44,19 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
 
     Raise ConfigurationError or another SegconnError if no sync can start. An exception of one sync becomes its
     result. A failure after the syncs becomes a warning of the result. Setting `stop` ends the run: calls in flight
-    are confirmed and saved.
+    are confirmed and saved. An exception that a signal handler raises while syncs run sets `stop`, and is raised after
+    the artifact is written.
     """
     project = read_project(options)
-    for name in options.mappings:
+    for name in options.mappings:  # a name of two mappings is an error: a run writes
         find_mapping(name, project.mappings)
     allowed = {find_mapping(name, project.mappings).name for name in options.allow_guarded}
     shielded = ShieldedListener(listener)
+    # before the warehouse is opened, so that this error is an alert too
     alerts = Alerts(project.settings.alerts, project.context.project_dir.resolve().name, shielded.warn)
     try:
-        result = _run(project, options, shielded, stop, allowed)
+        with _ONE_AT_A_TIME:
+            result, interruption = _run(project, options, shielded, stop, allowed)
     except Exception as error:
         alerts.send_error(error)
         raise
@@ -62,6 +68,8 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
             step()
         except Exception as error:  # noqa: BLE001  what was delivered stays delivered
             shielded.warn(_after(what, error))
+    if interruption:
+        raise interruption
     return replace(result, warnings=shielded.warnings)
 
 
@@ -71,11 +79,13 @@ def _after(what: str, error: Exception) -> str:
 
 def _run(
     project: Project, options: Options, listener: ShieldedListener, stop: threading.Event, allowed: Collection[str]
-) -> RunResult:
+) -> tuple[RunResult, BaseException | None]:
+    """Sync the chosen mappings. Return the result, and the exception of a signal handler that ended the run."""
     started, started_at = time.monotonic(), datetime.now(timezone.utc)
     run_id = str(uuid.uuid4())
     destinations = build_destinations(project.settings)
     ends: list[SyncResult | Skip] | None = None
+    interruption: BaseException | None = None
     try:
         with (
             opened(project, options) as warehouse,
@@ -104,14 +114,18 @@ def _run(
             sources = find_sources(choice.chosen, warehouse)
             listener.begin(project, choice)
             with heartbeat(partial(_beat, context)):
-                ends = _sync_all(choice.chosen, sources, destinations, context, fail_fast=options.fail_fast)
+                ends, interruption = _sync_all(
+                    choice.chosen, sources, destinations, context, fail_fast=options.fail_fast
+                )
     except Exception as error:
         if ends is None:
             raise
+        # what was delivered is in the history, and no error of the end may hide that
         listener.warn(_after("the warehouse was not closed well", error))
     results = tuple(end for end in ends if isinstance(end, SyncResult))
     unstarted = (end for end in ends if isinstance(end, Skip))
-    return RunResult(run_id, started_at, time.monotonic() - started, results, (*choice.skipped, *unstarted))
+    skipped = (*choice.skipped, *unstarted)
+    return RunResult(run_id, started_at, time.monotonic() - started, results, skipped), interruption
 
 
 def _choose(project: Project, options: Options, warehouse: Warehouse) -> tuple[Choice, Callable[[], datetime]]:
@@ -126,12 +140,10 @@ def _choose(project: Project, options: Options, warehouse: Warehouse) -> tuple[C
 @contextmanager
 def _time_limit(seconds: float | None, stop: threading.Event) -> Iterator[None]:
     """Set `stop` after this many seconds, if given; the start of dbt and its warehouse does not count."""
-    if seconds is None:
-        yield
-        return
-    timer = threading.Timer(seconds, stop.set)
+    timer = threading.Timer(seconds or 0.0, stop.set)
     timer.daemon = True
-    timer.start()
+    if seconds is not None:
+        timer.start()
     try:
         yield
     finally:
@@ -160,24 +172,22 @@ def _narrowed(choice: Choice, project: Project, options: Options, state: State) 
 
 
 def _unfinished(choice: Choice, project: Project, state: State) -> Choice:
-    """Keep the syncs that have something to try again, or that the last run had to hold back."""
-    held_back = held_back_by(project.context.target_dir) | _retried_by_dbt(project)
-    chosen = [
-        mapping
-        for mapping in choice.chosen
-        if mapping.id in held_back or _needs_retry(MappingTables(state, mapping.id), state.last_sync(mapping.id))
-    ]
-    return replace(choice, chosen=tuple(chosen))
+    """Keep the syncs that have something to try again, or that the last run had to hold back.
 
+    A model or test that `dbt retry` has run again was a reason to hold them back too.
+    """
+    held_back = held_back_by(project.context.target_dir)
+    retried = project.results.retried if project.results else ()
 
-def _retried_by_dbt(project: Project) -> set[str]:
-    """Return the ids of mappings whose models or tests `dbt retry` has run again."""
-    models = project.results.retried if project.results else ()
-    return {mapping.id for mapping in project.mappings if mapping.model.unique_id in models}
+    def is_unfinished(mapping: Mapping) -> bool:
+        if mapping.id in held_back or mapping.model.unique_id in retried:
+            return True
+        last = state.last_sync(mapping.id)
+        if last is None or last.status == RESET:
+            return False
+        return last.status != "success" or MappingTables(state, mapping.id).discards.count() > 0
 
-
-def _needs_retry(tables: MappingTables, last: HistoryRow | None) -> bool:
-    return last is not None and (last.status not in {"success", RESET} or tables.discards.count() > 0)
+    return replace(choice, chosen=tuple(filter(is_unfinished, choice.chosen)))
 
 
 def _beat(run: RunContext) -> None:
@@ -192,8 +202,11 @@ def _sync_all(
     run: RunContext,
     *,
     fail_fast: bool,
-) -> list[SyncResult | Skip]:
-    """Sync the mappings, one in each thread of the target. With `fail_fast`, a failure keeps others from starting."""
+) -> tuple[list[SyncResult | Skip], BaseException | None]:
+    """Sync the mappings, one in each thread of the target. With `fail_fast`, a failure keeps others from starting.
+
+    Return the ends of all syncs, and the exception that ended them early.
+    """
     failed = threading.Event()
     total, listener = len(mappings), run.listener
 
@@ -201,7 +214,7 @@ def _sync_all(
         if failed.is_set():
             listener.note(mapping, "is not started: another sync has failed (--fail-fast)")
             return Skip(mapping, "another sync has failed (--fail-fast)", is_failure=True)
-        if run.stop.is_set():
+        if run.stop.is_set():  # --max-runtime or Ctrl-C
             return SyncResult(mapping, "canceled", 0.0, "interrupted before it began; the next run syncs it")
         listener.start(number, total, mapping)
         result = run_sync(mapping, sources[mapping.id], destinations[mapping.destination], run)
@@ -212,6 +225,22 @@ def _sync_all(
 
     with ThreadPoolExecutor(max_workers=run.warehouse.threads, thread_name_prefix="segconn") as pool:
         futures = [pool.submit(sync, number, mapping) for number, mapping in enumerate(mappings, 1)]
-        while wait(futures, WAKE_SECONDS).not_done:
-            continue
-        return [future.result() for future in futures]
+        interruption = _wait(futures, run.stop)
+        return [future.result() for future in futures], interruption
+
+
+def _wait(futures: Sequence[Future[Any]], stop: threading.Event) -> BaseException | None:
+    """Wait for all syncs. Return the exception that a signal handler raised meanwhile, in this thread.
+
+    Prefect, Dagster, Airflow's timeout and Ctrl-C in a notebook raise one. It sets `stop`, so the syncs end soon.
+    """
+    interruption = None
+    while True:
+        try:
+            while wait(futures, WAKE_SECONDS).not_done:
+                continue
+        except BaseException as error:  # noqa: BLE001  raised again once the syncs have ended
+            stop.set()
+            interruption = interruption or error
+        else:
+            return interruption

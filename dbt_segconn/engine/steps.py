@@ -48,6 +48,7 @@ def resume(sync: Sync) -> None:
 def _forget(sync: Sync) -> None:
     """Delete the mapping's records, as if it was never synced."""
     reset = sync.new_row().as_reset(sync.run.now())
+    # in one transaction: a history without records would look like a table that was dropped by hand
     with sync.state.transaction():
         sync.tables.forget(sync.last_row(), reset)
         sync.tables.create_records()
@@ -123,7 +124,7 @@ def run_sync(mapping: Mapping, source: Source, destination: Destination, run: Ru
             with run.locks.hold(state, mapping.id, mapping.name) as lock:
                 tables = MappingTables(state, mapping.id)
                 _take_steps(Sync(mapping, source, destination, run, state, tables, lock, rows, timings))
-    except Canceled:
+    except Canceled:  # Ctrl-C or --max-runtime: calls in flight are confirmed and saved
         status, message = "canceled", "interrupted; the next run resumes it"
     except Exception as error:  # noqa: BLE001  one sync's exception is one sync's failure
         status, message = "failed", message_of(error)

@@ -45,48 +45,41 @@ class Listener:
         """Receive what failed beside the syncs, such as an alert that was not sent."""
 
 
+def _forwarding(name: str) -> Callable[..., None]:
+    def forward(self: ShieldedListener, *arguments: Any) -> None:
+        self.forward(name, *arguments)
+
+    return forward
+
+
 class ShieldedListener(Listener):
     """Forwards to another listener. An exception of that listener becomes a warning and stops no delivery."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._warnings: dict[str, None] = {}
+        self._warnings: dict[str, None] = {}  # a dict, because it keeps the order
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """All warnings so far, each once."""
         return tuple(self._warnings)
 
-    def begin(self, project: Project, choice: Choice) -> None:
-        """Forward it."""
-        self._forward(self._listener.begin, project, choice)
-
-    def start(self, number: int, total: int, mapping: Mapping) -> None:
-        """Forward it."""
-        self._forward(self._listener.start, number, total, mapping)
-
-    def end(self, number: int, total: int, result: SyncResult) -> None:
-        """Forward it."""
-        self._forward(self._listener.end, number, total, result)
-
-    def note(self, mapping: Mapping, text: str) -> None:
-        """Forward it."""
-        self._forward(self._listener.note, mapping, text)
-
-    def progress(self, mapping: Mapping, done: int, total: int) -> None:
-        """Forward it."""
-        self._forward(self._listener.progress, mapping, done, total)
+    begin = _forwarding("begin")
+    start = _forwarding("start")
+    end = _forwarding("end")
+    note = _forwarding("note")
+    progress = _forwarding("progress")
 
     def warn(self, text: str) -> None:
         """Keep the warning and forward it."""
         self._warnings[text] = None
-        self._forward(self._listener.warn, text)
+        self.forward("warn", text)
 
-    def _forward(self, method: Callable[..., None], *arguments: Any) -> None:
+    def forward(self, name: str, *arguments: Any) -> None:
+        """Call a method of the other listener."""
         try:
-            method(*arguments)
+            getattr(self._listener, name)(*arguments)
         except Exception as error:  # noqa: BLE001  a listener must not stop a sync
-            name = getattr(method, "__name__", "of an event")
             self._warnings[f"the listener's method {name} raised {type(error).__name__}"] = None
 
 

@@ -113,6 +113,16 @@ class Forecast:
         """The number of calls of all mappings."""
         return sum(one.total for one in self.mappings)
 
+    @property
+    def bytes(self) -> int:
+        """The size of the calls of all mappings."""
+        return sum(one.size.bytes for one in self.mappings)
+
+    @property
+    def requests(self) -> int:
+        """The number of requests of all mappings."""
+        return sum(one.size.requests for one in self.mappings)
+
 
 @dataclass(frozen=True, slots=True)
 class _UserColumns:
@@ -171,7 +181,7 @@ def _estimate(look: OpenedProject, mapping: Mapping, user_columns: abc.Mapping[s
 
 def _size(look: OpenedProject, mapping: Mapping, calls: int) -> Size:
     """Build a sample of calls as a run does, and measure their batches."""
-    every = math.ceil(calls / SAMPLE)
+    every = math.ceil(calls / SAMPLE)  # spread over all: the first 1,000 may be alike, such as the oldest
     rows = look.tables(mapping).sample(mapping, look.sources[mapping.id], every, SAMPLE) if calls else []
     discarded: list[str] = []
     result = look.call_maker(mapping).many(rows, lambda _number, reason: discarded.append(reason))
@@ -183,20 +193,23 @@ def _size(look: OpenedProject, mapping: Mapping, calls: int) -> Size:
     if not measured:
         return Size(0, len(discarded), reasons)
     mean = sum(batch.size - ENVELOPE_BYTES for batch in batches) / measured
+    # sampled calls that are discarded stand for others that will be
     expected = calls * measured / (measured + len(discarded))
+    # a batch is full by its calls or by its bytes
     requests = math.ceil(expected / min(BATCH_CALLS, (BATCH_BYTES - ENVELOPE_BYTES) / mean))
     return Size(measured, len(discarded), reasons, round(expected * mean) + requests * (ENVELOPE_BYTES - 1), requests)
 
 
 def _user_columns(look: OpenedProject, mapping: Mapping) -> _UserColumns | None:
     """Return the id columns of a mapping; None if an id is not a plain column."""
+    # other values, such as templates, exist in calls only: the warehouse cannot count them
     names = [column_of(mapping.fields[key]) for key in ("user_id", "anonymous_id") if key in mapping.fields]
     source, tables = look.sources[mapping.id], look.tables(mapping)
     aliases = {SEGMENT_ID: "record_id", **{column.key: column.alias for column in source.columns}}
     users = [aliases[name] for name in names if name in aliases]
     if not users or len(users) < len(names):
         return None
-    return _UserColumns(tables.diff(mapping, source), users, mapping.meta.sync_mode, tables.present()[0])
+    return _UserColumns(look.diff(mapping), users, mapping.meta.sync_mode, tables.present()[0])
 
 
 def _users(look: OpenedProject, sending: Sequence[_UserColumns], known: Collection[_UserColumns]) -> Users:
@@ -232,7 +245,7 @@ def _over(budget: BudgetSettings, calls: int, before: int) -> Iterable[str]:
 
 
 def _costs(pricing: PricingSettings | None, calls: int, before: int, users: int) -> Iterable[Cost]:
-    if pricing and pricing.mtus:
+    if pricing and pricing.mtus:  # 0 before: the history counts calls, not users
         yield _cost("MTUs", pricing.mtus, users, 0, pricing.currency)
     if pricing and pricing.api_calls:
         yield _cost("API calls", pricing.api_calls, calls, before, pricing.currency)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import abc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import cache
 
 from dbt_segconn.engine.block_reasons import before_staging, of_changes
 from dbt_segconn.engine.calls import CallMaker
@@ -17,6 +18,7 @@ from dbt_segconn.errors import counted
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.column_hashes import ChangedColumns
+from dbt_segconn.state.diff import Diff
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import HistoryRow, State, new_row
 from dbt_segconn.warehouse.source import Source
@@ -33,10 +35,17 @@ class OpenedProject:
     choice: Choice
     sources: abc.Mapping[str, Source]
     state: State
+    _diffs: dict[str, Diff] = field(default_factory=dict)
 
     def tables(self, mapping: Mapping) -> MappingTables:
         """Return the tables of records and outbox of a mapping. They may not exist yet."""
         return MappingTables(self.state, mapping.id)
+
+    def diff(self, mapping: Mapping) -> Diff:
+        """Return the diff of the next sync. It is kept: with a checkpoint, finding its window takes four statements."""
+        if mapping.id not in self._diffs:
+            self._diffs[mapping.id] = self.tables(mapping).diff(mapping, self.sources[mapping.id])
+        return self._diffs[mapping.id]
 
     def call_maker(self, mapping: Mapping, sync_id: str = NO_SYNC) -> CallMaker:
         """Return an object that builds the calls of a sync with this id."""
@@ -52,9 +61,10 @@ def opened_read_only(options: Options, *, also_disabled: bool = True) -> Iterato
 
     Raises ConfigurationError as a run does.
     """
-    project = read_project(options, needs_results=False)
+    project = read_project(options, needs_results=False)  # a look does not depend on dbt's last invocation
     with opened(project, options) as warehouse:
         choice = gate(project, options, warehouse)
+        # a mapping is previewed before it is enabled; an estimate is of what a run would send
         disabled = [skip.mapping for skip in choice.skipped] if also_disabled else []
         sources = find_sources((*choice.chosen, *disabled), warehouse)
         with warehouse.session("looking") as session:
@@ -105,15 +115,12 @@ class Outlook:
             ]
             yield f"{counted(self.left_out, 'change')} left out by its sync mode ({', '.join(change_types)})"
         yield from self.updates()
-        if self.stamps:
+        if self.stamps is not None:
+            others = "Leave columns that change with each build, such as load times,"
+            leave_them = f"{one_value(self.stamps)}: leave it" if self.stamps else others
             yield (
-                f"all {self.changes['updated']:,} known records count as updated. {one_value(self.stamps)}: leave it "
-                "out of `fields`; map columns by name instead of by $*"
-            )
-        elif self.stamps is not None:
-            yield (
-                f"all {self.changes['updated']:,} known records count as updated. Leave columns that change with each "
-                "build, such as load times, out of `fields`; map columns by name instead of by $*"
+                f"all {self.changes['updated']:,} known records count as updated. {leave_them} out of `fields`; map "
+                "columns by name instead of by $*"
             )
         if self.held_back:
             yield f"{counted(self.held_back, 'record')} held back: no consent column has a value"
@@ -145,54 +152,60 @@ def outlook(look: OpenedProject, mapping: Mapping) -> Outlook:
     is_baseline = mapping.meta.first_sync == "baseline" and is_new
     found = tables.count_diff(mapping, source, is_baseline=is_baseline)
     sent = () if is_baseline else mapping.meta.sync_mode
+    has_records, has_outbox = tables.present()
     one = Outlook(
         changes={change_type: found.get(change_type, 0) for change_type in CHANGE_TYPES},
         calls={change_type: found.get(change_type, 0) for change_type in CHANGE_TYPES if change_type in sent},
         is_baseline=is_baseline,
         unidentified=sum(found.get(change_type, 0) for change_type in UNIDENTIFIED),
         held_back=0 if is_baseline else tables.count_held_back(mapping, source),
-        unfinished=_unfinished(tables, last),
+        unfinished=max(0, last.to_send - last.confirmed) if last and last.finished_at is None and has_outbox else 0,
         changed=_changed(look, mapping, found.get("updated", 0)),
     )
-    known = tables.known() if tables.present()[0] else 0
+    known = tables.known() if has_records else 0
     updated = one.changes["updated"]
+    # one known record may well change; that all of several change at once is rarely meant
     is_every = updated > 1 and updated == known - one.changes["deleted"]
-    stamps = tuple(tables.stamps(source)) if is_every else None
-    return replace(one, stamps=stamps, block_reasons=_block_reasons(look, mapping, one, known, last))
-
-
-def _block_reasons(
-    look: OpenedProject, mapping: Mapping, one: Outlook, known: int, last: HistoryRow | None
-) -> tuple[str, ...]:
-    """Return why a run would block the sync. Reasons about the mapping itself come first and exclude the others."""
-    source, tables, state = look.sources[mapping.id], look.tables(mapping), look.state
-    now = datetime.now(timezone.utc).replace(tzinfo=None)
-    staging = new_row(mapping, now, sync_mode=",".join(one.calls), source=source)
-    has_state = state.exists()
-    if has_state:
-        ids = {other.id for other in look.project.mappings}
-        if reasons := tuple(before_staging(mapping, state, staging, last=last, known=known, mapping_ids=ids)):
-            return reasons
-    to_send = sum(one.calls.values())
-    counts = {**one.changes, "unidentified": one.unidentified, "held_back": one.held_back, "to_send": to_send}
-    counted = replace(staging, **counts)  # type: ignore[arg-type]  # names of counts alone
-    made = state.made_records(mapping.id) if has_state else None
-    diff = tables.diff(mapping, source) if to_send else None
-    return tuple(
-        of_changes(
-            mapping, source, tables, made=made, counted=counted, known=known, changed=lambda: one.changed, diff=diff
-        )
-    )
+    stamps = cache(lambda: tuple(tables.stamps(source)))  # reads the whole model
+    reasons = tuple(_block_reasons(look, mapping, one, known=known, last=last, stamps=stamps))
+    return replace(one, stamps=stamps() if is_every else None, block_reasons=reasons)
 
 
 def _changed(look: OpenedProject, mapping: Mapping, updated: int) -> ChangedColumns | None:
     if not mapping.meta.changed_columns:
         return None
-    tables, source = look.tables(mapping), look.sources[mapping.id]
-    return tables.hashes.count(source, updated, tables.diff(mapping, source))
+    return look.tables(mapping).hashes.count(look.sources[mapping.id], updated, look.diff(mapping))
 
 
-def _unfinished(tables: MappingTables, last: HistoryRow | None) -> int:
-    if last is None or last.finished_at is not None or not tables.present()[1]:
-        return 0
-    return max(0, last.to_send - last.confirmed)
+def _block_reasons(
+    look: OpenedProject,
+    mapping: Mapping,
+    one: Outlook,
+    *,
+    known: int,
+    last: HistoryRow | None,
+    stamps: Callable[[], Sequence[str]],
+) -> Iterator[str]:
+    """Yield why a run would block the sync. Reasons about the mapping itself come first and exclude the others."""
+    source, state = look.sources[mapping.id], look.state
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    staging = new_row(mapping, now, sync_mode=",".join(one.calls), source=source)
+    has_state = state.exists()
+    if has_state:
+        ids = {other.id for other in look.project.mappings}  # not only selected ones: the others are not gone
+        if reasons := tuple(before_staging(mapping, state, staging, last=last, known=known, mapping_ids=ids)):
+            yield from reasons
+            return
+    to_send = sum(one.calls.values())
+    counts = {**one.changes, "unidentified": one.unidentified, "held_back": one.held_back, "to_send": to_send}
+    yield from of_changes(
+        mapping,
+        source,
+        look.tables(mapping),
+        made=state.made_records(mapping.id) if has_state else None,
+        counted=replace(staging, **counts),  # type: ignore[arg-type]  # names of counts alone
+        known=known,
+        changed=lambda: one.changed,
+        stamps=stamps,
+        diff=look.diff(mapping) if to_send else None,
+    )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, abc
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from dbt_segconn.engine.opening import Options, Project, opened, read_project
 from dbt_segconn.errors import counted
 from dbt_segconn.inspection.outlook import UNIDENTIFIED
+from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import shown_names
 from dbt_segconn.state.discards import OPEN_COLUMNS, open_discards
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import HistoryRow, State
 
-HISTORY = (
+_HISTORY = (
     "started_at",
     "mapping",
     "status",
@@ -49,25 +50,23 @@ def overview(options: Options) -> list[dict[str, Any]]:
         ends = _earlier(state, newest_two)
     last = {one.mapping_id: one for one in reversed(newest_two)}
     earlier = {one.mapping_id: ends[one.sync_id] for one in reversed(newest_two) if one.sync_id in ends}
-    rows = []
-    for mapping in project.mappings:
-        newest = last.get(mapping.id)
-        enabled = mapping.meta.enabled and project.settings.destinations[mapping.destination].enabled
-        rows.append(
-            {
-                "mapping": mapping.name,
-                "action": mapping.meta.action,
-                "destination": mapping.destination,
-                "enabled": "yes" if enabled else "no",
-                "status": newest.status if newest else "never synced",
-                "started_at": newest.started_at if newest else None,
-                "confirmed": newest.confirmed if newest else None,
-                "discarded": newest.discarded if newest else None,
-                "error": newest.error if newest else None,
-                "earlier": earlier.get(mapping.id),
-            }
-        )
-    return rows
+    return [_overview(project, one, last.get(one.id), earlier.get(one.id)) for one in project.mappings]
+
+
+def _overview(project: Project, one: Mapping, newest: HistoryRow | None, earlier: str | None) -> dict[str, Any]:
+    is_enabled = one.meta.enabled and project.settings.destinations[one.destination].enabled
+    return {
+        "mapping": one.name,
+        "action": one.meta.action,
+        "destination": one.destination,
+        "enabled": "yes" if is_enabled else "no",
+        "status": newest.status if newest else "never synced",
+        "started_at": newest.started_at if newest else None,
+        "confirmed": newest.confirmed if newest else None,
+        "discarded": newest.discarded if newest else None,
+        "error": newest.error if newest else None,
+        "earlier": earlier,
+    }
 
 
 def history(options: Options, limit: int) -> list[dict[str, Any]]:
@@ -78,7 +77,7 @@ def history(options: Options, limit: int) -> list[dict[str, Any]]:
     shown = names_shown(project, syncs)
     return [
         {
-            **{name: getattr(sync, name) for name in HISTORY},
+            **{name: getattr(sync, name) for name in _HISTORY},
             "mapping": shown[sync.mapping_id],
             "earlier": earlier.get(sync.sync_id),
         }
@@ -103,6 +102,7 @@ def discards(options: Options, limit: int) -> tuple[list[dict[str, Any]], list[s
     """
     with opened_state(options) as (project, state):
         rows = open_discards(state, limit) if state.exists() else []
+        # a name may have become ambiguous since the discard was written: then it is shown with its package
         shown = names_shown(project, state.last_syncs() if rows else ())
         found = [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows]
         found = [{**one, "mapping": shown.get(one["mapping_id"], one["mapping"])} for one in found]
@@ -112,7 +112,7 @@ def discards(options: Options, limit: int) -> tuple[list[dict[str, Any]], list[s
     return found, notes
 
 
-def _unlisted(state: State, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def _unlisted(state: State, rows: Iterable[abc.Mapping[str, Any]]) -> Iterator[str]:
     """Yield a note for each mapping with more rows without a unique identifier than are listed."""
     listed = Counter((row["mapping_id"], row["mapping"]) for row in rows if row["change_type"] in UNIDENTIFIED)
     for (mapping_id, mapping), count in listed.items():
@@ -132,7 +132,7 @@ def orphans(options: Options) -> list[dict[str, Any]]:
         return [_orphan(last, shown[last.mapping_id], MappingTables(state, last.mapping_id)) for last in gone]
 
 
-def names_shown(project: Project, syncs: Iterable[HistoryRow]) -> Mapping[str, str]:
+def names_shown(project: Project, syncs: Iterable[HistoryRow]) -> abc.Mapping[str, str]:
     """Return the name to show for each mapping id: mappings of the project, and of these rows of the history."""
     known = {sync.id for sync in project.mappings}
     gone = {sync.mapping_id: sync.names for sync in syncs if sync.mapping_id not in known}

@@ -90,39 +90,46 @@ def preview(
         skipped = {skip.mapping.id: skip.reason for skip in look.choice.skipped}
         for mapping in (*look.choice.chosen, *(skip.mapping for skip in look.choice.skipped)):
             found = outlook(look, mapping)
+            # a named record may have no call because its identifier is not unique: that is the answer, too
             wanted = tuple(change_types or ((*CHANGE_TYPES, *UNIDENTIFIED) if records else mapping.meta.sync_mode))
             groups: list[Collection[str]] = [[change_type] for change_type in wanted] if of_each_type else [wanted]
             tables, source = look.tables(mapping), look.sources[mapping.id]
             changes = [row for some in groups for row in tables.preview(mapping, source, some, limit, records)]
-            make_call = look.call_maker(mapping)
-            marked = [
-                _with_unsent(show(mapping, row, make_call), mapping, found, skipped.get(mapping.id)) for row in changes
-            ]
-            marked = list(_with_changed_columns(look, mapping, marked))
+            make_call, columns = look.call_maker(mapping), _changed_columns(look, mapping, changes)
+            shown = tuple(
+                replace(
+                    show(mapping, row, make_call),
+                    unsent=_unsent(row[1], mapping, found, skipped.get(mapping.id)),
+                    changed=columns.get(row[2]) if row[1] == "updated" else None,
+                )
+                for row in changes
+            )
             total = None if records else sum(found.changes[change_type] for change_type in wanted)
             absent = dict(_absent(look, mapping, changes, records))
             others = tuple(_others(found, change_types, records))
-            previews.append(Preview(mapping.name, tuple(marked), total, skipped.get(mapping.id), others, absent))
+            previews.append(Preview(mapping.name, shown, total, skipped.get(mapping.id), others, absent))
         return tuple(previews)
 
 
-def _with_unsent(shown: Shown, mapping: Mapping, found: Outlook, skipped: str | None) -> Shown:
-    """Return the change with `unsent` set if a run would not send its call."""
-    unsent = skipped
-    if not unsent and found.is_baseline:
-        unsent = "left out: the first sync is a baseline"
-    if not unsent and shown.change_type in CHANGE_TYPES and shown.change_type not in mapping.meta.sync_mode:
-        unsent = f"left out: sync_mode has no {shown.change_type} records"
-    return replace(shown, unsent=unsent)
+def _changed_columns(
+    look: OpenedProject, mapping: Mapping, changes: Sequence[Row]
+) -> abc.Mapping[str, tuple[str, ...]]:
+    """Return the changed columns of updated records, by record id."""
+    updated = [row[2] for row in changes if row[1] == "updated"] if mapping.meta.changed_columns else []
+    if not updated:
+        return {}
+    return look.tables(mapping).hashes.of_records(look.sources[mapping.id], updated, look.diff(mapping))
 
 
-def _with_changed_columns(look: OpenedProject, mapping: Mapping, marked: Sequence[Shown]) -> Iterator[Shown]:
-    """Yield the changes, with the changed columns of updated records."""
-    updated = [one.record_id for one in marked if one.change_type == "updated"] if mapping.meta.changed_columns else []
-    tables, source = look.tables(mapping), look.sources[mapping.id]
-    known = tables.hashes.of_records(source, updated, tables.diff(mapping, source)) if updated else {}
-    for one in marked:
-        yield replace(one, changed=known.get(one.record_id) if one.change_type == "updated" else None)
+def _unsent(change_type: str, mapping: Mapping, found: Outlook, skipped: str | None) -> str | None:
+    """Return the reason why a run would not send the call of a change."""
+    if skipped:
+        return skipped
+    if found.is_baseline:
+        return "left out: the first sync is a baseline"
+    if change_type in CHANGE_TYPES and change_type not in mapping.meta.sync_mode:
+        return f"left out: sync_mode has no {change_type} records"
+    return None
 
 
 def _others(found: Outlook, change_types: Collection[str], records: Collection[str]) -> Iterator[str]:
@@ -153,7 +160,7 @@ def _absent(
 
 def show(mapping: Mapping, change: Row, make_call: CallMaker) -> Shown:
     """Build and check the call of a change, as a run does."""
-    record = make_call.event(change, "")["properties"]
+    record = make_call.event(change, "")["properties"]  # what the mapping reads; no messageId is needed for it
     call, reason = None, UNIDENTIFIED.get(change[1])
     if reason is None:
         try:

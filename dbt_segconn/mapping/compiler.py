@@ -8,13 +8,12 @@ from typing import Any, Final
 
 from dbt_segconn.errors import EvaluationError, MappingError
 from dbt_segconn.mapping.directives import check, evaluator
-from dbt_segconn.mapping.javascript import MISSING, cleaned, type_of, utf16_units
+from dbt_segconn.mapping.javascript import MISSING, assign, cleaned, type_of
 from dbt_segconn.mapping.path import paths, relative, steps
 from dbt_segconn.mapping.problems import Path, Problem
 
 _COLUMN = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 _MARK = re.compile(r"\$\$|\$\{([^}]*)\}|\$(?=[A-Za-z_{*])", re.ASCII)
-RECORD = "$*"
 SHORTHAND = (
     r"^(\$[A-Za-z_][A-Za-z0-9_]*|\$\*|"
     r"([^$]|\$\$|\$\{\s*[^}\s.'\"\[\]][^}.'\"\[\]]*\}|\$(?![A-Za-z_{*$]))*)$"
@@ -36,6 +35,7 @@ def expand(value: Any) -> Any:
 
 def _expand(value: Any, path: Path, problems: list[Problem]) -> Any:
     if isinstance(value, dict):
+        # A directive is Segment's own language, in which a `$` is a part of paths and texts
         if any(isinstance(key, str) and key.startswith("@") for key in value):
             return value
         return {key: _expand(one, (*path, str(key)), problems) for key, one in value.items()}
@@ -45,24 +45,22 @@ def _expand(value: Any, path: Path, problems: list[Problem]) -> Any:
 
 
 def _text(text: str, path: Path, problems: list[Problem]) -> Any:
-    if text == RECORD:
+    if text == "$*":
         return {"@path": "$.properties"}
     if column := _COLUMN.fullmatch(text):
         return {"@path": f"$.properties.{column[1]}"}
     marks = list(_MARK.finditer(text))
-    if not marks:
-        return text
     for mark in marks:
         if reason := _problem(text, mark):
             problems.append(Problem(path, reason))
             return text
     if all(mark[0] == "$$" for mark in marks):
         return text.replace("$$", "$")
-    return {"@template": _MARK.sub(lambda mark: "$" if mark[0] == "$$" else _placeholder(mark[1]), text)}
+    return {"@template": _MARK.sub(_placeholder, text)}
 
 
-def _placeholder(column: str) -> str:
-    return "{{" + _path_of(column) + "}}"
+def _placeholder(mark: re.Match[str]) -> str:
+    return "$" if mark[0] == "$$" else "{{" + _path_of(mark[1]) + "}}"
 
 
 def _path_of(column: str) -> str:
@@ -80,11 +78,13 @@ def _problem(text: str, mark: re.Match[str]) -> str | None:
         return "has a $ that names no column: write ${column}, or $$ for a dollar"
     if not mark[1].strip():
         return "has ${} without a column"
+    # Segment's paths have no escapes: a dot, quote or bracket in a name would start another key
     if steps(_path_of(mark[1])) != ("properties", mark[1].strip()):
         return f"has the column {mark[1].strip()!r}, whose name is not valid in Segment's paths. Rename it in the model"
     return None
 
 
+# In exported mappings, the key of a directive that stands for the whole mapping
 ROOT_DIRECTIVE = "__segment_internal_directive"
 
 
@@ -102,7 +102,7 @@ def compile_mapping(mapping: Any) -> Callable[[Any], Any]:
         if problems := check(root, ()):
             raise MappingError(problems)
         evaluate = evaluator(root)
-    except RecursionError:
+    except RecursionError:  # the checks and the compiler recurse
         raise MappingError("/ is nested too deeply.") from None
 
     def transform(payload: Any) -> Any:
@@ -135,13 +135,12 @@ def _not_json(value: Any, path: Path) -> list[Problem]:
 
 
 def _root(mapping: Any) -> dict[str, Any]:
-    """Return the mapping as an object, wrapped in its root directive if it has one."""
-    if isinstance(mapping, str):
-        return {str(index): unit for index, unit in enumerate(utf16_units(mapping))}
-    if isinstance(mapping, list):
-        return {str(index): item for index, item in enumerate(mapping)}
+    """Return the mapping as an object, wrapped in its root directive if it has one.
+
+    As in Segment's code, a list or a text becomes an object with its indexes as keys.
+    """
     if not isinstance(mapping, dict):
-        return {}
+        return assign([mapping])
     if ROOT_DIRECTIVE not in mapping:
         return mapping
     root = mapping[ROOT_DIRECTIVE]
@@ -156,7 +155,6 @@ def _root(mapping: Any) -> dict[str, Any]:
     return {name: {**options, "mapping": others}}
 
 
-PROPERTIES = "properties"
 ALL_COLUMNS: Final = None
 """Result of `columns_used` if a mapping reads the whole record, or a path that depends on the record."""
 
@@ -185,24 +183,15 @@ def _of_directive(name: str, value: Any) -> Iterator[str | None]:
         yield from _of_path(value[0])  # paths in the shape of an item start at the item
     elif name == "@path":
         yield from _of_path(value)
-    elif name == "@template":
-        yield from _of_texts(value, paths)
-    elif name == "@liquid":
-        from dbt_segconn.mapping.liquid import paths as liquid_paths
-
-        yield from _of_texts(value, liquid_paths)
+    elif name in _PATHS and isinstance(value, str):
+        for path in _PATHS[name](value):
+            yield from _of_path(path)
+    elif name in _PATHS:
+        yield ALL_COLUMNS  # the text depends on the record
     elif name == "@transform" and isinstance(value, dict):
         yield from _columns(value.get("apply"))  # its `mapping` reads the result of `apply`
     else:
         yield from _columns(value)
-
-
-def _of_texts(value: Any, paths_of: Any) -> Iterator[str | None]:
-    if not isinstance(value, str):
-        yield ALL_COLUMNS
-        return
-    for path in paths_of(value):
-        yield from _of_path(path)
 
 
 def _of_path(path: Any) -> Iterator[str | None]:
@@ -212,9 +201,9 @@ def _of_path(path: Any) -> Iterator[str | None]:
             yield ALL_COLUMNS  # the path depends on the record
         return
     keys = steps(relative(path)) if isinstance(path, str) else ()
-    if not keys or keys == (PROPERTIES,):
+    if not keys or keys == ("properties",):
         yield ALL_COLUMNS
-    elif keys[0] == PROPERTIES:
+    elif keys[0] == "properties":
         yield keys[1]
 
 
@@ -250,36 +239,37 @@ def is_constant(value: Any) -> bool:
 
 
 def _is_constant_directive(name: str, argument: Any) -> bool:
-    if name in {"@path", "@template", "@liquid"}:
-        return isinstance(argument, str) and all(map(_is_shared, _PATHS[name](argument)))
+    if name in _PATHS:
+        return isinstance(argument, str) and _reads_shared(name, argument)
     if name == "@arrayPath":
         return isinstance(argument, list) and bool(argument) and _is_constant_directive("@path", argument[0])
-    options = argument if isinstance(argument, dict) else {}
-    if name == "@if":
-        return is_constant([options.get("then"), options.get("else")])
-    if name == "@transform":
-        return is_constant(options.get("apply")) or is_constant(options.get("mapping"))
-    if name == "@merge":
-        return is_constant(options.get("objects"))
     if name in {"@literal", "@excludeWhenNull"}:
         return is_constant(argument)
-    return is_constant(options.get("value"))
+    options = argument if isinstance(argument, dict) else {}
+    if name == "@transform":  # `mapping` reads only what `apply` returns
+        return is_constant(options.get("apply")) or is_constant(options.get("mapping"))
+    values = {"@if": [options.get("then"), options.get("else")], "@merge": options.get("objects")}
+    return is_constant(values.get(name, options.get("value")))
 
 
-def _is_shared(path: str) -> bool:
-    keys = steps(path)
-    return bool(keys) and keys[0] in _SHARED
+def _reads_shared(name: str, text: str) -> bool:
+    """Return whether a path or template reads only keys that are the same for all records."""
+    if name == "@liquid" and "{{" not in text:
+        return True  # without an output, it prints only its own text
+    keys = [steps(path) for path in _PATHS[name](text)]
+    return all(one and one[0] in _SHARED for one in keys)
 
 
-def _of_liquid(template: str) -> Iterable[str]:
-    """Return the paths of a template with output; without `{{`, it prints only its own text."""
-    from dbt_segconn.mapping.liquid import paths as liquid_paths
+def _liquid_paths(template: str) -> Iterable[str]:
+    # python-liquid takes more than half a second to import, and few mappings use it
+    from dbt_segconn.mapping.liquid import paths as paths_of
 
-    return liquid_paths(template) if "{{" in template else ()
+    return paths_of(template)
 
 
 _PATHS: dict[str, Callable[[str], Iterable[str]]] = {
     "@path": lambda path: (relative(path),),
     "@template": paths,
-    "@liquid": _of_liquid,
+    "@liquid": _liquid_paths,
 }
+"""directive → the paths that its text reads"""

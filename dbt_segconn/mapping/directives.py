@@ -1,12 +1,12 @@
 """All directives in one table, `DIRECTIVES`: each with its check and its compiler.
 
-A new directive is one new entry. `check` finds all problems of a mapping; `evaluator` compiles a valid one. As in
+A new directive is one new row. `check` finds all problems of a mapping; `evaluator` compiles a valid one. As in
 Segment's code, elements of arrays are not checked. An invalid directive there fails during evaluation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from dbt_segconn.mapping.problems import (
     Problem,
     actual_type,
     check_of,
+    failure,
     has_fields,
     has_length,
     is_array,
@@ -42,10 +43,25 @@ METADATA = "_metadata"
 
 @dataclass(frozen=True, slots=True)
 class Directive:
-    """A directive: `check` validates its value, `build` compiles it."""
+    """A directive: `check` validates its value, `build` compiles it.
+
+    If a `required` option is missing or falsy, the directive fails on every record. `keys` are the options that the
+    message names if the value is not an object.
+    """
 
     check: Check
     build: Build
+    required: tuple[str, ...] = ()
+    keys: str = ""
+
+    def compile(self, name: str, value: Any) -> Evaluate:
+        """Compile the value of the directive with this name."""
+        if not self.required:
+            return self.build(value)
+        if not isinstance(value, dict):
+            return failure(f"{name} requires an object with {self.keys}")
+        missing = [option for option in self.required if not js.is_truthy(value.get(option))]
+        return failure(f'{name} requires a "{missing[0]}" key') if missing else self.build(value)
 
 
 # --- Any node of a mapping -----------------------------------------------------------------------
@@ -73,10 +89,9 @@ def check_directive(value: dict[str, Any], path: Path) -> list[Problem]:
     """Check an object with an @-key."""
     names = [key for key in value if key.startswith("@")]
     others = [key for key in value if not key.startswith("@") and key != METADATA]
-    if len(names) > 1:
-        return [Problem(path, f"should only have one @-prefixed key but it has {len(names)} keys")]
-    if others:
-        return [Problem(path, f"should only have one @-prefixed key but it has {len(value)} keys")]
+    if len(names) > 1 or others:
+        count = len(names) if len(names) > 1 else len(value)
+        return [Problem(path, f"should only have one @-prefixed key but it has {count} keys")]
     name = names[0]
     if name not in DIRECTIVES:
         return [Problem(path, f"has an invalid directive: {name}")]
@@ -88,10 +103,11 @@ def evaluator(value: Any) -> Evaluate:
     if isinstance(value, dict):
         name = _directive_name(value)
         if name is None:
-            return _object({key: evaluator(one) for key, one in value.items() if key != PROTOTYPE})
+            fields = [(key, evaluator(one)) for key, one in value.items() if key != PROTOTYPE]
+            return lambda payload: {key: evaluate(payload) for key, evaluate in fields}
         if name not in DIRECTIVES:
-            return _failure(f"{name} is not a valid directive, got undefined")
-        return DIRECTIVES[name].build(value[name])
+            return failure(f"{name} is not a valid directive, got undefined")
+        return DIRECTIVES[name].compile(name, value[name])
     if isinstance(value, list):
         items = [evaluator(one) for one in value]
         return lambda payload: [item(payload) for item in items]
@@ -99,22 +115,9 @@ def evaluator(value: Any) -> Evaluate:
 
 
 def _directive_name(value: dict[str, Any]) -> str | None:
+    """Return the directive of an object. With other keys beside it, Segment's code evaluates a plain object."""
     names = [key for key in value if key != METADATA]
     return names[0] if len(names) == 1 and names[0].startswith("@") else None
-
-
-def _object(fields: dict[str, Evaluate]) -> Evaluate:
-    items = tuple(fields.items())
-    return lambda payload: {key: evaluate(payload) for key, evaluate in items}
-
-
-def _failure(reason: str) -> Evaluate:
-    """Return an evaluator that fails on every record, as Segment's code does."""
-
-    def fail(_: Any) -> Any:
-        raise EvaluationError(reason)
-
-    return fail
 
 
 # --- Shared checks and compilers -----------------------------------------------------------------
@@ -127,27 +130,32 @@ def _any_value(value: Any, path: Path) -> list[Problem]:
     return check_directive(value, path) if type_name_of(value) == "directive" else []
 
 
-@check_of({"if": {"type": "object"}, "then": DIRECTIVE, "else": {"type": "string"}})
-def _text_or_directive(value: Any, path: Path) -> list[Problem]:
-    type_name = type_name_of(value)
-    if type_name == "directive":
-        return check_directive(value, path)
-    if type_name == "string":
-        return []
-    return [Problem(path, f"should be a string or a mapping directive but {actual_type(value)}")]
+def _directive_or(type_name: str, words: str, schema: dict[str, Any]) -> Check:
+    """Return a check for a directive or a value of this type."""
+
+    @check_of(schema)
+    def find(value: Any, path: Path) -> list[Problem]:
+        if type_name_of(value) in {"directive", type_name}:
+            return check(value, path)
+        return [Problem(path, f"should be {words} or a mapping directive but {actual_type(value)}")]
+
+    return find
 
 
-@check_of({"allOf": [{"type": "object"}, VALUE]})
-def _object_or_directive(value: Any, path: Path) -> list[Problem]:
-    type_name = type_name_of(value)
-    if type_name in {"directive", "object"}:
-        return check(value, path)
-    return [Problem(path, f"should be a object or a mapping directive but {actual_type(value)}")]
+_text_or_directive = _directive_or(
+    "string", "a string", {"if": {"type": "object"}, "then": DIRECTIVE, "else": {"type": "string"}}
+)
+# "a object" is Segment's text
+_object_or_directive = _directive_or("object", "a object", {"allOf": [{"type": "object"}, VALUE]})
 
 
-def _fields(required: Iterable[str] = (), **checks: Check) -> Check:
-    named = {"else" if name == "otherwise" else name: one for name, one in checks.items()}
-    return has_fields(dict.fromkeys(required, True), named, check_object)
+def _fields(*required: str, **checks: Check) -> Check:
+    return has_fields(required, checks, check_object)
+
+
+def _evaluator_of(options: dict[str, Any], name: str) -> Evaluate:
+    """Compile an option. As in Segment's code, a falsy literal such as 0 or '' counts as missing."""
+    return evaluator(options[name] if js.is_truthy(options.get(name)) else MISSING)
 
 
 def _of_text(name: str, compile_text: Callable[[str], Evaluate]) -> Build:
@@ -169,21 +177,6 @@ def _of_text(name: str, compile_text: Callable[[str], Evaluate]) -> Build:
     return build
 
 
-def _with_options(*required: str, no_object: str, lacks: Callable[[str], str]) -> Callable[[Build], Build]:
-    """Wrap the compiler of a directive: without its required options, or with falsy ones, it fails on every record."""
-
-    def wrap(build: Build) -> Build:
-        def guarded(options: Any) -> Evaluate:
-            if not isinstance(options, dict):
-                return _failure(no_object)
-            missing = [name for name in required if not js.is_truthy(options.get(name, MISSING))]
-            return _failure(lacks(missing[0])) if missing else build(options)
-
-        return guarded
-
-    return wrap
-
-
 # --- The directives ------------------------------------------------------------------------------
 
 
@@ -193,34 +186,32 @@ def _path(path: str) -> Evaluate:
 
 def _if(options: Any) -> Evaluate:
     if not isinstance(options, dict):
-        return _failure('@if requires an object with an "exists" key')
+        return failure('@if requires an object with an "exists" key')
     exists, blank = options.get("exists", MISSING), options.get("blank", MISSING)
     if not js.is_truthy(exists) and not js.is_truthy(blank):
-        return _failure('@if requires an "exists" key or a "blank" key')
+        return failure('@if requires an "exists" key or a "blank" key')
     subject = evaluator(blank if exists is MISSING else exists)
-    then = evaluator(options["then"]) if "then" in options else evaluator(MISSING)
-    otherwise = evaluator(options["else"]) if js.is_truthy(options.get("else")) else evaluator(MISSING)
+    then = evaluator(options.get("then", MISSING))
+    otherwise = _evaluator_of(options, "else")
     rejects_empty_text = exists is MISSING
 
     def evaluate(payload: Any) -> Any:
         value = subject(payload)
         holds = value is not None and value is not MISSING
-        if holds and rejects_empty_text:
-            holds = not js.equals_empty_text(value)
+        # `blank` compares by ==, so that 0, false and [] are blank too
+        holds = holds and not (rejects_empty_text and js.equals_empty_text(value))
         return then(payload) if holds else otherwise(payload)
 
     return evaluate
 
 
-_CASES = {"lower": js.to_lower_case, "upper": js.to_upper_case}
+# Like JavaScript, Python uses Unicode's full mapping: ß becomes SS
+_CASES = {"lower": str.lower, "upper": str.upper}
 
 
 def _case(options: dict[str, Any]) -> Evaluate:
-    if not js.is_truthy(options.get("value", MISSING)):
-        return evaluator(MISSING)
-    value_of = evaluator(options["value"])
-    operator = options["operator"]
-    change = _CASES.get(operator) if isinstance(operator, str) else None
+    value_of = _evaluator_of(options, "value")
+    change = _CASES.get(str(options["operator"]))
 
     def evaluate(payload: Any) -> Any:
         value = value_of(payload)
@@ -239,18 +230,17 @@ def _replace(options: dict[str, Any]) -> Evaluate:
     pairs = [(present["pattern"], present.get("replacement", ""))]
     if js.is_truthy(present.get("pattern2")):
         pairs.append((present["pattern2"], present.get("replacement2", "")))
-    if not js.is_truthy(options.get("value", MISSING)):
+    if not js.is_truthy(options.get("value")):
         return evaluator(MISSING)
     value_of = evaluator(options["value"])
-    is_valid = (
-        isinstance(every, bool) and isinstance(ignore_case, bool) and all(isinstance(one, str) for one in pairs[0])
-    )
+    flags_are_valid = isinstance(every, bool) and isinstance(ignore_case, bool)
+    is_valid = flags_are_valid and all(isinstance(one, str) for one in pairs[0])
 
     def evaluate(payload: Any) -> Any:
         value = value_of(payload)
         if isinstance(value, (bool, int, float)):
             value = js.to_text(value)
-        if not isinstance(value, str) or not is_valid:
+        if not isinstance(value, str) or not is_valid:  # Segment's code returns an empty text
             return ""
         for pattern, replacement in pairs:
             if isinstance(pattern, str) and isinstance(replacement, str):
@@ -261,15 +251,24 @@ def _replace(options: dict[str, Any]) -> Evaluate:
     return evaluate
 
 
+_replace_fields = _fields(
+    "pattern",
+    "value",
+    pattern=has_length(1, MAX_REPLACED),
+    replacement=has_length(0, MAX_REPLACED),
+    value=_text_or_directive,
+    ignorecase=is_boolean,
+    **{"global": is_boolean},
+)
+
+
 def _check_lengths(pattern: str, replacement: str) -> None:
     for name, text in (("pattern", pattern), ("replacement", replacement)):
         if js.utf16_length(text) > MAX_REPLACED:
             raise EvaluationError(f'@replace requires a "{name}" less than {MAX_REPLACED} characters')
 
 
-@check_of(
-    {"type": "array", "minItems": 1, "items": [_text_or_directive.schema, VALUE], "additionalItems": True},
-)
+@check_of({"type": "array", "minItems": 1, "items": [_text_or_directive.schema, VALUE], "additionalItems": True})
 def _array_path_check(value: Any, path: Path) -> list[Problem]:
     if problems := is_array(value, path):
         return problems
@@ -279,7 +278,7 @@ def _array_path_check(value: Any, path: Path) -> list[Problem]:
 
 def _array_path(value: Any) -> Evaluate:
     if not isinstance(value, list):
-        return _failure(f"@arrayPath expected array, got {js.type_of(value)}")
+        return failure(f"@arrayPath expected array, got {js.type_of(value)}")
     path, shape = (*value, MISSING, MISSING)[:2]
     root_of = _path(path) if isinstance(path, str) else evaluator(path)
     if not isinstance(shape, dict) or not shape:
@@ -290,6 +289,7 @@ def _array_path(value: Any) -> Evaluate:
         root = root_of(payload)
         if isinstance(root, list):
             return [item_of(item) for item in root]
+        # a single object counts as an array of one
         return [item_of(root)] if isinstance(root, dict) else root
 
     return evaluate
@@ -298,7 +298,7 @@ def _array_path(value: Any) -> Evaluate:
 def _flatten(options: dict[str, Any]) -> Evaluate:
     separator_of = evaluator(options["separator"])
     value_of = evaluator(options.get("value", MISSING))
-    omit_arrays = js.is_truthy(options.get("omitArrays", MISSING))
+    omit_arrays = js.is_truthy(options.get("omitArrays"))
 
     def evaluate(payload: Any) -> Any:
         separator = separator_of(payload)
@@ -325,34 +325,26 @@ def _leaves(value: Any, prefix: str, separator: str, *, omit_arrays: bool) -> It
 
 def _json(options: dict[str, Any]) -> Evaluate:
     value_of = evaluator(options["value"])
-    mode = options["mode"]
-    if mode == "encode":
-        return lambda payload: js.stringify(value_of(payload))
-    if mode == "decode":
-        return lambda payload: _decoded(value_of(payload))
-
-    def without_mode(payload: Any) -> Any:
-        value_of(payload)  # it may fail
-        return MISSING
-
-    return without_mode
+    # The check accepts a mode in any case, but Segment's code then returns undefined for ENCODE
+    convert: Callable[[Any], Any] = _JSON_MODES.get(str(options["mode"]), lambda _: MISSING)
+    return lambda payload: convert(value_of(payload))
 
 
 def _decoded(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
+    """Return the parsed JSON; a value that is not JSON stays as it is."""
     try:
-        return js.parse(value)
+        return js.parse(value) if isinstance(value, str) else value
     except ValueError:
         return value
 
 
-_merge_fields = _fields(["objects"], direction=one_of("left", "right"), objects=is_array)
+_JSON_MODES: dict[str, Callable[[Any], Any]] = {"encode": js.stringify, "decode": _decoded}
 
 
-@check_of(
-    {"allOf": [_merge_fields.schema, {"properties": {"objects": {"items": _object_or_directive.schema}}}]},
-)
+_merge_fields = _fields("objects", direction=one_of("left", "right"), objects=is_array)
+
+
+@check_of({"allOf": [_merge_fields.schema, {"properties": {"objects": {"items": _object_or_directive.schema}}}]})
 def _merge_check(value: Any, path: Path) -> list[Problem]:
     if problems := _merge_fields(value, path):
         return problems
@@ -364,7 +356,7 @@ def _merge(options: dict[str, Any]) -> Evaluate:
     direction_of = evaluator(options["direction"])
     objects = options["objects"]
     if not isinstance(objects, list):
-        return _failure(f"@merge: expected opts.array, got {js.type_of(objects)}")
+        return failure(f"@merge: expected opts.array, got {js.type_of(objects)}")
     items = [evaluator(one) for one in objects]
 
     def evaluate(payload: Any) -> Any:
@@ -376,9 +368,9 @@ def _merge(options: dict[str, Any]) -> Evaluate:
 
 def _transform(options: dict[str, Any]) -> Evaluate:
     if not isinstance(options["apply"], dict):
-        return _failure('@transform "apply" key should be an object')
+        return failure('@transform "apply" key should be an object')
     if problems := check(options["apply"], ()):  # elements of an array are not checked before
-        return _failure(" ".join(problems))
+        return failure(" ".join(problems))
     apply, mapping = evaluator(options["apply"]), evaluator(options["mapping"])
 
     def evaluate(payload: Any) -> Any:
@@ -391,21 +383,17 @@ def _transform(options: dict[str, Any]) -> Evaluate:
 
 def _exclude_when_null(value: Any) -> Evaluate:
     value_of = evaluator(value)
-
-    def evaluate(payload: Any) -> Any:
-        found = value_of(payload)
-        return MISSING if found is None else _without_nulls(found)
-
-    return evaluate
+    return lambda payload: _without_nulls(value_of(payload))
 
 
 def _without_nulls(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    return MISSING if value is None else value
 
 
 def _liquid(template: Any) -> Evaluate:
+    # python-liquid takes more than half a second to import, and few mappings use it
     from dbt_segconn.mapping.liquid import compile_liquid
 
     return compile_liquid(template)
@@ -416,66 +404,26 @@ DIRECTIVES: dict[str, Directive] = {
     "@template": Directive(_text_or_directive, _of_text("@template", compile_template)),
     "@literal": Directive(_any_value, evaluator),
     "@arrayPath": Directive(_array_path_check, _array_path),
-    "@if": Directive(_fields(exists=_any_value, blank=_any_value, then=_any_value, otherwise=_any_value), _if),
-    "@case": Directive(
-        _fields(operator=is_text, value=_text_or_directive),
-        _with_options(
-            "operator",
-            no_object='@case requires an object with a "operator" key',
-            lacks='@case requires a "{}" key'.format,
-        )(_case),
-    ),
-    "@replace": Directive(
-        _fields(
-            ["pattern", "value"],
-            pattern=has_length(1, MAX_REPLACED),
-            replacement=has_length(0, MAX_REPLACED),
-            value=_text_or_directive,
-            ignorecase=is_boolean,
-            **{"global": is_boolean},
-        ),
-        _with_options(
-            "pattern",
-            no_object='@replace requires an object with a "pattern" key',
-            lacks='@replace requires a "{}" key'.format,
-        )(_replace),
-    ),
+    "@if": Directive(_fields(**dict.fromkeys(("exists", "blank", "then", "else"), _any_value)), _if),
+    "@case": Directive(_fields(operator=is_text, value=_text_or_directive), _case, ("operator",), 'a "operator" key'),
+    "@replace": Directive(_replace_fields, _replace, ("pattern",), 'a "pattern" key'),
     "@flatten": Directive(
-        _fields(["value"], separator=is_text, value=_any_value),
-        _with_options(
-            "separator",
-            no_object='@flatten requires an object with a "separator" key',
-            lacks='@flatten requires a "{}" key'.format,
-        )(_flatten),
+        _fields("value", separator=is_text, value=_any_value), _flatten, ("separator",), 'a "separator" key'
     ),
     "@json": Directive(
-        _fields(["value", "mode"], value=_any_value, mode=one_of("encode", "decode")),
-        _with_options(
-            "mode",
-            "value",
-            no_object='@json requires an object with a "value" key',
-            lacks='@json requires a "{}" key'.format,
-        )(_json),
+        _fields("value", "mode", value=_any_value, mode=one_of("encode", "decode")),
+        _json,
+        ("mode", "value"),
+        'a "value" key',
     ),
-    "@merge": Directive(
-        _merge_check,
-        _with_options(
-            "direction",
-            "objects",
-            no_object='@merge requires an object with an "objects" key and a "direction" key',
-            lacks='@merge requires a "{}" key'.format,
-        )(_merge),
-    ),
+    "@merge": Directive(_merge_check, _merge, ("direction", "objects"), 'an "objects" key and a "direction" key'),
     "@transform": Directive(
-        _fields(["apply", "mapping"], apply=_object_or_directive, mapping=_object_or_directive),
-        _with_options(
-            "mapping",
-            "apply",
-            no_object='@transform requires an object with an "apply" key and a "mapping" key',
-            lacks='@transform requires a "{}" key'.format,
-        )(_transform),
+        _fields("apply", "mapping", apply=_object_or_directive, mapping=_object_or_directive),
+        _transform,
+        ("mapping", "apply"),
+        'an "apply" key and a "mapping" key',
     ),
     "@excludeWhenNull": Directive(_any_value, _exclude_when_null),
     "@liquid": Directive(is_text, _liquid),
 }
-"""name → directive"""
+"""name → directive. The messages and their order are Segment's."""

@@ -47,6 +47,7 @@ _TYPES: dict[type, str] = {
     dict: "object",
 }
 
+# JavaScript's texts are UTF-16: cutting or joining them may split a character or make one of two halves
 _SURROGATES = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _INDEX = re.compile(r"0|[1-9][0-9]*", re.ASCII)
@@ -57,7 +58,6 @@ WHITE_SPACE = (
 )
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _RADIX = re.compile(r"0([xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)", re.ASCII)
-MAX_SAFE_INTEGER = 2**53 - 1
 
 
 def type_of(value: Any) -> str:
@@ -83,7 +83,7 @@ def to_text(value: Any) -> str:
     """Follow String(value)."""
     if isinstance(value, str):
         return value
-    if isinstance(value, bool):
+    if isinstance(value, bool):  # before numbers: a bool is an int in Python
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return number_to_text(value)
@@ -100,7 +100,8 @@ def number_to_text(number: float) -> str:
         if -(10**21) < number < 10**21:
             return str(number)
         exact = _exact_double(number)
-        return _digits(number) if exact is None else number_to_text(exact)
+        # str() raises an error for integers of more than 4,300 digits, Decimal does not
+        return format(Decimal(number), "f") if exact is None else number_to_text(exact)
     if math.isnan(number):
         return "NaN"
     if math.isinf(number):
@@ -117,11 +118,6 @@ def _exact_double(number: int) -> float | None:
     except OverflowError:
         return None
     return double if int(double) == number else None
-
-
-def _digits(number: int) -> str:
-    """Return an integer of any length as text; str() raises an error above a few thousand digits."""
-    return str(Decimal(number)) if abs(number) < 10**4000 else format(Decimal(number), "f")
 
 
 def _exponential(number: float) -> str:
@@ -142,7 +138,7 @@ def to_number(text: str) -> float | None:
     if not stripped:
         return 0
     if _RADIX.fullmatch(stripped):
-        return as_integer(int(stripped, 0)) if stripped[1] not in "xXoObB" else int(stripped, 0)
+        return int(stripped, 0)
     if _DECIMAL.fullmatch(stripped):
         return as_integer(float(stripped))
     return {"Infinity": math.inf, "+Infinity": math.inf, "-Infinity": -math.inf}.get(stripped)
@@ -189,19 +185,10 @@ def get_property(value: Any, key: str) -> Any:
 def _at(sequence: list[Any], key: str) -> Any:
     if key == "length":
         return len(sequence)
+    # int() raises above 4,300 digits
     if _INDEX.fullmatch(key) and len(key) < 10 and int(key) < len(sequence):
         return sequence[int(key)]
     return MISSING
-
-
-def to_lower_case(text: str) -> str:
-    """Follow toLowerCase: like Python, it uses Unicode's full mapping."""
-    return text.lower()
-
-
-def to_upper_case(text: str) -> str:
-    """Follow toUpperCase: like Python, it uses Unicode's full mapping."""
-    return text.upper()
 
 
 def replace(text: str, pattern: str, replacement: str, *, every: bool, ignore_case: bool) -> str:
@@ -254,31 +241,26 @@ def expand(replacement: str, text: str, start: int, end: int) -> str:
 
 def stringify(value: Any) -> Any:
     """Follow JSON.stringify(value): compact, with keys in JavaScript's order. Return MISSING for undefined."""
-    return MISSING if value is MISSING else "".join(_tokens(value))
+    return MISSING if value is MISSING else _as_json(value)
 
 
-def _tokens(value: Any) -> list[str]:
+def _as_json(value: Any) -> str:
     if isinstance(value, str):
-        return [_quoted(value)]
-    if value is None or value is MISSING:
-        return ["null"]
+        return _quoted(value)
     if isinstance(value, dict):
-        members = [
-            f"{_quoted(key)}:{''.join(_tokens(value[key]))}" for key in ordered_keys(value) if value[key] is not MISSING
-        ]
-        return ["{", ",".join(members), "}"]
+        keys = (key for key in ordered_keys(value) if value[key] is not MISSING)
+        return "{" + ",".join(f"{_quoted(key)}:{_as_json(value[key])}" for key in keys) + "}"
     if isinstance(value, list):
-        return ["[", ",".join("".join(_tokens(one)) for one in value), "]"]
-    if isinstance(value, float) and not math.isfinite(value):
-        return ["null"]
-    return [to_text(value)]
+        return "[" + ",".join(map(_as_json, value)) + "]"
+    if value is None or value is MISSING or (isinstance(value, float) and not math.isfinite(value)):
+        return "null"
+    return to_text(value)
 
 
 def _quoted(text: str) -> str:
+    # UTF-8 has no lone surrogates: JSON.stringify escapes them since ES2019
     quoted = json.dumps(text, ensure_ascii=False)
-    if _LONE_SURROGATE.search(quoted):
-        quoted = _LONE_SURROGATE.sub(lambda lone: f"\\u{ord(lone[0]):04x}", quoted)
-    return quoted.replace("\x7f", "\x7f")
+    return _LONE_SURROGATE.sub(lambda lone: f"\\u{ord(lone[0]):04x}", quoted)
 
 
 def ordered_keys(value: dict[str, Any]) -> list[str]:
@@ -291,7 +273,7 @@ def ordered_keys(value: dict[str, Any]) -> list[str]:
 
 
 def parse(text: str) -> Any:
-    """Follow JSON.parse(text) with exact integers; raise ValueError if the text is not JSON."""
+    """Follow JSON.parse(text) with exact integers; raise ValueError if the text is not JSON, such as NaN."""
     try:
         return json.loads(text, parse_int=_integer, parse_constant=_no_constant)
     except RecursionError:
@@ -299,9 +281,9 @@ def parse(text: str) -> Any:
 
 
 def _integer(digits: str) -> float:
-    if digits == "-0":
+    if digits == "-0":  # an int has no sign at zero
         return -0.0
-    return int(digits) if len(digits) < 4000 else float(digits)
+    return int(digits) if len(digits) < 4000 else float(digits)  # int() raises above 4,300 digits
 
 
 def _no_constant(name: str) -> Any:

@@ -20,7 +20,7 @@ from liquid.builtin.expressions.logical import (
     NeExpression,
 )
 from liquid.builtin.expressions.primitive import Blank
-from liquid.builtin.output import Output, OutputNode
+from liquid.builtin.output import Output
 from liquid.builtin.tags.echo_tag import EchoNode, EchoTag
 from liquid.exceptions import LiquidError
 from liquid.undefined import Undefined
@@ -28,20 +28,10 @@ from liquid.undefined import Undefined
 from dbt_segconn.errors import EvaluationError
 from dbt_segconn.mapping import javascript as js
 from dbt_segconn.mapping.javascript import MISSING, joined, utf16_length
-from dbt_segconn.mapping.liquid_filters import FILTERS, Filter, text
+from dbt_segconn.mapping.liquid_filters import FILTERS, Filter, number_or_none, text
+from dbt_segconn.mapping.problems import failure
 
 Test = Callable[[Any, Any], bool]
-
-
-def _number(value: Any) -> float | None:
-    """Follow ToNumber; return None for NaN, for which every comparison is false."""
-    if value is None:
-        return 0
-    if isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, (str, list)):
-        return js.to_number(js.to_text(value))
-    return None
 
 
 def _compare(test: Test, left: Any, right: Any) -> bool:
@@ -49,11 +39,11 @@ def _compare(test: Test, left: Any, right: Any) -> bool:
         return False
     if isinstance(left, str) and isinstance(right, str):
         return test(js.utf16_units(left), js.utf16_units(right))
-    numbers = _number(left), _number(right)
-    return None not in numbers and test(*numbers)
+    numbers = number_or_none(left), number_or_none(right)
+    return None not in numbers and test(*numbers)  # every comparison with NaN is false
 
 
-def _equals(left: Any, right: Any) -> bool | None:
+def _equals_blank(left: Any, right: Any) -> bool | None:
     """Compare with `blank`: null, false and white space equal it. Return None for any other comparison."""
     if isinstance(left, Blank):
         left, right = right, left
@@ -64,57 +54,34 @@ def _equals(left: Any, right: Any) -> bool | None:
     return not left.strip() if isinstance(left, str) else left in ([], {})
 
 
-class _Equal(EqExpression):
-    __slots__ = ()
+def _equality(base: Any, *, is_equal: bool) -> type[Expression]:
+    class Equality(base):  # type: ignore[misc]
+        __slots__ = ()
 
-    def evaluate(self, context: RenderContext) -> object:
-        blank = _equals(self.left.evaluate(context), self.right.evaluate(context))
-        return super().evaluate(context) if blank is None else blank
+        def evaluate(self, context: RenderContext) -> object:
+            blank = _equals_blank(self.left.evaluate(context), self.right.evaluate(context))
+            return super().evaluate(context) if blank is None else blank is is_equal
 
-
-class _NotEqual(NeExpression):
-    __slots__ = ()
-
-    def evaluate(self, context: RenderContext) -> object:
-        blank = _equals(self.left.evaluate(context), self.right.evaluate(context))
-        return super().evaluate(context) if blank is None else not blank
+    return Equality
 
 
-class _Less(LtExpression):
-    __slots__ = ()
+def _ordering(base: Any, test: Test) -> type[Expression]:
+    class Ordering(base):  # type: ignore[misc]
+        __slots__ = ()
 
-    def evaluate(self, context: RenderContext) -> object:
-        return _compare(operator.lt, self.left.evaluate(context), self.right.evaluate(context))
+        def evaluate(self, context: RenderContext) -> object:
+            return _compare(test, self.left.evaluate(context), self.right.evaluate(context))
 
-
-class _LessOrEqual(LeExpression):
-    __slots__ = ()
-
-    def evaluate(self, context: RenderContext) -> object:
-        return _compare(operator.le, self.left.evaluate(context), self.right.evaluate(context))
-
-
-class _Greater(GtExpression):
-    __slots__ = ()
-
-    def evaluate(self, context: RenderContext) -> object:
-        return _compare(operator.gt, self.left.evaluate(context), self.right.evaluate(context))
-
-
-class _GreaterOrEqual(GeExpression):
-    __slots__ = ()
-
-    def evaluate(self, context: RenderContext) -> object:
-        return _compare(operator.ge, self.left.evaluate(context), self.right.evaluate(context))
+    return Ordering
 
 
 _OWN: dict[type[Expression], type[Expression]] = {
-    EqExpression: _Equal,
-    NeExpression: _NotEqual,
-    LtExpression: _Less,
-    LeExpression: _LessOrEqual,
-    GtExpression: _Greater,
-    GeExpression: _GreaterOrEqual,
+    EqExpression: _equality(EqExpression, is_equal=True),
+    NeExpression: _equality(NeExpression, is_equal=False),
+    LtExpression: _ordering(LtExpression, operator.lt),
+    LeExpression: _ordering(LeExpression, operator.le),
+    GtExpression: _ordering(GtExpression, operator.gt),
+    GeExpression: _ordering(GeExpression, operator.ge),
 }
 
 
@@ -141,62 +108,31 @@ def _visit(expression: Expression) -> None:
 
 # https://github.com/segmentio/action-destinations, packages/core/src/mapping-kit/liquid-directive.ts
 MAX_CHARACTERS = 1_000
-DISABLED_TAGS = (
-    "case",
-    "for",
-    "include",
-    "layout",
-    "render",
-    "tablerow",
-    "break",
-    "continue",
-    "ifchanged",
-    "doc",
-)
+# Segment disables the first six. The others have no use without loops, or are of Shopify's Liquid only
+DISABLED_TAGS = ("case", "for", "include", "layout", "render", "tablerow", "break", "continue", "ifchanged", "doc")
 DISABLED_FILTERS = (
-    "array_to_sentence_string",
-    "concat",
-    "find",
-    "find_exp",
-    "find_index",
-    "find_index_exp",
-    "group_by",
-    "group_by_exp",
-    "has",
-    "has_exp",
-    "map",
-    "newline_to_br",
-    "reject",
-    "reject_exp",
-    "reverse",
-    "sort",
-    "sort_natural",
-    "type",
-    "uniq",
-    "where_exp",
+    *("array_to_sentence_string", "concat", "find", "find_exp", "find_index", "find_index_exp", "group_by"),
+    *("group_by_exp", "has", "has_exp", "map", "newline_to_br", "reject", "reject_exp", "reverse", "sort"),
+    *("sort_natural", "type", "uniq", "where_exp"),
 )
 MAX_PARTS = 1_000_000
+# liquidjs counts the arguments of these filters only
 _STRICT = frozenset({"append", "prepend"})
 
 
-class _Node(OutputNode):
-    """`{{ value }}`, printed as in JavaScript."""
+class _OutputNode(EchoNode):
+    """`{{ value }}` and `{% echo value %}`, printed as in JavaScript."""
 
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
         return buffer.write(_limited(text(_plain(self.expression.evaluate(context)))))
 
 
 class _Output(Output):
-    node_class = _Node
-
-
-class _EchoNode(EchoNode):
-    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
-        return buffer.write(_limited(text(_plain(self.expression.evaluate(context)))))
+    node_class = _OutputNode
 
 
 class _Echo(EchoTag):
-    node_class = _EchoNode
+    node_class = _OutputNode
 
 
 def _limited(value: Any) -> Any:
@@ -219,29 +155,22 @@ def _on_plain_values(name: str, function: Filter) -> Filter:
         values = [_plain(one) for one in arguments[: len(accepted) - 1]]
         if len(values) < required and name in _STRICT:
             raise EvaluationError(f"{name} expect {required + 1} arguments")
-        values += [math.nan] * (required - len(values))
+        values += [math.nan] * (required - len(values))  # undefined as a number
         return _limited(function(_plain(value), *values, **named))
 
     return apply
 
 
-def _disabled(name: str) -> Filter:
-    def fail(*_: Any, **__: Any) -> Any:
-        raise EvaluationError(f'filter "{name}" is disabled')
-
-    return fail
-
-
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    environment = Environment(strict_filters=False)
+    environment = Environment(strict_filters=False)  # liquidjs passes a value through an unknown filter
     environment.add_tag(_Output)
     environment.add_tag(_Echo)
     for tag in DISABLED_TAGS:
         environment.tags.pop(tag, None)
     environment.filters.clear()
     environment.filters.update({name: _on_plain_values(name, function) for name, function in FILTERS.items()})
-    environment.filters.update({name: _disabled(name) for name in DISABLED_FILTERS})
+    environment.filters.update({name: failure(f'filter "{name}" is disabled') for name in DISABLED_FILTERS})
     return environment
 
 
@@ -250,18 +179,14 @@ def compile_liquid(template: Any) -> Callable[[Any], str]:
     try:
         parsed = _parse(template)
     except EvaluationError as error:
-        reason = str(error)
-
-        def fail(_: Any) -> str:
-            raise EvaluationError(reason)
-
-        return fail
+        return failure(str(error))
 
     def render(payload: Any) -> str:
         try:
             return joined(parsed.render(**payload) if isinstance(payload, dict) else parsed.render())
         except EvaluationError:
             raise
+        # python-liquid raises errors of Python for values that liquidjs accepts. Their texts may hold values
         except (LiquidError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise EvaluationError(f"@liquid: {type(error).__name__}") from None
 

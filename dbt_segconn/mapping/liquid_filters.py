@@ -33,13 +33,16 @@ def text(value: Any) -> str:
 
 def number(value: Any) -> float:
     """Convert a value to a number; a value without one is 0."""
-    if isinstance(value, bool):
-        return int(value)
+    return number_or_none(value) or 0
+
+
+def number_or_none(value: Any) -> float | None:
+    """Follow ToNumber; return None for NaN."""
     if isinstance(value, (int, float)):
-        return value
+        return int(value) if isinstance(value, bool) else value
     if isinstance(value, (str, list)):
-        return js.to_number(js.to_text(value)) or 0
-    return 0
+        return js.to_number(js.to_text(value))
+    return 0 if value is None else None
 
 
 def items(value: Any) -> list[Any]:
@@ -83,7 +86,7 @@ def _slice(value: Any, begin: Any, length: Any = 1) -> Any:
 
 def _split(value: Any, separator: Any) -> list[str]:
     pieces = text(value).split(text(separator)) if text(separator) else js.utf16_units(text(value))
-    while pieces and pieces[-1] == "":
+    while pieces and pieces[-1] == "":  # as in Ruby, empty pieces at the end are dropped
         pieces.pop()
     return pieces
 
@@ -119,7 +122,7 @@ def _truncatewords(value: Any, words: Any = 15, ending: Any = "...") -> str:
 
 def _capitalize(value: Any) -> str:
     word = text(value)
-    return js.to_upper_case(word[:1]) + js.to_lower_case(word[1:])
+    return word[:1].upper() + word[1:].lower()  # str.capitalize() would use the title case of digraphs such as ǆ
 
 
 def _where(value: Any, key: Any, expected: Any = js.MISSING) -> list[Any]:
@@ -152,14 +155,12 @@ def _end(value: Any, at: int) -> Any:
 
 
 def _to_integer(value: Any) -> float:
-    if isinstance(value, str):
-        found = js.to_number(value)
-        return math.nan if found is None else found
-    return number(value)
+    found = js.to_number(value) if isinstance(value, str) else number(value)
+    return math.nan if found is None else found
 
 
 def _replace_last(value: Any, pattern: Any, other: Any = "") -> str:
-    if not text(pattern):
+    if not text(pattern):  # an empty text is last found at the end
         return text(value) + text(other)
     before, found, after = text(value).rpartition(text(pattern))
     return f"{before}{text(other)}{after}" if found else text(value)
@@ -175,13 +176,14 @@ def _date(value: Any, form: Any = "%A, %B %-e, %Y at %-l:%M %P %z", zone: Any = 
     moment = _moment(value)
     if moment is None:
         return value
+    # strftime has no milliseconds, and its %s ignores the time zone of the value
     seconds = str(math.floor(moment.timestamp() + 0.5))
     return moment.strftime(text(form).replace("%s", seconds).replace("%L", f"{moment.microsecond // 1000:03}"))
 
 
 def _moment(value: Any) -> datetime | None:
     """Parse a time: seconds since 1970, `now`, or ISO-8601. Without a zone it is UTC."""
-    if value in {"now", "today"} if isinstance(value, str) else False:
+    if isinstance(value, str) and value in {"now", "today"}:
         return datetime.now(timezone.utc)
     try:
         if isinstance(value, (int, float)):
@@ -192,7 +194,7 @@ def _moment(value: Any) -> datetime | None:
             return datetime.fromtimestamp(int(value), timezone.utc)
         if not re.match(r"\d{4}-\d{2}", value):
             return None
-        moment = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
+        moment = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))  # Python 3.10 reads no Z
     except (ValueError, OverflowError, OSError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
@@ -218,7 +220,7 @@ FILTERS: dict[str, Filter] = {
     "date_to_xmlschema": _date_to_iso,
     "default": _default,
     "divided_by": _divided_by,
-    "downcase": lambda value: js.to_lower_case(text(value)),
+    "downcase": lambda value: text(value).lower(),
     "escape": _escape,
     "escape_once": lambda value: _escape(html.unescape(text(value))),
     "first": lambda value: _end(value, 0),
@@ -262,7 +264,8 @@ FILTERS: dict[str, Filter] = {
     "truncate": _truncate,
     "truncatewords": _truncatewords,
     "unshift": lambda value, other: [other, *items(value)],
-    "upcase": lambda value: js.to_upper_case(text(value)),
+    "upcase": lambda value: text(value).upper(),
+    # the characters that encodeURI keeps; those of encodeURIComponent below
     "uri_escape": lambda value: quote(text(value), safe="!#$&'()*+,/:;=?@[]-._~", errors="replace"),
     "url_decode": lambda value: unquote_plus(text(value)),
     "url_encode": lambda value: quote(text(value), safe="-_.!~*'()", errors="replace").replace("%20", "+"),

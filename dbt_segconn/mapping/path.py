@@ -12,7 +12,7 @@ from dbt_segconn.mapping.javascript import MISSING, WHITE_SPACE, get_property, i
 # Other brackets are part of a key.
 _SEPARATOR = re.compile(r"\.|\[(?=[\"'\d])|[\"']\]?|(?<=\d)\]", re.ASCII)
 
-# [""] is an empty key; the two dots of a..b are not
+# [""] is an empty key; the two dots of a..b are not. The mark stands for it while pieces without text are dropped
 _EMPTY_KEY = re.compile(r"\[(\"\"|'')\]")
 _EMPTY = "\0"
 
@@ -45,12 +45,7 @@ def compile_path(path: str) -> Getter:
     def get(payload: Any) -> Any:
         value = payload
         for key in keys:
-            if type(value) is dict and value:
-                value = value.get(key, MISSING)
-            elif not is_truthy(value):
-                return value  # as Segment does: a falsy value ends the path
-            else:
-                value = get_property(value, key)
+            value = value.get(key, MISSING) if type(value) is dict else _step(value, key)
         return value
 
     return get
@@ -58,9 +53,7 @@ def compile_path(path: str) -> Getter:
 
 def _one_step(key: str) -> Getter:
     def get(payload: Any) -> Any:
-        if type(payload) is dict:
-            return payload.get(key, MISSING)
-        return get_property(payload, key) if is_truthy(payload) else payload
+        return payload.get(key, MISSING) if type(payload) is dict else _step(payload, key)
 
     return get
 
@@ -78,6 +71,7 @@ def _two_steps(first: str, second: str) -> Getter:
 
 
 def _step(value: Any, key: str) -> Any:
+    """Return `value[key]`; as in Segment's code, a falsy value ends the path and is its result."""
     return get_property(value, key) if is_truthy(value) else value
 
 
@@ -105,6 +99,7 @@ def split_template(template: str) -> list[str] | None:
 def _compile(template: str, placeholder: re.Pattern[str]) -> Callable[[Any], str]:
     pieces = placeholder.split(template)  # text, path, text, path, …, text
     texts = pieces[::2]
+    # str.strip() alone would also remove \x1c to \x1f and \x85, which JavaScript's trim() keeps
     getters = [compile_path(path.strip(WHITE_SPACE)) for path in pieces[1::2]]
     if not getters:
         return lambda payload: template  # noqa: ARG005  the signature of all evaluators

@@ -1,11 +1,12 @@
-"""Problems of a mapping, in Segment's words and with their paths, and the checks that find them."""
+"""Problems of a mapping, in Segment's words and with their paths; the checks that find them; failures on records."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dbt_segconn.errors import EvaluationError
 from dbt_segconn.mapping.javascript import MISSING, stringify, type_of, utf16_length
 
 if TYPE_CHECKING:
@@ -43,6 +44,15 @@ class Check:
         return self.find(value, path)
 
 
+def failure(reason: str) -> Callable[..., Any]:
+    """Return a function that fails on every record: Segment's code accepts some mappings that cannot be evaluated."""
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise EvaluationError(reason)
+
+    return fail
+
+
 def check_of(schema: Mapping[str, Any]) -> Callable[[Find], Check]:
     """Return a decorator: function → Check. `schema` must accept the values without problems."""
     return lambda find: Check(find, schema)
@@ -57,10 +67,11 @@ def type_name_of(value: Any) -> str:
 
 def actual_type(value: Any) -> str:
     """Return the actual type of a value for a message: `it is an object`."""
-    return f"it is {_with_article(type_name_of(value))}"
+    return f"it is {with_article(type_name_of(value))}"
 
 
-def _with_article(type_name: str) -> str:
+def with_article(type_name: str) -> str:
+    """Return the name of a type with its article."""
     return f"{'an' if type_name[0] in 'aeiou' else 'a'} {type_name}"
 
 
@@ -85,7 +96,7 @@ def is_array(value: Any, path: Path) -> list[Problem]:
     type_name = type_of(value)
     if type_name == "array":
         return []
-    return [Problem(path, f"should be an array but it is {_with_article(type_name)}")]
+    return [Problem(path, f"should be an array but it is {with_article(type_name)}")]
 
 
 def has_length(least: int, most: int) -> Check:
@@ -119,10 +130,10 @@ def one_of(*words: str) -> Check:
     return check
 
 
-def has_fields(required: Mapping[str, bool], checks: Mapping[str, Check], is_object: Check) -> Check:
+def has_fields(required: Collection[str], checks: Mapping[str, Check], is_object: Check) -> Check:
     """Return a check for an object and its fields. If the object itself has problems, only those are returned."""
     properties = {name: one.schema for name, one in checks.items()}
-    needed = [name for name in checks if required.get(name)]
+    needed = [name for name in checks if name in required]
 
     @check_of({"allOf": [is_object.schema, {"properties": properties, "required": needed}]})
     def check(value: Any, path: Path) -> list[Problem]:
@@ -134,6 +145,6 @@ def has_fields(required: Mapping[str, bool], checks: Mapping[str, Check], is_obj
         found = value.get(name, MISSING)
         if found is not MISSING:
             return checks[name](found, (*path, name))
-        return [Problem(path, f"should have field {stringify(name)} but it doesn't")] if required.get(name) else []
+        return [Problem(path, f"should have field {stringify(name)} but it doesn't")] if name in required else []
 
     return check

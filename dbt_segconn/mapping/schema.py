@@ -21,10 +21,7 @@ class Example:
 
 EXAMPLES: dict[str, Example] = {
     "@path": Example(
-        "Read a value at a path of the record.",
-        {"@path": "$.plan.name"},
-        {"plan": {"name": "pro"}},
-        "pro",
+        "Read a value at a path of the record.", {"@path": "$.plan.name"}, {"plan": {"name": "pro"}}, "pro"
     ),
     "@template": Example(
         "Insert values of the record into a text.",
@@ -32,12 +29,7 @@ EXAMPLES: dict[str, Example] = {
         {"first": "Ada", "last": "Byron"},
         "Ada Byron",
     ),
-    "@literal": Example(
-        "Return the value as it is written.",
-        {"@literal": "newsletter"},
-        {},
-        "newsletter",
-    ),
+    "@literal": Example("Return the value as it is written.", {"@literal": "newsletter"}, {}, "newsletter"),
     "@arrayPath": Example(
         "Read an array at a path and build an object from each of its items.",
         {"@arrayPath": ["$.lines", {"product_id": {"@path": "$.sku"}}]},
@@ -93,17 +85,12 @@ EXAMPLES: dict[str, Example] = {
         {"email": "ada@example.com", "phone": None},
         {"email": "ada@example.com"},
     ),
-    "@liquid": Example(
-        "Render a Liquid template.",
-        {"@liquid": "{{ total | times: 2 }}"},
-        {"total": 21},
-        "42",
-    ),
+    "@liquid": Example("Render a Liquid template.", {"@liquid": "{{ total | times: 2 }}"}, {"total": 21}, "42"),
 }
 """name → example, in the order of the table of directives"""
 
 
-# An object with an @-key: a directive, valid or not
+# An object with an @-key: a directive, valid or not. JSON Schema has no word for "some key matches"
 AT_KEY = {"type": "object", "not": {"propertyNames": {"pattern": "^(?!@)"}}}
 FIELD = {"$ref": "#/definitions/field"}
 _ITEM = {"$ref": "#/definitions/item"}
@@ -117,6 +104,7 @@ def definitions() -> dict[str, Any]:
     does not check. `value`, `any` and `object` are values inside a directive.
     """
     return {
+        # `oneOf` allows one directive, beside the metadata of Segment's user interface
         "directive": {
             "type": "object",
             "properties": {METADATA: True, **{name: _described(name) for name in DIRECTIVES}},

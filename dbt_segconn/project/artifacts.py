@@ -19,6 +19,16 @@ META_KEY = "segconn"
 MANIFEST_FILE = "manifest.json"
 PLAIN_NAME = re.compile(r"[A-Za-z_][\w$]*")
 TABLES = frozenset({"model", "seed", "snapshot"})
+ColumnSource = Literal["contract", "catalog", "old catalog", "documentation"]
+# The first match wins: an array of integers is a list, and an interval is not an integer
+_TYPES: tuple[tuple[SpecType, str], ...] = (
+    ("list", r"array|list|\[\]"),
+    ("object", r"json|struct|map|variant|object|record|super|hstore"),
+    ("text", r"char|text|string|uuid|enum|interval|name"),
+    ("date", r"date|time"),
+    ("boolean", r"bool"),
+    ("number", r"int|num|dec|float|double|real|serial|money"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +108,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A parsed manifest.json (schema v4 and later; v12 is current)."""
+    """A parsed manifest.json of schema v4 (dbt 1.0) to v12 (dbt 1.8 and later, and dbt 2).
+
+    https://docs.getdbt.com/reference/artifacts/manifest-json
+    """
 
     path: Path
     raw: Mapping[str, Any]
@@ -131,7 +144,8 @@ class Manifest:
     def _versions(self) -> Mapping[str, Mapping[str, None]]:
         """The versions of each versioned model, by its unique id without the version."""
         found: dict[str, dict[str, None]] = {}
-        for nodes in ([*self.raw["nodes"].values()], *(self.raw.get("disabled") or {}).values()):
+        # `disabled` holds a list for each id: two disabled nodes may share one
+        for nodes in (self.raw["nodes"].values(), *(self.raw.get("disabled") or {}).values()):
             for node in nodes:
                 if (version := node.get("version")) is not None:
                     found.setdefault(_without_version(node["unique_id"], str(version)), {})[str(version)] = None
@@ -145,9 +159,13 @@ class Manifest:
                 tests.setdefault(node["attached_node"], []).append(node)
         return tests
 
+    def tests_on(self, unique_id: str) -> Sequence[Mapping[str, Any]]:
+        """Return the manifest's nodes of a model's generic tests."""
+        return self._attached_tests.get(unique_id, ())
+
     def generic_tests(self, unique_id: str) -> Iterator[tuple[str, str | None, Mapping[str, Any]]]:
         """Yield the generic tests of a model: name, column, arguments."""
-        for node in self._attached_tests.get(unique_id, ()):
+        for node in self.tests_on(unique_id):
             meta = node.get("test_metadata") or {}
             yield meta.get("name", ""), node.get("column_name"), meta.get("kwargs") or {}
 
@@ -163,17 +181,13 @@ class Manifest:
                     waiting.append(upstream)
                     yield upstream
 
-    def tests_of(self, test_id: str) -> Iterator[str]:
+    def nodes_tested_by(self, test_id: str) -> Iterator[str]:
         """Yield the unique ids of the nodes that a test checks."""
         test = self.raw["nodes"].get(test_id) or self.raw.get("unit_tests", {}).get(test_id) or {}
         if attached := test.get("attached_node"):
             yield attached
-        else:
+        else:  # a singular test or a unit test
             yield from test.get("depends_on", {}).get("nodes", ())
-
-    def tests_on(self, unique_id: str) -> Sequence[Mapping[str, Any]]:
-        """Return the manifest's nodes of a model's generic tests."""
-        return self._attached_tests.get(unique_id, ())
 
     def disabled(self) -> Iterator[Mapping[str, Any]]:
         """Yield the disabled models, seeds and snapshots that have no enabled node of the same id."""
@@ -198,7 +212,7 @@ def read_artifact(path: Path, artifact: str, *, oldest: int, newest: int) -> Map
     """Read an artifact. Raises ConfigurationError if it is missing, broken or of an unsupported version."""
     try:
         with without_gc():
-            raw = orjson.loads(path.read_bytes())
+            raw: Mapping[str, Any] = orjson.loads(path.read_bytes())
         version = int(raw["metadata"]["dbt_schema_version"].rsplit("/v", 1)[1].removesuffix(".json"))
     except FileNotFoundError:
         raise ConfigurationError(
@@ -215,77 +229,7 @@ def read_artifact(path: Path, artifact: str, *, oldest: int, newest: int) -> Map
             f"{path}: the version of dbt's {artifact} schema must be {oldest} to {newest}, not {version}. "
             "Install a version of dbt-segconn that supports your version of dbt."
         )
-    checked: Mapping[str, Any] = raw
-    return checked
-
-
-def _segconn_meta(node: Mapping[str, Any]) -> Any:
-    for holder in (node.get("config") or {}, node):
-        meta = holder.get("meta") or {}
-        if META_KEY in meta:
-            return meta[META_KEY]
-    return None
-
-
-def _model(node: Mapping[str, Any], folder: str) -> Model:
-    version = node.get("version")
-    patch = node.get("patch_path") or ""
-    config = node.get("config") or {}
-    return Model(
-        unique_id=node["unique_id"],
-        name=node["name"] if version is None else f"{node['name']}.v{version}",
-        resource_type=node["resource_type"],
-        file=folder + (patch.split("://", 1)[-1] or node["original_file_path"]),
-        database=node.get("database"),
-        schema=node["schema"],
-        identifier=node.get("alias") or node["name"],
-        relation_name=node.get("relation_name"),
-        materialized=config.get("materialized") or node["resource_type"],
-        meta=_segconn_meta(node),
-        raw_meta=_segconn_meta({"config": node.get("unrendered_config")}),
-        columns=tuple(map(_column, (node.get("columns") or {}).values())),
-        contract=bool((config.get("contract") or {}).get("enforced")),
-        constraints=tuple((one["type"], tuple(one.get("columns") or ())) for one in node.get("constraints") or ()),
-        version=None if version is None else str(version),
-        is_latest=version is None or str(version) == str(node.get("latest_version")),
-        sql=node.get("raw_code") or "" if node["resource_type"] != "seed" else "",
-        sql_file=folder + node["original_file_path"],
-        folders=tuple(map(str, node["fqn"])) if isinstance(node.get("fqn"), list) else (),
-        snapshot=_snapshot(config) if node["resource_type"] == "snapshot" else None,
-    )
-
-
-def _snapshot(config: Mapping[str, Any]) -> Snapshot:
-    own = config.get("snapshot_meta_column_names") or {}
-    scd_id, valid_from, valid_to, deleted = (
-        own.get(name) or name for name in ("dbt_scd_id", "dbt_valid_from", "dbt_valid_to", "dbt_is_deleted")
-    )
-    key = config.get("unique_key") or ()
-    columns = tuple(map(str, [key] if isinstance(key, str) else key))
-    return Snapshot(
-        unique_key=columns if all(map(PLAIN_NAME.fullmatch, columns)) else (),
-        scd_id=scd_id,
-        valid_from=valid_from,
-        valid_to=valid_to,
-        deleted=deleted if config.get("hard_deletes") == "new_record" else None,
-        valid_to_current=config.get("dbt_valid_to_current"),
-    )
-
-
-def _without_version(unique_id: str, version: str) -> str:
-    return unique_id.removesuffix(f".v{version}")
-
-
-def _column(column: Mapping[str, Any]) -> ModelColumn:
-    return ModelColumn(
-        column["name"],
-        column.get("data_type"),
-        column.get("description") or "",
-        tuple(one["type"] for one in column.get("constraints") or ()),
-    )
-
-
-ColumnSource = Literal["contract", "catalog", "old catalog", "documentation"]
+    return raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +259,8 @@ class Catalog:
 
     def __init__(self, target_dir: Path, manifest: Manifest) -> None:
         self.manifest = manifest
-        self._nodes, generated_at = _read(target_dir / "catalog.json")
+        self._nodes, generated_at = _nodes_and_time(target_dir / "catalog.json")
+        # dbt writes both as ISO-8601 in UTC, so their order as texts is their order in time
         self._fresh = generated_at >= str(manifest.raw["metadata"].get("generated_at") or "")
 
     def columns_of(self, model: Model) -> KnownColumns:
@@ -331,11 +276,21 @@ class Catalog:
 
 def catalog_command(manifest: Manifest) -> str:
     """Return the command that writes catalog.json with the manifest's version of dbt."""
-    is_of_dbt2 = not str(manifest.raw["metadata"].get("dbt_version") or "1").startswith(("0.", "1"))
-    return "dbt compile --write-catalog" if is_of_dbt2 else "dbt docs generate"
+    return "dbt compile --write-catalog" if is_of_dbt2(manifest.raw) else "dbt docs generate"
 
 
-def _read(path: Path) -> tuple[Mapping[str, Any], str]:
+def is_of_dbt2(artifact: Mapping[str, Any]) -> bool:
+    """Return whether dbt 2, the Rust engine, wrote an artifact."""
+    return not str(artifact["metadata"].get("dbt_version") or "1").startswith(("0.", "1"))
+
+
+def spec_type(data_type: str) -> SpecType | None:
+    """Convert a warehouse's data type to the Spec's: `timestamp with time zone` → date."""
+    word = data_type.casefold()
+    return next((kind for kind, pattern in _TYPES if re.search(pattern, word)), None)
+
+
+def _nodes_and_time(path: Path) -> tuple[Mapping[str, Any], str]:
     """Return the catalog's nodes and time; no nodes if it cannot be read."""
     try:
         raw = orjson.loads(path.read_bytes())
@@ -344,18 +299,69 @@ def _read(path: Path) -> tuple[Mapping[str, Any], str]:
         return {}, ""
 
 
-# The first match wins: an array of integers is a list, and an interval is not an integer
-_TYPES: tuple[tuple[SpecType, str], ...] = (
-    ("list", r"array|list|\[\]"),
-    ("object", r"json|struct|map|variant|object|record|super|hstore"),
-    ("text", r"char|text|string|uuid|enum|interval|name"),
-    ("date", r"date|time"),
-    ("boolean", r"bool"),
-    ("number", r"int|num|dec|float|double|real|serial|money"),
-)
+def _segconn_meta(node: Mapping[str, Any]) -> Any:
+    # dbt 1 writes the same meta in both places, dbt 2 only in config
+    for holder in (node.get("config") or {}, node):
+        meta = holder.get("meta") or {}
+        if META_KEY in meta:
+            return meta[META_KEY]
+    return None
 
 
-def spec_type(data_type: str) -> SpecType | None:
-    """Convert a warehouse's data type to the Spec's: `timestamp with time zone` → date."""
-    word = data_type.casefold()
-    return next((kind for kind, pattern in _TYPES if re.search(pattern, word)), None)
+def _model(node: Mapping[str, Any], folder: str) -> Model:
+    version = node.get("version")
+    patch = node.get("patch_path") or ""
+    config = node.get("config") or {}
+    # patch_path is `package://path/to/file.yml`; dbt 2 writes seeds without config.materialized
+    return Model(
+        unique_id=node["unique_id"],
+        name=node["name"] if version is None else f"{node['name']}.v{version}",
+        resource_type=node["resource_type"],
+        file=folder + (patch.split("://", 1)[-1] or node["original_file_path"]),
+        database=node.get("database"),
+        schema=node["schema"],
+        identifier=node.get("alias") or node["name"],
+        relation_name=node.get("relation_name"),
+        materialized=config.get("materialized") or node["resource_type"],
+        meta=_segconn_meta(node),
+        raw_meta=_segconn_meta({"config": node.get("unrendered_config")}),
+        columns=tuple(map(_column, (node.get("columns") or {}).values())),
+        contract=bool((config.get("contract") or {}).get("enforced")),
+        constraints=tuple((one["type"], tuple(one.get("columns") or ())) for one in node.get("constraints") or ()),
+        version=None if version is None else str(version),
+        is_latest=version is None or str(version) == str(node.get("latest_version")),
+        sql=node.get("raw_code") or "" if node["resource_type"] != "seed" else "",
+        sql_file=folder + node["original_file_path"],
+        folders=tuple(map(str, node["fqn"])) if isinstance(node.get("fqn"), list) else (),
+        snapshot=_snapshot(config) if node["resource_type"] == "snapshot" else None,
+    )
+
+
+def _snapshot(config: Mapping[str, Any]) -> Snapshot:
+    own = config.get("snapshot_meta_column_names") or {}
+    scd_id, valid_from, valid_to, deleted = (
+        own.get(name) or name for name in ("dbt_scd_id", "dbt_valid_from", "dbt_valid_to", "dbt_is_deleted")
+    )
+    key = config.get("unique_key") or ()  # a column, an expression, or a list of columns
+    columns = tuple(map(str, [key] if isinstance(key, str) else key))
+    return Snapshot(
+        unique_key=columns if all(map(PLAIN_NAME.fullmatch, columns)) else (),
+        scd_id=scd_id,
+        valid_from=valid_from,
+        valid_to=valid_to,
+        deleted=deleted if config.get("hard_deletes") == "new_record" else None,
+        valid_to_current=config.get("dbt_valid_to_current"),
+    )
+
+
+def _without_version(unique_id: str, version: str) -> str:
+    return unique_id.removesuffix(f".v{version}")
+
+
+def _column(column: Mapping[str, Any]) -> ModelColumn:
+    return ModelColumn(
+        column["name"],
+        column.get("data_type"),
+        column.get("description") or "",
+        tuple(one["type"] for one in column.get("constraints") or ()),
+    )

@@ -27,8 +27,6 @@ from dbt_segconn.project.yaml_file import (
     read_profiles,
 )
 
-DEFAULT_TARGET_PATH = "target"
-
 
 class RecordedTarget(NamedTuple):
     """The profile and target of the last dbt invocation."""
@@ -139,16 +137,6 @@ def resolve(options: ProjectOptions, loaders: JinjaLoaders) -> Context:
     profile = _profile(options, project, recorded_target, variables.value)
     known = profiles.get(str(profile.value))
     target = _target(options, last, profile, known, recorded_target)
-    origins = {
-        "project": ResolvedValue(
-            project.dir, _source("project_dir", options.project_dir, "found from the working directory")
-        ),
-        "artifacts": target_dir,
-        "profiles": profiles_dir,
-        "profile": profile,
-        "target": target,
-        "vars": variables,
-    }
     return Context(
         project=project,
         target_dir=target_dir.value,
@@ -158,11 +146,18 @@ def resolve(options: ProjectOptions, loaders: JinjaLoaders) -> Context:
         target=target.value,
         vars=variables.value,
         outputs=known.outputs if known else {},
-        default_target=_default_target(known, variables.value) if known else None,
+        default_target=_rendered(known.default, variables.value) if known else None,
         recorded_target=recorded_target,
         results=files,
         results_paths=paths,
-        origins={name: origin.source for name, origin in origins.items()},
+        origins={
+            "project": _source("project_dir", options.project_dir, "found from the working directory"),
+            "artifacts": target_dir.source,
+            "profiles": profiles_dir.source,
+            "profile": profile.source,
+            "target": target.source,
+            "vars": variables.source,
+        },
         loaders=loaders,
     )
 
@@ -193,27 +188,24 @@ def _target_dir(options: ProjectOptions, project: DbtProject) -> ResolvedValue:
         return ResolvedValue(project.dir / Path(named.value).expanduser(), named.source)
     written = project.content.get("target-path")
     if not written:
-        return ResolvedValue(project.dir / DEFAULT_TARGET_PATH, "dbt's default")
-    folders = list(
-        dict.fromkeys(project.dir / folder for folder in _rendered_target_paths(str(written), options, project))
-    )
-    return ResolvedValue(_last_written(folders), "target-path in dbt_project.yml")
+        return ResolvedValue(project.dir / "target", "dbt's default")
+    folders = dict.fromkeys(project.dir / path for path in _target_paths(str(written), options, project))
+    return ResolvedValue(_last_written(list(folders)), "target-path in dbt_project.yml")
 
 
-def _rendered_target_paths(written: str, options: ProjectOptions, project: DbtProject) -> Iterator[str]:
+def _target_paths(written: str, options: ProjectOptions, project: DbtProject) -> Iterator[str]:
     """Yield the rendered `target-path` of the target, or of each output if no target is set."""
     if "{" not in written:
         yield written
         return
+    # The last dbt invocation is not known yet: its results are in this folder
     target = _explicit(options.target, "target")
-    profile = str((_explicit(options.profile, "profile") or ResolvedValue(_profile_of(project, {}), "")).value)
+    profile = str(_profile(options, project, None, {}).value)
     profiles = read_profiles(_profiles_dir(options, project, None).value)
     outputs = profiles[profile].outputs if profile in profiles else {}
     for name in [str(target.value)] if target else [*outputs] or ["default"]:
-        names = {"name": name, "target_name": name, "profile_name": profile}
-        variables = var_of(options.vars or {})
-        known = {**outputs.get(name, {}), **names}
-        yield str(Jinja({"env_var": env_var, "var": variables, "target": known}).render(written))
+        known = {**outputs.get(name, {}), "name": name, "target_name": name, "profile_name": profile}
+        yield _rendered(written, options.vars or {}, target=known)
 
 
 def _last_written(folders: list[Path]) -> Path:
@@ -257,9 +249,7 @@ def _profile(
 
 def _profile_of(project: DbtProject, variables: Mapping[str, Any]) -> str | None:
     written = project.content.get("profile")
-    if not isinstance(written, str) or "{" not in written:
-        return written
-    return str(Jinja({"env_var": env_var, "var": var_of(variables)}).render(written))
+    return _rendered(written, variables) if isinstance(written, str) else written
 
 
 def _vars(options: ProjectOptions, last: ResultsFile | None) -> ResolvedValue:
@@ -286,7 +276,7 @@ def _recorded_target(
     if target := last.args.get("target"):
         return RecordedTarget(profile, target) if target in profiles[profile].outputs else None
     same_file = Path(str(last.args.get("profiles_dir"))).absolute() == profiles_dir
-    return RecordedTarget(profile, _default_target(profiles[profile], variables)) if same_file else None
+    return RecordedTarget(profile, _rendered(profiles[profile].default, variables)) if same_file else None
 
 
 def _target(
@@ -299,16 +289,16 @@ def _target(
     if named := _explicit(options.target, "target"):
         return named
     if recorded_target and recorded_target.profile == profile.value:
-        is_named = last and last.args.get("target")
-        return ResolvedValue(
-            recorded_target.target, f"the last dbt invocation{'' if is_named else ', the default of the profile'}"
-        )
+        default = "" if last and last.args.get("target") else ", the default of the profile"
+        return ResolvedValue(recorded_target.target, f"the last dbt invocation{default}")
+    # With several outputs, dbt's default is a guess that may send the records of another target
     if known and len(known.outputs) == 1:
         return ResolvedValue(next(iter(known.outputs)), "the only output of the profile")
     return ResolvedValue(None, "unknown")
 
 
-def _default_target(profile: Profile, variables: Mapping[str, Any]) -> str:
-    if "{" not in profile.default:
-        return profile.default
-    return str(Jinja({"env_var": env_var, "var": var_of(variables)}).render(profile.default))
+def _rendered(text: str, variables: Mapping[str, Any], **names: Any) -> str:
+    """Render a text of dbt_project.yml or profiles.yml with dbt's env_var(), var() and these names."""
+    if "{" not in text:
+        return text
+    return str(Jinja({"env_var": env_var, "var": var_of(variables), **names}).render(text))

@@ -138,7 +138,9 @@ def faults_of_alerts(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterat
 def missing_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Finding]:
     """Yield a finding for each mapping without consent, if segconn.yml requires it."""
     fix = "Write the column of each category, on the mapping or the model, or write `consent: not_needed`."
-    for draft in (one for model in drafts for one in model.mappings if settings.consent.required):
+    if not settings.consent.required:
+        return
+    for draft in (one for model in drafts for one in model.mappings):
         if draft.consent is None and not any(fault.path[:1] == ("consent",) for fault in draft.faults):
             yield draft.finding(Fault(NO_CONSENT, ("consent",), "is missing, but segconn.yml requires it", fix))
 
@@ -148,6 +150,7 @@ def _draft_model(
 ) -> ModelDraft:
     meta, faults = read(ModelMeta, positions.model.meta)
     keys = _valid_keys(positions.model.meta, faults)
+    # Without validation: the keys with faults are left out, and the others are still checked
     named = as_columns((meta or ModelMeta.model_construct(**keys)).unique_identifier) or identity.columns
     snapshot = positions.model.snapshot
     if not named and not snapshot and not any(fault.path[:1] == ("unique_identifier",) for fault in faults):
@@ -267,7 +270,7 @@ def _faults_of_checkpoint(meta: MappingMeta | None) -> Iterator[Fault]:
 
 def _destination(keys: Mapping[str, Any], known: Collection[str] | None, faults: list[Fault]) -> str | None:
     name = keys.get("destination")
-    if known is None or name in known:
+    if known is None or name in known:  # segconn.yml cannot be read, which is a finding of its own
         return name or ""
     if name is None and len(known) == 1:
         return next(iter(known))
@@ -288,7 +291,7 @@ def _action(keys: Mapping[str, Any], faults: list[Fault]) -> Action | None:
 
 
 def _fields(keys: Mapping[str, Any], consent: Mapping[str, str] | None, faults: list[Fault]) -> dict[str, Any] | None:
-    """Return the fields in Segment's mapping language."""
+    """Return the fields in Segment's mapping language, with the consent of the event unless they map it."""
     if "fields" not in keys:
         return None
     try:
@@ -336,10 +339,7 @@ def _faults_of_constant_ids(
 
 
 def _faults_of_deleted(
-    identifier: tuple[str, ...],
-    meta: MappingMeta | None,
-    action: Action | None,
-    fields: Mapping[str, Any] | None,
+    identifier: tuple[str, ...], meta: MappingMeta | None, action: Action | None, fields: Mapping[str, Any] | None
 ) -> Iterator[Fault]:
     if meta and action and fields and identifier and "deleted" in meta.sync_mode:
         yield from ids_of_deleted(action.name, fields, identifier)

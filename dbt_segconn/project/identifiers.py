@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from dbt_segconn.mapping import columns_used
@@ -21,8 +22,13 @@ from dbt_segconn.project.findings import (
 )
 from dbt_segconn.project.meta import MappingMeta
 
+# Segment's name for a record's identifier; deleted records keep it
+SEGMENT_ID = "__segment_id"
+IDS = ("user_id", "anonymous_id", "group_id")
+_WORD = re.compile(r"[A-Za-z_]\w*")
 _QUOTED = re.compile(r'"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]')
-# Values of error_if with which one failing row fails the test
+# Values of dbt's error_if with which one failing row fails a test
+# https://docs.getdbt.com/reference/resource-configs/severity
 _ANY_FAILURE = frozenset({"!=0", ">0", ">=1"})
 _OWN_ARGUMENTS = frozenset({"column_name", "model"})
 
@@ -56,16 +62,20 @@ def default_identifier(model: Model, manifest: Manifest) -> Identity:
     if len(keys) == 1:
         return Identity(keys[0])
     if keys:
-        return Identity((), "several primary keys are declared", _joined(keys))
-    tests = list(manifest.tests_on(model.unique_id))
-    unique, not_null = (tuple(_tested_columns(name, tests)) for name in ("unique", "not_null"))
+        return Identity((), "several primary keys are declared", tuple(dict.fromkeys(chain.from_iterable(keys))))
+    tests = manifest.tests_on(model.unique_id)
+    unique, not_null = (
+        [column for column, test in _columns_tested(name, tests) if _fails_on_any_row(test)]
+        for name in ("unique", "not_null")
+    )
     both = _distinct(name for name in unique if any(_is_same(name, other) for other in not_null))
-    if len(both) == 1:
-        return Identity((unquoted(both[0]),))
-    if both:
-        names = tuple(map(unquoted, both))
+    names = tuple(map(unquoted, both))
+    if len(names) == 1:
+        return Identity(names)
+    if names:
         return Identity((), f"several columns are tested both unique and not_null: {', '.join(names)}", names)
-    return Identity((), "no column is tested both unique and not_null", _tested_unique(tests))
+    tested = _distinct(column for column, _ in _columns_tested("unique", tests))
+    return Identity((), "no column is tested both unique and not_null", tuple(map(unquoted, tested)))
 
 
 def unquoted(name: str) -> str:
@@ -78,38 +88,23 @@ def _primary_keys(model: Model) -> Iterator[tuple[str, ...]]:
     yield from ((column.name,) for column in model.columns if "primary_key" in column.constraints)
 
 
-def _joined(keys: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for key in keys for name in key))
-
-
-def _tested_columns(test: str, tests: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the columns that a test of this name checks, quoted as in dbt's SQL."""
+def _columns_tested(test: str, tests: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield column and node of dbt's tests of this name, the column quoted as in dbt's SQL. Skip expressions."""
     for node in tests:
-        name, arguments = _name_and_arguments(node)
-        column = column_of_test(node)
-        if name == test and column and set(arguments) <= _OWN_ARGUMENTS and _fails_on_any_row(node.get("config") or {}):
-            yield column
+        meta = node.get("test_metadata") or {}
+        column = (meta.get("kwargs") or {}).get("column_name") or node.get("column_name")
+        # The namespace of a package's test is the package
+        is_named = meta.get("name") == test and meta.get("namespace") in {None, "dbt"}
+        if is_named and isinstance(column, str) and (PLAIN_NAME.fullmatch(column) or _QUOTED.fullmatch(column)):
+            yield column, node
 
 
-def _name_and_arguments(node: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Return a test's name and arguments. The name is empty for a test of a package."""
-    meta = node.get("test_metadata") or {}
-    name = meta.get("name", "") if meta.get("namespace") in {None, "dbt"} else ""
-    return name, meta.get("kwargs") or {}
-
-
-def column_of_test(node: Mapping[str, Any]) -> str | None:
-    """Return the column of a test, quoted as in dbt's SQL; None for an expression or a test of the model."""
-    kwargs = (node.get("test_metadata") or {}).get("kwargs") or {}
-    name = kwargs.get("column_name") or node.get("column_name")
-    is_column = isinstance(name, str) and (PLAIN_NAME.fullmatch(name) or _QUOTED.fullmatch(name))
-    return name if is_column else None
-
-
-def _fails_on_any_row(config: Mapping[str, Any]) -> bool:
+def _fails_on_any_row(test: Mapping[str, Any]) -> bool:
     """Return whether any single failing row fails the test."""
+    config = test.get("config") or {}
     return (
-        config.get("enabled") is not False
+        set((test.get("test_metadata") or {}).get("kwargs") or ()) <= _OWN_ARGUMENTS
+        and config.get("enabled") is not False
         and str(config.get("severity") or "error").casefold() == "error"
         and not config.get("where")
         and str(config.get("error_if") or "!= 0").replace(" ", "") in _ANY_FAILURE
@@ -132,11 +127,6 @@ def _distinct(names: Iterable[str]) -> list[str]:
     return kept
 
 
-def _tested_unique(tests: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    named = (column_of_test(node) for node in tests if _name_and_arguments(node)[0] == "unique")
-    return tuple(map(unquoted, _distinct(filter(None, named))))
-
-
 def snapshot_faults(model: Model, identifier: tuple[str, ...], meta: MappingMeta) -> Iterator[Fault]:
     """Check `records` and `order_by` of a mapping against its model."""
     snapshot = model.snapshot
@@ -146,12 +136,12 @@ def snapshot_faults(model: Model, identifier: tuple[str, ...], meta: MappingMeta
             yield Fault(NOT_A_SNAPSHOT, ("records",), reason, "Remove `records`, or map a snapshot.")
         return
     if meta.records == "current":
-        yield from _current(snapshot, identifier)
+        yield from _faults_of_current(snapshot, identifier)
     else:
-        yield from _versions(snapshot, identifier, meta)
+        yield from _faults_of_versions(snapshot, identifier, meta)
 
 
-def _current(snapshot: Snapshot, identifier: tuple[str, ...]) -> Iterator[Fault]:
+def _faults_of_current(snapshot: Snapshot, identifier: tuple[str, ...]) -> Iterator[Fault]:
     key = ", ".join(snapshot.unique_key)
     if not identifier:
         fix = "Set unique_identifier to the column with the key of the entity."
@@ -164,7 +154,7 @@ def _current(snapshot: Snapshot, identifier: tuple[str, ...]) -> Iterator[Fault]
         yield Fault(SNAPSHOT_KEY, ("records",), reason, fix or "Set unique_identifier to the key of the entity.")
 
 
-def _versions(snapshot: Snapshot, identifier: tuple[str, ...], meta: MappingMeta) -> Iterator[Fault]:
+def _faults_of_versions(snapshot: Snapshot, identifier: tuple[str, ...], meta: MappingMeta) -> Iterator[Fault]:
     current = "`records: current` to send only the current rows"
     if identifier and _folded(identifier) <= _folded(snapshot.unique_key):
         reason = f"{' and '.join(identifier)} is the snapshot's unique_key, so a changed record has several rows"
@@ -176,14 +166,8 @@ def _versions(snapshot: Snapshot, identifier: tuple[str, ...], meta: MappingMeta
         yield Fault(ORDER_MISSING, ("order_by",), reason, fix)
 
 
-def _folded(names: tuple[str, ...]) -> set[str]:
+def _folded(names: Iterable[str]) -> set[str]:
     return {name.casefold() for name in names}
-
-
-# Segment's name for a record's identifier; deleted records keep it
-SEGMENT_ID = "__segment_id"
-IDS = ("user_id", "anonymous_id", "group_id")
-_WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 def constant_ids(fields: Mapping[str, Any], columns: Iterable[str]) -> Iterator[Fault]:
@@ -199,8 +183,8 @@ def constant_ids(fields: Mapping[str, Any], columns: Iterable[str]) -> Iterator[
         )
         entity = "group" if name == "group_id" else "user"
         reason = f"{what}: Segment would merge all records into one {entity}, which cannot be undone"
-        fix = "If you mean a constant, write `constant_ids: allowed` beside `fields`."
-        fix = f"{_suggested_column(name, value, columns)} {fix}"
+        allow = "If you mean a constant, write `constant_ids: allowed` beside `fields`."
+        fix = f"{_suggested_column(name, value, columns)} {allow}"
         yield Fault(CONSTANT_ID, ("fields", name), reason, fix)
 
 
@@ -229,7 +213,9 @@ def ids_of_deleted(action: str, fields: Mapping[str, Any], identifier: Iterable[
     own = {"track": ("event_name",), "group": ("group_id",)}.get(action, ())
     fix = f"Map it from {', '.join(map(_reference, kept))}, or move `deleted` to a separate mapping."
     for wanted in (("user_id", "anonymous_id"), own):
-        names = [name for name in wanted if fields.get(name) and not (name == "event_name" and _is_text(fields[name]))]
+        names = [
+            name for name in wanted if fields.get(name) and not (name == "event_name" and _is_template(fields[name]))
+        ]
         if names and all(_is_lost_when_deleted(fields[name], kept) for name in names):
             reason = "deleted records have no value for it, and the sync mode includes `deleted`"
             yield Fault(NO_ID_WHEN_DELETED, ("fields", names[0]), reason, fix)
@@ -240,10 +226,9 @@ def _is_lost_when_deleted(value: Any, kept: Iterable[str]) -> bool:
     columns = columns_used(value)
     if not columns:
         return False
-    folded = {column.casefold() for column in kept}
-    are_kept = [column.casefold() in folded for column in columns]
-    return not (all(are_kept) if _is_text(value) else any(are_kept))
+    lost = [column.casefold() not in _folded(kept) for column in columns]
+    return any(lost) if _is_template(value) else all(lost)
 
 
-def _is_text(value: Any) -> bool:
+def _is_template(value: Any) -> bool:
     return isinstance(value, dict) and not {"@template", "@liquid"}.isdisjoint(value)

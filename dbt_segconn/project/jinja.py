@@ -14,74 +14,21 @@ from typing import Any
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.strict_model import near_name
 
-# Only Linux has this file
-_STATM = Path("/proc/self/statm")
-
-
-class TimeLimitExceeded(Exception):  # noqa: N818  an outcome, not an error
-    """Raised inside the block when its CPU time limit is exceeded."""
-
-
-@contextmanager
-def limit_resources(cpu_seconds: float, more_bytes: int) -> Iterator[None]:
-    """Raise TimeLimitExceeded after `cpu_seconds` of CPU time, and MemoryError after `more_bytes` of additional memory.
-
-    CPU time is limited in the main thread only, because Python runs signal handlers there. Memory is limited on Linux
-    only.
-    """
-    with _memory(more_bytes), _cpu_time(cpu_seconds):
-        yield
-
-
-@contextmanager
-def _memory(more_bytes: int) -> Iterator[None]:
-    if not _STATM.exists():
-        yield
-        return
-    import resource
-
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    most = int(_STATM.read_text().split()[0]) * resource.getpagesize() + more_bytes
-    if before[0] != resource.RLIM_INFINITY and before[0] <= most:
-        yield
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-@contextmanager
-def _cpu_time(seconds: float) -> Iterator[None]:
-    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    import signal
-
-    def expire(*_: Any) -> None:
-        raise TimeLimitExceeded
-
-    before = signal.signal(signal.SIGVTALRM, expire)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
-
-
 Names = Mapping[str, Any]
+
 SHOWN_CHARACTERS = 80
+# Checked before * and **: no signal interrupts one operation of C, such as 9 ** 9 ** 9
 MAX_PARTS, MAX_EXPONENT = 100_000, 1_000
 # A typical text of segconn.yml needs a thousandth of both
 CPU_SECONDS, MORE_BYTES = 2.0, 256_000_000
 # Messages keep variable names and mask other literals, because they may be secrets
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 _LITERAL = re.compile(r"""(?P<name>\b(?:env_var|var)\(\s*)?(?P<text>'[^']*'|"[^"]*")""")
+# Only Linux has this file
+_STATM = Path("/proc/self/statm")
 
 
-class UnsetNameError(Exception):
+class _UnsetNameError(Exception):
     """A variable is not set. `render` converts it to ConfigurationError, because the name may be a secret."""
 
     def __init__(self, name: str, problem: str) -> None:
@@ -105,17 +52,17 @@ class Jinja:
 
         try:
             return self._evaluate(text)
-        except UnsetNameError as error:
+        except _UnsetNameError as error:
             reason = str(error) if error.name in text else "a computed name is not set"
         except ConfigurationError as error:
             reason = str(error).removesuffix(".")
         except UndefinedError as error:
             reason = str(error.message)
-        except TemplateError as error:  # its message may quote a computed, secret name
-            reason = _QUOTED.sub(
-                lambda found: found[0] if found[0][1:-1] in text else "'…'", error.message or type(error).__name__
-            ).removesuffix(".")
-        except TimeLimitExceeded:
+        except TemplateError as error:
+            # Its message may quote a computed name, which may be a secret
+            message = error.message or type(error).__name__
+            reason = _QUOTED.sub(lambda one: one[0] if one[0][1:-1] in text else "'…'", message).removesuffix(".")
+        except _TimeLimitExceeded:
             reason = f"it needs more than {CPU_SECONDS:.0f} seconds of CPU time"
         except MemoryError:
             reason = f"it needs more than {MORE_BYTES // 1_000_000} MB of memory"
@@ -129,13 +76,13 @@ class Jinja:
 
         names = dict(self._names)
         environment = _environment(names, template if isinstance(template, str) else "")
-        with limit_resources(CPU_SECONDS, MORE_BYTES):
+        with _limited():
             tree = environment.parse(template) if isinstance(template, str) else template
             _check_statements(tree)
             undeclared = meta.find_undeclared_variables(tree)
         if undeclared - set(names):
             names.update({**self._load_names(), **names})
-        with limit_resources(CPU_SECONDS, MORE_BYTES):
+        with _limited():
             value = environment.from_string(tree, globals=names).render(names)
         if isinstance(value, str) and len(value) > MAX_PARTS:
             raise ConfigurationError(f"the result has more than {MAX_PARTS:,} characters")
@@ -207,7 +154,7 @@ def _environment(names: Names, text: str = "") -> Any:
                 return "a computed name is not defined"
             return _describe_undefined(self._undefined_name, self._undefined_obj, names)
 
-    environment = get_environment(native=True)
+    environment = get_environment(native=True)  # as dbt renders its YAML files: "1" becomes a number
     environment.undefined = Undefined
     environment.intercepted_binops = frozenset({"*", "**"})
     environment.binop_table = {**environment.binop_table, "*": _multiply, "**": _power}
@@ -243,7 +190,7 @@ def env_var(name: str, default: str | None = None) -> str:
         return str(name)  # an undefined name: its text raises
     value = os.environ.get(name, default)
     if value is None:
-        raise UnsetNameError(
+        raise _UnsetNameError(
             name, f"the environment variable {name} is not set. Set it, or add a default: env_var('{name}', '...')"
         )
     return value
@@ -254,7 +201,7 @@ def var_of(variables: Names) -> Callable[..., Any]:
 
     def var(name: str, default: Any = None) -> Any:
         if name not in variables and default is None:
-            raise UnsetNameError(
+            raise _UnsetNameError(
                 name, f"the variable {name} is not set. Set it with --vars, or under vars: in dbt_project.yml"
             )
         return variables.get(name, default)
@@ -284,3 +231,56 @@ class TargetNames(Mapping[str, Any]):
         if self._loaded is None:
             self._loaded = self._load()
         return self._loaded
+
+
+class _TimeLimitExceeded(Exception):  # noqa: N818  an outcome, not an error
+    """Raised when a template exceeds its CPU time limit."""
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Raise _TimeLimitExceeded after CPU_SECONDS of CPU time, and MemoryError after MORE_BYTES of additional memory.
+
+    CPU time is limited in the main thread only, because Python runs signal handlers there. Memory is limited on Linux
+    only.
+    """
+    with _limited_memory(), _limited_cpu_time():
+        yield
+
+
+@contextmanager
+def _limited_memory() -> Iterator[None]:
+    if not _STATM.exists():
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    most = int(_STATM.read_text().split()[0]) * resource.getpagesize() + MORE_BYTES
+    if before[0] != resource.RLIM_INFINITY and before[0] <= most:  # the process has a lower limit already
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@contextmanager
+def _limited_cpu_time() -> Iterator[None]:
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    import signal
+
+    def expire(*_: Any) -> None:
+        raise _TimeLimitExceeded
+
+    before = signal.signal(signal.SIGVTALRM, expire)
+    signal.setitimer(signal.ITIMER_VIRTUAL, CPU_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)

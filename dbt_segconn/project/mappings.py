@@ -146,9 +146,11 @@ def _match(name: str, columns: tuple[str, ...]) -> str | None:
 def _missing(mapping: Mapping, name: str, columns: tuple[str, ...], table: str) -> Finding:
     if name in mapping.identifier:
         return mapping.positions.finding(no_column(("unique_identifier",), name, columns, table))
+    # Consent columns of the model are in its block, not in the mapping's
     consent = [("consent", category) for category, column in mapping.consent.items() if column == name]
     if consent and not isinstance(mapping.meta.consent, dict):
         return mapping.positions.finding(no_column(consent[0], name, columns, table))
+    # The first place that names the column; a column of the snapshot itself is needed by `records`
     used = [("fields", *path) for path, column in uses(expand(mapping.meta.fields)) if column == name]
     of_rows = [path for column, path in row_columns(mapping.meta).items() if column == name]
     fault = no_column((*consent, *used, *of_rows, ("records",))[0], name, columns, table)

@@ -24,19 +24,16 @@ SYNC_MODES: dict[str, tuple[str, ...]] = {
     "added_or_updated": ("added", "updated"),
     "deleted": ("deleted",),
 }
+NOT_NEEDED: Final = "not_needed"
+_LAG = re.compile(r"(\d{1,6}) ?(second|minute|hour|day|week)s?")
 
 
 def _as_change_types(mode: Any) -> tuple[str, ...]:
-    change_types = SYNC_MODES.get(mode) if isinstance(mode, str) else None
-    if change_types is None and isinstance(mode, (list, tuple)) and mode:
-        change_types = (
-            tuple(change_type for change_type in CHANGE_TYPES if change_type in mode)
-            if set(map(str, mode)) <= set(CHANGE_TYPES)
-            else None
-        )
-    if change_types is None:
-        raise ValueError(f"must be one of {', '.join(SYNC_MODES)}, or a list of {', '.join(CHANGE_TYPES)}")
-    return change_types
+    if isinstance(mode, str) and mode in SYNC_MODES:
+        return SYNC_MODES[mode]
+    if isinstance(mode, (list, tuple)) and mode and set(map(str, mode)) <= set(CHANGE_TYPES):
+        return tuple(one for one in CHANGE_TYPES if one in mode)
+    raise ValueError(f"must be one of {', '.join(SYNC_MODES)}, or a list of {', '.join(CHANGE_TYPES)}")
 
 
 def _as_names(names: Any) -> Any:
@@ -52,6 +49,7 @@ def _as_consent(value: Any) -> Any:
 def _as_versions(value: Any) -> Any:
     if value in ("latest", "all"):
         return value
+    # YAML reads `[1, 2]` as numbers; the manifest's versions are compared as texts
     is_list = isinstance(value, (list, tuple)) and value
     if not is_list or any(isinstance(one, bool) or not isinstance(one, (str, int, float)) for one in value):
         raise ValueError("must be latest, all, or a list of versions, such as [1, 2]")
@@ -74,6 +72,7 @@ Columns = Annotated[
     Field(min_length=1),
     _or_list({"type": "string"}, {"type": "string"}),
 ]
+# For editors only: drafts.py checks the name, with suggestions
 Action = Annotated[str, WithJsonSchema({"enum": [*ACTIONS, *(f"send{name.capitalize()}" for name in ACTIONS)]})]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Versions = Annotated[
@@ -88,7 +87,6 @@ Versions = Annotated[
         }
     ),
 ]
-NOT_NEEDED: Final = "not_needed"
 Consent = Annotated[
     dict[str, str] | Literal["not_needed"],
     BeforeValidator(_as_consent),
@@ -103,13 +101,13 @@ Consent = Annotated[
 ]
 
 
-def _printable(name: str) -> str:
+def _check_printable(name: str) -> str:
     if not name.isprintable() or not name.strip():
         raise ValueError(f"must have printable characters only, not {name!a}")
     return name
 
 
-Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
+Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_check_printable)]
 
 
 def _known_zone(name: str) -> str:
@@ -121,9 +119,6 @@ def _known_zone(name: str) -> str:
 
 
 Zone = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+/-]+$"), AfterValidator(_known_zone)]
-
-
-_LAG = re.compile(r"(\d{1,6}) ?(second|minute|hour|day|week)s?")
 
 
 def _as_lag(lag: Any) -> Any:
@@ -240,6 +235,7 @@ class ModelMeta(Strict):
     """Time zone of the model's timestamps without a zone, such as `Europe/Berlin`."""
     consent: Consent | None = None
     """Boolean column by consent category id. Every call of the model's mappings then carries these preferences."""
+    # Any: drafts.py validates each mapping by itself, so that one with faults does not hide the others
     mappings: Annotated[list[Any], Field(min_length=1)]
     """Mappings of this model."""
 
@@ -285,6 +281,7 @@ T = TypeVar("T", bound=Named)
 def shown_names(mappings: Iterable[MappingNames]) -> Mapping[str, str]:
     """Return the name that output shows, by id: the first unique one of short name, full name and id."""
     names = dict.fromkeys(mappings)
+    # Two packages may have models of one name: `crm.customers.ident` and `shop.customers.ident`
     taken = Counter(name for one in names for name in one.all)
     return {one.id: next((name for name in (one.short, one.full) if taken[name] == 1), one.id) for one in names}
 

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.project.artifacts import Manifest, read_artifact
+from dbt_segconn.project.artifacts import Manifest, is_of_dbt2, read_artifact
+
+Node = Mapping[str, Any]
 
 RESULTS_FILE = "run_results.json"
-# https://docs.getdbt.com/reference/artifacts/run-results-json : other commands also write this file
 BUILDING = frozenset({"run", "build", "seed", "snapshot"})
-TESTING = frozenset({"test"})
-FRESH = frozenset({"success"})
+# Other commands also write this file: `compile` with status success, though it builds nothing
+# https://docs.getdbt.com/reference/artifacts/run-results-json
+BUILDING_OR_TESTING = BUILDING | {"test", "retry"}
 FAILURES = {
     "error": "dbt failed to build the model",
     "runtime error": "dbt failed to build the model",
@@ -26,6 +28,9 @@ FAILURES = {
 """status → why the model is not synced; all other statuses are neither fresh nor failed"""
 FAILED_TESTS = frozenset({"fail", "error", "runtime error"})
 SHOWN_BATCHES = 3
+# Filters of the model's own SQL, which look as those that a flag adds
+_OWN_LIMIT = re.compile(r"\blimit\s+0\b", re.IGNORECASE)
+_OWN_FILTER = re.compile(r"\(\s*select\s+\*\s+from\s+\{\{[^}]*\}\}\s+where\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +59,27 @@ class ResultsFile:
     @property
     def is_of_dbt2(self) -> bool:
         """Whether dbt 2, the Rust engine, wrote it."""
-        return not str(self.raw["metadata"].get("dbt_version") or "1").startswith(("0.", "1"))
+        return is_of_dbt2(self.raw)
 
     @property
     def command(self) -> str:
         """The dbt command, as users type it. `dbt retry` also records the command that it retried."""
         words = str(self.args.get("invocation_command") or "").split()
         which = str(self.args.get("which") or "an unknown command")
-        return (
-            "retry"
-            if "retry" in words[1:]
-            else {"generate": "docs generate", "freshness": "source freshness"}.get(which, which)
-        )
+        if "retry" in words[1:]:
+            return "retry"
+        return {"generate": "docs generate", "freshness": "source freshness"}.get(which, which)
 
     @property
     def only_tests(self) -> bool:
         """Whether the command only tested. It then skipped no models downstream of failed tests."""
-        return self.args.get("which") in TESTING
+        return self.args.get("which") == "test"
 
     @property
     def results(self) -> Sequence[Mapping[str, Any]]:
         """One result per node. Results of commands that neither build nor test are ignored."""
         results: Sequence[Mapping[str, Any]] = self.raw.get("results") or ()
-        return results if self.command in {"retry", *BUILDING, *TESTING} else ()
+        return results if self.command in BUILDING_OR_TESTING else ()
 
     def __str__(self) -> str:
         """Return path, command and time, for messages."""
@@ -94,7 +97,7 @@ class NodeResult:
     @property
     def is_fresh(self) -> bool:
         """Whether dbt built the model successfully."""
-        return self.status in FRESH
+        return self.status == "success"
 
     @property
     def failure(self) -> str | None:
@@ -130,7 +133,7 @@ class RunResults:
     @property
     def lacks_results(self) -> bool:
         """Whether no file is from a command that builds or tests."""
-        return not any(file.command in {"retry", *BUILDING, *TESTING} for file in self.files)
+        return not any(file.command in BUILDING_OR_TESTING for file in self.files)
 
     @property
     def retried(self) -> Collection[str]:
@@ -187,9 +190,8 @@ def _expanded(pattern: str) -> Iterator[Path]:
 def read_results(path: Path) -> ResultsFile:
     """Read one file. Raises ConfigurationError, with a fix, if it is missing or broken."""
     file = ResultsFile(path, read_artifact(path, "run-results", oldest=4, newest=6))
-    if not all(
-        isinstance(one, dict) and {"unique_id", "status"} <= one.keys() for one in file.raw.get("results") or ()
-    ):
+    results = file.raw.get("results") or ()
+    if not all(isinstance(one, dict) and {"unique_id", "status"} <= one.keys() for one in results):
         raise ConfigurationError(
             f"{path}: not a dbt run-results file: a result has no unique_id or no status. Run dbt again."
         )
@@ -208,11 +210,13 @@ def merge_results(files: Iterable[ResultsFile], manifest: Manifest) -> RunResult
     for file in ordered:
         _check_relations(file, manifest)
         newest.update({result["unique_id"]: (file, result) for result in file.results})
-    tests = [(file, one, tuple(manifest.tests_of(name))) for name, (file, one) in newest.items() if _is_test(name)]
+    tests = [
+        (file, one, tuple(manifest.nodes_tested_by(name))) for name, (file, one) in newest.items() if _is_test(name)
+    ]
     failing = [test for test in tests if test[1]["status"] in FAILED_TESTS]
     failed: dict[str, tuple[str, ...]] = {}
-    for _, result, nodes_of_test in failing:
-        for node in nodes_of_test:
+    for _, result, nodes in failing:
+        for node in nodes:
             failed[node] = (*failed.get(node, ()), result["unique_id"].split(".")[2])
     return RunResults(
         files=ordered,
@@ -222,10 +226,8 @@ def merge_results(files: Iterable[ResultsFile], manifest: Manifest) -> RunResult
             if not _is_test(name)
         },
         failed_tests=failed,
-        tested=frozenset(node for *_, nodes_of_test in tests for node in nodes_of_test),
-        failed_in_test_runs=frozenset(
-            node for file, _, nodes_of_test in failing if file.only_tests for node in nodes_of_test
-        ),
+        tested=frozenset(node for *_, nodes in tests for node in nodes),
+        failed_in_test_runs=frozenset(node for file, _, nodes in failing if file.only_tests for node in nodes),
     )
 
 
@@ -270,18 +272,12 @@ def _check_relations(file: ResultsFile, manifest: Manifest) -> None:
         )
     for result in models:
         built, known = result.get("relation_name"), nodes.get(result["unique_id"], {}).get("relation_name")
-        if built and known and built != known:
+        if built and known and built != known:  # dbt records none for a seed
             raise ConfigurationError(
                 f"{file}: dbt built {result['unique_id']} as {built}, but in {manifest.path} it is {known}. The two "
                 "files are from different targets, or the model has changed. Run dbt on the intended target, then "
                 "dbt-segconn."
             )
-
-
-Node = Mapping[str, Any]
-# The model's own SQL may have these filters without a flag
-_OWN_LIMIT = re.compile(r"\blimit\s+0\b", re.IGNORECASE)
-_OWN_FILTER = re.compile(r"\(\s*select\s+\*\s+from\s+\{\{[^}]*\}\}\s+where\b", re.IGNORECASE)
 
 
 def check_samples(files: Sequence[ResultsFile], manifest: Manifest, project_dir: Path) -> None:
@@ -291,6 +287,7 @@ def check_samples(files: Sequence[ResultsFile], manifest: Manifest, project_dir:
     """
     if all("empty" in file.args for file in files):
         return
+    # An upstream table also counts: a model that is built from a sample lacks rows as well
     for unique_id in _with_ancestors(manifest):
         node = manifest.raw["nodes"][unique_id]
         for flag in _flags_seen(node, manifest, _compiled(node, manifest, project_dir)):
@@ -309,6 +306,7 @@ def _with_ancestors(manifest: Manifest) -> Iterator[str]:
 
 
 def _flags_seen(node: Node, manifest: Manifest, compiled: str) -> Iterator[str]:
+    # dbt replaces ref() and source() by `(select * from relation limit 0)`, or by a filter on its event_time
     sql = node.get("raw_code") or ""
     for unique_id in (node.get("depends_on") or {}).get("nodes") or ():
         upstream = manifest.raw["nodes"].get(unique_id) or manifest.raw.get("sources", {}).get(unique_id) or {}
@@ -316,11 +314,11 @@ def _flags_seen(node: Node, manifest: Manifest, compiled: str) -> Iterator[str]:
         if not relation or relation not in compiled:
             continue
         select = rf"\(\s*select\s+\*\s+from\s+{re.escape(relation)}\s+"
-        if re.search(rf"{select}(where\s+false\s+)?limit\s+0\b", compiled, re.IGNORECASE) and not _OWN_LIMIT.search(
-            sql
-        ):
+        is_empty = re.search(rf"{select}(where\s+false\s+)?limit\s+0\b", compiled, re.IGNORECASE)
+        if is_empty and not _OWN_LIMIT.search(sql):
             yield "empty"
         time = (upstream.get("config") or {}).get("event_time")
+        # dbt also filters for each batch of a microbatch model
         is_batched = (node.get("config") or {}).get("incremental_strategy") == "microbatch"
         if time and not is_batched and not _OWN_FILTER.search(sql):
             column = re.escape(str(time))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +24,7 @@ from dbt_segconn.project.strict_model import (
     check_plain,
     read,
 )
-from dbt_segconn.project.yaml_file import Position, compose, entries, get, load_yaml, position
+from dbt_segconn.project.yaml_file import compose, entries, get, load_yaml, position
 
 FILE_NAME = "segconn.yml"
 
@@ -85,7 +86,7 @@ class OAuthSettings(Strict):
     from the environment: "{{ env_var('SEGMENT_PRIVATE_KEY') }}"."""
     scope: Annotated[str, Field(min_length=1)] = "tracking_api:write"
     """Scope that the access token requests."""
-    token_url: Annotated[str | None, AfterValidator(check_plain), WithJsonSchema(URL_SCHEMA)] = None
+    token_url: Annotated[str, AfterValidator(check_plain), WithJsonSchema(URL_SCHEMA)] | None = None
     """URL of the token endpoint. Default: the region's."""
 
 
@@ -96,7 +97,7 @@ class DestinationSettings(Strict):
     """Write key of an HTTP API source; take it from the environment: "{{ env_var('SEGMENT_WRITE_KEY') }}"."""
     region: Literal["us-west-2", "eu-west-1"] = "us-west-2"
     """Region of the Segment workspace. The wrong region gives no error and no data."""
-    endpoint: Annotated[str | None, AfterValidator(check_endpoint), WithJsonSchema(URL_SCHEMA)] = None
+    endpoint: Annotated[str, AfterValidator(check_endpoint), WithJsonSchema(URL_SCHEMA)] | None = None
     """Base URL of a proxy or of the local debugger, without /v1/batch, credentials, query or fragment. Default: the
     region's."""
     enabled: bool = True
@@ -196,6 +197,7 @@ class AlertSettings(Strict):
     @model_validator(mode="before")
     @classmethod
     def _check_on(cls, value: Any) -> Any:
+        # Without this, the error would be an unknown key `True`, which is not in the file
         if isinstance(value, dict) and True in value:
             raise ValueError("YAML reads the key `on` as true. Write `when: [failed, partial, blocked]`")
         return value
@@ -243,20 +245,19 @@ def _read(path: Path, jinja: Jinja) -> Settings | tuple[Finding, ...]:
         return settings
     unknown = {fault.path for fault in unrendered}  # a value that was not rendered cannot be validated
     faults = [*unrendered, *(fault for fault in faults if fault.path not in unknown)]
-    return _findings(faults, text)
+    return tuple(_findings(faults, text))
 
 
 def findings_in_settings(project_dir: Path, faults: Iterable[Fault]) -> tuple[Finding, ...]:
     """Return faults as findings with their position in segconn.yml."""
-    return _findings(faults, _text(project_dir / FILE_NAME))
+    return tuple(_findings(faults, _text(project_dir / FILE_NAME)))
 
 
 def unrendered_state(project_dir: Path) -> StateSettings:
     """Return the state settings before Jinja, to copy them into a YAML file that dbt renders."""
     node = get(compose(_text(project_dir / FILE_NAME)), "state")
-    return StateSettings(
-        **{name: value.value for name, _, value in entries(node) if isinstance(value, yaml.ScalarNode)}
-    )
+    texts = {name: value.value for name, _, value in entries(node) if isinstance(value, yaml.ScalarNode)}
+    return StateSettings(**texts)
 
 
 def _text(path: Path) -> str:
@@ -270,18 +271,14 @@ def _text(path: Path) -> str:
         )
     except (OSError, UnicodeDecodeError) as error:
         message, fix = f"cannot be read: {error}", "Check the file's permissions and save it as UTF-8."
-    raise InvalidProject([Finding(NO_SETTINGS, message, fix, FILE_NAME)])
+    raise InvalidProject([Fault(NO_SETTINGS, (), message, fix).found_in(FILE_NAME)])
 
 
-def _findings(faults: Iterable[Fault], text: str) -> tuple[Finding, ...]:
+def _findings(faults: Iterable[Fault], text: str) -> Iterator[Finding]:
     node = compose(text)
-    return tuple(_finding(fault, position(node, fault.path) if node else None) for fault in faults)
-
-
-def _finding(fault: Fault, where: Position | None) -> Finding:
-    path = fault.path or ("the whole file",)
-    line, column = (where.line, where.column) if where else (None, None)
-    return Finding(fault.rule, fault.message, fault.fix, FILE_NAME, line, column, path=path)
+    for fault in faults:
+        where = position(node, fault.path) if node else None
+        yield replace(fault, path=fault.path or ("the whole file",)).found_in(FILE_NAME, where)
 
 
 def _render(value: Any, path: tuple[str, ...], jinja: Jinja, faults: list[Fault]) -> Any:

@@ -1,4 +1,4 @@
-"""Source positions of a model's mappings: the file, and the line of each key."""
+"""Source positions of a model's mappings: file and line of each key; and what YAML, dbt and Jinja make of its text."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import yaml
 
 from dbt_segconn.project.artifacts import META_KEY, Model
-from dbt_segconn.project.findings import RENDERED_AWAY, REPEATED_KEY, YAML_TRAP, Fault, Finding, KeyPath
+from dbt_segconn.project.findings import RENDERED_AWAY, REPEATED_KEY, YAML_TRAP, Fault, Finding, KeyPath, Position
 from dbt_segconn.project.yaml_file import (
     PROJECT_FILE,
     Node,
-    Position,
-    child,
     compose,
     entries,
     get,
+    is_text,
     key_name,
     position,
     repeated_keys,
@@ -33,8 +32,11 @@ RESOURCES = ("models", "seeds", "snapshots")
 # config(...) in a model's SQL wins over its YAML, but not within a Jinja comment
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 _CONFIG = re.compile(r"\bconfig\s*\(")
+# Brackets within quotes do not count
 _TOKEN = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[()]""", re.DOTALL)
 _KEY = re.compile(rf"\b{META_KEY}\b[\"']?\s*[:=]")
+# {{ first_name }}: a bare name, which dbt renders to nothing; var('x') is a call for dbt
+_BARE_NAME = re.compile(r"\{\{\{?\s*[\w.\[\]'\" ]+\s*\}?\}\}")
 
 
 class Files:
@@ -63,8 +65,8 @@ class Files:
         """Return the entries of a dbt YAML file for models, seeds and snapshots of this name."""
         if file not in self._entries:
             found: dict[str, list[Node]] = {}
-            for resource_key in RESOURCES:
-                for _, _, entry in entries(get(self.node(file), resource_key)):
+            for resources in RESOURCES:
+                for _, _, entry in entries(get(self.node(file), resources)):
                     found.setdefault(_text_at(entry, "name") or "", []).append(entry)
             self._entries[file] = found
         return self._entries[file].get(name, ())
@@ -102,6 +104,7 @@ class SourcePositions:
     @property
     def is_removed(self) -> bool:
         """Whether the model's meta was removed from all files of the project."""
+        # A package has a dbt_project.yml of its own; config(meta=…) in SQL may come from a macro or a variable
         if self.model.file.startswith("dbt_packages") or "meta" in self.model.sql or not self.is_inherited:
             return False
         is_read = self.entry is not None or not self.files.text(self.model.file)
@@ -116,11 +119,8 @@ class SourcePositions:
 
     def _inherited(self) -> str:
         project = self.files.node(PROJECT_FILE)
-        return (
-            PROJECT_FILE
-            if any(_contains_meta(get(project, resource_key)) for resource_key in RESOURCES)
-            else self.model.file
-        )
+        is_there = any(_contains_meta(get(project, resources)) for resources in RESOURCES)
+        return PROJECT_FILE if is_there else self.model.file
 
     def folder_metas(self) -> Iterator[Node]:
         """Yield each meta with `segconn` of the model's folders in dbt_project.yml, nearest folder last."""
@@ -128,7 +128,7 @@ class SourcePositions:
         for name in ("", *self.model.folders):
             node = get(node, name) if name else node
             found = (get(node, key) for key in ("+meta", "meta"))
-            yield from (one for one in found if get(one, META_KEY) is not None and one is not None)
+            yield from (one for one in found if one is not None and get(one, META_KEY) is not None)
 
     def _entries(self) -> Iterator[Node]:
         """Yield the entry of the version, if the model has one, then of the model. The first with a value wins."""
@@ -153,7 +153,7 @@ class SourcePositions:
         found: dict[str, str] = {}
         for entry in self._entries():
             texts = {key: get(entry, "config", key) for key in keys}
-            found = {**{key: node.value for key, node in texts.items() if _is_text(node)}, **found}
+            found = {**{key: node.value for key, node in texts.items() if is_text(node)}, **found}
         return found
 
     def path_of(self, mapping: str) -> KeyPath:
@@ -177,21 +177,12 @@ class SourcePositions:
         elif self.node is not None:
             where = position(self.node, (*prefix, *fault.path))
         elif self.file == PROJECT_FILE:
-            *_, nearest = (None, *self.folder_metas())
+            *_, nearest = (None, *self.folder_metas())  # dbt replaces the whole block of a farther folder
             where = position(nearest, (META_KEY, *prefix, *fault.path)) if nearest else None
         elif self.entry is not None and self.file == self.model.file:
             where = position(self.entry, ())
-        return Finding(
-            rule=fault.rule,
-            message=fault.message,
-            fix=fault.fix,
-            file=self.file,
-            line=where.line if where else None,
-            column=where.column if where else None,
-            resource=f"{self.model.resource_type} {self.model.name}",
-            mapping=mapping,
-            path=fault.path,
-        )
+        resource = f"{self.model.resource_type} {self.model.name}"
+        return fault.found_in(self.file, where, resource=resource, mapping=mapping)
 
 
 def key_in_sql(sql: str) -> Position | None:
@@ -205,6 +196,7 @@ def key_in_sql(sql: str) -> Position | None:
 
 def _configs(sql: str) -> Iterator[tuple[int, str]]:
     """Yield start and text of the arguments of each config(), without comments."""
+    # Blanks of the same length keep the positions in the text
     text = _COMMENT.sub(lambda comment: re.sub(r"[^\n]", " ", comment[0]), sql)
     for start in (found.end() for found in _CONFIG.finditer(text)):
         depth, end = 1, len(text)
@@ -217,11 +209,7 @@ def _configs(sql: str) -> Iterator[tuple[int, str]]:
 
 
 def _meta_of(entry: Node) -> Node | None:
-    config = child(entry, "config")
-    for holder in (config[1] if config else None, entry):
-        if (found := child(get(holder, "meta"), META_KEY)) is not None:
-            return found[1]
-    return None
+    return get(entry, "config", "meta", META_KEY) or get(entry, "meta", META_KEY)
 
 
 def _unmerged(merged: Any, own: Node | None, model: Node | None) -> Any:
@@ -238,17 +226,8 @@ def _text_at(node: Node, key: str) -> str | None:
     return value.value if isinstance(value, yaml.ScalarNode) else None
 
 
-def _is_text(node: Node | None) -> TypeGuard[yaml.ScalarNode]:
-    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:str"
-
-
 def _contains_meta(node: Node | None) -> bool:
     return any(key == META_KEY or _contains_meta(value) for key, _, value in entries(node))
-
-
-# {{ first_name }}: a bare name, which dbt renders to nothing; var('x') is a call for dbt
-_BARE_NAME = re.compile(r"\{\{\{?\s*[\w.\[\]'\" ]+\s*\}?\}\}")
-_MERGE = "tag:yaml.org,2002:merge"
 
 
 def lost_values(positions: SourcePositions) -> Iterator[Fault]:
@@ -257,6 +236,7 @@ def lost_values(positions: SourcePositions) -> Iterator[Fault]:
         yield from _repeated(positions.node, ())
         yield from _emptied(positions.node, positions.model.meta, ())
     else:
+        # dbt keeps the text before Jinja for dbt_project.yml only
         yield from _emptied_texts(positions.model.raw_meta, positions.model.meta, ())
 
 
@@ -315,8 +295,7 @@ def unread_mappings(positions: SourcePositions) -> Iterator[tuple[str, str]]:
 
 def _differs(node: Node, rendered: Any) -> bool:
     if isinstance(node, yaml.ScalarNode):
-        is_text = node.tag == "tag:yaml.org,2002:str" and "{" not in node.value
-        return is_text and node.value != rendered
+        return is_text(node) and "{" not in node.value and node.value != rendered
     if not isinstance(rendered, (dict, list)):
         return True
     children = {key: value for key, _, value in entries(node)}
@@ -331,15 +310,17 @@ def _at(value: Any, key: str) -> Any:
 
 
 def traps(node: Node | None, path: KeyPath = ()) -> Iterator[Fault]:
-    """Yield unquoted words that YAML 1.1 converts: on, 010, 12:30:00, 1.10."""
+    """Yield unquoted words that YAML 1.1, which dbt reads, converts: on, 010, 12:30:00, 1.10.
+
+    https://yaml.org/type/
+    """
     if isinstance(node, yaml.ScalarNode):
         if (read := _misread(node)) is not None:
-            yield Fault(
-                YAML_TRAP, path, f"YAML reads {node.value} as {read}", f'If you mean text, write "{node.value}".'
-            )
+            fix = f'If you mean text, write "{node.value}".'
+            yield Fault(YAML_TRAP, path, f"YAML reads {node.value} as {read}", fix)
     elif node is not None:
         for key, where, value in entries(node):
-            if where is not value and isinstance(where, yaml.ScalarNode) and where.tag != "tag:yaml.org,2002:str":
+            if where is not value and isinstance(where, yaml.ScalarNode) and not is_text(where):
                 fix = f'If you mean text, write "{where.value}".'
                 yield Fault(YAML_TRAP, (*path, key), f"YAML reads the key {where.value} as {key}", fix)
             yield from traps(value, (*path, key))
@@ -347,7 +328,7 @@ def traps(node: Node | None, path: KeyPath = ()) -> Iterator[Fault]:
 
 def _misread(node: yaml.ScalarNode) -> str | None:
     """Return the converted value of an unquoted word as text, or None if it looks the same."""
-    if node.style or node.tag == "tag:yaml.org,2002:str":
+    if node.style or is_text(node):
         return None
     value = scalar(node)
     if isinstance(value, bool):

@@ -6,16 +6,52 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_args
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dbt_segconn.project.findings import MISSING_KEY, UNKNOWN_KEY, WRONG_TYPE, WRONG_VALUE, Fault
+from dbt_segconn.project.findings import MISSING_KEY, UNKNOWN_KEY, WRONG_TYPE, WRONG_VALUE, Fault, KeyPath
+
+# https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/
+ENDPOINTS = {
+    "us-west-2": "https://api.segment.io",
+    "eu-west-1": "https://events.eu1.segmentapis.com",
+}
+_API_HOSTS = frozenset(urlsplit(url).hostname for url in ENDPOINTS.values())
+# API methods that users may append to an endpoint; the client adds /v1/batch itself
+_METHODS = "batch|import|identify|track|page|screen|group|alias"
+# JSON Schema of check_http() and check_plain(), for editors
+WEBHOOK_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^https?://([^/:\[\]]|\[[0-9a-fA-F:.]+\])"}
+URL_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "pattern": r"^https?://([^/:\[\]\s@?#][^/\s@?#]*|\[[0-9a-fA-F:.]+\](:\d+)?)(/[^\s?#]*)?$",
+}
+_YAML_NAMES = {
+    type(None): "empty",
+    str: "text",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    dict: "a mapping",
+    list: "a list",
+}
+# Pydantic's error types start with the expected type: string_type, bool_parsing, …
+_EXPECTED = {
+    "string": "text",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "dict": "a mapping",
+    "model": "a mapping",
+    "list": "a list",
+    "tuple": "a name, or a list of names",
+}
 
 
 class Strict(BaseModel):
     """Base class of user-written configuration: immutable, and unknown keys are errors."""
 
+    # Build a validator when it is first used: 20 ms less to import all models of this package
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
@@ -30,28 +66,11 @@ def read(model: type[Model], value: Any) -> tuple[Model | None, list[Fault]]:
         return None, [_fault(model, one) for one in error.errors(include_url=False)]
 
 
-_YAML_NAMES = {
-    type(None): "empty",
-    str: "text",
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-    dict: "a mapping",
-    list: "a list",
-}
-
-
-# Pydantic's error types start with the expected type: string_type, bool_parsing, …
-_EXPECTED = {
-    "string": "text",
-    "bool": "true or false",
-    "int": "a whole number",
-    "float": "a number",
-    "dict": "a mapping",
-    "model": "a mapping",
-    "list": "a list",
-    "tuple": "a name, or a list of names",
-}
+def near_name(wrong: str, known: Iterable[str]) -> str:
+    """Return " Did you mean …?" for the nearest known name, or an empty text."""
+    by_folded = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(wrong.casefold(), by_folded, n=1, cutoff=0.6)
+    return f" Did you mean {by_folded[near[0]]!r}?" if near else ""
 
 
 def _fault(model: type[BaseModel], problem: Mapping[str, Any]) -> Fault:
@@ -62,18 +81,22 @@ def _fault(model: type[BaseModel], problem: Mapping[str, Any]) -> Fault:
         return Fault(UNKNOWN_KEY, path, "unknown key", hint)
     if problem["type"] == "missing":
         return Fault(MISSING_KEY, path, "is missing")
-    reason = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "value_error":
-        reason, _, fix = reason.partition(". ")
+    if problem["type"] == "value_error":  # from a validator of ours: what is wrong, then the fix
+        reason, _, fix = str(problem["msg"]).removeprefix("Value error, ").partition(". ")
         return Fault(WRONG_VALUE, path, reason, f"{fix}." if fix and not fix.endswith("?") else fix)
-    reason = reason[reason.find("should ") :]  # without "Input", "String", …
-    reason = reason.replace("should ", "must ", 1).replace(" after validation", "")
+    return _fault_of_value(path, problem)
+
+
+def _fault_of_value(path: KeyPath, problem: Mapping[str, Any]) -> Fault:
+    """Convert a message of pydantic such as `Input should be greater than 0`."""
     subject, _, kind = problem["type"].partition("_")
     expected = _EXPECTED.get(subject) if kind in {"type", "parsing"} else None
     value = problem["input"]
     actual = _YAML_NAMES.get(type(value), "a value of another type")
     if expected:
         return Fault(WRONG_TYPE, path, f"must be {expected}, not {actual}")
+    start, should, rule = str(problem["msg"]).partition("should ")
+    reason = f"must {rule}".replace(" after validation", "") if should else start
     if isinstance(value, str) or ", not " in reason:  # a text may be a secret
         return Fault(WRONG_VALUE, path, reason)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -96,34 +119,6 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next(filter(None, map(_model_in, get_args(annotation))), None)
 
 
-def near_name(wrong: str, known: Iterable[str]) -> str:
-    """Return " Did you mean …?" for the nearest known name, or an empty text."""
-    by_folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(wrong.casefold(), by_folded, n=1, cutoff=0.6)
-    return f" Did you mean {by_folded[near[0]]!r}?" if near else ""
-
-
-# https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/
-ENDPOINTS = {
-    "us-west-2": "https://api.segment.io",
-    "eu-west-1": "https://events.eu1.segmentapis.com",
-}
-_API_HOSTS = frozenset(urlsplit(url).hostname for url in ENDPOINTS.values())
-# API methods that users may append to an endpoint; the client adds /v1/batch itself
-_METHODS = "batch|import|identify|track|page|screen|group|alias"
-# JSON Schema of check_http() and check_plain(), for editors
-WEBHOOK_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^https?://([^/:\[\]]|\[[0-9a-fA-F:.]+\])"}
-URL_SCHEMA: dict[str, Any] = {
-    "anyOf": [
-        {
-            "type": "string",
-            "pattern": r"^https?://([^/:\[\]\s@?#][^/\s@?#]*|\[[0-9a-fA-F:.]+\](:\d+)?)(/[^\s?#]*)?$",
-        },
-        {"type": "null"},
-    ]
-}
-
-
 def check_http(url: str) -> str:
     """Return an HTTP URL unchanged. Raises ValueError if it is not a valid one."""
     if not url.startswith(("https://", "http://")):
@@ -137,10 +132,8 @@ def check_http(url: str) -> str:
     return url
 
 
-def check_plain(url: str | None) -> str | None:
+def check_plain(url: str) -> str:
     """Return a URL unchanged. Raises ValueError if it has credentials, a query or a fragment."""
-    if url is None:
-        return None
     if "@" in urlsplit(check_http(url)).netloc:
         raise ValueError(
             "must not contain credentials (user:password@). Requests are authorised by the write key. Remove them"
@@ -152,25 +145,13 @@ def check_plain(url: str | None) -> str | None:
     return url
 
 
-def check_endpoint(url: str | None) -> str | None:
+def check_endpoint(url: str) -> str:
     """Return a base URL unchanged. Raises ValueError if it ends in the path that the client adds."""
-    if check_plain(url) is None:
-        return None
-    parts = urlsplit(str(url))
-    if added := _repeated_suffix(parts):
-        base = f"{parts.scheme}://{parts.netloc}{_normalized(parts.path).removesuffix(added)}"
+    parts = urlsplit(check_plain(url))
+    path = re.sub(r"/+", "/", parts.path).rstrip("/")
+    method = re.search(rf"/v1(/({_METHODS}))?$", path, re.IGNORECASE)
+    surplus = path if parts.hostname in _API_HOSTS else ""  # a proxy may have a path of its own, Segment has none
+    if added := method[0] if method else surplus:
+        base = f"{parts.scheme}://{parts.netloc}{path.removesuffix(added)}"
         raise ValueError(f"must not end in {added}: the client adds /v1/batch. Write the base URL only: {base}")
     return url
-
-
-def _repeated_suffix(parts: SplitResult) -> str | None:
-    """Return the end of the path that the client would add again, or None."""
-    path = _normalized(parts.path)
-    found = re.search(rf"/v1(/({_METHODS}))?$", path, re.IGNORECASE)
-    if found:
-        return found[0]
-    return path if parts.hostname in _API_HOSTS else None
-
-
-def _normalized(path: str) -> str:
-    return re.sub(r"/+", "/", path).rstrip("/")

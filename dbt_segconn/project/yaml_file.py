@@ -2,30 +2,127 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.project.findings import NOT_YAML, Finding, InvalidProject, KeyPath
+from dbt_segconn.project.findings import NOT_YAML, Fault, InvalidProject, KeyPath, Position
 
-Node = yaml.Node
-_Composer = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is about 10 times faster
-
-
+PROJECT_FILE, PROFILES_FILE = "dbt_project.yml", "profiles.yml"
+# Far above real files. They bound what a "billion laughs" file costs; PyYAML recurses for each level.
 MAX_CHARACTERS, MAX_NODES, MAX_DEPTH = 20_000_000, 1_000_000, 200
 
+Node = yaml.Node
+_MERGE = "tag:yaml.org,2002:merge"
+_FastLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is about 10 times faster
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A position in a text. Both numbers count from 1."""
 
-    line: int
-    column: int
+def load_yaml(text: str, file: str) -> Any:
+    """Parse YAML. Raises InvalidProject with the line of the error."""
+    try:
+        check_limits(text)
+        return yaml.load(text, _UniqueKeys)  # noqa: S506  a SafeLoader
+    except yaml.YAMLError as error:
+        where, reason = _problem(error)
+    fix = 'Quote "@..." keys and "{{ ... }}" values.' if "{" in text or "@" in text else ""
+    raise InvalidProject([Fault(NOT_YAML, (), f"not valid YAML: {reason}", fix).found_in(file, where)])
+
+
+def _problem(error: yaml.YAMLError) -> tuple[Position | None, str]:
+    """Return position and reason of an error. PyYAML's own text also quotes the line, which may hold a secret."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    return _position(mark) if mark else None, getattr(error, "problem", None) or str(error)
+
+
+def _position(mark: yaml.Mark) -> Position:
+    return Position(mark.line + 1, mark.column + 1)
+
+
+def compose(text: str) -> Node | None:
+    """Parse YAML to nodes. Return None if the text is empty or not valid YAML."""
+    try:
+        check_limits(text)
+        return yaml.compose(text, _FastLoader)
+    except yaml.YAMLError:
+        return None
+
+
+def repeated_keys(node: yaml.MappingNode) -> Iterator[yaml.ScalarNode]:
+    """Yield each key that repeats an earlier key of this mapping."""
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+            if key.value in seen:
+                yield key
+            seen.add(key.value)
+
+
+def entries(node: Node | None) -> Iterator[tuple[str, Node, Node]]:
+    """Yield key, node of the key, and value. Merged keys come first; the keys of a list are its positions."""
+    if isinstance(node, yaml.SequenceNode):
+        for at, one in enumerate(node.value):
+            yield str(at), one, one
+    elif isinstance(node, yaml.MappingNode):
+        # The keys of `<<: *anchor` come first: child() takes the last, so the mapping's own keys win
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    yield from entries(merged)
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                yield key_name(key), key, value
+
+
+def key_name(key: yaml.ScalarNode) -> str:
+    """Return a key as JSON, and thus dbt's manifest, spells it: `on` is true."""
+    value = scalar(key)
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def scalar(node: yaml.ScalarNode) -> Any:
+    """Return the value in YAML 1.1, or the text if it has no valid value."""
+    try:
+        return yaml.constructor.SafeConstructor().construct_object(node)
+    except Exception:  # noqa: BLE001  PyYAML raises what its parsers raise
+        return node.value
+
+
+def is_text(node: Node | None) -> TypeGuard[yaml.ScalarNode]:
+    """Return whether a node is a text: quoted, or a word that YAML does not convert."""
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:str"
+
+
+def child(node: Node | None, key: str) -> tuple[Node, Node] | None:
+    """Return the key node and the value of a key, or None. The last of equal keys wins, as in PyYAML."""
+    found = [(where, value) for name, where, value in entries(node) if name == key]
+    return found[-1] if found else None
+
+
+def get(node: Node | None, *path: str) -> Node | None:
+    """Return the value at a path, or None."""
+    for key in path:
+        found = child(node, key)
+        if found is None:
+            return None
+        node = found[1]
+    return node
+
+
+def position(node: Node, path: KeyPath) -> Position:
+    """Return the position of the key at a path, or of its nearest parent that exists."""
+    here = node
+    for one in path:
+        found = child(node, one)
+        if found is None:
+            break
+        here, node = found
+    return _position(here.start_mark)
 
 
 class Loader(yaml.SafeLoader):
@@ -56,14 +153,12 @@ def check_limits(text: str) -> None:
     """Raise YAMLError if a text is too large, too deep, or expands to too many nodes."""
     if len(text) > MAX_CHARACTERS:
         raise yaml.YAMLError(f"must be at most {MAX_CHARACTERS:,} characters, not {len(text):,}")
-    if (
-        "&" not in text
-        and text.count("[") + text.count("{") < MAX_DEPTH
-        and max(map(len, text.split("\n"))) < MAX_DEPTH
-    ):
-        return  # a quick test: no aliases, and too few brackets for this depth
+    # Most files need no count: without anchors, this depth takes as many brackets, or a line of as many characters
+    brackets = text.count("[") + text.count("{")
+    if "&" not in text and brackets < MAX_DEPTH and max(map(len, text.split("\n"))) < MAX_DEPTH:
+        return
     counter = _NodeCounter()
-    for event in yaml.parse(text, _Composer):
+    for event in yaml.parse(text, _FastLoader):
         if problem := counter.add(event):
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
 
@@ -94,106 +189,6 @@ class _NodeCounter:
         if self._count > MAX_NODES:
             return f"must hold at most {MAX_NODES:,} nodes, with aliases expanded"
         return f"must be nested at most {MAX_DEPTH} levels deep" if len(self._open) > MAX_DEPTH else None
-
-
-def load_yaml(text: str, file: str) -> Any:
-    """Parse YAML. Raises InvalidProject with the line of the error."""
-    try:
-        check_limits(text)
-        return yaml.load(text, _UniqueKeys)  # noqa: S506  a SafeLoader
-    except yaml.YAMLError as error:
-        raise InvalidProject([_not_yaml(error, text, file)]) from None
-
-
-def _not_yaml(error: yaml.YAMLError, text: str, file: str) -> Finding:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
-    reason = getattr(error, "problem", None) or str(error)
-    fix = 'Quote "@..." keys and "{{ ... }}" values.' if "{" in text or "@" in text else ""
-    return Finding(NOT_YAML, f"not valid YAML: {reason}", fix, file, line, column)
-
-
-def compose(text: str) -> Node | None:
-    """Parse YAML to nodes. Return None if the text is empty or not valid YAML."""
-    try:
-        check_limits(text)
-        return yaml.compose(text, _Composer)
-    except yaml.YAMLError:
-        return None
-
-
-def repeated_keys(node: yaml.MappingNode) -> Iterator[yaml.ScalarNode]:
-    """Yield each key that repeats an earlier key of this mapping."""
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-            if key.value in seen:
-                yield key
-            seen.add(key.value)
-
-
-def entries(node: Node | None) -> Iterator[tuple[str, Node, Node]]:
-    """Yield key, node of the key, and value. Merged keys come first; the keys of a list are its positions."""
-    if isinstance(node, yaml.SequenceNode):
-        for at, one in enumerate(node.value):
-            yield str(at), one, one
-    elif isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                    yield from entries(merged)
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                yield key_name(key), key, value
-
-
-def key_name(key: yaml.ScalarNode) -> str:
-    """Return a key as JSON, and thus dbt's manifest, spells it: `on` is true."""
-    value = scalar(key)
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    return str(value)
-
-
-def scalar(node: yaml.ScalarNode) -> Any:
-    """Return the value in YAML 1.1, or the text if it has no valid value."""
-    constructor = yaml.constructor.SafeConstructor()
-    try:
-        return constructor.construct_object(node)
-    except Exception:  # noqa: BLE001  whatever PyYAML stumbles over
-        return node.value
-
-
-def child(node: Node | None, key: str) -> tuple[Node, Node] | None:
-    """Return the key node and the value of a key, or None. The last of equal keys wins, as in PyYAML."""
-    found = [(where, value) for name, where, value in entries(node) if name == key]
-    return found[-1] if found else None
-
-
-def get(node: Node | None, *path: str) -> Node | None:
-    """Return the value at a path, or None."""
-    for key in path:
-        found = child(node, key)
-        if found is None:
-            return None
-        node = found[1]
-    return node
-
-
-def position(node: Node, path: KeyPath) -> Position:
-    """Return the position of the key at a path, or of its nearest parent that exists."""
-    here = node
-    for one in path:
-        found = child(node, one)
-        if found is None:
-            break
-        here, node = found
-    mark = here.start_mark
-    return Position(mark.line + 1, mark.column + 1)
-
-
-PROJECT_FILE = "dbt_project.yml"
-PROFILES_FILE = "profiles.yml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +245,7 @@ def find_project(folder: Path | None) -> DbtProject:
             f"{start}: no {PROJECT_FILE} here{'' if named else ' or in a parent folder'}. Change to the folder of your "
             "dbt project, or set --project-dir."
         )
-    return DbtProject(root, read_yaml(root / PROJECT_FILE))
+    return DbtProject(root, _read_yaml(root / PROJECT_FILE))
 
 
 def read_profiles(folder: Path) -> Mapping[str, Profile]:
@@ -259,7 +254,7 @@ def read_profiles(folder: Path) -> Mapping[str, Profile]:
     Raises ConfigurationError if it cannot be read.
     """
     path = folder / PROFILES_FILE
-    found = read_yaml(path) if path.is_file() else {}
+    found = _read_yaml(path) if path.is_file() else {}
     return {str(name): _profile(content) for name, content in found.items() if isinstance(content, dict)}
 
 
@@ -272,7 +267,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def read_yaml(path: Path) -> Mapping[str, Any]:
+def _read_yaml(path: Path) -> Mapping[str, Any]:
     """Read a YAML file as dbt does: the last of equal keys wins. Raises ConfigurationError."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -286,10 +281,9 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
             "Save the file as UTF-8."
         ) from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or "it cannot be parsed"
-        raise ConfigurationError(f"{path}{where}: not valid YAML: {reason}.") from None
+        where, reason = _problem(error)
+        line = f":{where.line}" if where else ""
+        raise ConfigurationError(f"{path}{line}: not valid YAML: {reason}.") from None
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path}: must be a mapping of keys, not {type(content).__name__}.")
     return content

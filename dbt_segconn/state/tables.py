@@ -187,7 +187,7 @@ class State:
         Raises ConfigurationError, with the grant that is needed, if the role lacks the rights.
         """
         tables = {self.history: SYNC_COLUMNS, self.discards: DISCARD_COLUMNS, self.locks: LOCK_COLUMNS}
-        found = self.session.names_beside(self.syncs)
+        found = self.session.present(self.syncs, *tables)
         is_complete = {one.identifier for one in (*tables, self.syncs)} <= found
         shown = self._columns(self.syncs) if self.syncs.identifier in found else ()
         if is_complete and set(SYNC_COLUMNS) <= set(shown):

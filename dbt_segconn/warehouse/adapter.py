@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError, UnopenedError, WarehouseError
-from dbt_segconn.process_tuning import silence_dbt
+from dbt_segconn.process_tuning import share_empty_tables, silence_dbt
 from dbt_segconn.project.context import Context, JinjaLoaders
 from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.warehouse.dbt_manifest import read_resource
@@ -150,6 +150,7 @@ def set_dbt_flags(context: Context, threads: int | None = None) -> Any:
 
     set_invocation_context(get_env())
     silence_dbt()
+    share_empty_tables()
     options: dict[str, Any] = {
         "project_dir": str(context.project_dir),
         "profiles_dir": str(context.profiles_dir),

@@ -47,6 +47,7 @@ class Naming:
         self._config = config
         self._macros = macros
         self._generators: dict[tuple[str, str], Any] = {}
+        self._contexts: dict[str, Any] = {}  # of macros by package: dbt needs longer for a context than for a macro
         # Whether dbt_project.yml has Jinja in the configs of models: names may then depend on the target
         written = config.unrendered.project_dict
         self._is_rendered = any("{" in str(written.get(resource_key) or {}).strip("{}") for resource_key in RESOURCES)
@@ -102,7 +103,10 @@ class Naming:
         find = self._macros.find_generate_macro_by_name
         macro = find(part, root, imported_package=package) if package != root else None
         macro = macro or find(part, root)
-        return MacroGenerator(macro, generate_generate_name_macro_context(macro, self._config, self._macros))
+        if macro.package_name not in self._contexts:
+            context = generate_generate_name_macro_context(macro, self._config, self._macros)
+            self._contexts[macro.package_name] = context
+        return MacroGenerator(macro, self._contexts[macro.package_name])
 
     def _custom_names(self, node: Mapping[str, Any], positions: SourcePositions, jinja: Jinja) -> Mapping[str, Any]:
         """Return the custom names of the node's config as this target renders them.

@@ -105,6 +105,6 @@ def prove_results(warehouse: Warehouse, context: Context) -> None:
         raise ConfigurationError(
             f"dbt's results are of target {recorded.target} of profile {recorded.profile} ({place_of(built)}, schema "
             f"{built.schema}), and target {opened[1]} is {place_of(here)}, schema {here.schema}. Run dbt with --target "
-            f"{opened[1]} first, then dbt-segconn. `--all` syncs the models of {opened[1]} without dbt's results: "
+            f"{opened[1]} first, then dbt-segconn. `run --all` syncs the models of {opened[1]} without dbt's results: "
             "failed dbt tests then hold back nothing."
         )

@@ -6,7 +6,8 @@ import errno
 import ipaddress
 import signal
 import socket
-from collections.abc import Collection, Iterator, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,6 +57,25 @@ def stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def in_thread(run: Callable[[], None], server: uvicorn.Server, name: str) -> Iterator[Callable[[], None]]:
+    """Call `run`, which runs the server, in a thread until the block ends.
+
+    Yields a function that stops the server earlier and waits for its end. It may be called more than once.
+    """
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        server.should_exit = True
+        thread.join()
+
+    try:
+        yield stop
+    finally:
+        stop()
+
+
 def server_config(app: Starlette) -> uvicorn.Config:
     """Return uvicorn's configuration for an application: no logs, no proxy headers, no web sockets."""
     return uvicorn.Config(
@@ -68,7 +88,7 @@ def server_config(app: Starlette) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         ws="none",
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=1,  # a client may keep its connection open
     )
 
 
@@ -83,7 +103,7 @@ def listen(host: str, port: int) -> socket.socket:
                 f"port {port} is taken, perhaps by another dbt-segconn. Choose one with --port, or 0 for any free one."
             ) from None
         raise SegconnError(f"cannot listen on {host}:{port}: {error.strerror}.") from None
-    # Accepted connections inherit it. With Nagle's algorithm, an answer in two parts waits 40 ms for an ACK
+    # Accepted connections inherit this option. With Nagle's algorithm, an answer in two parts waits 40 ms for an ACK
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 

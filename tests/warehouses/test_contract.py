@@ -138,7 +138,7 @@ def test_a_renamed_mapping_adopts_its_records_and_given_up_ones_are_retried(shop
     shop.manifest({**MAPPING, "name": "renamed"})
     assert shop.segconn("adopt", "customers.identify_customers", "customers.renamed").exit_code == 0
     api.forget()
-    result = shop.segconn("retry", "--all")
+    result = shop.segconn("retry")
     assert result.exit_code == 0, result.output
     assert users(api) == ["c2"]
     assert "ADDED 0 UPDATED 0 DELETED 0" in shop.run().output

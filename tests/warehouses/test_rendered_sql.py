@@ -221,7 +221,7 @@ def written_call(columns, value_types, *, keeps_null):
         return None
     time, text = known["timestamp"].key, known["text"].key
     ids = {"user_id": "$__segment_id", "anonymous_id": f"${text}", "timestamp": f"${time}"}
-    template = "it's ${%s}\n\\" % text
+    template = f"it's ${{{text}}}\n\\"
     fields = {**ids, "locale": f"${text}", "traits": {**traits, "text": template}}
     mapping = SimpleNamespace(
         meta=SimpleNamespace(action="identify", sync_null_values=keeps_null, order_by=None),

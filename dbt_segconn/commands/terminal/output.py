@@ -33,7 +33,7 @@ _NO_WIDTH = 1_000_000
 
 def is_plain(stream: IO[str]) -> bool:
     """Check whether a stream shows only text: no colors, no borders, no progress bar."""
-    env = os.environ
+    env = os.environ  # https://no-color.org; some CI services give a job a terminal
     is_requested = env.get("NO_COLOR") or env.get("TERM") == "dumb" or env.get("CI", "") not in {"", "0", "false"}
     return bool(is_requested) or not stream.isatty()
 
@@ -82,7 +82,7 @@ def write_json(value: Any, *, indent: bool = True) -> None:
     """Print a value as JSON with all unprintable characters escaped; integers can have any size."""
     try:
         text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None).decode()
-    except TypeError:
+    except TypeError:  # an integer of more than 64 bits
         text = json.dumps(value, indent=2 if indent else None)
     click.echo(_NOT_ASCII.sub(_json_escape, text))
 

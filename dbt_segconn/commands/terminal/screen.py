@@ -31,25 +31,7 @@ from dbt_segconn.version import __version__
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-
 _COLORS = {"success": "green", "partial": "yellow", "failed": "red", "blocked": "red", "canceled": "yellow"}
-
-
-def _new_bar() -> Progress:
-    from rich.progress import BarColumn, Progress, TimeRemainingColumn
-
-    bar = Progress(
-        BarColumn(),
-        "{task.completed:,.0f} of {task.total:,.0f} calls",
-        TimeRemainingColumn(),
-        console=console(sys.stderr, is_terminal=True),
-        refresh_per_second=4,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    bar.add_task("")
-    return bar
 
 
 class Printer:
@@ -82,6 +64,7 @@ class Printer:
                 info = {"level": level, "name": event, "msg": text, "ts": now.isoformat()}
                 write_json({"info": info, "data": data}, indent=False)
             else:
+                # local time, as dbt prints it; JSON has UTC
                 say(f"{now.astimezone():%H:%M:%S}  {styled(line, fg=color) if color else line}", color=self._colors)
 
     def progress(self, done: int, total: int) -> None:
@@ -100,6 +83,24 @@ class Printer:
         with self._guard, suppress(OSError, ValueError, RuntimeError):
             if self._bar:
                 self._bar.stop()
+
+
+def _new_bar() -> Progress:
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn
+
+    bar = Progress(
+        BarColumn(),
+        "{task.completed:,.0f} of {task.total:,.0f} calls",
+        TimeRemainingColumn(),
+        console=console(sys.stderr, is_terminal=True),
+        refresh_per_second=4,
+        transient=True,
+        # lines are printed by `say`, which escapes them; rich would write them itself
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    bar.add_task("")
+    return bar
 
 
 class Screen(Listener):
@@ -152,7 +153,7 @@ class Screen(Listener):
 
     def progress(self, mapping: Mapping, done: int, total: int) -> None:
         """Update the progress bar, which covers all syncs that have started."""
-        with self._guard:
+        with self._guard:  # syncs report from their own threads
             self._done[mapping.id] = (done, total)
             done, total = (sum(numbers) for numbers in zip(*self._done.values(), strict=True))
         self._printer.progress(done, total)

@@ -20,6 +20,9 @@ from dbt_segconn.inspection.preview import Shown
 _GAP = 2
 # If the terminal is too narrow, wider columns are wrapped to this width
 _WRAPPED = 24
+# Maximum width of a record: longer values are wrapped here, but not in the call
+_WIDEST = 100
+_COLORS = {"added": "green", "updated": "yellow", "deleted": "red"}
 
 
 def show(rows: Sequence[Mapping[str, Any]], output: str) -> None:
@@ -35,6 +38,7 @@ def show(rows: Sequence[Mapping[str, Any]], output: str) -> None:
 
 def _layout(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table; if it is wider than the terminal, a list of names and values for each row."""
+    # columns without a value are left out: most syncs have no error, for example
     names = [name for name in rows[0] if any(row[name] not in {None, ""} for row in rows)]
     cells = [[_cell(row[name]) for name in names] for row in rows]
     longest = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
@@ -54,9 +58,7 @@ def _table(names: Sequence[str], cells: Sequence[Sequence[str]], longest: Sequen
 
 
 def _lists(names: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
-    grid = Table.grid(padding=(0, _GAP, 0, 0))
-    grid.add_column(style="" if is_plain(sys.stdout) else "bold")
-    grid.add_column(overflow="fold")
+    grid = _pairs(style="" if is_plain(sys.stdout) else "bold")
     for row in cells:
         for name, value in zip(names, row, strict=True):
             grid.add_row(name, Text(value))
@@ -64,15 +66,18 @@ def _lists(names: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
     return grid
 
 
+def _pairs(style: str = "") -> Table:
+    """Return an empty table for names and values. It folds long words: by default, rich would cut them off."""
+    grid = Table.grid(padding=(0, _GAP, 0, 0))
+    grid.add_column(style=style, overflow="fold")
+    grid.add_column(overflow="fold")
+    return grid
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     return "" if value is None else printable(str(value))
-
-
-_COLORS = {"added": "green", "updated": "yellow", "deleted": "red"}
-# Maximum width of a record: longer values are wrapped here, but not in the call
-_WIDEST = 100
 
 
 def show_change(shown: Shown) -> None:
@@ -97,9 +102,7 @@ def as_text(value: Any) -> str:
 
 
 def _record(record: Mapping[str, Any]) -> Table:
-    lines = Table.grid(padding=(0, 2, 0, 0))
-    lines.add_column(overflow="fold")
-    lines.add_column(overflow="fold")
+    lines = _pairs()
     for name, value in record.items():
         lines.add_row(Text(printable(name)), Text(printable(json.dumps(value, ensure_ascii=False, default=str))))
     return lines

@@ -27,6 +27,10 @@ from dbt_segconn.web.debugger.store import Entry, Filter, Store
 from dbt_segconn.web.files import Assets
 from dbt_segconn.web.local_server import SECURITY_HEADERS, respond, respond_json
 
+ENDPOINTS = ("batch", "identify", "track", "group", "page", "screen")
+REQUEST_TOO_LARGE = f"the request is larger than {BATCH_BYTES:,} bytes"
+# A client that is still sending would see a broken connection instead of the answer, so some more is read
+DRAINED_BYTES = 8 * BATCH_BYTES
 ASSETS = Assets("dbt_segconn.web.debugger", "page")
 LIVE_SECONDS = 0.25
 # Limits of one message to the page, which also has the number of calls beyond them
@@ -47,7 +51,7 @@ class Inspector:
 
     async def events(self, request: Request) -> Response:
         """GET /events: return the newest calls that match `type`, `q` and `dropped` as JSON lines, at most `limit`."""
-        limit = _number(request, "limit", 1_000)
+        limit = _number(request.query_params.get("limit"), 1_000)
         lines = _lines(self.store.newest(_filter(request), limit=limit))
         return StreamingResponse(lines, media_type="application/x-ndjson", headers=SECURITY_HEADERS)
 
@@ -66,7 +70,7 @@ class Inspector:
         return StreamingResponse(stream, media_type="text/event-stream", headers=SECURITY_HEADERS)
 
     async def _stream(self, request: Request, matches: Filter) -> AsyncIterator[bytes]:
-        last_sent, previous = _number(request, "after", 0), None
+        last_sent, previous = _number(request.query_params.get("after"), 0), None
         while not self.stopping() and not await request.is_disconnected():
             current = (self.store.cleared, self.store.stats())
             if current != previous:
@@ -123,14 +127,9 @@ def _filter(request: Request) -> Filter:
     return Filter(query.get("type", ""), query.get("q", ""), dropped)
 
 
-def _number(request: Request, name: str, default: int) -> int:
-    text = request.query_params.get(name, "")
-    return int(text[:12]) if text.isascii() and text.isdigit() else default
-
-
-TOO_LARGE = f"the request is larger than {BATCH_BYTES:,} bytes"
-DRAINED_BYTES = 8 * BATCH_BYTES
-ENDPOINTS = ("batch", "identify", "track", "group", "page", "screen")
+def _number(text: str | None, default: int) -> int:
+    # int() raises for more than 4,300 digits
+    return int(text[:12]) if text and text.isascii() and text.isdigit() else default
 
 
 class TrackingApi:
@@ -195,7 +194,7 @@ def _user(credentials: str) -> str | None:
 async def _body(request: Request) -> bytes:
     """Return the decompressed body. Read a body up to DRAINED_BYTES to its end, so that its sender gets the answer."""
     parts, size = [], 0
-    _check_size(_length(request))
+    _check_size(_number(request.headers.get("content-length"), 0))
     async for part in request.stream():
         size += len(part)
         _check_size(size)
@@ -204,19 +203,14 @@ async def _body(request: Request) -> bytes:
     encoding = request.headers.get("content-encoding", "identity").lower()
     data = _decompressed(b"".join(parts), encoding)
     if max(size, len(data)) > BATCH_BYTES:
-        raise HTTPException(400, TOO_LARGE)
+        raise HTTPException(400, REQUEST_TOO_LARGE)
     return data
-
-
-def _length(request: Request) -> int:
-    text = request.headers.get("content-length", "")
-    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _check_size(size: int) -> None:
     """Raise an error for a body above DRAINED_BYTES and close the connection, without reading its rest."""
     if size > DRAINED_BYTES:
-        raise HTTPException(400, TOO_LARGE, {"Connection": "close"})
+        raise HTTPException(400, REQUEST_TOO_LARGE, {"Connection": "close"})
 
 
 def _decompressed(data: bytes, encoding: str) -> bytes:

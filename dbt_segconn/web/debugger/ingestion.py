@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+# Not those of limits.py: a mistake there must not be repeated here, where tests would find it
 BATCH_BYTES = 500 * 1000
 # Segment documents 32 KB. The larger meaning of KB is used, so that the debugger accepts what Segment may accept
 CALL_BYTES = 32 * 1024

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,7 +19,15 @@ from starlette.routing import Route
 from dbt_segconn.errors import SegconnError
 from dbt_segconn.web.debugger.endpoints import ASSETS, ENDPOINTS, Inspector, TrackingApi, asset
 from dbt_segconn.web.debugger.store import Store
-from dbt_segconn.web.local_server import LocalOnly, listen, respond_error, server_config, stopped_by_signals, url_of
+from dbt_segconn.web.local_server import (
+    LocalOnly,
+    in_thread,
+    listen,
+    respond_error,
+    server_config,
+    stopped_by_signals,
+    url_of,
+)
 
 
 def create_app(
@@ -66,17 +74,16 @@ def serve(
     write_keys: Collection[str] = (),
     log: Path | None = None,
     log_dropped: bool = False,
-    on_ready: Callable[[str], None] | None = None,
+    on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Run the debugger until SIGINT or SIGTERM. Must be called in the main thread.
 
     Port 0 selects any free port. `on_ready` is called with the URL. For other options, see `create_app`. Raises
     SegconnError if the port is taken or the log cannot be written.
     """
-    debugger = _Debugger(host, port, write_keys, log, log_dropped=log_dropped)
+    debugger = _Debugger(host, port, write_keys=write_keys, log=log, log_dropped=log_dropped)
     with stopped_by_signals(debugger.server):
-        if on_ready is not None:
-            on_ready(debugger.url)
+        on_ready(debugger.url)
         debugger.run()
 
 
@@ -97,34 +104,21 @@ def running(
 
     For options, see `create_app`. Raises SegconnError if the port is taken or the log cannot be written.
     """
-    debugger = _Debugger("127.0.0.1", port, write_keys, log, log_dropped=log_dropped)
-    thread = threading.Thread(target=debugger.run, name="segconn-debugger", daemon=True)
-    thread.start()
-
-    def stop() -> None:
-        debugger.server.should_exit = True
-        thread.join()
-
-    try:
+    debugger = _Debugger("127.0.0.1", port, write_keys=write_keys, log=log, log_dropped=log_dropped)
+    with in_thread(debugger.run, debugger.server, "segconn-debugger") as stop:
         yield Running(debugger.url, stop)
-    finally:
-        stop()
 
 
 class _Debugger:
     """A server that listens once it is constructed, so that no client connects too early."""
 
-    def __init__(
-        self, host: str, port: int, write_keys: Collection[str], log: Path | None, *, log_dropped: bool
-    ) -> None:
+    def __init__(self, host: str, port: int, **options: Any) -> None:
         self._listener = listen(host, port)
         try:
-            self._app = create_app(
-                write_keys=write_keys, log=log, log_dropped=log_dropped, hosts=[host], stopping=self._stopping
-            )
+            self._app = create_app(**options, hosts=[host], stopping=lambda: self.server.should_exit)
         except OSError as error:
             self._listener.close()
-            raise SegconnError(f"{log}: cannot be written: {error.strerror}.") from None
+            raise SegconnError(f"{options['log']}: cannot be written: {error.strerror}.") from None
         self.server = uvicorn.Server(server_config(self._app))
         self.url = url_of(self._listener)
 
@@ -134,6 +128,3 @@ class _Debugger:
         finally:
             self._listener.close()
             self._app.state.store.close()
-
-    def _stopping(self) -> bool:
-        return self.server.should_exit

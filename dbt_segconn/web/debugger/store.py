@@ -137,6 +137,7 @@ class Store:
     def newest(self, matches: Filter = ALL, *, after: int = 0, limit: int | None = None) -> list[Entry]:
         """Return the newest matching calls with numbers above `after`, newest first."""
         with self._lock:
+            # a copy: matching takes long, and arriving calls must not wait for it
             entries = list(takewhile(lambda entry: entry.number > after, reversed(self._entries)))
         return list(islice(filter(matches, entries), limit))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,75 +17,21 @@ import requests
 from dbt_segconn.engine.opening import Options, resolve_context
 from dbt_segconn.engine.report import ARTIFACT
 from dbt_segconn.errors import ConfigurationError, SegconnError
-from dbt_segconn.inspection.preview import Preview, preview
+from dbt_segconn.inspection.preview import preview
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.strict_model import check_endpoint
 from dbt_segconn.web.local_server import LOCAL
 from dbt_segconn.web.page.snapshot import read_snapshot
 
+Answer = dict[str, Any]
+
 DEFAULT_URL = "http://127.0.0.1:8123"
 SHOWN_CALLS = 100
 TIMEOUT_SECONDS = 3
-
-
-def find_debugger(settings: Settings, url: str | None) -> str:
-    """Return the debugger's URL: `url`, else the first local endpoint of segconn.yml, else the default.
-
-    Raises ConfigurationError if `url` is not a base URL on this machine.
-    """
-    if url is not None:
-        try:
-            check_endpoint(url)
-        except ValueError as error:
-            raise ConfigurationError(f"--debugger: {error}.") from None
-        if not _is_local(url):
-            raise ConfigurationError(f"--debugger {url}: must be a URL on this machine, such as {DEFAULT_URL}.")
-    endpoints = [one.base_url for one in settings.destinations.values() if _is_local(one.base_url)]
-    return (url or next(iter(endpoints), DEFAULT_URL)).rstrip("/")
-
-
-def _is_local(url: str) -> bool:
-    with suppress(ValueError):
-        parts = urlsplit(url)
-        return parts.scheme == "http" and parts.hostname in LOCAL and parts.port != 0
-    return False
-
-
-def newest_calls(url: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """Return a debugger's `counts` and its newest matching `calls`, or a `problem` if no debugger answers.
-
-    The query has `type`, `q` and `dropped`, as in GET /events of the debugger.
-    """
-    try:
-        with requests.Session() as session:
-            session.trust_env = False  # a proxy cannot reach this machine
-            stats = _get(session, f"{url}/stats")
-            lines = _get(session, f"{url}/events", {**query, "limit": str(SHOWN_CALLS)}).splitlines()
-        return {"url": url, "counts": orjson.loads(stats), "calls": [_call_of(line) for line in lines], "problem": None}
-    except (requests.RequestException, orjson.JSONDecodeError, KeyError, TypeError):
-        title = f"No debugger answers at {url}."
-        hint = "Start one with `dbt-segconn debugger` or `dbt-segconn ui --with-debugger`."
-        return {"url": url, "problem": {"title": title, "lines": [hint]}}
-
-
-def _get(session: requests.Session, url: str, query: Mapping[str, str] | None = None) -> bytes:
-    response = session.get(url, params=query, timeout=TIMEOUT_SECONDS, allow_redirects=False)
-    response.raise_for_status()
-    return response.content
-
-
-def _call_of(line: bytes) -> dict[str, Any]:
-    """Return a call for the page, as text, because JavaScript changes large numbers."""
-    entry = orjson.loads(line)
-    return {"number": entry["number"], "dropped": entry["dropped"], "text": orjson.dumps(entry["call"]).decode()}
-
-
 PREVIEWED = 3
 MORE = "name a record to see its call"
-# Part of the warehouse's error if another process has opened the file
+# Part of DuckDB's error if another process has opened the file. It then cannot even be read
 _BUSY = "has the file open"
-
-Answer = dict[str, Any]
 
 
 class Reader:
@@ -114,15 +60,18 @@ class Reader:
 
     def preview(self, mapping: str, record: str, change_type: str) -> Answer:
         """Return the `calls` that a mapping would send now, each with its record, and `notes`."""
+        # `all`: a preview shows the model as it is, also if dbt has not refreshed it
         options = replace(self._options, mappings=(mapping,), all=True)
-        records, change_types = _one_or_none(record), _one_or_none(change_type)
+        records = (record,) if record else ()
+        change_types = (change_type,) if change_type else ()
         with self._lock:
             try:
                 self._enter_folder()
                 previews = preview(options, change_types=change_types, records=records, limit=PREVIEWED)
             except (SegconnError, OSError) as error:
                 return {"calls": [], "notes": [], "problem": _problem(error, is_kept=False)}
-            return _as_json(previews)
+        calls = [shown.as_json(with_record=True) for one in previews for shown in one.shown]
+        return {"calls": calls, "notes": [note for one in previews for note in one.notes(MORE)], "problem": None}
 
     def _enter_folder(self) -> None:
         """Change to the working directory, else to the project's, if the current one was deleted."""
@@ -142,15 +91,6 @@ class Reader:
             return ""
 
 
-def _as_json(previews: Sequence[Preview]) -> Answer:
-    calls = [shown.as_json(with_record=True) for one in previews for shown in one.shown]
-    return {"calls": calls, "notes": [note for one in previews for note in one.notes(MORE)], "problem": None}
-
-
-def _one_or_none(text: str) -> Collection[str]:
-    return (text,) if text else ()
-
-
 def _problem(error: Exception, *, is_kept: bool) -> Answer:
     """Return an error as the page shows it: a `title`, and `lines` of details."""
     kept = " The page shows the previous read." if is_kept else ""
@@ -160,3 +100,55 @@ def _problem(error: Exception, *, is_kept: bool) -> Answer:
     if isinstance(error, ConfigurationError):
         return {"title": f"The project has errors.{kept}", "lines": error.problems}
     return {"title": f"The warehouse cannot be read.{kept}", "lines": [str(error)]}
+
+
+def find_debugger(settings: Settings, url: str | None) -> str:
+    """Return the debugger's URL: `url`, else the first local endpoint of segconn.yml, else the default.
+
+    Raises ConfigurationError if `url` is not a base URL on this machine.
+    """
+    if url is not None:
+        try:
+            check_endpoint(url)
+        except ValueError as error:
+            raise ConfigurationError(f"--debugger: {error}.") from None
+        if not _is_local(url):
+            raise ConfigurationError(f"--debugger {url}: must be a URL on this machine, such as {DEFAULT_URL}.")
+    endpoints = [one.base_url for one in settings.destinations.values() if _is_local(one.base_url)]
+    return (url or next(iter(endpoints), DEFAULT_URL)).rstrip("/")
+
+
+def _is_local(url: str) -> bool:
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        return parts.scheme == "http" and parts.hostname in LOCAL and parts.port != 0
+    return False
+
+
+def newest_calls(url: str, query: Mapping[str, str]) -> Answer:
+    """Return a debugger's `counts` and its newest matching `calls`, or a `problem` if no debugger answers.
+
+    The query has `type`, `q` and `dropped`, as in GET /events of the debugger.
+    """
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy cannot reach this machine
+            stats = _get(session, f"{url}/stats")
+            lines = _get(session, f"{url}/events", {**query, "limit": str(SHOWN_CALLS)}).splitlines()
+        return {"url": url, "counts": orjson.loads(stats), "calls": [_call_of(line) for line in lines], "problem": None}
+    except (requests.RequestException, orjson.JSONDecodeError, KeyError, TypeError):
+        title = f"No debugger answers at {url}."
+        hint = "Start one with `dbt-segconn debugger` or `dbt-segconn ui --with-debugger`."
+        return {"url": url, "problem": {"title": title, "lines": [hint]}}
+
+
+def _get(session: requests.Session, url: str, query: Mapping[str, str] | None = None) -> bytes:
+    response = session.get(url, params=query, timeout=TIMEOUT_SECONDS, allow_redirects=False)
+    response.raise_for_status()
+    return response.content
+
+
+def _call_of(line: bytes) -> dict[str, Any]:
+    """Return a call for the page, as text, because JavaScript changes large numbers."""
+    entry = orjson.loads(line)
+    return {"number": entry["number"], "dropped": entry["dropped"], "text": orjson.dumps(entry["call"]).decode()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from urllib.parse import urlsplit
@@ -22,6 +21,7 @@ from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.web.debugger import running as running_debugger
 from dbt_segconn.web.local_server import (
     LocalOnly,
+    in_thread,
     listen,
     respond,
     respond_error,
@@ -33,7 +33,7 @@ from dbt_segconn.web.page.reader import Answer, Reader, find_debugger, newest_ca
 from dbt_segconn.web.page.snapshot import ASSETS, HISTORY
 
 HOST = "127.0.0.1"
-# Values of Sec-Fetch-Site for requests of the page itself, or of the address bar
+# Values of Sec-Fetch-Site for requests of the page itself, or of the address bar: https://www.w3.org/TR/fetch-metadata/
 SAME_SITE = frozenset({"same-origin", "none"})
 
 
@@ -71,7 +71,7 @@ def _query(request: Request, *names: str) -> dict[str, str]:
 def _check_preview(mapping: str, record: str, change_type: str) -> None:
     if change_type not in ("", *CHANGE_TYPES):
         raise HTTPException(400, f"change_type must be one of {', '.join(CHANGE_TYPES)}")
-    if "\0" in mapping + record:
+    if "\0" in mapping + record:  # PostgreSQL has no text with this character
         raise HTTPException(400, "mapping and record must not contain a null character")
 
 
@@ -116,13 +116,8 @@ def serve(
 def running(options: Options, port: int = 0, *, debugger: str | None = None, history: int = HISTORY) -> Iterator[str]:
     """Serve the page in a thread until the block ends, and yield its URL. For options, see `serve`."""
     page = _Page(options, port, debugger, history)
-    thread = threading.Thread(target=page.run, name="segconn-page", daemon=True)
-    thread.start()
-    try:
+    with in_thread(page.run, page.server, "segconn-page"):
         yield page.url
-    finally:
-        page.server.should_exit = True
-        thread.join()
 
 
 class _Page:

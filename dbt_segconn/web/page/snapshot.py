@@ -36,6 +36,12 @@ SNAPSHOT_VERSION = 2
 HISTORY = 1_000
 DISCARDS = 1_000
 
+ASSETS = Assets("dbt_segconn.web.page", "assets")
+_STYLE = re.compile(r'<link rel="stylesheet" href="(\w+\.css)">')
+_SCRIPT = re.compile(r'<script type="module" src="(\w+\.js)"></script>')
+_IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export ", re.MULTILINE)
+
 SYNC_FIELDS = ("sync_id", "mapping_id", "sync_mode", "watermark", "error", "run_id", "dbt_invocation_id")
 
 
@@ -62,13 +68,13 @@ def read_snapshot(options: Options, limit: int = HISTORY) -> dict[str, Any]:
     ConfigurationError if the project has errors, WarehouseError if the warehouse cannot be read.
     """
     with opened_state(options) as (project, state):
-        past = read_past(state, limit) if state.exists() else Past()
-    return snapshot(project, past, datetime.now(timezone.utc))
+        past = _read_past(state, limit) if state.exists() else Past()
+    return _build(project, past, datetime.now(timezone.utc))
 
 
-def read_past(state: State, limit: int) -> Past:
-    """Read the state tables, which must exist."""
+def _read_past(state: State, limit: int) -> Past:
     newest = state.last_syncs()
+    # the last sync of a mapping that rarely runs may be older than the newest `limit` syncs
     syncs = {sync.sync_id: sync for sync in (*state.newest(limit), *newest)}
     return Past(
         sorted(syncs.values(), key=lambda sync: sync.started_at, reverse=True),
@@ -84,8 +90,7 @@ def _is_locked(state: State, sync: HistoryRow) -> bool:
     return any(Claim(*row).live for row in state.claims(sync.mapping_id))
 
 
-def snapshot(project: Project, past: Past, now: datetime) -> dict[str, Any]:
-    """Build the JSON value that `read_snapshot` returns."""
+def _build(project: Project, past: Past, now: datetime) -> dict[str, Any]:
     ids = {mapping.id for mapping in project.mappings}
     removed = {sync.mapping_id: sync for sync in reversed(past.syncs) if sync.mapping_id not in ids}
     names = names_shown(project, removed.values())
@@ -190,29 +195,23 @@ def _iso(time: datetime | None) -> str | None:
     return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03}Z"
 
 
-ASSETS = Assets("dbt_segconn.web.page", "assets")
-_STYLE = re.compile(r'<link rel="stylesheet" href="(\w+\.css)">')
-_SCRIPT = re.compile(r'<script type="module" src="(\w+\.js)"></script>')
-_IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
-_EXPORT = re.compile(r"^export ", re.MULTILINE)
-
-
 def freeze(snapshot: dict[str, Any], *, identifiers: bool = False) -> str:
     """Return the page with its data, styles and scripts as one HTML text that loads nothing else.
 
     The data has no values of rows, except identifiers of discarded records with `identifiers`.
     """
-    shown = snapshot if identifiers else without_identifiers(snapshot)
+    shown = snapshot if identifiers else _without_identifiers(snapshot)
     page = _text("index.html")
     styles = [_text(name) for name in _STYLE.findall(page)]
-    script = _bundle(_SCRIPT.findall(page)[0])
+    script = _bundle(_SCRIPT.findall(page)[0])  # the policy allows exactly these texts, by their hashes
     data = f'<script type="application/json" id="data">{_as_json(shown)}</script>'
     page = _STYLE.sub(lambda one: f"<style>{_text(one[1])}</style>", page)
+    # a policy in a <meta> applies only to what follows it
     page = _SCRIPT.sub("", page).replace("<title>", f"{_policy(styles, [script])}\n<title>")
     return page.replace("</body>", f'{data}\n<script type="module">{script}</script>\n</body>')
 
 
-def without_identifiers(snapshot: dict[str, Any]) -> dict[str, Any]:
+def _without_identifiers(snapshot: dict[str, Any]) -> dict[str, Any]:
     """Return a snapshot without identifiers of records. Reasons and counts of discards remain."""
     return {
         **snapshot,

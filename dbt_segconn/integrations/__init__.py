@@ -1,0 +1,1 @@
+"""Tools that start dbt or watch runs, each optional and in a module of its own."""
