@@ -141,8 +141,9 @@ def send(
 
     Raise LockedError if the lock was lost.
     """
-    delivery.timings.add({"map": Spent()})  # a step of every sync, even if the warehouse writes all calls
-    sender = _RangeSender(changes, calls, tables, lock, delivery, report, calls.written(tables.written_types()))
+    with delivery.timings.measure("map"):
+        call = calls.written(tables.written_types())
+    sender = _RangeSender(changes, calls, tables, lock, delivery, report, call)
     most = max(SMALLEST_PAGE, min(PAGE, PAGE_VALUES // max(1, len(changes.columns))))
     low, size = changes.after, min(FIRST_PAGE, most)
     while low < changes.upto:  # each page is freed before the next one is read

@@ -24,6 +24,9 @@ from standing import ADA, new_shop
 RENDERED = Path(__file__).parent / "rendered"
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000)  # noqa: DTZ001  as the state tables have it
 
+# What is rendered and is no statement
+VALUE = "segconn_written_types"
+
 OUTPUTS = {
     "bigquery": {"method": "oauth", "project": "shop", "dataset": "marts"},
     "databricks": {"host": "127.0.0.1", "http_path": "/sql", "token": "none", "catalog": "shop", "schema": "marts"},
@@ -266,7 +269,7 @@ def tidied(sql):
 
 def test_every_statement_is_the_one_that_was_reviewed(session, adapter):
     do_everything(session.session, adapter)
-    text = "".join(f"-- {macro}\n{tidied(sql)};\n\n" for macro, sql in session.statements if sql)
+    text = "".join(f"-- {macro}\n{tidied(sql)};\n\n" for macro, sql in session.statements if sql and macro != VALUE)
     path = RENDERED / f"{adapter}.sql"
     if os.environ.get("REWRITE"):
         path.parent.mkdir(exist_ok=True)

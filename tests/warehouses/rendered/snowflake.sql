@@ -1352,9 +1352,6 @@ where change_number > 0 and change_number <= 20000
     and change_type in ('added')
     and change_number in (3, 5);
 
--- segconn_written_types
-text integer whole exact boolean date timestamp timestamptz binary;
-
 -- segconn_read_calls
 select
     max(change_number) as last_change,
@@ -1374,9 +1371,6 @@ from (
     ) as texts
 ) as checked
 group by floor((change_number - 1) / 100);
-
--- segconn_written_types
-text integer whole exact boolean date timestamp timestamptz binary;
 
 -- segconn_read_calls
 select
