@@ -206,7 +206,7 @@ create table if not exists `shop`.`segconn`.`records_customers_identify_0123abcd
 select count(*) from `shop`.`segconn`.`records_customers_identify_0123abcd` as records;
 
 -- segconn_preview
-select change_number, change_type, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, e1
+select change_number, change_type, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, e1
 from (with source as (
     select
         replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
@@ -217,15 +217,17 @@ from (with source as (
         case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else `column 5` end as c5,
         `column 6` as c6,
         cast(`column 7` as string) as c7,
-        cast(`column 8` as string) as c8,
-        format_datetime(if(mod(extract(microsecond from datetime(timestamp(`column 9`, 'Europe/Berlin'), 'UTC')), 1000) = 0, '%Y-%m-%dT%H:%M:%E3SZ', '%Y-%m-%dT%H:%M:%E6SZ'), datetime(timestamp(`column 9`, 'Europe/Berlin'), 'UTC')) as c9,
-        format_datetime(if(mod(extract(microsecond from datetime(`column 10`, 'UTC')), 1000) = 0, '%Y-%m-%dT%H:%M:%E3SZ', '%Y-%m-%dT%H:%M:%E6SZ'), datetime(`column 10`, 'UTC')) as c10,
-        cast(`column 11` as string) as c11,
-        cast(`column 12` as string) as c12,
+        format_date('%E4Y-%m-%d', `column 8`) as c8,
+        case when mod(extract(microsecond from coalesce(datetime(safe.timestamp(`column 9`, 'Europe/Berlin'), 'UTC'), `column 9`)), 1000) = 0 then format_datetime('%E4Y-%m-%dT%H:%M:%E3SZ', coalesce(datetime(safe.timestamp(`column 9`, 'Europe/Berlin'), 'UTC'), `column 9`)) else format_datetime('%E4Y-%m-%dT%H:%M:%E6SZ', coalesce(datetime(safe.timestamp(`column 9`, 'Europe/Berlin'), 'UTC'), `column 9`)) end as c9,
+        case when mod(extract(microsecond from datetime(`column 10`, 'UTC')), 1000) = 0 then format_datetime('%E4Y-%m-%dT%H:%M:%E3SZ', datetime(`column 10`, 'UTC')) else format_datetime('%E4Y-%m-%dT%H:%M:%E6SZ', datetime(`column 10`, 'UTC')) end as c10,
+        rtrim(rtrim(format_time('%H:%M:%E6S', `column 11`), '0'), '.') as c11,
+        regexp_replace(regexp_replace(concat('P', if(extract(year from `column 12`) = 0, '', concat(cast(extract(year from `column 12`) as string), 'Y')), if(extract(month from `column 12`) = 0, '', concat(cast(extract(month from `column 12`) as string), 'M')), if(extract(day from `column 12`) = 0, '', concat(cast(extract(day from `column 12`) as string), 'D')), 'T', if(extract(hour from `column 12`) = 0, '', concat(cast(extract(hour from `column 12`) as string), 'H')), if(extract(minute from `column 12`) = 0, '', concat(cast(extract(minute from `column 12`) as string), 'M')), if((extract(second from `column 12`) * 1000000 + mod(extract(microsecond from `column 12`), 1000000)) = 0, '', concat(if((extract(second from `column 12`) * 1000000 + mod(extract(microsecond from `column 12`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from `column 12`) * 1000000 + mod(extract(microsecond from `column 12`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from `column 12`) * 1000000 + mod(extract(microsecond from `column 12`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S') as c12,
         to_json_string(`column 13`) as c13,
-        to_json_string(`column 14`) as c14,
+        if(`column 14` is null, 'null', concat('{', '"a":', if(`column 14`.`a` is null, 'null', cast(`column 14`.`a` as string)), ',', '"b c":', if(`column 14`.`b c` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', cast(item_1 as string)), ',' order by at_1), ''), ']') from unnest(`column 14`.`b c`) as item_1 with offset as at_1)), '}')) as c14,
         to_json_string(`column 15`) as c15,
         to_base64(`column 16`) as c16,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
         cast(`exact` as string) as e1,
         case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end as lost_values
     from `shop`.`marts`.`customers`
@@ -233,7 +235,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end) as string) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end, 'n') || coalesce('d' || cast(length(case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end) as string) || ':' || case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end, 'n') || coalesce('d' || cast(length(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end) as string) || ':' || case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end, 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c7 as string)) as string) || ':' || cast(c7 as string), 'n') || coalesce('t' || cast(length(cast(c8 as string)) as string) || ':' || cast(c8 as string), 'n') || coalesce('t' || cast(length(cast(c9 as string)) as string) || ':' || cast(c9 as string), 'n') || coalesce('t' || cast(length(cast(c10 as string)) as string) || ':' || cast(c10 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('t' || cast(length(cast(c12 as string)) as string) || ':' || cast(c12 as string), 'n') || coalesce('j' || cast(length(cast(c13 as string)) as string) || ':' || cast(c13 as string), 'n') || coalesce('j' || cast(length(cast(c14 as string)) as string) || ':' || cast(c14 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n') || coalesce('t' || cast(length(cast(c16 as string)) as string) || ':' || cast(c16 as string), 'n') || coalesce('t' || cast(length(cast(e1 as string)) as string) || ':' || cast(e1 as string), 'n'))) as checksum
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end) as string) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end, 'n') || coalesce('d' || cast(length(case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end) as string) || ':' || case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end, 'n') || coalesce('d' || cast(length(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end) as string) || ':' || case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end, 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c7 as string)) as string) || ':' || cast(c7 as string), 'n') || coalesce('t' || cast(length(cast(c8 as string)) as string) || ':' || cast(c8 as string), 'n') || coalesce('t' || cast(length(cast(c9 as string)) as string) || ':' || cast(c9 as string), 'n') || coalesce('t' || cast(length(cast(c10 as string)) as string) || ':' || cast(c10 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('t' || cast(length(cast(c12 as string)) as string) || ':' || cast(c12 as string), 'n') || coalesce('j' || cast(length(cast(c13 as string)) as string) || ':' || cast(c13 as string), 'n') || coalesce('j' || cast(length(cast(c14 as string)) as string) || ':' || cast(c14 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n') || coalesce('t' || cast(length(cast(c16 as string)) as string) || ':' || cast(c16 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n') || coalesce('t' || cast(length(cast(e1 as string)) as string) || ':' || cast(e1 as string), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -303,6 +305,8 @@ changes as (
         hashed.c14,
         hashed.c15,
         hashed.c16,
+        hashed.c17,
+        hashed.c18,
         hashed.e1
     from hashed
     left join (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as no_rows where 1 = 0) as records on records.record_id = hashed.record_id
@@ -338,6 +342,8 @@ changes as (
         null as c14,
         null as c15,
         null as c16,
+        null as c17,
+        null as c18,
         null as e1
     from (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
@@ -345,7 +351,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
     changes.*
 from changes
 ) as changes
@@ -354,7 +360,7 @@ order by change_number asc
 limit 5;
 
 -- segconn_stage
-create table `shop`.`segconn`.`outbox_customers_identify_0123abcd`  as
+create table `shop`.`segconn`.`outbox_customers_identify_0123abcd` cluster by change_number as
 with source as (
     select
         replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
@@ -365,15 +371,17 @@ with source as (
         case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else `column 5` end as c5,
         `column 6` as c6,
         cast(`column 7` as string) as c7,
-        cast(`column 8` as string) as c8,
-        format_datetime(if(mod(extract(microsecond from datetime(timestamp(`column 9`, 'Europe/Berlin'), 'UTC')), 1000) = 0, '%Y-%m-%dT%H:%M:%E3SZ', '%Y-%m-%dT%H:%M:%E6SZ'), datetime(timestamp(`column 9`, 'Europe/Berlin'), 'UTC')) as c9,
-        format_datetime(if(mod(extract(microsecond from datetime(`column 10`, 'UTC')), 1000) = 0, '%Y-%m-%dT%H:%M:%E3SZ', '%Y-%m-%dT%H:%M:%E6SZ'), datetime(`column 10`, 'UTC')) as c10,
-        cast(`column 11` as string) as c11,
-        cast(`column 12` as string) as c12,
+        format_date('%E4Y-%m-%d', `column 8`) as c8,
+        case when mod(extract(microsecond from coalesce(datetime(safe.timestamp(`column 9`, 'Europe/Berlin'), 'UTC'), `column 9`)), 1000) = 0 then format_datetime('%E4Y-%m-%dT%H:%M:%E3SZ', coalesce(datetime(safe.timestamp(`column 9`, 'Europe/Berlin'), 'UTC'), `column 9`)) else format_datetime('%E4Y-%m-%dT%H:%M:%E6SZ', coalesce(datetime(safe.timestamp(`column 9`, 'Europe/Berlin'), 'UTC'), `column 9`)) end as c9,
+        case when mod(extract(microsecond from datetime(`column 10`, 'UTC')), 1000) = 0 then format_datetime('%E4Y-%m-%dT%H:%M:%E3SZ', datetime(`column 10`, 'UTC')) else format_datetime('%E4Y-%m-%dT%H:%M:%E6SZ', datetime(`column 10`, 'UTC')) end as c10,
+        rtrim(rtrim(format_time('%H:%M:%E6S', `column 11`), '0'), '.') as c11,
+        regexp_replace(regexp_replace(concat('P', if(extract(year from `column 12`) = 0, '', concat(cast(extract(year from `column 12`) as string), 'Y')), if(extract(month from `column 12`) = 0, '', concat(cast(extract(month from `column 12`) as string), 'M')), if(extract(day from `column 12`) = 0, '', concat(cast(extract(day from `column 12`) as string), 'D')), 'T', if(extract(hour from `column 12`) = 0, '', concat(cast(extract(hour from `column 12`) as string), 'H')), if(extract(minute from `column 12`) = 0, '', concat(cast(extract(minute from `column 12`) as string), 'M')), if((extract(second from `column 12`) * 1000000 + mod(extract(microsecond from `column 12`), 1000000)) = 0, '', concat(if((extract(second from `column 12`) * 1000000 + mod(extract(microsecond from `column 12`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from `column 12`) * 1000000 + mod(extract(microsecond from `column 12`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from `column 12`) * 1000000 + mod(extract(microsecond from `column 12`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S') as c12,
         to_json_string(`column 13`) as c13,
-        to_json_string(`column 14`) as c14,
+        if(`column 14` is null, 'null', concat('{', '"a":', if(`column 14`.`a` is null, 'null', cast(`column 14`.`a` as string)), ',', '"b c":', if(`column 14`.`b c` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', cast(item_1 as string)), ',' order by at_1), ''), ']') from unnest(`column 14`.`b c`) as item_1 with offset as at_1)), '}')) as c14,
         to_json_string(`column 15`) as c15,
         to_base64(`column 16`) as c16,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
         cast(`exact` as string) as e1,
         case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end as lost_values
     from `shop`.`marts`.`customers`
@@ -381,7 +389,7 @@ with source as (
 hashed as (
     select
         source.*,
-        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end) as string) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end, 'n') || coalesce('d' || cast(length(case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end) as string) || ':' || case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end, 'n') || coalesce('d' || cast(length(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end) as string) || ':' || case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end, 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c7 as string)) as string) || ':' || cast(c7 as string), 'n') || coalesce('t' || cast(length(cast(c8 as string)) as string) || ':' || cast(c8 as string), 'n') || coalesce('t' || cast(length(cast(c9 as string)) as string) || ':' || cast(c9 as string), 'n') || coalesce('t' || cast(length(cast(c10 as string)) as string) || ':' || cast(c10 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('t' || cast(length(cast(c12 as string)) as string) || ':' || cast(c12 as string), 'n') || coalesce('j' || cast(length(cast(c13 as string)) as string) || ':' || cast(c13 as string), 'n') || coalesce('j' || cast(length(cast(c14 as string)) as string) || ':' || cast(c14 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n') || coalesce('t' || cast(length(cast(c16 as string)) as string) || ':' || cast(c16 as string), 'n') || coalesce('t' || cast(length(cast(e1 as string)) as string) || ':' || cast(e1 as string), 'n'))) as checksum
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end) as string) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end, 'n') || coalesce('d' || cast(length(case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end) as string) || ':' || case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end, 'n') || coalesce('d' || cast(length(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end) as string) || ':' || case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end, 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c7 as string)) as string) || ':' || cast(c7 as string), 'n') || coalesce('t' || cast(length(cast(c8 as string)) as string) || ':' || cast(c8 as string), 'n') || coalesce('t' || cast(length(cast(c9 as string)) as string) || ':' || cast(c9 as string), 'n') || coalesce('t' || cast(length(cast(c10 as string)) as string) || ':' || cast(c10 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('t' || cast(length(cast(c12 as string)) as string) || ':' || cast(c12 as string), 'n') || coalesce('j' || cast(length(cast(c13 as string)) as string) || ':' || cast(c13 as string), 'n') || coalesce('j' || cast(length(cast(c14 as string)) as string) || ':' || cast(c14 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n') || coalesce('t' || cast(length(cast(c16 as string)) as string) || ':' || cast(c16 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n') || coalesce('t' || cast(length(cast(e1 as string)) as string) || ':' || cast(e1 as string), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -451,6 +459,8 @@ changes as (
         hashed.c14,
         hashed.c15,
         hashed.c16,
+        hashed.c17,
+        hashed.c18,
         hashed.e1
     from hashed
     left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
@@ -486,6 +496,8 @@ changes as (
         null as c14,
         null as c15,
         null as c16,
+        null as c17,
+        null as c18,
         null as e1
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
@@ -493,29 +505,29 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
     changes.*
 from changes;
 
 -- segconn_stage
-create table `shop`.`segconn`.`outbox_customers_identify_0123abcd`  as
+create table `shop`.`segconn`.`outbox_customers_identify_0123abcd` cluster by change_number as
 with source as (
     select
         replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
         `column 1` as c1,
         `column 2` as c2,
         `column 6` as c6,
-        cast(`column 11` as string) as c11,
-        to_json_string(`column 15`) as c15,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
         0 as lost_values
     from `shop`.`marts`.`customers`
 ),
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5('0123abcd without consent')) else to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) end as checksum,
-        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as content,
-        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c17 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c18 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5('0123abcd without consent')) else to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) end as checksum,
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as content,
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c17 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c18 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -572,8 +584,8 @@ changes as (
         hashed.c1,
         hashed.c2,
         hashed.c6,
-        hashed.c11,
-        hashed.c15
+        hashed.c17,
+        hashed.c18
     from hashed
     left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
     left join duplicates on duplicates.record_id = hashed.record_id
@@ -596,15 +608,15 @@ changes as (
         null as c1,
         null as c2,
         null as c6,
-        null as c11,
-        null as c15
+        null as c17,
+        null as c18
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
     changes.*
 from changes;
 
@@ -615,17 +627,17 @@ with source as (
         `column 1` as c1,
         `column 2` as c2,
         `column 6` as c6,
-        cast(`column 11` as string) as c11,
-        to_json_string(`column 15`) as c15,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
         0 as lost_values
     from `shop`.`marts`.`customers`
 ),
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5('0123abcd without consent')) else to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) end as checksum,
-        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as content,
-        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c17 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c18 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5('0123abcd without consent')) else to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) end as checksum,
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as content,
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c17 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c18 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -643,24 +655,24 @@ left join duplicates on duplicates.record_id = hashed.record_id
 where hashed.record_id is not null and duplicates.record_id is null and (records.record_id is null and hashed.lacks_consent = 1);
 
 -- segconn_sample
-select change_number, change_type, record_id, c1, c2, c6, c11, c15
+select change_number, change_type, record_id, c1, c2, c6, c17, c18
 from (
-    select changes.*, row_number() over (order by change_number) as nth
+    select changes.*, change_number as nth
     from (with source as (
     select
         replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
         `column 1` as c1,
         `column 2` as c2,
         `column 6` as c6,
-        cast(`column 11` as string) as c11,
-        to_json_string(`column 15`) as c15,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
         0 as lost_values
     from `shop`.`marts`.`customers`
 ),
 hashed as (
     select
         source.*,
-        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as checksum
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -717,8 +729,8 @@ changes as (
         hashed.c1,
         hashed.c2,
         hashed.c6,
-        hashed.c11,
-        hashed.c15
+        hashed.c17,
+        hashed.c18
     from hashed
     left join (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as no_rows where 1 = 0) as records on records.record_id = hashed.record_id
     left join duplicates on duplicates.record_id = hashed.record_id
@@ -740,15 +752,15 @@ changes as (
         null as c1,
         null as c2,
         null as c6,
-        null as c11,
-        null as c15
+        null as c17,
+        null as c18
     from (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
     changes.*
 from changes
 ) as changes
@@ -766,15 +778,15 @@ from (with source as (
         `column 1` as c1,
         `column 2` as c2,
         `column 6` as c6,
-        cast(`column 11` as string) as c11,
-        to_json_string(`column 15`) as c15,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
         0 as lost_values
     from `shop`.`marts`.`customers`
 ),
 hashed as (
     select
         source.*,
-        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as checksum
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -831,8 +843,8 @@ changes as (
         hashed.c1,
         hashed.c2,
         hashed.c6,
-        hashed.c11,
-        hashed.c15
+        hashed.c17,
+        hashed.c18
     from hashed
     left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
     left join duplicates on duplicates.record_id = hashed.record_id
@@ -854,15 +866,15 @@ changes as (
         null as c1,
         null as c2,
         null as c6,
-        null as c11,
-        null as c15
+        null as c17,
+        null as c18
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
     changes.*
 from changes
 ) as changes
@@ -880,15 +892,15 @@ from (
         `column 1` as c1,
         `column 2` as c2,
         `column 6` as c6,
-        cast(`column 11` as string) as c11,
-        to_json_string(`column 15`) as c15,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
         0 as lost_values
     from `shop`.`marts`.`customers`
 ),
 hashed as (
     select
         source.*,
-        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as checksum
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -945,8 +957,8 @@ changes as (
         hashed.c1,
         hashed.c2,
         hashed.c6,
-        hashed.c11,
-        hashed.c15
+        hashed.c17,
+        hashed.c18
     from hashed
     left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
     left join duplicates on duplicates.record_id = hashed.record_id
@@ -968,15 +980,15 @@ changes as (
         null as c1,
         null as c2,
         null as c6,
-        null as c11,
-        null as c15
+        null as c17,
+        null as c18
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
     changes.*
 from changes
 ) as changes
@@ -989,15 +1001,15 @@ from changes
         `column 1` as c1,
         `column 2` as c2,
         `column 6` as c6,
-        cast(`column 11` as string) as c11,
-        to_json_string(`column 15`) as c15,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
         0 as lost_values
     from `shop`.`marts`.`customers`
 ),
 hashed as (
     select
         source.*,
-        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as checksum
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -1054,8 +1066,8 @@ changes as (
         hashed.c1,
         hashed.c2,
         hashed.c6,
-        hashed.c11,
-        hashed.c15
+        hashed.c17,
+        hashed.c18
     from hashed
     left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
     left join duplicates on duplicates.record_id = hashed.record_id
@@ -1077,15 +1089,15 @@ changes as (
         null as c1,
         null as c2,
         null as c6,
-        null as c11,
-        null as c15
+        null as c17,
+        null as c18
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
     changes.*
 from changes
 ) as changes
@@ -1103,15 +1115,15 @@ left join (
         `column 1` as c1,
         `column 2` as c2,
         `column 6` as c6,
-        cast(`column 11` as string) as c11,
-        to_json_string(`column 15`) as c15,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
         0 as lost_values
     from `shop`.`marts`.`customers`
 ),
 hashed as (
     select
         source.*,
-        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as checksum
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as checksum
     from source
 ),
 duplicates as (
@@ -1187,7 +1199,7 @@ from (
 ) as newest_rows;
 
 -- segconn_newest
-select cast(newest as string) as newest
+select format_date('%E4Y-%m-%d', newest) as newest
 from (
     select max(`column 8`) as newest
     from `shop`.`marts`.`customers`
@@ -1195,7 +1207,7 @@ from (
 ) as newest_rows;
 
 -- segconn_newest
-select format_datetime(if(mod(extract(microsecond from newest), 1000) = 0, '%Y-%m-%dT%H:%M:%E3SZ', '%Y-%m-%dT%H:%M:%E6SZ'), newest) as newest
+select case when mod(extract(microsecond from newest), 1000) = 0 then format_datetime('%E4Y-%m-%dT%H:%M:%E3SZ', newest) else format_datetime('%E4Y-%m-%dT%H:%M:%E6SZ', newest) end as newest
 from (
     select max(`column 9`) as newest
     from `shop`.`marts`.`customers`
@@ -1203,7 +1215,7 @@ from (
 ) as newest_rows;
 
 -- segconn_stage
-create table `shop`.`segconn`.`outbox_customers_identify_0123abcd`  as
+create table `shop`.`segconn`.`outbox_customers_identify_0123abcd` cluster by change_number as
 with source as (
     select
         replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
@@ -1305,12 +1317,12 @@ changes as (
         )
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
     changes.*
 from changes;
 
 -- segconn_newest
-select format_datetime(if(mod(extract(microsecond from datetime(newest, 'UTC')), 1000) = 0, '%Y-%m-%dT%H:%M:%E3SZ', '%Y-%m-%dT%H:%M:%E6SZ'), datetime(newest, 'UTC')) as newest
+select case when mod(extract(microsecond from datetime(newest, 'UTC')), 1000) = 0 then format_datetime('%E4Y-%m-%dT%H:%M:%E3SZ', datetime(newest, 'UTC')) else format_datetime('%E4Y-%m-%dT%H:%M:%E6SZ', datetime(newest, 'UTC')) end as newest
 from (
     select max(`column 10`) as newest
     from `shop`.`marts`.`customers`
@@ -1375,7 +1387,7 @@ from (
 where not (lower(trim(replace(replace(replace(cast(c7 as string), '	', ' '), '\n', ' '), '\r', ' '))) in ('null', '') and cast(c7 as string) <> '');
 
 -- segconn_read_changes
-select change_number, change_type, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16
+select change_number, change_type, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18
 from `shop`.`segconn`.`outbox_customers_identify_0123abcd`
 where change_number > 0 and change_number <= 20000
     and change_type in ('added', 'updated');
@@ -1650,7 +1662,7 @@ drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
 alter table `shop`.`segconn`.`records_customers_identify_0123abcd` add column column_hashes string;
 
 -- segconn_stage
-create table `shop`.`segconn`.`outbox_customers_identify_0123abcd`  as
+create table `shop`.`segconn`.`outbox_customers_identify_0123abcd` cluster by change_number as
 with source as (
     select
         replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
@@ -1661,15 +1673,17 @@ with source as (
         case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else `column 5` end as c5,
         `column 6` as c6,
         cast(`column 7` as string) as c7,
-        cast(`column 8` as string) as c8,
-        format_datetime(if(mod(extract(microsecond from datetime(timestamp(`column 9`, 'Europe/Berlin'), 'UTC')), 1000) = 0, '%Y-%m-%dT%H:%M:%E3SZ', '%Y-%m-%dT%H:%M:%E6SZ'), datetime(timestamp(`column 9`, 'Europe/Berlin'), 'UTC')) as c9,
-        format_datetime(if(mod(extract(microsecond from datetime(`column 10`, 'UTC')), 1000) = 0, '%Y-%m-%dT%H:%M:%E3SZ', '%Y-%m-%dT%H:%M:%E6SZ'), datetime(`column 10`, 'UTC')) as c10,
-        cast(`column 11` as string) as c11,
-        cast(`column 12` as string) as c12,
+        format_date('%E4Y-%m-%d', `column 8`) as c8,
+        case when mod(extract(microsecond from coalesce(datetime(safe.timestamp(`column 9`, 'Europe/Berlin'), 'UTC'), `column 9`)), 1000) = 0 then format_datetime('%E4Y-%m-%dT%H:%M:%E3SZ', coalesce(datetime(safe.timestamp(`column 9`, 'Europe/Berlin'), 'UTC'), `column 9`)) else format_datetime('%E4Y-%m-%dT%H:%M:%E6SZ', coalesce(datetime(safe.timestamp(`column 9`, 'Europe/Berlin'), 'UTC'), `column 9`)) end as c9,
+        case when mod(extract(microsecond from datetime(`column 10`, 'UTC')), 1000) = 0 then format_datetime('%E4Y-%m-%dT%H:%M:%E3SZ', datetime(`column 10`, 'UTC')) else format_datetime('%E4Y-%m-%dT%H:%M:%E6SZ', datetime(`column 10`, 'UTC')) end as c10,
+        rtrim(rtrim(format_time('%H:%M:%E6S', `column 11`), '0'), '.') as c11,
+        regexp_replace(regexp_replace(concat('P', if(extract(year from `column 12`) = 0, '', concat(cast(extract(year from `column 12`) as string), 'Y')), if(extract(month from `column 12`) = 0, '', concat(cast(extract(month from `column 12`) as string), 'M')), if(extract(day from `column 12`) = 0, '', concat(cast(extract(day from `column 12`) as string), 'D')), 'T', if(extract(hour from `column 12`) = 0, '', concat(cast(extract(hour from `column 12`) as string), 'H')), if(extract(minute from `column 12`) = 0, '', concat(cast(extract(minute from `column 12`) as string), 'M')), if((extract(second from `column 12`) * 1000000 + mod(extract(microsecond from `column 12`), 1000000)) = 0, '', concat(if((extract(second from `column 12`) * 1000000 + mod(extract(microsecond from `column 12`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from `column 12`) * 1000000 + mod(extract(microsecond from `column 12`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from `column 12`) * 1000000 + mod(extract(microsecond from `column 12`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S') as c12,
         to_json_string(`column 13`) as c13,
-        to_json_string(`column 14`) as c14,
+        if(`column 14` is null, 'null', concat('{', '"a":', if(`column 14`.`a` is null, 'null', cast(`column 14`.`a` as string)), ',', '"b c":', if(`column 14`.`b c` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', cast(item_1 as string)), ',' order by at_1), ''), ']') from unnest(`column 14`.`b c`) as item_1 with offset as at_1)), '}')) as c14,
         to_json_string(`column 15`) as c15,
         to_base64(`column 16`) as c16,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
         cast(`exact` as string) as e1,
         case when lower(cast(`column 5` as string)) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end as lost_values
     from `shop`.`marts`.`customers`
@@ -1677,9 +1691,9 @@ with source as (
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5('0123abcd without consent')) else to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end) as string) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end, 'n') || coalesce('d' || cast(length(case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end) as string) || ':' || case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end, 'n') || coalesce('d' || cast(length(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end) as string) || ':' || case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end, 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c7 as string)) as string) || ':' || cast(c7 as string), 'n') || coalesce('t' || cast(length(cast(c8 as string)) as string) || ':' || cast(c8 as string), 'n') || coalesce('t' || cast(length(cast(c9 as string)) as string) || ':' || cast(c9 as string), 'n') || coalesce('t' || cast(length(cast(c10 as string)) as string) || ':' || cast(c10 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('t' || cast(length(cast(c12 as string)) as string) || ':' || cast(c12 as string), 'n') || coalesce('j' || cast(length(cast(c13 as string)) as string) || ':' || cast(c13 as string), 'n') || coalesce('j' || cast(length(cast(c14 as string)) as string) || ':' || cast(c14 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n') || coalesce('t' || cast(length(cast(c16 as string)) as string) || ':' || cast(c16 as string), 'n') || coalesce('t' || cast(length(cast(e1 as string)) as string) || ':' || cast(e1 as string), 'n'))) end as checksum,
-        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end) as string) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end, 'n') || coalesce('d' || cast(length(case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end) as string) || ':' || case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end, 'n') || coalesce('d' || cast(length(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end) as string) || ':' || case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end, 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c7 as string)) as string) || ':' || cast(c7 as string), 'n') || coalesce('t' || cast(length(cast(c8 as string)) as string) || ':' || cast(c8 as string), 'n') || coalesce('t' || cast(length(cast(c9 as string)) as string) || ':' || cast(c9 as string), 'n') || coalesce('t' || cast(length(cast(c10 as string)) as string) || ':' || cast(c10 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('t' || cast(length(cast(c12 as string)) as string) || ':' || cast(c12 as string), 'n') || coalesce('j' || cast(length(cast(c13 as string)) as string) || ':' || cast(c13 as string), 'n') || coalesce('j' || cast(length(cast(c14 as string)) as string) || ':' || cast(c14 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n') || coalesce('t' || cast(length(cast(c16 as string)) as string) || ':' || cast(c16 as string), 'n') || coalesce('t' || cast(length(cast(e1 as string)) as string) || ':' || cast(e1 as string), 'n'))) as content,
-        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c17 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c18 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5('0123abcd without consent')) else to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end) as string) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end, 'n') || coalesce('d' || cast(length(case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end) as string) || ':' || case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end, 'n') || coalesce('d' || cast(length(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end) as string) || ':' || case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end, 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c7 as string)) as string) || ':' || cast(c7 as string), 'n') || coalesce('t' || cast(length(cast(c8 as string)) as string) || ':' || cast(c8 as string), 'n') || coalesce('t' || cast(length(cast(c9 as string)) as string) || ':' || cast(c9 as string), 'n') || coalesce('t' || cast(length(cast(c10 as string)) as string) || ':' || cast(c10 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('t' || cast(length(cast(c12 as string)) as string) || ':' || cast(c12 as string), 'n') || coalesce('j' || cast(length(cast(c13 as string)) as string) || ':' || cast(c13 as string), 'n') || coalesce('j' || cast(length(cast(c14 as string)) as string) || ':' || cast(c14 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n') || coalesce('t' || cast(length(cast(c16 as string)) as string) || ':' || cast(c16 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n') || coalesce('t' || cast(length(cast(e1 as string)) as string) || ':' || cast(e1 as string), 'n'))) end as checksum,
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('d' || cast(length(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end) as string) || ':' || case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end, 'n') || coalesce('d' || cast(length(case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end) as string) || ':' || case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end, 'n') || coalesce('d' || cast(length(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end) as string) || ':' || case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end, 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c7 as string)) as string) || ':' || cast(c7 as string), 'n') || coalesce('t' || cast(length(cast(c8 as string)) as string) || ':' || cast(c8 as string), 'n') || coalesce('t' || cast(length(cast(c9 as string)) as string) || ':' || cast(c9 as string), 'n') || coalesce('t' || cast(length(cast(c10 as string)) as string) || ':' || cast(c10 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('t' || cast(length(cast(c12 as string)) as string) || ':' || cast(c12 as string), 'n') || coalesce('j' || cast(length(cast(c13 as string)) as string) || ':' || cast(c13 as string), 'n') || coalesce('j' || cast(length(cast(c14 as string)) as string) || ':' || cast(c14 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n') || coalesce('t' || cast(length(cast(c16 as string)) as string) || ':' || cast(c16 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n') || coalesce('t' || cast(length(cast(e1 as string)) as string) || ':' || cast(e1 as string), 'n'))) as content,
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c17 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c18 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -1734,7 +1748,7 @@ changes as (
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
-        '0123abcd' || coalesce('d' || substr(to_hex(md5(cast(c1 as string))), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(to_hex(md5(cast(c2 as string))), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(to_hex(md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end)), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(to_hex(md5(case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end)), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(to_hex(md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end)), 1, 7), 'nnnnnnnn') || coalesce('b' || substr(to_hex(md5(cast(c6 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c7 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c8 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c9 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c10 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c11 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c12 as string))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(to_hex(md5(cast(c13 as string))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(to_hex(md5(cast(c14 as string))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(to_hex(md5(cast(c15 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c16 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(e1 as string))), 1, 7), 'nnnnnnnn') as column_hashes,
+        '0123abcd' || coalesce('d' || substr(to_hex(md5(cast(c1 as string))), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(to_hex(md5(cast(c2 as string))), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(to_hex(md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as string) else cast(c3 as string) end)), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(to_hex(md5(case when c4 = floor(c4) then cast(c4 as string) else case when abs(cast(c4 as float64)) < 9e18 and cast(c4 as float64) = floor(cast(c4 as float64)) then cast(cast(cast(c4 as float64) as bigint) as string) else cast(cast(c4 as float64) as string) end end)), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(to_hex(md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as string) else cast(c5 as string) end)), 1, 7), 'nnnnnnnn') || coalesce('b' || substr(to_hex(md5(cast(c6 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c7 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c8 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c9 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c10 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c11 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c12 as string))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(to_hex(md5(cast(c13 as string))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(to_hex(md5(cast(c14 as string))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(to_hex(md5(cast(c15 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c16 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c17 as string))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(to_hex(md5(cast(c18 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(e1 as string))), 1, 7), 'nnnnnnnn') as column_hashes,
         hashed.c1,
         hashed.c2,
         hashed.c3,
@@ -1751,6 +1765,8 @@ changes as (
         hashed.c14,
         hashed.c15,
         hashed.c16,
+        hashed.c17,
+        hashed.c18,
         hashed.e1
     from hashed
     left join
@@ -1793,6 +1809,8 @@ changes as (
         null as c14,
         null as c15,
         null as c16,
+        null as c17,
+        null as c18,
         null as e1
     from
 (
@@ -1804,7 +1822,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
     changes.*
 from changes;
 
@@ -1874,17 +1892,17 @@ from (with source as (
         `column 1` as c1,
         `column 2` as c2,
         `column 6` as c6,
-        cast(`column 11` as string) as c11,
-        to_json_string(`column 15`) as c15,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
         0 as lost_values
     from `shop`.`marts`.`customers`
 ),
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5('0123abcd without consent')) else to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) end as checksum,
-        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c11 as string)) as string) || ':' || cast(c11 as string), 'n') || coalesce('j' || cast(length(cast(c15 as string)) as string) || ':' || cast(c15 as string), 'n'))) as content,
-        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c11 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c17 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c18 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then to_hex(md5('0123abcd without consent')) else to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) end as checksum,
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as content,
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c17 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c18 as string)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -1938,12 +1956,12 @@ changes as (
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
-        '0123abcd' || coalesce('d' || substr(to_hex(md5(cast(c1 as string))), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(to_hex(md5(cast(c2 as string))), 1, 7), 'nnnnnnnn') || coalesce('b' || substr(to_hex(md5(cast(c6 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c11 as string))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(to_hex(md5(cast(c15 as string))), 1, 7), 'nnnnnnnn') as column_hashes,
+        '0123abcd' || coalesce('d' || substr(to_hex(md5(cast(c1 as string))), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(to_hex(md5(cast(c2 as string))), 1, 7), 'nnnnnnnn') || coalesce('b' || substr(to_hex(md5(cast(c6 as string))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(to_hex(md5(cast(c17 as string))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(to_hex(md5(cast(c18 as string))), 1, 7), 'nnnnnnnn') as column_hashes,
         hashed.c1,
         hashed.c2,
         hashed.c6,
-        hashed.c11,
-        hashed.c15
+        hashed.c17,
+        hashed.c18
     from hashed
     left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
     left join duplicates on duplicates.record_id = hashed.record_id
@@ -1967,15 +1985,15 @@ changes as (
         null as c1,
         null as c2,
         null as c6,
-        null as c11,
-        null as c15
+        null as c17,
+        null as c18
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
     changes.*
 from changes
 ) as changes

@@ -2,7 +2,7 @@
 set time zone 'UTC';
 
 -- segconn_grant
-create schema if not exists `shop`.`segconn`; grant usage, create on schema `shop`.`segconn` to `the role that dbt connects as`;;
+create schema if not exists `shop`.`segconn`; grant use catalog on catalog `shop` to `the role that dbt connects as`; grant use schema, create table, select, modify on schema `shop`.`segconn` to `the role that dbt connects as`;;
 
 -- segconn_create_table
 create table if not exists `shop`.`segconn`.`sync_history` (
@@ -330,7 +330,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes
 ) as changes
@@ -469,7 +469,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes;
 
@@ -574,7 +574,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes;
 
@@ -615,7 +615,7 @@ where hashed.record_id is not null and duplicates.record_id is null and (records
 -- segconn_sample
 select change_number, change_type, record_id, c1, c2, c6, c7, c14
 from (
-    select changes.*, row_number() over (order by change_number) as nth
+    select changes.*, change_number as nth
     from (with source as (
     select
         replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
@@ -712,7 +712,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes
 ) as changes
@@ -820,7 +820,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes
 ) as changes
@@ -928,7 +928,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes
 ) as changes
@@ -1031,7 +1031,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes
 ) as changes
@@ -1245,7 +1245,7 @@ changes as (
         )
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes;
 
@@ -1735,7 +1735,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes;
 
@@ -1900,7 +1900,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes
 ) as changes

@@ -1,23 +1,26 @@
 -- segconn_open_session
-set timezone to 'UTC'; set datestyle to 'ISO, YMD';
+set timezone to 'UTC'; set datestyle to 'ISO, YMD'; set extra_float_digits to 0;
+
+-- segconn_optional_settings
+select 'set intervalstyle to iso_8601' from pg_catalog.pg_settings where lower(name) = 'intervalstyle';
 
 -- segconn_grant
 create schema if not exists "segconn" authorization "u";;
 
 -- segconn_create_table
 create table if not exists "shop"."segconn"."sync_history" (
-    sync_id varchar(65535),
+    sync_id varchar(64),
     revision bigint,
-    mapping_id varchar(65535),
+    mapping_id varchar(128),
     model varchar(65535),
     mapping varchar(65535),
     destination varchar(65535),
-    action varchar(65535),
-    sync_mode varchar(65535),
-    status varchar(65535),
-    definition varchar(65535),
-    signature varchar(65535),
-    run_id varchar(65535),
+    action varchar(32),
+    sync_mode varchar(64),
+    status varchar(32),
+    definition varchar(64),
+    signature varchar(64),
+    run_id varchar(64),
     dbt_invocation_id varchar(65535),
     started_at timestamp,
     saved_at timestamp,
@@ -43,13 +46,13 @@ create table if not exists "shop"."segconn"."sync_history" (
 
 -- segconn_create_table
 create table if not exists "shop"."segconn"."discards" (
-    sync_id varchar(65535),
-    mapping_id varchar(65535),
+    sync_id varchar(64),
+    mapping_id varchar(128),
     mapping varchar(65535),
-    definition varchar(65535),
+    definition varchar(64),
     record_id varchar(65535),
-    change_type varchar(65535),
-    checksum varchar(65535),
+    change_type varchar(32),
+    checksum varchar(64),
     reason varchar(65535),
     discarded_at timestamp,
     doubtful bigint
@@ -57,8 +60,8 @@ create table if not exists "shop"."segconn"."discards" (
 
 -- segconn_create_table
 create table if not exists "shop"."segconn"."locks" (
-    mapping_id varchar(65535),
-    token varchar(65535),
+    mapping_id varchar(128),
+    token varchar(64),
     holder varchar(65535),
     claimed_at timestamp,
     beat_at timestamp
@@ -201,31 +204,33 @@ where token in ('t-1');
 -- segconn_create_records
 create table if not exists "shop"."segconn"."records_customers_identify_0123abcd" (
     record_id varchar(65535),
-    checksum varchar(65535)
+    checksum varchar(64)
 );
 
 -- segconn_count_records
 select count(*) from "shop"."segconn"."records_customers_identify_0123abcd" as records;
 
 -- segconn_preview
-select change_number, change_type, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, e1
+select change_number, change_type, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, e1
 from (with source as (
     select
-        replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 2" as c2,
         cast("column 3" as double precision) as c3,
-        case when lower(cast("column 4" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else cast(cast("column 4" as varchar(65535)) as float) end as c4,
+        case when lower(cast("column 4" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else case when abs("column 4") between 1e-37 and 1e37 and cast(cast(cast("column 4" as varchar(48)) as double precision) as real) <> "column 4" then cast("column 4" as double precision) else cast(cast("column 4" as varchar(48)) as double precision) end end as c4,
         case when lower(cast("column 5" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else "column 5" end as c5,
         "column 6" as c6,
-        cast("column 7" as varchar(65535)) as c7,
-        rtrim(cast("column 8" as varchar(65535))) as c8,
-        cast("column 9" as varchar(65535)) as c9,
-        to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), case when to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c10,
-        to_char(("column 11" at time zone 'UTC'), case when to_char(("column 11" at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c11,
+        "column 7" as c7,
+        rtrim("column 8") as c8,
+        case when extract(year from "column 9") > 0 then to_char("column 9", 'YYYY-MM-DD') else case when extract(year from "column 9") < -1 then '-' else '' end || lpad(cast(-extract(year from "column 9") - 1 as text), 4, '0') || to_char("column 9", '-MM-DD') end as c9,
+        case when extract(year from (("column 10" at time zone 'Europe/Berlin') at time zone 'UTC')) > 0 then to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') like '%000' then to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'MS') else to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') end || 'Z' else case when extract(year from (("column 10" at time zone 'Europe/Berlin') at time zone 'UTC')) < -1 then '-' else '' end || lpad(cast(-extract(year from (("column 10" at time zone 'Europe/Berlin') at time zone 'UTC')) - 1 as text), 4, '0') || to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), '-MM-DD"T"HH24:MI:SS.US"Z"') end as c10,
+        case when extract(year from ("column 11" at time zone 'UTC')) > 0 then to_char(("column 11" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char(("column 11" at time zone 'UTC'), 'US') like '%000' then to_char(("column 11" at time zone 'UTC'), 'MS') else to_char(("column 11" at time zone 'UTC'), 'US') end || 'Z' else case when extract(year from ("column 11" at time zone 'UTC')) < -1 then '-' else '' end || lpad(cast(-extract(year from ("column 11" at time zone 'UTC')) - 1 as text), 4, '0') || to_char(("column 11" at time zone 'UTC'), '-MM-DD"T"HH24:MI:SS.US"Z"') end as c11,
         cast("column 12" as varchar(65535)) as c12,
-        json_serialize("column 13") as c13,
+        case when json_size("column 13") > 65535 then '!' || cast(json_size("column 13") as varchar(48)) when "column 13" is not null then json_serialize("column 13") end as c13,
         from_varbyte("column 14", 'base64') as c14,
+        st_astext("column 15") as c15,
+        cast("column 16" as varchar(65535)) as c16,
         cast("exact" as varchar(65535)) as e1,
         case when lower(cast("column 4" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end + case when lower(cast("column 5" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end as lost_values
     from "shop"."marts"."customers"
@@ -233,7 +238,7 @@ from (with source as (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('d' || md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as varchar(65535)) else cast(c3 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c4) < 9e18 and c4 = floor(c4) then cast(cast(c4 as bigint) as varchar(65535)) else cast(c4 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as varchar(65535)) else cast(c5 as varchar(65535)) end), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('t' || md5(cast(e1 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('d' || md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as varchar(48)) else cast(c3 as varchar(48)) || case when abs(c3) between 1e-300 and 1e300 and (c3 - cast(cast(c3 as varchar(48)) as double precision)) <> 0 then '+' || cast((c3 - cast(cast(c3 as varchar(48)) as double precision)) as varchar(48)) else '' end end), 'n') || coalesce('d' || md5(case when abs(c4) < 9e18 and c4 = floor(c4) then cast(cast(c4 as bigint) as varchar(48)) else cast(c4 as varchar(48)) || case when abs(c4) between 1e-300 and 1e300 and (c4 - cast(cast(c4 as varchar(48)) as double precision)) <> 0 then '+' || cast((c4 - cast(cast(c4 as varchar(48)) as double precision)) as varchar(48)) else '' end end), 'n') || coalesce('d' || md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as varchar(48)) else cast(c5 as varchar(48)) || case when abs(c5) between 1e-300 and 1e300 and (c5 - cast(cast(c5 as varchar(48)) as double precision)) <> 0 then '+' || cast((c5 - cast(cast(c5 as varchar(48)) as double precision)) as varchar(48)) else '' end end), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c16 as varchar(65535))), 'n') || coalesce('t' || md5(cast(e1 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -299,6 +304,8 @@ changes as (
         hashed.c12,
         hashed.c13,
         hashed.c14,
+        hashed.c15,
+        hashed.c16,
         hashed.e1
     from hashed
     left join (select cast(null as varchar(65535)) as record_id, cast(null as varchar(65535)) as checksum from (select 1 as one) as no_rows where 1 = 0) as records on records.record_id = hashed.record_id
@@ -332,6 +339,8 @@ changes as (
         null as c12,
         null as c13,
         null as c14,
+        null as c15,
+        null as c16,
         null as e1
     from (select cast(null as varchar(65535)) as record_id, cast(null as varchar(65535)) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
@@ -351,21 +360,23 @@ limit 5;
 create table "shop"."segconn"."outbox_customers_identify_0123abcd"  as
 with source as (
     select
-        replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 2" as c2,
         cast("column 3" as double precision) as c3,
-        case when lower(cast("column 4" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else cast(cast("column 4" as varchar(65535)) as float) end as c4,
+        case when lower(cast("column 4" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else case when abs("column 4") between 1e-37 and 1e37 and cast(cast(cast("column 4" as varchar(48)) as double precision) as real) <> "column 4" then cast("column 4" as double precision) else cast(cast("column 4" as varchar(48)) as double precision) end end as c4,
         case when lower(cast("column 5" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else "column 5" end as c5,
         "column 6" as c6,
-        cast("column 7" as varchar(65535)) as c7,
-        rtrim(cast("column 8" as varchar(65535))) as c8,
-        cast("column 9" as varchar(65535)) as c9,
-        to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), case when to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c10,
-        to_char(("column 11" at time zone 'UTC'), case when to_char(("column 11" at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c11,
+        "column 7" as c7,
+        rtrim("column 8") as c8,
+        case when extract(year from "column 9") > 0 then to_char("column 9", 'YYYY-MM-DD') else case when extract(year from "column 9") < -1 then '-' else '' end || lpad(cast(-extract(year from "column 9") - 1 as text), 4, '0') || to_char("column 9", '-MM-DD') end as c9,
+        case when extract(year from (("column 10" at time zone 'Europe/Berlin') at time zone 'UTC')) > 0 then to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') like '%000' then to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'MS') else to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') end || 'Z' else case when extract(year from (("column 10" at time zone 'Europe/Berlin') at time zone 'UTC')) < -1 then '-' else '' end || lpad(cast(-extract(year from (("column 10" at time zone 'Europe/Berlin') at time zone 'UTC')) - 1 as text), 4, '0') || to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), '-MM-DD"T"HH24:MI:SS.US"Z"') end as c10,
+        case when extract(year from ("column 11" at time zone 'UTC')) > 0 then to_char(("column 11" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char(("column 11" at time zone 'UTC'), 'US') like '%000' then to_char(("column 11" at time zone 'UTC'), 'MS') else to_char(("column 11" at time zone 'UTC'), 'US') end || 'Z' else case when extract(year from ("column 11" at time zone 'UTC')) < -1 then '-' else '' end || lpad(cast(-extract(year from ("column 11" at time zone 'UTC')) - 1 as text), 4, '0') || to_char(("column 11" at time zone 'UTC'), '-MM-DD"T"HH24:MI:SS.US"Z"') end as c11,
         cast("column 12" as varchar(65535)) as c12,
-        json_serialize("column 13") as c13,
+        case when json_size("column 13") > 65535 then '!' || cast(json_size("column 13") as varchar(48)) when "column 13" is not null then json_serialize("column 13") end as c13,
         from_varbyte("column 14", 'base64') as c14,
+        st_astext("column 15") as c15,
+        cast("column 16" as varchar(65535)) as c16,
         cast("exact" as varchar(65535)) as e1,
         case when lower(cast("column 4" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end + case when lower(cast("column 5" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end as lost_values
     from "shop"."marts"."customers"
@@ -373,7 +384,7 @@ with source as (
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('d' || md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as varchar(65535)) else cast(c3 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c4) < 9e18 and c4 = floor(c4) then cast(cast(c4 as bigint) as varchar(65535)) else cast(c4 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as varchar(65535)) else cast(c5 as varchar(65535)) end), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('t' || md5(cast(e1 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('d' || md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as varchar(48)) else cast(c3 as varchar(48)) || case when abs(c3) between 1e-300 and 1e300 and (c3 - cast(cast(c3 as varchar(48)) as double precision)) <> 0 then '+' || cast((c3 - cast(cast(c3 as varchar(48)) as double precision)) as varchar(48)) else '' end end), 'n') || coalesce('d' || md5(case when abs(c4) < 9e18 and c4 = floor(c4) then cast(cast(c4 as bigint) as varchar(48)) else cast(c4 as varchar(48)) || case when abs(c4) between 1e-300 and 1e300 and (c4 - cast(cast(c4 as varchar(48)) as double precision)) <> 0 then '+' || cast((c4 - cast(cast(c4 as varchar(48)) as double precision)) as varchar(48)) else '' end end), 'n') || coalesce('d' || md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as varchar(48)) else cast(c5 as varchar(48)) || case when abs(c5) between 1e-300 and 1e300 and (c5 - cast(cast(c5 as varchar(48)) as double precision)) <> 0 then '+' || cast((c5 - cast(cast(c5 as varchar(48)) as double precision)) as varchar(48)) else '' end end), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c16 as varchar(65535))), 'n') || coalesce('t' || md5(cast(e1 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -439,6 +450,8 @@ changes as (
         hashed.c12,
         hashed.c13,
         hashed.c14,
+        hashed.c15,
+        hashed.c16,
         hashed.e1
     from hashed
     left join "shop"."segconn"."records_customers_identify_0123abcd" as records on records.record_id = hashed.record_id
@@ -472,6 +485,8 @@ changes as (
         null as c12,
         null as c13,
         null as c14,
+        null as c15,
+        null as c16,
         null as e1
     from "shop"."segconn"."records_customers_identify_0123abcd" as records
     left join source on source.record_id = records.record_id
@@ -487,21 +502,21 @@ from changes;
 create table "shop"."segconn"."outbox_customers_identify_0123abcd"  as
 with source as (
     select
-        replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 2" as c2,
         "column 6" as c6,
-        cast("column 12" as varchar(65535)) as c12,
-        json_serialize("column 13") as c13,
+        st_astext("column 15") as c15,
+        case when json_size("column 13") > 65535 then '!' || cast(json_size("column 13") as varchar(48)) when "column 13" is not null then json_serialize("column 13") end as c13,
         0 as lost_values
     from "shop"."marts"."customers"
 ),
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
-        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as content,
-        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c15 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as content,
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c15 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -556,7 +571,7 @@ changes as (
         hashed.c1,
         hashed.c2,
         hashed.c6,
-        hashed.c12,
+        hashed.c15,
         hashed.c13
     from hashed
     left join "shop"."segconn"."records_customers_identify_0123abcd" as records on records.record_id = hashed.record_id
@@ -580,7 +595,7 @@ changes as (
         null as c1,
         null as c2,
         null as c6,
-        null as c12,
+        null as c15,
         null as c13
     from "shop"."segconn"."records_customers_identify_0123abcd" as records
     left join source on source.record_id = records.record_id
@@ -595,21 +610,21 @@ from changes;
 -- segconn_count_held_back
 with source as (
     select
-        replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 2" as c2,
         "column 6" as c6,
-        cast("column 12" as varchar(65535)) as c12,
-        json_serialize("column 13") as c13,
+        st_astext("column 15") as c15,
+        case when json_size("column 13") > 65535 then '!' || cast(json_size("column 13") as varchar(48)) when "column 13" is not null then json_serialize("column 13") end as c13,
         0 as lost_values
     from "shop"."marts"."customers"
 ),
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
-        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as content,
-        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c15 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as content,
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c15 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -627,24 +642,24 @@ left join duplicates on duplicates.record_id = hashed.record_id
 where hashed.record_id is not null and duplicates.record_id is null and (records.record_id is null and hashed.lacks_consent = 1);
 
 -- segconn_sample
-select change_number, change_type, record_id, c1, c2, c6, c12, c13
+select change_number, change_type, record_id, c1, c2, c6, c15, c13
 from (
     select changes.*, row_number() over (order by change_number) as nth
     from (with source as (
     select
-        replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 2" as c2,
         "column 6" as c6,
-        cast("column 12" as varchar(65535)) as c12,
-        json_serialize("column 13") as c13,
+        st_astext("column 15") as c15,
+        case when json_size("column 13") > 65535 then '!' || cast(json_size("column 13") as varchar(48)) when "column 13" is not null then json_serialize("column 13") end as c13,
         0 as lost_values
     from "shop"."marts"."customers"
 ),
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -699,7 +714,7 @@ changes as (
         hashed.c1,
         hashed.c2,
         hashed.c6,
-        hashed.c12,
+        hashed.c15,
         hashed.c13
     from hashed
     left join (select cast(null as varchar(65535)) as record_id, cast(null as varchar(65535)) as checksum from (select 1 as one) as no_rows where 1 = 0) as records on records.record_id = hashed.record_id
@@ -722,7 +737,7 @@ changes as (
         null as c1,
         null as c2,
         null as c6,
-        null as c12,
+        null as c15,
         null as c13
     from (select cast(null as varchar(65535)) as record_id, cast(null as varchar(65535)) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
@@ -744,19 +759,19 @@ limit 1000;
 select change_type, count(*)
 from (with source as (
     select
-        replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 2" as c2,
         "column 6" as c6,
-        cast("column 12" as varchar(65535)) as c12,
-        json_serialize("column 13") as c13,
+        st_astext("column 15") as c15,
+        case when json_size("column 13") > 65535 then '!' || cast(json_size("column 13") as varchar(48)) when "column 13" is not null then json_serialize("column 13") end as c13,
         0 as lost_values
     from "shop"."marts"."customers"
 ),
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -811,7 +826,7 @@ changes as (
         hashed.c1,
         hashed.c2,
         hashed.c6,
-        hashed.c12,
+        hashed.c15,
         hashed.c13
     from hashed
     left join "shop"."segconn"."records_customers_identify_0123abcd" as records on records.record_id = hashed.record_id
@@ -834,7 +849,7 @@ changes as (
         null as c1,
         null as c2,
         null as c6,
-        null as c12,
+        null as c15,
         null as c13
     from "shop"."segconn"."records_customers_identify_0123abcd" as records
     left join source on source.record_id = records.record_id
@@ -856,19 +871,19 @@ from (
         select coalesce(nullif(cast(c1 as varchar(65535)), ''), nullif(cast(record_id as varchar(65535)), '')) as user_id
         from (with source as (
     select
-        replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 2" as c2,
         "column 6" as c6,
-        cast("column 12" as varchar(65535)) as c12,
-        json_serialize("column 13") as c13,
+        st_astext("column 15") as c15,
+        case when json_size("column 13") > 65535 then '!' || cast(json_size("column 13") as varchar(48)) when "column 13" is not null then json_serialize("column 13") end as c13,
         0 as lost_values
     from "shop"."marts"."customers"
 ),
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -923,7 +938,7 @@ changes as (
         hashed.c1,
         hashed.c2,
         hashed.c6,
-        hashed.c12,
+        hashed.c15,
         hashed.c13
     from hashed
     left join "shop"."segconn"."records_customers_identify_0123abcd" as records on records.record_id = hashed.record_id
@@ -946,7 +961,7 @@ changes as (
         null as c1,
         null as c2,
         null as c6,
-        null as c12,
+        null as c15,
         null as c13
     from "shop"."segconn"."records_customers_identify_0123abcd" as records
     left join source on source.record_id = records.record_id
@@ -963,19 +978,19 @@ from changes
         select coalesce(nullif(cast(c1 as varchar(65535)), ''), nullif(cast(record_id as varchar(65535)), '')) as user_id
         from (with source as (
     select
-        replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 2" as c2,
         "column 6" as c6,
-        cast("column 12" as varchar(65535)) as c12,
-        json_serialize("column 13") as c13,
+        st_astext("column 15") as c15,
+        case when json_size("column 13") > 65535 then '!' || cast(json_size("column 13") as varchar(48)) when "column 13" is not null then json_serialize("column 13") end as c13,
         0 as lost_values
     from "shop"."marts"."customers"
 ),
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1030,7 +1045,7 @@ changes as (
         hashed.c1,
         hashed.c2,
         hashed.c6,
-        hashed.c12,
+        hashed.c15,
         hashed.c13
     from hashed
     left join "shop"."segconn"."records_customers_identify_0123abcd" as records on records.record_id = hashed.record_id
@@ -1053,7 +1068,7 @@ changes as (
         null as c1,
         null as c2,
         null as c6,
-        null as c12,
+        null as c15,
         null as c13
     from "shop"."segconn"."records_customers_identify_0123abcd" as records
     left join source on source.record_id = records.record_id
@@ -1075,19 +1090,19 @@ left join (
         select coalesce(nullif(cast(c1 as varchar(65535)), ''), nullif(cast(record_id as varchar(65535)), '')) as user_id
         from (with source as (
     select
-        replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 2" as c2,
         "column 6" as c6,
-        cast("column 12" as varchar(65535)) as c12,
-        json_serialize("column 13") as c13,
+        st_astext("column 15") as c15,
+        case when json_size("column 13") > 65535 then '!' || cast(json_size("column 13") as varchar(48)) when "column 13" is not null then json_serialize("column 13") end as c13,
         0 as lost_values
     from "shop"."marts"."customers"
 ),
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1163,7 +1178,7 @@ from (
 ) as newest_rows;
 
 -- segconn_newest
-select cast(newest as varchar(65535)) as newest
+select case when extract(year from newest) > 0 then to_char(newest, 'YYYY-MM-DD') else case when extract(year from newest) < -1 then '-' else '' end || lpad(cast(-extract(year from newest) - 1 as text), 4, '0') || to_char(newest, '-MM-DD') end as newest
 from (
     select max("column 9") as newest
     from "shop"."marts"."customers"
@@ -1171,7 +1186,7 @@ from (
 ) as newest_rows;
 
 -- segconn_newest
-select to_char(newest, case when to_char(newest, 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as newest
+select case when extract(year from newest) > 0 then to_char(newest, 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char(newest, 'US') like '%000' then to_char(newest, 'MS') else to_char(newest, 'US') end || 'Z' else case when extract(year from newest) < -1 then '-' else '' end || lpad(cast(-extract(year from newest) - 1 as text), 4, '0') || to_char(newest, '-MM-DD"T"HH24:MI:SS.US"Z"') end as newest
 from (
     select max("column 10") as newest
     from "shop"."marts"."customers"
@@ -1182,13 +1197,13 @@ from (
 create table "shop"."segconn"."outbox_customers_identify_0123abcd"  as
 with source as (
     select
-        replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         0 as lost_values
     from "shop"."marts"."customers"
     where (
         ("column 10" >= cast('2026-01-02 03:04:05.678000' as timestamp without time zone) or "column 10" is null)
-        or coalesce('v' || replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|'), 'n') in (
+        or coalesce('v' || replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|'), 'n') in (
 select coalesce('v' || record_id, 'n') as record_key
 from "shop"."segconn"."records_customers_identify_0123abcd" as records
 where checksum is null
@@ -1212,7 +1227,7 @@ where mapping_id = 'customers_identify_0123abcd'
 hashed as (
     select
         source.*,
-        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n')) as checksum
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n')) as checksum
     from source
 ),
 duplicates as (
@@ -1284,7 +1299,7 @@ select
 from changes;
 
 -- segconn_newest
-select to_char((newest at time zone 'UTC'), case when to_char((newest at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as newest
+select case when extract(year from (newest at time zone 'UTC')) > 0 then to_char((newest at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char((newest at time zone 'UTC'), 'US') like '%000' then to_char((newest at time zone 'UTC'), 'MS') else to_char((newest at time zone 'UTC'), 'US') end || 'Z' else case when extract(year from (newest at time zone 'UTC')) < -1 then '-' else '' end || lpad(cast(-extract(year from (newest at time zone 'UTC')) - 1 as text), 4, '0') || to_char((newest at time zone 'UTC'), '-MM-DD"T"HH24:MI:SS.US"Z"') end as newest
 from (
     select max("column 11") as newest
     from "shop"."marts"."customers"
@@ -1357,7 +1372,7 @@ where not (lower(trim(replace(replace(replace(cast(c7 as varchar(65535)), '	', '
 ', ' '))) in ('null', '') and cast(c7 as varchar(65535)) <> '');
 
 -- segconn_read_changes
-select change_number, change_type, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14
+select change_number, change_type, record_id, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16
 from "shop"."segconn"."outbox_customers_identify_0123abcd"
 where change_number > 0 and change_number <= 20000
     and change_type in ('added', 'updated');
@@ -1595,21 +1610,23 @@ alter table "shop"."segconn"."records_customers_identify_0123abcd" add column co
 create table "shop"."segconn"."outbox_customers_identify_0123abcd"  as
 with source as (
     select
-        replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 2" as c2,
         cast("column 3" as double precision) as c3,
-        case when lower(cast("column 4" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else cast(cast("column 4" as varchar(65535)) as float) end as c4,
+        case when lower(cast("column 4" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else case when abs("column 4") between 1e-37 and 1e37 and cast(cast(cast("column 4" as varchar(48)) as double precision) as real) <> "column 4" then cast("column 4" as double precision) else cast(cast("column 4" as varchar(48)) as double precision) end end as c4,
         case when lower(cast("column 5" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then null else "column 5" end as c5,
         "column 6" as c6,
-        cast("column 7" as varchar(65535)) as c7,
-        rtrim(cast("column 8" as varchar(65535))) as c8,
-        cast("column 9" as varchar(65535)) as c9,
-        to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), case when to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c10,
-        to_char(("column 11" at time zone 'UTC'), case when to_char(("column 11" at time zone 'UTC'), 'US') like '%000' then 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' else 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' end) as c11,
+        "column 7" as c7,
+        rtrim("column 8") as c8,
+        case when extract(year from "column 9") > 0 then to_char("column 9", 'YYYY-MM-DD') else case when extract(year from "column 9") < -1 then '-' else '' end || lpad(cast(-extract(year from "column 9") - 1 as text), 4, '0') || to_char("column 9", '-MM-DD') end as c9,
+        case when extract(year from (("column 10" at time zone 'Europe/Berlin') at time zone 'UTC')) > 0 then to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') like '%000' then to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'MS') else to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), 'US') end || 'Z' else case when extract(year from (("column 10" at time zone 'Europe/Berlin') at time zone 'UTC')) < -1 then '-' else '' end || lpad(cast(-extract(year from (("column 10" at time zone 'Europe/Berlin') at time zone 'UTC')) - 1 as text), 4, '0') || to_char((("column 10" at time zone 'Europe/Berlin') at time zone 'UTC'), '-MM-DD"T"HH24:MI:SS.US"Z"') end as c10,
+        case when extract(year from ("column 11" at time zone 'UTC')) > 0 then to_char(("column 11" at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char(("column 11" at time zone 'UTC'), 'US') like '%000' then to_char(("column 11" at time zone 'UTC'), 'MS') else to_char(("column 11" at time zone 'UTC'), 'US') end || 'Z' else case when extract(year from ("column 11" at time zone 'UTC')) < -1 then '-' else '' end || lpad(cast(-extract(year from ("column 11" at time zone 'UTC')) - 1 as text), 4, '0') || to_char(("column 11" at time zone 'UTC'), '-MM-DD"T"HH24:MI:SS.US"Z"') end as c11,
         cast("column 12" as varchar(65535)) as c12,
-        json_serialize("column 13") as c13,
+        case when json_size("column 13") > 65535 then '!' || cast(json_size("column 13") as varchar(48)) when "column 13" is not null then json_serialize("column 13") end as c13,
         from_varbyte("column 14", 'base64') as c14,
+        st_astext("column 15") as c15,
+        cast("column 16" as varchar(65535)) as c16,
         cast("exact" as varchar(65535)) as e1,
         case when lower(cast("column 4" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end + case when lower(cast("column 5" as varchar(65535))) in ('nan', 'inf', '-inf', 'infinity', '-infinity') then 1 else 0 end as lost_values
     from "shop"."marts"."customers"
@@ -1617,9 +1634,9 @@ with source as (
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('d' || md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as varchar(65535)) else cast(c3 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c4) < 9e18 and c4 = floor(c4) then cast(cast(c4 as bigint) as varchar(65535)) else cast(c4 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as varchar(65535)) else cast(c5 as varchar(65535)) end), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('t' || md5(cast(e1 as varchar(65535))), 'n')) end as checksum,
-        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('d' || md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as varchar(65535)) else cast(c3 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c4) < 9e18 and c4 = floor(c4) then cast(cast(c4 as bigint) as varchar(65535)) else cast(c4 as varchar(65535)) end), 'n') || coalesce('d' || md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as varchar(65535)) else cast(c5 as varchar(65535)) end), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('t' || md5(cast(e1 as varchar(65535))), 'n')) as content,
-        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('d' || md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as varchar(48)) else cast(c3 as varchar(48)) || case when abs(c3) between 1e-300 and 1e300 and (c3 - cast(cast(c3 as varchar(48)) as double precision)) <> 0 then '+' || cast((c3 - cast(cast(c3 as varchar(48)) as double precision)) as varchar(48)) else '' end end), 'n') || coalesce('d' || md5(case when abs(c4) < 9e18 and c4 = floor(c4) then cast(cast(c4 as bigint) as varchar(48)) else cast(c4 as varchar(48)) || case when abs(c4) between 1e-300 and 1e300 and (c4 - cast(cast(c4 as varchar(48)) as double precision)) <> 0 then '+' || cast((c4 - cast(cast(c4 as varchar(48)) as double precision)) as varchar(48)) else '' end end), 'n') || coalesce('d' || md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as varchar(48)) else cast(c5 as varchar(48)) || case when abs(c5) between 1e-300 and 1e300 and (c5 - cast(cast(c5 as varchar(48)) as double precision)) <> 0 then '+' || cast((c5 - cast(cast(c5 as varchar(48)) as double precision)) as varchar(48)) else '' end end), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c16 as varchar(65535))), 'n') || coalesce('t' || md5(cast(e1 as varchar(65535))), 'n')) end as checksum,
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('d' || md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as varchar(48)) else cast(c3 as varchar(48)) || case when abs(c3) between 1e-300 and 1e300 and (c3 - cast(cast(c3 as varchar(48)) as double precision)) <> 0 then '+' || cast((c3 - cast(cast(c3 as varchar(48)) as double precision)) as varchar(48)) else '' end end), 'n') || coalesce('d' || md5(case when abs(c4) < 9e18 and c4 = floor(c4) then cast(cast(c4 as bigint) as varchar(48)) else cast(c4 as varchar(48)) || case when abs(c4) between 1e-300 and 1e300 and (c4 - cast(cast(c4 as varchar(48)) as double precision)) <> 0 then '+' || cast((c4 - cast(cast(c4 as varchar(48)) as double precision)) as varchar(48)) else '' end end), 'n') || coalesce('d' || md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as varchar(48)) else cast(c5 as varchar(48)) || case when abs(c5) between 1e-300 and 1e300 and (c5 - cast(cast(c5 as varchar(48)) as double precision)) <> 0 then '+' || cast((c5 - cast(cast(c5 as varchar(48)) as double precision)) as varchar(48)) else '' end end), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c7 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c8 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c9 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c10 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c11 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c14 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('t' || md5(cast(c16 as varchar(65535))), 'n') || coalesce('t' || md5(cast(e1 as varchar(65535))), 'n')) as content,
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c15 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -1672,7 +1689,7 @@ changes as (
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
-        '0123abcd' || coalesce('d' || substr(md5(cast(c1 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(md5(cast(c2 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as varchar(65535)) else cast(c3 as varchar(65535)) end), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(md5(case when abs(c4) < 9e18 and c4 = floor(c4) then cast(cast(c4 as bigint) as varchar(65535)) else cast(c4 as varchar(65535)) end), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as varchar(65535)) else cast(c5 as varchar(65535)) end), 1, 7), 'nnnnnnnn') || coalesce('b' || substr(md5(case when c6 then 'true' when not c6 then 'false' end), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c7 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c8 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c9 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c10 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c11 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c12 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(md5(cast(c13 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c14 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(e1 as varchar(65535))), 1, 7), 'nnnnnnnn') as column_hashes,
+        '0123abcd' || coalesce('d' || substr(md5(cast(c1 as varchar(48))), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(md5(cast(c2 as varchar(48))), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(md5(case when abs(c3) < 9e18 and c3 = floor(c3) then cast(cast(c3 as bigint) as varchar(48)) else cast(c3 as varchar(48)) || case when abs(c3) between 1e-300 and 1e300 and (c3 - cast(cast(c3 as varchar(48)) as double precision)) <> 0 then '+' || cast((c3 - cast(cast(c3 as varchar(48)) as double precision)) as varchar(48)) else '' end end), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(md5(case when abs(c4) < 9e18 and c4 = floor(c4) then cast(cast(c4 as bigint) as varchar(48)) else cast(c4 as varchar(48)) || case when abs(c4) between 1e-300 and 1e300 and (c4 - cast(cast(c4 as varchar(48)) as double precision)) <> 0 then '+' || cast((c4 - cast(cast(c4 as varchar(48)) as double precision)) as varchar(48)) else '' end end), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(md5(case when abs(c5) < 9e18 and c5 = floor(c5) then cast(cast(c5 as bigint) as varchar(48)) else cast(c5 as varchar(48)) || case when abs(c5) between 1e-300 and 1e300 and (c5 - cast(cast(c5 as varchar(48)) as double precision)) <> 0 then '+' || cast((c5 - cast(cast(c5 as varchar(48)) as double precision)) as varchar(48)) else '' end end), 1, 7), 'nnnnnnnn') || coalesce('b' || substr(md5(case when c6 then 'true' when not c6 then 'false' end), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c7 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c8 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c9 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c10 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c11 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c12 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(md5(cast(c13 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c14 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c15 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c16 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(e1 as varchar(65535))), 1, 7), 'nnnnnnnn') as column_hashes,
         hashed.c1,
         hashed.c2,
         hashed.c3,
@@ -1687,6 +1704,8 @@ changes as (
         hashed.c12,
         hashed.c13,
         hashed.c14,
+        hashed.c15,
+        hashed.c16,
         hashed.e1
     from hashed
     left join
@@ -1727,6 +1746,8 @@ changes as (
         null as c12,
         null as c13,
         null as c14,
+        null as c15,
+        null as c16,
         null as e1
     from
 (
@@ -1804,21 +1825,21 @@ select changes.record_id, changes.column_hashes as latest, known.column_hashes a
     case when substr(known.column_hashes, 1, 8) = '0123abcd' then 1 else 0 end as has_hashes
 from (with source as (
     select
-        replace(replace(cast("column 1" as varchar(65535)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as varchar(65535)) as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 2" as c2,
         "column 6" as c6,
-        cast("column 12" as varchar(65535)) as c12,
-        json_serialize("column 13") as c13,
+        st_astext("column 15") as c15,
+        case when json_size("column 13") > 65535 then '!' || cast(json_size("column 13") as varchar(48)) when "column 13" is not null then json_serialize("column 13") end as c13,
         0 as lost_values
     from "shop"."marts"."customers"
 ),
 hashed as (
     select
         source.*,
-        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
-        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(65535))), 'n') || coalesce('d' || md5(cast(c2 as varchar(65535))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c12 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as content,
-        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c12 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
+        case when case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c15 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) end as checksum,
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as content,
+        case when c1 in (0, 1) or c2 in (0, 1) or c6 is not null or replace(lower(cast(c15 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as varchar(65535))), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
     from source
 ),
 duplicates as (
@@ -1870,11 +1891,11 @@ changes as (
         hashed.record_id,
         hashed.checksum,
         hashed.lost_values,
-        '0123abcd' || coalesce('d' || substr(md5(cast(c1 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(md5(cast(c2 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('b' || substr(md5(case when c6 then 'true' when not c6 then 'false' end), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c12 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(md5(cast(c13 as varchar(65535))), 1, 7), 'nnnnnnnn') as column_hashes,
+        '0123abcd' || coalesce('d' || substr(md5(cast(c1 as varchar(48))), 1, 7), 'nnnnnnnn') || coalesce('d' || substr(md5(cast(c2 as varchar(48))), 1, 7), 'nnnnnnnn') || coalesce('b' || substr(md5(case when c6 then 'true' when not c6 then 'false' end), 1, 7), 'nnnnnnnn') || coalesce('t' || substr(md5(cast(c15 as varchar(65535))), 1, 7), 'nnnnnnnn') || coalesce('j' || substr(md5(cast(c13 as varchar(65535))), 1, 7), 'nnnnnnnn') as column_hashes,
         hashed.c1,
         hashed.c2,
         hashed.c6,
-        hashed.c12,
+        hashed.c15,
         hashed.c13
     from hashed
     left join "shop"."segconn"."records_customers_identify_0123abcd" as records on records.record_id = hashed.record_id
@@ -1899,7 +1920,7 @@ changes as (
         null as c1,
         null as c2,
         null as c6,
-        null as c12,
+        null as c15,
         null as c13
     from "shop"."segconn"."records_customers_identify_0123abcd" as records
     left join source on source.record_id = records.record_id

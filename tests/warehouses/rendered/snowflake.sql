@@ -221,7 +221,7 @@ from (with source as (
         to_varchar(cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz), '.FF6') end || 'Z' as c7,
         to_varchar(cast(convert_timezone('UTC', "column 8") as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('UTC', "column 8") as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('UTC', "column 8") as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('UTC', "column 8") as timestamp_ntz), '.FF6') end || 'Z' as c8,
         to_varchar(cast(convert_timezone('UTC', "column 9") as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('UTC', "column 9") as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('UTC', "column 9") as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('UTC', "column 9") as timestamp_ntz), '.FF6') end || 'Z' as c9,
-        cast("column 10" as TEXT) as c10,
+        rtrim(rtrim(to_varchar("column 10", 'HH24:MI:SS.FF9'), '0'), '.') as c10,
         to_json(to_variant("column 11")) as c11,
         to_json(to_variant("column 12")) as c12,
         to_json(to_variant("column 13")) as c13,
@@ -348,7 +348,7 @@ order by change_number asc
 limit 5;
 
 -- segconn_stage
-create table shop.segconn.outbox_customers_identify_0123abcd  as
+create transient table shop.segconn.outbox_customers_identify_0123abcd as
 with source as (
     select
         replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
@@ -361,7 +361,7 @@ with source as (
         to_varchar(cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz), '.FF6') end || 'Z' as c7,
         to_varchar(cast(convert_timezone('UTC', "column 8") as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('UTC', "column 8") as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('UTC', "column 8") as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('UTC', "column 8") as timestamp_ntz), '.FF6') end || 'Z' as c8,
         to_varchar(cast(convert_timezone('UTC', "column 9") as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('UTC', "column 9") as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('UTC', "column 9") as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('UTC', "column 9") as timestamp_ntz), '.FF6') end || 'Z' as c9,
-        cast("column 10" as TEXT) as c10,
+        rtrim(rtrim(to_varchar("column 10", 'HH24:MI:SS.FF9'), '0'), '.') as c10,
         to_json(to_variant("column 11")) as c11,
         to_json(to_variant("column 12")) as c12,
         to_json(to_variant("column 13")) as c13,
@@ -484,13 +484,13 @@ select
 from changes;
 
 -- segconn_stage
-create table shop.segconn.outbox_customers_identify_0123abcd  as
+create transient table shop.segconn.outbox_customers_identify_0123abcd as
 with source as (
     select
         replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 4" as c4,
-        cast("column 10" as TEXT) as c10,
+        rtrim(rtrim(to_varchar("column 10", 'HH24:MI:SS.FF9'), '0'), '.') as c10,
         to_json(to_variant("column 13")) as c13,
         0 as lost_values
     from shop.marts.customers
@@ -595,7 +595,7 @@ with source as (
         replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 4" as c4,
-        cast("column 10" as TEXT) as c10,
+        rtrim(rtrim(to_varchar("column 10", 'HH24:MI:SS.FF9'), '0'), '.') as c10,
         to_json(to_variant("column 13")) as c13,
         0 as lost_values
     from shop.marts.customers
@@ -631,7 +631,7 @@ from (
         replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 4" as c4,
-        cast("column 10" as TEXT) as c10,
+        rtrim(rtrim(to_varchar("column 10", 'HH24:MI:SS.FF9'), '0'), '.') as c10,
         to_json(to_variant("column 13")) as c13,
         0 as lost_values
     from shop.marts.customers
@@ -740,7 +740,7 @@ from (with source as (
         replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 4" as c4,
-        cast("column 10" as TEXT) as c10,
+        rtrim(rtrim(to_varchar("column 10", 'HH24:MI:SS.FF9'), '0'), '.') as c10,
         to_json(to_variant("column 13")) as c13,
         0 as lost_values
     from shop.marts.customers
@@ -849,7 +849,7 @@ from (
         replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 4" as c4,
-        cast("column 10" as TEXT) as c10,
+        rtrim(rtrim(to_varchar("column 10", 'HH24:MI:SS.FF9'), '0'), '.') as c10,
         to_json(to_variant("column 13")) as c13,
         0 as lost_values
     from shop.marts.customers
@@ -953,7 +953,7 @@ from changes
         replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 4" as c4,
-        cast("column 10" as TEXT) as c10,
+        rtrim(rtrim(to_varchar("column 10", 'HH24:MI:SS.FF9'), '0'), '.') as c10,
         to_json(to_variant("column 13")) as c13,
         0 as lost_values
     from shop.marts.customers
@@ -1062,7 +1062,7 @@ left join (
         replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 4" as c4,
-        cast("column 10" as TEXT) as c10,
+        rtrim(rtrim(to_varchar("column 10", 'HH24:MI:SS.FF9'), '0'), '.') as c10,
         to_json(to_variant("column 13")) as c13,
         0 as lost_values
     from shop.marts.customers
@@ -1154,7 +1154,7 @@ from (
 ) as newest_rows;
 
 -- segconn_stage
-create table shop.segconn.outbox_customers_identify_0123abcd  as
+create transient table shop.segconn.outbox_customers_identify_0123abcd as
 with source as (
     select
         replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
@@ -1615,7 +1615,7 @@ drop table if exists shop.segconn.outbox_customers_identify_0123abcd;
 alter table shop.segconn.records_customers_identify_0123abcd add column column_hashes TEXT;
 
 -- segconn_stage
-create table shop.segconn.outbox_customers_identify_0123abcd  as
+create transient table shop.segconn.outbox_customers_identify_0123abcd as
 with source as (
     select
         replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
@@ -1628,7 +1628,7 @@ with source as (
         to_varchar(cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('Europe/Berlin', 'UTC', "column 7") as timestamp_ntz), '.FF6') end || 'Z' as c7,
         to_varchar(cast(convert_timezone('UTC', "column 8") as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('UTC', "column 8") as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('UTC', "column 8") as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('UTC', "column 8") as timestamp_ntz), '.FF6') end || 'Z' as c8,
         to_varchar(cast(convert_timezone('UTC', "column 9") as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('UTC', "column 9") as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('UTC', "column 9") as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('UTC', "column 9") as timestamp_ntz), '.FF6') end || 'Z' as c9,
-        cast("column 10" as TEXT) as c10,
+        rtrim(rtrim(to_varchar("column 10", 'HH24:MI:SS.FF9'), '0'), '.') as c10,
         to_json(to_variant("column 11")) as c11,
         to_json(to_variant("column 12")) as c12,
         to_json(to_variant("column 13")) as c13,
@@ -1821,7 +1821,7 @@ from (with source as (
         replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
         "column 4" as c4,
-        cast("column 10" as TEXT) as c10,
+        rtrim(rtrim(to_varchar("column 10", 'HH24:MI:SS.FF9'), '0'), '.') as c10,
         to_json(to_variant("column 13")) as c13,
         0 as lost_values
     from shop.marts.customers

@@ -417,7 +417,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes
 ) as changes
@@ -572,7 +572,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes;
 
@@ -696,7 +696,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes;
 
@@ -737,7 +737,7 @@ where hashed.record_id is not null and duplicates.record_id is null and (records
 -- segconn_sample
 select change_number, change_type, record_id, c1, c2, c6, c7, c13
 from (
-    select changes.*, row_number() over (order by change_number) as nth
+    select changes.*, change_number as nth
     from (with source as (
     select
         replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
@@ -839,7 +839,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes
 ) as changes
@@ -966,7 +966,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes
 ) as changes
@@ -1093,7 +1093,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes
 ) as changes
@@ -1215,7 +1215,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes
 ) as changes
@@ -1462,7 +1462,7 @@ changes as (
         )
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes;
 
@@ -1938,7 +1938,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes;
 
@@ -2129,7 +2129,7 @@ changes as (
     where source.record_id is null and given_up.record_id is null
 )
 select
-    row_number() over (order by record_id) as change_number,
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
     changes.*
 from changes
 ) as changes
