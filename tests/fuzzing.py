@@ -23,8 +23,11 @@ FIRST_SEED = int(os.environ.get("FUZZ_SEED", "1"))
 ROUND = 500  # inputs of one seed
 
 
-def fuzz(*strategies: SearchStrategy[Any], examples: int) -> Callable[[Any], Any]:
-    """Run a test on random values of these strategies, which are its last parameters."""
+def fuzz(*strategies: SearchStrategy[Any], examples: int, shrinks: bool = True) -> Callable[[Any], Any]:
+    """Run a test on random values of these strategies, which are its last parameters.
+
+    Without `shrinks`, a failure shows its first input: for tests that take seconds for each input.
+    """
 
     def decorate(test: Any) -> Any:
         tried = 0
@@ -41,7 +44,7 @@ def fuzz(*strategies: SearchStrategy[Any], examples: int) -> Callable[[Any], Any
             database=None,
             derandomize=not SECONDS,
             print_blob=True,
-            phases=[Phase.generate, Phase.shrink],
+            phases=[Phase.generate, Phase.shrink] if shrinks else [Phase.generate],
             suppress_health_check=list(HealthCheck),
         )(given(*strategies)(counted))
         drawing = pytest.mark.filterwarnings("ignore:Generating overly large repr")(drawing)

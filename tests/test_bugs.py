@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from standing import ADA, BOB, MAPPING
+from standing import ADA, BOB, MAPPING, wait_for
 
 import dbt_segconn
+from dbt_segconn.delivery import Delivery
 from dbt_segconn.delivery.tracking_api import TrackingApiClient
 from dbt_segconn.engine import alerts
 from dbt_segconn.engine.calls import CallMaker
@@ -42,9 +43,9 @@ def breaking(real, on=1):
 @pytest.mark.parametrize(
     ("owner", "name", "place"),
     [
-        (MappingTables, "read", "dbt_segconn.engine.ranges"),
+        (MappingTables, "read_calls", "dbt_segconn.engine.ranges"),
         (MappingTables, "settle", "dbt_segconn.engine.delivering"),
-        (CallMaker, "many", "dbt_segconn.engine.ranges"),
+        (CallMaker, "written", "dbt_segconn.engine.ranges"),
         (TrackingApiClient, "post", "dbt_segconn.delivery.tracking_api"),
         (MappingTables, "stage", "dbt_segconn.engine.staging"),
     ],
@@ -73,8 +74,16 @@ def test_a_bug_in_the_middle_keeps_what_was_confirmed(shop, api, monkeypatch):
             "create table main.customers as "
             "select 'c' || i as customer_id, 'x' || i as email, 'pro' as plan from range(10000) t(i)"
         )
+    send_written = Delivery.send_written
+
+    def broken(delivery, last, *group):
+        if last > 9_000:
+            wait_for(lambda: api.received)
+            raise KeyError(ADA)
+        send_written(delivery, last, *group)
+
     with monkeypatch.context() as patch:
-        patch.setattr(CallMaker, "many", breaking(CallMaker.many, on=7))
+        patch.setattr(Delivery, "send_written", broken)
         assert shop.segconn("run", "--all").exit_code == 1
     arrived = len(api.received)
     (row,) = shop.query("select status, confirmed, error from segconn.syncs")
@@ -88,7 +97,7 @@ def test_a_bug_in_the_middle_keeps_what_was_confirmed(shop, api, monkeypatch):
 def test_an_exception_of_one_sync_is_alerted(two, api, monkeypatch):
     posted = []
     monkeypatch.setattr(alerts, "_post", lambda _, body: posted.append(json.loads(body)))
-    monkeypatch.setattr(MappingTables, "read", breaking(MappingTables.read))
+    monkeypatch.setattr(MappingTables, "read_calls", breaking(MappingTables.read_calls))
     two.more_settings = {"alerts": [{"url": "http://127.0.0.1:9/hook", "format": "json"}]}
     two.settings()
     two.resync(ADA, options=("--threads", "1"))

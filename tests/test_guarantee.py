@@ -91,6 +91,9 @@ TUNED = [
     (batches, "BATCH_BYTES"),
     (ranges, "FIRST_PAGE"),
     (ranges, "PAGE_BYTES"),
+    (ranges, "WRITTEN_PAGE_BYTES"),
+    (ranges, "GROUP_CALLS"),
+    (ranges, "GROUP_BYTES"),
 ]
 
 

@@ -38,7 +38,7 @@ def _compile_general(definition: Action, fields: Any) -> Callable[[Any], Call]:
     """Compile any mapping: the function evaluates it, coerces the values and builds the call."""
     mapped = compile_mapping(fields)
     read = _reader(definition, fields)
-    build = _builder(definition, fields)
+    build = call_builder(definition, fields)
 
     def to_call(payload: Any) -> Call:
         values = read(mapped(payload))
@@ -80,7 +80,7 @@ def _reader(definition: Action, fields: Any) -> Callable[[Any], Fields]:
     return read
 
 
-def _builder(definition: Action, fields: Any) -> Callable[[Fields], Call]:
+def call_builder(definition: Action, fields: Any) -> Callable[[Fields], Call]:
     """Compile the step from fields to the call, with its keys in the order of Segment's destination."""
     keys = (*_IDS, *_OWN[definition.name], ("message_id", "messageId"))
     context_of = _context_builder(definition, fields)

@@ -23,52 +23,74 @@ _TAIL = b'],"context":%b,"sentAt":"%b"}'
 ENVELOPE_BYTES = len(_HEAD) + len(_TAIL % (_LIBRARY, b"2026-01-02T03:04:05.678Z"))
 
 
-@dataclass(slots=True, repr=False)
-class Batch:
-    """The serialised calls of one request, with their change numbers.
+# Between two calls that the warehouse has written; no call contains a line feed
+SEPARATOR = b",\n"
 
-    `counts` has the number of calls in each chunk. `is_repeated`: an attempt had no answer and may have arrived.
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Chunk:
+    """Serialised calls, joined by commas; `last` is the highest of their change numbers.
+
+    `numbers` are the change numbers. It is None if the warehouse has written the calls, joined by SEPARATOR: their
+    messageIds end with the numbers.
     """
 
-    numbers: list[int] = field(default_factory=list)
-    chunks: list[memoryview] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
+    text: memoryview | bytes
+    count: int
+    last: int
+    numbers: Sequence[int] | None = None
+
+    def calls(self) -> Iterator[Chunk]:
+        """Yield each call as a chunk. Chunks of several calls come from orjson, which reads them back exactly."""
+        if self.numbers is None:
+            for text in bytes(self.text).split(SEPARATOR):
+                number = int(text[text.rindex(b"-") + 1 : -2])  # …"messageId":"prefix-number"}
+                yield Chunk(text, 1, number, [number])
+        elif self.count == 1:
+            yield self
+        else:
+            for number, call in zip(self.numbers, orjson.loads(b"[" + self.text + b"]"), strict=True):
+                yield Chunk(orjson.dumps(call), 1, number, [number])
+
+
+@dataclass(slots=True, repr=False)
+class Batch:
+    """The serialised calls of one request. `is_repeated`: an attempt had no answer and may have arrived."""
+
+    chunks: list[Chunk] = field(default_factory=list)
+    count: int = 0
     size: int = ENVELOPE_BYTES
     is_repeated: bool = False
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return self.count
 
-    def has_room(self, size: int, calls: int) -> bool:
-        """Return whether this many more bytes and calls fit."""
-        return self.size + size <= BATCH_BYTES and len(self.numbers) + calls <= BATCH_CALLS
+    def has_room(self, chunk: Chunk) -> bool:
+        """Return whether these calls fit, too."""
+        return self.size + len(chunk.text) + 1 <= BATCH_BYTES and self.count + chunk.count <= BATCH_CALLS
 
-    def add(self, numbers: Sequence[int], chunk: memoryview) -> None:
-        """Add a chunk: serialised calls, joined by commas."""
-        self.numbers.extend(numbers)
+    def add(self, chunk: Chunk) -> None:
+        """Add serialised calls."""
         self.chunks.append(chunk)
-        self.counts.append(len(numbers))
-        self.size += len(chunk) + 1
+        self.count += chunk.count
+        self.size += len(chunk.text) + 1
 
     def body(self, sent_at: datetime) -> bytes:
         """Return the request's JSON. Segment corrects timestamps by `sentAt`, so it is new for each attempt."""
         time = f"{sent_at:%Y-%m-%dT%H:%M:%S}.{sent_at.microsecond // 1000:03}Z".encode()
-        return _HEAD + b",".join(self.chunks) + _TAIL % (_LIBRARY, time)
+        return _HEAD + b",".join([chunk.text for chunk in self.chunks]) + _TAIL % (_LIBRARY, time)
 
     def split(self) -> tuple[Batch, Batch]:
         """Return two batches with half of the calls each, under the same messageIds."""
         halves = (Batch(is_repeated=self.is_repeated), Batch(is_repeated=self.is_repeated))
-        for at, call in enumerate(self._calls()):
-            halves[at >= len(self) // 2].add([self.numbers[at]], call)
+        for at, call in enumerate(self.calls()):
+            halves[at >= len(self) // 2].add(call)
         return halves
 
-    def _calls(self) -> Iterator[memoryview]:
-        """Yield each serialised call. Chunks of several calls come from orjson, which reads them back exactly."""
-        for chunk, count in zip(self.chunks, self.counts, strict=True):
-            if count == 1:
-                yield chunk
-            else:
-                yield from (memoryview(orjson.dumps(call)) for call in orjson.loads(b"[" + chunk + b"]"))
+    def calls(self) -> Iterator[Chunk]:
+        """Yield each call as a chunk with its change number."""
+        for chunk in self.chunks:
+            yield from chunk.calls()
 
 
 class Batcher:
@@ -90,14 +112,22 @@ class Batcher:
             numbers, calls = [numbers[at] for at in valid], [calls[at] for at in valid]
         for at in range(0, len(calls), CHUNK):
             some = slice(at, at + CHUNK)
-            for serialised, chunk in self._serialise(numbers[some], calls[some]):
-                if not self._open.has_room(len(chunk) + 1, len(serialised)):
-                    yield from self.flush()
-                self._open.add(serialised, chunk)
+            for chunk in self._serialise(numbers[some], calls[some]):
+                yield from self.add_chunk(chunk)
+
+    def add_chunk(self, chunk: Chunk) -> Iterator[Batch]:
+        """Add serialised calls of valid size and yield each full batch."""
+        if not Batch().has_room(chunk):
+            for one in chunk.calls():
+                yield from self.add_chunk(one)
+            return
+        if not self._open.has_room(chunk):
+            yield from self.flush()
+        self._open.add(chunk)
 
     def flush(self) -> Iterator[Batch]:
         """Yield the open batch unless it is empty."""
-        if self._open.numbers:
+        if self._open.count:
             full, self._open = self._open, Batch()
             yield full
 
@@ -107,23 +137,21 @@ class Batcher:
             self._discard(number, reason)
         return not reason
 
-    def _serialise(
-        self, numbers: Sequence[int], calls: Sequence[dict[str, Any]]
-    ) -> Iterator[tuple[Sequence[int], memoryview]]:
+    def _serialise(self, numbers: Sequence[int], calls: Sequence[dict[str, Any]]) -> Iterator[Chunk]:
         """Serialise a chunk at once; if that fails or is too large, serialise each call."""
         try:
             text = orjson.dumps(calls)
         except TypeError:  # huge integers, lone surrogates
             text = b""
         if text and len(text) <= CALL_BYTES:
-            yield numbers, memoryview(text)[1:-1]
+            yield Chunk(memoryview(text)[1:-1], len(numbers), numbers[-1], numbers)
             return
         for number, call in zip(numbers, calls, strict=True):
             serialised, reason = _serialise_call(call)
             if reason:
                 self._discard(number, reason)
             else:
-                yield [number], memoryview(serialised)
+                yield Chunk(serialised, 1, number, [number])
 
 
 def discard_reason(call: dict[str, Any]) -> str | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+
+from dbt_segconn.delivery.batches import Chunk
 
 _LAST = attrgetter("last")
 
@@ -67,6 +69,11 @@ class Watermark:
         self._intervals.append(_Interval(last, count, count))
         self._advance()
 
+    def done_in(self, last: int, count: int) -> None:
+        """Mark so many changes of one open interval as done; `last` is any number of it."""
+        self._intervals[bisect_left(self._intervals, last, key=_LAST)].waiting -= count
+        self._advance()
+
     def done(self, numbers: Sequence[int]) -> None:
         """Mark changes of open intervals as done; `numbers` ascend."""
         if not numbers:
@@ -100,37 +107,56 @@ class Tracker:
     def __init__(self, start_after: int) -> None:
         self._watermark = Watermark(start_after)
         self._guard = threading.Lock()
+        self._opened = start_after
         self._confirmed = 0
         self._unreported: list[Discard] = []
         self._without_call: list[int] = []  # discarded changes that belong to no interval yet
         self._invalid: list[int] = []  # discarded calls that belong to no interval yet
+        self._late = 0  # discards in open intervals
 
     def discard(self, change_number: int, reason: str) -> None:
         """Record a change that makes no call."""
-        with self._guard:
-            self._without_call.append(change_number)
-            self._unreported.append(Discard(change_number, reason))
+        self._discard(change_number, reason, self._without_call)
 
     def discard_call(self, change_number: int, reason: str) -> None:
-        """Record a call that violates a limit; its change is part of the next interval."""
+        """Record a call that violates a limit; its change is part of the next interval, or of an open one."""
+        self._discard(change_number, reason, self._invalid)
+
+    def _discard(self, change_number: int, reason: str, waiting: list[int]) -> None:
         with self._guard:
-            self._invalid.append(change_number)
             self._unreported.append(Discard(change_number, reason))
+            if change_number <= self._opened:
+                self._late += 1
+                self._watermark.done_in(change_number, 1)
+            else:
+                waiting.append(change_number)
+
+    def open_written(self, last: int, count: int) -> None:
+        """Open the interval of `count` changes up to the number `last`, of which some may be discarded later."""
+        with self._guard:
+            self._opened = last
+            self._watermark.open(last, count)
 
     def open(self, numbers: Sequence[int]) -> int:
         """Open the interval of these calls and of the changes without a call up to the last of them.
 
-        Without calls, the interval has all changes without a call. Return the number of discards in it.
+        Without calls, the interval has all changes without a call. Return the number of discards in it. Calls of open
+        intervals open none.
         """
         with self._guard:
+            late, self._late = self._late, 0
             last = numbers[-1] if numbers else max(self._without_call, default=0)
+            if last <= self._opened:
+                return late
             without_call = [number for number in self._without_call if number <= last]
-            self._without_call = [number for number in self._without_call if number > last]
-            invalid, self._invalid = self._invalid, []
+            self._without_call[:] = [number for number in self._without_call if number > last]
+            invalid = [*self._invalid]
+            self._invalid.clear()
             if numbers or without_call:
+                self._opened = last
                 self._watermark.open(last, len(numbers) + len(without_call))
                 self._watermark.done(sorted(without_call + invalid))
-        return len(without_call) + len(invalid)
+        return late + len(without_call) + len(invalid)
 
     def confirm(self, calls: int) -> None:
         """Count confirmed calls."""
@@ -142,10 +168,14 @@ class Tracker:
         with self._guard:
             self._unreported.append(discard)
 
-    def done(self, numbers: Sequence[int]) -> None:
-        """Mark changes as confirmed or rejected."""
+    def done(self, chunks: Iterable[Chunk]) -> None:
+        """Mark the changes of these calls as confirmed or rejected."""
         with self._guard:
-            self._watermark.done(numbers)
+            for chunk in chunks:
+                if chunk.numbers is None:
+                    self._watermark.done_in(chunk.last, chunk.count)
+                else:
+                    self._watermark.done(chunk.numbers)
 
     def is_waiting(self) -> bool:
         """Return whether any change of an open interval is not done."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.delivery.answers import Confirmed
-from dbt_segconn.delivery.batches import CHUNK, Batch, Batcher
+from dbt_segconn.delivery.batches import CHUNK, Batch, Batcher, Chunk
 from dbt_segconn.delivery.destination import Destination
 from dbt_segconn.delivery.progress import Discard, Progress, Tracker
 from dbt_segconn.delivery.tracking_api import Canceled, Retrier, Stop, TrackingApiClient
@@ -106,6 +106,19 @@ class Delivery:
         for lane, batch in full:
             self._enqueue(lane, batch)
 
+    def send_written(self, last: int, changes: int, calls: int, text: bytes) -> None:
+        """Send calls that the warehouse has written: those of a group of `changes` up to the number `last`.
+
+        The other changes of the group follow by `send` and `discard`. Not for deliveries with `order`.
+        """
+        self._check()
+        with self.timings.measure("serialise"):
+            self._tracker.open_written(last, changes)
+            (lane,) = self._lanes
+            full = [*lane.batcher.add_chunk(Chunk(text, calls, last))] if calls else []
+        for batch in full:
+            self._enqueue(lane, batch)
+
     def discard(self, change_number: int, reason: str) -> None:
         """Record a change that makes no call."""
         self._tracker.discard(change_number, reason)
@@ -196,7 +209,7 @@ class Delivery:
                 while (batch := lane.queue.get()) is not None:
                     if not self._is_ending():
                         self._deliver(retrier, batch)
-                        self._tracker.done(batch.numbers)
+                        self._tracker.done(batch.chunks)
         except Canceled:
             self._ended.set()
         except BaseException as error:  # noqa: BLE001  send() and finish() raise it
@@ -230,4 +243,4 @@ class Delivery:
         if self._destination.rejected() >= MAX_REJECTIONS:
             self._destination.fail(f"{MAX_REJECTIONS} calls in a row were rejected, the last one with: {reason}")
             self._destination.check()
-        self._tracker.reject(Discard(batch.numbers[0], reason, by_segment=True, is_repeated=batch.is_repeated))
+        self._tracker.reject(Discard(next(batch.calls()).last, reason, by_segment=True, is_repeated=batch.is_repeated))

@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +15,7 @@ from typing import Any
 
 from dbt_segconn.actions import Layout, compile_rows
 from dbt_segconn.delivery import Order
+from dbt_segconn.engine.written_calls import WrittenCall, find_written_call
 from dbt_segconn.errors import RecordError
 from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.mappings import Mapping
@@ -125,6 +126,8 @@ class CallMaker:
         started_at: datetime,
         keeps_identifiers: bool = True,
     ) -> None:
+        self._mapping = mapping
+        self._columns = columns
         self._to_call = mapping.to_call
         self._names = tuple(column.key for column in columns)
         self._converters = tuple(
@@ -142,6 +145,10 @@ class CallMaker:
     def reads_record(self) -> bool:
         """Whether calls depend on the change type or the record id."""
         return self._names_record or self._to_calls is None or bool(self._kept)
+
+    def written(self, value_types: Collection[str]) -> WrittenCall | None:
+        """Return how a warehouse with exact JSON of these value types writes the calls; None if it does not."""
+        return find_written_call(self._mapping, self._columns, self._prefix, value_types)
 
     def many(self, changes: Sequence[Row], discard: Callable[[int, str], None]) -> Made:
         """Make the calls of changes. Call `discard` with the number and the reason of each change without a call."""

@@ -12,6 +12,7 @@ from zlib import crc32
 
 from dbt_segconn.delivery import Delivery, Progress
 from dbt_segconn.engine.calls import CallMaker, Made, subject_of
+from dbt_segconn.engine.written_calls import WrittenCall
 from dbt_segconn.process_tuning import Spent
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.locks import Lock
@@ -29,6 +30,11 @@ SMALLEST_PAGE = 1_000
 SAMPLED_ROWS = 50
 # Changes handed to the delivery at once; the watermark may be saved between two chunks
 CHUNK = 2_500
+# Calls that the warehouse writes: read at once, bytes of a page, calls of the first groups, bytes of the others
+WRITTEN_PAGE, WRITTEN_PAGE_BYTES = 60_000, 24_000_000
+GROUP_CALLS, GROUP_BYTES = 16, 40_000
+# Changes that are read by number; more are read by their range
+MOST_NUMBERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,40 +141,87 @@ def send(
 
     Raise LockedError if the lock was lost.
     """
+    with delivery.timings.measure("map"):
+        call = calls.written(tables.written_types())
+    sender = _RangeSender(changes, calls, tables, lock, delivery, report, call)
     most = max(SMALLEST_PAGE, min(PAGE, PAGE_VALUES // max(1, len(changes.columns))))
     low, size = changes.after, min(FIRST_PAGE, most)
     while low < changes.upto:  # each page is freed before the next one is read
         upto = min(low + size, changes.upto)
-        width = _send_page(replace(changes, after=low, upto=upto), calls, tables, lock, delivery, report)
-        low, size = upto, max(1, min(most, GROWTH * size, int(PAGE_BYTES / width) if width else most))
+        if sender.call:
+            width, most, most_bytes = sender.send_written(low, upto), WRITTEN_PAGE, WRITTEN_PAGE_BYTES
+        else:
+            width, most_bytes = sender.send_page(low, upto), PAGE_BYTES
+        low, size = upto, max(1, min(most, GROWTH * size, int(most_bytes / width) if width else most))
 
 
-def _send_page(
-    changes: Range,
-    calls: CallMaker,
-    tables: MappingTables,
-    lock: Lock,
-    delivery: Delivery,
-    report: Callable[[], None],
-) -> float:
-    """Send one page. Return the average size of its rows in bytes."""
-    measure = delivery.timings.measure
+@dataclass(slots=True)
+class _RangeSender:
+    """Sends the pages of a range. With a `call`, the warehouse writes the calls."""
 
-    def discard(number: int, reason: str) -> None:
+    changes: Range
+    calls: CallMaker
+    tables: MappingTables
+    lock: Lock
+    delivery: Delivery
+    report: Callable[[], None]
+    call: WrittenCall | None
+    group: int = GROUP_CALLS
+
+    def send_page(self, low: int, upto: int) -> float:
+        """Send one page. Return the average size of its rows in bytes."""
+        page = self._read(low, upto)
+        self._make(page)
+        return _width(page)
+
+    def send_written(self, low: int, upto: int) -> float:
+        """Send one page of calls that the warehouse writes; make the others. Return the average size of its calls."""
+        with self.delivery.timings.measure("fetch"):
+            groups = self.tables.read_calls(self.call, self.changes.change_types, low, upto, self.group)
+        self.lock.confirm()
+        counted = size = 0
+        others: list[int] = []
+        for last, changes, calls, text, numbers in groups:
+            written = text if isinstance(text, bytes) else (text or "").encode()
+            self.delivery.send_written(last, changes, calls, written)
+            others += map(int, (numbers or "").split(",")) if calls < changes else ()
+            counted, size = counted + calls, size + len(written)
+            self.report()
+        if others:
+            self._make(self._read_numbers(sorted(others)))
+        if len(others) > counted:
+            self.call = None  # reading twice costs more than it saves
+        if counted:
+            self.group = max(1, min(CHUNK, int(GROUP_BYTES * counted / size)))
+        return size / counted if counted else 0.0
+
+    def _read(self, low: int, upto: int, numbers: Sequence[int] = ()) -> list[Row]:
+        changes = self.changes
+        with self.delivery.timings.measure("fetch"):
+            page = self.tables.read(
+                changes.columns, changes.change_types, low, upto, numbers, with_record=self.calls.reads_record
+            )
+        self.lock.confirm()  # after the read: another process may have staged an outbox of the same name
+        return page
+
+    def _read_numbers(self, numbers: Sequence[int]) -> list[Row]:
+        if len(numbers) <= MOST_NUMBERS:
+            return self._read(numbers[0] - 1, numbers[-1], numbers)
+        wanted = frozenset(numbers)
+        return [change for change in self._read(numbers[0] - 1, numbers[-1]) if change[0] in wanted]
+
+    def _make(self, page: Sequence[Row]) -> None:
+        """Make the calls of changes and send them."""
+        for at in range(0, len(page), CHUNK):
+            with self.delivery.timings.measure("map"):
+                made = _own(self.changes, self.calls.many(page[at : at + CHUNK], self._discard))
+            self.delivery.send(made.numbers, made.calls, are_checked=made.are_checked)
+            self.report()
+
+    def _discard(self, number: int, reason: str) -> None:
+        changes = self.changes
         if number % changes.parts == changes.part:  # every part meets a change without a call: one of them counts it
-            delivery.discard(number, reason)
-
-    with measure("fetch"):
-        page = tables.read(
-            changes.columns, changes.change_types, changes.after, changes.upto, with_record=calls.reads_record
-        )
-    lock.confirm()  # after the read: another process may have staged an outbox of the same name
-    for at in range(0, len(page), CHUNK):
-        with measure("map"):
-            made = _own(changes, calls.many(page[at : at + CHUNK], discard))
-        delivery.send(made.numbers, made.calls, are_checked=made.are_checked)
-        report()
-    return _width(page)
+            self.delivery.discard(number, reason)
 
 
 def _width(page: Sequence[Row]) -> float:

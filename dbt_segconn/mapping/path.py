@@ -87,6 +87,15 @@ def compile_template(template: str) -> Callable[[Any], str]:
     return _compile(template, _DOUBLE)
 
 
+def split_template(template: str) -> list[str] | None:
+    """Split a template into texts and paths in turn; None if it has a {{{path}}}."""
+    if _TRIPLE.search(template):
+        return None
+    pieces = _DOUBLE.split(template)
+    pieces[1::2] = [path.strip(WHITE_SPACE) for path in pieces[1::2]]
+    return pieces
+
+
 def _compile(template: str, placeholder: re.Pattern[str]) -> Callable[[Any], str]:
     pieces = placeholder.split(template)  # text, path, text, path, …, text
     texts = pieces[::2]

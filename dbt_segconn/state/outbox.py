@@ -290,10 +290,39 @@ class MappingTables:
         (found,) = self._session.rows("segconn_have_one_value", model=source.relation, columns=candidates)
         return [column.name for column, is_one in zip(candidates, found, strict=True) if is_one]
 
+    def read_calls(self, call: object, change_types: Iterable[str], after: int, upto: int, size: int) -> list[Row]:
+        """Return the calls of changes, as the warehouse writes them, in groups of at most `size` changes, in order.
+
+        A row has the last change number, the counts of changes and of calls, the text of the calls, and the numbers of
+        the changes whose calls are not in it.
+        """
+        rows = self._session.rows(
+            "segconn_read_calls",
+            outbox=self.outbox,
+            call=call,
+            change_types=list(change_types),
+            after=after,
+            upto=upto,
+            size=size,
+        )
+        rows.sort(key=itemgetter(0))
+        return rows
+
+    def written_types(self) -> frozenset[str]:
+        """Return the value types of which the warehouse writes exact JSON."""
+        return frozenset(self._session.render("segconn_written_types").split())
+
     def read(
-        self, columns: Sequence[Column], change_types: Iterable[str], after: int, upto: int, *, with_record: bool = True
+        self,
+        columns: Sequence[Column],
+        change_types: Iterable[str],
+        after: int,
+        upto: int,
+        numbers: Sequence[int] = (),
+        *,
+        with_record: bool = True,
     ) -> list[Row]:
-        """Return the changes with numbers above `after` and up to `upto`, in order.
+        """Return the changes with numbers above `after` and up to `upto`, or only those with `numbers`, in order.
 
         A row has the change number, change type, record id and the columns. Without `with_record`, change type and
         record id are None, which is faster.
@@ -305,6 +334,7 @@ class MappingTables:
             change_types=list(change_types),
             after=after,
             upto=upto,
+            numbers=list(numbers),
             with_record=with_record,
         )
         rows.sort(key=itemgetter(0))  # mostly sorted already: Python sorts this faster than a warehouse

@@ -73,7 +73,7 @@ def test_a_record_nested_too_deeply_is_refused_alone(call):
     discarded = []
     batcher = Batcher(lambda *one: discarded.append(one))
     batches = [*batcher.add([1, 2], [call(1), call(2, traits=nested)]), *batcher.flush()]
-    assert [batch.numbers for batch in batches] == [[1]]
+    assert [chunk.last for batch in batches for chunk in batch.calls()] == [1]
     assert discarded == [(2, "a value in the call has no JSON form or is nested too deeply")]
 
 
@@ -134,7 +134,7 @@ def test_an_api_that_throttles_for_ever_is_neither_hammered_nor_waited_for_for_e
     api = Scripted(simulated.clock, Throttled(seconds))
     config = DestinationConfig("app", WRITE_KEY, "http://127.0.0.1:9", events_per_second=rate)
     destination = Destination(config, clock=simulated.clock, jitter=lambda low, high: (low + high) / 2)
-    batch = Batch(list(range(2500)))
+    batch = Batch(count=2500)
     with pytest.raises(DeliveryError, match=r"HTTP status 429.*15 minutes"):
         Retrier(api, destination, simulated, lambda _: None).send(batch)
     assert len(api.at) < 50

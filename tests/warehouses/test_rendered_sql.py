@@ -22,6 +22,9 @@ from warehouses.sql_lint import lint
 RENDERED = Path(__file__).parent / "rendered"
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000)  # noqa: DTZ001  as the state tables have it
 
+# What is rendered and is no statement
+VALUE = "segconn_written_types"
+
 OUTPUTS = {
     "bigquery": {"method": "oauth", "project": "shop", "dataset": "marts"},
     "databricks": {"host": "127.0.0.1", "http_path": "/sql", "token": "none", "catalog": "shop", "schema": "marts"},
@@ -192,6 +195,10 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     ids = [Id("user_id", ("c1",), True, ()), Id("group_id", ("c7", "record_id"), False, ("null", ""))]
     tables.doubtful_ids(ids, ids, ["added", "updated"], 5)
     tables.read(columns, ["added", "updated"], 0, 20_000)
+    tables.read(few.columns, ["added"], 0, 20_000, [3, 5])
+    for keeps_null in (True, False):
+        if call := written_call(columns, tables.written_types(), keeps_null=keeps_null):
+            tables.read_calls(call, ["added", "updated"], 0, 20_000, 100)
     session.rows("segconn_describe_changes", outbox=tables.outbox, numbers=[1, 2])
     tables.discards.append_repeated(tables.outbox, log)
     tables.discards.count()
@@ -204,6 +211,30 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     tables.hashes._are_in = lambda _relation: True
     tables.settle(log, log, with_hashes=True)
     tables.forget(None, log)
+
+
+def written_call(columns, value_types, *, keeps_null):
+    """Return how a warehouse writes the calls of a mapping that reads all columns that it can write."""
+    from dbt_segconn.engine.written_calls import find_written_call
+    from dbt_segconn.mapping.compiler import expand
+
+    known = {one.value_type: one for one in columns if one.value_type in value_types}
+    traits = {one.key: f"${one.key}" for one in columns if one.value_type in value_types}
+    if not known:
+        return None
+    time, text = known["timestamp"].key, known["text"].key
+    ids = {"user_id": "$__segment_id", "anonymous_id": f"${text}", "timestamp": f"${time}"}
+    template = f"it's ${{{text}}}\n\\"
+    fields = {**ids, "locale": f"${text}", "traits": {**traits, "text": template}}
+    mapping = SimpleNamespace(
+        meta=SimpleNamespace(action="identify", sync_null_values=keeps_null, order_by=None),
+        fields=expand({"consent": {"@path": "$.context.consent"}, **fields}),
+        consent={"ads": known["boolean"].key, "mail": text, "score": known["whole"].key},
+        uses_segment_id=True,
+    )
+    call = find_written_call(mapping, columns, "prefix-", value_types)
+    assert call
+    return call
 
 
 def compare_hashes(session, tables, with_hashes, source, few):
@@ -238,7 +269,7 @@ def tidied(sql):
 
 def test_every_statement_is_the_one_that_was_reviewed(session, adapter):
     do_everything(session.session, adapter)
-    text = "".join(f"-- {macro}\n{tidied(sql)};\n\n" for macro, sql in session.statements if sql)
+    text = "".join(f"-- {macro}\n{tidied(sql)};\n\n" for macro, sql in session.statements if sql and macro != VALUE)
     path = RENDERED / f"{adapter}.sql"
     if os.environ.get("REWRITE"):
         path.parent.mkdir(exist_ok=True)

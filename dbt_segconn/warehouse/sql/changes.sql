@@ -527,12 +527,15 @@ select count(*) from {{ relation }}
 {% endmacro %}
 
 
-{% macro segconn_read_changes(outbox, columns, change_types, after, upto, with_record) %}
+{% macro segconn_read_changes(outbox, columns, change_types, after, upto, numbers, with_record) %}
 select change_number, {{ 'change_type, record_id' if with_record else 'null as change_type, null as record_id' }}
     {%- for column in columns %}, {{ column.alias }}{% endfor %}
 from {{ outbox }}
 where change_number > {{ after }} and change_number <= {{ upto }}
     and change_type in ({{ segconn_literals(change_types) }})
+    {%- if numbers %}
+    and change_number in ({{ numbers | join(', ') }})
+    {%- endif %}
 {% endmacro %}
 
 

@@ -1392,6 +1392,49 @@ from `shop`.`segconn`.`outbox_customers_identify_0123abcd`
 where change_number > 0 and change_number <= 20000
     and change_type in ('added', 'updated');
 
+-- segconn_read_changes
+select change_number, change_type, record_id, c1, c2, c6, c11, c15
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd`
+where change_number > 0 and change_number <= 20000
+    and change_type in ('added')
+    and change_number in (3, 5);
+
+-- segconn_read_calls
+select
+    max(change_number) as last_change,
+    count(*) as changes,
+    count(written) as calls,
+    string_agg(written, ',\n') as joined,
+    string_agg(case when written is null then cast(change_number as string) end, ',') as others
+from (
+    select change_number, case when byte_length(text_of_call) <= 32000 then text_of_call end as written
+    from (
+        select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as string), '') <> '' or coalesce(cast(c11 as string), '') <> '') and coalesce(length(c9), 24) in (24, 27) and coalesce(c2 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || if(nullif(cast(record_id as string), '') is null, null, to_json_string(nullif(cast(record_id as string), ''))), ''), coalesce(',"anonymousId":' || if(nullif(cast(c11 as string), '') is null, null, to_json_string(nullif(cast(c11 as string), ''))), ''), coalesce(',"timestamp":' || '"' || cast(c9 as string) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c6, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c11) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c2 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || if(nullif(cast(c11 as string), '') is null, null, to_json_string(nullif(cast(c11 as string), ''))), ''), '},"traits":{"column_1":', coalesce(cast(c1 as string), 'null'), ',"column_2":', coalesce(cast(c2 as string), 'null'), ',"column_6":', coalesce(cast(c6 as string), 'null'), ',"column_7":', coalesce(if(c7 is null, null, to_json_string(c7)), 'null'), ',"column_8":', coalesce('"' || c8 || '"', 'null'), ',"column_9":', coalesce('"' || c9 || '"', 'null'), ',"column_10":', coalesce('"' || c10 || '"', 'null'), ',"column_11":', coalesce(if(c11 is null, null, to_json_string(c11)), 'null'), ',"column_16":', coalesce('"' || c16 || '"', 'null'), ',"text":', if(concat('it\'s ', coalesce(cast(c11 as string), ''), '\n\\') is null, null, to_json_string(concat('it\'s ', coalesce(cast(c11 as string), ''), '\n\\'))), '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
+        from `shop`.`segconn`.`outbox_customers_identify_0123abcd`
+        where change_number > 0 and change_number <= 20000
+            and change_type in ('added', 'updated')
+    ) as texts
+) as checked
+group by floor((change_number - 1) / 100);
+
+-- segconn_read_calls
+select
+    max(change_number) as last_change,
+    count(*) as changes,
+    count(written) as calls,
+    string_agg(written, ',\n') as joined,
+    string_agg(case when written is null then cast(change_number as string) end, ',') as others
+from (
+    select change_number, case when byte_length(text_of_call) <= 32000 then text_of_call end as written
+    from (
+        select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as string), '') <> '' or coalesce(cast(c11 as string), '') <> '') and coalesce(length(c9), 24) in (24, 27) and coalesce(c2 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || if(nullif(cast(record_id as string), '') is null, null, to_json_string(nullif(cast(record_id as string), ''))), ''), coalesce(',"anonymousId":' || if(nullif(cast(c11 as string), '') is null, null, to_json_string(nullif(cast(c11 as string), ''))), ''), coalesce(',"timestamp":' || '"' || cast(c9 as string) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c6, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c11) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c2 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || if(nullif(cast(c11 as string), '') is null, null, to_json_string(nullif(cast(c11 as string), ''))), ''), '},"traits":{', substr(concat(coalesce(',"column_1":' || cast(c1 as string), ''), coalesce(',"column_2":' || cast(c2 as string), ''), coalesce(',"column_6":' || cast(c6 as string), ''), coalesce(',"column_7":' || if(c7 is null, null, to_json_string(c7)), ''), coalesce(',"column_8":' || '"' || c8 || '"', ''), coalesce(',"column_9":' || '"' || c9 || '"', ''), coalesce(',"column_10":' || '"' || c10 || '"', ''), coalesce(',"column_11":' || if(c11 is null, null, to_json_string(c11)), ''), coalesce(',"column_16":' || '"' || c16 || '"', ''), ',"text":', if(concat('it\'s ', coalesce(cast(c11 as string), ''), '\n\\') is null, null, to_json_string(concat('it\'s ', coalesce(cast(c11 as string), ''), '\n\\')))), 2), '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
+        from `shop`.`segconn`.`outbox_customers_identify_0123abcd`
+        where change_number > 0 and change_number <= 20000
+            and change_type in ('added', 'updated')
+    ) as texts
+) as checked
+group by floor((change_number - 1) / 100);
+
 -- segconn_describe_changes
 select change_number, change_type, record_id, checksum
 from `shop`.`segconn`.`outbox_customers_identify_0123abcd`

@@ -1377,6 +1377,13 @@ from "shop"."segconn"."outbox_customers_identify_0123abcd"
 where change_number > 0 and change_number <= 20000
     and change_type in ('added', 'updated');
 
+-- segconn_read_changes
+select change_number, change_type, record_id, c1, c2, c6, c12, c13
+from "shop"."segconn"."outbox_customers_identify_0123abcd"
+where change_number > 0 and change_number <= 20000
+    and change_type in ('added')
+    and change_number in (3, 5);
+
 -- segconn_describe_changes
 select change_number, change_type, record_id, checksum
 from "shop"."segconn"."outbox_customers_identify_0123abcd"

@@ -1345,6 +1345,53 @@ from shop.segconn.outbox_customers_identify_0123abcd
 where change_number > 0 and change_number <= 20000
     and change_type in ('added', 'updated');
 
+-- segconn_read_changes
+select change_number, change_type, record_id, c1, c4, c10, c13
+from shop.segconn.outbox_customers_identify_0123abcd
+where change_number > 0 and change_number <= 20000
+    and change_type in ('added')
+    and change_number in (3, 5);
+
+-- segconn_read_calls
+select
+    max(change_number) as last_change,
+    count(*) as changes,
+    count(written) as calls,
+    listagg(written, ',
+') as joined,
+    listagg(case when written is null then cast(change_number as TEXT) end, ',') as others
+from (
+    select change_number, case when octet_length(text_of_call) <= 32000 then text_of_call end as written
+    from (
+        select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as TEXT), '') <> '' or coalesce(cast(c10 as TEXT), '') <> '') and coalesce(length(c7), 24) in (24, 27) and coalesce(c1 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || to_json(to_variant(nullif(cast(record_id as TEXT), ''))), ''), coalesce(',"anonymousId":' || to_json(to_variant(nullif(cast(c10 as TEXT), ''))), ''), coalesce(',"timestamp":' || '"' || cast(c7 as TEXT) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c4, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c10) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c1 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || to_json(to_variant(nullif(cast(c10 as TEXT), ''))), ''), '},"traits":{"column_1":', coalesce(cast(c1 as TEXT), 'null'), ',"column_4":', coalesce(cast(c4 as TEXT), 'null'), ',"column_5":', coalesce(to_json(to_variant(c5)), 'null'), ',"column_6":', coalesce('"' || c6 || '"', 'null'), ',"column_7":', coalesce('"' || c7 || '"', 'null'), ',"column_8":', coalesce('"' || c8 || '"', 'null'), ',"column_9":', coalesce('"' || c9 || '"', 'null'), ',"column_10":', coalesce(to_json(to_variant(c10)), 'null'), ',"column_14":', coalesce('"' || c14 || '"', 'null'), ',"text":', to_json(to_variant(concat('it''s ', coalesce(cast(c10 as TEXT), ''), '
+\\'))), '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as TEXT), '"}') end as text_of_call
+        from shop.segconn.outbox_customers_identify_0123abcd
+        where change_number > 0 and change_number <= 20000
+            and change_type in ('added', 'updated')
+    ) as texts
+) as checked
+group by floor((change_number - 1) / 100);
+
+-- segconn_read_calls
+select
+    max(change_number) as last_change,
+    count(*) as changes,
+    count(written) as calls,
+    listagg(written, ',
+') as joined,
+    listagg(case when written is null then cast(change_number as TEXT) end, ',') as others
+from (
+    select change_number, case when octet_length(text_of_call) <= 32000 then text_of_call end as written
+    from (
+        select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as TEXT), '') <> '' or coalesce(cast(c10 as TEXT), '') <> '') and coalesce(length(c7), 24) in (24, 27) and coalesce(c1 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || to_json(to_variant(nullif(cast(record_id as TEXT), ''))), ''), coalesce(',"anonymousId":' || to_json(to_variant(nullif(cast(c10 as TEXT), ''))), ''), coalesce(',"timestamp":' || '"' || cast(c7 as TEXT) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c4, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c10) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c1 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || to_json(to_variant(nullif(cast(c10 as TEXT), ''))), ''), '},"traits":{', substr(concat(coalesce(',"column_1":' || cast(c1 as TEXT), ''), coalesce(',"column_4":' || cast(c4 as TEXT), ''), coalesce(',"column_5":' || to_json(to_variant(c5)), ''), coalesce(',"column_6":' || '"' || c6 || '"', ''), coalesce(',"column_7":' || '"' || c7 || '"', ''), coalesce(',"column_8":' || '"' || c8 || '"', ''), coalesce(',"column_9":' || '"' || c9 || '"', ''), coalesce(',"column_10":' || to_json(to_variant(c10)), ''), coalesce(',"column_14":' || '"' || c14 || '"', ''), ',"text":', to_json(to_variant(concat('it''s ', coalesce(cast(c10 as TEXT), ''), '
+\\')))), 2), '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as TEXT), '"}') end as text_of_call
+        from shop.segconn.outbox_customers_identify_0123abcd
+        where change_number > 0 and change_number <= 20000
+            and change_type in ('added', 'updated')
+    ) as texts
+) as checked
+group by floor((change_number - 1) / 100);
+
 -- segconn_describe_changes
 select change_number, change_type, record_id, checksum
 from shop.segconn.outbox_customers_identify_0123abcd

@@ -1545,6 +1545,53 @@ from segconn.outbox_customers_identify_0123abcd
 where change_number > 0 and change_number <= 20000
     and change_type in ('added', 'updated');
 
+-- segconn_read_changes
+select change_number, change_type, record_id, c1, c2, c6, c7, c13
+from segconn.outbox_customers_identify_0123abcd
+where change_number > 0 and change_number <= 20000
+    and change_type in ('added')
+    and change_number in (3, 5);
+
+-- segconn_read_calls
+select
+    max(change_number) as last_change,
+    count(*) as changes,
+    count(written) as calls,
+    array_join(collect_list(written), ',
+') as joined,
+    array_join(collect_list(case when written is null then cast(change_number as string) end), ',') as others
+from (
+    select change_number, case when octet_length(text_of_call) <= 32000 then text_of_call end as written
+    from (
+        select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as string), '') <> '' or coalesce(cast(c7 as string), '') <> '') and coalesce(length(c9), 24) in (24, 27) and coalesce(c2 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || transform(array(nullif(cast(record_id as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), coalesce(',"anonymousId":' || transform(array(nullif(cast(c7 as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), coalesce(',"timestamp":' || '"' || cast(c9 as string) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c6, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c7) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c2 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || transform(array(nullif(cast(c7 as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), '},"traits":{"column_1":', coalesce(cast(c1 as string), 'null'), ',"column_2":', coalesce(cast(c2 as string), 'null'), ',"column_3":', coalesce(cast(c3 as string), 'null'), ',"column_4":', coalesce(cast(c4 as string), 'null'), ',"column_5":', coalesce(cast(c5 as string), 'null'), ',"column_6":', coalesce(cast(c6 as string), 'null'), ',"column_7":', coalesce(transform(array(c7), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], 'null'), ',"column_8":', coalesce('"' || c8 || '"', 'null'), ',"column_9":', coalesce('"' || c9 || '"', 'null'), ',"column_10":', coalesce('"' || c10 || '"', 'null'), ',"column_14":', coalesce('"' || c14 || '"', 'null'), ',"text":', transform(array(concat('it\'s ', coalesce(cast(c7 as string), ''), '
+\\')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
+        from segconn.outbox_customers_identify_0123abcd
+        where change_number > 0 and change_number <= 20000
+            and change_type in ('added', 'updated')
+    ) as texts
+) as checked
+group by floor((change_number - 1) / 100);
+
+-- segconn_read_calls
+select
+    max(change_number) as last_change,
+    count(*) as changes,
+    count(written) as calls,
+    array_join(collect_list(written), ',
+') as joined,
+    array_join(collect_list(case when written is null then cast(change_number as string) end), ',') as others
+from (
+    select change_number, case when octet_length(text_of_call) <= 32000 then text_of_call end as written
+    from (
+        select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as string), '') <> '' or coalesce(cast(c7 as string), '') <> '') and coalesce(length(c9), 24) in (24, 27) and coalesce(c2 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || transform(array(nullif(cast(record_id as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), coalesce(',"anonymousId":' || transform(array(nullif(cast(c7 as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), coalesce(',"timestamp":' || '"' || cast(c9 as string) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c6, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c7) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c2 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || transform(array(nullif(cast(c7 as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), '},"traits":{', substr(concat(coalesce(',"column_1":' || cast(c1 as string), ''), coalesce(',"column_2":' || cast(c2 as string), ''), coalesce(',"column_3":' || cast(c3 as string), ''), coalesce(',"column_4":' || cast(c4 as string), ''), coalesce(',"column_5":' || cast(c5 as string), ''), coalesce(',"column_6":' || cast(c6 as string), ''), coalesce(',"column_7":' || transform(array(c7), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), coalesce(',"column_8":' || '"' || c8 || '"', ''), coalesce(',"column_9":' || '"' || c9 || '"', ''), coalesce(',"column_10":' || '"' || c10 || '"', ''), coalesce(',"column_14":' || '"' || c14 || '"', ''), ',"text":', transform(array(concat('it\'s ', coalesce(cast(c7 as string), ''), '
+\\')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0]), 2), '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
+        from segconn.outbox_customers_identify_0123abcd
+        where change_number > 0 and change_number <= 20000
+            and change_type in ('added', 'updated')
+    ) as texts
+) as checked
+group by floor((change_number - 1) / 100);
+
 -- segconn_describe_changes
 select change_number, change_type, record_id, checksum
 from segconn.outbox_customers_identify_0123abcd

@@ -1,0 +1,3 @@
+{#- Redshift has no function that escapes a text for JSON. -#}
+{% macro redshift__segconn_written_types() %}
+{% endmacro %}
