@@ -58,7 +58,7 @@ def text(webhook):
     return posted["text"]
 
 
-def test_a_run_without_trouble_alerts_nobody(shop, alert, webhook):
+def test_successful_run_sends_no_alert(shop, alert, webhook):
     alert({}, {"format": "json", "delivery_rate_below": 100})
     assert shop.resync(ADA, BOB).exit_code == 0
     assert webhook.posted == []
@@ -99,7 +99,7 @@ def test_discards_and_guards_are_told_as_json_with_the_facts_of_the_artifact(sho
     assert (posted["project"], posted["success"], posted["error"]) == ("shop", False, None)
 
 
-def test_statuses_and_mappings_choose_who_hears(shop, alert, webhook):
+def test_alerts_filter_status_and_mapping(shop, alert, webhook):
     guarded = {**MAPPING, "name": "guarded", "guards": {"max_records": 1}}
     picky = {**MAPPING, "name": "picky", "fields": {"user_id": "$plan"}}
     shop.manifest(guarded, picky)
@@ -116,7 +116,7 @@ def test_statuses_and_mappings_choose_who_hears(shop, alert, webhook):
     assert told == [("guarded",), ("guarded",), ("guarded", "picky"), ("picky",)]
 
 
-def test_a_model_that_dbt_could_not_build_is_told(shop, alert, webhook):
+def test_unbuilt_model_is_reported(shop, alert, webhook):
     alert({})
     shop.rows(ADA)
     shop.write("models/customers.sql", "select * from nowhere")

@@ -65,7 +65,7 @@ def test_what_an_earlier_run_has_left_counts_and_is_never_blocked(budgeted, api)
     assert len(api.received) == 3
 
 
-def test_mappings_of_one_run_share_the_budget(budgeted, api):
+def test_mappings_of_a_run_share_budget(budgeted, api):
     shop = budgeted(max_calls_per_run=3)
     shop.manifest(MAPPING, OTHER)
     result = shop.resync(ADA, BOB, options=("--threads", "2"))
@@ -75,7 +75,7 @@ def test_mappings_of_one_run_share_the_budget(budgeted, api):
     assert sorted(one["status"] for one in artifact["results"]) == ["blocked", "success"]
 
 
-def test_threads_never_pass_the_limit_together():
+def test_threads_share_the_rate_limit():
     budget = Budget(BudgetSettings(max_calls_per_run=1000, max_calls_per_month=900))
     taken, ready = [], threading.Barrier(8)
 

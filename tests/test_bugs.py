@@ -51,7 +51,7 @@ def breaking(real, on=1):
     ],
     ids=["reader", "settling", "calls", "sender", "staging"],
 )
-def test_an_exception_of_one_sync_is_its_failure(two, api, monkeypatch, owner, name, place):
+def test_exception_fails_its_own_sync_only(two, api, monkeypatch, owner, name, place):
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, breaking(getattr(owner, name)))
         result = two.resync(ADA, BOB, options=("--threads", "1"))
@@ -94,7 +94,7 @@ def test_a_bug_in_the_middle_keeps_what_was_confirmed(shop, api, monkeypatch):
     assert len(api.received) == 10_000
 
 
-def test_an_exception_of_one_sync_is_alerted(two, api, monkeypatch):
+def test_exception_of_a_sync_is_alerted(two, api, monkeypatch):
     posted = []
     monkeypatch.setattr(alerts, "_post", lambda _, body: posted.append(json.loads(body)))
     monkeypatch.setattr(MappingTables, "read_calls", breaking(MappingTables.read_calls))
@@ -149,7 +149,7 @@ def test_alerts_and_a_closing_that_break_are_warnings(shop, api, monkeypatch):
     assert "but the alerts were not sent: KeyError in dbt_segconn.engine.alerts, line " in result.output
 
 
-def test_a_listener_that_raises_changes_nothing(shop, api):
+def test_raising_listener_changes_nothing(shop, api):
     class Broken(Listener):
         def end(self, *_):
             raise RuntimeError(ADA)

@@ -246,7 +246,7 @@ def test_an_outbox_that_was_given_up_lets_the_whole_model_be_read(shop, api):
     assert [call["traits"] for call in api.calls()][-1] == {"email": "eve@example.com", "plan": "team"}
 
 
-def test_preview_shows_what_a_run_would_stage(shop, api):
+def test_preview_shows_what_run_stages(shop, api):
     shop.manifest(SENT)
     synced(shop, ADA, EVE)
     fill(shop, changed(ADA, "10:30", plan="unseen"), changed(EVE, "13:00", plan="seen"))

@@ -148,7 +148,7 @@ def test_skipping_from_now_on_sends_nothing_again_and_sending_catches_up(asking,
     assert "ADDED 1 UPDATED 0" in asking.resync(*rows, new).output
 
 
-def test_preview_leaves_out_what_a_run_holds_back(asking):
+def test_preview_omits_held_back_records(asking):
     asking.table((*ADA, "true", None), (*BOB, None, None))
     shown = asking.segconn("preview").output
     assert "c1" in shown

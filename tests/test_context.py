@@ -95,7 +95,7 @@ def test_jinja_has_dbts_names(shop, text, schema):
     assert shop.query(f"select count(*) as n from {schema}.syncs") == [{"n": 1}]
 
 
-def test_vars_come_from_project_and_invocation(shop, api):
+def test_vars_of_project_and_invocation(shop, api):
     project = {"name": "shop", "profile": "shop", "models": {"+materialized": "table"}}
     shop.write("dbt_project.yml", {**project, "vars": {"kept": "k", "rate": 1, "shop": {"kept": "of_shop"}}})
     shop.state = {"schema": "{{ var('kept') }}_{{ var('env', 'dev') }}"}
@@ -145,7 +145,7 @@ REFUSED = "dbt built the models on another target: the manifest has customers as
         "report --html -",
     ],
 )
-def test_results_of_other_target_are_rejected(two_built, command):
+def test_results_of_other_target_rejected(two_built, command):
     shop, api = two_built
     result = shop.segconn(*command.split(), "--target", "prod")
     assert result.exit_code == 2, result.output
@@ -233,7 +233,7 @@ def test_duckdb_files_of_same_name_are_distinguished(targets, api):
     assert users(api) == ["c1"]
 
 
-def test_other_role_for_same_place_is_accepted(targets, api):
+def test_other_role_of_same_place_accepted(targets, api):
     output = {"type": "duckdb", "path": "shop.duckdb", "schema": "dev"}
     shop = targets(dev=output, dev_reader={**output, "threads": 2})
     shop.rows(ADA)
@@ -242,7 +242,7 @@ def test_other_role_for_same_place_is_accepted(targets, api):
     assert users(api) == ["c1"]
 
 
-def test_commands_follow_last_dbt_invocation(targets, api):
+def test_commands_follow_last_dbt_command(targets, api):
     shop = targets()
     shop.rows(ADA)
     shop.dbt("build", "--target", "prod")
@@ -258,7 +258,7 @@ def test_commands_follow_last_dbt_invocation(targets, api):
     }
 
 
-def test_folders_are_relative_to_working_directory(shop, api, monkeypatch):
+def test_folders_start_at_working_directory(shop, api, monkeypatch):
     shop.rows(ADA)
     above = shop.dir.parent
     monkeypatch.chdir(above)
@@ -291,7 +291,7 @@ def from_elsewhere(shop, **args):
     path.write_text(json.dumps(results))
 
 
-def test_command_line_overrides_recorded_profile(targets, api):
+def test_option_overrides_recorded_profile(targets, api):
     shop = targets()
     shop.rows(ADA)
     shop.dbt("build", "--target", "prod")

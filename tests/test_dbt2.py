@@ -86,7 +86,7 @@ def test_what_would_be_sent_is_told_before(sample):
     assert (call["type"], call["groupId"], call["traits"]["name"]) == ("group", "acc_01", "Northwind Ltd")
 
 
-def test_dbt_2_reads_written_exposures_and_sources(dbt2, sample):
+def test_dbt2_reads_exposures_and_sources(dbt2, sample):
     segconn(sample, "exposures", "--owner-email", "jo@example.com", "--output", str(sample / "models/segconn.yml"))
     segconn(sample, "sources")
     select = ["+exposure:segconn_customers_identify_customers", "source:segconn+"]
@@ -136,7 +136,7 @@ def test_every_method_selects_as_dbt_2_does(dbt2, kit):
     assert sum(map(bool, expected.values())) == len(selections) - 1  # all but what is nowhere
 
 
-def test_state_and_result_select_as_dbt_2_does(dbt2, kit, changed):
+def test_state_and_result_select_as_dbt2(dbt2, kit, changed):
     selections = [("--select", words, "--state", str(kit / "target")) for words in STATES]
     expected = {options: ls_of_state(dbt2, changed, *options) for options in selections}
     assert differences(changed, expected) == {}

@@ -213,7 +213,7 @@ def test_what_is_wrong_with_the_files_is_told_as_far_as_it_goes(shop, tmp_path):
     assert [one["status"] for one in json.loads(result.output)] == ["ok", "error"]
 
 
-def test_a_warehouse_that_takes_no_tables_is_told(ready):
+def test_denied_tables_are_reported(ready):
     ready.write(
         "profiles.yml",
         {
@@ -235,6 +235,6 @@ def test_a_warehouse_that_takes_no_tables_is_told(ready):
     assert "OK     models:" in text
 
 
-def test_a_disabled_destination_is_not_asked(ready):
+def test_disabled_destination_is_not_asked(ready):
     ready.settings(enabled=False)
     assert "?      destination app: is disabled: not checked" in debug(ready)[1]

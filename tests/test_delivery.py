@@ -75,7 +75,7 @@ def test_a_passing_fault_loses_nothing_and_doubles_nothing(api, faults):
     assert len(api.accepted) == 100
 
 
-def test_one_bad_record_is_found_by_splitting(api):
+def test_splitting_finds_one_bad_record(api):
     api.refuses = lambda one: one["userId"] == "u37"
     progress = deliver(api, [call(n) for n in range(100)])
     assert [one.change_number for one in progress.discards] == [38]
@@ -99,7 +99,7 @@ def test_a_destination_that_refuses_everything_is_lost_before_all_records_are_di
         (302, "HTTP status 302"),
     ],
 )
-def test_what_no_retry_can_mend_stops_at_once(api, status, words):
+def test_permanent_error_is_not_retried(api, status, words):
     api.faults = [status] * 100
     with pytest.raises(DeliveryError, match=words) as caught:
         deliver(api, [call(n) for n in range(10)])

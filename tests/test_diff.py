@@ -179,7 +179,7 @@ def test_code_in_comment_is_not_escaped(shop):
     assert "@team" not in output.replace(r"\|@team `` |", "")
 
 
-def test_invalid_branch_or_missing_state_is_error(shop):
+def test_invalid_or_missing_state_fails(shop):
     shop.manifest(MAPPING)
     keep_as_production(shop)
     shop.manifest({**MAPPING, "action": "x"})

@@ -188,7 +188,7 @@ def paths(value, prefix=""):
         yield prefix
 
 
-def test_troubleshooting_quotes_real_messages():
+def test_troubleshooting_quotes_messages():
     page = next(page for page in pages() if page.topic == "troubleshooting")
     texts = " ".join(
         node.value
@@ -213,7 +213,7 @@ def test_quiet_has_its_environment_variable(monkeypatch):
         assert context.params["quiet"] is True
 
 
-def test_options_have_plain_environment_variables():
+def test_options_have_plain_env_vars():
     names = [
         variable
         for command in main.commands.values()

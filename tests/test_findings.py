@@ -151,7 +151,7 @@ def test_run_lists_errors_and_sends_nothing(broken, api):
     assert api.received == []
 
 
-def test_github_annotations_use_repository_paths(broken, monkeypatch):
+def test_annotations_use_repository_paths(broken, monkeypatch):
     monkeypatch.setenv("GITHUB_WORKSPACE", str(broken.dir.parent))
     result = broken.segconn("validate", "--format", "github")
     assert result.exit_code == 1
@@ -294,7 +294,7 @@ def test_project_and_sql_meta_have_lines(shop):
     assert places == bare | {("customers", "models/customers.sql", 1)}
 
 
-def test_versions_anchors_and_seeds_have_lines(shop):
+def test_versions_and_seeds_have_lines(shop):
     shop.write(
         "models/customers.yml",
         """models:
@@ -398,7 +398,7 @@ def test_too_many_traits_are_found(shop, action, fields, columns, expected):
     assert [one["code"] for one in found(shop)["findings"]] == expected
 
 
-def test_two_spellings_of_an_event_are_found(shop):
+def test_two_spellings_of_event_are_found(shop):
     one, two = (
         {**MAPPING, "action": "track", "fields": {"user_id": "$a", "event_name": name}} for name in ("Paid", "paid")
     )
@@ -488,7 +488,7 @@ def test_column_near_a_documented_one_warns(shop):
     assert [(one["code"], one["path"]) for one in answer] == [("SEG304", "fields.traits.a")]
 
 
-def test_warnings_fail_with_warnings_as_errors(shop):
+def test_warnings_as_errors_fails(shop):
     shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"email": 3}}})
     result = shop.segconn("validate")
     assert result.exit_code == 0

@@ -54,7 +54,7 @@ def test_newer_artifact_schema_is_rejected(shop):
     assert "the version of dbt's manifest schema must be 4 to 12, not 99" in shop.segconn("run").output
 
 
-def test_manifest_of_other_adapter_is_rejected(shop):
+def test_other_adapters_manifest_rejected(shop):
     shop.rows(ADA)
     shop.dbt("run")
     path = shop.dir / "target/manifest.json"
@@ -77,7 +77,7 @@ def test_model_with_failed_tests_is_skipped(shop, api):
     assert "PARTIAL synced" in shop.segconn("run", "--ignore-tests").output
 
 
-def test_model_that_failed_to_build_is_skipped(shop):
+def test_failed_model_is_skipped(shop):
     shop.write("models/customers.sql", "select no_such_column from nowhere")
     shop.dbt("run")
     result = shop.segconn("run")
@@ -97,7 +97,7 @@ def test_disabled_mappings_are_listed(shop, api):
     assert api.received == []
 
 
-def test_only_fresh_selected_models_are_synced(shop, api):
+def test_only_fresh_selected_models_sync(shop, api):
     second_model(shop)
     shop.rows(ADA)
     shop.dbt("run", "--select", "others")
@@ -261,7 +261,7 @@ def test_partial_success_names_its_batches(shop, api):
     assert api.received == []
 
 
-def test_results_of_several_folders_are_merged(shop, api):
+def test_results_of_folders_are_merged(shop, api):
     failing_test(shop)
     shop.dbt("run", "--select", "customers", "--target-path", "runs/1")
     shop.dbt("run", "--select", "others", "--target-path", "runs/2")
@@ -310,7 +310,7 @@ def test_same_results_send_nothing_again(shop, api):
     assert "OK synced" in shop.segconn("run").output, "another mapping has not used them"
 
 
-def test_results_of_other_project_are_rejected(shop, api):
+def test_results_of_other_project_rejected(shop, api):
     shop.rows(ADA)
     shop.dbt("run")
     shop.write("dbt_project.yml", {"name": "other", "profile": "shop", "flags": {"send_anonymous_usage_stats": False}})

@@ -126,7 +126,7 @@ def test_ambiguous_tests_require_identifier(shop):
     assert [name for name, (_, words) in ASKED.items() if words not in found[name]] == []
 
 
-def test_all_resource_types_use_tested_identifiers(shop):
+def test_all_resources_use_tested_ids(shop):
     (shop.dir / "models/customers.yml").unlink()
     shop.write("models/base.sql", "select 'c1' as customer_id")
     shop.write("models/people_v1.sql", "select 'c1' as customer_id")
@@ -172,7 +172,7 @@ def blocked(shop, api, *options, words=OTHER):
     return result
 
 
-def test_changed_identifier_blocks_until_allowed(sent, api):
+def test_new_identifier_needs_permission(sent, api):
     sent.manifest(MAPPING, unique_identifier=TWO)
     blocked(sent, api)
     assert "Set `unique_identifier: customer_id` to keep" in blocked(sent, api).output
@@ -199,7 +199,7 @@ def test_changed_default_identifier_blocks(sent, api):
     assert api.tried == []
 
 
-def test_baseline_and_refresh_adopt_identifier(sent, api):
+def test_baseline_adopts_new_identifier(sent, api):
     sent.manifest(MAPPING, unique_identifier=TWO)
     assert sent.segconn("baseline", NAME).exit_code == 0
     assert sent.segconn("run", "--all").exit_code == 0
@@ -215,7 +215,7 @@ def test_identifier_case_is_ignored(sent, api):
     assert api.tried == []
 
 
-def test_changed_identifier_blocks_with_checkpoint(shop, api):
+def test_new_identifier_blocks_checkpoint(shop, api):
     shop.columns, shop.types = (*shop.columns, "version"), {"version": "integer"}
     mapping = {**MAPPING, "checkpoint": {"column": "version", "lag": 1}}
     shop.manifest(mapping)
@@ -225,7 +225,7 @@ def test_changed_identifier_blocks_with_checkpoint(shop, api):
     blocked(shop, api)
 
 
-def test_changed_identifier_blocks_open_outbox(shop, api):
+def test_new_identifier_blocks_open_outbox(shop, api):
     shop.manifest(MAPPING)
     assert shop.resync(ADA, BOB).exit_code == 0
     api.faults = [401]
@@ -239,7 +239,7 @@ def test_changed_identifier_blocks_open_outbox(shop, api):
     assert sorted(call["userId"] for call in api.calls()) == ["c1", "c3"]
 
 
-def test_changed_identifier_blocks_failed_staging(sent, api):
+def test_new_identifier_blocks_failed_stage(sent, api):
     sent.manifest(MAPPING, unique_identifier=TWO)
     now = sent.query("select max(started_at) as at from segconn.sync_history")[0]["at"]
     with sent.connect() as connection:

@@ -79,7 +79,7 @@ def test_constant_group_and_anonymous_ids_are_found(shop):
     assert findings(shop, {**group, "constant_ids": "allowed"}) == []
 
 
-def test_constant_id_stops_a_run_unless_allowed(shop, api):
+def test_constant_id_blocks_unless_allowed(shop, api):
     mapping = mapped("group", user_id="$customer_id", group_id="acme")
     shop.manifest(mapping)
     result = shop.resync(ADA, BOB)
@@ -224,7 +224,7 @@ LEAVING = {"sync_mode": ["added", "deleted"]}
         (mapped(user_id={"@if": {**EXISTS, "then": "", "else": {"@path": "$.properties.customer_id"}}}), []),
     ],
 )
-def test_id_missing_in_deleted_records_is_found(shop, mapping, paths):
+def test_id_missing_when_deleted_is_found(shop, mapping, paths):
     found = findings(shop, {**mapping, **LEAVING}, code="SEG305")
     assert [one["path"] for one in found] == paths
     assert all(one["severity"] == "error" and "customer_id" in one["fix"] for one in found)

@@ -88,7 +88,7 @@ resource "segment_reverse_etl_model" "orders" { query_identifier_column = "on" }
 """
 
 
-def test_each_model_has_its_block_and_identifier(shop):
+def test_each_model_has_one_yaml_block(shop):
     ids = {"a": '"abc"', "b": "segment_reverse_etl_model.orders.id", "c": '"gone"', "d": '"abc"'}
     printed = imported(shop, "x.tf", MODELS + "".join(subscription(*pair) for pair in ids.items())).output
     blocks = [one["segconn"] for one in yaml.safe_load_all(printed)]

@@ -111,7 +111,7 @@ def wait_for(api, requests):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_with_130_and_loses_nothing(shop, api, number):
+def test_signal_exits_130_and_loses_nothing(shop, api, number):
     shop.manifest(MAPPING)
     customers(shop, 60_000)
     api.delay = 0.2
@@ -162,7 +162,7 @@ def test_a_log_that_cannot_be_written_ends_no_delivery(shop, api):
     assert len(api.received) == 200
 
 
-def test_max_runtime_ends_a_run_as_a_signal_does(shop, api):
+def test_max_runtime_ends_run_like_signal(shop, api):
     shop.manifest(MAPPING)
     shop.settings(events_per_second=5_000)
     customers(shop, 60_000)
@@ -180,7 +180,7 @@ class TerminationSignal(BaseException):
     """As Prefect and Dagster raise it in the main thread on SIGTERM."""
 
 
-def test_raising_signal_handler_ends_a_run(shop, api):
+def test_raising_signal_handler_ends_run(shop, api):
     def terminate(*_):
         raise TerminationSignal
 
@@ -250,7 +250,7 @@ def test_a_duration_that_is_none_is_said(shop):
     assert "must be a duration such as 90s, 15m or 2h, not 'soon'" in result.output
 
 
-def test_syncs_that_were_not_started_are_listed(shop, api):
+def test_unstarted_syncs_are_listed(shop, api):
     other = {**MAPPING, "name": "others"}
     shop.manifest(MAPPING, other)
     shop.table(ADA, BOB, EVE)

@@ -36,7 +36,7 @@ def found(shop):
     shop.watch = Watch()
 
 
-def test_nothing_is_found_where_nothing_shows(shop, found):
+def test_no_suggestion_without_evidence(shop, found):
     shop.sync(ADA, BOB)
     assert found() == []
 

@@ -18,7 +18,7 @@ def dbt_lines(shop, *arguments):
     return printed.split()
 
 
-def test_dbt_shows_an_exposure_for_each_mapping(shop):
+def test_dbt_lists_exposure_per_mapping(shop):
     shop.rows(ADA)
     track = {"name": "gone", "action": "track", "sync_mode": "deleted", "fields": {"user_id": "$__segment_id"}}
     track["fields"]["event_name"] = "Left ${plan}"
@@ -77,5 +77,5 @@ def test_dbt_builds_on_a_target_before_and_after_the_first_run(shop, api):
     assert tuple(row.values()) == ("customers.identify_customers", 1, 1, 1, 50)
 
 
-def test_every_column_of_the_source_is_described():
+def test_source_columns_are_described():
     assert list(COLUMNS) == list(dict.fromkeys([*SYNC_COLUMNS, *DISCARD_COLUMNS]))

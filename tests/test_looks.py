@@ -20,7 +20,7 @@ def state(shop):
     }
 
 
-def test_records_stand_beside_their_calls_by_kind(shop, monkeypatch):
+def test_records_are_beside_their_calls(shop, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     shop.manifest({**MAPPING, "sync_mode": ["added", "updated", "deleted"]})
     shop.resync(ADA, BOB)
@@ -41,7 +41,7 @@ def test_records_stand_beside_their_calls_by_kind(shop, monkeypatch):
     assert "Nothing to show" in shop.segconn("preview", "--format", "text", "--record", "nobody").output
 
 
-def test_preview_marks_what_a_run_does_not_send(shop, api):
+def test_preview_marks_unsent_changes(shop, api):
     shop.columns = (*shop.columns, "seen_at")
     fields = {**MAPPING["fields"], "timestamp": "$seen_at"}
     now, bad = "2024-01-01T00:00:00Z", "the timestamp is not ISO-8601 with a time zone"
@@ -88,7 +88,7 @@ def test_preview_marks_what_is_left_out_and_says_where_there_is_nothing(shop):
     assert "left out: sync_mode has no deleted records" in shop.segconn("preview", "--change-type", "deleted").output
 
 
-def test_column_that_updates_every_record_is_named(shop):
+def test_column_updating_all_is_named(shop):
     shop.columns, shop.types = (*shop.columns, "built_at", "seen_at"), {"built_at": "timestamp", "seen_at": "date"}
     shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id", "traits": "$*"}})
     shop.resync((*ADA, "2024-01-01", "2024-01-01"), (*BOB, "2024-01-01", "2024-01-02"))
@@ -103,7 +103,7 @@ def test_column_that_updates_every_record_is_named(shop):
     assert "count as updated" not in shop.segconn("preview").output
 
 
-def test_pipes_get_the_json_that_they_always_got(shop):
+def test_pipes_keep_their_json(shop):
     shop.manifest(MAPPING)
     shop.table(ADA)
     told = json.loads(shop.segconn("preview").output)
@@ -111,7 +111,7 @@ def test_pipes_get_the_json_that_they_always_got(shop):
     assert json.loads(shop.segconn("preview", "--format", "json").output)["call"]["userId"] == "c1"
 
 
-def test_huge_integers_and_long_values_are_shown(shop, monkeypatch):
+def test_huge_and_long_values_are_shown(shop, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     shop.manifest(MAPPING)
     with shop.connect() as connection:
@@ -137,7 +137,7 @@ def test_a_terminal_gets_them_side_by_side(shop, monkeypatch):
     assert "│ {" in shop.segconn("preview").output
 
 
-def test_one_call_is_sent_and_no_state_moves(shop, api):
+def test_test_call_changes_no_state(shop, api):
     shop.manifest(MAPPING)
     shop.table(ADA)
     result = shop.segconn("send-test", NAME, "--record", "c1")

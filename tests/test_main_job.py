@@ -71,7 +71,7 @@ def test_a_record_that_returns_to_an_earlier_state_is_sent_again_under_a_new_mes
     assert len(api.accepted) == 3
 
 
-def test_an_unrelated_new_column_sends_nothing(shop, api):
+def test_unrelated_new_column_sends_nothing(shop, api):
     shop.sync(ADA)
     shop.columns = ("customer_id", "email", "plan", "shoe_size")
     shop.sync((*ADA, 43))
@@ -122,7 +122,7 @@ def test_baseline_remembers_all_records_and_sends_none(shop, api):
     assert users(api) == ["c3"]
 
 
-def test_null_columns_are_left_out_when_asked(shop, api):
+def test_null_columns_are_left_out(shop, api):
     shop.mappings({**MAPPING, "sync_null_values": False})
     shop.sync(("c1", None, "pro"))
     assert api.calls()[0]["traits"] == {"plan": "pro"}
@@ -146,7 +146,7 @@ def test_full_refresh_and_reset_send_everything_again(shop, api):
     assert len(api.accepted) == 6
 
 
-def test_preview_shows_calls_and_changes_nothing(shop, api):
+def test_preview_changes_nothing(shop, api):
     shop.rows(ADA, BOB)
     shop.dbt("run")
     result = shop.segconn("preview", "-n", "1")
@@ -242,7 +242,7 @@ def test_history_has_one_row_for_each_sync(shop):
     assert {row["status"] for row in rows} == {"success"}
 
 
-def test_from_python_the_results_are_objects(shop, api):
+def test_python_api_returns_objects(shop, api):
     shop.rows(ADA)
     shop.dbt("run")
     result = dbt_segconn.run(project_dir=shop.dir)
@@ -253,7 +253,7 @@ def test_from_python_the_results_are_objects(shop, api):
     assert users(api) == ["c1"]
 
 
-def test_runs_from_python_leave_no_memory_behind(shop):
+def test_python_runs_free_their_memory(shop):
     shop.sync(ADA)
 
     def objects_after_a_run():

@@ -103,7 +103,7 @@ def test_alert_must_name_one_mapping(shop, api):
     assert shop.segconn("run", "--all").exit_code == 0
 
 
-def test_state_of_removed_package_keeps_name(shop, api):
+def test_removed_package_keeps_state_name(shop, api):
     shop.segconn("run", "--all")
     shop.manifest(IDENT)
     path = shop.dir / "target/manifest.json"

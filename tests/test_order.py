@@ -94,7 +94,7 @@ def test_order_survives_faults_and_splits(impatient):
     assert all(versions == sorted(versions) for versions in orders(api.received).values())
 
 
-def test_versions_of_one_sync_leave_in_order(shop, api, versions, impatient):
+def test_versions_of_a_sync_keep_order(shop, api, versions, impatient):
     users = versions(4000)
     shop.settings(concurrency=12)
     shop.manifest(VERSIONED, unique_identifier="record_id")
@@ -134,7 +134,7 @@ def test_resumed_sync_keeps_the_order(shop, api, versions, impatient):
         ([], "order_by"),
     ],
 )
-def test_order_by_what_cannot_order_is_refused(shop, api, versions, order, words):
+def test_unorderable_order_by_is_refused(shop, api, versions, order, words):
     versions(2)
     with shop.connect() as connection:
         connection.execute("alter table main.customers add column extra json")
@@ -145,7 +145,7 @@ def test_order_by_what_cannot_order_is_refused(shop, api, versions, order, words
     assert api.received == []
 
 
-def test_users_of_several_records_need_an_order(shop, api, versions):
+def test_users_with_many_records_need_order(shop, api, versions):
     users = versions(3, versions=(1, 2))
     shop.manifest({**VERSIONED, "order_by": None}, unique_identifier="record_id")
     result = shop.segconn("run", "--all")

@@ -19,7 +19,7 @@ def is_harmless(output):
     return all(one.isprintable() for one in lines) and not any(one.startswith(("::", "##[", "##vso[")) for one in lines)
 
 
-def test_record_ids_and_values_are_printed_escaped(shop, api):
+def test_record_values_are_escaped(shop, api):
     shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"email": "$email"}}})
     api.refuses = lambda call: call["traits"]["email"] != "fine"
     assert shop.resync((EVIL, EVIL, "pro"), ("c2", "fine", "pro")).exit_code == 1
@@ -38,7 +38,7 @@ def test_record_ids_and_values_are_printed_escaped(shop, api):
 
 
 @pytest.mark.parametrize("name", ["a\x1b[2Jb", "a\n::add-mask::b", " ", "a\u202eb", "a\tb"])
-def test_names_hold_printable_characters_only(shop, name):
+def test_names_must_be_printable(shop, name):
     shop.manifest({**MAPPING, "name": name})
     for command in (("run", "--all"), ("validate",), ("validate", "--format", "github")):
         result = shop.segconn(*command)
@@ -47,7 +47,7 @@ def test_names_hold_printable_characters_only(shop, name):
         assert all(line.isprintable() for line in result.output.split("\n"))
 
 
-def test_a_model_name_with_commands_is_defused(shop):
+def test_commands_in_model_name_are_escaped(shop):
     """A name on the command line comes from a fork's pull request as easily as from a user."""
     shop.manifest(MAPPING)
     result = shop.segconn("preview", "--mapping", "x\n::error::y\x1b[0m")
@@ -88,13 +88,13 @@ def test_terminal_shows_progress_and_keeps_its_cursor(shop, api):
 
 
 @pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}, {"CI": "true"}], ids=str)
-def test_terminal_gets_plain_text_on_request(env):
+def test_terminal_prints_plain_on_request(env):
     _, written = on_terminal("fields", "identify", **env)
     assert ("\x1b" in written) is not env
     assert "anonymous_id" in written
 
 
-def test_tables_in_pipes_are_plain_and_whole(shop, monkeypatch):
+def test_tables_in_pipes_are_plain(shop, monkeypatch):
     name = "identify_" + "customer_" * 9
     monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it
     shop.manifest({**MAPPING, "name": name})

@@ -68,7 +68,7 @@ def test_the_frozen_page_holds_the_history_and_no_rows(shop, api):
         assert hidden not in text
 
 
-def test_identifiers_are_named_only_on_request(shop, api):
+def test_identifiers_only_on_request(shop, api):
     with_a_discard(shop, api)
     data = data_of(shop.segconn("report", "--html", "-", "--identifiers", "--history", "1").output)
     assert [one["record_id"] for one in data["discards"]] == ["c2"]
@@ -129,7 +129,7 @@ def test_a_project_that_was_never_synced_and_one_that_is_gone(shop):
     assert gone == ["customers.identify_customers"]
 
 
-def test_refuses_what_it_cannot_write_or_read(shop):
+def test_unreadable_file_is_refused(shop):
     shop.manifest(MAPPING)
     shop.table(ADA)
     result = shop.segconn("report", "--html", str(shop.dir / "dbt_project.yml/report.html"))

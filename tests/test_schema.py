@@ -214,7 +214,7 @@ def test_dbts_own_keys_are_let_through_and_ours_checked_wherever_they_stand():
         assert not models.is_valid(place(bad))
 
 
-def test_both_schemas_are_written_into_the_project(shop):
+def test_both_schemas_are_written(shop):
     result = shop.segconn("schema")
     assert result.exit_code == 0
     assert "# yaml-language-server: $schema=.segconn/settings.schema.json" in result.output
@@ -222,7 +222,7 @@ def test_both_schemas_are_written_into_the_project(shop):
         jsonschema.Draft7Validator.check_schema(json.loads((shop.dir / f".segconn/{name}.schema.json").read_text()))
 
 
-def test_editors_are_told_what_each_setting_means(meta):
+def test_editor_schema_describes_settings(meta):
     settings_schema, mapping = schema_of("settings").schema, meta.schema["definitions"]["mapping"]
     shown = [settings_schema, *settings_schema["definitions"].values(), meta.schema, mapping]
     shown += [meta.schema["definitions"][name] for name in ("Checkpoint", "Guards")]

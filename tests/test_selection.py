@@ -50,7 +50,7 @@ def test_every_method_selects_as_dbt_does(kit):
     assert sum(map(bool, expected)) == len(selections) - 1  # all but what is nowhere
 
 
-def test_state_and_result_select_as_dbt_does(kit, changed):
+def test_state_and_result_select_as_dbt(kit, changed):
     selections = [("--select", words, "--state", str(kit / "target")) for words in STATES]
     expected = listed(changed, selections)
     assert differences(changed, selections, expected) == {}
@@ -126,14 +126,14 @@ def test_unusable_state_is_named(copy, content, problem):
     assert f"{copy / 'earlier/manifest.json'}: {problem}" in said
 
 
-def test_results_alone_are_enough_for_result(copy):
+def test_result_method_needs_only_results(copy):
     (copy / "earlier/manifest.json").unlink()
     assert selected(copy, "--select", "result:error", "--state", "earlier") == {"broken"}
     assert "earlier/manifest.json, which does not exist" in fails(copy, "--select", "state:new", "--state", "earlier")
 
 
 @pytest.mark.parametrize("side", ["target", "earlier"])
-def test_values_unknown_to_dbt_core_are_left_out(copy, side):
+def test_values_unknown_to_dbt_are_left_out(copy, side):
     def unknown(manifest):
         node = manifest["nodes"]["model.kit.customers"]
         node["columns"]["id"]["constraints"] = [{"type": "of next year"}]
@@ -158,7 +158,7 @@ def test_values_unknown_to_dbt_core_are_left_out(copy, side):
         ("tags", 7, "cannot read model.kit.customers, key tags"),
     ],
 )
-def test_unreadable_model_is_named_without_its_sql(copy, key, value, reason):
+def test_unreadable_model_hides_its_sql(copy, key, value, reason):
     def spoil(manifest):
         manifest["nodes"]["model.kit.customers"] |= {"raw_code": SECRET_SQL, "compiled_code": SECRET_SQL, key: value}
 

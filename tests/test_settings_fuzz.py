@@ -100,7 +100,7 @@ FILES = st.one_of(
 
 
 @fuzz(FILES, examples=40)
-def test_fuzzed_settings_are_read_or_refused(shop, content):
+def test_fuzzed_settings_read_or_refused(shop, content):
     if not (shop.dir / "target").exists():
         shop.manifest(MAPPING)
     (shop.dir / "segconn.yml").write_bytes(content)

@@ -165,7 +165,7 @@ def test_a_renamed_mapping_is_held_back_until_its_records_are_adopted(synced, ap
     assert json.loads(synced.segconn("status", "--output", "json").output)["mapping"] == "customers.customers_to_app"
 
 
-def test_a_rename_can_be_meant_as_a_new_mapping(synced, api):
+def test_rename_may_be_a_new_mapping(synced, api):
     synced.manifest(RENAMED)
     assert synced.segconn("run", "--all", "--allow-guarded", "customers_to_app").exit_code == 0
     assert len(api.received) == 2
@@ -237,7 +237,7 @@ def test_a_baseline_that_was_blocked_at_first_is_still_a_baseline(shop, api):
 
 
 @pytest.mark.parametrize("settings", [({}, {"changed_columns": True}), ({"changed_columns": True}, {})])
-def test_outbox_outlives_switch_of_changed_columns(synced, api, settings):
+def test_outbox_survives_changed_columns(synced, api, settings):
     before, after = ({**MAPPING, **one} for one in settings)
     synced.manifest(before)
     api.faults = [401]

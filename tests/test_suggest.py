@@ -57,7 +57,7 @@ def contacts(shop, kept):
     return shop
 
 
-def test_a_mapping_is_proposed_and_runs_as_it_is(contacts, api):
+def test_proposed_mapping_runs_unchanged(contacts, api):
     shown = contacts.segconn("suggest", "customers")
     assert shown.exit_code == 0, shown.output
     proposed = yaml.safe_load(shown.output)
@@ -201,7 +201,7 @@ def test_id_of_another_entity_is_not_proposed_as_a_users(shop):
     assert mapping["fields"]["user_id"] == "$customer_id", "the warehouse knows more than the documentation"
 
 
-def test_versions_of_a_snapshot_are_its_records(shop):
+def test_snapshot_versions_are_records(shop):
     config = {"unique_key": "customer_id", "snapshot_meta_column_names": {"dbt_valid_from": "valid_since"}}
     change_node(shop, "customers_snapshot", resource_type="snapshot", config=config)
     shop.columns = ("customer_id", "email", "dbt_scd_id", "dbt_updated_at", "valid_since", "dbt_valid_to")
@@ -221,7 +221,7 @@ def test_versions_of_a_snapshot_are_its_records(shop):
 @pytest.mark.parametrize(
     ("version", "command"), [("1.11.0", "dbt docs generate"), ("2.0.0-alpha.4", "dbt compile --write-catalog")]
 )
-def test_advice_on_the_catalog_is_that_of_the_dbt(shop, version, command):
+def test_catalog_advice_fits_dbt_version(shop, version, command):
     change_node(shop, columns={}, metadata={"dbt_version": version})
     unknown = shop.segconn("suggest", "customers")
     assert unknown.exit_code == 2

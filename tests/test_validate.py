@@ -90,7 +90,7 @@ def test_wrong_endpoint_is_rejected(shop, api):
     assert api.tried == []
 
 
-def test_missing_settings_message_has_an_example(shop):
+def test_missing_settings_show_an_example(shop):
     (shop.dir / "segconn.yml").unlink()
     assert "segconn.yml: error SEG102: not found. Create it beside dbt_project.yml" in findings(shop)
 
@@ -140,7 +140,7 @@ def test_all_problems_are_listed_together(shop):
     assert "6 errors in 2 mappings on 1 model." in findings(shop, broken, {**broken, "name": "other"})
 
 
-def test_run_lists_settings_and_mapping_errors(shop):
+def test_run_lists_all_configuration_errors(shop):
     shop.manifest({**MAPPING, "action": "x"})
     shop.settings(regoin="us-west-2")
     result = shop.segconn("run", "--all")
@@ -158,7 +158,7 @@ def test_identifier_defaults_to_primary_key(shop, api):
     assert "unique_identifier: is missing" in shop.segconn("validate").output
 
 
-def test_repeated_name_and_ephemeral_model_fail(shop):
+def test_repeated_name_and_ephemeral_fail(shop):
     assert "two mappings of the model have this name" in findings(shop, MAPPING, MAPPING)
     shop.write("models/customers.sql", "{{ config(materialized='ephemeral') }} select 1 as customer_id")
     shop.dbt("parse")
@@ -195,7 +195,7 @@ def test_two_destinations_need_a_choice(shop):
     assert "destination: is missing. Destinations: web, app." in findings(shop)
 
 
-def test_missing_column_stops_run_before_sending(shop, api):
+def test_missing_column_stops_the_run(shop, api):
     shop.mappings(
         {**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"email": "$emial"}}},
         {**MAPPING, "name": "other"},

@@ -21,13 +21,13 @@ def test_unknown_action_suggests_nearest():
         compile_action("identfy", {})
 
 
-def test_all_problems_of_mapping_are_reported():
+def test_mapping_problems_are_all_reported():
     with pytest.raises(MappingError) as caught:
         compile_action("identify", {"user_id": {"@path": 3}, "traits": {"a": {"@nope": 1}}})
     assert len(caught.value.problems) == 2
 
 
-def test_all_problems_of_record_are_reported():
+def test_record_problems_are_all_reported():
     fields = {"user_id": {"@path": "$.u"}, "location": {"latitude": {"@path": "$.lat"}}, "traits": {"@path": "$.t"}}
     with pytest.raises(InvalidCall) as caught:
         compile_action("identify", fields)({"u": {}, "lat": "north", "t": "x"})
@@ -64,7 +64,7 @@ CELLS = (
     st.dictionaries(st.sampled_from(COLUMNS), CELLS) | CELLS,
 )
 @settings(max_examples=500, deadline=None)
-def test_flat_mapping_equals_general_mapping(action, texts, properties):
+def test_flat_mapping_equals_general_one(action, texts, properties):
     def fields(column):
         body = {"x": column("a"), "y": column("b"), "z": 7}
         ids = {name: column(COLUMNS[at % len(COLUMNS)]) for at, name in enumerate(sorted(texts))}

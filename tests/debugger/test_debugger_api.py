@@ -40,7 +40,7 @@ def events(url, query=""):
     return [json.loads(line) for line in lines]
 
 
-def test_takes_a_batch_and_shows_it_newest_first(debugger):
+def test_batch_is_shown_newest_first(debugger):
     answer = post(debugger, TRACK, {"type": "identify", "userId": "u2"})
     assert (answer.status_code, answer.json()) == (200, {"success": True})
     assert [one["call"]["userId"] for one in events(debugger)] == ["u2", "u1"]
@@ -151,7 +151,7 @@ def test_a_message_id_counts_once(debugger):
     assert [one["dropped"] for one in events(debugger)] == ["messageId seen before", None]
 
 
-def test_too_many_calls_in_a_batch_are_all_dropped(debugger):
+def test_oversized_batch_is_dropped(debugger):
     assert post(debugger, *[TRACK] * 2501).status_code == 200
     stats = requests.get(f"{debugger}/stats", timeout=5).json()
     assert (stats["accepted"], stats["dropped"]) == (0, 2501)
@@ -265,7 +265,7 @@ async def status_for(app, host):
     return sent[0]["status"]
 
 
-def test_live_calls_come_as_server_sent_events(debugger):
+def test_live_calls_are_sent_as_events(debugger):
     post(debugger, TRACK)
     told = told_live(debugger)
     assert told["stats"]["accepted"] == 1
@@ -289,7 +289,7 @@ def test_pages_of_the_web_are_not_answered(debugger, headers):
     assert requests.get(f"{debugger}/events", headers=headers, timeout=5).status_code == 403
 
 
-def test_the_page_may_load_nothing_from_elsewhere(debugger):
+def test_page_loads_nothing_from_elsewhere(debugger):
     page = requests.get(debugger, timeout=5)
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert "http" not in page.text

@@ -62,7 +62,7 @@ def test_memory_is_bounded_whatever_arrives():
     assert 500 < kept < 5_000
 
 
-def test_what_a_batch_shares_counts_for_each_call(debugger):
+def test_shared_batch_fields_count_per_call(debugger):
     answer = post(debugger, json.dumps({"batch": [TRACK], "context": {"x": "y" * 40_000}}))
     assert (answer.status_code, answer.json()["message"]) == (400, "a call is larger than 32,768 bytes")
 
@@ -87,7 +87,7 @@ def test_what_a_batch_shares_counts_for_each_call(debugger):
         b'{"batch":[[]]}',
     ],
 )
-def test_json_that_is_no_batch_is_a_bad_request(debugger, body):
+def test_json_without_batch_is_bad_request(debugger, body):
     assert post(debugger, body).status_code in {400, 401}
 
 
@@ -121,7 +121,7 @@ def test_wrong_types_in_a_call_are_taken_or_dropped(debugger, call):
         (b"A: " + b"b" * 100_000 + b"\r\n", 400),
     ],
 )
-def test_headers_of_any_bytes_are_a_bad_request(debugger, headers, status):
+def test_binary_headers_are_bad_requests(debugger, headers, status):
     assert raw(debugger, headers, b"{}") == status
 
 
@@ -140,7 +140,7 @@ def test_a_body_far_over_the_limit_is_refused_unread(debugger):
 # --- The log --------------------------------------------------------------------------------------
 
 
-def test_the_log_is_readable_by_its_owner_alone(tmp_path):
+def test_log_is_readable_by_owner_only(tmp_path):
     log, old = tmp_path / "calls.jsonl", tmp_path / "old.jsonl"
     old.write_text("kept\n")
     old.chmod(0o664)
@@ -166,7 +166,7 @@ def test_a_log_that_stays_open_to_others_is_refused(tmp_path, monkeypatch):
         pass
 
 
-def test_a_full_disk_under_the_log_refuses_no_call():
+def test_full_disk_of_log_refuses_no_call():
     with running(log=Path("/dev/full")) as one:
         assert post(one.url, json.dumps({"batch": [TRACK] * 3})).status_code == 200
         stats = requests.get(f"{one.url}/stats", timeout=5).json()

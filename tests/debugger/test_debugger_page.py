@@ -86,7 +86,7 @@ def test_filters_by_type_and_text(page):
     page.until(lambda: "No call matches the filter" in page.text("#empty"))
 
 
-def test_shows_dropped_calls_alone_on_request(page):
+def test_dropped_calls_show_on_request(page):
     page.post(track("Fine"), track(""))
     page.until(lambda: len(page.rows()) == 2)
     page.find("#only-dropped").click()
@@ -109,7 +109,7 @@ def test_pause_resume_and_clear(page):
     page.until(lambda: [row[1] for row in page.rows()] == ["Afterwards"])
 
 
-def test_the_keyboard_moves_opens_and_closes(page):
+def test_keyboard_moves_opens_and_closes(page):
     from selenium.webdriver.common.keys import Keys
 
     page.post(track("A"), track("B"))
@@ -154,7 +154,7 @@ def test_a_flood_is_shown_up_to_a_limit_that_the_page_says(page):
     assert len(page.rows()) <= 500
 
 
-def test_notices_a_debugger_that_was_started_anew(browser):
+def test_restarted_debugger_is_noticed(browser):
     with running() as first:
         page = Page(browser, first.url)
         page.open()

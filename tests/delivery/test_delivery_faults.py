@@ -94,7 +94,7 @@ def test_the_watermark_moves_where_nearly_every_record_is_refused(api, call):
 
 
 @given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), max_size=12), st.data())
-def test_watermark_stays_below_every_open_change(steps, data):
+def test_watermark_stays_below_open_changes(steps, data):
     """Changes of an interval are done by several batches, in any order."""
     watermark, last, intervals = Watermark(7), 7, []
     for gaps in steps:
@@ -161,7 +161,7 @@ def test_a_pause_holds_for_senders_that_already_had_their_moment(api, call):
     assert len(api.accepted) == 20_000
 
 
-def test_the_429s_of_one_pause_slow_down_once():
+def test_429s_of_one_pause_slow_down_once():
     now = [0.0]
     limiter = RateLimiter(1000, lambda: now[0])
     for _ in range(8):
@@ -174,7 +174,7 @@ def test_the_429s_of_one_pause_slow_down_once():
 
 
 @pytest.mark.parametrize("date", ["Sun Nov  6 08:49:37 1994", "Sun, 06 Nov 1994 08:49:37 -0000"])
-def test_retry_after_may_be_a_date_without_a_zone(date):
+def test_retry_after_date_needs_no_zone(date):
     assert classify(429, {"Retry-After": date}) == Throttled(0.0)
 
 
@@ -238,7 +238,7 @@ def test_a_tls_handshake_that_breaks_is_tried_again(call):
     assert answer == Unknown("the connection broke", reached=False)
 
 
-def test_certificates_that_cannot_be_read_are_told(monkeypatch):
+def test_unreadable_certificate_is_reported(monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
     monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
     api = TrackingApiClient(DestinationConfig("app", WRITE_KEY, "https://127.0.0.1:9"))

@@ -116,7 +116,7 @@ def hurried(monkeypatch):
         (b"\x00\x01garbage\r\n\r\n", Unknown("the connection broke", reached=False)),
     ],
 )
-def test_any_answer_ends_in_time_with_a_meaning(hurried, answer, expected):
+def test_any_answer_is_classified_in_time(hurried, answer, expected):
     flood.sent = 0
     with answering(answer) as (url, _):
         found, seconds = ask(url)
@@ -161,7 +161,7 @@ def test_proxy_that_is_not_there_is_named(monkeypatch):
 
 
 @pytest.mark.parametrize("answer", [dribble(b"HTTP/1.1 200 OK\r\n", endless=b"X"), lambda _: time.sleep(20)])
-def test_stop_is_heard_while_an_answer_is_missing(answer):
+def test_stop_works_while_waiting(answer):
     stop = threading.Event()
     with answering(answer) as (url, requests):
         destination = Destination(DestinationConfig("app", "wk", url, events_per_second=None))
@@ -255,7 +255,7 @@ PARTS = st.lists(HEADS | HEADS | TAILS | st.just(HINTS) | st.just(OK) | st.binar
 
 
 @fuzz(PARTS, st.integers(0, 60), examples=150)
-def test_fuzzed_answer_is_classified_in_time(any_answer, parts, cut):
+def test_fuzzed_answer_is_classified(any_answer, parts, cut):
     whole = b"".join(parts)
     any_answer.parts = [whole[:cut], whole[cut:]] if cut else [whole]
     answer, seconds = ask(any_answer.url)

@@ -160,7 +160,7 @@ def test_failed_test_step_holds_a_model_back(shop, api, platform):
     assert not api.received
 
 
-def test_run_is_awaited_and_errors_are_retried(shop, api, platform):
+def test_run_awaited_and_errors_retried(shop, api, platform):
     platform.add(71)
     platform.pending[71] = 3
     platform.faults = [429, 503]
@@ -171,7 +171,7 @@ def test_run_is_awaited_and_errors_are_retried(shop, api, platform):
     assert len(api.received) == 1
 
 
-def test_retried_run_completes_the_earlier_one(shop, api, platform):
+def test_retried_run_completes_earlier_one(shop, api, platform):
     platform.add(71, status=20)
     platform.add(72, retrying=71)
     platform.keep(71, 3, build(shop, "build", status="error"))

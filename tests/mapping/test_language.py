@@ -88,7 +88,7 @@ PAYLOADS = st.fixed_dictionaries({"a": VALUES}, optional={"b": VALUES, "properti
 
 
 @fuzz(MAPPINGS | STRUCTURES, VALUES, examples=400)
-def test_fuzzed_mapping_gives_value_or_our_error(mapping, payload):
+def test_fuzzed_mapping_value_or_our_error(mapping, payload):
     try:
         value = compile_mapping({"r": mapping})({"a": payload})
         columns_used({"r": mapping})
@@ -98,7 +98,7 @@ def test_fuzzed_mapping_gives_value_or_our_error(mapping, payload):
 
 
 @fuzz(st.sampled_from(sorted(ACTIONS)), ACTION_FIELDS, PAYLOADS, PAYLOADS, examples=150)
-def test_fuzzed_record_becomes_call_or_discard(action, fields, payload, other):
+def test_fuzzed_record_is_call_or_discard(action, fields, payload, other):
     """A call that no limit refuses is one object of JSON with somebody's id."""
     try:
         to_call = compile_action(action, fields)
@@ -166,7 +166,7 @@ def test_integer_keeps_every_digit(number):
 
 
 @given(VALUES)
-def test_printed_json_is_parsed_to_equal_value(value):
+def test_printed_json_parses_to_same_value(value):
     text = js.stringify(value)
     read = json.loads(text)
     assert js.stringify(read) == text
@@ -180,7 +180,7 @@ def test_utf16_units_join_to_same_text(text):
 
 
 @given(st.text(alphabet="aAbBkKſß$&`' ", max_size=12), st.text(alphabet="aAkK$", min_size=1, max_size=3))
-def test_replacement_by_match_changes_nothing(text, pattern):
+def test_replacing_by_match_is_identity(text, pattern):
     assert js.replace(text, pattern, "$&", every=True, ignore_case=False) == text
     assert js.replace(text, pattern, "$&", every=True, ignore_case=True) == text
 
@@ -210,7 +210,7 @@ def test_shorthand_expands_to_directives(given_, expanded):
 
 
 @pytest.mark.parametrize("text", ["$name is here", "hello $name", "${}", "${a.b}", "a $* b", "${it's}"])
-def test_invalid_dollar_is_reported_with_path(text):
+def test_invalid_dollar_has_a_path(text):
     with pytest.raises(MappingError) as caught:
         expand({"traits": {"x": text}})
     assert caught.value.problems[0].startswith("/traits/x ")

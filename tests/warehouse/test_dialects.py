@@ -27,7 +27,7 @@ def test_shared_sql_names_no_warehouse():
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
-def test_dialect_macros_replace_what_is_called(adapter):
+def test_dialect_macros_override_defaults(adapter):
     shared, own = sql(SQL_FOLDER), sql(FOLDERS / adapter)
     called = {*re.findall(r"dispatch\('(\w+)'", shared), *(name.removeprefix("default__") for name in macros(shared))}
     for macro in macros(own):

@@ -43,17 +43,20 @@ def _words(text: str) -> set[str]:
 # The functions that the statements may use: those of every warehouse, then those of each
 _SHARED = _words("abs cast coalesce count floor lower max md5 min mod nullif replace row_number rtrim substr sum trim")
 _OF_SPARK = _words(
-    "array base64 chr concat current_timestamp date_format map pmod to_json to_utc_timestamp transform xxhash64"
+    "array array_join base64 chr collect_list concat current_timestamp date_format length map octet_length pmod "
+    "substring to_json to_utc_timestamp transform xxhash64"
 )
 FUNCTIONS = {
     "bigquery": _SHARED
-    | _words("concat current_datetime datetime datetime_diff div extract farm_fingerprint format_date format_datetime")
-    | _words("format_time if is_inf is_nan length lpad regexp_replace safe.timestamp st_astext string_agg timestamp")
+    | _words("byte_length concat current_datetime datetime datetime_diff div extract farm_fingerprint format_date")
+    | _words("format_datetime format_time if is_inf is_nan length lpad regexp_replace safe.timestamp st_astext")
+    | _words("string_agg timestamp")
     | _words("to_base64 to_hex to_json_string"),
     "databricks": _SHARED | _OF_SPARK | _words("date_trunc timestampdiff"),
     "redshift": _SHARED | _words("datediff extract from_varbyte json_serialize json_size lpad st_astext to_char"),
     "snowflake": _SHARED
-    | _words("base64_encode convert_timezone date_part datediff length sysdate to_json to_varchar to_variant"),
+    | _words("base64_encode concat convert_timezone date_part datediff length listagg octet_length sysdate to_json")
+    | _words("to_varchar to_variant"),
     "spark": _SHARED | _OF_SPARK | _words("assert_true ceil date datediff nvl2 to_timestamp to_unix_timestamp"),
 }
 # Words before a parenthesis that are no functions

@@ -27,7 +27,7 @@ def changed(shop, *customers):
     return estimated(shop)["changed"]
 
 
-def test_changed_columns_are_named_and_counted(shop, api):
+def test_changed_columns_are_counted(shop, api):
     shop.manifest({**KEEPING, "guards": {"max_updated_percent": 30}})
     assert shop.synced(*rows()).exit_code == 0
     shop.fill(*rows(email=[1, 2, 3], plan=[3, 4]))
@@ -68,7 +68,7 @@ def test_switching_sends_nothing_and_learns(shop, api):
     }  # fmt: skip
 
 
-def test_hashes_survive_refusals_edits_and_renames(shop, api):
+def test_hashes_survive_edits_and_renames(shop, api):
     shop.manifest(KEEPING)
     shop.synced(*rows(4))
     api.refuses = lambda call: call["userId"] == "c1"

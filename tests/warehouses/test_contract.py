@@ -92,7 +92,7 @@ def test_refused_records_are_listed_and_sent_once_they_are_mended(shop, api):
     assert users(api) == ["c1", "c2", "c3"]
 
 
-def test_baseline_remembers_and_reset_forgets(shop, api):
+def test_baseline_keeps_and_reset_forgets(shop, api):
     shop.manifest({**MAPPING, "first_sync": "baseline"})
     assert "LEFT OUT 2" in shop.synced(ADA, BOB).output
     assert api.received == []
@@ -240,7 +240,7 @@ def test_an_outage_leaves_the_outbox_and_an_edited_mapping_gives_it_up(shop, api
 
 
 @pytest.mark.parametrize("statement", ["segconn_insert_settled", "segconn_drop", "segconn_append"])
-def test_killed_while_settling_it_is_settled_again(shop, api, monkeypatch, statement):
+def test_killed_settling_is_repeated(shop, api, monkeypatch, statement):
     from dbt_segconn.warehouse.session import Session
 
     class Killed(BaseException):

@@ -112,7 +112,7 @@ GONE = {
         ("timestamp", "'2024-02-29 12:00'", "2024-02-29T12:00:00.000Z", "2024-02-29T12:00:00.000Z"),
     ],
 )
-def test_deleted_record_keeps_its_identifier(shop, api, data_type, literal, value, text):
+def test_deleted_record_keeps_identifier(shop, api, data_type, literal, value, text):
     """Half of the types stand alone, half in an identifier of two columns."""
     identifier = "CUSTOMER_ID" if len(data_type) % 2 else ["tenant", "customer_id"]
     shop.manifest(GONE, unique_identifier=identifier)
@@ -141,7 +141,7 @@ def test_junk_and_shared_ids_are_counted(shop, api):
 
 
 @pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
-def test_an_enumeration_may_identify_records(shop, api, warehouse):
+def test_enumeration_may_identify_records(shop, api, warehouse):
     warehouse.execute("create type plan as enum ('pro', 'free')")
     shop.manifest(RECORD, unique_identifier="plan")
     shop.make("plan plan, email text", "'pro', 'a'", "'free', 'b'")

@@ -32,7 +32,7 @@ def test_a_materialized_view_is_a_model_like_another(shop, api, warehouse):
     assert [call["traits"] for call in api.calls()] == [{"email": "a@b.co", "plan": 12.5}]
 
 
-def test_pages_of_the_outbox_are_found_by_an_index(shop, api, warehouse):
+def test_outbox_pages_use_an_index(shop, api, warehouse):
     api.faults = [401]
     shop.synced(ADA, BOB)
     (outbox,) = (
@@ -124,7 +124,7 @@ def test_names_without_quotes_are_found(shop, api):
     assert [call["userId"] for call in api.calls()] == ["c1"]
 
 
-def test_another_schema_or_database_is_refused(shop, api, warehouse):
+def test_other_schema_or_database_refused(shop, api, warehouse):
     other = {"marts": {**warehouse.output, "schema": "marts"}, "elsewhere": {**warehouse.output, "dbname": "postgres"}}
     outputs = {"dev": warehouse.output, **other}
     shop.write("profiles.yml", {"shop": {"target": "dev", "outputs": outputs}})

@@ -420,7 +420,7 @@ def test_decimals_keep_all_their_digits_as_text_when_asked(shop, api, warehouse)
     assert {key.lower(): value for key, value in api.calls()[-1]["traits"].items()}["price"] == 12.5
 
 
-def test_naive_timestamps_are_in_the_declared_zone(shop, api, warehouse):
+def test_naive_timestamps_use_declared_zone(shop, api, warehouse):
     fill(
         warehouse,
         summer="cast('2024-07-01 12:00:00.25' as {naive})",

@@ -159,7 +159,7 @@ def test_ctrl_c_lets_the_workers_finish_what_is_in_flight(shop, api):
 
 
 @ON_POSTGRES
-def test_four_workers_keep_the_order_of_each_user(shop, api, warehouse):
+def test_workers_keep_order_of_each_user(shop, api, warehouse):
     """4,000 users with three versions each; a worker dies with several requests in flight."""
     shop.settings(concurrency=12, events_per_second="unlimited")
     fields = {"user_id": "$user_id", "traits": {"version": "$version"}}

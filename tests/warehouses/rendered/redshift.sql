@@ -1378,7 +1378,7 @@ where change_number > 0 and change_number <= 20000
     and change_type in ('added', 'updated');
 
 -- segconn_read_changes
-select change_number, change_type, record_id, c1, c2, c6, c12, c13
+select change_number, change_type, record_id, c1, c2, c6, c15, c13
 from "shop"."segconn"."outbox_customers_identify_0123abcd"
 where change_number > 0 and change_number <= 20000
     and change_type in ('added')
