@@ -84,6 +84,7 @@ class Jinja:
             names.update({**self._load_names(), **names})
         with _limited():
             value = environment.from_string(tree, globals=names).render(names)
+            _check_defined(value)
         if isinstance(value, str) and len(value) > MAX_PARTS:
             raise ConfigurationError(f"the result has more than {MAX_PARTS:,} characters")
         return value
@@ -138,6 +139,17 @@ def _power(left: Any, right: Any) -> Any:
     if isinstance(right, (int, float)) and abs(right) > MAX_EXPONENT:
         raise ConfigurationError(f"the exponent of ** must be at most {MAX_EXPONENT}")
     return left**right
+
+
+def _check_defined(value: Any) -> None:
+    """Raise UndefinedError for an undefined value or part: jinja2 returns it if an expression is the whole text."""
+    from jinja2 import Undefined
+
+    if isinstance(value, Undefined):
+        str(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple, set)) else ()
+    for part in parts:
+        _check_defined(part)
 
 
 def _environment(names: Names, text: str = "") -> Any:
