@@ -143,7 +143,7 @@ def _unparsed(model: Node, resource_key: str, manifest: Manifest) -> Iterator[tu
         return
     name = _name(model)
     nodes = (*manifest.raw["nodes"].values(), *manifest.disabled())
-    own = [node for node in nodes if (node["resource_type"], node["name"]) == (resource_key[:-1], name)]
+    own = [node for node in nodes if (node.get("resource_type"), node.get("name")) == (resource_key[:-1], name)]
     # a disabled model has a finding of its own
     fine = {one.unique_id for one in manifest.models} | {node["unique_id"] for node in manifest.disabled()}
     if not any(node["unique_id"] in fine for node in own):

@@ -14,14 +14,16 @@
 {#- Compiled calls of the changes above `after` and up to `upto`, joined in groups of at most `size` changes: the
     last change number, the number of changes, the number of calls, their text, and the numbers of other changes. -#}
 {% macro segconn_read_calls(outbox, call, change_types, after, upto, size) %}
+{%- set other = 'case when written is null then ' ~ segconn_as_text('change_number', 'integer') ~ ' end' -%}
+{%- set length = adapter.dispatch('segconn_byte_length')('text_of_call') -%}
 select
     max(change_number) as last_change,
     count(*) as changes,
     count(written) as calls,
     {{ adapter.dispatch('segconn_join_calls')('written') }} as joined,
-    {{ adapter.dispatch('segconn_join_texts')("case when written is null then " ~ segconn_as_text('change_number', 'integer') ~ " end", segconn_literal(',')) }} as others
+    {{ adapter.dispatch('segconn_join_texts')(other, segconn_literal(',')) }} as others
 from (
-    select change_number, case when {{ adapter.dispatch('segconn_byte_length')('text_of_call') }} <= {{ call.most_bytes }} then text_of_call end as written
+    select change_number, case when {{ length }} <= {{ call.most_bytes }} then text_of_call end as written
     from (
         select change_number, {{ segconn_written_call(call) }} as text_of_call
         from {{ outbox }}
@@ -153,6 +155,10 @@ group by floor((change_number - 1) / {{ size }})
 {#- A text as JSON, with quotation marks; null stays null. -#}
 {% macro segconn_json_string(text) %}
   {{- return(adapter.dispatch('segconn_json_string')(text)) -}}
+{% endmacro %}
+
+{% macro default__segconn_json_string(text) %}
+  {{- return('cast(to_json(' ~ text ~ ') as ' ~ segconn_type_string() ~ ')') -}}
 {% endmacro %}
 
 

@@ -3,11 +3,6 @@ text integer whole decimal exact float single boolean date timestamp timestamptz
 {% endmacro %}
 
 
-{% macro duckdb__segconn_json_string(text) %}
-  {{- return('cast(to_json(' ~ text ~ ') as varchar)') -}}
-{% endmacro %}
-
-
 {% macro duckdb__segconn_byte_length(text) %}
   {{- return('strlen(' ~ text ~ ')') -}}
 {% endmacro %}

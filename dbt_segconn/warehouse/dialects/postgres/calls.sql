@@ -3,11 +3,6 @@ text integer whole decimal number exact float single boolean date timestamp time
 {% endmacro %}
 
 
-{% macro postgres__segconn_json_string(text) %}
-  {{- return('cast(to_json(' ~ text ~ ') as text)') -}}
-{% endmacro %}
-
-
 {#- A double keeps its fraction: 1.0. Beyond 1e15, its text has an exponent. -#}
 {% macro postgres__segconn_written_number(value, value_type) %}
   {%- set double = 'cast(' ~ value ~ ' as double precision)' -%}
