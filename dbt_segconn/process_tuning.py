@@ -102,6 +102,7 @@ def silence_dbt() -> None:
     ctx_set_event_manager(SilentManager())
 
 
+@cache  # once in a process: each run would wrap the function again
 def share_empty_tables() -> None:
     """Return the same empty table for all statements without rows. dbt builds one for each, which takes 0.8 ms."""
     from dbt_common.clients import agate_helper

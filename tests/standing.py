@@ -249,6 +249,14 @@ class Shop:
             if rows:
                 connection.executemany(f"insert into {name} values ({', '.join('?' * len(self.columns))})", rows)
 
+    def many(self, count: int) -> None:
+        """Make the model's table hold `count` customers: c0, c1, …"""
+        with self.connect() as connection:
+            connection.execute(
+                "create or replace table main.customers as "
+                f"select 'c' || i as customer_id, 'x' || i as email, 'pro' as plan from range({count}) t(i)"
+            )
+
     def connect(self) -> Any:
         """Open the warehouse beside dbt-segconn."""
         import duckdb

@@ -69,11 +69,7 @@ def test_exception_fails_its_own_sync_only(two, api, monkeypatch, owner, name, p
 
 def test_a_bug_in_the_middle_keeps_what_was_confirmed(shop, api, monkeypatch):
     shop.manifest(MAPPING)
-    with shop.connect() as connection:
-        connection.execute(
-            "create table main.customers as "
-            "select 'c' || i as customer_id, 'x' || i as email, 'pro' as plan from range(10000) t(i)"
-        )
+    shop.many(10_000)
     send_written = Delivery.send_written
 
     def broken(delivery, last, *group):

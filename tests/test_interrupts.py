@@ -47,14 +47,6 @@ class Counting(Api):
         return 200
 
 
-def customers(shop, count):
-    with shop.connect() as connection:
-        connection.execute(
-            "create or replace table main.customers as "
-            f"select 'c' || i as customer_id, 'x' || i as email, 'pro' as plan from range({count}) t(i)"
-        )
-
-
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_killed_at_any_moment_of_a_first_sync_every_record_arrives_exactly_once(shop, shard):
@@ -64,7 +56,7 @@ def test_killed_at_any_moment_of_a_first_sync_every_record_arrives_exactly_once(
         shop.manifest(MAPPING)
         shop.endpoint = url
         shop.settings(concurrency=2)
-        customers(shop, RECORDS)
+        shop.many(RECORDS)
         fresh = (shop.dir / "shop.duckdb").read_bytes()
         started = time.monotonic()
         assert mortal.run(shop.dir, {"WK": WRITE_KEY}).success
@@ -113,7 +105,7 @@ def wait_for(api, requests):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_exits_130_and_loses_nothing(shop, api, number):
     shop.manifest(MAPPING)
-    customers(shop, 60_000)
+    shop.many(60_000)
     api.delay = 0.2
     process = start(shop)
     wait_for(api, 3)
@@ -135,7 +127,7 @@ def test_signal_exits_130_and_loses_nothing(shop, api, number):
 
 def test_a_second_signal_of_either_kind_ends_it_at_once(shop, api):
     shop.manifest(MAPPING)
-    customers(shop, 60_000)
+    shop.many(60_000)
     api.delay = 20
     process = start(shop)
     wait_for(api, 1)
@@ -152,7 +144,7 @@ def test_a_second_signal_of_either_kind_ends_it_at_once(shop, api):
 
 def test_a_log_that_cannot_be_written_ends_no_delivery(shop, api):
     shop.manifest(MAPPING)
-    customers(shop, 100)
+    shop.many(100)
     with Path("/dev/full").open("w") as full:
         assert start(shop, stdout=full).wait(timeout=60) == 0
     assert len(api.received) == 100
@@ -165,7 +157,7 @@ def test_a_log_that_cannot_be_written_ends_no_delivery(shop, api):
 def test_max_runtime_ends_run_like_signal(shop, api):
     shop.manifest(MAPPING)
     shop.settings(events_per_second=5_000)
-    customers(shop, 60_000)
+    shop.many(60_000)
     result = shop.segconn("run", "--all", "--max-runtime", "3s")
     assert result.exit_code == 130, result.output
     assert "CANCELED customers.identify_customers" in result.output
@@ -185,7 +177,7 @@ def test_raising_signal_handler_ends_run(shop, api):
         raise TerminationSignal
 
     shop.manifest(MAPPING, {**MAPPING, "name": "off", "enabled": False})
-    customers(shop, 60_000)
+    shop.many(60_000)
     api.delay = 0.2
     before = signal.signal(signal.SIGUSR1, terminate)
     raised_at = []

@@ -70,7 +70,7 @@ class Watermark:
         self._advance()
 
     def done_in(self, last: int, count: int) -> None:
-        """Mark so many changes of one open interval as done; `last` is any number of it."""
+        """Mark `count` changes of one open interval as done; `last` is any change number in it."""
         self._intervals[bisect_left(self._intervals, last, key=_LAST)].waiting -= count
         self._advance()
 

@@ -116,7 +116,7 @@ class DbtPlatform:
                 ) from None
 
     def _download(self, path: str, step: int, file: Path) -> Path | None:
-        with self._request(f"{path}", {"step": step}) as response:
+        with self._request(path, {"step": step}) as response:
             if response.status_code == requests.codes.not_found:
                 return None
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ class DbtPlatform:
     @contextmanager
     def _request(self, path: str, query: Mapping[str, Any]) -> Iterator[requests.Response]:
         """Send a request, again after 429 and errors of the server. Raise ConfigurationError for other failures."""
-        url = f"{self._base}/api/v2/accounts/{self.account}/{path}"
+        url = f"{self.base}/api/v2/accounts/{self.account}/{path}"
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 # a redirect would pass the token on
@@ -169,7 +169,8 @@ class DbtPlatform:
             )
 
     @property
-    def _base(self) -> str:
+    def base(self) -> str:
+        """The URL of the host, without a slash at its end."""
         return self.host.rstrip("/") if "://" in self.host else f"https://{self.host.rstrip('/')}"
 
 
@@ -180,11 +181,12 @@ def connect(account: int | None, host: str | None) -> DbtPlatform:
         raise ConfigurationError(f"the environment variable {TOKEN} is not set. Set it to a service token of dbt.")
     if account is None:
         raise ConfigurationError("--dbt-cloud-account is missing: the account id is in the URL of each job.")
-    parts = urlsplit(host if host and "://" in host else f"https://{host or DEFAULT_HOST}")
+    platform = DbtPlatform(account, token, host or DEFAULT_HOST)
+    parts = urlsplit(platform.base)
     is_local = parts.hostname in {"127.0.0.1", "localhost", "::1"}
     if (parts.scheme != "https" and not is_local) or not parts.hostname or parts.username or parts.query:
         raise ConfigurationError("--dbt-cloud-host must be a host such as ab123.us1.dbt.com; the token is sent to it.")
-    return DbtPlatform(account, token, host or DEFAULT_HOST)
+    return platform
 
 
 def _command_of(step: str) -> str | None:

@@ -510,7 +510,7 @@ def _watched(shop: Shop) -> AbstractContextManager[ServerMemory | None]:
 
 
 def _staged(shop: Shop) -> tuple[float, dict[str, Any]]:
-    """Sync; returns the largest memory of the diff in MB, and what the artifact says of the sync."""
+    """Sync; returns the largest memory of the diff in MB, and the entry of the sync in the artifact."""
     with _watched(shop) as server:
         process, result = shop.segconn("--all")
     return server.peak_mb if server else process.peak_mb, result

@@ -122,11 +122,7 @@ def test_kill_saves_what_was_sent(shop, api, tmp_path):
     from airflow.providers.common.compat.sdk import AirflowException
 
     shop.manifest(MAPPING)
-    with shop.connect() as connection:
-        connection.execute(
-            "create or replace table main.customers as "
-            "select 'c' || i as customer_id, 'x' || i as email, 'pro' as plan from range(30000) t(i)"
-        )
+    shop.many(30_000)
     api.delay = 0.3
     task = operator(shop, options={"all": True})
 

@@ -64,11 +64,7 @@ def test_failed_sync_fails_the_task_and_a_retry_delivers(shop, api):
 
 def test_sigterm_saves_what_was_sent(shop, api):
     shop.manifest(MAPPING)
-    with shop.connect() as connection:
-        connection.execute(
-            "create or replace table main.customers as "
-            "select 'c' || i as customer_id, 'x' || i as email, 'pro' as plan from range(30000) t(i)"
-        )
+    shop.many(30_000)
     api.delay = 0.3
 
     code = (

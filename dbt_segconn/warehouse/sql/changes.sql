@@ -67,6 +67,13 @@
 {% endmacro %}
 
 
+{#- For warehouses in which one worker would number all changes and run out of memory. Each of 256 buckets is numbered
+    alone: the first bucket has the numbers 1, 257, 513, … Changes that are not sent come last. -#}
+{% macro segconn_number_in_buckets(bucket) %}
+  {{- return("(row_number() over (partition by " ~ bucket ~ " order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + " ~ bucket ~ " + 1") -}}
+{% endmacro %}
+
+
 {#- A table, or no rows if the table does not exist yet: before the first sync. -#}
 {% macro segconn_or_empty(relation, columns) %}
   {%- if relation is not none -%} {{- return(relation | string) -}} {%- endif -%}

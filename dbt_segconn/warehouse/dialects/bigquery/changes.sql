@@ -3,11 +3,8 @@
 {% endmacro %}
 
 
-{#- One worker would number all changes, and run out of memory. Instead, each of 256 buckets is numbered alone: the
-    first bucket has the numbers 1, 257, 513, … Changes that are not sent come last. -#}
 {% macro bigquery__segconn_number_rows() %}
-  {%- set bucket = "(farm_fingerprint(coalesce(record_id, checksum)) & 255)" -%}
-  {{- return("(row_number() over (partition by " ~ bucket ~ " order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + " ~ bucket ~ " + 1") -}}
+  {{- return(segconn_number_in_buckets("(farm_fingerprint(coalesce(record_id, checksum)) & 255)")) -}}
 {% endmacro %}
 
 

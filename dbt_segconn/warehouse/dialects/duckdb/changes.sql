@@ -30,8 +30,8 @@ select 1 as one from duckdb_databases() where database_name = {{ segconn_literal
 {% endmacro %}
 
 
-{#- hash() is not stable between versions. Types with equal values of different JSON, and those whose hash is weaker,
-    are hashed as text. -#}
+{#- hash() is not stable between versions. Two kinds of types are hashed as text: types with a weaker hash, and types
+    that have different JSON for equal values. -#}
 {% macro duckdb__segconn_fingerprint(seed, columns) %}
   {%- set plain = ('varchar', 'boolean', 'tinyint', 'smallint', 'integer', 'bigint', 'date', 'timestamp', 'double') -%}
   {%- set parts = ["'" ~ seed ~ "'"] -%}

@@ -9,11 +9,8 @@
 {% endmacro %}
 
 
-{#- One task would number all changes. Instead, each of 256 buckets is numbered alone: the first bucket has the numbers
-    1, 257, 513, … Changes that are not sent come last. -#}
 {% macro spark__segconn_number_rows() %}
-  {%- set bucket = 'pmod(xxhash64(coalesce(record_id, checksum)), 256)' -%}
-  {{- return("(row_number() over (partition by " ~ bucket ~ " order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + " ~ bucket ~ " + 1") -}}
+  {{- return(segconn_number_in_buckets('pmod(xxhash64(coalesce(record_id, checksum)), 256)')) -}}
 {% endmacro %}
 
 {% macro spark__segconn_nth() %}
