@@ -10,9 +10,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -113,7 +113,7 @@ def deliver_range(options: Options, changes: Range, stop: Stop) -> RangeResult:
 
 
 def warm_up(options: Options, run_id: str) -> None:
-    """Open project and warehouse before the first share comes; what fails then, fails again with a changes."""
+    """Open project and warehouse before the first share comes; what fails then, fails again with a range."""
     with _guard:
         try:
             _worker(options, run_id)
@@ -206,7 +206,7 @@ class LocalWorkers:
             self._pool.submit(warm_up, options, run_id)
 
     def submit(self, changes: Range) -> Future[RangeResult]:
-        """Hand in a changes."""
+        """Hand in a range."""
         with self._guard:
             try:
                 return self._pool.submit(_deliver_here, self._options, changes)
@@ -265,23 +265,32 @@ class DaskWorkers:
         self._address = address
         self._options = options
         self._stop_name = f"segconn-stop-{run_id}"
+        self._count = 1
         self._executor = client.get_executor(pure=False)
 
     @property
     def count(self) -> int:
-        """How many workers the scheduler has now."""
-        return max(1, len(self._client.nthreads()))
+        """How many workers the scheduler has now, or had when it last answered."""
+        with suppress(OSError):  # `are_gone` gives the reason
+            self._count = max(1, len(self._client.nthreads()))
+        return self._count
 
     def submit(self, changes: Range) -> Future[RangeResult]:
-        """Hand in a changes."""
-        future: Future[RangeResult] = self._executor.submit(_deliver_there, self._options, changes, self._stop_name)
+        """Hand in a range. It is lost at once if the scheduler is gone."""
+        try:
+            future: Future[RangeResult] = self._executor.submit(_deliver_there, self._options, changes, self._stop_name)
+        except Exception:  # a closed client raises this very class
+            if not self.are_gone():
+                raise
+            future = Future()
+            future.set_exception(CancelledError())
         return future
 
     def is_lost(self, error: BaseException) -> bool:
-        """Check whether the exception of a range means that several workers have died over it."""
+        """Check whether a range's exception means that its workers have died, or a scheduler that started again."""
         from distributed import KilledWorker
 
-        return isinstance(error, KilledWorker)
+        return isinstance(error, (KilledWorker, CancelledError))
 
     def are_gone(self) -> str | None:
         """Return the reason if the scheduler is gone: its client then loses the submitted ranges."""

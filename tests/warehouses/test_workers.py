@@ -276,6 +276,29 @@ def test_a_scheduler_that_is_killed_ends_the_run_with_the_reason_and_the_next_de
 
 
 @ON_POSTGRES
+def test_scheduler_dies_while_asked_for_workers(shop, api, monkeypatch):
+    from distributed import Client
+
+    monkeypatch.setattr("dbt_segconn.engine.workers.CONNECT_SECONDS", 3)
+    ask, asked = Client.nthreads, []
+    with dask_of_processes() as (address, scheduler):
+
+        def ask_of_the_dead(client):
+            asked.append(client)
+            if len(asked) == 3:  # ranges are handed out
+                scheduler.kill()
+                scheduler.wait()
+            return ask(client)
+
+        monkeypatch.setattr(Client, "nthreads", ask_of_the_dead)
+        result = shop.run("--scheduler", address)
+    assert result.exit_code == 1, result.output
+    assert f"the Dask scheduler {address} is gone" in result.output
+    assert shop.run().exit_code == 0
+    assert users(api.accepted.values()) == everyone()
+
+
+@ON_POSTGRES
 def test_a_scheduler_that_nobody_answers_at_is_told_before_anything_is_sent(shop, api, monkeypatch):
     monkeypatch.setattr("dbt_segconn.engine.workers.CONNECT_SECONDS", 1)
     result = shop.run("--scheduler", "tcp://127.0.0.1:9")
