@@ -6,7 +6,6 @@ https://segment.com/docs/connections/destinations/catalog/actions-segment/
 from dbt_segconn.actions.calls import compile_action
 from dbt_segconn.actions.coerce import fields_schema, missing_fields, unknown_fields
 from dbt_segconn.actions.fields import ACTIONS, Action, Field, find_action
-from dbt_segconn.actions.rows import Layout, compile_rows
 from dbt_segconn.errors import InvalidCall
 
 __all__ = [
@@ -14,9 +13,7 @@ __all__ = [
     "Action",
     "Field",
     "InvalidCall",
-    "Layout",
     "compile_action",
-    "compile_rows",
     "fields_schema",
     "find_action",
     "missing_fields",

@@ -10,7 +10,6 @@ from typing import Any
 
 from dbt_segconn.actions.coerce import coercion
 from dbt_segconn.actions.fields import CAMPAIGN_PARAMETERS, Action, find_action
-from dbt_segconn.actions.flat import compile_flat, find_flat
 from dbt_segconn.errors import InvalidCall
 from dbt_segconn.mapping import compile_mapping
 from dbt_segconn.mapping.compiler import ROOT_DIRECTIVE
@@ -29,13 +28,6 @@ def compile_action(action: str, fields: Any) -> Callable[[Any], Call]:
     the record does not make a valid call. It raises EvaluationError if the mapping cannot be evaluated on the record.
     """
     definition = find_action(action)
-    general = _compile_general(definition, fields)
-    flat = find_flat(definition, fields)
-    return compile_flat(flat, general) if flat else general
-
-
-def _compile_general(definition: Action, fields: Any) -> Callable[[Any], Call]:
-    """Compile any mapping: the function evaluates it, coerces the values and builds the call."""
     mapped = compile_mapping(fields)
     read = _reader(definition, fields)
     build = call_builder(definition, fields)

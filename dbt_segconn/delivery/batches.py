@@ -103,12 +103,10 @@ class Batcher:
         self._discard = discard
         self._open = Batch()
 
-    def add(
-        self, numbers: Sequence[int], calls: Sequence[dict[str, Any]], *, are_checked: bool = False
-    ) -> Iterator[Batch]:
-        """Add calls and yield each full batch. `are_checked`: only the size of the calls is checked."""
-        if not are_checked:
-            valid = [at for at, call in enumerate(calls) if self._is_valid(numbers[at], call)]
+    def add(self, numbers: Sequence[int], calls: Sequence[dict[str, Any]]) -> Iterator[Batch]:
+        """Add calls and yield each full batch."""
+        valid = [at for at, call in enumerate(calls) if self._is_valid(numbers[at], call)]
+        if len(valid) < len(calls):
             numbers, calls = [numbers[at] for at in valid], [calls[at] for at in valid]
         for at in range(0, len(calls), CHUNK):
             some = slice(at, at + CHUNK)

@@ -85,11 +85,8 @@ class Delivery:
         self._ended.set()
         self._join()
 
-    def send(self, numbers: Sequence[int], calls: Sequence[dict[str, Any]], *, are_checked: bool = False) -> None:
-        """Send calls with ascending change numbers; wait while the queue is full.
-
-        `are_checked`: only the size of the calls is checked.
-        """
+    def send(self, numbers: Sequence[int], calls: Sequence[dict[str, Any]]) -> None:
+        """Send calls with ascending change numbers; wait while the queue is full."""
         self._check()
         full: list[tuple[_Lane, Batch]] = []
         step = CHUNK * len(self._lanes)
@@ -97,7 +94,7 @@ class Delivery:
             for at in range(0, len(numbers), step):
                 some = slice(at, at + step)
                 for lane, lane_numbers, lane_calls in self._distribute(numbers[some], calls[some]):
-                    batches = lane.batcher.add(lane_numbers, lane_calls, are_checked=are_checked)
+                    batches = lane.batcher.add(lane_numbers, lane_calls)
                     full += [(lane, batch) for batch in batches]
                 self._discarded += self._tracker.open(numbers[some])
             self._discarded += self._tracker.open(())

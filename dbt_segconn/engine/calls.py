@@ -13,7 +13,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from dbt_segconn.actions import Layout, compile_rows
 from dbt_segconn.delivery import Order
 from dbt_segconn.engine.written_calls import WrittenCall, find_written_call
 from dbt_segconn.errors import RecordError
@@ -98,22 +97,17 @@ EVENTS = {"added": "new", "updated": "updated", "deleted": "deleted"}
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Calls with the numbers of their changes, in the same order.
-
-    `are_checked`: the calls keep Segment's limits; only their size is unchecked.
-    """
+    """Calls with the numbers of their changes, in the same order."""
 
     numbers: list[int]
     calls: list[Any]
-    are_checked: bool
 
 
 class CallMaker:
     """Makes the calls of changes. The call of a change is the same on every attempt, messageId included.
 
-    A change is a row of the outbox: change number, change type, record id, then the values of `columns`. Change type
-    and record id may be None unless the mapping `reads_record`. With `keeps_identifiers`, the identifier columns of
-    deleted records are restored from the record id.
+    A change is a row of the outbox: change number, change type, record id, then the values of `columns`. With
+    `keeps_identifiers`, the identifier columns of deleted records are restored from the record id.
     """
 
     def __init__(
@@ -139,12 +133,6 @@ class CallMaker:
         self._kept = KeptColumns(mapping.identifier, columns) if keeps_identifiers else None
         self._prefix = message_id_prefix(write_key, sync_id)
         self._received_at = f"{started_at:%Y-%m-%dT%H:%M:%S}.{started_at.microsecond // 1000:03}Z"
-        self._to_calls = compile_rows(mapping.meta.action, mapping.fields, _layout(mapping, columns), self._prefix)
-
-    @property
-    def reads_record(self) -> bool:
-        """Whether calls depend on the change type or the record id."""
-        return self._names_record or self._to_calls is None or bool(self._kept)
 
     def written(self, value_types: Collection[str]) -> WrittenCall | None:
         """Return how a warehouse with exact JSON of these value types writes the calls; None if it does not."""
@@ -152,16 +140,10 @@ class CallMaker:
 
     def many(self, changes: Sequence[Row], discard: Callable[[int, str], None]) -> Made:
         """Make the calls of changes. Call `discard` with the number and the reason of each change without a call."""
-        if self._kept:
-            restored = self._kept.restored
-            changes = [restored(change) if change[1] == "deleted" else change for change in changes]
-        calls = self._to_calls(changes) if self._to_calls else [None] * len(changes)
-        if None not in calls:
-            return Made([change[0] for change in changes], calls, are_checked=True)
-        made = Made([], [], are_checked=False)
-        for change, call in zip(changes, calls, strict=True):
+        made = Made([], [])
+        for change in changes:
             try:
-                made.calls.append(call or self(change))
+                made.calls.append(self(change))
             except RecordError as error:
                 discard(change[0], str(error))
             else:
@@ -213,18 +195,6 @@ def subject_of(call: abc.Mapping[str, Any]) -> str:
     """Return the user id of a call, else its anonymous id; for a group call, the group id."""
     name = "groupId" if call["type"] == "group" else "userId"
     return str(call.get(name) or call.get("anonymousId") or "")
-
-
-def _layout(mapping: Mapping, columns: Sequence[Column]) -> Layout:
-    types = {column.key: column.value_type for column in columns}
-    return Layout(
-        columns=tuple(types),
-        scalars=frozenset(name for name, value_type in types.items() if value_type != "json"),
-        timestamps=frozenset(name for name, value_type in types.items() if value_type in {"timestamp", "timestamptz"}),
-        converters={name: CONVERTERS[value_type] for name, value_type in types.items() if value_type in CONVERTERS},
-        record_id=SEGMENT_ID,
-        keep_null=mapping.meta.sync_null_values,
-    )
 
 
 def _is_given(value: Any) -> bool:

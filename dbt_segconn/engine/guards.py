@@ -6,8 +6,8 @@ import math
 from collections import abc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from dbt_segconn.actions.flat import column_of
 from dbt_segconn.errors import counted
+from dbt_segconn.mapping.compiler import column_of
 from dbt_segconn.project.identifiers import IDS, SEGMENT_ID
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import Guards

@@ -106,7 +106,7 @@ class Workers(Protocol):
 
 
 def calls_of(changes: Range, mapping: Mapping, write_key: str) -> CallMaker:
-    """Return what makes the calls of a changes."""
+    """Return what makes the calls of a range."""
     return CallMaker(
         mapping,
         changes.columns,
@@ -198,9 +198,7 @@ class _RangeSender:
     def _read(self, low: int, upto: int, numbers: Sequence[int] = ()) -> list[Row]:
         changes = self.changes
         with self.delivery.timings.measure("fetch"):
-            page = self.tables.read(
-                changes.columns, changes.change_types, low, upto, numbers, with_record=self.calls.reads_record
-            )
+            page = self.tables.read(changes.columns, changes.change_types, low, upto, numbers)
         self.lock.confirm()  # after the read: another process may have staged an outbox of the same name
         return page
 
@@ -215,7 +213,7 @@ class _RangeSender:
         for at in range(0, len(page), CHUNK):
             with self.delivery.timings.measure("map"):
                 made = _own(self.changes, self.calls.many(page[at : at + CHUNK], self._discard))
-            self.delivery.send(made.numbers, made.calls, are_checked=made.are_checked)
+            self.delivery.send(made.numbers, made.calls)
             self.report()
 
     def _discard(self, number: int, reason: str) -> None:

@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from dbt_segconn.actions.flat import column_of
 from dbt_segconn.delivery.batches import ENVELOPE_BYTES, Batcher
 from dbt_segconn.engine.block_reasons import month_of
 from dbt_segconn.engine.opening import Options
 from dbt_segconn.inspection.outlook import OpenedProject, opened_read_only, outlook
 from dbt_segconn.limits import BATCH_BYTES, BATCH_CALLS
+from dbt_segconn.mapping.compiler import column_of
 from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.settings import BudgetSettings, Price, PricingSettings
@@ -186,7 +186,7 @@ def _size(look: OpenedProject, mapping: Mapping, calls: int) -> Size:
     discarded: list[str] = []
     result = look.call_maker(mapping).many(rows, lambda _number, reason: discarded.append(reason))
     batcher = Batcher(lambda _number, reason: discarded.append(reason))
-    filled = batcher.add(result.numbers, result.calls, are_checked=result.are_checked)
+    filled = batcher.add(result.numbers, result.calls)
     batches = [*filled, *batcher.flush()]
     measured = sum(map(len, batches))
     reasons = dict(Counter(discarded).most_common(SHOWN_REASONS))

@@ -207,6 +207,18 @@ def _of_path(path: Any) -> Iterator[str | None]:
         yield keys[1]
 
 
+_PREFIX = "$.properties."
+
+
+def column_of(value: Any) -> str | None:
+    """Return the column of a path such as `$.properties.email`; None for any other value."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return None
+    path = value.get("@path")
+    column = path[len(_PREFIX) :] if isinstance(path, str) and path.startswith(_PREFIX) else ""
+    return column if column.replace("_", "a").isalnum() and column != "length" else None
+
+
 def uses(mapping: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield every column that a mapping names, with the path of the value that reads it."""
     if isinstance(mapping, dict) and not any(key.startswith("@") for key in mapping):

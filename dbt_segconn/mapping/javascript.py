@@ -16,7 +16,7 @@ from typing import Any, Final
 
 
 class _Missing:
-    """JavaScript's undefined. It has no hash, like objects and arrays: actions/flat.py relies on this."""
+    """JavaScript's undefined. It has no hash, like objects and arrays."""
 
     __slots__ = ()
     __hash__ = None  # type: ignore[assignment]

@@ -319,13 +319,10 @@ class MappingTables:
         after: int,
         upto: int,
         numbers: Sequence[int] = (),
-        *,
-        with_record: bool = True,
     ) -> list[Row]:
         """Return the changes with numbers above `after` and up to `upto`, or only those with `numbers`, in order.
 
-        A row has the change number, change type, record id and the columns. Without `with_record`, change type and
-        record id are None, which is faster.
+        A row has the change number, change type, record id and the columns.
         """
         rows = self._session.rows(
             "segconn_read_changes",
@@ -335,7 +332,6 @@ class MappingTables:
             after=after,
             upto=upto,
             numbers=list(numbers),
-            with_record=with_record,
         )
         rows.sort(key=itemgetter(0))  # mostly sorted already: Python sorts this faster than a warehouse
         return rows

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dbt_segconn.actions import ACTIONS, compile_action, fields_schema, unknown_fields
 from dbt_segconn.errors import ConfigurationError, InvalidCall, MappingError
@@ -44,38 +42,3 @@ def test_schema_matches_fields(name):
     schema = fields_schema(name)
     assert list(schema["else"]["properties"])[: len(ACTIONS[name].fields)] == [one.name for one in ACTIONS[name].fields]
     assert all(field.description and field.label for field in ACTIONS[name].fields)
-
-
-COLUMNS = ("id", "at", "a", "b")
-CELLS = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=3)
-    | st.lists(st.integers(), max_size=2)
-    | st.dictionaries(st.just("k"), st.none(), max_size=1)
-)
-
-
-@given(
-    st.sampled_from(["identify", "track", "group"]),
-    st.sets(st.sampled_from(["user_id", "anonymous_id", "timestamp", "event_name", "group_id", "locale"])),
-    st.dictionaries(st.sampled_from(COLUMNS), CELLS) | CELLS,
-)
-@settings(max_examples=500, deadline=None)
-def test_flat_mapping_equals_general_one(action, texts, properties):
-    def fields(column):
-        body = {"x": column("a"), "y": column("b"), "z": 7}
-        ids = {name: column(COLUMNS[at % len(COLUMNS)]) for at, name in enumerate(sorted(texts))}
-        return {**ids, "properties" if action == "track" else "traits": body}
-
-    def outcome(mapping):
-        try:
-            return compile_action(action, mapping)({"properties": properties})
-        except InvalidCall as error:
-            return error.problems
-
-    flat = fields(lambda column: {"@path": f"$.properties.{column}"})
-    general = fields(lambda column: {"@literal": {"@path": f"$.properties.{column}"}})
-    assert repr(outcome(flat)) == repr(outcome(general))

@@ -534,8 +534,8 @@ select count(*) from {{ relation }}
 {% endmacro %}
 
 
-{% macro segconn_read_changes(outbox, columns, change_types, after, upto, numbers, with_record) %}
-select change_number, {{ 'change_type, record_id' if with_record else 'null as change_type, null as record_id' }}
+{% macro segconn_read_changes(outbox, columns, change_types, after, upto, numbers) %}
+select change_number, change_type, record_id
     {%- for column in columns %}, {{ column.alias }}{% endfor %}
 from {{ outbox }}
 where change_number > {{ after }} and change_number <= {{ upto }}
