@@ -170,6 +170,17 @@ def test_a_failing_webhook_changes_nothing_and_is_named_without_its_path(shop, a
     assert result.artifact(shop.dir)["results"][0]["status"] == "partial"
 
 
+def test_path_of_webhook_is_never_logged(shop, alert, webhook, caplog):
+    alert({})
+    webhook.faults = [(200, {"X-Cut\r\nno colon here\r\nX-More": "1"}, b"ok")]  # urllib3 warns, with the URL
+    shop.mappings(MAPPING, tests=False)
+    with caplog.at_level("DEBUG"):
+        assert shop.resync(ADA, BOB, BOB).exit_code == 1
+    assert len(webhook.posted) == 1
+    assert "hookS3cret" not in caplog.text
+    assert "no colon here" not in caplog.text
+
+
 def test_a_slow_webhook_is_waited_for_no_longer_than_it_may_take(shop, alert, webhook, monkeypatch):
     monkeypatch.setattr(alerts, "TIMEOUT_SECONDS", 1.0)
     alert({}, {"format": "json"})

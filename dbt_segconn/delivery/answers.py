@@ -19,7 +19,6 @@ from dbt_segconn.delivery.connection import (
     Connection,
     NoResponseError,
     Response,
-    debug_logging_disabled,
 )
 
 # https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/#errors and Segment's SDKs
@@ -202,7 +201,7 @@ def measure_clock_skew(endpoint: str, now: Callable[[], float] = time.time) -> f
 def _get(url: str) -> Response | Unreachable:
     try:
         # the path holds the write key
-        with debug_logging_disabled(), closing(Connection(url, {}, timeout=CHECK_TIMEOUT)) as connection:
+        with closing(Connection(url, {}, timeout=CHECK_TIMEOUT)) as connection:
             return connection.get()
     except NoResponseError as error:
         return Unreachable(classify_error(error).reason)

@@ -73,6 +73,27 @@ class NoResponseError(Exception):
         self.proxy_status = proxy_status
 
 
+_sending = threading.local()
+
+
+def _is_of_others(_record: logging.LogRecord) -> bool:
+    """Drop what urllib3 logs of these requests: a path may be a secret, and headers are what a server wants."""
+    return not getattr(_sending, "now", False)
+
+
+for _name in ("urllib3.connection", "urllib3.connectionpool"):
+    logging.getLogger(_name).addFilter(_is_of_others)
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    _sending.now = True
+    try:
+        yield
+    finally:
+        _sending.now = False
+
+
 class Connection:
     """Send requests to one URL from one thread, with the proxies and certificates of the environment.
 
@@ -118,7 +139,7 @@ class Connection:
         self._is_late = self._is_aborted
         if self._is_late:
             raise NoResponseError(is_late=True)
-        with _WATCHDOG.watching(self, DEADLINE_SECONDS):
+        with _unlogged(), _WATCHDOG.watching(self, DEADLINE_SECONDS):
             try:
                 response = self._open().urlopen(
                     method,
@@ -255,18 +276,3 @@ class _Watchdog:
 
 
 _WATCHDOG = _Watchdog()
-
-
-@contextmanager
-def debug_logging_disabled() -> Iterator[None]:
-    """Disable the debug logging of urllib3, which contains the path of each request, for paths with secrets."""
-    logger = logging.getLogger("urllib3.connectionpool")
-    logger.addFilter(_is_above_debug)
-    try:
-        yield
-    finally:
-        logger.removeFilter(_is_above_debug)
-
-
-def _is_above_debug(record: logging.LogRecord) -> bool:
-    return record.levelno > logging.DEBUG

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from dbt_segconn.delivery.answers import classify_error
-from dbt_segconn.delivery.connection import Connection, NoResponseError, debug_logging_disabled
+from dbt_segconn.delivery.connection import Connection, NoResponseError
 from dbt_segconn.engine.gate import RunResult, Skip, SyncResult
 from dbt_segconn.engine.report import as_json
 from dbt_segconn.errors import SegconnError, counted
@@ -166,11 +166,10 @@ def _post_all(alerts: Sequence[AlertSettings], bodies: dict[int, bytes], warn: C
     # daemons: a webhook that answers a byte a second keeps no process alive
     threads = [threading.Thread(target=post, args=(number,), name="segconn-alert", daemon=True) for number in bodies]
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    with debug_logging_disabled():  # the path of a webhook is its secret
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
     for number, reason in dict(failures).items():  # a copy: a late thread may still write to it
         if reason:
             alert = alerts[number - 1]
