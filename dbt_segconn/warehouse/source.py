@@ -145,7 +145,9 @@ def _finite(digits: str) -> float | None:
 
 
 def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, Decimal) else value
+    if not isinstance(value, Decimal):
+        return value
+    return int(value) if value.is_finite() else None
 
 
 def _decimal(value: Any) -> Any:

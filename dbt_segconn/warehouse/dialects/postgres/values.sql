@@ -16,7 +16,7 @@
 {% macro postgres__segconn_lost(column, value_type) %}
   {%- if value_type in ('date', 'timestamp', 'timestamptz', 'interval') -%} {{- return('not isfinite(' ~ column ~ ')') -}}
   {%- elif value_type in ('float', 'single', 'number', 'exact') -%} {{- return(column ~ " in ('NaN', 'Infinity', '-Infinity')") -}}
-  {%- elif value_type == 'decimal' -%} {{- return('cast(' ~ column ~ " as numeric) = 'NaN'") -}}
+  {%- elif value_type in ('decimal', 'whole') -%} {{- return('cast(' ~ column ~ " as numeric) = 'NaN'") -}}
   {%- endif -%}
   {{- return('') -}}
 {% endmacro %}
