@@ -33,6 +33,7 @@ models:
               frist_sync: send  # SEG201
               guards:
                 max_rows: 3  # SEG201
+                max_records: true  # SEG203
               fields:
                 user_id: $customer_id
                 timestamp: 2024-01-01  # SEG405
@@ -75,6 +76,7 @@ destinations:
     write_key: "{{ env_var('WK') }}"
     regoin: us-west-2  # SEG201
     concurrency: many  # SEG203
+    events_per_second: true  # SEG203
   off_duty: {write_key: x, enabled: false}
 """
 
@@ -125,7 +127,7 @@ def test_every_finding_has_its_line(broken):
     answer = found(broken)
     expected = marked(MODELS)
     # segconn.yml is invalid, so destinations are not checked
-    for line, code in ((35, "SEG206"), (41, "SEG207")):
+    for line, code in ((36, "SEG206"), (42, "SEG207")):
         expected[line].remove(code)
     assert by_line(answer, "models/customers.yml") == {line: codes for line, codes in expected.items() if codes}
     assert by_line(answer, "segconn.yml") == marked(SETTINGS)
@@ -147,7 +149,7 @@ def test_run_lists_errors_and_sends_nothing(broken, api):
     broken.settings()
     result = broken.segconn("run", "--all")
     assert result.exit_code == 2
-    assert "  models/customers.yml:19: model customers, mapping first: fields.usr_id: identify has no" in result.output
+    assert "  models/customers.yml:20: model customers, mapping first: fields.usr_id: identify has no" in result.output
     assert api.received == []
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from dbt_segconn.project.findings import MISSING_KEY, UNKNOWN_KEY, WRONG_TYPE, WRONG_VALUE, Fault, KeyPath
 
@@ -53,6 +54,16 @@ class Strict(BaseModel):
 
     # Build a validator when it is first used: 20 ms less to import all models of this package
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_boolean(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true for a number: pydantic would read it as 1."""
+        if isinstance(value, bool):
+            types = _types_in(cls.model_fields[str(info.field_name)].annotation)
+            if {int, float} & types and bool not in types:
+                raise PydanticCustomError("int_type" if int in types else "float_type", "a boolean is not a number")
+        return value
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -111,6 +122,10 @@ def _keys_at(model: type[BaseModel], path: Iterable[str]) -> list[str]:
         if key in fields:
             here = _model_in(fields[key].annotation) or here
     return [info.alias or name for name, info in here.model_fields.items()]
+
+
+def _types_in(annotation: Any) -> set[Any]:
+    return {annotation}.union(*map(_types_in, get_args(annotation)))
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
