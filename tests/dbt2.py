@@ -52,7 +52,7 @@ class Dbt2:
     folder: Path
 
     def run(self, project: Path, *arguments: str) -> tuple[int, str]:
-        """Run dbt 2 there to its end; returns its exit code and what it has printed."""
+        """Run dbt 2 in a folder to its end. Return its exit code and its output."""
         environment = os.environ | {"ADBC_DRIVER_PATH": str(self.folder), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
         command = [self.folder / "python/bin/dbt-core-experimental-parser", *arguments, "--profiles-dir", project]
         done = subprocess.run(

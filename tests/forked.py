@@ -30,7 +30,7 @@ def start(target: Any, *arguments: Any) -> multiprocessing.process.BaseProcess:
 
 
 def run_dbt(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Run dbt there to its end; returns its exit code and what it has printed."""
+    """Run dbt in a folder to its end. Return its exit code and its output."""
     files = (folder / "dbt_project.yml", folder / "profiles.yml")
     parsed = folder / "target/partial_parse.msgpack"
     if all(file.exists() for file in files) and not parsed.exists():

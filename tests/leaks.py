@@ -26,9 +26,9 @@ from pydantic import SecretStr
 import dbt_segconn
 from dbt_segconn.errors import SegconnError
 
-# Shorter ones stand in texts by chance
+# Shorter ones occur in texts by chance
 CHARACTERS = 6
-# Of a large model, so many values and rows are looked at
+# The values and rows of a large model that are searched for
 MANY = 500
 PACKAGE = str(Path(dbt_segconn.__file__).parent)
 # Commands that show calls because somebody asks for them
@@ -147,7 +147,7 @@ def _shown(frame: FrameType) -> str:
 
 @contextmanager
 def watching(watch: Watch) -> Iterator[None]:
-    """Hear of every secret that is read, every error of ours, every log record, every process of ours."""
+    """Record every secret that is read, and every error, log record and process of the package."""
     handler = logging.Handler(logging.DEBUG)
     handler.emit = lambda record: watch.saw(f"the log of {record.name}", record.getMessage())
     root = logging.getLogger()

@@ -33,7 +33,7 @@ class Fate:
 
     `kill` ends the process, `fail` lets the warehouse report a full disk, `break` takes the locks away,
     `stop` asks the run to end as Ctrl-C does, `cut` lets a server end the connection. `disk` allows no file to
-    grow beyond its size at the start by more than so many bytes as `step` says.
+    grow beyond its size at the start by more than `step` bytes.
     """
 
     what: str
@@ -68,7 +68,7 @@ def run(
     kill_after: float | None = None,
     **options: Any,
 ) -> Ending:
-    """Run dbt-segconn once in a process of its own; `kill_after` so many seconds it is killed, if it still runs."""
+    """Run dbt-segconn once in a process of its own. Kill it after `kill_after` seconds if it still runs."""
     with tempfile.NamedTemporaryFile("r", errors="replace") as printed:
         ours, theirs = CONTEXT.Pipe(duplex=False)
         process = start(_live, theirs, project, environment, fate, options, printed.name)

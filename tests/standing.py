@@ -50,7 +50,7 @@ class Api:
         self.guard = threading.Lock()
 
     def answer(self, _path: str) -> tuple[int, bytes]:
-        """Answer who asks, and sends nothing."""
+        """Answer requests; send nothing."""
         return 404, b"{}"
 
     def take(self, raw: bytes, headers: dict[str, str]) -> Any:
@@ -73,7 +73,7 @@ class Api:
         return fault
 
     def note(self, call: dict[str, Any], write_key: str) -> None:
-        """Hear of each accepted call, and for whom it is."""
+        """Called with each accepted call and the write key of its request."""
 
     def _tell(self, body: dict[str, Any], headers: dict[str, str]) -> None:
         if self.watch:

@@ -1,4 +1,4 @@
-"""Alerts: one POST to each webhook that has something to hear of; whatever happens to it, the run is the same."""
+"""Alerts: one POST to each webhook whose conditions hold. A failed POST does not change the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Consent: who names its columns, who has to, and what becomes of records that say nothing."""
+"""Consent: where its columns are declared, when they are required, and what happens to records without a value."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_preview_omits_held_back_records(asking):
 
 
 def test_whatever_happens_segment_hears_what_the_rules_say(asking, api):
-    """A random history against the rules as an oracle: who was ever sent, and what of them was sent last."""
+    """Compare a random history with the rules: which records were ever sent, and what was sent last for each."""
     choose = random.Random(7)
     told: dict[str, object] = {}
     expected: list[tuple[str, str, bool]] = []

@@ -28,7 +28,7 @@ SHARDS = 2  # one test each, so that they can run side by side
 
 
 class Counting(Api):
-    """Keeps nothing but who was heard under which messageId; each batch takes a moment."""
+    """Keeps only the user of each messageId. Each batch takes a moment."""
 
     def __init__(self):
         super().__init__()

@@ -72,7 +72,7 @@ def test_several_values_follow_one_option(kit):
 
 
 def fails(project, *options):
-    """Return the one problem that a run names; nothing of a node or a stack trace may stand there."""
+    """Return the one problem that a run names. Its text may contain neither a node nor a stack trace."""
     result = run(project, *options)
     assert result.exit_code == 2, result.output
     heading, problem, *rest = result.output.splitlines()

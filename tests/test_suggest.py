@@ -170,7 +170,7 @@ def test_with_several_destinations_the_first_stands_in(shop):
 
 
 def change_node(shop, name="customers", **changes):
-    """Change what dbt's manifest says of the model, without mappings and tests; `metadata` of the manifest itself."""
+    """Change the model in dbt's manifest, without mappings and tests; `metadata` changes the manifest itself."""
     shop.manifest(MAPPING)
     path = shop.dir / "target/manifest.json"
     manifest = json.loads(path.read_bytes())

@@ -114,7 +114,7 @@ def peers_python() -> Path:
 
 
 class Shop:
-    """A dbt project of one model, customers, with so many rows; synced to the sink at an unlimited rate."""
+    """A dbt project with one model, customers, of this number of rows; synced to the sink at an unlimited rate."""
 
     def __init__(self, rows: int, output: dict[str, Any] | None = None, name: str = "duckdb") -> None:
         self.rows = rows
@@ -157,7 +157,7 @@ class Shop:
         measure(DBT, "run", "--quiet", folder=self.dir)
 
     def changed(self, share: float) -> None:
-        """Change the plan of every so many customers."""
+        """Change the plan of this share of the customers."""
         every = round(1 / share) if share else self.rows + 1
         self.dbt(
             "select customer_id, full_name, email, updated_at, signup_date, lifetime_value, is_subscribed, phone, "
@@ -166,7 +166,7 @@ class Shop:
         )
 
     def segconn(self, *arguments: Any) -> tuple[Process, dict[str, Any]]:
-        """Run dbt-segconn; returns the process and what the artifact says of the sync."""
+        """Run dbt-segconn. Return the process, and the sync's result in the artifact."""
         process = measure(PROGRAM, "run", *arguments, folder=self.dir)
         return process, json.loads((self.dir / "target/segconn/run_results.json").read_text())["results"][0]
 
@@ -183,7 +183,7 @@ def per_second(result: dict[str, Any]) -> float:
 
 
 def peer(script: str, *arguments: Any) -> dict[str, Any]:
-    """Run a peer's script; returns what it says of itself."""
+    """Run a peer's script. Return the JSON that it prints."""
     python = peers_python()
     path = f"{python.parent}:{os.environ['PATH']}"
     process = measure(python, PEERS / script, *arguments, SINK=SINK, PATH=path)

@@ -20,7 +20,7 @@ def call():
 
 @pytest.fixture
 def deliver(call):
-    """Deliver so many calls, numbered from 1, to a URL; returns the progress at the end."""
+    """Deliver this number of calls, numbered from 1, to a URL. Return the final progress."""
 
     def run(url, count=1, *, write_key=WRITE_KEY, **config):
         given = {"events_per_second": None, "concurrency": 2, **config}

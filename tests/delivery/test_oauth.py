@@ -226,7 +226,7 @@ def test_a_key_of_the_wrong_kind_is_found_in_the_files(secure, monkeypatch, key,
 
 
 def deliver(api, call, host, count=20_000, **options):
-    """Deliver so many calls through 8 senders."""
+    """Deliver this number of calls through 8 senders."""
     options |= {"events_per_second": None, "concurrency": 8, "oauth": oauth(host)}
     config = DestinationConfig("app", WRITE_KEY, api.url, **options)
     with Delivery(Destination(config, jitter=lambda low, _: low), start_after=0, stop=threading.Event()) as delivery:

@@ -31,7 +31,7 @@ EXCEPTIONS = {
     "q-0660": "the trigger of a subscription, which is the sync mode here",
     "q-0661": "a setting of Segment's destination, which is segconn.yml here",
     "s1-t00017": "a property of a number in liquid",
-    "up-0333": "a template that is no text, which @template refuses with its path",
+    "up-0333": "a template that is not a text, which @template refuses with its path",
 }
 # Segment's user interface fills these in where a mapping leaves them out
 DEFAULT_FIELDS = {"message_id": {"@path": "$.messageId"}, "consent": {"@path": "$.context.consent"}}
@@ -85,7 +85,7 @@ def reason_to_skip(line):
     if line["kind"] == "clean":
         return "cleaning by any JSON schema; here it is done by the fields of the five actions, which their lines test"
     if line["kind"] == "get" and not isinstance(line["path"], str):
-        return "a path that is no text, which @path refuses"
+        return "a path that is not a text, which @path refuses"
     return EXCEPTIONS.get(line["id"])
 
 

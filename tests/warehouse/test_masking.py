@@ -1,4 +1,4 @@
-"""What drivers say of errors reaches the user without the values of rows."""
+"""Error messages of drivers reach the user without the values of rows."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class House(Shop):
             process.wait()
 
     def counts(self) -> dict[str, int]:
-        """Return what the artifact of the last run says of its one mapping."""
+        """Return the result of the one mapping in the artifact of the last run."""
         artifact = json.loads((self.dir / "target/segconn/run_results.json").read_text())
         return artifact["results"][0]["counts"]
 

@@ -66,7 +66,7 @@ ALREADY_SO = [r"(?is).*alter session set timezone = 'UTC'"]
 
 
 def _keep_nulls(times: Any, struct: Any) -> Any:
-    """Mend what fakesnow makes of a null timestamp, which is 1970."""
+    """Correct fakesnow's text of a null timestamp, which is 1970."""
     import pyarrow as pa
 
     fields = [struct.field(at) for at in range(struct.type.num_fields)]
