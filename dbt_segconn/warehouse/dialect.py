@@ -100,6 +100,8 @@ class Dialect:
     row_states: tuple[str, ...] = ("22", "23")
     # Texts of errors after which the warehouse has rolled the transaction back, and a repetition may succeed
     conflict: re.Pattern[str] | None = None
+    # Whether statements are committed together; otherwise each is a transaction of its own
+    commits_together: bool = True
     # Attributes with the SQLSTATE of the driver's errors
     sqlstates: tuple[str, ...] = ("sqlstate", "pgcode", "getSqlState")
 

@@ -142,14 +142,16 @@ class Session:
         """Run `work` in one transaction, if the warehouse has transactions; or in the open one.
 
         If the warehouse has rolled it back because of a concurrent one, all of `work` is run again. A statement is
-        never repeated alone: those before it would be lost.
+        repeated alone only if it was a transaction: those before it would be lost.
         """
 
         def run() -> _Result:
             with self.transaction():
                 return work()
 
-        return work() if self._open else _repeated(run)
+        if self._open:
+            return work()
+        return _repeated(run) if self.dialect.commits_together else run()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -252,8 +254,16 @@ class Session:
             return self.dialect.fetch(self._adapter.connections, sql)
 
     def _execute(self, sql: str) -> None:
-        with self.dialect.execution(sql), self.errors():
-            self._adapter.execute(self._with_settings(sql), auto_begin=False, fetch=False)
+        sql = self._with_settings(sql)
+
+        def run() -> None:
+            with self.dialect.execution(sql), self.errors():
+                self._adapter.execute(sql, auto_begin=False, fetch=False)
+
+        if self.dialect.commits_together:
+            run()
+        else:
+            _repeated(run)
 
     def _by_dbt(self, work: Callable[[], _Result]) -> _Result:
         """Run a macro of dbt, and commit the transaction that it may leave open."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import Any
 
@@ -42,4 +43,7 @@ DIALECT = Dialect(
     fetch=_fetch,
     # Errors of statements have no other class; some quote values of rows
     row_errors=frozenset({"BadRequest"}),
+    commits_together=False,
+    # https://cloud.google.com/bigquery/docs/data-manipulation-language#dml_statement_conflicts
+    conflict=re.compile(r"could not serialize access to table", re.IGNORECASE),
 )

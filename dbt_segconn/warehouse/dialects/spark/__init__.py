@@ -27,4 +27,5 @@ DIALECT = Dialect(
     value_types={"timestamp": "timestamptz", "float": "single"},
     only_one_process=_only_one_process,
     execution=_insert_lock,
+    commits_together=False,
 )
