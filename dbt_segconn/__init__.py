@@ -42,6 +42,8 @@ def run(  # noqa: PLR0913  the options of the command
     scheduler: str | None = None,
     baseline: bool = False,
     retry: bool = False,
+    plan: Path | None = None,
+    apply: Path | None = None,
     listener: Listener | None = None,
     stop: threading.Event | None = None,
 ) -> RunResult:
@@ -75,6 +77,8 @@ def run(  # noqa: PLR0913  the options of the command
         scheduler: Address of a Dask scheduler that is used instead of `workers`.
         baseline: Remember every record and send none.
         retry: Sync mappings that failed, were interrupted or have discards. Given-up records are sent again.
+        plan: File to write what would be sent to. Changes are staged, and none is sent.
+        apply: File of an earlier `plan`: its changes are delivered, and nothing else.
         listener: Receives each step of the run.
         stop: Set it to end the run as Ctrl-C does: calls in flight are confirmed and saved.
 
@@ -118,6 +122,8 @@ def run(  # noqa: PLR0913  the options of the command
         scheduler=scheduler,
         baseline=baseline,
         retry=retry,
+        plan=plan,
+        apply=apply,
     )
     try:
         return engine.run(options, listener or Listener(), stop or threading.Event())

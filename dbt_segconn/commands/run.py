@@ -16,6 +16,7 @@ import click
 from dbt_segconn.commands.completion import complete_mapping
 from dbt_segconn.commands.main import FAILED, INTERRUPTED, OK, command
 from dbt_segconn.commands.options import (
+    FILE,
     as_options,
     mapping_option,
     output_options,
@@ -26,6 +27,7 @@ from dbt_segconn.commands.options import (
     selection_options,
 )
 from dbt_segconn.commands.terminal.output import say
+from dbt_segconn.errors import printable
 
 if TYPE_CHECKING:
     from dbt_segconn.integrations.dbt_platform import DbtPlatform
@@ -46,6 +48,10 @@ INTERRUPTED_NOTE = "Interrupted: waiting for calls in flight. Interrupt again to
 @mapping_option
 @run_options
 @click.option("--full-refresh", is_flag=True, help="Forget the records first, so that every record is sent again.")
+@click.option("--plan", type=FILE, metavar="FILE", help="Send nothing: stage the changes, and write them for review.")
+@click.option(
+    "--apply", type=FILE, metavar="FILE", help="Deliver the changes that --plan has staged, and nothing else."
+)
 @output_options
 def run(
     *,
@@ -70,6 +76,8 @@ def run(
       dbt-segconn run --full-refresh --select orders  send every record again
       dbt-segconn run --max-runtime 50m               the next run delivers the rest
       dbt-segconn run --dbt-cloud-job 123             what a job of the dbt platform has built
+      dbt-segconn run --plan plan.json                write what would be sent, for review
+      dbt-segconn run --apply plan.json               send exactly that
 
     Exit codes: 0 success, 1 a sync failed or discarded records, 2 could not start, 130 interrupted.
     """
@@ -144,6 +152,9 @@ def _run(*, log_format: str, quiet: bool, use_colors: bool | None, timings: bool
     with closing(printer), _stop_on_signal(stop, lambda: printer.line(INTERRUPTED_NOTE, level="warn")):
         result = run_syncs(options, screen, stop)
     screen.close(result)
+    if options.plan:
+        path = printable(str(options.plan))
+        printer.line(f"Nothing was sent. Review {path}, then send it: dbt-segconn run --apply {path}", event="Plan")
     # --max-runtime sets `stop`, too: an orchestrator should start the next run, as after a signal
     sys.exit(INTERRUPTED if stop.is_set() else OK if result.success else FAILED)
 

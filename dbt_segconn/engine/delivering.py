@@ -110,7 +110,7 @@ class ProgressWriter:
 def deliver(sync: Sync, row: HistoryRow) -> HistoryRow:
     """Send the changes above the watermark, and return the `settling` row. What cannot be sent stays in the outbox."""
     with sync.timings.measure("deliver"):
-        delivery, send_all = _delivery(sync, _unsent(sync, row))
+        delivery, send_all = _delivery(sync, unsent(sync, row))
         with delivery:
             writer = ProgressWriter(sync, row, delivery, is_resumed=row.run_id != sync.run.run_id)
 
@@ -152,7 +152,7 @@ def _delivery(sync: Sync, unsent: Range) -> tuple[Delivery | RangeDelivery, Call
     return delivery, partial(send, unsent, calls, sync.tables, sync.lock, delivery)
 
 
-def _unsent(sync: Sync, row: HistoryRow) -> Range:
+def unsent(sync: Sync, row: HistoryRow) -> Range:
     """Return the changes above the watermark as one range."""
     mapping = sync.mapping
     change_types = tuple(row.sync_mode.split(","))

@@ -12,7 +12,7 @@ from dbt_segconn.project.artifacts import Manifest
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.run_results import RunResults
 from dbt_segconn.project.settings import Settings
-from dbt_segconn.state.tables import COUNTS, HistoryRow
+from dbt_segconn.state.tables import COUNTS, PLANNED, HistoryRow
 
 IGNORED = "--ignore-tests syncs it all the same"
 
@@ -169,6 +169,6 @@ class RunResult:
 
     @property
     def success(self) -> bool:
-        """Whether every sync delivered every record, and dbt failed no model of a mapping."""
+        """Whether every sync delivered or planned every record, and dbt failed no model of a mapping."""
         is_kept_back = any(skip.is_failure for skip in self.skipped)
-        return all(one.status == "success" for one in self.results) and not is_kept_back
+        return all(one.status in ("success", PLANNED) for one in self.results) and not is_kept_back

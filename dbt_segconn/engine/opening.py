@@ -33,7 +33,8 @@ class Options:
 
     `max_runtime` is in seconds. `baseline` remembers every record and sends none. `retry` syncs only mappings that
     failed, were interrupted or have discards, and sends given-up records again. `workers` is the number of processes
-    that deliver; `scheduler` is the address of a Dask scheduler that is used instead.
+    that deliver; `scheduler` is the address of a Dask scheduler that is used instead. `plan` is a file to write instead
+    of a delivery, and `apply` one whose staged changes are delivered.
     """
 
     project_dir: Path | None = None
@@ -60,6 +61,8 @@ class Options:
     scheduler: str | None = None
     baseline: bool = False
     retry: bool = False
+    plan: Path | None = None
+    apply: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ ARTIFACT_FIELDS = {
     "results[].destination": "Destination of segconn.yml.",
     "results[].action": "identify, track, group, page or screen.",
     "results[].mapping_id": "Id of the mapping in the state tables.",
-    "results[].status": "success, partial, failed, blocked, canceled or skipped.",
+    "results[].status": "success, partial, failed, blocked, canceled, planned or skipped.",
     "results[].message": "Reason of a status other than success.",
     "results[].is_failure": "Skipped mappings only: whether a failure of dbt, or --fail-fast, is the reason.",
     "results[].seconds": "Duration of the sync.",
@@ -54,6 +54,7 @@ _WORDS = {
     "failed": ("ERROR syncing", "ERROR"),
     "blocked": ("BLOCKED by its guards", "ERROR"),
     "canceled": ("CANCELED", "ERROR"),
+    "planned": ("OK planned", "OK"),
 }
 
 

@@ -20,16 +20,17 @@ from dbt_segconn.engine.alerts import Alerts
 from dbt_segconn.engine.block_reasons import Budget
 from dbt_segconn.engine.gate import Choice, RunResult, Skip, SyncResult, without_used
 from dbt_segconn.engine.opening import Options, Project, find_sources, gate, opened, read_project
+from dbt_segconn.engine.plans import PlanFile, read_plan
 from dbt_segconn.engine.report import held_back_by, write_artifact
 from dbt_segconn.engine.steps import run_sync
 from dbt_segconn.engine.sync import Listener, RunContext, ShieldedListener
 from dbt_segconn.engine.workers import workforce
-from dbt_segconn.errors import message_of
+from dbt_segconn.errors import ConfigurationError, message_of
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import find_mapping
 from dbt_segconn.state.locks import Locks, heartbeat
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import RESET, State
+from dbt_segconn.state.tables import PLANNED, RESET, State
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
 
@@ -47,7 +48,11 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
     are confirmed and saved. An exception that a signal handler raises while syncs run sets `stop`, and is raised after
     the artifact is written.
     """
-    project = read_project(options)
+    planned = _planned(options)
+    if planned is not None:
+        options = replace(options, mappings=tuple(planned))
+    project = read_project(options, needs_results=planned is None)
+    plan = PlanFile(options.plan, project.settings.pricing) if options.plan else None
     for name in options.mappings:  # a name of two mappings is an error: a run writes
         find_mapping(name, project.mappings)
     allowed = {find_mapping(name, project.mappings).name for name in options.allow_guarded}
@@ -56,10 +61,12 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
     alerts = Alerts(project.settings.alerts, project.context.project_dir.resolve().name, shielded.warn)
     try:
         with _ONE_AT_A_TIME:
-            result, interruption = _run(project, options, shielded, stop, allowed)
+            result, interruption = _run(project, options, shielded, stop, allowed, plan=plan, planned=planned)
     except Exception as error:
         alerts.send_error(error)
         raise
+    if plan:
+        plan.write(result)
     for what, step in (
         ("the artifact was not written", lambda: write_artifact(result, project.context.target_dir)),
         ("the alerts were not sent", lambda: alerts.send(result)),
@@ -77,8 +84,29 @@ def _after(what: str, error: Exception) -> str:
     return f"the syncs have ended, but {what}: {message_of(error)}"
 
 
+def _planned(options: Options) -> dict[str, str] | None:
+    """Return the syncs of the plan to apply: mapping → sync id. Raise ConfigurationError for options beside it."""
+    if options.plan and (options.full_refresh or options.apply):
+        raise ConfigurationError("--plan changes no records: leave out --full-refresh and --apply.")
+    if options.apply is None:
+        return None
+    chosen = ("select", "exclude", "selector", "mappings", "run_results", "all", "full_refresh", "ignore_tests")
+    if beside := [f"--{name.replace('_', '-')}" for name in chosen if getattr(options, name)]:
+        raise ConfigurationError(
+            f"--apply delivers what the plan has, and nothing else: leave out {', '.join(beside)}."
+        )
+    return read_plan(options.apply)
+
+
 def _run(
-    project: Project, options: Options, listener: ShieldedListener, stop: threading.Event, allowed: Collection[str]
+    project: Project,
+    options: Options,
+    listener: ShieldedListener,
+    stop: threading.Event,
+    allowed: Collection[str],
+    *,
+    plan: PlanFile | None,
+    planned: abc.Mapping[str, str] | None,
 ) -> tuple[RunResult, BaseException | None]:
     """Sync the chosen mappings. Return the result, and the exception of a signal handler that ended the run."""
     started, started_at = time.monotonic(), datetime.now(timezone.utc)
@@ -110,6 +138,8 @@ def _run(
                 retry=options.retry,
                 allow_guarded=allowed,
                 workers=workers,
+                plan=plan,
+                applied=None if planned is None else {one.id: planned[one.name] for one in choice.chosen},
             )
             sources = find_sources(choice.chosen, warehouse)
             listener.begin(project, choice)
@@ -131,6 +161,8 @@ def _run(
 def _choose(project: Project, options: Options, warehouse: Warehouse) -> tuple[Choice, Callable[[], datetime]]:
     """Prepare the state tables. Return the mappings to sync, and the warehouse's clock."""
     choice = gate(project, options, warehouse)
+    if options.apply and choice.skipped:
+        raise ConfigurationError([f"--apply: {one.mapping.name} is skipped: {one.reason}" for one in choice.skipped])
     with warehouse.session("prepare") as session:
         state = State(session, project.settings.state, warehouse.database)
         state.prepare(session.relation_of(choice.chosen[0].model) if choice.chosen else None)
@@ -185,7 +217,7 @@ def _unfinished(choice: Choice, project: Project, state: State) -> Choice:
         last = state.last_sync(mapping.id)
         if last is None or last.status == RESET:
             return False
-        return last.status != "success" or MappingTables(state, mapping.id).discards.count() > 0
+        return last.status not in ("success", PLANNED) or MappingTables(state, mapping.id).discards.count() > 0
 
     return replace(choice, chosen=tuple(filter(is_unfinished, choice.chosen)))
 

@@ -17,7 +17,7 @@ from dbt_segconn.state.checkpoint import Window
 from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.state.discards import KEPT_REPEATED
 from dbt_segconn.state.outbox import REPEATED, Changes
-from dbt_segconn.state.tables import RESET, HistoryRow
+from dbt_segconn.state.tables import PLANNED, RESET, HistoryRow
 
 # A model of up to this many records is compared before an outbox is made, and then once more if anything has changed
 COMPARED_FIRST = 20_000
@@ -26,7 +26,8 @@ COMPARED_FIRST = 20_000
 def stage(sync: Sync, row: HistoryRow) -> HistoryRow:
     """Freeze the changes as an outbox, and return the `running` row.
 
-    Return a `blocked` row if a guard objects, and a `success` row if nothing has changed.
+    Return a `blocked` row if a guard objects, a `success` row if nothing has changed, and a `planned` row if the run
+    only plans.
     """
     with sync.timings.measure("stage"):
         return _stage(sync, row)
@@ -54,6 +55,9 @@ def _stage(sync: Sync, row: HistoryRow) -> HistoryRow:
         return _blocked(sync, row, before, reason)
     for text in (*_resent(sync, before, row), *_lost(sync, row), *_held_back(row)):
         sync.note(text)
+    if sync.run.plan:
+        sync.run.plan.add(sync, row)
+        return sync.write(row, status=PLANNED)
     if row.unidentified:
         tables.discards.append_repeated(tables.outbox, row)
     return sync.write(row, status="running")

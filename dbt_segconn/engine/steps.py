@@ -15,7 +15,7 @@ from dbt_segconn.errors import SyncError, WarehouseError, message_of
 from dbt_segconn.process_tuning import Timings
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import RESET, HistoryRow, State
+from dbt_segconn.state.tables import PLANNED, RESET, HistoryRow, State
 from dbt_segconn.warehouse.source import Source
 
 # status of a sync without an outbox → how it ended
@@ -39,6 +39,10 @@ def resume(sync: Sync) -> None:
         raise _altered(sync, f"{tables.records} is missing; it held the records of earlier syncs")
     elif has_outbox and last.finished_at is not None:
         tables.drop_outbox()
+    elif last.status == PLANNED and last.finished_at is None:
+        _replace_plan(sync, last)
+    elif has_outbox and sync.run.plan:
+        raise SyncError(f"{_began(last)} is not finished, and is delivered first. Run without --plan, then plan again")
     elif has_outbox:
         _resume_outbox(sync, last)
     elif last.finished_at is None:
@@ -57,6 +61,47 @@ def _forget(sync: Sync) -> None:
 
     sync.state.together(forget)
     sync.rows.append(reset)
+
+
+def _replace_plan(sync: Sync, last: HistoryRow) -> None:
+    """Drop the outbox of a plan that was not applied, and end its row. Nothing of it was sent."""
+    sync.note("the last plan was not applied: its changes are staged again")
+    made = sync.made_records()
+    # the next guards compare with the records, not with a plan that was not applied
+    read = {name: getattr(made, name) for name in ("relation", "identifier", "signature")} if made else {}
+    sync.tables.drop_outbox()
+    sync.end(last, PLANNED, "was not applied", **read)
+
+
+def apply(sync: Sync) -> None:
+    """Deliver and settle the outbox of a plan; or the rest of it, if an earlier run was interrupted.
+
+    Raise SyncError if that is not what the plan has shown. Do nothing if the plan was applied before.
+    """
+    last, planned = sync.last_row(), (sync.run.applied or {})[sync.mapping.id]
+    again = "Nothing was sent. Write a new plan with --plan"
+    if last is None or last.sync_id != planned:
+        newer = f"{_began(last)} is newer" if last else "the state tables of this target have no sync of it"
+        raise SyncError(f"the plan is out of date: {newer}. {again}")
+    if last.finished_at is not None and last.status != PLANNED:
+        sync.note("the plan was applied before: nothing is sent")
+        sync.rows.append(last)
+        return
+    if not _makes_same_calls(sync, last):
+        raise SyncError(f"the plan is out of date: the mapping or the columns of its model have changed since. {again}")
+    if not sync.tables.present()[1]:
+        if last.status == PLANNED:
+            raise SyncError(f"the plan is out of date: its outbox {sync.tables.outbox} is missing. {again}")
+        _close(sync, last)
+        return
+    if last.status == PLANNED and last.unidentified:
+        sync.tables.discards.append_repeated(sync.tables.outbox, last)
+    sync.run.budget.resume(max(0, last.to_send - last.confirmed))
+    settle(sync, deliver(sync, sync.write(last, status="running", error=None)))
+
+
+def _began(row: HistoryRow) -> str:
+    return f"the sync of {row.started_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _begin(sync: Sync, *, has_records: bool, has_outbox: bool) -> None:
@@ -83,7 +128,7 @@ def _resume_outbox(sync: Sync, last: HistoryRow) -> None:
         sync.tables.drop_outbox()  # it may be incomplete, and nothing of it was sent
         _close(sync, last)
     elif last.status != "abandoning" and _makes_same_calls(sync, last):
-        sync.note(f"resuming the sync of {last.started_at:%Y-%m-%d %H:%M:%S} UTC")
+        sync.note(f"resuming {_began(last)}")
         sync.run.budget.resume(max(0, last.to_send - last.confirmed))
         settle(sync, deliver(sync, sync.write(last, status="running", error=None)))
     else:
@@ -106,8 +151,8 @@ def _close(sync: Sync, last: HistoryRow) -> None:
     if last.status not in _ENDS:
         raise _altered(
             sync,
-            f"{sync.tables.outbox} is missing; it held the undelivered changes of the sync of "
-            f"{last.started_at:%Y-%m-%d %H:%M:%S} UTC ({last.confirmed:,} of {last.to_send:,} calls were confirmed)",
+            f"{sync.tables.outbox} is missing; it held the undelivered changes of {_began(last)} "
+            f"({last.confirmed:,} of {last.to_send:,} calls were confirmed)",
         )
     sync.end(last, *_ENDS[last.status])
 
@@ -138,13 +183,16 @@ def run_sync(mapping: Mapping, source: Source, destination: Destination, run: Ru
 
 def _take_steps(sync: Sync) -> None:
     try:
+        if sync.run.applied is not None:
+            apply(sync)
+            return
         resume(sync)
         if sync.run.stop.is_set():
             raise Canceled
         row = sync.new_row()
         for step in STEPS:
             row = step(sync, row)
-            if row.finished_at is not None:
+            if row.finished_at is not None or row.status == PLANNED:
                 return
     except WarehouseError:
         with suppress(WarehouseError):

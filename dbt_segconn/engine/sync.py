@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections import abc
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from dbt_segconn.delivery import Destination
 from dbt_segconn.engine.block_reasons import Budget
@@ -89,7 +90,8 @@ class RunContext:
 
     `mapping_ids` are the ids of all mappings of the project: other ids in the history are of mappings that were
     removed. `baseline` settles changes without sending them. `retry` sends given-up records again. `workers`
-    deliver instead of this process.
+    deliver instead of this process. With a `plan`, syncs end once they are staged. `applied`: mapping id → id of the
+    planned sync to deliver; nothing is staged.
     """
 
     warehouse: Warehouse
@@ -108,6 +110,15 @@ class RunContext:
     retry: bool = False
     allow_guarded: Collection[str] = ()
     workers: Workers | None = None
+    plan: Plan | None = None
+    applied: abc.Mapping[str, str] | None = None
+
+
+class Plan(Protocol):
+    """Receives what each sync has staged, instead of a delivery."""
+
+    def add(self, sync: Sync, row: HistoryRow) -> None:
+        """Receive a sync whose outbox is staged. Its session is open. Syncs call it from their own threads."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,5 +253,5 @@ def _costs(pricing: PricingSettings | None, calls: int, before: int, users: int)
 
 def _cost(what: str, price: Price, units: int, before: int, currency: str) -> Cost:
     """Return the cost of the units that exceed the included amount. Earlier units of this month are not counted."""
-    beyond = max(0, before + units - price.included) - max(0, before - price.included)
-    return Cost(what, units, before, beyond, beyond / price.per * price.price, currency)
+    beyond = price.beyond(units, before)
+    return Cost(what, units, before, beyond, price.of(beyond), currency)

@@ -20,7 +20,7 @@ from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.state.diff import Diff
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import HistoryRow, State, new_row
+from dbt_segconn.state.tables import PLANNED, HistoryRow, State, new_row
 from dbt_segconn.warehouse.source import Source
 
 # Replaces the id of a sync in calls that are not sent
@@ -143,6 +143,10 @@ class Outlook:
         yield from (f"a guard would block it: {text}" for text in self.block_reasons)
 
 
+def _is_resumed(last: HistoryRow) -> bool:
+    return last.finished_at is None and last.status != PLANNED
+
+
 def outlook(look: OpenedProject, mapping: Mapping) -> Outlook:
     """Count the changes that a sync would find now. Writes nothing."""
     tables, source = look.tables(mapping), look.sources[mapping.id]
@@ -159,7 +163,7 @@ def outlook(look: OpenedProject, mapping: Mapping) -> Outlook:
         is_baseline=is_baseline,
         unidentified=sum(found.get(change_type, 0) for change_type in UNIDENTIFIED),
         held_back=0 if is_baseline else tables.count_held_back(mapping, source),
-        unfinished=max(0, last.to_send - last.confirmed) if last and last.finished_at is None and has_outbox else 0,
+        unfinished=max(0, last.to_send - last.confirmed) if last and _is_resumed(last) and has_outbox else 0,
         changed=_changed(look, mapping, found.get("updated", 0)),
     )
     known = tables.known() if has_records else 0

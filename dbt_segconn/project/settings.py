@@ -163,6 +163,14 @@ class Price(Strict):
     per: Annotated[int, Field(ge=1)] = 1
     """Number of users or calls for `price`, such as 1000."""
 
+    def beyond(self, units: int, before: int) -> int:
+        """Return how many of the units exceed the included amount, after `before` units of this month."""
+        return max(0, before + units - self.included) - max(0, before - self.included)
+
+    def of(self, units: int) -> float:
+        """Return the price of units beyond the included amount."""
+        return units / self.per * self.price
+
 
 class PricingSettings(Strict):
     """Prices of your Segment plan, from which `estimate` computes the costs of a run."""

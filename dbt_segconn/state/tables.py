@@ -26,6 +26,9 @@ SETTLED = ("success", "partial")
 # A row that is not a sync: the mapping was reset, and its records were dropped
 RESET = "reset"
 
+# The outbox of the sync waits for `run --apply`. Nothing of it was sent
+PLANNED = "planned"
+
 # The counts of a sync, in records, in the order of reports
 COUNTS = (
     "added",
@@ -54,7 +57,8 @@ class HistoryRow:
     """One row of the history: a sync at one time. Times are UTC; counts are records. For columns see `lineage.COLUMNS`.
 
     `status` starts with `staging`, `running`, `settling` and ends with `success`, `partial`, `blocked`, `failed` or
-    `canceled`. A failed or canceled sync without `finished_at` has an outbox to resume. `reset` is a separate row.
+    `canceled`. A failed or canceled sync without `finished_at` has an outbox to resume; the outbox of a `planned` one
+    waits for `run --apply`. `reset` is a separate row.
 
     The changes `to_send` become `confirmed` or `discarded`; `discarded` includes the `unidentified` rows. `resumed`
     counts the confirmed records that a later run delivered. `checkpoint` is valid for `checkpoint_of`: the column, its
@@ -311,7 +315,7 @@ class State:
 
     def spent(self, since: datetime, *, besides: str = "") -> int:
         """Count the calls of syncs that ended after `since` or are unfinished, without those of the run `besides`."""
-        arguments = {"syncs": self.syncs, "since": since, "besides": besides, "not_sent": ("blocked", RESET)}
+        arguments = {"syncs": self.syncs, "since": since, "besides": besides, "not_sent": ("blocked", PLANNED, RESET)}
         return int(self.session.rows("segconn_count_spent", **arguments)[0][0])
 
     def _syncs(self, query: str, **arguments: Any) -> list[HistoryRow]:

@@ -65,7 +65,8 @@ class BigQuery:
         return bigquery.Client(PROJECT, AnonymousCredentials(), client_options={"api_endpoint": self.endpoint})
 
     def execute(self, sql: str) -> None:
-        self.query(re.sub(r"varchar\(\d+\)", "string", sql))
+        """Run a statement with types in the words of PostgreSQL."""
+        self.query(re.sub(r"\b(varchar\(\d+\)|text\b|uuid\b)", "string", sql.replace("double precision", "float64")))
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with closing(self.client) as client:

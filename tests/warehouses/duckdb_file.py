@@ -29,6 +29,10 @@ class DuckDB:
         return {"type": "duckdb", "path": str(self.path), "settings": self.settings, "threads": 4}
 
     @staticmethod
+    def quote(name: str) -> str:
+        return '"' + name.replace('"', '""') + '"'
+
+    @staticmethod
     def literal(value: str) -> str:
         """Return a text as SQL has it."""
         return "'" + value.replace("'", "''") + "'"

@@ -45,6 +45,10 @@ class Postgres:
         }
 
     @staticmethod
+    def quote(name: str) -> str:
+        return '"' + name.replace('"', '""') + '"'
+
+    @staticmethod
     def literal(value: str) -> str:
         """Return a text as SQL has it."""
         return "'" + value.replace("'", "''") + "'"

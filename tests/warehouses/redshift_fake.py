@@ -86,10 +86,6 @@ class Redshift(Postgres):
             "connect_timeout": 20,
         }
 
-    @staticmethod
-    def quote(name: str) -> str:
-        return f'"{name}"'
-
     def connect(self) -> Any:
         """Open a connection of its own, which is in no conflict with others and has PostgreSQL's literals."""
         options = "-c default_transaction_isolation=read\\ committed -c standard_conforming_strings=on"

@@ -34,7 +34,8 @@ for name in "$@"; do
       run redshift redshift_fake "${tests[@]}" tests/warehouses/test_identifiers.py tests/warehouses/test_wide.py \
         tests/warehouses/test_redshift.py -k redshift
       ;;
-    bigquery) run bigquery bigquery_fake "${tests[@]}" tests/warehouses/test_{bigquery,identifiers,wide}.py ;;
+    bigquery) run bigquery bigquery_fake "${tests[@]}" tests/warehouses/test_{bigquery,identifiers,wide}.py \
+        -k bigquery ;;
     snowflake) run snowflake snowflake_fake "${tests[@]}" ;;
     spark)
       command -v java >/dev/null || { echo "Spark needs Java: apt-get install openjdk-17-jre-headless" >&2; exit 1; }

@@ -279,7 +279,8 @@ def test_idle_sync_needs_few_statements(shop, api, warehouse, monkeypatch):
     assert len(of_the_sync) <= 12, of_the_sync
     assert not any("outbox_" in sql and "create" in sql for sql in of_the_sync)
     (rows,) = warehouse.query(
-        "select count(*), min(status) from segconn.sync_history group by sync_id order by min(started_at) desc limit 1"
+        f"select count(*), min(status) from {warehouse.state_schema}.sync_history group by sync_id "
+        "order by min(started_at) desc limit 1"
     )
     assert rows == (1, "success")
     shop.synced(ADA)

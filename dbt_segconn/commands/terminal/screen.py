@@ -31,7 +31,14 @@ from dbt_segconn.version import __version__
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-_COLORS = {"success": "green", "partial": "yellow", "failed": "red", "blocked": "red", "canceled": "yellow"}
+_COLORS = {
+    "success": "green",
+    "planned": "green",
+    "partial": "yellow",
+    "failed": "red",
+    "blocked": "red",
+    "canceled": "yellow",
+}
 
 
 class Printer:

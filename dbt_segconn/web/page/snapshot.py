@@ -25,7 +25,7 @@ from dbt_segconn.state.discards import (
     open_discards,
 )
 from dbt_segconn.state.locks import Claim
-from dbt_segconn.state.tables import COUNTS, RESET, HistoryRow, State
+from dbt_segconn.state.tables import COUNTS, PLANNED, RESET, HistoryRow, State
 from dbt_segconn.version import __version__
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.web.files import Assets
@@ -176,7 +176,7 @@ def _status(sync: HistoryRow, *, is_locked: bool) -> str:
         return sync.status
     if is_locked:
         return "in_progress"
-    return sync.status if sync.status in {"failed", "canceled"} else "interrupted"
+    return sync.status if sync.status in {"failed", "canceled", PLANNED} else "interrupted"
 
 
 def _as_objects(names: Sequence[str], rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ export const STATUSES = {
   failed: ["Failed", "bad"],
   blocked: ["Blocked", "bad"],
   canceled: ["Canceled", "warn"],
+  planned: ["Planned", "info"],
   interrupted: ["Interrupted", "bad"],
   reset: ["Reset", "off"],
   never: ["Never synced", "off"],

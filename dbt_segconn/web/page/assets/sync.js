@@ -23,7 +23,11 @@ export function syncView(id) {
     errorMessage(sync),
     ...notesOn(sync),
     sync.has_outbox && sync.status !== "in_progress"
-      ? none("Its outbox has undelivered changes. The next run delivers them first.")
+      ? none(
+          sync.status === "planned"
+            ? "Its changes are staged for `run --apply`. The next run without it stages them again."
+            : "Its outbox has undelivered changes. The next run delivers them first.",
+        )
       : null,
     flow(sync),
     reasons.length
