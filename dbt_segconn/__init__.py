@@ -42,6 +42,7 @@ def run(  # noqa: PLR0913  the options of the command
     scheduler: str | None = None,
     baseline: bool = False,
     retry: bool = False,
+    integrations: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
     stop: threading.Event | None = None,
 ) -> RunResult:
@@ -75,6 +76,8 @@ def run(  # noqa: PLR0913  the options of the command
         scheduler: Address of a Dask scheduler that is used instead of `workers`.
         baseline: Remember every record and send none.
         retry: Sync mappings that failed, were interrupted or have discards. Given-up records are sent again.
+        integrations: Segment destinations that receive the calls, such as {"All": False}. With "All", it replaces
+            `integrations` of destination and mapping; else it adds to them by name.
         listener: Receives each step of the run.
         stop: Set it to end the run as Ctrl-C does: calls in flight are confirmed and saved.
 
@@ -118,6 +121,7 @@ def run(  # noqa: PLR0913  the options of the command
         scheduler=scheduler,
         baseline=baseline,
         retry=retry,
+        integrations=integrations,
     )
     try:
         return engine.run(options, listener or Listener(), stop or threading.Event())

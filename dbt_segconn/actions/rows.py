@@ -39,6 +39,7 @@ _TIMESTAMP_LENGTHS = (24, 27)
 # Far below Segment's limit of 10,000, and it bounds the source
 _MAX_MEMBERS = 1_000
 _MESSAGE_ID = ", 'messageId': f'{prefix}{number}'"
+_INTEGRATIONS = ", 'integrations': integrations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +59,22 @@ class Layout:
     keep_null: bool
 
 
-def compile_rows(action: str, fields: Any, layout: Layout, message_id_prefix: str) -> ToCalls | None:
+def compile_rows(
+    action: str, fields: Any, layout: Layout, message_id_prefix: str, integrations: Mapping[str, Any] | None = None
+) -> ToCalls | None:
     """Compile a flat mapping to a function rows → calls; returns None for any other mapping.
 
     The function returns None for a row that is not plain: `compile_action` handles these. The ids and timestamp of
-    every returned call are valid; its size is not checked yet.
+    every returned call are valid; its size is not checked yet. All calls have the same `integrations`.
     """
     flat = find_flat(find_action(action), fields)
     if flat is None or not _is_supported(layout, flat):
         return None
     writer = Writer(flat)
-    lines = _source(flat, layout, writer)
+    more = (_INTEGRATIONS if integrations else "") + _MESSAGE_ID
+    lines = _source(flat, layout, writer, more)
     namespace = {"Decimal": Decimal, "lengths": _TIMESTAMP_LENGTHS, "prefix": message_id_prefix}
+    namespace |= {"integrations": integrations}
     namespace |= {f"convert_{at}": layout.converters.get(name) for at, name in enumerate(layout.columns)}
     to_calls: ToCalls = writer.compile_source(lines, "to_calls", namespace)
     return to_calls
@@ -84,7 +89,7 @@ def _is_supported(layout: Layout, flat: Flat) -> bool:
     )
 
 
-def _source(flat: Flat, layout: Layout, writer: Writer) -> Iterator[str]:
+def _source(flat: Flat, layout: Layout, writer: Writer, more: str = _MESSAGE_ID) -> Iterator[str]:
     variables = {name: f"column_{at}" for at, name in enumerate(layout.columns)}
     read = {**variables, layout.record_id: "record_id"}.__getitem__
     conditions = [writer.is_not_plain, *(f"{read(name)} is None" for name in flat.columns if not layout.keep_null)]
@@ -101,5 +106,5 @@ def _source(flat: Flat, layout: Layout, writer: Writer) -> Iterator[str]:
     yield f"    if {' or '.join(conditions)}:"
     yield "      append(None)"
     yield "    else:"
-    yield f"      append({writer.call(read, more=_MESSAGE_ID)})"
+    yield f"      append({writer.call(read, more=more)})"
     yield "  return calls"

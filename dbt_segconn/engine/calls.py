@@ -139,7 +139,10 @@ class CallMaker:
         self._kept = KeptColumns(mapping.identifier, columns) if keeps_identifiers else None
         self._prefix = message_id_prefix(write_key, sync_id)
         self._received_at = f"{started_at:%Y-%m-%dT%H:%M:%S}.{started_at.microsecond // 1000:03}Z"
-        self._to_calls = compile_rows(mapping.meta.action, mapping.fields, _layout(mapping, columns), self._prefix)
+        self._integrations = mapping.integrations
+        self._to_calls = compile_rows(
+            mapping.meta.action, mapping.fields, _layout(mapping, columns), self._prefix, self._integrations
+        )
 
     @property
     def reads_record(self) -> bool:
@@ -172,6 +175,8 @@ class CallMaker:
         """Return the call of a change. Raise RecordError if the record makes none."""
         message_id = f"{self._prefix}{change[0]}"
         call = self._to_call(self.event(change, message_id))
+        if self._integrations:
+            call["integrations"] = self._integrations
         call.setdefault("messageId", message_id)
         return call
 

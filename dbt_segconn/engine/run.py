@@ -27,6 +27,7 @@ from dbt_segconn.engine.workers import workforce
 from dbt_segconn.errors import message_of
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import find_mapping
+from dbt_segconn.project.spec_integrations import unknown_names
 from dbt_segconn.state.locks import Locks, heartbeat
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import RESET, State
@@ -52,6 +53,8 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
         find_mapping(name, project.mappings)
     allowed = {find_mapping(name, project.mappings).name for name in options.allow_guarded}
     shielded = ShieldedListener(listener)
+    for name, fix in unknown_names(options.integrations):
+        shielded.warn(f"--integrations: {name!r} is not in the list of Segment's destinations. {fix}")
     # before the warehouse is opened, so that this error is an alert too
     alerts = Alerts(project.settings.alerts, project.context.project_dir.resolve().name, shielded.warn)
     try:
@@ -215,7 +218,8 @@ def _sync_all(
             listener.note(mapping, "is not started: another sync has failed (--fail-fast)")
             return Skip(mapping, "another sync has failed (--fail-fast)", is_failure=True)
         if run.stop.is_set():  # --max-runtime or Ctrl-C
-            return SyncResult(mapping, "canceled", 0.0, "interrupted before it began; the next run syncs it")
+            again = "; give it the same --integrations" if mapping.run_integrations else ""
+            return SyncResult(mapping, "canceled", 0.0, f"interrupted before it began; the next run syncs it{again}")
         listener.start(number, total, mapping)
         result = run_sync(mapping, sources[mapping.id], destinations[mapping.destination], run)
         if fail_fast and result.status == "failed":
