@@ -43,6 +43,8 @@ def run(  # noqa: PLR0913  the options of the command
     baseline: bool = False,
     retry: bool = False,
     integrations: Mapping[str, Any] | None = None,
+    after: str | None = None,
+    before: str | None = None,
     listener: Listener | None = None,
     stop: threading.Event | None = None,
 ) -> RunResult:
@@ -78,6 +80,8 @@ def run(  # noqa: PLR0913  the options of the command
         retry: Sync mappings that failed, were interrupted or have discards. Given-up records are sent again.
         integrations: Segment destinations that receive the calls, such as {"All": False}. With "All", it replaces
             `integrations` of destination and mapping; else it adds to them by name.
+        after: Read only rows whose checkpoint column has this value or a greater one.
+        before: Read only rows whose checkpoint column has a smaller value.
         listener: Receives each step of the run.
         stop: Set it to end the run as Ctrl-C does: calls in flight are confirmed and saved.
 
@@ -122,6 +126,8 @@ def run(  # noqa: PLR0913  the options of the command
         baseline=baseline,
         retry=retry,
         integrations=integrations,
+        after=after,
+        before=before,
     )
     try:
         return engine.run(options, listener or Listener(), stop or threading.Event())

@@ -114,7 +114,7 @@ def _run(
                 allow_guarded=allowed,
                 workers=workers,
             )
-            sources = find_sources(choice.chosen, warehouse)
+            sources = find_sources(choice.chosen, warehouse, options)
             listener.begin(project, choice)
             with heartbeat(partial(_beat, context)):
                 ends, interruption = _sync_all(
