@@ -10,9 +10,11 @@ from dbt_segconn.commands.main import command
 from dbt_segconn.commands.options import (
     as_options,
     format_option,
+    integrations_option,
     mapping_option,
     project_options,
     selection_options,
+    step_options,
 )
 from dbt_segconn.commands.terminal.output import say, write_json
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 @project_options
 @selection_options
 @mapping_option
+@integrations_option
+@step_options
 @format_option("text", "json")
 def estimate(*, style: str, **params: Any) -> None:
     """Count what a run would send now, and what it costs: calls, users, bytes, time, money.

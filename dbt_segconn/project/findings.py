@@ -256,6 +256,12 @@ PARTITION_FILTER = _error(
     "A sync reads all rows, to find new, changed and deleted ones. Remove `require_partition_filter` from the model, "
     "or map a model without it that selects the rows to send.",
 )
+DENIED_COLUMN = _error(
+    "SEG220 denied-column",
+    "The destination denies a column that the mapping sends.",
+    "The column has a label in dbt that `deny` of the destination lists. Remove the column from `fields`, hash it for "
+    "an ad network (`$email | hash google email`), or name another destination. With `$*`, list the columns to send.",
+)
 # 3xx: identifiers and columns
 NO_IDENTIFIER = _error(
     "SEG301 no-identifier",
@@ -352,6 +358,13 @@ EVENT_NAME = _warning(
     "The event name is a poor name.",
     "Each name becomes a separate event, and a separate table in warehouses. Put what varies into properties, and "
     "write names like Order Completed: https://segment.com/docs/connections/spec/track/#event .",
+)
+UNKNOWN_INTEGRATION = _warning(
+    "SEG503 unknown-integration",
+    "A name in `integrations` is not in the list of Segment's destinations.",
+    "Segment ignores a name that it does not know, so `false` would not stop the calls. Copy the name from Segment's "
+    "catalog; upper and lower case matter. The list ships with dbt-segconn and may lack a new destination. A function "
+    "has its workspace in the name: `My Function (My Workspace)`.",
 )
 # 6xx: YAML
 YAML_TRAP = _warning(
