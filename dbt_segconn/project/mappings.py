@@ -21,6 +21,7 @@ from dbt_segconn.project.findings import NO_COLUMN, Fault, Finding, InvalidProje
 from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.meta import MappingMeta, MappingNames, shown_names
 from dbt_segconn.project.personal_data import denied_columns
+from dbt_segconn.project.plan_checks import TrackingPlan, read_plans
 from dbt_segconn.project.settings import DestinationSettings, Settings, findings_in_settings
 from dbt_segconn.project.source_positions import SourcePositions
 from dbt_segconn.project.spec_integrations import merged
@@ -41,6 +42,7 @@ class Mapping:
     without a value in any category are skipped. `definition` is a hash that changes if and only if the same record
     would make another call. `own_integrations` are merged from destination and mapping; `run_integrations` are the
     JSON of --integrations, which the definition does not cover.
+    `tracking_plan` is the plan that its calls are checked against.
     """
 
     id: str
@@ -60,6 +62,7 @@ class Mapping:
     to_call: Callable[[abc.Mapping[str, Any]], dict[str, Any]]
     own_integrations: abc.Mapping[str, Any] | None = None
     run_integrations: str | None = None
+    tracking_plan: TrackingPlan | None = None
 
     @property
     def integrations(self) -> dict[str, Any] | None:
@@ -88,7 +91,8 @@ def read_mappings(manifest: Manifest, settings: Settings, project_dir: Path) -> 
     Raises InvalidProject with all errors of all models, each with file, line, model, mapping and path.
     """
     drafts = read_drafts(manifest, settings.destinations, project_dir)
-    faults = faults_of_alerts(settings, drafts)
+    plans, faults_of_plans = read_plans(settings, project_dir)
+    faults = [*faults_of_alerts(settings, drafts), *faults_of_plans]
     of_settings = (*missing_consent(settings, drafts), *denied_columns(settings, drafts))
     findings = [*(one for draft in drafts for one in draft.findings), *of_settings]
     if findings := [*findings_in_settings(project_dir, faults), *findings]:
@@ -100,7 +104,7 @@ def read_mappings(manifest: Manifest, settings: Settings, project_dir: Path) -> 
         for one in draft.mappings
     ]
     shown = shown_names(mapping.names for mapping in mappings)
-    return tuple(replace(mapping, name=shown[mapping.id]) for mapping in mappings)
+    return tuple(replace(one, name=shown[one.id], tracking_plan=plans.get(one.destination)) for one in mappings)
 
 
 def to_mapping(
@@ -198,6 +202,7 @@ def _definition(
     shape += ["skips unknown consent"] if skips else []  # an older outbox may hold records that are now skipped
     shape += [["order by", *meta.order_by]] if meta.order_by else []  # an older outbox has another order
     shape += [["integrations", integrations]] if integrations else []
+    shape += [["event version", meta.event_version]] if meta.event_version else []
     return hashlib.sha256(orjson.dumps(shape, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
