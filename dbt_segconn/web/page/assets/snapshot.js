@@ -15,6 +15,7 @@ export const STATUSES = {
   canceled: ["Canceled", "warn"],
   interrupted: ["Interrupted", "bad"],
   reset: ["Reset", "off"],
+  resend: ["Marked to send again", "info"],
   never: ["Never synced", "off"],
 };
 export const state = {
@@ -25,6 +26,7 @@ export const state = {
   all: new Set(),
   view: "",
   preview: null,
+  past: null,
   query: {},
 };
 
