@@ -107,10 +107,13 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     from dbt_segconn.state.discards import all_discards, discard_reasons, open_discards
     from dbt_segconn.state.outbox import Id, MappingTables
     from dbt_segconn.state.tables import (
+        ALERT_COLUMNS,
         DELIVERY_COLUMNS,
         DISCARD_COLUMNS,
         LOCK_COLUMNS,
+        SETTLED,
         SYNC_COLUMNS,
+        AlertRow,
         DiscardRow,
         HistoryRow,
         State,
@@ -169,6 +172,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
         (state.history, SYNC_COLUMNS),
         (state.discards, DISCARD_COLUMNS),
         (state.locks, LOCK_COLUMNS),
+        (state.alerts, ALERT_COLUMNS),
     ):
         session.run("segconn_create_table", relation=relation, columns=columns_of_table)
     session.run("segconn_create_deliveries", relation=state.deliveries, columns=DELIVERY_COLUMNS)
@@ -179,6 +183,12 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     session.rows("segconn_select_now")
     state.append(state.history, [log])
     state.append(state.discards, [discard])
+    state.append(
+        state.alerts, [AlertRow(tables.mapping_id, "example.com 0123abcd", "customers.it's", "failed", AT, AT)]
+    )
+    webhooks = ["example.com 0123abcd", "example.org 4567cdef"]
+    session.rows("segconn_last_alerts", alerts=state.alerts, columns=list(ALERT_COLUMNS), webhooks=webhooks)
+    session.rows("segconn_last_ends", syncs=state.syncs, settled=SETTLED)
     for read in (state.last_syncs, lambda: state.newest(10), lambda: state.last_sync(tables.mapping_id)):
         read()
     state.has_settled(tables.mapping_id)
