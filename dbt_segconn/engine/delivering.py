@@ -109,7 +109,7 @@ class ProgressWriter:
 
 def deliver(sync: Sync, row: HistoryRow) -> HistoryRow:
     """Send the changes above the watermark, and return the `settling` row. What cannot be sent stays in the outbox."""
-    with sync.timings.measure("deliver"):
+    with sync.timed_step("deliver"):
         delivery, send_all = _delivery(sync, unsent(sync, row))
         with delivery:
             writer = ProgressWriter(sync, row, delivery, is_resumed=row.run_id != sync.run.run_id)
@@ -147,6 +147,7 @@ def _delivery(sync: Sync, unsent: Range) -> tuple[Delivery | RangeDelivery, Call
         order=order_of(sync.mapping),
         notify=sync.note,
         timings=sync.timings,
+        observe=sync.observe,
     )
     calls = calls_of(unsent, sync.mapping, destination.config.write_key)
     return delivery, partial(send, unsent, calls, sync.tables, sync.lock, delivery)
@@ -171,6 +172,7 @@ def unsent(sync: Sync, row: HistoryRow) -> Range:
         after=after,
         upto=max([after, *(changes.last for changes in waiting.values())]),
         keeps_identifiers="deleted" in waiting and not _former_identifier(sync),
+        observes_requests=sync.observe is not None,
     )
 
 
@@ -181,7 +183,7 @@ def _former_identifier(sync: Sync) -> str | None:
 def settle(sync: Sync, row: HistoryRow) -> HistoryRow:
     """Apply the outbox to the records, drop it, and return the last row of the sync."""
     final = sync.ended(row, "partial" if row.discarded else "success", _discards_of(row))
-    with sync.timings.measure("settle"):
+    with sync.timed_step("settle"):
         sync.save(final, lambda: sync.tables.settle(row, final, with_hashes=sync.mapping.meta.changed_columns))
     return final
 

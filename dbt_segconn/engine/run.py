@@ -40,7 +40,7 @@ WAKE_SECONDS = 0.2
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def run(options: Options, listener: Listener, stop: threading.Event) -> RunResult:
+def run(options: Options, listeners: Sequence[Listener], stop: threading.Event) -> RunResult:
     """Sync the mappings of all refreshed models, and write target/segconn/run_results.json.
 
     Raise ConfigurationError or another SegconnError if no sync can start. An exception of one sync becomes its
@@ -56,17 +56,19 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
     for name in options.mappings:  # a name of two mappings is an error: a run writes
         find_mapping(name, project.mappings)
     allowed = {find_mapping(name, project.mappings).name for name in options.allow_guarded}
-    shielded = ShieldedListener(listener)
+    run_id, shielded = str(uuid.uuid4()), ShieldedListener(listeners)
     # before the warehouse is opened, so that this error is an alert too
     alerts = Alerts(project.settings.alerts, project.context.project_dir.resolve().name, shielded.warn)
+    shielded.open(project, run_id)
     try:
         with _ONE_AT_A_TIME:
-            result, interruption = _run(project, options, shielded, stop, allowed, plan=plan, planned=planned)
+            result, interruption = _run(project, options, run_id, shielded, stop, allowed, plan=plan, planned=planned)
+        if plan:
+            plan.write(result)
     except Exception as error:
         alerts.send_error(error)
+        shielded.finish(error)
         raise
-    if plan:
-        plan.write(result)
     for what, step in (
         ("the artifact was not written", lambda: write_artifact(result, project.context.target_dir)),
         ("the alerts were not sent", lambda: alerts.send(result)),
@@ -75,6 +77,7 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
             step()
         except Exception as error:  # noqa: BLE001  what was delivered stays delivered
             shielded.warn(_after(what, error))
+    shielded.finish(result)
     if interruption:
         raise interruption
     return replace(result, warnings=shielded.warnings)
@@ -101,6 +104,7 @@ def _planned(options: Options) -> dict[str, str] | None:
 def _run(
     project: Project,
     options: Options,
+    run_id: str,
     listener: ShieldedListener,
     stop: threading.Event,
     allowed: Collection[str],
@@ -110,7 +114,6 @@ def _run(
 ) -> tuple[RunResult, BaseException | None]:
     """Sync the chosen mappings. Return the result, and the exception of a signal handler that ended the run."""
     started, started_at = time.monotonic(), datetime.now(timezone.utc)
-    run_id = str(uuid.uuid4())
     destinations = build_destinations(project.settings)
     ends: list[SyncResult | Skip] | None = None
     interruption: BaseException | None = None
@@ -142,6 +145,7 @@ def _run(
                 applied=None if planned is None else {one.id: planned[one.name] for one in choice.chosen},
             )
             sources = find_sources(choice.chosen, warehouse)
+            listener.connect(warehouse, sources)
             listener.begin(project, choice)
             with heartbeat(partial(_beat, context)):
                 ends, interruption = _sync_all(

@@ -184,9 +184,11 @@ def run_sync(mapping: Mapping, source: Source, destination: Destination, run: Ru
 def _take_steps(sync: Sync) -> None:
     try:
         if sync.run.applied is not None:
-            apply(sync)
+            with sync.step("apply"):
+                apply(sync)
             return
-        resume(sync)
+        with sync.step("resume"):
+            resume(sync)
         if sync.run.stop.is_set():
             raise Canceled
         row = sync.new_row()

@@ -221,14 +221,20 @@ def column_of(value: Any) -> str | None:
 
 def uses(mapping: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield every column that a mapping names, with the path of the value that reads it."""
+    for at, value in values(mapping, path):
+        yield from ((at, column) for column in sorted(columns_named(value)))
+
+
+def values(mapping: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every directive and constant of a mapping with its path."""
     if isinstance(mapping, dict) and not any(key.startswith("@") for key in mapping):
         for key, one in mapping.items():
-            yield from uses(one, (*path, key))
+            yield from values(one, (*path, key))
     elif isinstance(mapping, list):
         for at, one in enumerate(mapping):
-            yield from uses(one, (*path, str(at)))
+            yield from values(one, (*path, str(at)))
     else:
-        yield from ((path, column) for column in sorted(columns_named(mapping)))
+        yield path, mapping
 
 
 # Keys of the payload that are the same for all records
