@@ -198,7 +198,7 @@ class OwnProviders:
             self.traces.add_span_processor(BatchSpanProcessor(exporter()))
         readers = [PeriodicExportingMetricReader(exporter()) for exporter in metrics]
         self.metrics = MeterProvider(readers, resource, shutdown_on_exit=False)
-        self._failures = _Failures(logging.WARNING)
+        self._failures = _Failures(logging.ERROR)
         logging.getLogger("opentelemetry").addHandler(self._failures)
 
     def close(self) -> None:
@@ -222,7 +222,8 @@ class _Failures(logging.Handler):
     first: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.first = self.first or record.getMessage()
+        # the reason may hold the URL, and the URL a key
+        self.first = self.first or record.getMessage().partition(", reason")[0].rstrip(".")
 
 
 def _exporters(signal: str) -> Iterator[Callable[[], Any]]:
