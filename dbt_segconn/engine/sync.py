@@ -49,7 +49,7 @@ class Listener:
         """Receive the start of a sync: `number` of `total`."""
 
     def enter(self, mapping: Mapping, step: str) -> None:
-        """Receive the start of a step: resume, stage, deliver or settle. `resume` may hold other steps."""
+        """Receive the start of a step: resume, apply, stage, deliver or settle. The first two may hold others."""
 
     def leave(self, mapping: Mapping, step: str, error: BaseException | None) -> None:
         """Receive the end of a step, with the exception that ended it."""

@@ -38,6 +38,7 @@ from dbt_segconn.mapping import ALL_COLUMNS, columns_used
 from dbt_segconn.mapping.compiler import values
 from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.state.tables import PLANNED
 from dbt_segconn.version import __version__
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
@@ -46,7 +47,7 @@ PRODUCER = f"https://pypi.org/project/dbt-segconn/{__version__}"
 # The end of a run waits so long for events on their way
 CLOSE_SECONDS = 4.0
 RUNNING_SECONDS = 60.0
-_ENDS = {"success": RunState.COMPLETE, "partial": RunState.COMPLETE, "canceled": RunState.ABORT}
+_ENDS = {**dict.fromkeys(("success", "partial", PLANNED), RunState.COMPLETE), "canceled": RunState.ABORT}
 
 
 class Identity(NamedTuple):
