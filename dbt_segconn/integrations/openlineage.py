@@ -26,7 +26,6 @@ from openlineage.client.facet_v2 import (
     job_type_job,
     output_statistics_output_dataset,
     parent_run,
-    processing_engine_run,
     schema_dataset,
 )
 
@@ -168,9 +167,6 @@ class LineageListener(Listener):
             facets["parent"] = _parent_facet(above[0], above[-1])
         if error:
             facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(error, "python", producer=PRODUCER)
-        facets["processing_engine"] = processing_engine_run.ProcessingEngineRunFacet(
-            __version__, "dbt-segconn", producer=PRODUCER
-        )
         kind = job_type_job.JobTypeJobFacet("BATCH", "DBT_SEGCONN", "SYNC" if mapping else "RUN", producer=PRODUCER)
         event = RunEvent(
             eventType=state,
@@ -194,7 +190,7 @@ class LineageListener(Listener):
 
     def _destination(self, mapping: Mapping, calls: int | None) -> OutputDataset:
         """Return the destination, with the fields of all its mappings and the columns of this one's."""
-        host = urlsplit(self._project.settings.destinations[mapping.destination].base_url).netloc.rpartition("@")[2]
+        host = urlsplit(self._project.settings.destinations[mapping.destination].base_url).netloc
         alike = [one for one in self._project.mappings if one.destination == mapping.destination]
         names = sorted({name for one in alike for name, _ in _fields(one)})
         schema = schema_dataset.SchemaDatasetFacet(

@@ -95,7 +95,7 @@ class TelemetryListener(Listener):
         """Record a request that has ended."""
         base_url, resent = self._project.settings.destinations[mapping.destination].base_url, request.attempt - 1
         about = _about_request(base_url, request)
-        more = {"url.full": f"{_without_user(base_url)}/v1/batch", "segconn.calls": request.calls}
+        more = {"url.full": f"{base_url}/v1/batch", "segconn.calls": request.calls}
         more |= {"http.request.resend_count": resent} if resent else {}
         parent = self._spans.get(mapping.id, [self._run])[-1]  # a request that was abandoned outlives its sync
         began = int(request.started_at * 1e9)
@@ -174,11 +174,6 @@ def _about_request(base_url: str, request: Request) -> dict[str, Any]:
         "error.type": request.error or (str(status) if status and status >= 400 else None),
     }
     return {name: value for name, value in about.items() if value is not None}
-
-
-def _without_user(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 class OwnProviders:
