@@ -102,6 +102,7 @@ def run(  # noqa: PLR0913  the options of the command
     from dbt_segconn.engine import opening
     from dbt_segconn.engine import run as engine
     from dbt_segconn.engine.sync import Listener  # dbt takes seconds to import
+    from dbt_segconn.integrations import observers
     from dbt_segconn.process_tuning import collect_after_run
 
     options = opening.Options(
@@ -136,6 +137,6 @@ def run(  # noqa: PLR0913  the options of the command
         before=before,
     )
     try:
-        return engine.run(options, listener or Listener(), stop or threading.Event())
+        return engine.run(options, [listener or Listener(), *observers()], stop or threading.Event())
     finally:
         collect_after_run()

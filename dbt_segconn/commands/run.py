@@ -155,13 +155,14 @@ def run_to_exit(
     """Run with these options, print the progress, and exit with the exit code of the run."""
     from dbt_segconn.commands.terminal.screen import Printer, Screen
     from dbt_segconn.engine.run import run as run_syncs
+    from dbt_segconn.integrations import observers
 
     options = as_options(**params)
     printer = Printer(log_format=log_format, quiet=quiet, colors=use_colors, timings=timings)
     screen = Screen(printer)
     stop = threading.Event()
     with closing(printer), _stop_on_signal(stop, lambda: printer.line(INTERRUPTED_NOTE, level="warn")):
-        result = run_syncs(options, screen, stop)
+        result = run_syncs(options, [screen, *observers()], stop)
     screen.close(result)
     if options.plan:
         path = printable(str(options.plan))

@@ -3,6 +3,16 @@
 from dbt_segconn.delivery.destination import Destination, DestinationConfig
 from dbt_segconn.delivery.progress import Discard, Progress
 from dbt_segconn.delivery.sender import Delivery, Order
-from dbt_segconn.delivery.tracking_api import Canceled, Stop
+from dbt_segconn.delivery.tracking_api import Canceled, Request, Stop
 
-__all__ = ["Canceled", "Delivery", "Destination", "DestinationConfig", "Discard", "Order", "Progress", "Stop"]
+__all__ = [
+    "Canceled",
+    "Delivery",
+    "Destination",
+    "DestinationConfig",
+    "Discard",
+    "Order",
+    "Progress",
+    "Request",
+    "Stop",
+]

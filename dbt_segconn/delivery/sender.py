@@ -14,7 +14,7 @@ from dbt_segconn.delivery.answers import Confirmed
 from dbt_segconn.delivery.batches import CHUNK, Batch, Batcher, Chunk
 from dbt_segconn.delivery.destination import Destination
 from dbt_segconn.delivery.progress import Discard, Progress, Tracker
-from dbt_segconn.delivery.tracking_api import Canceled, Retrier, Stop, TrackingApiClient
+from dbt_segconn.delivery.tracking_api import Canceled, Request, Retrier, Stop, TrackingApiClient
 from dbt_segconn.errors import DeliveryError
 from dbt_segconn.limits import BATCH_CALLS
 from dbt_segconn.process_tuning import Timings
@@ -60,12 +60,14 @@ class Delivery:
         order: Order | None = None,
         notify: Callable[[str], None] = lambda _: None,
         timings: Timings | None = None,
+        observe: Callable[[Request], None] | None = None,
     ) -> None:
         self.timings = timings or Timings()
         self._destination = destination
         self._stop = stop
         self._order = order
         self._notify = notify
+        self._observe = observe
         self._tracker = Tracker(start_after)
         lanes, width = (destination.config.concurrency, 1) if order else (1, destination.config.concurrency)
         self._lanes = [_Lane(Batcher(self._tracker.discard_call), width, queue.Queue(width)) for _ in range(lanes)]
@@ -215,7 +217,7 @@ class Delivery:
 
     def _connect(self) -> TrackingApiClient:
         with suppress(ValueError):  # its text and traceback may contain the write key
-            return TrackingApiClient(self._destination.config, self._destination.tokens)
+            return TrackingApiClient(self._destination.config, self._destination.tokens, self._observe)
         self._destination.fail("`endpoint`, `write_key` or the proxy of the environment is not valid")
         self._destination.check()
         raise AssertionError("an unusable destination does not pass its check")

@@ -6,7 +6,9 @@ import base64
 import gzip
 import json
 import math
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Protocol
 
@@ -38,6 +40,22 @@ PATIENCE_SECONDS = 900.0
 WAKE_SECONDS = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request with a batch, without its content.
+
+    `started_at` is in seconds since 1970. `attempt` counts from 1. `status` is the HTTP status; without a response,
+    `error` is the class of the exception, or `timeout`.
+    """
+
+    started_at: float
+    seconds: float
+    calls: int
+    attempt: int
+    status: int | None
+    error: str | None
+
+
 class Stop(Protocol):
     """A request to stop: a threading.Event, or an event that several processes share."""
 
@@ -55,12 +73,19 @@ class Canceled(Exception):  # noqa: N818  not an error: the user asked for it
 class TrackingApiClient:
     """A connection of one thread to the endpoint /v1/batch of a destination.
 
-    With `tokens`, the header has an access token and the body the write key, as in Segment's SDKs. Raise ValueError
-    for an invalid endpoint or write key.
+    With `tokens`, the header has an access token and the body the write key, as in Segment's SDKs. `observe` receives
+    each request after its end. Raise ValueError for an invalid endpoint or write key.
     """
 
-    def __init__(self, config: DestinationConfig, tokens: Tokens | None = None) -> None:
+    def __init__(
+        self,
+        config: DestinationConfig,
+        tokens: Tokens | None = None,
+        observe: Callable[[Request], None] | None = None,
+    ) -> None:
         self._tokens = tokens
+        self._observe = observe
+        self._batch = (1, 1)  # calls and attempt, for `observe`
         self._gzip = config.gzip
         headers = {"Content-Type": "application/json"}
         if config.gzip:
@@ -71,8 +96,9 @@ class TrackingApiClient:
         self._opening = f'{{"writeKey":{json.dumps(config.write_key, ensure_ascii=False)},'.encode() if tokens else b"{"
         self._connection = Connection(f"{config.endpoint}/v1/batch", headers)
 
-    def post(self, body: bytes) -> Answer:
+    def post(self, body: bytes, calls: int = 1, attempt: int = 1) -> Answer:
         """Send one batch, a JSON object."""
+        self._batch = (calls, attempt)
         data = self._opening + body[1:] if self._tokens else body
         if self._gzip:
             data = gzip.compress(data, compresslevel=5)
@@ -102,11 +128,19 @@ class TrackingApiClient:
         )
 
     def _send(self, data: bytes, token: Token | None = None) -> Answer:
+        began = time.monotonic()
         try:
             response = self._connection.post(data, token.headers if token else None)
         except NoResponseError as error:
+            self._report(began, error="timeout" if error.is_late else type(error.cause).__name__)
             return classify_error(error)
+        self._report(began, status=response.status)
         return classify(response.status, response.headers)
+
+    def _report(self, began: float, *, status: int | None = None, error: str | None = None) -> None:
+        if self._observe:
+            seconds = time.monotonic() - began
+            self._observe(Request(time.time() - seconds, seconds, *self._batch, status, error))
 
 
 class Retrier:
@@ -129,7 +163,8 @@ class Retrier:
         while True:
             self._wait_for_rate(len(batch))
             # Segment corrects timestamps by `sentAt`: https://segment.com/docs/connections/spec/common/#timestamps
-            answer = self._client.post(batch.body(datetime.now(timezone.utc)))
+            body = batch.body(datetime.now(timezone.utc))
+            answer = self._client.post(body, len(batch), 1 + errors + throttles)
             if isinstance(answer, (Confirmed, Rejected)):
                 return answer
             if isinstance(answer, Unusable):

@@ -109,7 +109,7 @@ class ProgressWriter:
 
 def deliver(sync: Sync, row: HistoryRow) -> HistoryRow:
     """Send the changes above the watermark, and return the `settling` row. What cannot be sent stays in the outbox."""
-    with sync.timings.measure("deliver"):
+    with sync.timed_step("deliver"):
         delivery, send_all = _delivery(sync, unsent(sync, row))
         with delivery:
             writer = ProgressWriter(sync, row, delivery, is_resumed=row.run_id != sync.run.run_id)
@@ -149,6 +149,7 @@ def _delivery(sync: Sync, unsent: Range) -> tuple[Delivery | RangeDelivery, Call
         order=order_of(sync.mapping),
         notify=sync.note,
         timings=sync.timings,
+        observe=sync.observe,
     )
     calls = calls_of(unsent, sync.mapping, destination.config.write_key, sync.violations)
     return delivery, partial(send, unsent, calls, sync.tables, sync.lock, delivery)
@@ -174,6 +175,7 @@ def unsent(sync: Sync, row: HistoryRow) -> Range:
         upto=max([after, *(changes.last for changes in waiting.values())]),
         keeps_identifiers="deleted" in waiting and not _former_identifier(sync),
         integrations=mapping.run_integrations,
+        observes_requests=sync.observe is not None,
     )
 
 
@@ -184,7 +186,7 @@ def _former_identifier(sync: Sync) -> str | None:
 def settle(sync: Sync, row: HistoryRow) -> HistoryRow:
     """Apply the outbox to the records, drop it, and return the last row of the sync."""
     final = sync.ended(row, "partial" if row.discarded else "success", _discards_of(row))
-    with sync.timings.measure("settle"):
+    with sync.timed_step("settle"):
         sync.save(final, lambda: _settle(sync, row, final))
     return final
 

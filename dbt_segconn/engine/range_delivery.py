@@ -161,6 +161,8 @@ class RangeDelivery:
             self._unreported.append(replace(one, is_repeated=one.is_repeated or (one.by_segment and is_repeated)))
         for note in result.notes:
             self.sync.note(note)
+        for request in result.requests:
+            self.sync.run.listener.request(self.sync.mapping, request)
         self.sync.timings.add(result.spent)
         self.sync.violations.add_all(result.violations)
         self._failure = self._failure or result.failure

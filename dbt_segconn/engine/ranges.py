@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Protocol
 from zlib import crc32
 
-from dbt_segconn.delivery import Delivery, Progress
+from dbt_segconn.delivery import Delivery, Progress, Request
 from dbt_segconn.engine.calls import CallMaker, Made, subject_of
 from dbt_segconn.engine.written_calls import WrittenCall
 from dbt_segconn.process_tuning import Spent
@@ -45,7 +45,8 @@ class Range:
     It holds no secret: a worker reads segconn.yml itself. `fingerprint` is equal if its write key is the same. `among`
     counts the workers that share the rate of the destination. `token` is of the lock. `keeps_identifiers`: there are
     deleted records, and the mapping still has their identifier. If calls are ordered, the same changes are given to
-    `parts` workers, and each makes the calls of its own users: those of `part`. `integrations` are the run's.
+    `parts` workers, and each makes the calls of its own users: those of `part`. `integrations` are the run's. With
+    `observes_requests`, the result has the requests.
     """
 
     run_id: str
@@ -64,6 +65,7 @@ class Range:
     parts: int = 1
     keeps_identifiers: bool = False
     integrations: str | None = None
+    observes_requests: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class RangeResult:
     failure: str | None = None
     canceled: bool = False
     notes: tuple[str, ...] = ()
+    requests: tuple[Request, ...] = ()
     spent: abc.Mapping[str, Spent] = field(default_factory=dict)
     violations: ViolationCounts = field(default_factory=ViolationCounts)
 

@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections import abc
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
@@ -43,7 +43,7 @@ WAKE_SECONDS = 0.2
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def run(options: Options, listener: Listener, stop: threading.Event) -> RunResult:
+def run(options: Options, listeners: Sequence[Listener], stop: threading.Event) -> RunResult:
     """Sync the mappings of all refreshed models, and write target/segconn/run_results.json.
 
     Raise ConfigurationError or another SegconnError if no sync can start. An exception of one sync becomes its
@@ -56,22 +56,24 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
         options = replace(options, mappings=tuple(planned))
     project = read_project(options, needs_results=planned is None)
     plan = PlanFile(options.plan, project.settings.pricing) if options.plan else None
-    for name in options.mappings:  # a name of two mappings is an error: a run writes
+    for name in (*options.mappings, *options.allow_guarded):  # a name of two mappings is an error: a run writes
         find_mapping(name, project.mappings)
-    allowed = {find_mapping(name, project.mappings).name for name in options.allow_guarded}
-    shielded = ShieldedListener(listener)
+    run_id, shielded = str(uuid.uuid4()), ShieldedListener(listeners)
     for name, fix in unknown_names(options.integrations):
         shielded.warn(f"--integrations: {name!r} is not in the list of Segment's destinations. {fix}")
     # before the warehouse is opened, so that this error is an alert too
     alerts = Alerts(project.settings.alerts, _place(project), shielded.warn)
+    shielded.open(project, run_id)
     try:
         with _ONE_AT_A_TIME:
-            result, interruption = _run(project, options, shielded, stop, allowed, alerts, plan=plan, planned=planned)
+            result, interruption = _run(project, options, run_id, shielded, stop, alerts, plan=plan, planned=planned)
+        if plan:
+            plan.write(result)
     except Exception as error:
         alerts.send_error(error)
+        shielded.finish(error)
         raise
-    if plan:
-        plan.write(result)
+    shielded.finish(result)
     if interruption:
         raise interruption
     return replace(result, warnings=shielded.warnings)
@@ -111,9 +113,9 @@ def _planned(options: Options) -> dict[str, str] | None:
 def _run(
     project: Project,
     options: Options,
+    run_id: str,
     listener: ShieldedListener,
     stop: threading.Event,
-    allowed: Collection[str],
     alerts: Alerts,
     *,
     plan: PlanFile | None,
@@ -124,7 +126,6 @@ def _run(
     Return the result, and the exception of a signal handler that ended the run.
     """
     started, started_at = time.monotonic(), datetime.now(timezone.utc)
-    run_id = str(uuid.uuid4())
     destinations = build_destinations(project.settings)
     result: RunResult | None = None
     interruption: BaseException | None = None
@@ -150,12 +151,13 @@ def _run(
                 full_refresh=options.full_refresh,
                 baseline=options.baseline,
                 retry=options.retry,
-                allow_guarded=allowed,
+                allow_guarded={find_mapping(name, project.mappings).name for name in options.allow_guarded},
                 workers=workers,
                 plan=plan,
                 applied=None if planned is None else {one.id: planned[one.name] for one in choice.chosen},
             )
             sources = find_sources(choice.chosen, warehouse, options)
+            listener.connect(warehouse, sources)
             listener.begin(project, choice)
             with heartbeat(partial(_beat, context)):
                 ends, interruption = _sync_all(

@@ -29,7 +29,7 @@ def stage(sync: Sync, row: HistoryRow) -> HistoryRow:
     Return a `blocked` row if a guard objects, a `success` row if nothing has changed, and a `planned` row if the run
     only plans.
     """
-    with sync.timings.measure("stage"):
+    with sync.timed_step("stage"):
         return _stage(sync, row)
 
 

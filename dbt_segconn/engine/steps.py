@@ -211,9 +211,11 @@ def _in_force(sync: Sync) -> Sync:
 def _take_steps(sync: Sync) -> None:
     try:
         if sync.run.applied is not None:
-            apply(_in_force(sync))
+            with sync.step("apply"):
+                apply(_in_force(sync))
             return
-        resume(_in_force(sync))
+        with sync.step("resume"):
+            resume(_in_force(sync))
         if sync.run.stop.is_set():
             raise Canceled
         sync = _in_force(sync)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections import abc
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
-from dbt_segconn.delivery import Destination
+from dbt_segconn.delivery import Destination, Request
 from dbt_segconn.engine.block_reasons import Budget
 from dbt_segconn.engine.calls import message_id_prefix
-from dbt_segconn.engine.gate import Choice, SyncResult
+from dbt_segconn.engine.gate import Choice, RunResult, SyncResult
 from dbt_segconn.engine.opening import Project
 from dbt_segconn.engine.ranges import Workers
+from dbt_segconn.errors import SegconnError
 from dbt_segconn.process_tuning import Timings
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.plan_checks import ViolationCounts
@@ -27,7 +30,19 @@ from dbt_segconn.warehouse.source import Source
 
 
 class Listener:
-    """Base class for run listeners. Every method is a no-op. Syncs call it from their own threads."""
+    """Base class for run listeners. Every method is a no-op. Syncs call it from their own threads.
+
+    An exception of a method becomes a warning; the text of a SegconnError is that warning.
+    """
+
+    observes_requests = False
+    """Whether `request` is called."""
+
+    def open(self, project: Project, run_id: str) -> None:
+        """Receive the run, before its warehouse is opened."""
+
+    def connect(self, warehouse: Warehouse, sources: abc.Mapping[str, Source]) -> None:
+        """Receive the open warehouse, and the source of each mapping to sync, by mapping id."""
 
     def begin(self, project: Project, choice: Choice) -> None:
         """Receive the mappings that will be synced, before the first sync starts."""
@@ -35,8 +50,20 @@ class Listener:
     def start(self, number: int, total: int, mapping: Mapping) -> None:
         """Receive the start of a sync: `number` of `total`."""
 
+    def enter(self, mapping: Mapping, step: str) -> None:
+        """Receive the start of a step: resume, apply, stage, deliver or settle. The first two may hold others."""
+
+    def leave(self, mapping: Mapping, step: str, error: BaseException | None) -> None:
+        """Receive the end of a step, with the exception that ended it."""
+
+    def request(self, mapping: Mapping, request: Request) -> None:
+        """Receive a request of a sync after its end, from any thread."""
+
     def end(self, number: int, total: int, result: SyncResult) -> None:
         """Receive the result of a sync."""
+
+    def finish(self, outcome: RunResult | Exception) -> None:
+        """Receive the result of the run, or the exception with which it ended before its syncs."""
 
     def note(self, mapping: Mapping, text: str) -> None:
         """Receive what the user should know before the sync ends."""
@@ -56,10 +83,11 @@ def _forwarding(name: str) -> Callable[..., None]:
 
 
 class ShieldedListener(Listener):
-    """Forwards to another listener. An exception of that listener becomes a warning and stops no delivery."""
+    """Forwards to other listeners. An exception of a listener becomes a warning and stops no delivery."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self, listeners: Collection[Listener]) -> None:
+        self._listeners = listeners
+        self.observes_requests = any(one.observes_requests for one in listeners)
         self._warnings: dict[str, None] = {}  # a dict, because it keeps the order
 
     @property
@@ -67,9 +95,15 @@ class ShieldedListener(Listener):
         """All warnings so far, each once."""
         return tuple(self._warnings)
 
+    open = _forwarding("open")
+    connect = _forwarding("connect")
     begin = _forwarding("begin")
     start = _forwarding("start")
+    enter = _forwarding("enter")
+    leave = _forwarding("leave")
+    request = _forwarding("request")
     end = _forwarding("end")
+    finish = _forwarding("finish")
     note = _forwarding("note")
     progress = _forwarding("progress")
 
@@ -79,11 +113,21 @@ class ShieldedListener(Listener):
         self.forward("warn", text)
 
     def forward(self, name: str, *arguments: Any) -> None:
-        """Call a method of the other listener."""
-        try:
-            getattr(self._listener, name)(*arguments)
-        except Exception as error:  # noqa: BLE001  a listener must not stop a sync
-            self._warnings[f"the listener's method {name} raised {type(error).__name__}"] = None
+        """Call a method of the other listeners."""
+        for listener in self._listeners:
+            try:
+                getattr(listener, name)(*arguments)
+            except Exception as error:  # noqa: BLE001  a listener must not stop a sync
+                self._report(name, error)
+
+    def _report(self, name: str, error: Exception) -> None:
+        """Warn of an exception, once."""
+        text = f"the listener's method {name} raised {type(error).__name__}"
+        text = str(error) if isinstance(error, SegconnError) else text
+        if name == "warn":
+            self._warnings[text] = None
+        elif text not in self._warnings:
+            self.warn(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +192,31 @@ class Sync:
         # a directive in place of the fields may make one, too
         makes_own = any(name == "message_id" or name.startswith("@") for name in self.mapping.fields)
         return None if makes_own else message_id_prefix(self.destination.config.write_key, sync_id)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Report the start and the end of a step to the listener."""
+        self.run.listener.enter(self.mapping, name)
+        failure: BaseException | None = None
+        try:
+            yield
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            self.run.listener.leave(self.mapping, name, failure)
+
+    @contextmanager
+    def timed_step(self, name: str) -> Iterator[None]:
+        """Report a step, and measure its time."""
+        with self.step(name), self.timings.measure(name):
+            yield
+
+    @property
+    def observe(self) -> Callable[[Request], None] | None:
+        """What receives the requests of this sync, if the listener wants them."""
+        listener = self.run.listener
+        return partial(listener.request, self.mapping) if listener.observes_requests else None
 
     def new_row(self) -> HistoryRow:
         """Return the first row of a new sync. It is not written yet."""

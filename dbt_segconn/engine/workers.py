@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from dbt_segconn.delivery import Canceled, Delivery, Destination, Progress, Stop
+from dbt_segconn.delivery import Canceled, Delivery, Destination, Progress, Request, Stop
 from dbt_segconn.delivery.destination import build_config
 from dbt_segconn.engine.calls import message_id_prefix, order_of
 from dbt_segconn.engine.opening import Options, Project, opened, read_project, resolve_context
@@ -51,6 +51,7 @@ class Worker:
             )
         calls = calls_of(changes, mapping, write_key)
         notes: dict[str, None] = {}
+        requests: list[Request] = []
         with (
             self._warehouse.session(mapping.id) as session,
             Delivery(
@@ -59,6 +60,7 @@ class Worker:
                 stop=stop,
                 order=order_of(mapping),
                 notify=lambda text: notes.update({text: None}),
+                observe=requests.append if changes.observes_requests else None,
             ) as delivery,
         ):
             state = State(session, self._project.settings.state, self._warehouse.database)
@@ -73,7 +75,9 @@ class Worker:
                 failure = message_of(error)
             delivery.close()
             spent = delivery.timings.spent()
-            return RangeResult(delivery.progress(), failure, canceled, tuple(notes), spent, calls.violations)
+            return RangeResult(
+                delivery.progress(), failure, canceled, tuple(notes), tuple(requests), spent, calls.violations
+            )
 
     def close(self) -> None:
         """Close the warehouse."""

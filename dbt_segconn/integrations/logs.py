@@ -9,7 +9,7 @@ from dbt_segconn.engine.gate import Choice, RunResult, SyncResult
 from dbt_segconn.engine.opening import Project
 from dbt_segconn.engine.report import end_line, results_lines, skip_line, start_line
 from dbt_segconn.engine.sync import Listener
-from dbt_segconn.errors import printable
+from dbt_segconn.errors import SegconnError, printable
 from dbt_segconn.project.mappings import Mapping
 
 
@@ -44,6 +44,17 @@ class LogListener(Listener):
 
     def _log(self, level: int, line: str) -> None:
         self._logger.log(level, "%s", printable(line))
+
+
+class UnavailableListener(Listener):
+    """Warns that a listener which the environment switches on cannot work."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def open(self, project: Project, run_id: str) -> None:  # noqa: ARG002
+        """Raise the reason, which becomes a warning."""
+        raise SegconnError(self._reason)
 
 
 def summary(run: RunResult) -> dict[str, Any]:

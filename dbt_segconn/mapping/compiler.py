@@ -230,16 +230,22 @@ def uses(mapping: Any) -> Iterator[tuple[Path, str]]:
     yield from ((path, column) for path, column in reads(mapping) if column is not ALL_COLUMNS)
 
 
-def reads(mapping: Any, path: Path = ()) -> Iterator[tuple[Path, str | None]]:
+def reads(mapping: Any) -> Iterator[tuple[Path, str | None]]:
     """Yield every column that a mapping reads, or ALL_COLUMNS, with the path of the value that reads it."""
+    for path, value in values(mapping):
+        yield from ((path, column) for column in sorted(set(_columns(value)), key=str))
+
+
+def values(mapping: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield every directive and constant of a mapping with its path."""
     if isinstance(mapping, dict) and not any(key.startswith("@") for key in mapping):
         for key, one in mapping.items():
-            yield from reads(one, (*path, key))
+            yield from values(one, (*path, key))
     elif isinstance(mapping, list):
         for at, one in enumerate(mapping):
-            yield from reads(one, (*path, str(at)))
+            yield from values(one, (*path, str(at)))
     else:
-        yield from ((path, column) for column in sorted(set(_columns(mapping)), key=str))
+        yield path, mapping
 
 
 def without_hashes(mapping: Any) -> Any:

@@ -88,11 +88,15 @@ class ResultsFile:
 
 @dataclass(frozen=True, slots=True)
 class NodeResult:
-    """The result of one model. `status` is dbt's; `failed_batches` are those of a microbatch model."""
+    """The result of one model. `status` is dbt's; `failed_batches` are those of a microbatch model.
+
+    `completed_at` is the end of the build, as ISO-8601 text in UTC.
+    """
 
     status: str
     invocation_id: str
     failed_batches: tuple[str, ...] = ()
+    completed_at: str | None = None
 
     @property
     def is_fresh(self) -> bool:
@@ -221,7 +225,7 @@ def merge_results(files: Iterable[ResultsFile], manifest: Manifest) -> RunResult
     return RunResults(
         files=ordered,
         outcomes={
-            name: NodeResult(one["status"], file.invocation_id, _failed_batches(one))
+            name: NodeResult(one["status"], file.invocation_id, _failed_batches(one), _completed_at(one))
             for name, (file, one) in newest.items()
             if not _is_test(name)
         },
@@ -233,6 +237,11 @@ def merge_results(files: Iterable[ResultsFile], manifest: Manifest) -> RunResult
 
 def _is_test(unique_id: str) -> bool:
     return unique_id.startswith(("test.", "unit_test."))
+
+
+def _completed_at(result: Mapping[str, Any]) -> str | None:
+    times = [str(one["completed_at"]) for one in result.get("timing") or () if one.get("completed_at")]
+    return max(times, default=None)
 
 
 def _failed_batches(result: Mapping[str, Any]) -> tuple[str, ...]:

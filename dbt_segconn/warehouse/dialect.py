@@ -28,6 +28,10 @@ def _database_and_host(credentials: Any) -> str:
     return f"{credentials.type} database {credentials.database}{f' on {where}' if where else ''}"
 
 
+def _host_and_port(credentials: Any) -> str:
+    return f"{credentials.type}://{credentials.host}:{credentials.port}"
+
+
 def _by_cursor(connections: Any, sql: str) -> list[tuple[Any, ...]]:
     _, cursor = connections.add_query(sql, auto_begin=False)
     return list(cursor.fetchall())
@@ -64,6 +68,8 @@ class Dialect:
     place: Callable[[Any], str] = _database_and_host
     # Keys of credentials that identify a place, besides dbt's `unique_field`
     place_keys: tuple[str, ...] = ("host", "port", "account", "project", "catalog", "http_path", "database")
+    # Credentials → the namespace of its tables in OpenLineage, as `dbt-ol` names it
+    lineage_namespace: Callable[[Any], str] = _host_and_port
     # Credentials → why only one process can open the warehouse; None if several can
     only_one_process: Callable[[Any], str | None] = _nothing
     # Adjusts credentials before use

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Tests of orchestrators, each with the real tool in a virtual environment of its own, .venv-NAME, of 0.4 to 0.6 GB:
-#   tests/integrations/run.sh [airflow] [dagster] [prefect]
+# Tests of other tools, each with the real tool in a virtual environment of its own, .venv-NAME, of 0.3 to 0.6 GB:
+#   tests/integrations/run.sh [airflow] [dagster] [prefect] [openlineage] [opentelemetry]
 # Without arguments: all of them. They need Python 3.11 to 3.13.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/python.sh
-[ $# -gt 0 ] || set -- airflow dagster prefect
+[ $# -gt 0 ] || set -- airflow dagster prefect openlineage opentelemetry
 
 for name in "$@"; do
   packages=tests/integrations/$name.txt
   if [ ! -f "$packages" ]; then
-    echo "tests/integrations/run.sh: $name is none of airflow, dagster, prefect." >&2
+    echo "tests/integrations/run.sh: $name is none of airflow, dagster, prefect, openlineage, opentelemetry." >&2
     exit 2
   fi
   if ! cmp -s "$packages" ".venv-$name/packages.txt"; then

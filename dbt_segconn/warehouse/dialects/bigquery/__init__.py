@@ -38,6 +38,7 @@ def _create_schema(adapter: Any, relation: Any, beside: Any) -> None:
 
 DIALECT = Dialect(
     value_types={"timestamp": "timestamptz"},
+    lineage_namespace=lambda _: "bigquery",
     data_type=_data_type,
     create_schema=_create_schema,
     fetch=_fetch,

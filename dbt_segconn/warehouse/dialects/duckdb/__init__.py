@@ -79,6 +79,7 @@ DIALECT = replace(
     _DEFAULT,
     value_types={"float": "single"},
     place=_place,
+    lineage_namespace=lambda credentials: f"duckdb://{credentials.path}",
     place_keys=("path", *_DEFAULT.place_keys),
     only_one_process=_only_one_process,
     prepare=_prepare,
