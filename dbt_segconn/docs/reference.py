@@ -26,6 +26,7 @@ _BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DO
 
 def refreshed(text: str, main: click.Group, exit_codes: Mapping[int, str]) -> str:
     """Return a page with fresh generated parts."""
+    # functions: only the parts of this page are generated
     makers: dict[str, Callable[[], str]] = {
         "settings": lambda: keys(settings_schema()),
         "mapping-keys": lambda: keys(meta_schema()),
@@ -80,7 +81,7 @@ def _reserved() -> str:
 
 
 def _raw(value: Any) -> Any:
-    """Protect templates from dbt, which renders YAML first."""
+    """Protect templates from dbt, which renders YAML before dbt-segconn reads it."""
     if isinstance(value, dict):
         return {key: _raw(one) for key, one in value.items()}
     if isinstance(value, list):

@@ -18,6 +18,7 @@ _TYPES = {"string": "text", "object": "mapping", "boolean": "`true`, `false`"}
 
 def table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
     """Return a Markdown table. A pipe would end its cell, so it is escaped."""
+    # chr(92) is a backslash, which Python before 3.12 does not allow in an f-string
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
@@ -86,14 +87,14 @@ def _range(schema: Schema) -> str:
 
 
 _METAVARS = {"integer range": "N", "integer": "N", "directory": "FOLDER", "text": "TEXT"}
-# Declared as repeatable only so that a second value is an error
+# The program declares it as repeatable to refuse a second value, which click would use silently
 _GIVEN_ONCE = {"target_path"}
 Identity = tuple[tuple[str, ...], str]
 """What makes two options of commands the same one: the names and the help"""
 
 
 def commands(main: click.Group) -> str:
-    """Return a section for each command, with the options that most commands share in a section before them."""
+    """Return a section for each command. A section before them has the options that most commands share."""
     shared = _shared(main.commands.values())
     first = next(command for command in main.commands.values() if _identities(command) >= shared)
     head = [
@@ -110,6 +111,7 @@ def commands(main: click.Group) -> str:
 
 
 def _shared(many: Collection[click.Command]) -> set[Identity]:
+    # equal in help, too: an option that means something else in one command is described there
     counts = Counter(one for command in many for one in _identities(command))
     return {one for one, count in counts.items() if count > len(many) / 2}
 
@@ -146,6 +148,7 @@ def _argument(argument: click.Argument) -> str:
 def _paragraphs(text: str) -> Iterator[str]:
     """Yield the help as Markdown: what click does not wrap is a block of code."""
     for paragraph in text.split("\n\n"):
+        # click's mark: https://click.palletsprojects.com/en/stable/documentation/ (a paragraph that is not wrapped)
         if paragraph.startswith("\b\n"):
             title, *lines = paragraph.removeprefix("\b\n").split("\n")
             yield from (title, "", "```console", *(f"$ {line.strip()}" for line in lines), "```", "")

@@ -14,7 +14,7 @@ from dbt_segconn.project.jinja import Jinja
 from dbt_segconn.project.source_positions import RESOURCES, Files, SourcePositions
 from dbt_segconn.warehouse.dialect import Dialect, known_dialect
 
-# The keys of a model's config from which dbt makes its names; a snapshot's targets go before the macros
+# The keys of a model's config that dbt passes to its naming macros; and those of a snapshot, which replace the result
 _CUSTOM = ("database", "schema", "alias")
 _SNAPSHOT = {"database": "target_database", "schema": "target_schema"}
 
@@ -62,6 +62,7 @@ class Naming:
                 yield Misfit(model, built, here)
 
     def _quoting(self, node: Mapping[str, Any]) -> tuple[bool, bool, bool]:
+        # a model's config overrides the project's, key by key
         policy = {**self._config.quoting, **((node.get("config") or {}).get("quoting") or {})}
         return tuple(bool(policy.get(part, True)) for part in ("database", "schema", "identifier"))  # type: ignore[return-value]
 

@@ -117,14 +117,14 @@ def unordered(value_type: str) -> str | None:
 
 # orjson may parse integers of 19 or more digits as floats
 _LONG_INTEGER = re.compile(r"\d{19}")
-# What dialects write instead of JSON that is too long: its size. No JSON begins so
+# What dialects write instead of JSON that is too long: its size. No JSON begins with `!`
 _TOO_LONG = re.compile(r"!(\d+)")
 
 
 def _parsed(value: Any) -> Any:
     """Parse JSON with integers of any size. NaN and infinity, which some warehouses write, become null."""
     if not isinstance(value, (str, bytes)):
-        return value  # some drivers parse JSON
+        return value  # the driver has parsed it, as some do
     text = value if isinstance(value, str) else value.decode()
     try:
         if not _LONG_INTEGER.search(text):
