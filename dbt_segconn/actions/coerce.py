@@ -126,7 +126,7 @@ def unknown_fields(action: str, fields: Any) -> tuple[tuple[tuple[str, ...], str
 
 
 def missing_fields(action: str, fields: Any) -> tuple[str, ...]:
-    """Return the required fields that are not mapped; a choice of two is `a or b`."""
+    """Return the required fields that are not mapped; of the two ids, one is enough: `user_id or anonymous_id`."""
     if _is_directive(fields):
         return ()  # its fields depend on the record
     required = [field.name for field in find_action(action).fields if field.required]

@@ -245,6 +245,7 @@ RESERVED: dict[tuple[str, str], tuple[Reserved, ...]] = {
         *_COMMON,
         Reserved(
             "employees",
+            # the Spec's table says String, but its examples send the number 329
             ("number", "text"),
             "Number of employees.",
             ("employee count", "number of employees", "company size"),

@@ -38,7 +38,7 @@ from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.project.yaml_file import get
 from dbt_segconn.warehouse.source import misfit, unordered, value_type_of
 
-# In a name of ten letters, one letter more or less has the ratio 0.95, another letter 0.90
+# In a name of ten letters, an added letter gives the ratio 0.95, a changed one 0.90
 TYPO_RATIO = 0.92
 
 

@@ -248,7 +248,7 @@ def _columns(*sides: tuple[_ProjectVersion, MappingDraft]) -> Iterator[dict[str,
     """Yield the columns of each side: all columns if both sides have them, else the documented ones."""
     models = [draft.positions.model for _, draft in sides]
     known = [project.catalog.columns_of(model) for (project, _), model in zip(sides, models, strict=True)]
-    # a catalog on one side only has columns that the other side merely does not document: they are not removed
+    # if only one side has a catalog, it lists columns that the other side does not document: these were not removed
     if any(one.origin == "documentation" for one in known):
         listed = [{column.name: column.data_type for column in model.columns} for model in models]
     else:

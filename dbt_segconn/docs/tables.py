@@ -32,6 +32,7 @@ def keys(schema: Schema) -> str:
 def _rows(schema: Schema, definitions: Schema, prefix: str) -> Iterator[tuple[str, str, str, str]]:
     required = schema.get("required", ())
     for name, about in schema["properties"].items():
+        # a line break would end the row of a Markdown table
         text = " ".join(about["description"].split())
         default = "required" if name in required else _default(about.get("default"))
         yield f"`{prefix}{name}`", ", ".join(_values(about)), default, text
@@ -55,7 +56,7 @@ def _alternatives(schema: Schema) -> Iterator[Schema]:
 
 
 def _nested(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the model below a key, and the step of the path that leads to it."""
+    """Yield the models below a key: the step of the path that leads to each, and its name."""
     for one in _alternatives(schema):
         below = {"": one, "[]": one.get("items", {}), ".<name>": one.get("additionalProperties") or {}}
         for step, inner in below.items():
@@ -90,7 +91,7 @@ _METAVARS = {"integer range": "N", "integer": "N", "directory": "FOLDER", "text"
 # The program declares it as repeatable to refuse a second value, which click would use silently
 _GIVEN_ONCE = {"target_path"}
 Identity = tuple[tuple[str, ...], str]
-"""What makes two options of commands the same one: the names and the help"""
+"""Names and help: options of two commands with equal identities are documented once."""
 
 
 def commands(main: click.Group) -> str:
@@ -111,7 +112,6 @@ def commands(main: click.Group) -> str:
 
 
 def _shared(many: Collection[click.Command]) -> set[Identity]:
-    # equal in help, too: an option that means something else in one command is described there
     counts = Counter(one for command in many for one in _identities(command))
     return {one for one, count in counts.items() if count > len(many) / 2}
 

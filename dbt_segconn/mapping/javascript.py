@@ -218,7 +218,7 @@ def fold(text: str) -> str:
 
 def _canonical(character: str) -> str:
     upper = character.upper()
-    # by the specification, no letter equals two units, and none outside of ASCII equals one of ASCII (long s, s)
+    # the specification folds no character to several UTF-16 units (ß → SS), and none into ASCII (long s → S)
     if len(upper) != 1 or character > "\uffff" or (character >= "\x80" and upper < "\x80"):
         return character
     return upper

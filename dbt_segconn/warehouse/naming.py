@@ -146,7 +146,7 @@ def place_of(credentials: Any) -> str:
 
 
 def same_place(one: Any, other: Any) -> bool:
-    """Return whether two credentials have the same place and schema; roles, threads and others may differ."""
+    """Return whether two credentials have the same place and schema. Other keys, such as roles, may differ."""
     if (one.type, one.unique_field, one.schema) != (other.type, other.unique_field, other.schema):
         return False
     return all(getattr(one, key, None) == getattr(other, key, None) for key in _dialect_of(one).place_keys)

@@ -292,6 +292,7 @@ class Session:
         except Exception as error:  # noqa: BLE001  drivers have no common base class
             text, is_masked = masked_text(error, self.dialect)
             kind = ConflictError if self._is_conflict(error) else WarehouseError
+            # a traceback would show the cause, and with it the masked values
             raise kind(f"the warehouse says: {text}") from (None if is_masked else error)
 
     def _is_conflict(self, error: BaseException) -> bool:

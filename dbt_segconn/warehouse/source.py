@@ -79,7 +79,7 @@ class Column:
 
     @property
     def basis(self) -> str:
-        """What a checkpoint value refers to: column, value type and time zone. It is invalid for another basis."""
+        """Column, value type and time zone: a stored checkpoint is valid only as long as all three are the same."""
         return f"{self.name} ({self.value_type}, {self.zone})"
 
 

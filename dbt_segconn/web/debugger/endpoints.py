@@ -29,14 +29,14 @@ from dbt_segconn.web.local_server import SECURITY_HEADERS, respond, respond_json
 
 ENDPOINTS = ("batch", "identify", "track", "group", "page", "screen")
 REQUEST_TOO_LARGE = f"the request is larger than {BATCH_BYTES:,} bytes"
-# A client that is still sending sees a broken connection instead of the answer: so a longer body is read, too
+# If a body is not read to its end, its sender sees a broken connection, not the answer. So more than a batch is read
 DRAINED_BYTES = 8 * BATCH_BYTES
 ASSETS = Assets("dbt_segconn.web.debugger", "page")
 LIVE_SECONDS = 0.25
 # Limits of one message to the page. The page shows the number of calls beyond them
 LIVE_CALLS = 200
 LIVE_BYTES = 2_000_000
-# Indentation could make a call of more levels a hundred times as large
+# Indentation could make a call with deeper nesting a hundred times as large
 INDENTED_LEVELS = 16
 
 

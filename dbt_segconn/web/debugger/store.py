@@ -84,7 +84,7 @@ class Store:
         self._log: BinaryIO | None = open_private(log, appends=True) if log else None
         self._log_dropped = log_dropped
         self.last = 0
-        self.cleared = 0  # a part of the session of a page, which then removes its calls
+        self.cleared = 0  # tells pages to remove their calls
 
     def count_request(self) -> None:
         """Count a request, also one that gets an error."""

@@ -32,6 +32,7 @@ from dbt_segconn.web.local_server import (
 from dbt_segconn.web.page.reader import Answer, Reader, find_debugger, newest_calls
 from dbt_segconn.web.page.snapshot import ASSETS, HISTORY
 
+# No option chooses another address: the page shows values of rows, and has no login
 HOST = "127.0.0.1"
 # Values of Sec-Fetch-Site for requests of the page itself, or of the address bar: https://www.w3.org/TR/fetch-metadata/
 SAME_SITE = frozenset({"same-origin", "none"})

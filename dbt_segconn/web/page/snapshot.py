@@ -177,6 +177,7 @@ def _status(sync: HistoryRow, *, is_locked: bool) -> str:
         return sync.status
     if is_locked:
         return "in_progress"
+    # without a lock and with any other status, its process was killed
     return sync.status if sync.status in {"failed", "canceled", PLANNED} else "interrupted"
 
 
@@ -245,7 +246,7 @@ def _text(name: str) -> str:
 
 
 def _as_json(value: Any) -> str:
-    """Write JSON that cannot close a script element."""
+    """Write JSON that cannot close its script element, whatever texts it has, such as `</script>`."""
     text = orjson.dumps(value).decode()
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
