@@ -22,6 +22,7 @@ _OTHERS = ("sources", "exposures", "metrics", "semantic_models", "saved_queries"
 _SKIPPED = frozenset({"target", "dbt_packages", "dbt_modules", "logs", "node_modules", "venv", "env", "site-packages"})
 # segcon, segconnn and sgconn have a higher ratio to segconn
 _NEAR = 0.84
+# Without one of these keys below it, a similar name is not a misspelt `segconn`
 _KEYS_OF_META = frozenset({"mappings", "unique_identifier", "consent", "timezone"})
 
 _SECRETS = (("write_key",), ("oauth", "private_key"))

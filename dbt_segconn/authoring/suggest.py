@@ -272,6 +272,7 @@ def words_of(name: str) -> str:
 
 def singular(word: str) -> str:
     """Return the singular of an English noun."""
+    # wrong for a word such as status, but equal on both sides of a comparison
     if word.endswith("ies"):
         return f"{word[:-3]}y"
     return word[:-1] if word.endswith("s") and not word.endswith("ss") else word

@@ -117,6 +117,7 @@ TOPICS = {
 def _findings() -> str:
     overview = table(("code", "severity", "finding"), ((one.code, one.severity, one.title) for one in RULES.values()))
     ordered = sorted(RULES.values(), key=lambda one: one.code)
+    # the digit after SEG is the group
     groups = (_group(digit, list(rules)) for digit, rules in groupby(ordered, key=lambda one: one.code[3]))
     return "\n\n".join([overview, *groups])
 

@@ -51,6 +51,7 @@ def _alternatives(schema: Schema) -> Iterator[Schema]:
     for one in schema.get("anyOf", [schema]):
         if "anyOf" in one:
             yield from _alternatives(one)
+        # the pattern for Jinja in editor_schema.py
         elif one.get("type") != "null" and "[{%]" not in one.get("pattern", ""):
             yield one
 

@@ -50,6 +50,7 @@ class Naming:
         self._contexts: dict[str, Any] = {}  # of macros by package: dbt needs longer for a context than for a macro
         # Whether dbt_project.yml has Jinja in the configs of models: names may then depend on the target
         written = config.unrendered.project_dict
+        # The text of a mapping begins and ends with braces. A nested one counts as Jinja, too: that only costs time
         self._is_rendered = any("{" in str(written.get(resource_key) or {}).strip("{}") for resource_key in RESOURCES)
 
     def misfits(self, manifest: Manifest, models: Iterable[Model], jinja: Jinja, files: Files) -> Iterator[Misfit]:
@@ -126,6 +127,7 @@ class Naming:
         is_own = node.get("package_name") == self._config.project_name
         if not isinstance(node.get("fqn"), list) or (is_own and not (in_yaml or in_sql or self._is_rendered)):
             return in_manifest
+        # None: the value cannot be evaluated here, so dbt's own counts
         in_sql = {key: in_manifest[key] if value is None else value for key, value in in_sql.items()}
         with suppress(DbtBaseException):
             config = ContextConfigGenerator(self._config).calculate_node_config(

@@ -31,6 +31,7 @@ _VALUE_TYPES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("timestamp", r"timestamp|datetime"),
         ("date", r"date$"),
         ("boolean", r"bool"),
+        # decimals with a scale hold whole numbers or fractions; without one (`number`), each value decides
         ("whole", r"(decimal|numeric|number|bignumeric)\(\d+(, ?0)?\)$"),
         ("decimal", r"(decimal|numeric|number|bignumeric)\(\d{1,2}, ?\d{1,2}\)$|money$"),
         ("number", r"decimal|numeric|number|bignumeric|bigdecimal"),

@@ -160,6 +160,7 @@ class TrackingApi:
         """GET /v1/projects/<write key>/settings, which can check a write key."""
         if not self._is_known(request.path_params["key"]):
             raise HTTPException(404, "the write key is unknown")
+        # as Segment's CDN answers; `apiHost` shows the region of a source
         return respond_json({"integrations": {"Segment.io": {"apiHost": "api.segment.io/v1"}}, "plan": {"track": {}}})
 
     def _is_known(self, write_key: str | None) -> bool:
