@@ -17,6 +17,7 @@ from dbt_segconn.mapping.compiler import ROOT_DIRECTIVE
 Fields = dict[str, Any]
 Call = dict[str, Any]
 
+# The message of Segment's destination
 NO_IDENTITY = "Either `Anonymous ID` or `User ID` must be defined."
 
 
@@ -49,7 +50,7 @@ def _mapped_names(definition: Action, fields: Any) -> frozenset[str]:
 
 
 def _reader(definition: Action, fields: Any) -> Callable[[Any], Fields]:
-    """Compile the step from mapped values to fields: remove empty values, coerce all others."""
+    """Compile the step from mapped values to fields. It raises InvalidCall with all problems of a record."""
     names = _mapped_names(definition, fields)
     coercions = [(field.name, coercion(field)) for field in definition.fields if field.name in names]
     required = [field.name for field in definition.fields if field.required]
@@ -60,6 +61,7 @@ def _reader(definition: Action, fields: Any) -> Callable[[Any], Fields]:
         problems: list[str] = []
         for name, coerce in coercions:
             value = mapped_values.get(name)
+            # Segment's destination removes null and '' among the fields before it validates them
             if value is not None and value != "":
                 values[name] = coerce(value, problems)
         missing = [name for name in required if name not in values]
@@ -102,6 +104,7 @@ _OWN: dict[str, tuple[tuple[str, str], ...]] = {
 def _context_builder(definition: Action, fields: Any) -> Callable[[Fields], dict[str, Any]]:
     names = _mapped_names(definition, fields)
     keys = [(one.name, one.context) for one in definition.fields if one.context and one.name in names]
+    # Segment's destination writes consent between campaign and device
     keys.insert(sum(name in _BEFORE_CONSENT for name, _ in keys), ("consent", "consent"))
 
     def context_of(values: Fields) -> dict[str, Any]:
@@ -118,7 +121,7 @@ _BEFORE_CONSENT = frozenset({"application", CAMPAIGN_PARAMETERS.name})
 
 
 def _consent(value: Any) -> dict[str, Any]:
-    """Return consent only in the form that Segment enforces: an object of booleans by category."""
+    """Return `{categoryPreferences: {category: boolean}}`. As in Segment's destination, any other form becomes `{}`."""
     preferences = value.get("categoryPreferences") if isinstance(value, dict) else None
     if not isinstance(preferences, (dict, list)):
         return {}
@@ -136,7 +139,7 @@ def _page_properties(values: Fields) -> dict[str, Any]:
     page: Mapping[str, Any] = values.get("page", {})
     properties = {key: values[name] for name, key in _PAGE_NAMES if name in values}
     properties.update({key: page[key] for key in _PAGE_KEYS if key in page})
-    return {**properties, **values.get("properties", {})}
+    return {**properties, **values.get("properties", {})}  # as in Segment's destination, mapped properties win
 
 
 _PAGE_NAMES = (("page_name", "name"), ("page_category", "category"))

@@ -26,7 +26,7 @@ def coercion(field: Field) -> Coerce:
     convert = _CONVERTERS[field.type]
 
     def coerce(value: Any, problems: list[str]) -> Any:
-        single = value[0] if type(value) is list and len(value) == 1 else value  # Ajv's option coerceTypes: "array"
+        single = value[0] if type(value) is list and len(value) == 1 else value  # by Ajv's option coerceTypes: "array"
         converted = convert(single)
         if converted is MISSING:
             problems.append(_mismatch(field, single))
@@ -64,8 +64,10 @@ def _fixed_object(field: Field) -> Coerce:
         kept = {}
         for name, one in value.items():
             known = coercions.get(name)
+            # as in Segment's destination, '' stays for a text and is removed for a number or boolean
             if known is not None and one is not None and not (one == "" and known[1]):
                 kept[name] = known[0](one, wrong.setdefault(name, []))
+        # Ajv reports problems in the order of the schema, not of the record
         problems.extend(text for name in coercions for text in wrong.get(name, ()))
         return kept
 
@@ -99,6 +101,7 @@ def _to_boolean(value: Any) -> Any:
 _BOOLEANS: dict[str | float, bool] = {"true": True, "false": False, 1: True, 0: False}
 
 
+# Ajv converts null to '', 0 or false. Only a null in a list of one item arrives here: other nulls are removed before
 _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "string": _to_string,
     "number": _to_number,
@@ -115,12 +118,15 @@ IDENTITY = ("user_id", "anonymous_id")
 
 
 def unknown_fields(action: str, fields: Any) -> tuple[tuple[tuple[str, ...], str | None], ...]:
-    """Return fields that the action does not have and would drop: path and nearest name, if any."""
+    """Return the mapped fields that the action does not have: path, and nearest name or None.
+
+    Segment's destination drops such fields silently, so that a typo would lose a value.
+    """
     return tuple(_unknown(fields, find_action(action).fields, ()))
 
 
 def missing_fields(action: str, fields: Any) -> tuple[str, ...]:
-    """Return the required fields that are not mapped; a choice of two is `a or b`."""
+    """Return the required fields that are not mapped; of the two ids, one is enough: `user_id or anonymous_id`."""
     if _is_directive(fields):
         return ()  # its fields depend on the record
     required = [field.name for field in find_action(action).fields if field.required]

@@ -180,7 +180,7 @@ def find_action(name: str) -> Action:
 
     Raises ConfigurationError, with the nearest name, if no such action exists.
     """
-    # exported mappings have Segment's names
+    # mappings exported from Segment have its own names, such as sendIdentify
     short = name.removeprefix("send").lower() if name.startswith("send") else name
     if short in ACTIONS:
         return ACTIONS[short]
@@ -189,15 +189,16 @@ def find_action(name: str) -> Action:
     raise ConfigurationError(f"action: {name!r} is not an action.{hint} Actions: {', '.join(ACTIONS)}.")
 
 
+# Types of reserved traits and properties:
 # https://segment.com/docs/connections/spec/identify/#traits, and the pages of group, track and page
 SpecType = Literal["text", "number", "boolean", "date", "object", "list"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """A reserved name. `accepted` are the accepted types; the first is the type in Segment's Spec.
+    """A trait or property that Segment's Spec reserves. Of the `accepted` types, the first is that of the Spec.
 
-    `aliases` are common column names, as words.
+    `aliases` are common column names in words, with which `suggest` finds a column.
     """
 
     name: str
@@ -244,6 +245,7 @@ RESERVED: dict[tuple[str, str], tuple[Reserved, ...]] = {
         *_COMMON,
         Reserved(
             "employees",
+            # the Spec's table says String, but its examples send the number 329
             ("number", "text"),
             "Number of employees.",
             ("employee count", "number of employees", "company size"),

@@ -1,6 +1,7 @@
 """The shape of a mapping's calls: a call in which leaves stand for values of the record.
 
-A warehouse fills the leaves by SQL. `compile_action` defines what a call is; the shape must lead to equal calls.
+A warehouse fills the leaves by SQL, in less than half of Python's CPU time. `compile_action` defines what a call is: a
+shape must give equal calls. A mapping for which that is not certain has no shape.
 
 >>> email = {"@path": "$.properties.email"}
 >>> fields = {"user_id": {"@path": "$.properties.id"}, "traits": {"email": email, "plan": "pro"}}
@@ -25,7 +26,7 @@ from dbt_segconn.actions.fields import Action, Field, find_action
 from dbt_segconn.mapping.javascript import PROTOTYPE
 from dbt_segconn.mapping.path import relative, split_template, steps
 
-# It bounds the SQL; the limits of a call are far above
+# Bounds the length of a statement. Segment's limit of 10,000 properties is too high for that
 _MOST_LEAVES = 1_000
 
 
@@ -34,7 +35,7 @@ class Leaf:
     """A value of the record: the column of `pieces`, or a template of texts and columns in turn.
 
     Forms: `json`, the column's own value; `text`, the column as a text; `template`, in which null is an empty text;
-    `consent`, whether the column gives consent. `drops`: the values for which the call has no such key.
+    `consent`, whether the column gives consent. `drops`: with which values the key is left out of the call.
     """
 
     pieces: tuple[str, ...]
@@ -49,7 +50,10 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A call with leaves. One leaf of each group in `required` is not empty, else the record makes no call."""
+    """A call with leaves. A record makes a call only if, in each group of `required`, one leaf is not empty.
+
+    `timestamp` is the column of the call's timestamp, if it has one.
+    """
 
     call: dict[str, Any]
     required: tuple[tuple[Leaf, ...], ...]
@@ -84,6 +88,7 @@ class _Reader:
 
     def shape(self, action: Action, fields: Any) -> Shape:
         known = {field.name: field for field in action.fields}
+        # delivery reads the change number of a written call from the end of its messageId
         if not _is_object(fields) or "message_id" in fields or not fields.keys() <= known.keys():
             raise _UnsupportedError
         values = {name: self._field(known[name], value) for name, value in fields.items()}
@@ -91,10 +96,11 @@ class _Reader:
         names = [("user_id", "anonymous_id"), *((field.name,) for field in action.fields if field.required)]
         required = tuple(_required([values.get(name) for name in one]) for one in names)
         for name, value in values.items():
-            if (value,) in required:  # without it, there is no call
-                values[name] = replace(value, drops="never")
+            if (value,) in required:  # without a value, the record makes no call
+                values[name] = replace(value, drops="never")  # so every call has the key
         call = self._call(action, values)
         timestamp = values.get("timestamp")
+        # only the type of a column proves that all its values are ISO-8601, without which Segment drops a call
         if isinstance(timestamp, str) or (isinstance(timestamp, Leaf) and timestamp.form != "text"):
             raise _UnsupportedError
         return Shape(call, tuple(filter(None, required)), timestamp.columns[0] if timestamp else None)
@@ -102,13 +108,13 @@ class _Reader:
     def _call(self, action: Action, values: dict[str, Any]) -> dict[str, Any]:
         """Build the call as for a record: the builders only move values."""
         given = values.get("consent")
-        if given is not None:  # the builder reads the choices
+        if given is not None:  # the builder checks that the choices are booleans, which leaves are not
             values = {**values, "consent": {"categoryPreferences": dict.fromkeys(self.consent, True)}}
         call = call_builder(action, values)(values)
         if given is not None:
             call["context"]["consent"] = given
         if action.name in {"page", "screen"} and len(call["properties"]) < _members(action.name, values):
-            raise _UnsupportedError  # one of two values, by which one the record has
+            raise _UnsupportedError  # two values for one key: which one is sent depends on the record
         return call
 
     def _field(self, field: Field, value: Any) -> Any:
@@ -178,7 +184,7 @@ class _Reader:
         if name == "@path":
             return self._column(_column_of(relative(argument)))
         pieces = split_template(argument) if name == "@template" else None
-        if pieces is None or "\0" in argument:
+        if pieces is None or "\0" in argument:  # PostgreSQL has no text with this character
             raise _UnsupportedError
         if len(pieces) == 1:
             return str(self._constant(argument))
@@ -196,11 +202,11 @@ class _Reader:
 
     def _constant(self, value: Any) -> Any:
         if isinstance(value, float) and not math.isfinite(value):
-            raise _UnsupportedError
+            raise _UnsupportedError  # JSON has no such number
         if isinstance(value, str):
             try:
                 value.encode()
-            except UnicodeEncodeError:
+            except UnicodeEncodeError:  # a lone surrogate: Python discards the record, with the reason
                 raise _UnsupportedError from None
         return value
 

@@ -42,7 +42,7 @@ from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.project.yaml_file import get
 from dbt_segconn.warehouse.source import misfit, unordered, value_type_of
 
-# One letter more or less in a name of ten
+# In a name of ten letters, an added letter gives the ratio 0.95, a changed one 0.90
 TYPO_RATIO = 0.92
 
 
@@ -61,7 +61,7 @@ class CheckInputs:
 
 def check(drafts: Iterable[ModelDraft], inputs: CheckInputs) -> Iterator[Finding]:
     """Run every check on every mapping of the project."""
-    events: dict[str, str] = {}
+    events: dict[str, str] = {}  # name in lower case → its first spelling
     for model in drafts:
         columns = inputs.catalog.columns_of(model.positions.model)
         yield from _stale(model.positions)
@@ -167,7 +167,7 @@ def _missing(path: tuple[str, ...], column: str, known: KnownColumns, model: Mod
     names = tuple(known.types)
     if not names or column == SEGMENT_ID or column.casefold() in map(str.casefold, names):
         return
-    if known.complete:  # else a column that is not listed may exist: only likely typos are reported
+    if known.complete:  # else the column may exist without being listed: only likely typos are reported
         yield no_column(path, column, names, f"the {known.origin} of {model.name}")
     elif known.origin == "old catalog":
         fix = (
@@ -180,13 +180,14 @@ def _missing(path: tuple[str, ...], column: str, known: KnownColumns, model: Mod
 
 
 def _is_typo(wrong: str, right: str) -> bool:
-    """Return whether one name is likely a typo of the other; created_at is not one of updated_at."""
+    """Return whether one name is likely a typo of the other; created_at is no typo of updated_at."""
+    # equal letters in another order are a typo at any ratio: `emial`
     return sorted(wrong) == sorted(right) or difflib.SequenceMatcher(None, wrong, right).ratio() > TYPO_RATIO
 
 
 def _columns(draft: MappingDraft, known: KnownColumns) -> Iterator[Fault]:
     model = draft.positions.model
-    consent = {} if draft.inherits_consent else draft.consent or {}  # the model's own are checked once, with the model
+    consent = {} if draft.inherits_consent else draft.consent or {}  # those of the model are checked once, with it
     for path, column in uses(draft.fields or {}):
         yield from _missing(("fields", *path), column, known, model)
     for category, column in consent.items():
@@ -199,6 +200,7 @@ def _unordered(draft: MappingDraft, known: KnownColumns, adapter_type: str) -> I
     """Yield a fault for a checkpoint or order_by column whose known type cannot be used for it."""
     if draft.meta is None or not known.complete:
         return
+    # dbt and warehouses may write a column in different cases
     checkpoint, order = draft.meta.checkpoint, {name.casefold() for name in draft.meta.order_by or ()}
     for name, data_type in known.types.items():
         value_type = value_type_of(data_type, adapter_type) if data_type else ""
@@ -233,7 +235,7 @@ def _type_of(value: Any, known: KnownColumns) -> SpecType | None:
         return "list"
     if not isinstance(value, dict):
         return None
-    if column := column_of(value):  # before other directives: `@path` alone keeps the type of its column
+    if column := column_of(value):  # before other directives: only `@path` keeps the type of its column
         return known.type_of(column)
     if "@template" in value:
         return "text"
@@ -246,7 +248,7 @@ def _event_name(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
     if draft.action is None or draft.action.name != "track":
         return
     if isinstance(event, dict) and isinstance(template := event.get("@template"), str):
-        # text besides placeholders: "Signed up in {{city}}" makes an event per city; "{{event}}" is a name in a column
+        # "Signed up in {{city}}" makes an event per city; "{{event}}" alone reads the name from a column, which is fine
         if re.sub(r"\{\{\{?.*?\}?\}\}", "", template).strip():
             fix = "Use one name for all records and map the column in properties."
             yield Fault(EVENT_NAME, path, "makes a separate event for each value of a column", fix)
@@ -266,13 +268,13 @@ def _event_case(draft: MappingDraft, seen: dict[str, str]) -> Iterator[Fault]:
 def _constants(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
     fields = draft.fields or {}
     timestamp = fields.get("timestamp")
-    # an empty text is removed from the root of a call, as by Segment's destination
+    # an empty text counts as missing, as in Segment's destination
     if isinstance(timestamp, (str, int, float)) and not isinstance(timestamp, bool) and timestamp != "":
         probe = {"type": "identify", "userId": "x", "messageId": "x", "timestamp": str(timestamp)}
         if reason := violation(probe):
             yield Fault(NEVER_SENT, ("fields", "timestamp"), reason, "Map a timestamp column, or remove it.")
     if isinstance(fields.get("message_id"), (str, int)) and fields["message_id"] != "":
-        # Segment drops a messageId that it has seen in the last 24 hours: only the first call would arrive
+        # Segment drops a call whose messageId it has seen in the last 24 hours: only the first call would arrive
         reason = f"gives every call the same messageId (of at most {MESSAGE_ID_CHARACTERS} characters)"
         yield Fault(NEVER_SENT, ("fields", "message_id"), reason, "Remove it: dbt-segconn generates one for each call.")
     size = sum(_sizes([fields, draft.valid_keys.get("integrations")]))

@@ -128,7 +128,7 @@ def _read_versions(folders: Iterable[Path], settings: Settings, project_dir: Pat
 def _changes(before: _ProjectVersion, after: _ProjectVersion) -> Iterator[MappingChange]:
     removed = {name: draft for name, draft in before.drafts.items() if name not in after.drafts}
     for name, draft in after.drafts.items():
-        if name in before.drafts:
+        if name in before.drafts:  # a renamed mapping is another mapping: it has no records
             details = tuple(_differences(before, after, before.drafts[name], draft))
             if details:
                 yield MappingChange(name, "changed", details)
@@ -203,6 +203,7 @@ def _setting_details(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
         was, now = before.get(key), after.get(key)
         if was != now:
             stops = key == "enabled" and now is False
+            # another destination has none of the records, so all are sent to it
             effect = "breaking" if stops else _SETTINGS.get(key, "note")
             yield Detail(f"{key}: {_as_text(was)} → {_as_text(now)}", effect, sends_all=key == "destination")
 
@@ -247,7 +248,7 @@ def _columns(*sides: tuple[_ProjectVersion, MappingDraft]) -> Iterator[dict[str,
     """Yield the columns of each side: all columns if both sides have them, else the documented ones."""
     models = [draft.positions.model for _, draft in sides]
     known = [project.catalog.columns_of(model) for (project, _), model in zip(sides, models, strict=True)]
-    # a catalog on one side only has columns that the other side merely does not document: they are not removed
+    # if only one side has a catalog, it lists columns that the other side does not document: these were not removed
     if any(one.origin == "documentation" for one in known):
         listed = [{column.name: column.data_type for column in model.columns} for model in models]
     else:

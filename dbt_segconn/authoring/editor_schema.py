@@ -25,6 +25,7 @@ DRAFT = "http://json-schema.org/draft-07/schema#"
 _REF = "#/definitions/{model}"
 # A text with Jinja
 _JINJA = {"type": "string", "pattern": r"\{[{%]"}
+# Jinja is accepted for the members of these types, not in place of all of them
 _TREES = ("object", "array")
 
 FOLDER = ".segconn"
@@ -60,6 +61,7 @@ def models_schema() -> dict[str, Any]:
     del meta["$schema"]
     held = {"properties": {"meta": {"properties": {META_KEY: {"$ref": "#/definitions/segconn"}}}}}
     carrying = {"properties": {**held["properties"], "config": held}}
+    # each version of a model may have a meta of its own
     member = {"properties": {**carrying["properties"], "versions": {"items": carrying}}}
     return {
         "$schema": DRAFT,
@@ -71,7 +73,7 @@ def models_schema() -> dict[str, Any]:
 
 
 class _Described(GenerateJsonSchema):
-    """A generator that adds the docstrings of fields. pydantic could read them, but at each start of the program."""
+    """A generator that adds the docstrings of fields. pydantic would read them at each start of the program."""
 
     def model_schema(self, schema: Any) -> dict[str, Any]:
         found = super().model_schema(schema)

@@ -100,6 +100,7 @@ class Proposal:
     def write(self) -> Path:
         """Append the mapping to the model's YAML file, or create one next to its SQL; return the file."""
         yaml_file = Path(self.model.file)
+        # the file of a model without YAML is its SQL, of a seed its CSV
         if yaml_file.suffix not in {".yml", ".yaml"}:
             yaml_file = yaml_file.with_suffix(".yml")
         if yaml_file.parts[0] == "dbt_packages":  # `dbt deps` would overwrite the change
@@ -127,6 +128,7 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
     columns, notes = _columns(context, manifest, model, options, online=online)
     snapshot = model.snapshot
     identifier = _identifier(model, manifest, [column.name for column in columns])
+    # a record of a snapshot is a version: its own id does not identify a user
     about = snapshot.unique_key if snapshot else identifier
     plain = _without_version(model)
     destinations = _destinations(context.project_dir)
@@ -181,6 +183,7 @@ def _free_destinations(model: Model, project_dir: Path, action: str, destination
     Raises AlreadyMapped if there is none.
     """
     mappings = [one for one in _mappings(model, project_dir) if action in str(one.get("action")).lower()]
+    # a mapping may leave out the destination if there is only one
     taken = {one.get("destination") or (destinations or ("",))[0] for one in mappings}
     free = tuple(name for name in destinations or ("",) if name not in taken)
     if free:
@@ -196,6 +199,7 @@ def _mappings(model: Model, project_dir: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the model's mappings, as parsed by dbt and as in the file now."""
     listed = model.meta.get("mappings") if isinstance(model.meta, dict) else None
     yield from (one for one in listed or () if isinstance(one, dict))
+    # dbt may not have parsed the file since its last change
     for _, _, one in entries(get(SourcePositions(model, Files(project_dir)).node, "mappings")):
         yield {key: value.value for key, _, value in entries(one) if isinstance(value, yaml.ScalarNode)}
 
@@ -224,6 +228,7 @@ def _find_model(manifest: Manifest, name: str) -> Model:
 def _warehouse_columns(options: Options, model: Model) -> dict[str, str | None]:
     """Return the columns from the warehouse; segconn.yml may be missing."""
     context = resolve_context(options, opens=True)
+    # no destination is needed to read columns: `suggest` comes before segconn.yml is complete
     project = Project(
         context, Settings.model_construct(destinations={}), read_manifest(context.artifacts_dir), None, ()
     )
@@ -285,7 +290,7 @@ def _add_mapping(path: Path, model: Model, identifier: tuple[str, ...], mapping:
     dump = io.StringIO()
     editor.dump(content, dump)
     after = _merged(before, dump.getvalue()) if path.exists() else dump.getvalue()
-    # merging lines knows no YAML: the result is read again before it replaces what a user wrote
+    # the merge of lines does not parse YAML: the result is read again before it replaces a file of the user
     if _values(after) != _plain(content):
         raise ConfigurationError(
             f"{path}: cannot be edited without changing other lines. Paste the mapping that "
@@ -315,7 +320,7 @@ def _round_trip(text: str) -> tuple[Any, Any]:
 
 
 def _entry(content: Any, model: Model) -> Any:
-    name = _without_version(model)  # in YAML, all versions are one entry
+    name = _without_version(model)  # all versions of a model are one entry of dbt's YAML
     for resource_key in RESOURCES:
         for entry in content.get(resource_key) or ():
             if entry.get("name") == name:
@@ -349,6 +354,7 @@ def _merged(before: str, after: str) -> str:
     if old and not old[-1].endswith("\n"):
         old[-1] += "\n"
     lines: list[str] = []
+    # autojunk would ignore lines that are frequent in a file of 200 lines or more
     changes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     for tag, old_from, old_to, new_from, new_to in changes:
         added = new[new_from:new_to] if tag == "insert" else []
@@ -359,7 +365,7 @@ def _merged(before: str, after: str) -> str:
 
 
 def _insertion_point(lines: list[str], added: str) -> int:
-    """Return the index of an added line: before blank lines and less indented comments, which precede the next key."""
+    """Return the index for an added line: before blank lines and less indented comments, as these precede a key."""
     indent = len(added) - len(added.lstrip())
     end = len(lines)
     while end and (not (text := lines[end - 1].strip()) or (text[0] == "#" and lines[end - 1].index("#") < indent)):

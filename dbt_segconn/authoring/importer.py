@@ -25,9 +25,9 @@ from dbt_segconn.project.terraform import jsonencoded, read_resources
 RESOURCE = "segment_destination_subscription"
 MODEL = "segment_reverse_etl_model"
 _REFERENCE = re.compile(rf"{MODEL}\.([\w-]+)")
-# Segment's defaults, which dbt-segconn sets without a mapping
+# Defaults that Segment writes into each export. dbt-segconn sets both by itself
 _DEFAULTS = {"message_id": {"@path": "$.messageId"}, "consent": {"@path": "$.context.consent"}}
-# Settings of Segment's own delivery, which it exports among the fields
+# Settings of Segment's own delivery. An export has them among the fields
 _DELIVERY = ("enable_batching", "batch_size", "engage_space")
 _EVENT = re.compile(r"\s*event\s*=\s*\"(new|updated|deleted)\"\s*")
 _CHANGE_TYPE = {"new": "added", "updated": "updated", "deleted": "deleted"}
@@ -39,7 +39,7 @@ Resource = tuple[str, str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A mapping in the form of `meta.segconn`; `left_behind` are the parts of the original that it does not have.
+    """A mapping in the form of `meta.segconn`; `left_behind` are the parts of the original that are not converted.
 
     `model` is the id of its model in Segment.
     """
@@ -71,6 +71,7 @@ def as_yaml(paths: Sequence[Path]) -> str:
                 one = _imported(value)
                 by_model.setdefault(one.model, []).append(one)
             else:
+                # Terraform's keys are in snake case, those of the Public API in camel case
                 identifier = value.get("query_identifier_column") or value.get("queryIdentifierColumn")
                 model = ReverseModel(str(value.get("name") or label), str(identifier) if identifier else None)
                 models |= dict.fromkeys((_key_of_model(label), _key_of_model(value.get("id") or label)), model)
@@ -215,6 +216,7 @@ def _shortened(value: Any) -> Any:
         return {key: _raw(one) if is_directive else _shortened(one) for key, one in value.items()}
     if isinstance(value, list):
         return [_shortened(one) for one in value]
+    # in Segment's language, a dollar in a text outside of a directive is a dollar
     return _raw(value if _is_unchanged(value) else str(value).replace("$", "$$"))
 
 

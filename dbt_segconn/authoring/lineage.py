@@ -100,7 +100,7 @@ def _exposure(mapping: Mapping, name: str, owner: abc.Mapping[str, str], project
         "depends_on": [_ref(mapping, project.manifest)],
         "owner": dict(owner),  # a copy: YAML would write a shared value once, with references to it
     }
-    # dbt leaves a disabled exposure out of its lineage: nothing feeds Segment by it
+    # dbt leaves a disabled exposure out of its lineage, as no data goes to Segment
     config: dict[str, Any] = {} if enabled else {"enabled": False}
     if _reads_config_meta(project.manifest):
         return {**exposure, "config": {**config, "meta": {"segconn": meta}}}
@@ -108,8 +108,9 @@ def _exposure(mapping: Mapping, name: str, owner: abc.Mapping[str, str], project
 
 
 def _reads_config_meta(manifest: Manifest) -> bool:
-    """Return whether this dbt reads the meta of exposures under config: since 1.10, which warns elsewhere."""
+    """Return whether this dbt reads the meta of exposures under config: since 1.10, which warns of it elsewhere."""
     version = str(manifest.raw["metadata"].get("dbt_version", "")).split(".")
+    # other first numbers are those of dbt 2 and of the dbt platform, such as 2025.4.1: both do
     return version[:1] != ["1"] or not version[1].isdecimal() or int(version[1]) >= 10
 
 
@@ -130,7 +131,7 @@ def _ref(mapping: Mapping, manifest: Manifest) -> str:
     return f"ref({', '.join([*map(repr, names), *version])})"
 
 
-# No tests: the tables do not exist before the first run on a target, and dbt cannot skip a test
+# Without tests: the tables do not exist before the first run on a target, so a test would fail `dbt build`
 _TABLES: abc.Mapping[str, tuple[str, Collection[str]]] = {
     "syncs": ("One row per sync of a mapping.", SYNC_COLUMNS),
     "discards": (

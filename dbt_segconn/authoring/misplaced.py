@@ -20,8 +20,9 @@ from dbt_segconn.project.yaml_file import PROJECT_FILE, Node, entries, get, posi
 _OTHERS = ("sources", "exposures", "metrics", "semantic_models", "saved_queries", "analyses", "macros", "groups")
 # Folders without source files, besides hidden ones
 _SKIPPED = frozenset({"target", "dbt_packages", "dbt_modules", "logs", "node_modules", "venv", "env", "site-packages"})
-# segcon, segconnn and sgconn are nearer than this to segconn
+# segcon, segconnn and sgconn have a higher ratio to segconn
 _NEAR = 0.84
+# Without one of these keys below it, a similar name is not a misspelt `segconn`
 _KEYS_OF_META = frozenset({"mappings", "unique_identifier", "consent", "timezone"})
 
 _SECRETS = (("write_key",), ("oauth", "private_key"))
@@ -44,6 +45,7 @@ def misplaced(project_dir: Path, manifest: Manifest) -> Iterator[Finding]:
         found = [*_file_findings(files.node(file), file, manifest)]
         seen.update(one.resource for one in found if one.resource)
         yield from found
+    # the same mistake in YAML and in the manifest is one finding, with the line in the YAML
     yield from (one for one in _manifest_findings(manifest, files) if one.resource not in seen)
     for resource_key in RESOURCES:
         yield from _folder_findings(get(files.node(PROJECT_FILE), resource_key), resource_key)
@@ -52,7 +54,7 @@ def misplaced(project_dir: Path, manifest: Manifest) -> Iterator[Finding]:
 def _yaml_files(root: Path) -> Iterator[str]:
     """Yield the YAML files that may contain mappings, relative to the project.
 
-    Not only those of model-paths: a file in another folder is read by nothing, and its mappings are missing silently.
+    It does not stop at model-paths: dbt reads no file of another folder, so its mappings would be missing silently.
     """
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(one for one in folders if one not in _SKIPPED and not one.startswith("."))
@@ -129,6 +131,7 @@ def _is_misspelt(key: str, value: Node) -> bool:
 def _find_below(node: Node) -> Iterator[tuple[Node, Node]]:
     """Yield every `segconn` below a node: its key and its value."""
     for key, key_node, value in entries(node):
+        # an item of a list is its own key
         if key_node is not value and (key == META_KEY or _is_misspelt(key, value)):
             yield key_node, value
         else:
@@ -144,7 +147,7 @@ def _unparsed(model: Node, resource_key: str, manifest: Manifest) -> Iterator[tu
     name = _name(model)
     nodes = (*manifest.raw["nodes"].values(), *manifest.disabled())
     own = [node for node in nodes if (node.get("resource_type"), node.get("name")) == (resource_key[:-1], name)]
-    # a disabled model has a finding of its own
+    # a disabled model has another finding
     fine = {one.unique_id for one in manifest.models} | {node["unique_id"] for node in manifest.disabled()}
     if not any(node["unique_id"] in fine for node in own):
         reason = f"dbt's manifest {'has none of these mappings' if own else f'has no {resource_key[:-1]} of this name'}"
@@ -197,7 +200,7 @@ def plain_secrets(project_dir: Path) -> Iterator[Finding]:
         project_dir, (_secret_fault(path) for path, text in secrets.items() if _is_plain(text))
     )
     project = files.node(PROJECT_FILE)
-    # a key in `vars` of dbt_project.yml is as plain as one in segconn.yml
+    # a secret in `vars` of dbt_project.yml is plain text, too
     for path, text in secrets.items():
         for name in _VAR.findall(text):
             yield from _var_findings(project, name, path)

@@ -18,9 +18,9 @@ from dbt_segconn.mapping.compiler import SHORTHAND
 if TYPE_CHECKING:
     from types import ModuleType
 
-# Of 100; below it, columns of a different meaning match
+# The least score of a match, of 100. Below it, columns of another meaning match
 CUTOFF = 90
-# Weight of a description, which has more words than a name. It is used only if the name does not match.
+# A description counts less than a name, because it has more words. It is used only if the name does not match
 DESCRIPTION_WEIGHT = 0.9
 
 
@@ -170,7 +170,7 @@ def guess_action(model: str, columns: Sequence[ColumnHint], identifier: Sequence
     names_of_columns = {words_of(column.name) for column in columns}
     if "screen name" in names_of_columns:
         return "screen"
-    # two of them: one alone is common, such as the title of a product
+    # at least two: one alone is common, such as the title of a product
     return "page" if len(names_of_columns & {"path", "url", "referrer", "title", "page name"}) > 1 else "track"
 
 
@@ -181,9 +181,8 @@ def _call_fields(action: str) -> Iterator[_CallField]:
             yield _CallField((name,), accepted, tuple(words.split(", ")))
     for holder in ("traits", "properties"):
         for one in RESERVED.get((action, holder), ()):
-            if (
-                one.name != "id"
-            ):  # user_id and group_id are fields of the call: https://segment.com/docs/connections/spec/
+            # user_id and group_id are fields of the call: https://segment.com/docs/connections/spec/
+            if one.name != "id":
                 yield _CallField((holder, one.name), one.accepted, (words_of(one.name), *one.aliases))
     if action in {"identify", "group"}:
         for name, words in _ADDRESS.items():
@@ -273,6 +272,7 @@ def words_of(name: str) -> str:
 
 def singular(word: str) -> str:
     """Return the singular of an English noun."""
+    # wrong for a word such as status, but equal on both sides of a comparison
     if word.endswith("ies"):
         return f"{word[:-3]}y"
     return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
@@ -307,6 +307,6 @@ def meaning_of(column: str, model: str, action: str) -> Meaning:
         named and len(named) < len(words) and named[-1] in _NOUNS[action].split()
     ):
         return "own"
-    if not named:
+    if not named:  # `id`, `pk` and the like: the id of the model's own entity
         return "own" if action_for(model) == action else "other"
     return "other" if len(named) < len(words) else "unknown"

@@ -47,7 +47,7 @@ class Throttled:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The batch may or may not have arrived: retry it. `reached`: a server answered."""
+    """The batch may have arrived or not: retry it. `reached` is False if the connection failed."""
 
     reason: str
     reached: bool = True
@@ -107,6 +107,7 @@ def _classify_cause(cause: urllib3.exceptions.HTTPError, text: str) -> Unknown |
         return Unusable("the URL is not valid")
     if isinstance(cause, urllib3.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in text:
         return Unusable("the TLS certificate cannot be verified")
+    # for urllib3, a refused connection or an unknown host is a timeout, too
     is_new = isinstance(cause, urllib3.exceptions.NewConnectionError)
     if isinstance(cause, urllib3.exceptions.TimeoutError) and not is_new:
         return Unknown("no answer in time")
@@ -149,6 +150,7 @@ def http_date(text: str | None) -> datetime | None:
 
 # Validates a key without a call: https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/
 SETTINGS_HOST = "https://cdn.segment.com"
+# Seconds to connect, seconds without a byte
 CHECK_TIMEOUT = (10.0, 10.0)
 
 

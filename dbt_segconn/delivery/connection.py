@@ -30,6 +30,7 @@ TIMEOUT = (10.0, 30.0)  # seconds to connect, seconds without a byte
 DEADLINE_SECONDS = 60.0  # of a whole request
 # The status decides the outcome of a request, so a slow or long body is given up
 BODY_SECONDS = 2.0
+# For the answer to a batch; for the settings of a write key, which name all integrations of a source
 BODY_BYTES, LONG_BODY_BYTES = 65_536, 1_000_000
 TICK_SECONDS = 0.25  # how exact a deadline is
 
@@ -73,11 +74,12 @@ class NoResponseError(Exception):
         self.proxy_status = proxy_status
 
 
+# Per thread: urllib3's loggers also log the requests of other libraries in this process
 _sending = threading.local()
 
 
 def _is_of_others(_record: logging.LogRecord) -> bool:
-    """Drop what urllib3 logs of these requests: a path may be a secret, and headers are what a server wants."""
+    """Drop urllib3's log records of these requests: they quote paths, which may be secrets, and headers of answers."""
     return not getattr(_sending, "now", False)
 
 
@@ -167,7 +169,7 @@ class Connection:
         return Response(response.status, response.headers, body)
 
     def _read(self, response: Any, limit: int) -> bytes:
-        """Read the body up to `limit` bytes; reuse the connection only if that is all of it."""
+        """Read the body up to `limit` bytes. The connection is reused only if the body was read to its end."""
         body = None
         with suppress(urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError):
             body = response.read(limit + 1)

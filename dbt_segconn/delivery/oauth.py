@@ -154,6 +154,7 @@ class Tokens:
         import jwt
 
         issued_at = int(self._now() + self._skew) - BACKDATED_SECONDS
+        # `iss` is optional in Segment's document; its SDKs send the client id. `aud` is the server without a path
         claims = {
             "iss": self._oauth.client_id,
             "sub": self._oauth.client_id,
@@ -184,7 +185,7 @@ class Tokens:
         return Token(text, now + seconds * RENEWED_AFTER, now + max(seconds - SPARE_SECONDS, seconds * RENEWED_AFTER))
 
     def _explained(self, answer: Answer, status: int | None = None) -> Answer:
-        """Add the URL and what to check to a failed answer, but no text that was sent or received."""
+        """Add the URL and what to check to a failed answer; no text that was sent or received: it may be secret."""
         place = f"no access token from {self._oauth.token_url}"
         if isinstance(answer, Throttled):
             return answer

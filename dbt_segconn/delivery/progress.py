@@ -30,8 +30,8 @@ class Discard:
 class Progress:
     """The state of a delivery.
 
-    `settled` counts the changes up to the watermark, `confirmed` the calls confirmed anywhere. `discards` has only
-    those not reported before.
+    `settled` counts the changes up to the watermark, `confirmed` all confirmed calls, also those above it. `discards`
+    has only those that were not reported before.
     """
 
     watermark: int

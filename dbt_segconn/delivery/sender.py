@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Rejected calls in a row that mean a wrong destination, not wrong records
 MAX_REJECTIONS = 20
+# How often a waiting thread checks whether a stop or a failure ends the delivery
 POLL_SECONDS = 0.1
 # After a stop, requests in flight may take this long; after twice as long, their threads are abandoned
 GRACE_SECONDS = 1.0
@@ -69,7 +70,9 @@ class Delivery:
         self._notify = notify
         self._observe = observe
         self._tracker = Tracker(start_after)
+        # two requests in flight may arrive in any order, so a lane with `order` has one
         lanes, width = (destination.config.concurrency, 1) if order else (1, destination.config.concurrency)
+        # queues are bounded: memory does not grow with the model
         self._lanes = [_Lane(Batcher(self._tracker.discard_call), width, queue.Queue(width)) for _ in range(lanes)]
         self._discarded = 0  # since the last flush
         self._failure: BaseException | None = None
@@ -156,6 +159,7 @@ class Delivery:
             return
         shares: list[tuple[list[int], list[dict[str, Any]]]] = [([], []) for _ in self._lanes]
         for number, call in zip(numbers, calls, strict=True):
+            # hashes of texts differ between processes, but a key needs the same lane only within one delivery
             lane_numbers, lane_calls = shares[hash(self._order(call)) % len(shares)]
             lane_numbers.append(number)
             lane_calls.append(call)

@@ -171,6 +171,7 @@ class Retrier:
                 self._destination.fail(answer.reason)
             elif isinstance(answer, Throttled):
                 throttles += 1
+                # counted apart from errors: a 429 shows that the API works
                 give_up_at = min(give_up_at, self._destination.clock() + PATIENCE_SECONDS)
                 self._throttle(answer, throttles, give_up_at)
             else:

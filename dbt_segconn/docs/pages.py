@@ -11,7 +11,7 @@ from importlib import resources
 _NUMBERED = re.compile(r"\d\d-(?P<topic>[a-z-]+)\.md")
 _FENCE = "```"
 _HEADING = re.compile(r"(?P<marks>#{1,4}) (?P<text>.+)")
-# The marks of generated parts are for tests/write_reference.py, not for readers
+# Marks of generated parts, which only tests/write_reference.py needs
 _MARKER = re.compile(r"<!-- .*? -->\n+")
 # GitHub keeps letters, digits, underscores and hyphens of a heading in its anchor
 _NOT_IN_SLUG = re.compile(r"[^\w\- ]")
@@ -85,7 +85,7 @@ def find(topic: str) -> str | None:
 
 
 def _text_of(topic: str) -> str | None:
-    wanted = slug(topic.strip()).replace("_", "-")
+    wanted = slug(topic.strip()).replace("_", "-")  # order_by and order-by name the same section
     for page in pages():
         if page.topic == wanted:
             return page.text

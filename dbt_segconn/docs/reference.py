@@ -26,6 +26,7 @@ _BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DO
 
 def refreshed(text: str, main: click.Group, exit_codes: Mapping[int, str]) -> str:
     """Return a page with fresh generated parts."""
+    # functions: only the parts of this page are generated
     makers: dict[str, Callable[[], str]] = {
         "settings": lambda: keys(settings_schema()),
         "mapping-keys": lambda: keys(meta_schema()),
@@ -80,7 +81,7 @@ def _reserved() -> str:
 
 
 def _raw(value: Any) -> Any:
-    """Protect templates from dbt, which renders YAML first."""
+    """Protect templates from dbt, which renders YAML before dbt-segconn reads it."""
     if isinstance(value, dict):
         return {key: _raw(one) for key, one in value.items()}
     if isinstance(value, list):
@@ -119,6 +120,7 @@ TOPICS = {
 def _findings() -> str:
     overview = table(("code", "severity", "finding"), ((one.code, one.severity, one.title) for one in RULES.values()))
     ordered = sorted(RULES.values(), key=lambda one: one.code)
+    # the digit after SEG is the group
     groups = (_group(digit, list(rules)) for digit, rules in groupby(ordered, key=lambda one: one.code[3]))
     return "\n\n".join([overview, *groups])
 

@@ -18,6 +18,7 @@ _TYPES = {"string": "text", "object": "mapping", "boolean": "`true`, `false`"}
 
 def table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
     """Return a Markdown table. A pipe would end its cell, so it is escaped."""
+    # chr(92) is a backslash, which Python before 3.12 does not allow in an f-string
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
@@ -31,6 +32,7 @@ def keys(schema: Schema) -> str:
 def _rows(schema: Schema, definitions: Schema, prefix: str) -> Iterator[tuple[str, str, str, str]]:
     required = schema.get("required", ())
     for name, about in schema["properties"].items():
+        # a line break would end the row of a Markdown table
         text = " ".join(about["description"].split())
         default = "required" if name in required else _default(about.get("default"))
         yield f"`{prefix}{name}`", ", ".join(_values(about)), default, text
@@ -49,12 +51,13 @@ def _alternatives(schema: Schema) -> Iterator[Schema]:
     for one in schema.get("anyOf", [schema]):
         if "anyOf" in one:
             yield from _alternatives(one)
+        # the pattern for Jinja in editor_schema.py
         elif one.get("type") != "null" and "[{%]" not in one.get("pattern", ""):
             yield one
 
 
 def _nested(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the model below a key, and the step of the path that leads to it."""
+    """Yield the models below a key: the step of the path that leads to each, and its name."""
     for one in _alternatives(schema):
         below = {"": one, "[]": one.get("items", {}), ".<name>": one.get("additionalProperties") or {}}
         for step, inner in below.items():
@@ -86,14 +89,14 @@ def _range(schema: Schema) -> str:
 
 
 _METAVARS = {"integer range": "N", "integer": "N", "directory": "FOLDER", "text": "TEXT"}
-# Declared as repeatable only so that a second value is an error
+# The program declares it as repeatable to refuse a second value, which click would use silently
 _GIVEN_ONCE = {"target_path"}
 Identity = tuple[tuple[str, ...], str]
-"""What makes two options of commands the same one: the names and the help"""
+"""Names and help: options of two commands with equal identities are documented once."""
 
 
 def commands(main: click.Group) -> str:
-    """Return a section for each command, with the options that most commands share in a section before them."""
+    """Return a section for each command. A section before them has the options that most commands share."""
     shared = _shared(main.commands.values())
     first = next(command for command in main.commands.values() if _identities(command) >= shared)
     head = [
@@ -146,6 +149,7 @@ def _argument(argument: click.Argument) -> str:
 def _paragraphs(text: str) -> Iterator[str]:
     """Yield the help as Markdown: what click does not wrap is a block of code."""
     for paragraph in text.split("\n\n"):
+        # click's mark: https://click.palletsprojects.com/en/stable/documentation/ (a paragraph that is not wrapped)
         if paragraph.startswith("\b\n"):
             title, *lines = paragraph.removeprefix("\b\n").split("\n")
             yield from (title, "", "```console", *(f"$ {line.strip()}" for line in lines), "```", "")

@@ -14,6 +14,7 @@ from dbt_segconn.mapping.path import paths, relative, steps
 from dbt_segconn.mapping.problems import Path, Problem
 
 _COLUMN = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
+# A dollar before anything else is text, as in `$5`
 _MARK = re.compile(r"\$\$|\$\{([^}]*)\}|\$(?=[A-Za-z_{*])", re.ASCII)
 _HASH = re.compile(r"(\$[A-Za-z_][A-Za-z0-9_]*|\$\{[^}]*\}) *\| *hash\b *(.*)", re.ASCII)
 SHORTHAND = (
@@ -108,7 +109,7 @@ def compile_mapping(mapping: Any) -> Callable[[Any], Any]:
         if problems := check(root, ()):
             raise MappingError(problems)
         evaluate = evaluator(root)
-    except RecursionError:  # the checks and the compiler recurse
+    except RecursionError:  # the checks and the compiler recurse into nested values
         raise MappingError("/ is nested too deeply.") from None
 
     def transform(payload: Any) -> Any:
@@ -125,7 +126,7 @@ def compile_mapping(mapping: Any) -> Callable[[Any], Any]:
 
 
 def _not_json(value: Any, path: Path) -> list[Problem]:
-    """Return problems for keys and values that JSON does not have, such as numbers as keys."""
+    """Return problems for keys and values that YAML has and JSON does not: numbers as keys, dates."""
     if isinstance(value, dict):
         keys = [
             Problem(path, f"should only have strings as keys but one is {key!r}")
@@ -162,11 +163,14 @@ def _root(mapping: Any) -> dict[str, Any]:
 
 
 ALL_COLUMNS: Final = None
-"""Result of `columns_used` if a mapping reads the whole record, or a path that depends on the record."""
+"""Result of `columns_used` if a mapping reads the whole record, or a path that is itself a value of the record."""
 
 
 def columns_used(mapping: Any) -> frozenset[str] | None:
-    """Return the columns that a mapping reads, or ALL_COLUMNS."""
+    """Return the columns that a mapping reads, or ALL_COLUMNS.
+
+    Checksums cover only these columns: no record is sent again because the model has a new, unrelated column.
+    """
     return ALL_COLUMNS if ALL_COLUMNS in set(_columns(mapping)) else columns_named(mapping)
 
 
@@ -186,14 +190,14 @@ def _columns(value: Any) -> Iterator[str | None]:
 
 def _of_directive(name: str, value: Any) -> Iterator[str | None]:
     if name == "@arrayPath" and isinstance(value, list) and value:
-        yield from _of_path(value[0])  # paths in the shape of an item start at the item
+        yield from _of_path(value[0])  # the shape of the items reads each item, not the record
     elif name == "@path":
         yield from _of_path(value)
     elif name in _PATHS and isinstance(value, str):
         for path in _PATHS[name](value):
             yield from _of_path(path)
     elif name in _PATHS:
-        yield ALL_COLUMNS  # the text depends on the record
+        yield ALL_COLUMNS  # the text is a value of the record, and may name any column
     elif name == "@transform" and isinstance(value, dict):
         yield from _columns(value.get("apply"))  # its `mapping` reads the result of `apply`
     else:
@@ -204,7 +208,7 @@ def _of_path(path: Any) -> Iterator[str | None]:
     if isinstance(path, dict):
         yield from _columns(path)
         if "@path" in path or "@template" in path or "@liquid" in path:
-            yield ALL_COLUMNS  # the path depends on the record
+            yield ALL_COLUMNS  # the path is a value of the record, and may name any column
         return
     keys = steps(relative(path)) if isinstance(path, str) else ()
     if not keys or keys == ("properties",):
@@ -217,7 +221,7 @@ _PREFIX = "$.properties."
 
 
 def column_of(value: Any) -> str | None:
-    """Return the column of a path such as `$.properties.email`; None for any other value."""
+    """Return the column of a path such as `$.properties.email`; None for any other value, and for quoted names."""
     if not isinstance(value, dict) or len(value) != 1:
         return None
     path = value.get("@path")
@@ -256,14 +260,15 @@ def without_hashes(mapping: Any) -> Any:
     return [without_hashes(one) for one in mapping] if isinstance(mapping, list) else mapping
 
 
-# Keys of the payload that are the same for all records
+# Keys of the payload that have no data of the record
 _SHARED = frozenset({"type", "event", "receivedAt"})
 
 
 def is_constant(value: Any) -> bool:
     """Return whether a value never contains data of the record.
 
-    An @if is constant if both of its branches are constant, whatever its condition. @literal evaluates its content.
+    A constant id is an error: all users would become one user, which Segment cannot undo. An @if is constant if both of
+    its branches are constant, whatever its condition. @literal evaluates its content.
     """
     if isinstance(value, list):
         return all(map(is_constant, value))
@@ -290,7 +295,7 @@ def _is_constant_directive(name: str, argument: Any) -> bool:
 
 
 def _reads_shared(name: str, text: str) -> bool:
-    """Return whether a path or template reads only keys that are the same for all records."""
+    """Return whether a path or template reads no data of the record."""
     if name == "@liquid" and "{{" not in text:
         return True  # without an output, it prints only its own text
     keys = [steps(path) for path in _PATHS[name](text)]

@@ -1,8 +1,8 @@
 """All directives in one table, `DIRECTIVES`: each with its check and its compiler.
 
 A new directive is one new row. All but @hash are Segment's. `check` finds all problems of a mapping; `evaluator`
-compiles a valid one. As in Segment's code, elements of arrays are not checked. An invalid directive there fails during
-evaluation.
+compiles a valid one. As in Segment's code, elements of arrays are not checked. An invalid directive in an array fails on
+every record.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ from dbt_segconn.mapping.problems import (
 Evaluate = Callable[[Any], Any]
 Build = Callable[[Any], Evaluate]
 
-# References that schema.py defines
+# References to the definitions in schema.py
 VALUE, ANY, OBJECT, DIRECTIVE = ({"$ref": f"#/definitions/{name}"} for name in ("value", "any", "object", "directive"))
 
 # Limit of @replace in UTF-16 units: https://github.com/segmentio/action-destinations
 MAX_REPLACED = 10
+# Segment's user interface writes this key beside a directive. It has no effect
 METADATA = "_metadata"
 
 
@@ -117,7 +118,7 @@ def evaluator(value: Any) -> Evaluate:
 
 
 def directive_name(value: dict[str, Any]) -> str | None:
-    """Return the directive of an object. With other keys beside it, Segment's code evaluates a plain object."""
+    """Return the name of an object's directive. With other keys beside it, Segment evaluates a plain object: None."""
     names = [key for key in value if key != METADATA]
     return names[0] if len(names) == 1 and names[0].startswith("@") else None
 
@@ -192,6 +193,7 @@ def _if(options: Any) -> Evaluate:
     exists, blank = options.get("exists", MISSING), options.get("blank", MISSING)
     if not js.is_truthy(exists) and not js.is_truthy(blank):
         return failure('@if requires an "exists" key or a "blank" key')
+    # as in Segment's code, `exists` is used if both are there, even if it is null
     subject = evaluator(blank if exists is MISSING else exists)
     then = evaluator(options.get("then", MISSING))
     otherwise = _evaluator_of(options, "else")
@@ -200,7 +202,7 @@ def _if(options: Any) -> Evaluate:
     def evaluate(payload: Any) -> Any:
         value = subject(payload)
         holds = value is not None and value is not MISSING
-        # `blank` compares by ==, so that 0, false and [] are blank too
+        # Segment's code compares with '' by ==: 0, false and [] are blank, too
         holds = holds and not (rejects_empty_text and js.equals_empty_text(value))
         return then(payload) if holds else otherwise(payload)
 
@@ -253,6 +255,7 @@ def _replace(options: dict[str, Any]) -> Evaluate:
     return evaluate
 
 
+# As in Segment's code, pattern2 and replacement2 are not checked here, but on each record
 _replace_fields = _fields(
     "pattern",
     "value",
@@ -371,7 +374,7 @@ def _merge(options: dict[str, Any]) -> Evaluate:
 def _transform(options: dict[str, Any]) -> Evaluate:
     if not isinstance(options["apply"], dict):
         return failure('@transform "apply" key should be an object')
-    if problems := check(options["apply"], ()):  # elements of an array are not checked before
+    if problems := check(options["apply"], ()):  # not yet checked if the directive is in an array
         return failure(" ".join(problems))
     apply, mapping = evaluator(options["apply"]), evaluator(options["mapping"])
 
@@ -389,6 +392,7 @@ def _exclude_when_null(value: Any) -> Evaluate:
 
 
 def _without_nulls(value: Any) -> Any:
+    # as in Segment's code, arrays keep their nulls
     if isinstance(value, dict):
         return {key: _without_nulls(one) for key, one in value.items() if one is not None}
     return MISSING if value is None else value
@@ -442,4 +446,4 @@ DIRECTIVES: dict[str, Directive] = {
         'an "as" key and a "value" key',
     ),
 }
-"""name → directive. The messages and their order are Segment's."""
+"""name → directive. Messages, and the order in which options are required, are Segment's."""

@@ -27,6 +27,7 @@ class _Missing:
     def __bool__(self) -> bool:
         return False
 
+    # Code compares by `is MISSING`: a copy must be the same object
     def __copy__(self) -> _Missing:
         return self
 
@@ -47,7 +48,7 @@ _TYPES: dict[type, str] = {
     dict: "object",
 }
 
-# JavaScript's texts are UTF-16: cutting or joining them may split a character or make one of two halves
+# JavaScript's texts are UTF-16. A cut may split a character into two surrogates; joining texts may unite two
 _SURROGATES = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _INDEX = re.compile(r"0|[1-9][0-9]*", re.ASCII)
@@ -56,6 +57,7 @@ WHITE_SPACE = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f"
     "\u205f\u3000\ufeff"
 )
+# Python's float() and int() would also accept `1_000`, `nan`, `inf` and digits of other scripts
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _RADIX = re.compile(r"0([xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)", re.ASCII)
 
@@ -76,7 +78,7 @@ def equals_empty_text(value: Any) -> bool:
     """Follow `value == ''` for values other than null and undefined."""
     if isinstance(value, (str, list, dict)):
         return to_text(value) == ""
-    return bool(value == 0)
+    return bool(value == 0)  # == converts '' to the number 0
 
 
 def to_text(value: Any) -> str:
@@ -99,6 +101,7 @@ def number_to_text(number: float) -> str:
     if isinstance(number, int):
         if -(10**21) < number < 10**21:
             return str(number)
+        # JavaScript prints larger numbers with an exponent, which would lose digits of an integer that is no double
         exact = _exact_double(number)
         # str() raises an error for integers of more than 4,300 digits, Decimal does not
         return format(Decimal(number), "f") if exact is None else number_to_text(exact)
@@ -215,6 +218,7 @@ def fold(text: str) -> str:
 
 def _canonical(character: str) -> str:
     upper = character.upper()
+    # the specification folds no character to several UTF-16 units (ß → SS), and none into ASCII (long s → S)
     if len(upper) != 1 or character > "\uffff" or (character >= "\x80" and upper < "\x80"):
         return character
     return upper
@@ -252,6 +256,7 @@ def _as_json(value: Any) -> str:
         return "{" + ",".join(f"{_quoted(key)}:{_as_json(value[key])}" for key in keys) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_as_json, value)) + "]"
+    # JSON.stringify writes NaN and infinities as null, and undefined, too, if it is in an array
     if value is None or value is MISSING or (isinstance(value, float) and not math.isfinite(value)):
         return "null"
     return to_text(value)
@@ -265,6 +270,7 @@ def _quoted(text: str) -> str:
 
 def ordered_keys(value: dict[str, Any]) -> list[str]:
     """Return keys in JavaScript's order: array indexes first, by number, then the others as inserted."""
+    # https://tc39.es/ecma262/#array-index
     indexes = [key for key in value if _INDEX.fullmatch(key) and int(key) < 2**32 - 1]
     if not indexes:
         return list(value)

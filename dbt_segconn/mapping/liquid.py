@@ -37,6 +37,7 @@ Test = Callable[[Any, Any], bool]
 def _compare(test: Test, left: Any, right: Any) -> bool:
     if isinstance(left, Undefined) or isinstance(right, Undefined):
         return False
+    # Python compares texts by code points, which differ in order from UTF-16 above U+FFFF
     if isinstance(left, str) and isinstance(right, str):
         return test(js.utf16_units(left), js.utf16_units(right))
     numbers = number_or_none(left), number_or_none(right)
@@ -56,7 +57,7 @@ def _equals_blank(left: Any, right: Any) -> bool | None:
 
 def _equality(base: Any, *, is_equal: bool) -> type[Expression]:
     class Equality(base):  # type: ignore[misc]
-        __slots__ = ()
+        __slots__ = ()  # else it has a __dict__, and no instance of `base` can get this class
 
         def evaluate(self, context: RenderContext) -> object:
             blank = _equals_blank(self.left.evaluate(context), self.right.evaluate(context))
@@ -75,6 +76,7 @@ def _ordering(base: Any, test: Test) -> type[Expression]:
     return Ordering
 
 
+# python-liquid's comparison → the one that replaces it
 _OWN: dict[type[Expression], type[Expression]] = {
     EqExpression: _equality(EqExpression, is_equal=True),
     NeExpression: _equality(NeExpression, is_equal=False),
@@ -108,15 +110,16 @@ def _visit(expression: Expression) -> None:
 
 # https://github.com/segmentio/action-destinations, packages/core/src/mapping-kit/liquid-directive.ts
 MAX_CHARACTERS = 1_000
-# Segment disables the first six. The others have no use without loops, or are of Shopify's Liquid only
+# Segment disables the first six. The others have no use without loops, or do not exist in liquidjs
 DISABLED_TAGS = ("case", "for", "include", "layout", "render", "tablerow", "break", "continue", "ifchanged", "doc")
 DISABLED_FILTERS = (
     *("array_to_sentence_string", "concat", "find", "find_exp", "find_index", "find_index_exp", "group_by"),
     *("group_by_exp", "has", "has_exp", "map", "newline_to_br", "reject", "reject_exp", "reverse", "sort"),
     *("sort_natural", "type", "uniq", "where_exp"),
 )
+# A short template can double a text until memory is full
 MAX_PARTS = 1_000_000
-# liquidjs counts the arguments of these filters only
+# The only filters of liquidjs that raise an error if an argument is missing
 _STRICT = frozenset({"append", "prepend"})
 
 
@@ -136,7 +139,7 @@ class _Echo(EchoTag):
 
 
 def _limited(value: Any) -> Any:
-    """Raise EvaluationError for a long text or list: a template may double a text many times."""
+    """Return the value. Raise EvaluationError for a text or list of more than MAX_PARTS characters or items."""
     if isinstance(value, (str, list)) and len(value) > MAX_PARTS:
         raise EvaluationError(f"@liquid: a text or list of more than {MAX_PARTS:,} parts")
     return value
@@ -168,7 +171,7 @@ def _environment() -> Environment:
     environment.add_tag(_Echo)
     for tag in DISABLED_TAGS:
         environment.tags.pop(tag, None)
-    environment.filters.clear()
+    environment.filters.clear()  # python-liquid's follow Ruby
     environment.filters.update({name: _on_plain_values(name, function) for name, function in FILTERS.items()})
     environment.filters.update({name: failure(f'filter "{name}" is disabled') for name in DISABLED_FILTERS})
     return environment
@@ -186,7 +189,7 @@ def compile_liquid(template: Any) -> Callable[[Any], str]:
             return joined(parsed.render(**payload) if isinstance(payload, dict) else parsed.render())
         except EvaluationError:
             raise
-        # python-liquid raises errors of Python for values that liquidjs accepts. Their texts may hold values
+        # python-liquid raises Python's errors for values that liquidjs accepts. Their texts may quote values
         except (LiquidError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise EvaluationError(f"@liquid: {type(error).__name__}") from None
 
@@ -202,7 +205,7 @@ _IDLE_WORDS = re.compile(
 
 
 def _without_idle_words(template: str) -> str:
-    """Remove words that liquidjs skips: `{{ col with space | escape }}` is `{{ col | escape }}`."""
+    """Remove words that liquidjs skips and python-liquid refuses: `{{ col with space }}` is `{{ col }}`."""
     return _IDLE_WORDS.sub(r"\1", template)
 
 

@@ -1,6 +1,6 @@
 """The filters of liquidjs. They follow JavaScript; Shopify's filters follow Ruby.
 
-https://liquidjs.com/filters/overview.html ; liquid.py names the filters that Segment disables.
+https://liquidjs.com/filters/overview.html . liquid.py lists the filters that Segment disables.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from dbt_segconn.mapping import javascript as js
 
 Filter = Callable[..., Any]
 
+# liquidjs writes quotation marks by their numbers, not as &quot; and &apos;
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;"}
+# As in liquidjs, the content of scripts and styles is removed with their tags
 _TAGS = re.compile(r"<script[\s\S]*?</script>|<style[\s\S]*?</style>|<.*?>|<!--[\s\S]*?-->")
 
 
@@ -58,6 +60,7 @@ def _tidy(value: float) -> float:
 
 
 def _divided_by(value: Any, divisor: Any, whole: Any = False) -> float:  # noqa: FBT002  a positional argument in Liquid
+    """Divide as JavaScript does: by zero, the result is an infinity or NaN. `whole` rounds down."""
     left, right = number(value), number(divisor)
     if right == 0:
         return math.nan if left == 0 else math.copysign(math.inf, left)
@@ -70,6 +73,7 @@ def _modulo(value: Any, divisor: Any) -> float:
 
 def _round(value: Any, digits: Any = 0) -> float:
     """Round half away from zero."""
+    # beyond 10^308, a power of ten is not a double
     scale = 10 ** min(max(int(number(digits)), -300), 300)
     scaled = number(value) * scale
     if not math.isfinite(scaled):
@@ -172,7 +176,7 @@ def _slugify(value: Any) -> str:
 
 
 def _date(value: Any, form: Any = "%A, %B %-e, %Y at %-l:%M %P %z", zone: Any = None) -> Any:
-    if isinstance(zone, str):
+    if isinstance(zone, str):  # a discard is better than a wrong time
         raise EvaluationError("date: time zones by name are not supported")
     moment = _moment(value)
     if moment is None:
@@ -270,7 +274,7 @@ FILTERS: dict[str, Filter] = {
     "truncatewords": _truncatewords,
     "unshift": lambda value, other: [other, *items(value)],
     "upcase": lambda value: text(value).upper(),
-    # the characters that encodeURI keeps; those of encodeURIComponent below
+    # `safe` are the characters that JavaScript's encodeURI keeps; for url_encode, those of encodeURIComponent
     "uri_escape": lambda value: quote(text(value), safe="!#$&'()*+,/:;=?@[]-._~", errors="replace"),
     "url_decode": lambda value: unquote_plus(text(value)),
     "url_encode": lambda value: quote(text(value), safe="-_.!~*'()", errors="replace").replace("%20", "+"),

@@ -12,7 +12,8 @@ from dbt_segconn.mapping.javascript import MISSING, WHITE_SPACE, get_property, i
 # Other brackets are part of a key.
 _SEPARATOR = re.compile(r"\.|\[(?=[\"'\d])|[\"']\]?|(?<=\d)\]", re.ASCII)
 
-# [""] is an empty key; the two dots of a..b are not. The mark stands for it while pieces without text are dropped
+# `[""]` is a key with an empty name, but `a..b` has no key between its dots. The split leaves an empty piece for both,
+# so _EMPTY marks the key until the empty pieces are dropped
 _EMPTY_KEY = re.compile(r"\[(\"\"|'')\]")
 _EMPTY = "\0"
 
@@ -28,7 +29,7 @@ def steps(path: str) -> tuple[str, ...]:
 
 
 def relative(path: str) -> str:
-    """Remove the first `$.`, at any position."""
+    """Remove the first `$.`, at any position, as Segment's code does."""
     return path.replace("$.", "", 1)
 
 
@@ -88,7 +89,7 @@ def compile_template(template: str) -> Callable[[Any], str]:
 
 
 def split_template(template: str) -> list[str] | None:
-    """Split a template into texts and paths in turn; None if it has a {{{path}}}."""
+    """Split a template into texts and paths in turn; None if it has a {{{path}}}, whose value may contain paths."""
     if _TRIPLE.search(template):
         return None
     pieces = _DOUBLE.split(template)

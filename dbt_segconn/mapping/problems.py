@@ -45,7 +45,10 @@ class Check:
 
 
 def failure(reason: str) -> Callable[..., Any]:
-    """Return a function that fails on every record: Segment's code accepts some mappings that cannot be evaluated."""
+    """Return a function that fails on every record.
+
+    Segment's code accepts some mappings that cannot be evaluated, and so must this package.
+    """
 
     def fail(*_: Any, **__: Any) -> Any:
         raise EvaluationError(reason)
@@ -117,6 +120,7 @@ def has_length(least: int, most: int) -> Check:
 
 def one_of(*words: str) -> Check:
     """Return a check for one of these words, in any case."""
+    # patterns of JSON Schema have no flag that ignores case
     any_case = "|".join("".join(f"[{one.upper()}{one}]" for one in word) for word in words)
 
     @check_of({"anyOf": [{"enum": list(words)}, {"type": "string", "pattern": f"^({any_case})$"}]})

@@ -97,7 +97,7 @@ EXAMPLES: dict[str, Example] = {
 """name → example, in the order of the table of directives"""
 
 
-# An object with an @-key: a directive, valid or not. JSON Schema has no word for "some key matches"
+# An object with an @-key: a directive, valid or not. JSON Schema has no keyword for "some key matches"
 AT_KEY = {"type": "object", "not": {"propertyNames": {"pattern": "^(?!@)"}}}
 FIELD = {"$ref": "#/definitions/field"}
 _ITEM = {"$ref": "#/definitions/item"}

@@ -33,7 +33,7 @@ class Warehouse:
         self.dialect = find_dialect(adapter.type())
         self.database: str = config.credentials.database
         self.threads: int = config.threads
-        self._settings: Sequence[str] | None = None
+        self._settings: Sequence[str] | None = None  # the set-up of the first session, for the later ones
 
     @property
     def naming(self) -> Naming:
@@ -123,6 +123,7 @@ def _boot(context: Context, threads: int | None) -> tuple[Any, Any]:
 
     config = RuntimeConfig.from_args(set_dbt_flags(context, threads))
     find_dialect(config.credentials.type).prepare(config.credentials)
+    # a process may open several targets, and dbt's factory keeps one adapter for each type
     reset_adapters()
     register_adapter(config, get_mp_context())
     adapter = get_adapter(config)
@@ -153,7 +154,7 @@ def set_dbt_flags(context: Context, threads: int | None = None) -> Any:
     from dbt_common.clients.system import get_env
     from dbt_common.context import set_invocation_context
 
-    set_invocation_context(get_env())
+    set_invocation_context(get_env())  # env_var() in profiles.yml reads this copy
     silence_dbt()
     share_empty_tables()
     options: dict[str, Any] = {
@@ -229,7 +230,7 @@ def _parse_macros(path: Path) -> Iterator[tuple[str, Any]]:
         )
 
 
-# These print their argument, which may be a secret
+# They print their argument, which may be a secret
 _OUTPUTS = frozenset({"log", "print"})
 
 

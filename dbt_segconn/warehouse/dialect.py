@@ -57,7 +57,7 @@ class Dialect:
     # Why the warehouse is not supported, and what to use instead
     unsupported: str | None = None
 
-    # Data type in lower case → value type, for names with another meaning than in `values.py`
+    # Data type in lower case → value type, for names with another meaning than in `source.py`
     value_types: Mapping[str, str] = field(default_factory=dict)
     # Data type in lower case that has no JSON value → what to select instead
     refused: Mapping[str, str] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from dbt_segconn.project.jinja import Jinja
 from dbt_segconn.project.source_positions import RESOURCES, Files, SourcePositions
 from dbt_segconn.warehouse.dialect import Dialect, known_dialect
 
-# The keys of a model's config from which dbt makes its names; a snapshot's targets go before the macros
+# The keys of a model's config that dbt passes to its naming macros; and those of a snapshot, which replace the result
 _CUSTOM = ("database", "schema", "alias")
 _SNAPSHOT = {"database": "target_database", "schema": "target_schema"}
 
@@ -50,6 +50,7 @@ class Naming:
         self._contexts: dict[str, Any] = {}  # of macros by package: dbt needs longer for a context than for a macro
         # Whether dbt_project.yml has Jinja in the configs of models: names may then depend on the target
         written = config.unrendered.project_dict
+        # The text of a mapping begins and ends with braces. A nested one counts as Jinja, too: that only costs time
         self._is_rendered = any("{" in str(written.get(resource_key) or {}).strip("{}") for resource_key in RESOURCES)
 
     def misfits(self, manifest: Manifest, models: Iterable[Model], jinja: Jinja, files: Files) -> Iterator[Misfit]:
@@ -62,6 +63,7 @@ class Naming:
                 yield Misfit(model, built, here)
 
     def _quoting(self, node: Mapping[str, Any]) -> tuple[bool, bool, bool]:
+        # a model's config overrides the project's, key by key
         policy = {**self._config.quoting, **((node.get("config") or {}).get("quoting") or {})}
         return tuple(bool(policy.get(part, True)) for part in ("database", "schema", "identifier"))  # type: ignore[return-value]
 
@@ -125,6 +127,7 @@ class Naming:
         is_own = node.get("package_name") == self._config.project_name
         if not isinstance(node.get("fqn"), list) or (is_own and not (in_yaml or in_sql or self._is_rendered)):
             return in_manifest
+        # None: the value cannot be evaluated here, so dbt's own counts
         in_sql = {key: in_manifest[key] if value is None else value for key, value in in_sql.items()}
         with suppress(DbtBaseException):
             config = ContextConfigGenerator(self._config).calculate_node_config(
@@ -145,7 +148,7 @@ def place_of(credentials: Any) -> str:
 
 
 def same_place(one: Any, other: Any) -> bool:
-    """Return whether two credentials have the same place and schema; roles, threads and others may differ."""
+    """Return whether two credentials have the same place and schema. Other keys, such as roles, may differ."""
     if (one.type, one.unique_field, one.schema) != (other.type, other.unique_field, other.schema):
         return False
     return all(getattr(one, key, None) == getattr(other, key, None) for key in _dialect_of(one).place_keys)

@@ -12,7 +12,7 @@ from dbt_segconn.project.source_positions import Files
 from dbt_segconn.warehouse.adapter import Warehouse, load_profile, open_warehouse
 from dbt_segconn.warehouse.naming import Misfit, describe, place_of, same_place
 
-# Without any mapping yet, check this many other models
+# Before the first mapping, check this many other models
 OTHERS = 20
 
 
@@ -56,7 +56,7 @@ def _fits(
 ) -> Iterator[tuple[str, bool | str]]:
     """Yield each output of the profile, with whether it fits the manifest, or why that is unknown."""
     for name, keys in context.outputs.items():
-        written = str(keys.get("type", "{"))  # Jinja may render to the adapter's type
+        written = str(keys.get("type", "{"))  # Jinja may render as the adapter's type
         if name == besides or not ("{" in written or written == manifest.adapter_type):
             continue
         tried = context.with_target(name, "tried")

@@ -169,7 +169,7 @@ def _results(raw: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def _freshness(raw: Mapping[str, Any]) -> Any:
-    """Return the fields that dbt's selector reads. A source with a failed query has no time."""
+    """Return the fields that dbt's selector reads. A source whose freshness query failed has no `max_loaded_at`."""
     return SimpleNamespace(results=[SimpleNamespace(**_loaded(one)) for one in raw["results"]])
 
 

@@ -29,7 +29,7 @@ MASK = "'…'"
 # Lines that databases append: whole rows, the statement, values of parameters
 _ADDED = re.compile(r"^\s*(DETAIL|LINE \d+|CONTEXT|QUERY|STATEMENT|PARAMETERS)\b.*", re.MULTILINE | re.DOTALL)
 _NAMED = r'\b(?:column|relation|table|constraint|type|index|schema|domain|function) "[\w.$]+"'
-# From the first quotation mark to the last: values may contain some; an unclosed one counts to the end
+# From the first quotation mark to the last, as values may contain some; without a second one, to the end
 _QUOTED = r"""["'`].*["'`]|["'`].*\Z"""
 # BigQuery does not quote values: `Bad int64 value: …`, `Division by zero: …`
 _UNQUOTED = "(?:(?<=value: )|(?<=zero: )|(?<=overflow: )).+"
@@ -39,8 +39,8 @@ _VALUES = re.compile(rf"(?P<named>{_NAMED})|{_QUOTED}|{_UNQUOTED}|\d{{5,}}", re.
 def masked_text(error: BaseException, dialect: Dialect) -> tuple[str, bool]:
     """Return the text of an error without values of rows, and whether any value was masked.
 
-    dbt wraps the driver's error, therefore the causes are checked, too. The text ends with the line of the first value:
-    DuckDB repeats the value below it.
+    dbt wraps the driver's error, so its causes are checked, too. The text is cut after the line of the first value,
+    because DuckDB repeats the value below it.
     """
     text = str(error).strip()
     if not any(_is_about_rows(one, dialect) for one in _chain(error)):
@@ -305,6 +305,7 @@ class Session:
         except Exception as error:  # noqa: BLE001  drivers have no common base class
             text, is_masked = masked_text(error, self.dialect)
             kind = ConflictError if self._is_conflict(error) else WarehouseError
+            # a traceback would show the cause, and with it the masked values
             raise kind(f"the warehouse says: {text}") from (None if is_masked else error)
 
     def _is_conflict(self, error: BaseException) -> bool:

@@ -31,6 +31,7 @@ _VALUE_TYPES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("timestamp", r"timestamp|datetime"),
         ("date", r"date$"),
         ("boolean", r"bool"),
+        # decimals with a scale hold whole numbers or fractions; without one (`number`), each value decides
         ("whole", r"(decimal|numeric|number|bignumeric)\(\d+(, ?0)?\)$"),
         ("decimal", r"(decimal|numeric|number|bignumeric)\(\d{1,2}, ?\d{1,2}\)$|money$"),
         ("number", r"decimal|numeric|number|bignumeric|bigdecimal"),
@@ -79,7 +80,7 @@ class Column:
 
     @property
     def basis(self) -> str:
-        """What a checkpoint value refers to: column, value type and time zone. It is invalid for another basis."""
+        """Column, value type and time zone: a stored checkpoint is valid only as long as all three are the same."""
         return f"{self.name} ({self.value_type}, {self.zone})"
 
 
@@ -117,14 +118,14 @@ def unordered(value_type: str) -> str | None:
 
 # orjson may parse integers of 19 or more digits as floats
 _LONG_INTEGER = re.compile(r"\d{19}")
-# What dialects write instead of JSON that is too long: its size. No JSON begins so
+# What dialects write instead of JSON that is too long: its size. No JSON begins with `!`
 _TOO_LONG = re.compile(r"!(\d+)")
 
 
 def _parsed(value: Any) -> Any:
     """Parse JSON with integers of any size. NaN and infinity, which some warehouses write, become null."""
     if not isinstance(value, (str, bytes)):
-        return value  # some drivers parse JSON
+        return value  # the driver has parsed it, as some do
     text = value if isinstance(value, str) else value.decode()
     try:
         if not _LONG_INTEGER.search(text):

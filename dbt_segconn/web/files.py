@@ -44,10 +44,12 @@ def open_private(path: Path, *, appends: bool = False) -> BinaryIO:
     Removes the permissions of other users from an existing file. With `appends`, the file is unbuffered and its
     content is kept. Raises OSError if the file cannot be opened or its permissions cannot be changed.
     """
+    # without O_TRUNC: a file that cannot be made private keeps its content
     flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if appends else 0)
     file: BinaryIO = os.fdopen(os.open(path, flags, 0o600), "ab" if appends else "wb", 0 if appends else -1)
     mode = os.fstat(file.fileno()).st_mode
     try:
+        # the mode of os.open() applies to new files only; devices and pipes, such as /dev/stdout, keep theirs
         if stat.S_ISREG(mode) and mode & 0o077:
             path.chmod(stat.S_IMODE(mode) & 0o700)
         if stat.S_ISREG(mode) and not appends:

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dbt_segconn.errors import SegconnError
 
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
-# A connection may hold a request of 500 KB. Further connections get status 503
+# Bounds the memory, as each connection may hold a request of 500 KB. Further connections get status 503
 CONNECTIONS = 128
 # Without handlers of their own, uvicorn's loggers write to standard error
 _SILENT: dict[str, Any] = {
@@ -31,6 +31,7 @@ _SILENT: dict[str, Any] = {
     "handlers": {"none": {"class": "logging.NullHandler"}},
     "loggers": {"uvicorn": {"handlers": ["none"], "propagate": False}},
 }
+# The pages show values of calls and rows: none of them may run, load anything, or be shown inside another site
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
@@ -63,6 +64,7 @@ def in_thread(run: Callable[[], None], server: uvicorn.Server, name: str) -> Ite
 
     Yields a function that stops the server earlier and waits for its end. It may be called more than once.
     """
+    # a daemon: it must not keep the process alive if the block ends with an error
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
 
@@ -152,6 +154,7 @@ class LocalOnly:
         await self._app(scope, receive, send)
 
     def _allows(self, headers: dict[bytes, bytes]) -> bool:
+        # latin-1 decodes any bytes: a binary header is refused, not an error of the server
         host = headers.get(b"host", b"").decode("latin-1").lower()
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
         name = _host_name(host)

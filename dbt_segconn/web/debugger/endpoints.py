@@ -29,14 +29,14 @@ from dbt_segconn.web.local_server import SECURITY_HEADERS, respond, respond_json
 
 ENDPOINTS = ("batch", "identify", "track", "group", "page", "screen")
 REQUEST_TOO_LARGE = f"the request is larger than {BATCH_BYTES:,} bytes"
-# A client that is still sending would see a broken connection instead of the answer, so some more is read
+# If a body is not read to its end, its sender sees a broken connection, not the answer. So more than a batch is read
 DRAINED_BYTES = 8 * BATCH_BYTES
 ASSETS = Assets("dbt_segconn.web.debugger", "page")
 LIVE_SECONDS = 0.25
-# Limits of one message to the page, which also has the number of calls beyond them
+# Limits of one message to the page. The page shows the number of calls beyond them
 LIVE_CALLS = 200
 LIVE_BYTES = 2_000_000
-# Indentation can enlarge a call with deeper nesting a hundredfold
+# Indentation could make a call with deeper nesting a hundred times as large
 INDENTED_LEVELS = 16
 
 
@@ -74,7 +74,7 @@ class Inspector:
         while not self.stopping() and not await request.is_disconnected():
             current = (self.store.cleared, self.store.stats())
             if current != previous:
-                last = self.store.last
+                last = self.store.last  # before the calls are read: none that arrives meanwhile is missed
                 yield b"data: " + orjson.dumps(self._update(matches, last_sent)) + b"\n\n"
                 last_sent, previous = last, current
             await self.sleep(LIVE_SECONDS)
@@ -128,7 +128,7 @@ def _filter(request: Request) -> Filter:
 
 
 def _number(text: str | None, default: int) -> int:
-    # int() raises for more than 4,300 digits
+    # int() raises for more than 4,300 digits; 12 digits are above every limit
     return int(text[:12]) if text and text.isascii() and text.isdigit() else default
 
 
@@ -160,6 +160,7 @@ class TrackingApi:
         """GET /v1/projects/<write key>/settings, which can check a write key."""
         if not self._is_known(request.path_params["key"]):
             raise HTTPException(404, "the write key is unknown")
+        # as Segment's CDN answers; `apiHost` shows the region of a source
         return respond_json({"integrations": {"Segment.io": {"apiHost": "api.segment.io/v1"}}, "plan": {"track": {}}})
 
     def _is_known(self, write_key: str | None) -> bool:
@@ -180,6 +181,7 @@ def _write_key(request: Request, body: Any) -> str | None:
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic" and (user := _user(credentials)):
         return user
+    # with OAuth, the header holds the access token
     key = body.get("writeKey") if isinstance(body, dict) else None
     return key if isinstance(key, str) else None
 
@@ -219,6 +221,7 @@ def _decompressed(data: bytes, encoding: str) -> bytes:
         return data
     if encoding != "gzip":
         raise HTTPException(400, "the body's encoding must be gzip")
+    # gzip.decompress() has no limit, and a small body may decompress to gigabytes; 16 selects the format of gzip
     decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         content = decompressor.decompress(data, BATCH_BYTES + 1)

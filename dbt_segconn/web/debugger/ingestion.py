@@ -13,13 +13,14 @@ from typing import Any
 
 import orjson
 
-# Not those of limits.py: a mistake there must not be repeated here, where tests would find it
+# Not imported from limits.py: tests send to the debugger, and so find a wrong limit there
 BATCH_BYTES = 500 * 1000
-# Segment documents 32 KB. The larger meaning of KB is used, so that the debugger accepts what Segment may accept
+# Segment documents 32 KB, which may be 1,000 or 1,024 bytes each. The debugger accepts what Segment may accept
 CALL_BYTES = 32 * 1024
 BATCH_CALLS = 2_500
 MESSAGE_ID_CHARACTERS = 100
 
+# None of the five actions sends alias, but Segment accepts it
 CALL_TYPES = ("identify", "track", "group", "page", "screen", "alias")
 TOO_LARGE = f"a call is larger than {CALL_BYTES:,} bytes"
 TOO_DEEP = "the body is nested too deeply"
@@ -27,6 +28,7 @@ TOO_MANY = f"more than {BATCH_CALLS:,} calls in a batch"
 _REQUIRED = {"track": "event", "group": "groupId"}
 # Fields of a batch that apply to each of its calls
 _SHARED = ("context", "integrations")
+# Wider than the pattern in limits.py: ISO-8601 also has dates without a time, and times without a zone
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?:(:\d\d)(?:[.,](\d+))?)?(Z|[+-]\d\d(?::?\d\d)?)?)?",
     re.ASCII,
@@ -44,6 +46,7 @@ def request_error(body: Any, endpoint: str, size: int) -> str | None:
     batch = body.get("batch")
     if not isinstance(batch, list) or not all(isinstance(call, dict) for call in batch):
         return "`batch` must be a list of objects"
+    # a short request needs no look at each call. Shared fields are sent once, but each call has them
     shared = {name: body[name] for name in _SHARED if name in body}
     if size > CALL_BYTES and any(len(orjson.dumps(part)) > CALL_BYTES for part in (shared, *batch)):
         return TOO_LARGE
@@ -90,7 +93,7 @@ class Arrival:
     def receive(self, call: dict[str, Any]) -> dict[str, Any]:
         """Return a copy of a call as Segment passes it on."""
         received = {**call, "receivedAt": self.received_at}
-        received.pop("writeKey", None)
+        received.pop("writeKey", None)  # the page and the log must not show it
         for name, shared in self.shared:
             own = call.get(name)
             received[name] = {**shared, **own} if isinstance(own, dict) else shared

@@ -48,6 +48,7 @@ def create_app(
     """
     store = Store(log, log_dropped=log_dropped)
     api = TrackingApi(store, frozenset(write_keys), now)
+    # a random session: a page that outlives a restart sees another one
     inspector = Inspector(store, secrets.token_hex(4), stopping)
     routes = [Route(f"/v1/{endpoint}", api.receive, methods=["POST"]) for endpoint in ENDPOINTS]
     routes += [Route(f"/{name}", asset) for name in ("", *ASSETS.names())]
@@ -115,6 +116,7 @@ class _Debugger:
     def __init__(self, host: str, port: int, **options: Any) -> None:
         self._listener = listen(host, port)
         try:
+            # uvicorn waits for open responses, so live streams must end by themselves
             self._app = create_app(**options, hosts=[host], stopping=lambda: self.server.should_exit)
         except OSError as error:
             self._listener.close()

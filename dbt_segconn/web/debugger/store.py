@@ -18,7 +18,7 @@ from dbt_segconn.web.files import open_private
 
 KEPT_CALLS = 10_000
 KEPT_BYTES = 32_000_000
-# Memory of an entry besides its text
+# Approximate memory of an entry besides its text
 ENTRY_BYTES = 250
 # Size of one write to the log
 LOG_BYTES = 1_000_000
@@ -84,7 +84,7 @@ class Store:
         self._log: BinaryIO | None = open_private(log, appends=True) if log else None
         self._log_dropped = log_dropped
         self.last = 0
-        self.cleared = 0
+        self.cleared = 0  # tells pages to remove their calls
 
     def count_request(self) -> None:
         """Count a request, also one that gets an error."""
@@ -96,7 +96,7 @@ class Store:
         with self._lock:
             for call, reason in calls:
                 dropped = reason or self._duplicate(call.get("messageId"))
-                # a copy of the exact size: buffers of orjson are larger and fragment the heap
+                # a copy of the exact size: orjson's own bytes have a larger buffer, and leave gaps in the heap
                 text = bytes(memoryview(orjson.dumps(call)))
                 self._count(call.get("type"), dropped)
                 self._keep(Entry(self.last, call.get("type"), dropped, text))
@@ -130,6 +130,7 @@ class Store:
     def _count(self, call_type: Any, dropped: str | None) -> None:
         self.last += 1
         self._counts["received"] += 1
+        # senders may invent any number of types: memory stays bounded
         self._by_type[call_type if call_type in CALL_TYPES else "unknown"] += 1
         if dropped:
             self._by_reason[dropped] += 1
@@ -185,7 +186,7 @@ class SeenIds:
 
     def add(self, message_id: str) -> bool:
         """Add a messageId. Return False if it is already known."""
-        mark = hash(message_id) & 0xFFFF_FFFF_FFFF_FFFF or 1
+        mark = hash(message_id) & 0xFFFF_FFFF_FFFF_FFFF or 1  # 0 is a free slot
         if self._old[_slot(self._old, mark)] == mark:
             return False
         slot = _slot(self._young, mark)

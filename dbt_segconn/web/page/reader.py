@@ -31,7 +31,7 @@ SHOWN_CALLS = 100
 TIMEOUT_SECONDS = 3
 PREVIEWED = 3
 MORE = "name a record to see its call"
-# Part of DuckDB's error if another process has opened the file. It then cannot even be read
+# Part of the message in dialects/duckdb if another process has opened the file. DuckDB then cannot even read it
 _BUSY = "has the file open"
 
 
@@ -41,6 +41,7 @@ class Reader:
     def __init__(self, options: Options, history: int, read: Callable[[Options, int], Answer] = read_snapshot) -> None:
         context = resolve_context(options)
         self._options = replace(options, project_dir=context.project_dir)
+        # dbt needs a working directory, and the project's folder may be deleted and created again meanwhile
         self._folders = (Path.cwd(), context.project_dir)
         self._artifact = context.target_dir / ARTIFACT
         self._history = history
@@ -61,7 +62,7 @@ class Reader:
 
     def preview(self, mapping: str, record: str, change_type: str) -> Answer:
         """Return the `calls` that a mapping would send now, each with its record, and `notes`."""
-        # `all`: a preview shows the model as it is, also if dbt has not refreshed it
+        # `all`: the model is shown as it is, even if dbt has not refreshed it
         options = replace(self._options, mappings=(mapping,), all=True)
         records = (record,) if record else ()
         change_types = (change_type,) if change_type else ()
@@ -96,7 +97,7 @@ class Reader:
                 return
 
     def stamp(self) -> str:
-        """Return a text that changes when a run on this machine ends, without opening the warehouse."""
+        """Return a text that changes when a run on this machine ends. The page polls it: no warehouse is opened."""
         try:
             return str(self._artifact.stat().st_mtime_ns)
         except OSError:
@@ -133,6 +134,7 @@ def find_debugger(settings: Settings, url: str | None) -> str:
 def _is_local(url: str) -> bool:
     with suppress(ValueError):
         parts = urlsplit(url)
+        # the debugger has no TLS
         return parts.scheme == "http" and parts.hostname in LOCAL and parts.port != 0
     return False
 
@@ -144,7 +146,7 @@ def newest_calls(url: str, query: Mapping[str, str]) -> Answer:
     """
     try:
         with requests.Session() as session:
-            session.trust_env = False  # a proxy cannot reach this machine
+            session.trust_env = False  # a proxy of the environment cannot reach this machine
             stats = _get(session, f"{url}/stats")
             lines = _get(session, f"{url}/events", {**query, "limit": str(SHOWN_CALLS)}).splitlines()
         return {"url": url, "counts": orjson.loads(stats), "calls": [_call_of(line) for line in lines], "problem": None}
@@ -155,6 +157,7 @@ def newest_calls(url: str, query: Mapping[str, str]) -> Answer:
 
 
 def _get(session: requests.Session, url: str, query: Mapping[str, str] | None = None) -> bytes:
+    # a redirect could lead to another machine
     response = session.get(url, params=query, timeout=TIMEOUT_SECONDS, allow_redirects=False)
     response.raise_for_status()
     return response.content

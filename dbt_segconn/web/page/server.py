@@ -32,6 +32,7 @@ from dbt_segconn.web.local_server import (
 from dbt_segconn.web.page.reader import Answer, Reader, find_debugger, newest_calls
 from dbt_segconn.web.page.snapshot import ASSETS, HISTORY
 
+# No option chooses another address: the page shows values of rows, and has no login
 HOST = "127.0.0.1"
 # Values of Sec-Fetch-Site for requests of the page itself, or of the address bar: https://www.w3.org/TR/fetch-metadata/
 SAME_SITE = frozenset({"same-origin", "none"})
@@ -74,6 +75,7 @@ def _query(request: Request, *names: str) -> dict[str, str]:
 
 
 def _check_preview(mapping: str, record: str, change_type: str) -> None:
+    # values of the address bar: a wrong one is an error of the request, not of the server
     if change_type not in ("", *CHANGE_TYPES):
         raise HTTPException(400, f"change_type must be one of {', '.join(CHANGE_TYPES)}")
     _check_texts(mapping, record)
@@ -86,13 +88,16 @@ def _check_texts(mapping: str, record: str) -> None:
 
 async def _asset(request: Request) -> Response:
     name = request.path_params.get("name", "index.html")
-    if name not in ASSETS.names():
+    if name not in ASSETS.names():  # a list of known files: no path can leave the folder
         raise HTTPException(404, "the page has no such file")
     return respond(ASSETS.read(name), ASSETS.media_type(name))
 
 
 async def _respond(request: Request, read: Callable[[], Answer]) -> Response:
-    """Return the answer of `read` to the page itself. Other sites could keep the warehouse busy."""
+    """Return the answer of `read`, to the page itself only: other sites could keep the warehouse busy.
+
+    `read` runs in a thread, because dbt's adapters are not asynchronous.
+    """
     if request.headers.get("sec-fetch-site", "none") not in SAME_SITE:
         raise HTTPException(403, "only for the page itself")
     # json, because orjson raises for integers of more than 64 bits, which rows can hold
@@ -133,6 +138,7 @@ class _Page:
     """A server that listens once it is constructed, so that no client connects too early."""
 
     def __init__(self, options: Options, port: int, debugger: str | None, history: int) -> None:
+        # errors of the project are raised before the page has a URL
         project = read_project(options, needs_results=False, opens=False)
         debugger_url = find_debugger(project.settings, debugger)
         self.debugger_port = urlsplit(debugger_url).port or 80

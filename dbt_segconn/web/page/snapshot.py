@@ -32,7 +32,7 @@ from dbt_segconn.web.files import Assets
 
 # Incremented if a field changes its meaning or is removed
 SNAPSHOT_VERSION = 2
-# Maximum of syncs of all mappings, without the newest sync of each mapping
+# The most syncs of all mappings, besides the newest one of each mapping
 HISTORY = 1_000
 DISCARDS = 1_000
 
@@ -92,6 +92,7 @@ def _is_locked(state: State, sync: HistoryRow) -> bool:
 
 def _build(project: Project, past: Past, now: datetime) -> dict[str, Any]:
     ids = {mapping.id for mapping in project.mappings}
+    # from the oldest to the newest: the newest sync of a mapping remains
     removed = {sync.mapping_id: sync for sync in reversed(past.syncs) if sync.mapping_id not in ids}
     names = names_shown(project, removed.values())
     return {
@@ -176,6 +177,7 @@ def _status(sync: HistoryRow, *, is_locked: bool) -> str:
         return sync.status
     if is_locked:
         return "in_progress"
+    # without a lock and with any other status, its process was killed
     return sync.status if sync.status in {"failed", "canceled", PLANNED} else "interrupted"
 
 
@@ -200,13 +202,14 @@ def freeze(snapshot: dict[str, Any], *, identifiers: bool = False) -> str:
 
     The data has no values of rows, except identifiers of discarded records with `identifiers`.
     """
+    # the file may be published, and identifiers may be data of persons
     shown = snapshot if identifiers else _without_identifiers(snapshot)
     page = _text("index.html")
     styles = [_text(name) for name in _STYLE.findall(page)]
     script = _bundle(_SCRIPT.findall(page)[0])  # the policy allows exactly these texts, by their hashes
     data = f'<script type="application/json" id="data">{_as_json(shown)}</script>'
     page = _STYLE.sub(lambda one: f"<style>{_text(one[1])}</style>", page)
-    # a policy in a <meta> applies only to what follows it
+    # a policy in a <meta> element does not apply to what stands before it
     page = _SCRIPT.sub("", page).replace("<title>", f"{_policy(styles, [script])}\n<title>")
     return page.replace("</body>", f'{data}\n<script type="module">{script}</script>\n</body>')
 
@@ -222,7 +225,7 @@ def _without_identifiers(snapshot: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bundle(entry: str) -> str:
-    """Return a module and the modules that it imports as one script.
+    """Return a module and the modules that it imports as one script: a page from a file cannot import modules.
 
     All modules share one scope: their top-level names must be unique, and `import` must not rename.
     """
@@ -243,7 +246,7 @@ def _text(name: str) -> str:
 
 
 def _as_json(value: Any) -> str:
-    """Write JSON that cannot close a script element."""
+    """Write JSON that cannot close its script element, whatever texts it has, such as `</script>`."""
     text = orjson.dumps(value).decode()
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
