@@ -1,8 +1,8 @@
 """All directives in one table, `DIRECTIVES`: each with its check and its compiler.
 
 A new directive is one new row. All but @hash are Segment's. `check` finds all problems of a mapping; `evaluator`
-compiles a valid one. As in Segment's code, elements of arrays are not checked. An invalid directive in an array fails on
-every record.
+compiles a valid one. As in Segment's code, elements of arrays are not checked. An invalid directive in an array fails
+on every record.
 """
 
 from __future__ import annotations
