@@ -284,7 +284,7 @@ def _add_mapping(path: Path, model: Model, identifier: tuple[str, ...], mapping:
 
     Raises ConfigurationError, and does not change the file, if its layout cannot be kept.
     """
-    before = path.read_text(encoding="utf-8") if path.exists() else "models: []\n"
+    before = path.read_text(encoding="utf-8") if path.exists() else f"{model.resource_type}s: []\n"
     editor, content = _round_trip(before)
     _append(_entry(content, model), identifier, mapping)
     dump = io.StringIO()

@@ -110,7 +110,7 @@ def _classify_cause(cause: urllib3.exceptions.HTTPError, text: str) -> Unknown |
     # for urllib3, a refused connection or an unknown host is a timeout, too
     is_new = isinstance(cause, urllib3.exceptions.NewConnectionError)
     if isinstance(cause, urllib3.exceptions.TimeoutError) and not is_new:
-        return Unknown("no answer in time")
+        return Unknown("no answer in time", reached=not isinstance(cause, urllib3.exceptions.ConnectTimeoutError))
     return Unknown(_connection_reason(text), reached=False)
 
 

@@ -226,7 +226,7 @@ def column_of(value: Any) -> str | None:
         return None
     path = value.get("@path")
     column = path[len(_PREFIX) :] if isinstance(path, str) and path.startswith(_PREFIX) else ""
-    return column if column.replace("_", "a").isalnum() and column != "length" else None
+    return column if column.replace("_", "a").isalnum() else None
 
 
 def uses(mapping: Any) -> Iterator[tuple[Path, str]]:

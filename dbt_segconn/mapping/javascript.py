@@ -271,7 +271,8 @@ def _quoted(text: str) -> str:
 def ordered_keys(value: dict[str, Any]) -> list[str]:
     """Return keys in JavaScript's order: array indexes first, by number, then the others as inserted."""
     # https://tc39.es/ecma262/#array-index
-    indexes = [key for key in value if _INDEX.fullmatch(key) and int(key) < 2**32 - 1]
+    # int() raises above 4,300 digits
+    indexes = [key for key in value if len(key) <= 10 and _INDEX.fullmatch(key) and int(key) < 2**32 - 1]
     if not indexes:
         return list(value)
     chosen = set(indexes)

@@ -26,7 +26,8 @@ def prove_target(warehouse: Warehouse, context: Context, manifest: Manifest, mod
     if misfit is None:
         return
     fits = [name for name, fit in _fits(context, manifest, models, besides=context.target) if fit is True]
-    hint = f"{' and '.join(f'--target {name}' for name in fits)} fits the manifest" if fits else "no other output fits"
+    fit = "fits" if len(fits) == 1 else "fit"
+    hint = f"{' and '.join(f'--target {name}' for name in fits)} {fit} the manifest" if fits else "no other output fits"
     raise ConfigurationError(
         f"dbt built the models on another target: {describe(context, misfit)} (the target is "
         f"{context.origins.get('target', 'given')}). Nothing was read. Name the target that dbt ran on ({hint}), or "

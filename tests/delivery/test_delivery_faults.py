@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standing import ADA, BOB, WRITE_KEY
 
-from dbt_segconn.delivery import Canceled, Delivery, Destination, DestinationConfig
+from dbt_segconn.delivery import Canceled, Delivery, Destination, DestinationConfig, connection, tracking_api
 from dbt_segconn.delivery.answers import Confirmed, Throttled, Unknown, Unusable, classify, classify_error
 from dbt_segconn.delivery.batches import Batch, Batcher
 from dbt_segconn.delivery.connection import NoResponseError
@@ -311,3 +311,17 @@ def test_proxies_of_the_environment_are_used_and_no_netrc(api, monkeypatch, tmp_
     assert client.post(b'{"batch":[]}') == Confirmed()
     client.close()
     assert "eDp5" not in api.headers[0]["Authorization"]
+
+
+@pytest.mark.timeout(60)
+def test_address_that_hangs_gets_five_attempts(deliver, monkeypatch):
+    monkeypatch.setattr(connection, "TIMEOUT", (0.1, 5.0))
+    monkeypatch.setattr(tracking_api, "BACKOFF_SECONDS", 0.001)
+    with socket.socket() as server, socket.socket() as first, socket.socket() as second:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for waiting in (first, second):  # the queue of connections is full: the next one is not answered
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        with pytest.raises(DeliveryError, match="no answer in time, 5 times"):
+            deliver(f"http://127.0.0.1:{server.getsockname()[1]}", 1)

@@ -139,6 +139,12 @@ def test_deep_nesting_raises_our_error(depth):
         compile_mapping({"r": mapping})({"a": payload})
 
 
+def test_json_keeps_keys_of_many_digits():
+    key = "9" * 5_000
+    printed = compile_mapping({"a": {"@json": {"mode": "encode", "value": {"@path": "$.b"}}}})({"b": {key: 1, "7": 2}})
+    assert printed == {"a": f'{{"7":2,"{key}":1}}'}
+
+
 def test_liquid_output_is_limited():
     doubling = "{% assign a = 'xxxxxxxx' %}" + "{% assign a = a | append: a %}" * 30 + "{{ a }}"
     with pytest.raises(EvaluationError, match="more than 1,000,000"):

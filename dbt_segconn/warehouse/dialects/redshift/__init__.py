@@ -42,7 +42,6 @@ _DEFAULT = Dialect()
 
 DIALECT = replace(
     _DEFAULT,
-    value_types={"float": "float"},
     refused={"hllsketch": "Select hll_cardinality(…) of it in the model, or leave the column out."},
     prepare=_prepare,
     adjust=_never_repeat,
