@@ -1,9 +1,10 @@
-"""Alerts: one POST to each webhook whose conditions hold. A failed POST does not change the run."""
+"""Alerts: each webhook is told of a change once. A failed POST does not change the run."""
 
 from __future__ import annotations
 
 import json
 import time
+from datetime import datetime, timedelta, timezone
 
 import pytest
 import yaml
@@ -12,8 +13,12 @@ from standing import ADA, BOB, EVE, MAPPING, Api, serving
 import dbt_segconn
 from dbt_segconn.delivery import tracking_api
 from dbt_segconn.engine import alerts
+from dbt_segconn.state.tables import State
 
 PATH = "/services/T0/B0/hookS3cret"
+TOKEN = "Bearer tokenS3cret"
+ROUTING_KEY = "routingS3cret0123456789abcdefghi"
+GUARDED = {**MAPPING, "guards": {"max_records": 0}}
 
 
 class Webhook(Api):
@@ -22,11 +27,13 @@ class Webhook(Api):
     def __init__(self):
         super().__init__()
         self.posted = []
+        self.tokens = []
 
     def take(self, raw, headers):
         self.posted.append(json.loads(raw))
         assert headers["Content-Type"] == "application/json"
-        assert "Authorization" not in headers
+        assert headers.get("Authorization") in {None, TOKEN}
+        self.tokens.append(headers.get("Authorization"))
         return self.faults.pop(0) if self.faults else (200, {}, b"ok")
 
 
@@ -56,6 +63,27 @@ def text(webhook):
     (posted,) = webhook.posted
     assert list(posted) == ["text"]
     return posted["text"]
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """Set the warehouse's clock forward."""
+    now, ahead = State.now, []
+    monkeypatch.setattr(State, "now", lambda state: now(state) + sum(ahead, timedelta()))
+    return lambda **some: ahead.append(timedelta(**some))
+
+
+@pytest.fixture
+def told(shop, webhook):
+    """Sync, and return what the webhook is told of it: (event, problem) of each mapping."""
+
+    def run(mapping, *options):
+        webhook.posted.clear()
+        shop.manifest(*(mapping if isinstance(mapping, list) else [mapping]))
+        shop.segconn("run", "--all", *options)
+        return [(one["event"], one["problem"]) for posted in webhook.posted for one in posted["results"]]
+
+    return run
 
 
 def test_successful_run_sends_no_alert(shop, alert, webhook):
@@ -88,11 +116,14 @@ def test_discards_and_guards_are_told_as_json_with_the_facts_of_the_artifact(sho
     (posted,) = webhook.posted
     artifact = result.artifact(shop.dir)
     told = {one["name"]: one for one in posted["results"]}
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
     for name, status, rate in (("customers.guarded", "blocked", 0), ("customers.picky", "partial", 66.67)):
         one = told.pop(name)
         assert (one.pop("file"), one.pop("delivery_rate")) == ("models/customers.yml", rate)
         assert one["status"] == status
         assert one.pop("advice")
+        assert (one.pop("event"), one.pop("problem")) == ("started", status)
+        assert abs(datetime.fromisoformat(one.pop("since")[:19]) - now) < timedelta(minutes=5)
         assert one in artifact["results"]
     assert told == {}
     assert posted["metadata"] == artifact["metadata"]
@@ -206,16 +237,196 @@ def test_a_run_from_python_alerts_as_well(shop, alert, api, webhook):
     assert "*failed*" in text(webhook)
 
 
+# --- Once for each change -------------------------------------------------------------------------
+
+
+def test_alert_once_per_change_of_status(shop, alert, told, later):
+    shop.table(ADA)
+    alert({"format": "json", "remind_after": "12 hours"})
+    assert told(GUARDED) == [("started", "blocked")]
+    assert told(GUARDED) == []
+    later(hours=11)
+    assert told(GUARDED) == []
+    later(hours=2)
+    assert told(GUARDED) == [("reminder", "blocked")]
+    assert told(GUARDED) == []
+    assert told({**MAPPING, "fields": {"user_id": "$nothing"}}) == []  # no run began
+    assert told(MAPPING) == [("recovered", "blocked")]
+    assert told(MAPPING) == []
+    shop.table(ADA, ("c4", "dan@example.com", None))
+    assert told({**MAPPING, "fields": {"user_id": "$plan"}}) == [("started", "partial")]
+
+
+def test_changed_problem_alerts_again(shop, alert, api, told):
+    shop.table(ADA)
+    alert({"format": "json"})
+    assert told(GUARDED) == [("started", "blocked")]
+    api.faults = [401]
+    assert told(MAPPING) == [("started", "failed")]
+    alert({"format": "json", "when": ["blocked"]})  # the same webhook: what it was told is known
+    api.faults = [401]
+    assert told(MAPPING) == []
+    assert told(MAPPING) == [("recovered", "failed")]
+
+
+def test_recovery_and_reminder_read_well(shop, alert, webhook, later):
+    shop.table(ADA)
+    alert({"remind_after": "1 hour"})
+    for mapping in (GUARDED, GUARDED, MAPPING):
+        shop.manifest(mapping)
+        shop.segconn("run", "--all")
+        later(hours=2)
+    first, reminder, recovered = (one["text"] for one in webhook.posted)
+    assert "1 of 1 sync needs a look\n• *blocked*" in first
+    assert "1 of 1 sync needs a look\n• *still blocked*" in reminder
+    assert ", since 20" in reminder
+    assert recovered.startswith(
+        "*dbt-segconn* in `shop`: 1 recovered\n• *recovered* `customers.identify_customers` to `app`"
+    )
+    assert ", blocked since 20" in recovered
+    assert recovered.count("\n") == 1
+
+
+def test_stale_mapping_is_alerted(shop, alert, webhook, told, later):
+    other = {**MAPPING, "name": "other"}
+    shop.table(ADA)
+    alert({"format": "json", "stale_after": "2 days"})
+    assert told([MAPPING, other], "--mapping", "identify_customers") == []
+    later(days=1, hours=23)
+    assert told([MAPPING, other], "--mapping", "identify_customers") == []
+    later(hours=2)
+    # the time of a mapping without any sync begins with the first run that sees it
+    assert told([MAPPING, other], "--mapping", "identify_customers") == [("started", "stale")]
+    (one,) = webhook.posted[0]["results"]
+    assert (one["name"], one["status"], one["counts"]["confirmed"]) == ("customers.other", "skipped", 0)
+    assert told([MAPPING, other], "--mapping", "identify_customers") == []
+    later(days=3)
+    found = told([MAPPING, other], "--mapping", "other")
+    assert sorted(found) == [("recovered", "stale"), ("started", "stale")]
+    assert told([MAPPING, other]) == [("recovered", "stale")]
+
+
+def test_recovery_without_alert_is_found_later(shop, alert, told):
+    shop.table(ADA)
+    alert({"format": "json"})
+    assert told(GUARDED) == [("started", "blocked")]
+    shop.settings()
+    assert told(MAPPING) == []  # no alerts, or a crash before them
+    alert({"format": "json"})
+    assert told(MAPPING, "--select", "nothing") == [("recovered", "blocked")]
+
+
+def test_crash_before_save_repeats_alert(shop, alert, webhook, told, monkeypatch):
+    shop.table(ADA)
+    shop.manifest(GUARDED)
+    alert({"format": "json"})
+    append = State.append
+
+    def dies(state, relation, rows):
+        if relation.identifier == "alerts":
+            raise KeyboardInterrupt
+        append(state, relation, rows)
+
+    monkeypatch.setattr(State, "append", dies)
+    with pytest.raises(KeyboardInterrupt):
+        dbt_segconn.run(project_dir=shop.dir, all=True)
+    assert len(webhook.posted) == 1
+    monkeypatch.setattr(State, "append", append)
+    assert told(GUARDED) == [("started", "blocked")]
+    assert told(GUARDED) == []
+
+
+def test_refused_alert_is_sent_again(shop, alert, webhook, told):
+    shop.table(ADA)
+    alert({"format": "json"})
+    webhook.faults = [503]
+    assert told(GUARDED) == [("started", "blocked")]
+    assert told(GUARDED) == [("started", "blocked")]
+    assert told(GUARDED) == []
+
+
+def test_unreadable_alert_state_alerts_each_run(shop, alert, webhook, told):
+    shop.table(ADA)
+    alert({"format": "json", "stale_after": "1 day"})
+    assert told(GUARDED) == [("started", "blocked")]
+    shop.query("create or replace table segconn.alerts (x int)")
+    assert told(GUARDED) == [("started", "blocked")]
+    webhook.posted.clear()
+    result = shop.segconn("run", "--all")
+    assert "the state of alerts cannot be read, so each run alerts on failures again" in result.output
+    assert len(webhook.posted) == 1
+    assert "ERROR=1" in result.output
+
+
+def test_headers_are_sent_and_kept_secret(shop, alert, webhook, monkeypatch):
+    monkeypatch.setenv("TOKEN", TOKEN)
+    shop.manifest(GUARDED)
+    alert({"headers": {"Authorization": "{{ env_var('TOKEN') }}"}})
+    shop.watch.use_key("tokenS3cret")
+    webhook.faults = [500]
+    assert "HTTP status 500" in shop.resync(ADA).output
+    assert webhook.tokens == [TOKEN]
+
+
+def test_pagerduty_opens_and_closes_incidents(shop, alert, webhook, monkeypatch):
+    monkeypatch.setenv("ROUTING_KEY", ROUTING_KEY)
+    alert({"format": "pagerduty", "routing_key": "{{ env_var('ROUTING_KEY') }}", "severity": "critical"})
+    shop.table(ADA)
+
+    def events(code, *mappings):
+        webhook.posted.clear()
+        shop.manifest(*mappings)
+        assert shop.segconn("run", "--all").exit_code == code
+        assert {one["routing_key"] for one in webhook.posted} == {ROUTING_KEY}
+        return [(one["event_action"], one["dedup_key"]) for one in webhook.posted]
+
+    other = {**GUARDED, "name": "other"}
+    run_key, *triggers = events(1, GUARDED, other)
+    assert run_key == ("resolve", "dbt-segconn/run/dev/shop")
+    payload = webhook.posted[1]["payload"]
+    assert payload["summary"].startswith("customers.identify_customers to app: blocked: ")
+    assert (payload["severity"], payload["source"]) == ("critical", "shop, target dev")
+    assert payload["custom_details"]["counts"]["to_send"] == 1
+    assert [action for action, _ in triggers] == ["trigger", "trigger"]
+    first, second = (key for _, key in triggers)
+    assert first != second
+    assert events(1, MAPPING, other)[1:] == [("resolve", first)]
+    webhook.faults = [202, 429]
+    shop.write("profiles.yml", {"shop": {"outputs": {"dev": {"type": "duckdb", "path": "gone/shop.duckdb"}}}})
+    assert events(2, MAPPING, other) == [("trigger", "dbt-segconn/run/dev/shop")]
+
+
+def test_events_not_taken_come_again(shop, alert, webhook, monkeypatch):
+    monkeypatch.setenv("ROUTING_KEY", ROUTING_KEY)
+    alert({"format": "pagerduty", "routing_key": "{{ env_var('ROUTING_KEY') }}"})
+    shop.manifest(GUARDED, {**GUARDED, "name": "other"})
+    webhook.faults = [202, 202, 429]
+    output = shop.resync(ADA).output
+    assert "alert 1 (pagerduty, 127.0.0.1) was not delivered (2 of 3 events were): HTTP status 429" in output
+    (late,) = (one["payload"]["component"] for one in webhook.posted[2:])
+    webhook.posted.clear()
+    shop.segconn("run", "--all")
+    assert [one["payload"]["component"] for one in webhook.posted[1:]] == [late]
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
         ("{on: [failed]}", "alerts.0: YAML reads the key `on` as true. Write `when: [failed, partial, blocked]`"),
         ("{url: ftp://x/hookS3cret}", "alerts.0.url: must start with https://"),
         ("{url: 'http://[x/hookS3cret'}", "alerts.0.url: is not a valid URL"),
-        ("{format: xml}", "alerts.0.format: must be 'slack' or 'json'"),
+        ("{format: xml}", "alerts.0.format: must be 'slack', 'json' or 'pagerduty'"),
         ("{when: [lost]}", "alerts.0.when.0: must be 'failed', 'partial' or 'blocked'"),
         ("{url: http://x, delivery_rate_below: 0}", "alerts.0.delivery_rate_below: must be greater than 0"),
         ("{url: http://x, mapping: [a]}", "alerts.0.mapping: unknown key. Did you mean 'mappings'?"),
+        ("{url: http://x, stale_after: 3}", "alerts.0.stale_after: must be a duration such as `30 minutes`"),
+        ("{url: http://x, remind_after: 0 days}", "alerts.0.remind_after: must be a duration such as"),
+        ("{url: http://x, headers: {a b: x}}", "alerts.0.headers: must have names of HTTP headers, not 'a b'"),
+        ("{url: http://x, headers: {host: x}}", "alerts.0.headers: must not contain host, which dbt-segconn sets"),
+        ('{url: http://x, headers: {a: "hookS3cret\\n"}}', "the value of a is not, or is empty"),
+        ("{url: http://x, routing_key: x}", "alerts.0.routing_key: must be the integration key of a service"),
+        ("{url: http://x, severity: info}", "alerts.0: `severity` is only for `format: pagerduty`"),
+        ("{url: http://x, format: pagerduty}", "alerts.0: `format: pagerduty` needs a `routing_key`"),
         ("{url: http://x, mappings: [identify]}", "alerts.0.mappings.0: no mapping is named 'identify'."),
     ],
 )

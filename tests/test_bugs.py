@@ -92,7 +92,7 @@ def test_a_bug_in_the_middle_keeps_what_was_confirmed(shop, api, monkeypatch):
 
 def test_exception_of_a_sync_is_alerted(two, api, monkeypatch):
     posted = []
-    monkeypatch.setattr(alerts, "_post", lambda _, body: posted.append(json.loads(body)))
+    monkeypatch.setattr(alerts, "_post", lambda _, many, __: posted.extend(json.loads(one.content) for one in many))
     monkeypatch.setattr(MappingTables, "read_calls", breaking(MappingTables.read_calls))
     two.more_settings = {"alerts": [{"url": "http://127.0.0.1:9/hook", "format": "json"}]}
     two.settings()
@@ -138,7 +138,7 @@ def test_alerts_and_a_closing_that_break_are_warnings(shop, api, monkeypatch):
         raise KeyError(ADA)
 
     monkeypatch.setattr(Warehouse, "close", broken)
-    monkeypatch.setattr(alerts, "_body", breaking(alerts._body))
+    monkeypatch.setattr(alerts, "outcomes", breaking(alerts.outcomes))
     result = shop.resync(ADA, BOB)
     assert result.exit_code == 0, result.output
     assert "but the warehouse was not closed well: KeyError in dbt_segconn.engine.opening, line " in result.output

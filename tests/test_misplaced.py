@@ -231,6 +231,20 @@ def test_plain_webhook_token_is_found(shop, monkeypatch, url, count):
     assert TOKEN not in json.dumps(answer)
 
 
+def test_plain_alert_secrets_are_found(shop):
+    secrets = {"routing_key": TOKEN.ljust(32, "0")[:32], "headers": {"Authorization": TOKEN, "X-Team": "{{ env_var('WK') }}"}}
+    shop.more_settings = {"alerts": [{"url": "http://example.com", "format": "pagerduty", **secrets}]}
+    shop.manifest(MAPPING)
+    shop.settings()
+    answer = found(shop)
+    assert [(one["code"], one["path"]) for one in answer["findings"]] == [
+        ("SEG105", "alerts.0.headers.Authorization"),
+        ("SEG105", "alerts.0.routing_key"),
+    ]
+    assert "env_var('ALERT_AUTHORIZATION')" in json.dumps(answer)
+    assert TOKEN not in json.dumps(answer)
+
+
 @pytest.mark.parametrize("package", [None, "shop"])
 def test_key_in_project_vars_is_found(shop, package):
     shop.manifest(MAPPING)

@@ -30,6 +30,7 @@ def meta():
     return schema_of("meta")
 
 
+PAGERDUTY = f"format: pagerduty, routing_key: {'0a' * 16}, severity: critical"
 TRACK = {"action": "track", "fields": {"event_name": "Paid", "user_id": "$a"}}
 
 
@@ -143,6 +144,13 @@ def test_a_models_meta(shop, meta, given_meta, accepted):
         ("destinations: {app: {write_key: x}}\nalerts: [{url: 'https://x/y', when: [lost]}]", False),
         ("destinations: {app: {write_key: x}}\nalerts: [{url: 'ftp://x'}]", False),
         ("destinations: {app: {write_key: x}}\nalerts: [{when: [failed]}]", False),
+        (f"destinations: {{app: {{write_key: x}}}}\nalerts: [{{url: 'https://x', {PAGERDUTY}}}]", True),
+        ("destinations: {app: {write_key: x}}\nalerts: [{url: 'https://x', format: pagerduty}]", False),
+        ("destinations: {app: {write_key: x}}\nalerts: [{url: 'https://x', severity: info}]", False),
+        ("destinations: {app: {write_key: x}}\nalerts: [{url: 'https://x', stale_after: 2 days}]", True),
+        ("destinations: {app: {write_key: x}}\nalerts: [{url: 'https://x', remind_after: soon}]", False),
+        ("destinations: {app: {write_key: x}}\nalerts: [{url: 'https://x', headers: {X-Key: k}}]", True),
+        ("destinations: {app: {write_key: x}}\nalerts: [{url: 'https://x', headers: {X Key: k}}]", False),
         ("destinations: {app: {write_key: x, oauth: {client_id: a, key_id: b}}}", False),
     ],
 )

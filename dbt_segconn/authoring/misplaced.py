@@ -213,6 +213,10 @@ def _secrets(settings: Node | None) -> Iterator[tuple[KeyPath, str]]:
         text = _text(get(alert, "url"))
         if text is not None and (_VAR.search(text) or _TOKEN.search(_without_jinja(text))):
             yield ("alerts", at, "url"), text
+        if (text := _text(get(alert, "routing_key"))) is not None:
+            yield ("alerts", at, "routing_key"), text
+        for name, _, value in entries(get(alert, "headers")):
+            yield ("alerts", at, "headers", name), _text(value) or ""
 
 
 def _var_findings(project: Node | None, name: str, secret: KeyPath) -> Iterator[Finding]:
@@ -229,7 +233,8 @@ def _var_findings(project: Node | None, name: str, secret: KeyPath) -> Iterator[
 
 def _secret_fault(path: KeyPath) -> Fault:
     key = path[-1]
-    name = "SLACK_WEBHOOK" if key == "url" else f"SEGMENT_{key.upper()}"
+    prefix = "ALERT" if path[0] == "alerts" else "SEGMENT"
+    name = "SLACK_WEBHOOK" if key == "url" else re.sub(r"\W", "_", f"{prefix}_{key}".upper())
     fix = f"Read it from the environment: {key}: \"{{{{ env_var('{name}') }}}}\"."
     return Fault(PLAIN_KEY, path, "is written as plain text", fix)
 

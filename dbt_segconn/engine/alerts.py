@@ -1,57 +1,33 @@
-"""Alerts: choose the syncs of each webhook, and post them once."""
+"""Alerts: post what is news to each webhook, then save what it was told.
+
+A crash in between repeats the alert in the next run; none is lost. So does a webhook that does not answer.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
 from urllib.parse import urlsplit
-
-import orjson
 
 from dbt_segconn.delivery.answers import classify_error
 from dbt_segconn.delivery.connection import Connection, NoResponseError
-from dbt_segconn.engine.gate import RunResult, Skip, SyncResult
-from dbt_segconn.engine.report import as_json
-from dbt_segconn.errors import SegconnError, counted
+from dbt_segconn.engine.alert_bodies import Body, Place, bodies, error_body
+from dbt_segconn.engine.alert_news import SEEN, Memory, news, outcomes, webhook_ids
+from dbt_segconn.engine.gate import RunResult
+from dbt_segconn.errors import SegconnError, message_of
+from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.settings import AlertSettings
+from dbt_segconn.state.tables import AlertRow, State
 
 # A webhook has so long to answer; the run is done and only waits for this
 TIMEOUT_SECONDS = 10.0
-# Syncs in a text message; Slack cuts a message at 40,000 characters
-SHOWN = 20
-MESSAGE_CHARACTERS = 500
-
-# status → what to do about it, beyond the message
-_ADVICE = {
-    "failed": "Fix the cause and run again.",
-    "partial": "These records are offered again by the next syncs.",
-    "blocked": "Look at the model before you let it through.",
-    "skipped": "Fix the cause, then run dbt and dbt-segconn again.",
-    "canceled": "The next run goes on from there.",
-}
 
 
-@dataclass(frozen=True, slots=True)
-class Concern:
-    """A sync in an alert. `facts` is its result in the artifact."""
-
-    outcome: SyncResult | Skip
-    facts: dict[str, Any]
-
-    @property
-    def status(self) -> str:
-        """The sync's status; a sync that dbt's failure kept back counts as `skipped`."""
-        return str(self.facts["status"])
-
-    @property
-    def rate(self) -> float | None:
-        """Percent of the records to send that were confirmed; None if there were none to send."""
-        counts = self.facts["counts"]
-        return 100 * counts["confirmed"] / counts["to_send"] if counts["to_send"] else None
+OpenState = Callable[[], AbstractContextManager[State]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,132 +35,102 @@ class Alerts:
     """The alerts of a run. A failing webhook never fails the run: `warn` receives it, without the URL."""
 
     settings: Sequence[AlertSettings]
-    project: str
+    place: Place
     warn: Callable[[str], None]
 
-    def send(self, run: RunResult) -> None:
-        """Post the results of a run to each webhook that they concern."""
-        self._post(lambda alert: _body(alert, run, self.project))
+    def send(
+        self, run: RunResult, mappings: Sequence[Mapping], open_state: OpenState, now: Callable[[], datetime]
+    ) -> None:
+        """Post the news of a run to each webhook that they concern, and save what was taken.
+
+        `mappings` are all enabled ones of the project; `now` is the clock of the state tables.
+        """
+        if not self.settings:
+            return
+        webhooks = webhook_ids(self.settings)
+        memory = self._read(webhooks, open_state, now)
+        found = outcomes(run, mappings, memory.now)
+        rows: list[AlertRow] = []
+        posts = []
+        for alert, webhook in zip(self.settings, webhooks, strict=True):
+            concerns = list(news(alert, webhook, found, memory))
+            rows += [one.row(webhook, memory.now) for one in concerns if one.event == SEEN]
+            posts.append(list(bodies(alert, [one for one in concerns if one.event != SEEN], run, self.place)))
+        for webhook, taken in zip(webhooks, self._post(posts), strict=True):
+            rows += [one.row(webhook, memory.now) for body in taken for one in body.concerns]
+        if rows and memory.is_known:
+            self._save(rows, open_state)
 
     def send_error(self, error: Exception) -> None:
-        """Post the error that ended a run before its syncs, to each webhook for failures."""
+        """Post the error that ended a run before its syncs, to each webhook for failures. No state is read or saved."""
         what = str(error) if isinstance(error, SegconnError) else f"an unexpected {type(error).__name__}"
-        self._post(lambda alert: _broken(alert, what, self.project) if "failed" in alert.when else None)
+        is_due = ("failed" in alert.when for alert in self.settings)
+        self._post(
+            [[error_body(alert, what, self.place)] * due for alert, due in zip(self.settings, is_due, strict=True)]
+        )
 
-    def _post(self, body_of: Callable[[AlertSettings], bytes | None]) -> None:
-        bodies = {number: body_of(alert) for number, alert in enumerate(self.settings, start=1)}
-        _post_all(self.settings, {number: body for number, body in bodies.items() if body}, self.warn)
+    def _read(self, webhooks: Sequence[str], open_state: OpenState, now: Callable[[], datetime]) -> Memory:
+        try:
+            with open_state() as state:
+                told = {(row.mapping_id, row.webhook): row for row in state.last_alerts(webhooks)}
+                return Memory(now(), told, state.last_ends())
+        except Exception as error:  # noqa: BLE001  a failing warehouse is itself a reason for alerts
+            self.warn(
+                f"the state of alerts cannot be read, so each run alerts on failures again, and stale or recovered "
+                f"mappings are not alerted: {message_of(error)}"
+            )
+            return Memory(now(), {}, {}, is_known=False)
 
+    def _save(self, rows: Sequence[AlertRow], open_state: OpenState) -> None:
+        try:
+            with open_state() as state:
+                state.append(state.alerts, rows)
+        except Exception as error:  # noqa: BLE001  what was posted stays posted
+            self.warn(f"the state of alerts was not saved, so the next run repeats these alerts: {message_of(error)}")
 
-def concerns(alert: AlertSettings, run: RunResult) -> list[Concern]:
-    """Choose the syncs that an alert is about."""
-    outcomes: list[SyncResult | Skip] = [*run.results, *run.skipped]
-    found = (Concern(*pair) for pair in zip(outcomes, as_json(run)["results"], strict=True))
-    return [one for one in found if _is_named(alert, one) and _is_due(alert, one)]
+    def _post(self, posts: Sequence[Sequence[Body]]) -> list[list[Body]]:
+        """Post to all webhooks at once, each in order, and wait no longer than the slowest of them may take.
 
+        Return the bodies that each has taken.
+        """
+        taken: list[list[Body]] = [[] for _ in posts]
+        reasons: list[str | None] = [f"no answer in {TIMEOUT_SECONDS:.0f} seconds"] * len(posts)
 
-def _is_named(alert: AlertSettings, one: Concern) -> bool:
-    mapping = one.outcome.mapping
-    return not alert.mappings or not mapping.names.all.isdisjoint(alert.mappings)
+        def post(at: int) -> None:
+            reasons[at] = _post(self.settings[at], posts[at], taken[at])
 
-
-def _is_due(alert: AlertSettings, one: Concern) -> bool:
-    if isinstance(one.outcome, Skip):
-        return one.outcome.is_failure and "failed" in alert.when
-    below = alert.delivery_rate_below
-    return one.status in alert.when or (below is not None and one.rate is not None and one.rate < below)
-
-
-def _body(alert: AlertSettings, run: RunResult, project: str) -> bytes | None:
-    due = concerns(alert, run)
-    if not due:
-        return None
-    if alert.format == "json":
-        return orjson.dumps({**as_json(run), "project": project, "error": None, "results": list(map(_facts, due))})
-    total = counted(len(run.results) + len(run.skipped), "sync")
-    heading = f"{_heading(project)}: {len(due)} of {total} {'needs' if len(due) == 1 else 'need'} a look"
-    return orjson.dumps({"text": "\n".join([heading, *_lines(due)])})
-
-
-def _heading(project: str) -> str:
-    return f"*dbt-segconn* in {_name(project)}"
-
-
-def _facts(one: Concern) -> dict[str, Any]:
-    """Return the sync's result in the artifact, with its file, delivery rate and advice."""
-    rate = None if one.rate is None else round(one.rate, 2)
-    file = one.outcome.mapping.model.file
-    return {**one.facts, "file": file, "delivery_rate": rate, "advice": _ADVICE.get(one.status)}
-
-
-def _lines(due: Sequence[Concern]) -> Iterator[str]:
-    for one in due[:SHOWN]:
-        mapping = one.outcome.mapping
-        where = f"{_name(mapping.name)} to {_name(mapping.destination)}, {_name(mapping.model.file)}"
-        yield f"• *{one.status}* {where}{_counts(one)}"
-        yield from (f"    {text}" for text in (_message(one.facts.get("message")), _ADVICE.get(one.status)) if text)
-    if len(due) > SHOWN:
-        yield f"… and {len(due) - SHOWN} more: target/segconn/run_results.json has them all"
+        # daemons: a webhook that answers a byte a second keeps no process alive
+        waiting = [at for at, many in enumerate(posts) if many]
+        threads = [threading.Thread(target=post, args=(at,), name="segconn-alert", daemon=True) for at in waiting]
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        known = [list(many) for many in taken]  # copies: a late thread may still write to both lists
+        for at in waiting:
+            if reason := reasons[at]:
+                alert, count = self.settings[at], len(posts[at])
+                host = urlsplit(alert.url.get_secret_value()).hostname
+                some = f" ({len(known[at])} of {count} events were)" if count > 1 else ""
+                self.warn(f"alert {at + 1} ({alert.format}, {host}) was not delivered{some}: {reason}")
+        return known
 
 
-def _counts(one: Concern) -> str:
-    if isinstance(one.outcome, Skip) or one.outcome.row is None:
-        return ""  # it ended before it counted anything
-    counts = one.facts["counts"]
-    rate = "" if one.rate is None else f" ({one.rate:.1f}%)"
-    return f": {counts['confirmed']:,} of {counts['to_send']:,} confirmed{rate}, {counts['discarded']:,} discarded"
-
-
-def _broken(alert: AlertSettings, what: str, project: str) -> bytes:
-    """Return the body about a run that ended before its syncs."""
-    if alert.format == "json":
-        return orjson.dumps({"success": False, "project": project, "error": what, "results": []})
-    return orjson.dumps({"text": f"{_heading(project)}: the run could not go on\n    {_message(what)}"})
-
-
-def _message(text: str | None) -> str:
-    return _escaped(" ".join((text or "").split())[:MESSAGE_CHARACTERS])
-
-
-def _name(text: str) -> str:
-    """Set a name as code, in which Slack reads no other formatting."""
-    return f"`{_escaped(text).replace('`', chr(39))}`"
-
-
-def _escaped(text: str) -> str:
-    """Escape what Slack reads as links and mentions: https://docs.slack.dev/messaging/formatting-message-text ."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _post_all(alerts: Sequence[AlertSettings], bodies: dict[int, bytes], warn: Callable[[str], None]) -> None:
-    """Post to all webhooks at once, and wait no longer than the slowest of them may take."""
-    failures: dict[int, str | None] = dict.fromkeys(bodies, f"no answer in {TIMEOUT_SECONDS:.0f} seconds")
-
-    def post(number: int) -> None:
-        failures[number] = _post(alerts[number - 1].url.get_secret_value(), bodies[number])
-
-    # daemons: a webhook that answers a byte a second keeps no process alive
-    threads = [threading.Thread(target=post, args=(number,), name="segconn-alert", daemon=True) for number in bodies]
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    for number, reason in dict(failures).items():  # a copy: a late thread may still write to it
-        if reason:
-            alert = alerts[number - 1]
-            host = urlsplit(alert.url.get_secret_value()).hostname
-            warn(f"alert {number} ({alert.format}, {host}) was not delivered: {reason}")
-
-
-def _post(url: str, body: bytes) -> str | None:
-    """Post once; returns why it was not taken, without any of the URL."""
+def _post(alert: AlertSettings, many: Sequence[Body], taken: list[Body]) -> str | None:
+    """Post each body once and add it to `taken`. Return why one was not taken, without any of the URL."""
     try:
-        headers = {"Content-Type": "application/json"}
-        with closing(Connection(url, headers, timeout=(TIMEOUT_SECONDS, TIMEOUT_SECONDS))) as connection:
-            reply = connection.post(body)
+        headers = {name: value.get_secret_value() for name, value in alert.headers.items()}
+        headers["Content-Type"] = "application/json"
+        url, timeout = alert.url.get_secret_value(), (TIMEOUT_SECONDS, TIMEOUT_SECONDS)
+        with closing(Connection(url, headers, timeout=timeout)) as connection:
+            for body in many:
+                status = connection.post(body.content).status
+                if not 200 <= status < 300:
+                    return f"HTTP status {status}"
+                taken.append(body)
     except NoResponseError as error:
         return classify_error(error).reason
     except Exception as error:  # noqa: BLE001  an alert never ends a run
         return type(error).__name__
-    return None if 200 <= reply.status < 300 else f"HTTP status {reply.status}"
+    return None

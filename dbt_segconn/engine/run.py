@@ -16,6 +16,7 @@ from typing import Any
 
 from dbt_segconn.delivery import Destination
 from dbt_segconn.delivery.destination import build_destinations
+from dbt_segconn.engine.alert_bodies import Place
 from dbt_segconn.engine.alerts import Alerts
 from dbt_segconn.engine.block_reasons import Budget
 from dbt_segconn.engine.gate import Choice, RunResult, Skip, SyncResult, without_used
@@ -58,26 +59,24 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
     allowed = {find_mapping(name, project.mappings).name for name in options.allow_guarded}
     shielded = ShieldedListener(listener)
     # before the warehouse is opened, so that this error is an alert too
-    alerts = Alerts(project.settings.alerts, project.context.project_dir.resolve().name, shielded.warn)
+    alerts = Alerts(project.settings.alerts, _place(project), shielded.warn)
     try:
         with _ONE_AT_A_TIME:
-            result, interruption = _run(project, options, shielded, stop, allowed, plan=plan, planned=planned)
+            result, interruption = _run(project, options, shielded, stop, allowed, alerts, plan=plan, planned=planned)
     except Exception as error:
         alerts.send_error(error)
         raise
     if plan:
         plan.write(result)
-    for what, step in (
-        ("the artifact was not written", lambda: write_artifact(result, project.context.target_dir)),
-        ("the alerts were not sent", lambda: alerts.send(result)),
-    ):
-        try:
-            step()
-        except Exception as error:  # noqa: BLE001  what was delivered stays delivered
-            shielded.warn(_after(what, error))
     if interruption:
         raise interruption
     return replace(result, warnings=shielded.warnings)
+
+
+def _place(project: Project) -> Place:
+    context = project.context
+    name = context.project.content.get("name") or context.project_dir.resolve().name
+    return Place(str(name), str(context.target))
 
 
 def _after(what: str, error: Exception) -> str:
@@ -104,15 +103,19 @@ def _run(
     listener: ShieldedListener,
     stop: threading.Event,
     allowed: Collection[str],
+    alerts: Alerts,
     *,
     plan: PlanFile | None,
     planned: abc.Mapping[str, str] | None,
 ) -> tuple[RunResult, BaseException | None]:
-    """Sync the chosen mappings. Return the result, and the exception of a signal handler that ended the run."""
+    """Sync the chosen mappings, write the artifact and send the alerts.
+
+    Return the result, and the exception of a signal handler that ended the run.
+    """
     started, started_at = time.monotonic(), datetime.now(timezone.utc)
     run_id = str(uuid.uuid4())
     destinations = build_destinations(project.settings)
-    ends: list[SyncResult | Skip] | None = None
+    result: RunResult | None = None
     interruption: BaseException | None = None
     try:
         with (
@@ -147,15 +150,32 @@ def _run(
                 ends, interruption = _sync_all(
                     choice.chosen, sources, destinations, context, fail_fast=options.fail_fast
                 )
+            results = tuple(end for end in ends if isinstance(end, SyncResult))
+            unstarted = (end for end in ends if isinstance(end, Skip))
+            skipped = (*choice.skipped, *unstarted)
+            result = RunResult(run_id, started_at, time.monotonic() - started, results, skipped)
+            _tell(result, project, context, alerts)
     except Exception as error:
-        if ends is None:
+        if result is None:
             raise
         # what was delivered is in the history, and no error of the end may hide that
         listener.warn(_after("the warehouse was not closed well", error))
-    results = tuple(end for end in ends if isinstance(end, SyncResult))
-    unstarted = (end for end in ends if isinstance(end, Skip))
-    skipped = (*choice.skipped, *unstarted)
-    return RunResult(run_id, started_at, time.monotonic() - started, results, skipped), interruption
+    return result, interruption
+
+
+def _tell(result: RunResult, project: Project, run: RunContext, alerts: Alerts) -> None:
+    """Write the artifact, then send the alerts. A failure is a warning: what was delivered stays delivered."""
+    enabled = [
+        one for one in project.mappings if one.meta.enabled and project.settings.destinations[one.destination].enabled
+    ]
+    for what, step in (
+        ("the artifact was not written", lambda: write_artifact(result, project.context.target_dir)),
+        ("the alerts were not sent", lambda: alerts.send(result, enabled, partial(_state, run), run.now)),
+    ):
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001
+            run.listener.warn(_after(what, error))
 
 
 def _choose(project: Project, options: Options, warehouse: Warehouse) -> tuple[Choice, Callable[[], datetime]]:
@@ -222,9 +242,15 @@ def _unfinished(choice: Choice, project: Project, state: State) -> Choice:
     return replace(choice, chosen=tuple(filter(is_unfinished, choice.chosen)))
 
 
+@contextmanager
+def _state(run: RunContext, purpose: str = "alerts") -> Iterator[State]:
+    with run.warehouse.session(purpose) as session:
+        yield State(session, run.settings, run.warehouse.database)
+
+
 def _beat(run: RunContext) -> None:
-    with run.warehouse.session("heartbeat") as session:
-        run.locks.beat(State(session, run.settings, run.warehouse.database))
+    with _state(run, "heartbeat") as state:
+        run.locks.beat(state)
 
 
 def _sync_all(

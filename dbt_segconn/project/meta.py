@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from dbt_segconn.actions import ACTIONS
 from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.project.strict_model import Strict, near_name
+from dbt_segconn.project.strict_model import DURATION_SCHEMA, Strict, duration_in, near_name
 
 CHANGE_TYPES = ("added", "updated", "deleted")
 # https://segment.com/docs/connections/reverse-etl/
@@ -25,7 +24,6 @@ SYNC_MODES: dict[str, tuple[str, ...]] = {
     "deleted": ("deleted",),
 }
 NOT_NEEDED: Final = "not_needed"
-_LAG = re.compile(r"(\d{1,6}) ?(second|minute|hour|day|week)s?")
 
 
 def _as_change_types(mode: Any) -> tuple[str, ...]:
@@ -122,8 +120,8 @@ Zone = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+/-]+$"), AfterValidator(_know
 
 
 def _as_lag(lag: Any) -> Any:
-    if isinstance(lag, str) and (found := _LAG.fullmatch(lag.strip().lower())):
-        return timedelta(**{f"{found[2]}s": int(found[1])})
+    if (duration := duration_in(lag)) is not None:
+        return duration
     if isinstance(lag, str) and lag.strip().isdecimal():  # dbt's Jinja renders numbers to text
         return int(lag)
     is_number = isinstance(lag, int) and not isinstance(lag, bool) and lag >= 0
@@ -140,7 +138,7 @@ Lag = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "pattern": r"^\d{1,6} ?([Ss]econd|[Mm]inute|[Hh]our|[Dd]ay|[Ww]eek)s?$"},
+                DURATION_SCHEMA,
                 {"type": "integer", "minimum": 0},
             ]
         }

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema, model_validator
 
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.findings import NO_SETTINGS, NOT_RENDERED, Fault, Finding, InvalidProject
 from dbt_segconn.project.jinja import Jinja
 from dbt_segconn.project.strict_model import (
+    DURATION_SCHEMA,
     ENDPOINTS,
     URL_SCHEMA,
     WEBHOOK_SCHEMA,
@@ -22,6 +25,7 @@ from dbt_segconn.project.strict_model import (
     check_endpoint,
     check_http,
     check_plain,
+    duration_in,
     read,
 )
 from dbt_segconn.project.yaml_file import compose, entries, get, load_yaml, position
@@ -188,15 +192,80 @@ def _is_webhook(url: SecretStr) -> SecretStr:
     return url
 
 
+def _as_duration(value: Any) -> timedelta:
+    duration = value if isinstance(value, timedelta) else duration_in(value)
+    if not duration:
+        raise ValueError("must be a duration such as `30 minutes`, `12 hours` or `2 days`")
+    return duration
+
+
+Duration = Annotated[timedelta, BeforeValidator(_as_duration), WithJsonSchema(DURATION_SCHEMA)]
+
+
+def _is_integration_key(key: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[0-9A-Za-z]{32}", key.get_secret_value()):
+        raise ValueError("must be the integration key of a service in PagerDuty: 32 letters and digits")
+    return key
+
+
+# https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
+_HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+# Of the request itself
+_OWN_HEADERS = frozenset({"content-type", "content-length", "host", "transfer-encoding", "connection"})
+
+
+def _check_headers(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    for name, value in headers.items():
+        if not re.fullmatch(_HEADER_NAME, name):
+            raise ValueError(f"must have names of HTTP headers, not {name!a}")
+        if name.lower() in _OWN_HEADERS:
+            raise ValueError(f"must not contain {name}, which dbt-segconn sets itself. Remove it")
+        if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", value.get_secret_value()):
+            raise ValueError(f"must have values of printable ASCII characters; the value of {name} is not, or is empty")
+    return headers
+
+
 class AlertSettings(Strict):
-    """A webhook that is notified of syncs with problems."""
+    """A webhook that is notified of mappings with problems."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"format": {"const": "pagerduty"}}, "required": ["format"]},
+            "then": {"required": ["routing_key"]},
+            "else": {"properties": {"routing_key": False, "severity": False}},
+        }
+    )
 
     url: Annotated[SecretStr, AfterValidator(_is_webhook), WithJsonSchema(WEBHOOK_SCHEMA)]
     """URL of the webhook. It is a secret, so take it from the environment: "{{ env_var('SLACK_WEBHOOK') }}"."""
-    format: Literal["slack", "json"] = "slack"
-    """`slack` sends a message for an incoming webhook of Slack; `json` sends the results as JSON, with advice."""
+    format: Literal["slack", "json", "pagerduty"] = "slack"
+    """`slack` sends a message for an incoming webhook of Slack; `json` sends the results as JSON, with advice;
+    `pagerduty` sends events of version 2 to the URL of PagerDuty, https://events.pagerduty.com/v2/enqueue ."""
+    headers: Annotated[
+        dict[str, SecretStr],
+        AfterValidator(_check_headers),
+        WithJsonSchema(
+            {
+                "type": "object",
+                "propertyNames": {"pattern": _HEADER_NAME},
+                "additionalProperties": {"type": "string", "minLength": 1},
+            }
+        ),
+    ] = {}  # noqa: RUF012  a field of a frozen model
+    """HTTP headers to send along. Their values are secrets, so take them from the environment."""
+    routing_key: (
+        Annotated[SecretStr, AfterValidator(_is_integration_key), WithJsonSchema({"type": "string", "minLength": 32})]
+        | None
+    ) = None
+    """Integration key of a service in PagerDuty; a secret. Required for `format: pagerduty`, and only for it."""
+    severity: Literal["critical", "error", "warning", "info"] = "error"
+    """Severity of the events for PagerDuty."""
     when: tuple[Literal["failed", "partial", "blocked"], ...] = ("failed", "partial", "blocked")
     """Statuses that cause an alert. A mapping that was skipped because dbt failed counts as failed."""
+    stale_after: Duration | None = None
+    """Also alert on mappings that have had no successful or partial sync for so long, such as `2 days`."""
+    remind_after: Duration = Field(default="1 day", validate_default=True)
+    """A mapping that still has the same problem is alerted again after so long."""
     delivery_rate_below: Annotated[float | None, Field(gt=0, le=100)] = None
     """Also alert on syncs that confirmed a smaller percentage of the records to send."""
     mappings: tuple[str, ...] = ()
@@ -209,6 +278,15 @@ class AlertSettings(Strict):
         if isinstance(value, dict) and True in value:
             raise ValueError("YAML reads the key `on` as true. Write `when: [failed, partial, blocked]`")
         return value
+
+    @model_validator(mode="after")
+    def _check_format(self) -> AlertSettings:
+        if self.format == "pagerduty" and self.routing_key is None:
+            raise ValueError("`format: pagerduty` needs a `routing_key`. Read it from the environment")
+        for key in ("routing_key", "severity"):
+            if self.format != "pagerduty" and key in self.model_fields_set:
+                raise ValueError(f"`{key}` is only for `format: pagerduty`. Remove it, or set the format")
+        return self
 
 
 class Settings(Strict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
@@ -27,6 +28,11 @@ URL_SCHEMA: dict[str, Any] = {
     "type": "string",
     "pattern": r"^https?://([^/:\[\]\s@?#][^/\s@?#]*|\[[0-9a-fA-F:.]+\](:\d+)?)(/[^\s?#]*)?$",
 }
+DURATION_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "pattern": r"^\d{1,6} ?([Ss]econd|[Mm]inute|[Hh]our|[Dd]ay|[Ww]eek)s?$",
+}
+_DURATION = re.compile(r"(\d{1,6}) ?(second|minute|hour|day|week)s?")
 _YAML_NAMES = {
     type(None): "empty",
     str: "text",
@@ -132,6 +138,12 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(filter(None, map(_model_in, get_args(annotation))), None)
+
+
+def duration_in(text: Any) -> timedelta | None:
+    """Return the duration that a text such as `2 days` names, or None."""
+    found = _DURATION.fullmatch(text.strip().lower()) if isinstance(text, str) else None
+    return timedelta(**{f"{found[2]}s": int(found[1])}) if found else None
 
 
 def check_http(url: str) -> str:

@@ -1,4 +1,4 @@
-"""The tables that all mappings share: the history, the discards and the locks.
+"""The tables that all mappings share: the history, the discards, the locks and the alerts.
 
 Rows are only appended: a new watermark is a new row of `sync_history`, and the view `syncs` shows the last row of each
 sync. No statement waits for another one, and warehouses without update and merge are supported.
@@ -147,6 +147,26 @@ class DiscardRow:
     doubtful: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class AlertRow:
+    """What a webhook was told about a mapping at `saved_at`: its problem since `since`, or that it has none (empty)."""
+
+    mapping_id: str
+    webhook: str
+    mapping: str
+    problem: str
+    since: datetime
+    saved_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LastEnds:
+    """When a mapping was last settled, and when its last successful sync ended."""
+
+    settled: datetime
+    succeeded: datetime | None
+
+
 def _columns_of(row: type[Any]) -> dict[str, str]:
     types = {"str": "text", "int": "number", "datetime": "time"}
     return {one.name: types[str(one.type).split(" ")[0]] for one in fields(row)}
@@ -154,18 +174,19 @@ def _columns_of(row: type[Any]) -> dict[str, str]:
 
 SYNC_COLUMNS = _columns_of(HistoryRow)
 DISCARD_COLUMNS = _columns_of(DiscardRow)
+ALERT_COLUMNS = _columns_of(AlertRow)
 
 
 class State:
-    """The shared tables of the state schema, in one session: `history` with its view `syncs`, `discards`, `locks`."""
+    """The shared tables of the state schema, in one session: `history` with its view `syncs`, and the others."""
 
     def __init__(self, session: Session, settings: StateSettings, database: str | None) -> None:
         self.session = session
         self._settings = settings
         self._database = settings.database or database
         self._exists = False
-        self.history, self.syncs, self.discards, self.locks = map(
-            self.table, ("sync_history", "syncs", "discards", "locks")
+        self.history, self.syncs, self.discards, self.locks, self.alerts = map(
+            self.table, ("sync_history", "syncs", "discards", "locks", "alerts")
         )
 
     def table(self, name: str) -> Any:
@@ -191,7 +212,12 @@ class State:
 
         Raises ConfigurationError, with the grant that is needed, if the role lacks the rights.
         """
-        tables = {self.history: SYNC_COLUMNS, self.discards: DISCARD_COLUMNS, self.locks: LOCK_COLUMNS}
+        tables = {
+            self.history: SYNC_COLUMNS,
+            self.discards: DISCARD_COLUMNS,
+            self.locks: LOCK_COLUMNS,
+            self.alerts: ALERT_COLUMNS,
+        }
         found = self.session.present(self.syncs, *tables)
         is_complete = {one.identifier for one in (*tables, self.syncs)} <= found
         shown = self._columns(self.syncs) if self.syncs.identifier in found else ()
@@ -259,8 +285,8 @@ class State:
         """Commit the statements of `work` together. It may run more than once, after it was rolled back."""
         self.session.together(work)
 
-    def append(self, relation: Any, rows: Sequence[HistoryRow | DiscardRow]) -> None:
-        """Append rows to the history or to the discards."""
+    def append(self, relation: Any, rows: Sequence[HistoryRow | DiscardRow | AlertRow]) -> None:
+        """Append rows to the history, the discards or the alerts."""
         for at in range(0, len(rows), INSERT_ROWS):
             self.session.run(
                 "segconn_append",
@@ -317,6 +343,16 @@ class State:
         """Count the calls of syncs that ended after `since` or are unfinished, without those of the run `besides`."""
         arguments = {"syncs": self.syncs, "since": since, "besides": besides, "not_sent": ("blocked", PLANNED, RESET)}
         return int(self.session.rows("segconn_count_spent", **arguments)[0][0])
+
+    def last_alerts(self, webhooks: Collection[str]) -> list[AlertRow]:
+        """Return what these webhooks were last told about each mapping."""
+        arguments = {"alerts": self.alerts, "columns": list(ALERT_COLUMNS), "webhooks": list(webhooks)}
+        return [AlertRow(*row) for row in self.session.rows("segconn_last_alerts", **arguments)]
+
+    def last_ends(self) -> dict[str, LastEnds]:
+        """Return when each mapping was last settled, by mapping id."""
+        rows = self.session.rows("segconn_last_ends", syncs=self.syncs, settled=SETTLED)
+        return {row[0]: LastEnds(*row[1:]) for row in rows}
 
     def _syncs(self, query: str, **arguments: Any) -> list[HistoryRow]:
         rows = self.session.rows(query, syncs=self.syncs, columns=list(SYNC_COLUMNS), **arguments)

@@ -105,7 +105,16 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     from dbt_segconn.project.settings import StateSettings
     from dbt_segconn.state.discards import all_discards, discard_reasons, open_discards
     from dbt_segconn.state.outbox import Id, MappingTables
-    from dbt_segconn.state.tables import DISCARD_COLUMNS, LOCK_COLUMNS, SYNC_COLUMNS, DiscardRow, HistoryRow, State
+    from dbt_segconn.state.tables import (
+        ALERT_COLUMNS,
+        DISCARD_COLUMNS,
+        LOCK_COLUMNS,
+        SYNC_COLUMNS,
+        AlertRow,
+        DiscardRow,
+        HistoryRow,
+        State,
+    )
     from dbt_segconn.warehouse.source import Column, Source, value_type_of
 
     database = DATABASES.get(adapter, "shop")
@@ -160,6 +169,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
         (state.history, SYNC_COLUMNS),
         (state.discards, DISCARD_COLUMNS),
         (state.locks, LOCK_COLUMNS),
+        (state.alerts, ALERT_COLUMNS),
     ):
         session.run("segconn_create_table", relation=relation, columns=columns_of_table)
     session.run("segconn_add_column", relation=state.history, name="sent", column_type="number")
@@ -169,6 +179,9 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     session.rows("segconn_select_now")
     state.append(state.history, [log])
     state.append(state.discards, [discard])
+    state.append(state.alerts, [AlertRow(tables.mapping_id, "example.com 0123abcd", "customers.it's", "failed", AT, AT)])
+    state.last_alerts(["example.com 0123abcd", "example.org 4567cdef"])
+    state.last_ends()
     for read in (state.last_syncs, lambda: state.newest(10), lambda: state.last_sync(tables.mapping_id)):
         read()
     state.has_settled(tables.mapping_id)

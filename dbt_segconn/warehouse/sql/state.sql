@@ -255,6 +255,27 @@ limit {{ limit }}
 {% endmacro %}
 
 
+{#- The last row of each mapping and webhook. -#}
+{% macro segconn_last_alerts(alerts, columns, webhooks) %}
+select {{ columns | join(', ') }}
+from (
+    select alerts.*, row_number() over (partition by mapping_id, webhook order by saved_at desc) as nth
+    from {{ alerts }} as alerts
+    where webhook in ({{ segconn_literals(webhooks) }})
+) as numbered
+where nth = 1
+{% endmacro %}
+
+
+{#- When each mapping was last settled, and when it last succeeded. -#}
+{% macro segconn_last_ends(syncs, settled) %}
+select mapping_id, max(finished_at), max(case when status = 'success' then finished_at end)
+from {{ syncs }}
+where status in ({{ segconn_literals(settled) }})
+group by mapping_id
+{% endmacro %}
+
+
 {% macro segconn_claim(locks, mapping_id, token, holder) %}
 insert into {{ locks }} (mapping_id, token, holder, claimed_at, beat_at)
 select {{ segconn_literal(mapping_id) }}, {{ segconn_literal(token) }}, {{ segconn_literal(holder) }},

@@ -1,0 +1,142 @@
+"""What is news for a webhook: a mapping that starts to fail, still fails, becomes stale or has recovered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, abc
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from dbt_segconn.engine.gate import RunResult, Skip, SyncResult
+from dbt_segconn.engine.report import as_json
+from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.settings import AlertSettings
+from dbt_segconn.state.tables import SETTLED, AlertRow, LastEnds
+
+STARTED, REMINDER, RECOVERED = "started", "reminder", "recovered"
+# A mapping without a sync is seen for the first time: from now on it can become stale. Nothing is posted
+SEEN = "seen"
+# The problem of a mapping without a good sync for `stale_after`; other problems are statuses
+STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """A mapping in an alert: its problem since `since`, and its result in this run. `facts` is that in the artifact.
+
+    A recovered mapping has the problem that it had.
+    """
+
+    outcome: SyncResult | Skip
+    facts: dict[str, Any]
+    since: datetime
+    event: str = STARTED
+    problem: str = ""
+
+    @property
+    def status(self) -> str:
+        """The sync's status; a mapping without a sync in this run counts as `skipped`."""
+        return str(self.facts["status"])
+
+    @property
+    def rate(self) -> float | None:
+        """Percent of the records to send that were confirmed; None if there were none to send."""
+        counts = self.facts["counts"]
+        return 100 * counts["confirmed"] / counts["to_send"] if counts["to_send"] else None
+
+    def row(self, webhook: str, now: datetime) -> AlertRow:
+        """Return what the webhook has been told."""
+        mapping, has_problem = self.outcome.mapping, self.event in {STARTED, REMINDER}
+        problem, since = (self.problem, self.since) if has_problem else ("", now)
+        return AlertRow(mapping.id, webhook, mapping.name, problem, since, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What each webhook was last told about each mapping, by both ids, and when each mapping was last settled.
+
+    It is empty if the state cannot be read (not `is_known`).
+    """
+
+    now: datetime
+    told: abc.Mapping[tuple[str, str], AlertRow]
+    ends: abc.Mapping[str, LastEnds]
+    is_known: bool = True
+
+
+def webhook_ids(alerts: Iterable[AlertSettings]) -> list[str]:
+    """Return an id for each webhook, which does not show its secrets. It stays if the conditions of the alert change.
+
+    Alerts with the same URL and key are numbered.
+    """
+    seen: Counter[str] = Counter()
+    return [_webhook_id(alert, seen) for alert in alerts]
+
+
+def _webhook_id(alert: AlertSettings, seen: Counter[str]) -> str:
+    url, key = alert.url.get_secret_value(), alert.routing_key
+    secret = f"{url}\x1f{key.get_secret_value() if key else ''}"
+    seen[secret] += 1
+    digest = hashlib.sha256(f"{secret}\x1f{seen[secret]}".encode()).hexdigest()
+    return f"{urlsplit(url).hostname} {digest[:16]}"
+
+
+def outcomes(run: RunResult, mappings: Sequence[Mapping], now: datetime) -> list[Concern]:
+    """Return what became of each enabled mapping; one that this run did not sync counts as skipped."""
+    failed = [skip for skip in run.skipped if skip.is_failure]
+    present = {mapping.id for mapping in mappings_of(run)}
+    absent = [Skip(one, "it was not synced by this run") for one in mappings if one.id not in present]
+    found = replace(run, skipped=(*failed, *absent))
+    ends: list[SyncResult | Skip] = [*found.results, *found.skipped]
+    return [Concern(end, facts, now) for end, facts in zip(ends, as_json(found)["results"], strict=True)]
+
+
+def mappings_of(run: RunResult) -> list[Mapping]:
+    """Return all mappings of a run."""
+    return [*(one.mapping for one in run.results), *(one.mapping for one in run.skipped)]
+
+
+def news(alert: AlertSettings, webhook: str, found: Iterable[Concern], memory: Memory) -> Iterator[Concern]:
+    """Yield the mappings that a webhook has to be told of."""
+    for one in found:
+        mapping = one.outcome.mapping
+        is_meant = not alert.mappings or not mapping.names.all.isdisjoint(alert.mappings)
+        if is_meant and (concern := _compared(alert, one, memory.told.get((mapping.id, webhook)), memory)):
+            yield concern
+
+
+def _compared(alert: AlertSettings, one: Concern, told: AlertRow | None, memory: Memory) -> Concern | None:
+    """Compare the problem of a mapping with what was last told about it."""
+    ends = memory.ends.get(one.outcome.mapping.id)
+    before, problem = told.problem if told else "", _problem(alert, one, told, ends, memory.now)
+    if not problem:
+        if told and before:
+            return replace(one, event=RECOVERED, problem=before, since=told.since)
+        return replace(one, event=SEEN) if alert.stale_after and not (told or ends) else None
+    is_due = told is None or memory.now - told.saved_at >= alert.remind_after
+    if problem == before and not is_due:
+        return None
+    began = told.since if told and before else ends.settled if ends and problem == STALE else memory.now
+    return replace(one, event=REMINDER if problem == before else STARTED, problem=problem, since=began)
+
+
+def _problem(alert: AlertSettings, one: Concern, told: AlertRow | None, ends: LastEnds | None, now: datetime) -> str:
+    """Return the problem of a mapping, or an empty text. A problem stays until a good sync, in whatever run."""
+    if _is_due(alert, one):
+        return one.status
+    if isinstance(one.outcome, SyncResult) and one.status in SETTLED:
+        return ""
+    if told and told.problem:
+        return "" if ends and ends.succeeded and ends.succeeded > told.saved_at else told.problem
+    good_until = ends.settled if ends else told.since if told else now
+    return STALE if alert.stale_after and now - good_until >= alert.stale_after else ""
+
+
+def _is_due(alert: AlertSettings, one: Concern) -> bool:
+    if isinstance(one.outcome, Skip):
+        return one.outcome.is_failure and "failed" in alert.when
+    below = alert.delivery_rate_below
+    return one.status in alert.when or (below is not None and one.rate is not None and one.rate < below)
