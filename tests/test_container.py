@@ -51,7 +51,12 @@ def test_read_only_project_resumes_after_sigterm(shop, api, tmp_path):
 
     def start():
         return subprocess.Popen(
-            [*command, "--all"], env=environment, cwd=shop.dir, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*command, "--all"],
+            env=environment,
+            cwd=shop.dir,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     api.delay = 0.3

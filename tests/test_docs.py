@@ -124,7 +124,7 @@ def faults(content):
         return [
             one
             for one in read(Settings, {"destinations": app, **content})[1]
-            if one.path[-1] not in {"private_key", "url"}
+            if one.path[-1] not in {"private_key", "url", "routing_key"}
         ]
     models = [one["config"]["meta"]["segconn"] for one in content.get("models", ())]
     mappings = [mapping for meta in models for mapping in meta["mappings"]]

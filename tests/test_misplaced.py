@@ -232,7 +232,10 @@ def test_plain_webhook_token_is_found(shop, monkeypatch, url, count):
 
 
 def test_plain_alert_secrets_are_found(shop):
-    secrets = {"routing_key": TOKEN.ljust(32, "0")[:32], "headers": {"Authorization": TOKEN, "X-Team": "{{ env_var('WK') }}"}}
+    secrets = {
+        "routing_key": TOKEN.ljust(32, "0")[:32],
+        "headers": {"Authorization": TOKEN, "X-Team": "{{ env_var('WK') }}"},
+    }
     shop.more_settings = {"alerts": [{"url": "http://example.com", "format": "pagerduty", **secrets}]}
     shop.manifest(MAPPING)
     shop.settings()

@@ -130,7 +130,8 @@ def _problem(alert: AlertSettings, one: Concern, told: AlertRow | None, ends: La
     if isinstance(one.outcome, SyncResult) and one.status in SETTLED:
         return ""
     if told and told.problem:
-        return "" if ends and ends.succeeded and ends.succeeded > told.saved_at else told.problem
+        good_at = ends and (ends.settled if told.problem == STALE else ends.succeeded)
+        return "" if good_at and good_at > told.saved_at else told.problem
     good_until = ends.settled if ends else told.since if told else now
     return STALE if alert.stale_after and now - good_until >= alert.stale_after else ""
 

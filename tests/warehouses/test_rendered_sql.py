@@ -179,7 +179,9 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     session.rows("segconn_select_now")
     state.append(state.history, [log])
     state.append(state.discards, [discard])
-    state.append(state.alerts, [AlertRow(tables.mapping_id, "example.com 0123abcd", "customers.it's", "failed", AT, AT)])
+    state.append(
+        state.alerts, [AlertRow(tables.mapping_id, "example.com 0123abcd", "customers.it's", "failed", AT, AT)]
+    )
     state.last_alerts(["example.com 0123abcd", "example.org 4567cdef"])
     state.last_ends()
     for read in (state.last_syncs, lambda: state.newest(10), lambda: state.last_sync(tables.mapping_id)):
