@@ -32,6 +32,7 @@ def in_image(project, work):
     return {**os.environ, **environment, "PATH": os.environ["PATH"]}, [*UNPRIVILEGED, PROGRAM, *command]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(bool(UNPRIVILEGED) and not shutil.which("setpriv"), reason="root obeys no file mode here")
 def test_read_only_project_resumes_after_sigterm(shop, api, tmp_path):
     work = tmp_path / "work"
@@ -61,14 +62,14 @@ def test_read_only_project_resumes_after_sigterm(shop, api, tmp_path):
 
     api.delay = 0.3
     process = start()
-    wait_for(lambda: len(api.sizes) > 1 or process.poll() is not None, 120)
+    wait_for(lambda: len(api.sizes) > 1 or process.poll() is not None, 300)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
     assert 0 < len(api.accepted) < RECORDS
     api.delay = 0
     process = start()
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert "RESUMED" in output
     assert len(api.accepted) == len({call["userId"] for call in api.calls()}) == RECORDS

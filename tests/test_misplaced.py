@@ -241,8 +241,8 @@ def test_plain_alert_secrets_are_found(shop):
     shop.settings()
     answer = found(shop)
     assert [(one["code"], one["path"]) for one in answer["findings"]] == [
-        ("SEG105", "alerts.0.headers.Authorization"),
         ("SEG105", "alerts.0.routing_key"),
+        ("SEG105", "alerts.0.headers.Authorization"),
     ]
     assert "env_var('ALERT_AUTHORIZATION')" in json.dumps(answer)
     assert TOKEN not in json.dumps(answer)

@@ -109,6 +109,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
         ALERT_COLUMNS,
         DISCARD_COLUMNS,
         LOCK_COLUMNS,
+        SETTLED,
         SYNC_COLUMNS,
         AlertRow,
         DiscardRow,
@@ -182,8 +183,9 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     state.append(
         state.alerts, [AlertRow(tables.mapping_id, "example.com 0123abcd", "customers.it's", "failed", AT, AT)]
     )
-    state.last_alerts(["example.com 0123abcd", "example.org 4567cdef"])
-    state.last_ends()
+    webhooks = ["example.com 0123abcd", "example.org 4567cdef"]
+    session.rows("segconn_last_alerts", alerts=state.alerts, columns=list(ALERT_COLUMNS), webhooks=webhooks)
+    session.rows("segconn_last_ends", syncs=state.syncs, settled=SETTLED)
     for read in (state.last_syncs, lambda: state.newest(10), lambda: state.last_sync(tables.mapping_id)):
         read()
     state.has_settled(tables.mapping_id)

@@ -65,6 +65,16 @@ create table if not exists segconn.locks (
     beat_at timestamp_ntz
 ) using parquet;
 
+-- segconn_create_table
+create table if not exists segconn.alerts (
+    mapping_id string,
+    webhook string,
+    mapping string,
+    problem string,
+    since timestamp_ntz,
+    saved_at timestamp_ntz
+) using parquet;
+
 -- segconn_add_column
 alter table segconn.sync_history add column sent bigint;
 
@@ -129,6 +139,26 @@ insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_i
 values
     ('s-1', 'customers_identify_0123abcd', 'customers.it\'s', '0123456789abcdef', 'c\\1', 'added', 'f00', 'wasn\'t
 right', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0);
+
+-- segconn_append
+insert into segconn.alerts (mapping_id, webhook, mapping, problem, since, saved_at)
+values
+    ('customers_identify_0123abcd', 'example.com 0123abcd', 'customers.it\'s', 'failed', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz));
+
+-- segconn_last_alerts
+select mapping_id, webhook, mapping, problem, since, saved_at
+from (
+    select alerts.*, row_number() over (partition by mapping_id, webhook order by saved_at desc) as nth
+    from segconn.alerts as alerts
+    where webhook in ('example.com 0123abcd', 'example.org 4567cdef')
+) as numbered
+where nth = 1;
+
+-- segconn_last_ends
+select mapping_id, max(finished_at), max(case when status = 'success' then finished_at end)
+from segconn.syncs
+where status in ('success', 'partial')
+group by mapping_id;
 
 -- segconn_last_syncs
 select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
