@@ -70,9 +70,9 @@ create table if not exists "shop"."segconn"."locks" (
 -- segconn_create_table
 create table if not exists "shop"."segconn"."alerts" (
     mapping_id varchar(128),
-    webhook varchar(128),
-    mapping varchar(128),
-    problem varchar(128),
+    webhook varchar(65535),
+    mapping varchar(65535),
+    problem varchar(65535),
     since timestamp,
     saved_at timestamp
 );
@@ -1153,7 +1153,7 @@ select 1 as one from "shop"."marts"."customers" limit 1;
 select coalesce(sum(case when finished_at is null then to_send else confirmed end), 0)
 from "shop"."segconn"."syncs"
 where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' as timestamp))
-    and status not in ('blocked', 'reset') and run_id <> 'i-1';
+    and status not in ('blocked', 'planned', 'reset') and run_id <> 'i-1';
 
 -- segconn_last_records
 select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
