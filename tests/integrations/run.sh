@@ -20,6 +20,6 @@ for name in "$@"; do
     ".venv-$name/bin/pip" install --quiet --disable-pip-version-check --requirement "$packages" --editable '.[dev]'
     cp "$packages" ".venv-$name/packages.txt"
   fi
-  # their own warnings of their own future
-  PATH="$PWD/.venv-$name/bin:$PATH" pytest -W default "tests/integrations/test_$name"*.py
+  # their own warnings of their own future; they start slowly
+  PATH="$PWD/.venv-$name/bin:$PATH" pytest -W default --timeout 1200 "tests/integrations/test_$name"*.py
 done

@@ -58,7 +58,7 @@ def run_dag(home, shop, **options):
         "    print('XCOM', __import__('json').dumps({row.key: XComModel.deserialize_value(row) for row in rows}))\n"
         "    [session.delete(row) for row in rows]\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=280)
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=1000)
     lines = [line for line in ended.stdout.splitlines() if line.startswith("XCOM ")]
     assert lines, ended.stdout + ended.stderr
     return json.loads(lines[0].removeprefix("XCOM ")), ended.stdout + ended.stderr
@@ -127,7 +127,7 @@ def test_kill_saves_what_was_sent(shop, api, tmp_path):
     task = operator(shop, options={"all": True})
 
     def kill():
-        wait_for(lambda: len(api.sizes) > 2)
+        wait_for(lambda: len(api.sizes) > 2, seconds=300)
         task.on_kill()
 
     thread = threading.Thread(target=kill)

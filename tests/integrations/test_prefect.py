@@ -25,6 +25,7 @@ def prefect(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
         patch.setenv("DO_NOT_TRACK", "1")
+        patch.setenv("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "300")
         with prefect_test_harness(server_startup_timeout=300):
             yield
 
@@ -76,9 +77,9 @@ def test_sigterm_saves_what_was_sent(shop, api):
         "nightly(Path(sys.argv[1]))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(shop.dir)])
-    wait_for(lambda: len(api.sizes) > 2)
+    wait_for(lambda: len(api.sizes) > 2, seconds=300)
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=60)
+    process.wait(timeout=300)
     assert process.returncode == -signal.SIGTERM
     results = json.loads((shop.dir / "target/segconn/run_results.json").read_bytes())["results"]
     assert results[0]["status"] == "canceled"
