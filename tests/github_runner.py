@@ -192,7 +192,7 @@ class Runner:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=250,
+            timeout=1200,
             check=False,
         )
         done.printed += process.stdout

@@ -127,7 +127,7 @@ def test_kill_saves_what_was_sent(shop, api, tmp_path):
     task = operator(shop, options={"all": True})
 
     def kill():
-        wait_for(lambda: len(api.sizes) > 2, seconds=300)
+        wait_for(lambda: len(api.sizes) > 2, seconds=900)
         task.on_kill()
 
     thread = threading.Thread(target=kill)

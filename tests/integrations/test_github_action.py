@@ -143,7 +143,7 @@ def test_linters_find_nothing():
 
 
 @with_linters
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_workflow_runs_on_the_sample_project(github, tmp_path):
     """The base has no mapping on accounts: GitHub's checkout is one commit, and the action fetches the base."""
 

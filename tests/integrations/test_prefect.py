@@ -77,7 +77,7 @@ def test_sigterm_saves_what_was_sent(shop, api):
         "nightly(Path(sys.argv[1]))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(shop.dir)])
-    wait_for(lambda: len(api.sizes) > 2, seconds=300)
+    wait_for(lambda: len(api.sizes) > 2, seconds=900)
     process.send_signal(signal.SIGTERM)
     process.wait(timeout=300)
     assert process.returncode == -signal.SIGTERM

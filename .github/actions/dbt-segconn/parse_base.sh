@@ -31,6 +31,6 @@ if [ ! -f "$project/dbt_project.yml" ]; then
   exit
 fi
 # profiles.yml is the one of the checkout, as for the branch
-dbt --quiet deps --project-dir "$project"
+if [ -f "$project/packages.yml" ] || [ -f "$project/dependencies.yml" ]; then dbt --quiet deps --project-dir "$project"; fi
 dbt --quiet parse --project-dir "$project" --target-path "$state"
 echo "state=$state" >>"$GITHUB_OUTPUT"
