@@ -32,7 +32,7 @@ CHARACTERS = 6
 MANY = 500
 PACKAGE = str(Path(dbt_segconn.__file__).parent)
 # Commands that show calls because somebody asks for them
-SHOWING_CALLS = frozenset({"preview", "send-test"})
+SHOWING_CALLS = frozenset({"preview", "send-test", "test"})
 ASSERTION = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}")
 
 

@@ -239,6 +239,16 @@ class Shop:
         node["config"]["meta"] = {"segconn": {"unique_identifier": "customer_id", **meta, "mappings": list(mappings)}}
         path.write_text(json.dumps(manifest))
 
+    def document(self, types: dict[str, str]) -> None:
+        """Put the data types of columns into the manifest, as the model's YAML would."""
+        path = self.dir / "target/manifest.json"
+        manifest = json.loads(path.read_bytes())
+        manifest["nodes"]["model.shop.customers"]["columns"] = {
+            name: {"name": name, "data_type": data_type, "description": "", "constraints": []}
+            for name, data_type in types.items()
+        }
+        path.write_text(json.dumps(manifest))
+
     def table(self, *rows: tuple[Any, ...], name: str = "main.customers") -> None:
         """Make the model's table hold these rows, as dbt would."""
         for row in rows:

@@ -69,6 +69,12 @@ def test_proposed_mapping_runs_unchanged(contacts, api):
     assert mapping["fields"]["user_id"] == fields["user_id"]
     assert mapping["fields"]["traits"] == fields["traits"]
     assert "# Not mapped: plan." in shown.output
+    expected = {
+        "type": "identify",
+        "userId": "customer_id-1",
+        "traits": {"email": "email-1", "firstName": "given_name-1"},
+    }
+    assert mapping["tests"][0]["expect"] == {"calls": [expected]}
     assert (contacts.dir / "models/customers.yml").read_text() == CONTACTS
 
     written = contacts.segconn("suggest", "customers", "--write")
@@ -80,6 +86,8 @@ def test_proposed_mapping_runs_unchanged(contacts, api):
     assert added.pop("config")["meta"]["segconn"] == proposed
     assert [added, {"name": "other"}] == yaml.safe_load(CONTACTS)["models"]
     contacts.dbt("run")
+    tested = contacts.segconn("test")
+    assert (tested.exit_code, tested.output.splitlines()[-1]) == (0, "1 test of 1 mapping: 0 failed.")
     assert contacts.segconn("run").exit_code == 0
     (call,) = api.calls()
     assert set(call["traits"]) == {"email", "firstName", "createdAt"}

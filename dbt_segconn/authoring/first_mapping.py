@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from dbt_segconn.authoring.editor_schema import SETTINGS_LINE, write_schemas
+from dbt_segconn.authoring.first_test import with_first_test
 from dbt_segconn.authoring.suggest import ColumnHint, Suggestion, guess_action, suggest
 from dbt_segconn.engine.opening import Options, Project, check_project, opened, resolve_context
 from dbt_segconn.errors import ConfigurationError, SegconnError, message_of, printable
@@ -139,6 +140,7 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
         destination=free[0] if len(destinations) > 1 else None,
         order_by=snapshot.valid_from if snapshot else None,
     )
+    suggestion = replace(suggestion, mapping=with_first_test(suggestion.mapping, columns, identifier))
     return Proposal(context.project_dir, model, identifier, suggestion, free, tuple(notes))
 
 

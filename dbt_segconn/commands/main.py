@@ -18,9 +18,10 @@ from dbt_segconn.version import __version__
 OK, FAILED, NOT_STARTED, INTERRUPTED = 0, 1, 2, 130
 
 MEANINGS = {
-    OK: "Success. Every sync delivered every record; `validate` found no errors; `diff` found no breaking change.",
+    OK: "Success. Every sync delivered every record; `validate` found no errors; `diff` found no breaking change; "
+    "all unit tests passed.",
     FAILED: "A sync failed, was blocked or canceled, discarded records, or was skipped because dbt failed. `validate` "
-    "found errors; `diff` found breaking changes.",
+    "found errors; `diff` found breaking changes; a unit test failed.",
     NOT_STARTED: "The command could not start. Nothing was sent.",
     INTERRUPTED: "Interrupted by Ctrl-C or SIGTERM, or by `--max-runtime`. The next run delivers the rest.",
 }

@@ -11,6 +11,7 @@ import html
 import math
 import re
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote, unquote_plus
@@ -181,10 +182,14 @@ def _date(value: Any, form: Any = "%A, %B %-e, %Y at %-l:%M %P %z", zone: Any = 
     return moment.strftime(text(form).replace("%s", seconds).replace("%L", f"{moment.microsecond // 1000:03}"))
 
 
+fixed_now: ContextVar[datetime | None] = ContextVar("fixed_now", default=None)
+"""The time of `now` in a unit test"""
+
+
 def _moment(value: Any) -> datetime | None:
     """Parse a time: seconds since 1970, `now`, or ISO-8601. Without a zone it is UTC."""
     if isinstance(value, str) and value in {"now", "today"}:
-        return datetime.now(timezone.utc)
+        return fixed_now.get() or datetime.now(timezone.utc)
     try:
         if isinstance(value, (int, float)):
             return datetime.fromtimestamp(value, timezone.utc)

@@ -6,11 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Final, Literal, Protocol, TypeVar
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
 
 from dbt_segconn.actions import ACTIONS
 from dbt_segconn.errors import ConfigurationError
@@ -178,6 +178,47 @@ class Guards(Strict):
     or 1,000 with `order_by`."""
 
 
+class Given(Strict):
+    """The records of a unit test."""
+
+    change_type: Literal["added", "updated", "deleted"] | None = None
+    """Change type of the records. Default: the first that the mapping sends."""
+    rows: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    """Rows of the model: column and value. Columns that a row does not have are null."""
+
+
+class Expected(Strict):
+    """What the records of a unit test become, in the order of the rows."""
+
+    calls: list[dict[str, Any]] = Field(default_factory=list)
+    """Calls. Only the keys that you write are compared, at every level."""
+    discards: list[str] = Field(default_factory=list)
+    """For each row without a call, its reason or a part of it."""
+    exact: bool = False
+    """Whether whole calls are compared, except a messageId that you do not write."""
+
+
+class UnitTest(Strict):
+    """A unit test of a mapping: `dbt-segconn test` runs it without a warehouse."""
+
+    name: Name
+    """Name of the test, unique within its mapping."""
+    description: str = ""
+    """What the test proves."""
+    now: AwareDatetime = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    """Time of the sync, with a time zone: `receivedAt`, and `now` in @liquid."""
+    given: Given
+    """The records."""
+    expect: Expected
+    """The calls and discards that a run makes of them."""
+
+
+def _named_once(tests: list[UnitTest]) -> list[UnitTest]:
+    if repeated := [name for name, count in Counter(one.name for one in tests).items() if count > 1]:
+        raise ValueError(f"has two tests with the name {repeated[0]!r}. Rename one")
+    return tests
+
+
 class MappingMeta(Strict):
     """One mapping: it turns the records of the model into calls."""
 
@@ -223,6 +264,8 @@ class MappingMeta(Strict):
     changed columns."""
     fields: dict[str, Any]
     """The action's fields, in Segment's mapping language or its `$` shorthand."""
+    tests: Annotated[list[UnitTest], AfterValidator(_named_once)] = Field(default_factory=list)
+    """Unit tests of the mapping, which `dbt-segconn test` runs."""
 
 
 class ModelMeta(Strict):

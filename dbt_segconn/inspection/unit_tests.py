@@ -1,0 +1,151 @@
+"""Unit tests of mappings: given rows → calls and discards, made as a run makes them, without a warehouse."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import abc
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dbt_segconn.delivery.batches import discard_reason
+from dbt_segconn.engine.calls import CallMaker
+from dbt_segconn.engine.opening import Project
+from dbt_segconn.errors import ConfigurationError, counted
+from dbt_segconn.inspection.given_rows import changes_of, find_given_columns
+from dbt_segconn.inspection.outlook import UNIDENTIFIED
+from dbt_segconn.mapping.liquid_filters import fixed_now
+from dbt_segconn.project.artifacts import Catalog, KnownColumns
+from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.meta import Expected, UnitTest, find_mappings
+from dbt_segconn.warehouse.session import Row
+from dbt_segconn.warehouse.source import Column
+
+# The texts of a value that clearly gives or withholds consent, as in `sql/consent.sql`
+_CLEAR = frozenset({"true", "false", "t", "f", "1", "0", "1.0", "0.0"})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of one unit test. `failures` are lines; none if the test has passed.
+
+    `untyped` are given columns without a known data type: their values are used as they are written.
+    """
+
+    mapping: str
+    test: str
+    seconds: float
+    failures: tuple[str, ...]
+    untyped: tuple[str, ...] = ()
+
+
+def run_unit_tests(project: Project, names: Collection[str], clock: Callable[[], float]) -> Iterator[Outcome]:
+    """Run the unit tests of the mappings with these names, or of all mappings."""
+    catalog = Catalog(project.context.artifacts_dir, project.manifest)
+    for mapping in find_mappings(project.mappings, names):
+        known = catalog.columns_of(mapping.model)
+        for test in mapping.meta.tests:
+            started = clock()
+            try:
+                failures, untyped = _run(mapping, test, known, project.manifest.adapter_type)
+            except ConfigurationError as error:
+                failures, untyped = error.problems, ()
+            yield Outcome(mapping.name, test.name, clock() - started, failures, untyped)
+
+
+def _run(
+    mapping: Mapping, test: UnitTest, known: KnownColumns, adapter_type: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the differences of a test, and its columns of unknown type."""
+    rows = test.given.rows
+    columns, identifier = find_given_columns(mapping, rows, known, adapter_type)
+    change_type = test.given.change_type or mapping.meta.sync_mode[0]
+    calls: list[dict[str, Any]] = []
+    discards: list[str] = []
+    token = fixed_now.set(test.now)
+    try:
+        make_calls = CallMaker(mapping, columns, write_key="", sync_id="test", started_at=test.now)
+        for change in changes_of(rows, change_type, columns, identifier):
+            call, reason = _sent(mapping, make_calls, change, columns)
+            calls += [] if call is None else [call]
+            discards += [] if reason is None else [reason]
+    finally:
+        fixed_now.reset(token)
+    given = {name.casefold() for row in rows for name in row}
+    untyped = tuple(one.key for one in columns if not one.data_type and one.key.casefold() in given)
+    return tuple(_differences(test.expect, calls, discards)), untyped
+
+
+def _sent(
+    mapping: Mapping, make_calls: CallMaker, change: Row, columns: Sequence[Column]
+) -> tuple[dict[str, Any] | None, str | None]:
+    """Return the call of a change, or the reason why a run sends none."""
+    change_type = change[1]
+    if reason := UNIDENTIFIED.get(change_type):
+        return None, reason
+    if change_type not in mapping.meta.sync_mode:
+        return None, f"left out: sync_mode has no {change_type} records"
+    if change_type == "added" and mapping.skips_unknown_consent and not _has_consent_value(mapping, change, columns):
+        return None, "held back: no consent column has a value"
+    reasons: list[str] = []
+    made = make_calls.many([change], lambda _, reason: reasons.append(reason))
+    reason = reasons[0] if reasons else discard_reason(made.calls[0])
+    return (made.calls[0], None) if reason is None else (None, reason)
+
+
+def _has_consent_value(mapping: Mapping, change: Row, columns: Sequence[Column]) -> bool:
+    values = dict(zip((column.key for column in columns), change[3:], strict=True))
+    return any(str(values[column]).lower() in _CLEAR for column in mapping.consent.values())
+
+
+def _differences(expect: Expected, calls: Sequence[dict[str, Any]], discards: Sequence[str]) -> Iterator[str]:
+    if len(calls) != len(expect.calls):
+        yield f"expected {counted(len(expect.calls), 'call')}, got {len(calls)}"
+    for at in range(max(len(calls), len(expect.calls))):
+        expected, actual = expect.calls[at : at + 1], calls[at : at + 1]
+        shown = [_compared(one, expected[0], exact=expect.exact) if expected else one for one in actual]
+        if not (expected and shown and _is_same(expected[0], shown[0])):
+            yield f"call {at + 1} (- expected, + actual)"
+            yield from _diff(expected, shown)
+    missing = len(expect.discards) != len(discards)
+    if missing or any(part not in reason for part, reason in zip(expect.discards, discards, strict=True)):
+        yield "discards (- expected, + actual)"
+        yield from (f"- {reason}" for reason in expect.discards)
+        yield from (f"+ {reason}" for reason in discards)
+
+
+def _compared(actual: dict[str, Any], expected: dict[str, Any], *, exact: bool) -> Any:
+    """Return the part of an actual call that is compared: the keys of the expected one, or all but the messageId."""
+    if not exact:
+        return _pruned(actual, expected)
+    return {key: value for key, value in actual.items() if key != "messageId" or key in expected}
+
+
+def _pruned(actual: Any, expected: Any) -> Any:
+    if isinstance(actual, dict) and isinstance(expected, dict):
+        return {key: _pruned(actual[key], one) for key, one in expected.items() if key in actual}
+    if isinstance(actual, list) and isinstance(expected, list) and len(actual) == len(expected):
+        return [_pruned(*pair) for pair in zip(actual, expected, strict=True)]
+    return actual
+
+
+def _is_same(expected: Any, actual: Any) -> bool:
+    """Compare JSON: 1 and 1.0 are one number; 1 and true are not the same."""
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        return expected.keys() == actual.keys() and all(_is_same(one, actual[key]) for key, one in expected.items())
+    if isinstance(expected, list) and isinstance(actual, list):
+        return len(expected) == len(actual) and all(map(_is_same, expected, actual))
+    return isinstance(expected, bool) == isinstance(actual, bool) and bool(expected == actual)
+
+
+def _diff(expected: Sequence[abc.Mapping[str, Any]], actual: Sequence[abc.Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the lines of both calls, as indented JSON with sorted keys: a mapping's order is of no importance."""
+    before, after = ([line for one in some for line in _lines(one)] for some in (expected, actual))
+    for line in difflib.ndiff(before, after):
+        if not line.startswith("?"):
+            yield line
+
+
+def _lines(value: Any) -> list[str]:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=str).splitlines()
