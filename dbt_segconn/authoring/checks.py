@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from dbt_segconn.actions.fields import RESERVED, SpecType
+from dbt_segconn.authoring.plan_findings import column_of, plan_faults
 from dbt_segconn.limits import CALL_BYTES, MAPPED_MEMBERS, MESSAGE_ID_CHARACTERS, violation
 from dbt_segconn.mapping.compiler import uses
 from dbt_segconn.mapping.path import relative, steps
@@ -32,6 +33,7 @@ from dbt_segconn.project.findings import (
 )
 from dbt_segconn.project.identifiers import SEGMENT_ID, unquoted
 from dbt_segconn.project.mappings import no_column, row_columns
+from dbt_segconn.project.plan_checks import TrackingPlan
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.source_positions import SourcePositions, is_stale, traps, unread_mappings
 from dbt_segconn.project.strict_model import near_name
@@ -44,11 +46,15 @@ TYPO_RATIO = 0.92
 
 @dataclass(frozen=True, slots=True)
 class CheckInputs:
-    """The inputs of the checks besides the mappings. `settings` is None if segconn.yml is missing or invalid."""
+    """The inputs of the checks besides the mappings. `settings` is None if segconn.yml is missing or invalid.
+
+    `plans` are the tracking plans by destination.
+    """
 
     manifest: Manifest
     catalog: Catalog
     settings: Settings | None
+    plans: Mapping[str, TrackingPlan]
 
 
 def check(drafts: Iterable[ModelDraft], inputs: CheckInputs) -> Iterator[Finding]:
@@ -64,6 +70,8 @@ def check(drafts: Iterable[ModelDraft], inputs: CheckInputs) -> Iterator[Finding
                 yield from map(draft.finding, one(draft, columns))
             yield from map(draft.finding, _unordered(draft, columns, inputs.manifest.adapter_type))
             yield from map(draft.finding, _disabled(draft, inputs.settings))
+            plan = inputs.plans.get(draft.destination or "")
+            yield from map(draft.finding, plan_faults(draft, columns, plan, inputs.manifest.adapter_type))
             yield from map(draft.finding, _event_case(draft, events))
 
 
@@ -223,18 +231,11 @@ def _type_of(value: Any, known: KnownColumns) -> SpecType | None:
         return "list"
     if not isinstance(value, dict):
         return None
-    if column := _column_of(value):  # before other directives: `@path` alone keeps the type of its column
+    if column := column_of(value):  # before other directives: `@path` alone keeps the type of its column
         return known.type_of(column)
     if "@template" in value:
         return "text"
     return None if any(key.startswith("@") for key in value) else "object"
-
-
-def _column_of(value: Mapping[str, Any]) -> str | None:
-    """Return the column of a value that is one column; None for any other value."""
-    path = value.get("@path")
-    keys = steps(relative(path)) if isinstance(path, str) and len(value) == 1 else ()
-    return keys[1] if len(keys) == 2 and keys[0] == "properties" else None
 
 
 def _event_name(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:

@@ -20,6 +20,7 @@ from dbt_segconn.actions import ACTIONS, unknown_fields
 from dbt_segconn.errors import ConfigurationError, printable
 from dbt_segconn.mapping.compiler import expand
 from dbt_segconn.project.meta import CHANGE_TYPES, SYNC_MODES
+from dbt_segconn.project.terraform import jsonencoded, read_resources
 
 RESOURCE = "segment_destination_subscription"
 MODEL = "segment_reverse_etl_model"
@@ -28,7 +29,6 @@ _REFERENCE = re.compile(rf"{MODEL}\.([\w-]+)")
 _DEFAULTS = {"message_id": {"@path": "$.messageId"}, "consent": {"@path": "$.context.consent"}}
 # Settings of Segment's own delivery, which it exports among the fields
 _DELIVERY = ("enable_batching", "batch_size", "engage_space")
-_CALL = re.compile(r"\$\{\s*jsonencode\((.*)\)\s*\}", re.DOTALL)
 _EVENT = re.compile(r"\s*event\s*=\s*\"(new|updated|deleted)\"\s*")
 _CHANGE_TYPE = {"new": "added", "updated": "updated", "deleted": "deleted"}
 _PLAIN = re.compile(r"\$\.(?:properties\.([A-Za-z_][A-Za-z0-9_]*)|(__segment_id))")
@@ -140,44 +140,13 @@ def _in_json(value: Any) -> Iterator[Resource]:
 
 
 def _from_hcl(path: Path, text: str) -> Iterator[Resource]:
-    try:
-        import hcl2
-    except ModuleNotFoundError:
-        raise ConfigurationError(
-            "Terraform files require a parser that is not installed: pip install 'dbt-segconn[terraform]'"
-        ) from None
-    from lark.exceptions import LarkError
-
-    try:
-        document = _plain(hcl2.loads(text))
-        for block in document.get("resource", ()):
-            for label, resource in block.get(MODEL, {}).items():
-                yield MODEL, label, resource
-            for label, resource in block.get(RESOURCE, {}).items():
-                settings = resource.get("settings")
-                read = _jsonencode(settings) if isinstance(settings, str) else settings
-                yield RESOURCE, label, {**resource, "settings": read}
-    except (LarkError, ValueError, AttributeError):  # AttributeError: valid HCL in which a resource is not a block
-        raise ConfigurationError(f"{path}: is not valid HCL.") from None
-
-
-def _jsonencode(text: str) -> Any:
-    """Parse the argument of jsonencode(), which the HCL parser returns as text."""
-    import hcl2
-
-    call = _CALL.fullmatch(text)
-    return _plain(hcl2.loads(f"value = {call[1]}\n"))["value"] if call else json.loads(text)
-
-
-def _plain(value: Any) -> Any:
-    """Remove the parser's quotes from texts and keys; replace HCL's escape `$${` by `${`."""
-    if isinstance(value, dict):
-        return {_plain(key): _plain(one) for key, one in value.items() if key != "__is_block__"}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == '"':
-        return str(json.loads(value)).replace("$${", "${").replace("%%{", "%{")
-    return value
+    for resource_type, label, resource in read_resources(path, text, MODEL, RESOURCE):
+        settings = resource.get("settings")
+        try:
+            read = jsonencoded(settings) if isinstance(settings, str) else settings
+        except ValueError:
+            raise ConfigurationError(f"{path}: is not valid HCL.") from None
+        yield resource_type, label, {**resource, "settings": read} if resource_type == RESOURCE else resource
 
 
 def _imported(subscription: Mapping[str, Any]) -> Imported:

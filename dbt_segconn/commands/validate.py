@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dbt_segconn.project.artifacts import Manifest
     from dbt_segconn.project.context import Context
     from dbt_segconn.project.drafts import ModelDraft
+    from dbt_segconn.project.plan_checks import TrackingPlan
     from dbt_segconn.project.settings import Settings
 
 SCHEMA_VERSION = 1
@@ -152,10 +153,13 @@ def _in_files(
     from dbt_segconn.authoring.misplaced import misplaced, plain_secrets
     from dbt_segconn.project.artifacts import Catalog
     from dbt_segconn.project.drafts import faults_of_alerts, missing_consent
+    from dbt_segconn.project.plan_checks import read_plans
     from dbt_segconn.project.settings import findings_in_settings
 
+    plans: dict[str, TrackingPlan] = {}
     if settings:
-        yield from findings_in_settings(context.project_dir, faults_of_alerts(settings, drafts))
+        plans, faults_of_plans = read_plans(settings, context.project_dir)
+        yield from findings_in_settings(context.project_dir, [*faults_of_alerts(settings, drafts), *faults_of_plans])
         yield from missing_consent(settings, drafts)
         yield from plain_secrets(context.project_dir)
     for draft in drafts:
@@ -164,7 +168,7 @@ def _in_files(
         yield from (one.finding(fault) for one in draft.other_versions for fault in one.faults)
     yield from misplaced(context.project_dir, manifest)
     synced = (one for one in drafts if not one.syncs_other_versions)
-    yield from check(synced, CheckInputs(manifest, Catalog(context.artifacts_dir, manifest), settings))
+    yield from check(synced, CheckInputs(manifest, Catalog(context.artifacts_dir, manifest), settings, plans))
 
 
 def _in_warehouse(drafts: Iterable[ModelDraft], project: Project, options: Options) -> Iterator[Finding]:

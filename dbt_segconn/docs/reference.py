@@ -99,6 +99,7 @@ def _directive(name: str) -> str:
 
 # Codes with a topic of their own instead of their group's
 TOPICS = {
+    "SEG106": "tracking-plan",
     "SEG210": "alerts",
     "SEG211": "consent",
     "SEG212": "checkpoints",
@@ -110,6 +111,8 @@ TOPICS = {
     "SEG401": "directives",
     "SEG402": "fields",
     "SEG407": "segments-limits",
+    "SEG503": "tracking-plan",
+    "SEG504": "tracking-plan",
 }
 
 

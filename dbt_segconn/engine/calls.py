@@ -8,7 +8,7 @@ import re
 from collections import abc
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -18,6 +18,7 @@ from dbt_segconn.engine.written_calls import WrittenCall, find_written_call
 from dbt_segconn.errors import RecordError
 from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.plan_checks import ViolationCounts, reason_of
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.source import CONVERTERS, Column
 
@@ -119,7 +120,9 @@ class CallMaker:
         sync_id: str,
         started_at: datetime,
         keeps_identifiers: bool = True,
+        violations: ViolationCounts | None = None,
     ) -> None:
+        self.violations = violations or ViolationCounts()
         self._mapping = mapping
         self._columns = columns
         self._to_call = mapping.to_call
@@ -133,9 +136,15 @@ class CallMaker:
         self._kept = KeptColumns(mapping.identifier, columns) if keeps_identifiers else None
         self._prefix = message_id_prefix(write_key, sync_id)
         self._received_at = f"{started_at:%Y-%m-%dT%H:%M:%S}.{started_at.microsecond // 1000:03}Z"
+        self._is_planned = mapping.plan is not None or mapping.meta.event_version is not None
 
     def written(self, value_types: Collection[str]) -> WrittenCall | None:
-        """Return how a warehouse with exact JSON of these value types writes the calls; None if it does not."""
+        """Return how a warehouse with exact JSON of these value types writes the calls; None if it does not.
+
+        Calls that are checked against a tracking plan are made here: reading their JSON again would cost more.
+        """
+        if self._is_planned:
+            return None
         return find_written_call(self._mapping, self._columns, self._prefix, value_types)
 
     def many(self, changes: Sequence[Row], discard: Callable[[int, str], None]) -> Made:
@@ -143,15 +152,42 @@ class CallMaker:
         made = Made([], [])
         for change in changes:
             try:
-                made.calls.append(self(change))
+                made.calls.append(self._make(change))
             except RecordError as error:
                 discard(change[0], str(error))
             else:
                 made.numbers.append(change[0])
         return made
 
+    def planned(self, made: Made, discard: Callable[[int, str], None]) -> Made:
+        """Check calls against the tracking plan and count violations. Call `discard` for calls that are not sent."""
+        if not self._is_planned:
+            return made
+        reasons = [*map(self._planned, made.calls)]
+        kept = [at for at, reason in enumerate(reasons) if reason is None]
+        for number, reason in zip(made.numbers, reasons, strict=True):
+            if reason:
+                discard(number, reason)
+        return replace(made, numbers=[made.numbers[at] for at in kept], calls=[made.calls[at] for at in kept])
+
+    def _planned(self, call: dict[str, Any]) -> str | None:
+        """Add the event's version to a call and check it. Return the reason to discard it, if any."""
+        plan, version = self._mapping.plan, self._mapping.meta.event_version
+        if version:
+            call["context"]["protocols"] = {"event_version": version}
+        found = plan.violations(call, version) if plan else ()
+        for violation in dict.fromkeys(found):
+            self.violations.add(violation, 1, call["messageId"])
+        return reason_of(found) if found and plan and plan.discards else None
+
     def __call__(self, change: Row) -> dict[str, Any]:
-        """Return the call of a change. Raise RecordError if the record makes none."""
+        """Return the call of a change. Raise RecordError if the record makes none, or one that is not sent."""
+        call = self._make(change)
+        if reason := self._planned(call):
+            raise RecordError(reason)
+        return call
+
+    def _make(self, change: Row) -> dict[str, Any]:
         message_id = f"{self._prefix}{change[0]}"
         call = self._to_call(self.event(change, message_id))
         call.setdefault("messageId", message_id)

@@ -121,6 +121,8 @@ def deliver(sync: Sync, row: HistoryRow) -> HistoryRow:
             try:
                 send_all(report)
                 delivery.finish()
+                if sync.violations.found:
+                    sync.note(sync.violations.line())
             except Canceled:
                 delivery.close()  # calls in flight are confirmed first
                 writer.save(status="canceled")
@@ -148,7 +150,7 @@ def _delivery(sync: Sync, unsent: Range) -> tuple[Delivery | RangeDelivery, Call
         notify=sync.note,
         timings=sync.timings,
     )
-    calls = calls_of(unsent, sync.mapping, destination.config.write_key)
+    calls = calls_of(unsent, sync.mapping, destination.config.write_key, sync.violations)
     return delivery, partial(send, unsent, calls, sync.tables, sync.lock, delivery)
 
 

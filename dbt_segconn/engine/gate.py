@@ -10,6 +10,7 @@ from datetime import datetime
 from dbt_segconn.process_tuning import Spent
 from dbt_segconn.project.artifacts import Manifest
 from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.plan_checks import ViolationCounts
 from dbt_segconn.project.run_results import RunResults
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.state.tables import COUNTS, PLANNED, HistoryRow
@@ -133,7 +134,8 @@ class SyncResult:
     """How one sync ended. `row` is its last row in the history.
 
     `confirmed` counts the calls that this run has confirmed. `resumed` counts those of them that an earlier run had
-    left in its outbox; `resumed_row` is the last row of that sync. `spent` holds seconds by step.
+    left in its outbox; `resumed_row` is the last row of that sync. `spent` holds seconds by step, `violations`
+    those of the tracking plan in the calls of this run.
     """
 
     mapping: Mapping
@@ -145,6 +147,7 @@ class SyncResult:
     resumed: int = 0
     resumed_row: HistoryRow | None = None
     spent: abc.Mapping[str, Spent] = field(default_factory=dict)
+    violations: ViolationCounts = field(default_factory=ViolationCounts)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -162,6 +162,7 @@ class RangeDelivery:
         for note in result.notes:
             self.sync.note(note)
         self.sync.timings.add(result.spent)
+        self.sync.violations.add_all(result.violations)
         self._failure = self._failure or result.failure
 
 

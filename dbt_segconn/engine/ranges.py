@@ -15,6 +15,7 @@ from dbt_segconn.engine.calls import CallMaker, Made, subject_of
 from dbt_segconn.engine.written_calls import WrittenCall
 from dbt_segconn.process_tuning import Spent
 from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.plan_checks import ViolationCounts
 from dbt_segconn.state.locks import Lock
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.warehouse.session import Row
@@ -73,6 +74,7 @@ class RangeResult:
     canceled: bool = False
     notes: tuple[str, ...] = ()
     spent: abc.Mapping[str, Spent] = field(default_factory=dict)
+    violations: ViolationCounts = field(default_factory=ViolationCounts)
 
     @property
     def is_whole(self) -> bool:
@@ -105,8 +107,8 @@ class Workers(Protocol):
         """Stop all workers after the calls in flight."""
 
 
-def calls_of(changes: Range, mapping: Mapping, write_key: str) -> CallMaker:
-    """Return what makes the calls of a range."""
+def calls_of(changes: Range, mapping: Mapping, write_key: str, violations: ViolationCounts | None = None) -> CallMaker:
+    """Return what makes the calls of a range. It counts those that violate the tracking plan in `violations`."""
     return CallMaker(
         mapping,
         changes.columns,
@@ -114,6 +116,7 @@ def calls_of(changes: Range, mapping: Mapping, write_key: str) -> CallMaker:
         sync_id=changes.sync_id,
         started_at=changes.started_at,
         keeps_identifiers=changes.keeps_identifiers,
+        violations=violations,
     )
 
 
@@ -213,6 +216,7 @@ class _RangeSender:
         for at in range(0, len(page), CHUNK):
             with self.delivery.timings.measure("map"):
                 made = _own(self.changes, self.calls.many(page[at : at + CHUNK], self._discard))
+                made = self.calls.planned(made, self.delivery.discard)  # the other parts do not check these
             self.delivery.send(made.numbers, made.calls)
             self.report()
 

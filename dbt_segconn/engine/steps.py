@@ -14,6 +14,7 @@ from dbt_segconn.engine.sync import RunContext, Sync
 from dbt_segconn.errors import SyncError, WarehouseError, message_of
 from dbt_segconn.process_tuning import Timings
 from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.plan_checks import ViolationCounts
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import PLANNED, RESET, HistoryRow, State
 from dbt_segconn.warehouse.source import Source
@@ -165,20 +166,20 @@ def run_sync(mapping: Mapping, source: Source, destination: Destination, run: Ru
     """Sync one mapping. Any exception becomes the result of this sync, so that the others go on."""
     started = run.clock()
     rows: list[HistoryRow] = []
-    timings = Timings()
+    timings, violations = Timings(), ViolationCounts()
     status, message = None, None
     try:
         with run.warehouse.session(mapping.id) as session:
             state = State(session, run.settings, run.warehouse.database)
             with run.locks.hold(state, mapping.id, mapping.name) as lock:
                 tables = MappingTables(state, mapping.id)
-                _take_steps(Sync(mapping, source, destination, run, state, tables, lock, rows, timings))
+                _take_steps(Sync(mapping, source, destination, run, state, tables, lock, rows, timings, violations))
     except Canceled:  # Ctrl-C or --max-runtime: calls in flight are confirmed and saved
         status, message = "canceled", "interrupted; the next run resumes it"
     except Exception as error:  # noqa: BLE001  one sync's exception is one sync's failure
         status, message = "failed", message_of(error)
     result = _result(mapping, run, status, message, rows)
-    return replace(result, seconds=run.clock() - started, spent=timings.spent())
+    return replace(result, seconds=run.clock() - started, spent=timings.spent(), violations=violations)
 
 
 def _take_steps(sync: Sync) -> None:

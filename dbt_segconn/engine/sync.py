@@ -16,6 +16,7 @@ from dbt_segconn.engine.opening import Project
 from dbt_segconn.engine.ranges import Workers
 from dbt_segconn.process_tuning import Timings
 from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.plan_checks import ViolationCounts
 from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.state.locks import Lock, Locks
 from dbt_segconn.state.outbox import MappingTables
@@ -134,6 +135,7 @@ class Sync:
     lock: Lock
     rows: list[HistoryRow]
     timings: Timings = field(default_factory=Timings)
+    violations: ViolationCounts = field(default_factory=ViolationCounts)
     _read: list[HistoryRow | None] = field(default_factory=list)
 
     def note(self, text: str) -> None:

@@ -72,7 +72,8 @@ class Worker:
             except Exception as error:  # noqa: BLE001  with it goes how far the delivery came
                 failure = message_of(error)
             delivery.close()
-            return RangeResult(delivery.progress(), failure, canceled, tuple(notes), delivery.timings.spent())
+            spent = delivery.timings.spent()
+            return RangeResult(delivery.progress(), failure, canceled, tuple(notes), spent, calls.violations)
 
     def close(self) -> None:
         """Close the warehouse."""

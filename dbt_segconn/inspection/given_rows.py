@@ -89,7 +89,7 @@ def _value_in(row: GivenRow, key: str) -> Any:
 def _value(row: GivenRow, column: Column, at: int) -> Any:
     value = _value_in(row, column.key)
     try:
-        read = _READERS.get(column.value_type, _text)
+        read: Callable[[Any, str], Any] = _READERS.get(column.value_type, _text)
         return None if value is None else read(value, column.zone)
     except (ValueError, TypeError, OverflowError):
         raise ConfigurationError(

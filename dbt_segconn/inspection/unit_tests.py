@@ -90,6 +90,7 @@ def _sent(
         return None, "held back: no consent column has a value"
     reasons: list[str] = []
     made = make_calls.many([change], lambda _, reason: reasons.append(reason))
+    made = make_calls.planned(made, lambda _, reason: reasons.append(reason))
     reason = reasons[0] if reasons else discard_reason(made.calls[0])
     return (made.calls[0], None) if reason is None else (None, reason)
 

@@ -159,6 +159,11 @@ PLAIN_KEY = _warning(
     "Everyone who can read the repository can use it. Write \"{{ env_var('SEGMENT_WRITE_KEY') }}\". If the file was "
     "shared, create a new key or webhook.",
 )
+NO_PLAN = _error(
+    "SEG106 no-plan",
+    "The tracking plan of a destination cannot be read.",
+    "Name a file or folder in one of the forms that the manual lists, or set `violations: off`.",
+)
 # 2xx: keys and values
 UNKNOWN_KEY = _error(
     "SEG201 unknown-key",
@@ -352,6 +357,17 @@ EVENT_NAME = _warning(
     "The event name is a poor name.",
     "Each name becomes a separate event, and a separate table in warehouses. Put what varies into properties, and "
     "write names like Order Completed: https://segment.com/docs/connections/spec/track/#event .",
+)
+UNPLANNED = _warning(
+    "SEG503 unplanned",
+    "The tracking plan does not have this event or property.",
+    "Segment can block unplanned events and omit unplanned properties. Correct the name, or add it to the plan. A "
+    "transformation in Segment may rename it later.",
+)
+PLAN_VIOLATION = _error(
+    "SEG504 plan-violation",
+    "The calls of the mapping violate the tracking plan.",
+    "Every call violates it, or every call with a value. Correct the mapping or the plan.",
 )
 # 6xx: YAML
 YAML_TRAP = _warning(

@@ -19,6 +19,7 @@ from dbt_segconn.project.drafts import MappingDraft, faults_of_alerts, missing_c
 from dbt_segconn.project.findings import NO_COLUMN, Fault, Finding, InvalidProject
 from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.meta import MappingMeta, MappingNames, shown_names
+from dbt_segconn.project.plan_checks import TrackingPlan, read_plans
 from dbt_segconn.project.settings import Settings, findings_in_settings
 from dbt_segconn.project.source_positions import SourcePositions
 from dbt_segconn.project.strict_model import near_name
@@ -36,7 +37,7 @@ class Mapping:
     the mapping names, in its spelling. `uses_segment_id` is true if it uses `__segment_id`. `fields` are in Segment's
     mapping language. `consent` are the consent columns by category. `skips_unknown_consent` is true if records
     without a value in any category are skipped. `definition` is a hash that changes if and only if the same record
-    would make another call.
+    would make another call. `plan` is the tracking plan that its calls are checked against.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Mapping:
     skips_unknown_consent: bool
     definition: str
     to_call: Callable[[abc.Mapping[str, Any]], dict[str, Any]]
+    plan: TrackingPlan | None = None
 
     @property
     def model(self) -> Model:
@@ -77,14 +79,15 @@ def read_mappings(manifest: Manifest, settings: Settings, project_dir: Path) -> 
     Raises InvalidProject with all errors of all models, each with file, line, model, mapping and path.
     """
     drafts = read_drafts(manifest, settings.destinations, project_dir)
-    faults = faults_of_alerts(settings, drafts)
+    plans, faults_of_plans = read_plans(settings, project_dir)
+    faults = [*faults_of_alerts(settings, drafts), *faults_of_plans]
     findings = [*(one for draft in drafts for one in draft.findings), *missing_consent(settings, drafts)]
     if findings := [*findings_in_settings(project_dir, faults), *findings]:
         raise InvalidProject(findings)
     skips = settings.consent.without_value == "skip"
     mappings = [to_mapping(one, skips_unknown_consent=skips) for draft in drafts for one in draft.mappings]
     shown = shown_names(mapping.names for mapping in mappings)
-    return tuple(replace(mapping, name=shown[mapping.id]) for mapping in mappings)
+    return tuple(replace(one, name=shown[one.id], plan=plans.get(one.destination)) for one in mappings)
 
 
 def to_mapping(draft: MappingDraft, *, skips_unknown_consent: bool = False) -> Mapping:
@@ -176,6 +179,7 @@ def _definition(
     shape = [meta.action, fields, identifier, consent, meta.sync_null_values, meta.sync_mode]
     shape += ["skips unknown consent"] if skips else []  # an older outbox may hold records that are now skipped
     shape += [["order by", *meta.order_by]] if meta.order_by else []  # an older outbox has another order
+    shape += [["event version", meta.event_version]] if meta.event_version else []
     return hashlib.sha256(orjson.dumps(shape, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 

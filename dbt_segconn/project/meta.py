@@ -259,6 +259,9 @@ class MappingMeta(Strict):
     constant_ids: Literal["refused", "allowed"] = "refused"
     """`allowed` accepts a user_id, anonymous_id or group_id that is the same for all records, such as one group for all
     users."""
+    event_version: Annotated[int, Field(ge=1)] | None = None
+    """Version of the event in the tracking plan, sent as `context.protocols.event_version`. Without it, Segment checks
+    the oldest version."""
     changed_columns: bool = False
     """Whether to store a hash of each column as last sent. `preview`, `estimate` and the guard on updates then name the
     changed columns."""

@@ -70,6 +70,10 @@ def _unlimited(value: Any) -> Any:
     return math.inf if value == "unlimited" else value
 
 
+def _as_off(value: Any) -> Any:
+    return "off" if value is False else value  # YAML 1.1 reads the word off as false
+
+
 # JSON Schema of _unlimited(), for editors
 _RATE = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": "unlimited"}]}
 
@@ -110,6 +114,10 @@ class DestinationSettings(Strict):
     """Compress requests: less traffic, more CPU time."""
     oauth: OAuthSettings | None = None
     """OAuth application, for a source that requires OAuth. Needs the extra dbt-segconn[oauth]."""
+    tracking_plan: Annotated[str, Field(min_length=1)] | None = None
+    """File or folder of the tracking plan, relative to the project. Needs the extra dbt-segconn[tracking-plan]."""
+    violations: Annotated[Literal["discard", "warn", "off"], BeforeValidator(_as_off)] = "warn"
+    """What happens to calls that violate the tracking plan: `discard` them, `warn` and send them, or `off`."""
 
     @property
     def base_url(self) -> str:
