@@ -43,7 +43,8 @@ ARTIFACT_FIELDS = {
     "results[].counts.resumed_by_this_run": "Calls among them that an earlier run had left.",
     "results[].resumed_sync": "Earlier sync that this run finished first: sync_id, status and counts; else null.",
     "results[].violations": "Violations of the tracking plan by calls of this run: rule, field, kind (a keyword of "
-    "JSON Schema, or unplanned), count, and sample, the messageId of the first of these calls.",
+    "JSON Schema, or unplanned), count, and sample: the messageId of the first call, unless the mapping "
+    "sets it.",
     "results[].timing": "Wall clock and CPU seconds of each step: seconds, cpu_seconds.",
 }
 """path → meaning, for the manual. `results[].counts` also holds each count of the history."""
