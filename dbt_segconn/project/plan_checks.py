@@ -156,7 +156,7 @@ def compile_schema(schema: Mapping[str, Any], owner: str) -> Any:
             "a tracking plan needs jsonschema-rs: pip install 'dbt-segconn[tracking-plan]'"
         ) from None
     try:
-        return jsonschema_rs.Draft7Validator(schema, validate_formats=True, retriever=_refuse)
+        return jsonschema_rs.Draft7Validator(dict(schema), validate_formats=True, retriever=_refuse)
     except ValueError as error:  # its text quotes the schema only
         reason = str(error).splitlines()[0]
         raise ConfigurationError(f"the rule {owner} is not a JSON Schema of draft-07: {reason}") from None
