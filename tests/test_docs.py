@@ -181,7 +181,7 @@ def paths(value, prefix=""):
     if isinstance(value, dict) and not prefix.endswith(("timing", "resumed_sync")):
         for key, one in value.items():
             yield from paths(one, f"{prefix}.{key}" if prefix else key)
-    elif isinstance(value, list):
+    elif isinstance(value, list) and value:
         for one in value:
             yield from paths(one, f"{prefix}[]")
     else:

@@ -131,7 +131,7 @@ def test_violations_are_discarded_and_counted(planned, api):
     broken = "the call violates the tracking plan: "
     assert [(one["record_id"], one["reason"]) for one in reasons] == [
         ("c3", f"{broken}properties.plan: enum"),
-        ("x4", f"{broken}properties.email: format, properties.order: pattern"),
+        ("x4", f"{broken}properties.order: pattern, properties.email: format"),
     ]
     (synced,) = result.artifact(shop.dir)["results"]
     found = {(one["field"], one["kind"]): one for one in synced["violations"]}
@@ -170,7 +170,8 @@ def test_event_version_chooses_the_rule(planned, api):
 
 def test_other_rows_names_stay_secret(planned, api):
     maps = {"properties": {"properties": {"additionalProperties": {"type": "number"}}}}
-    fields = {**TRACK["fields"], "event_name": "$plan", "properties": {"@json": {"mode": "decode", "value": "$email"}}}
+    email = {"@path": "$.properties.email"}
+    fields = {**TRACK["fields"], "event_name": "$plan", "properties": {"@json": {"mode": "decode", "value": email}}}
     shop = planned({**TRACK, "fields": fields}, plan=[rule("TRACK", "pro", maps), rule("COMMON", None, {})])
     shop.resync(("c1", '{"ada@example.com": "x"}', "pro"), ("c2", "{}", "secret plan"))
     reasons = {one["reason"] for one in shop.query("select reason from segconn.discards")}
@@ -193,7 +194,10 @@ def test_other_rows_names_stay_secret(planned, api):
             {"properties": {**TRACK["fields"]["properties"], "channel": "radio"}},
             '"radio" is not one of "web" or "shop"',
         ),
-        ({"properties": {**TRACK["fields"]["properties"], "chanel": "web"}}, "properties 'chanel'. Did you mean 'chan"),
+        (
+            {"properties": {**TRACK["fields"]["properties"], "chanel": "web"}},
+            "no property 'chanel'. Did you mean 'chan",
+        ),
         (
             {"properties": {**TRACK["fields"]["properties"], "order": "$spent"}},
             "fields.properties.order: must be string, and the column spent is of the type integer",

@@ -59,7 +59,8 @@ def _unplanned(schemas: Collection[Mapping[str, Any]], value: Any, path: KeyPath
         for name in value:
             if name not in planned:
                 near = near_name(name, planned).lstrip()
-                yield Fault(UNPLANNED, (*path, name), f"the tracking plan has no {path[-1]} {name!r}", near)
+                kind = "trait" if path[-1] == "traits" else "property"
+                yield Fault(UNPLANNED, (*path, name), f"the tracking plan has no {kind} {name!r}", near)
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,8 +177,10 @@ class CallMaker:
         if version:
             call["context"]["protocols"] = {"event_version": version}
         found = plan.violations(call, version) if plan else ()
+        # a messageId that the mapping sets may be a value of a row
+        sample = call["messageId"] if call["messageId"].startswith(self._prefix) else ""
         for violation in dict.fromkeys(found):
-            self.violations.add(violation, 1, call["messageId"])
+            self.violations.add(violation, 1, sample)
         return reason_of(found) if found and plan and plan.discards else None
 
     def __call__(self, change: Row) -> dict[str, Any]:

@@ -42,12 +42,9 @@ ARTIFACT_FIELDS = {
     "results[].counts.confirmed_by_this_run": "Calls that Segment accepted in this run.",
     "results[].counts.resumed_by_this_run": "Calls among them that an earlier run had left.",
     "results[].resumed_sync": "Earlier sync that this run finished first: sync_id, status and counts; else null.",
-    "results[].violations[].rule": "Rule of the tracking plan that calls of this run violate; `track` for an event "
-    "without a rule.",
-    "results[].violations[].field": "Place in the call, by the names in the plan.",
-    "results[].violations[].kind": "Keyword of JSON Schema, such as required, type or enum; or unplanned.",
-    "results[].violations[].count": "Number of calls.",
-    "results[].violations[].sample": "messageId of the first of these calls.",
+    "results[].violations": "Violations of the tracking plan by calls of this run: rule, field, kind (a keyword of "
+    "JSON Schema, or unplanned), count, and sample: the messageId of the first call, unless the mapping "
+    "sets it.",
     "results[].timing": "Wall clock and CPU seconds of each step: seconds, cpu_seconds.",
 }
 """path → meaning, for the manual. `results[].counts` also holds each count of the history."""

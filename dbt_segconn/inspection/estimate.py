@@ -189,8 +189,13 @@ def _size(look: OpenedProject, mapping: Mapping, calls: int) -> Size:
     every = math.ceil(calls / SAMPLE)  # spread over all: the first 1,000 may be alike, such as the oldest
     rows = look.tables(mapping).sample(mapping, look.sources[mapping.id], every, SAMPLE) if calls else []
     discarded: list[str] = []
-    result = look.call_maker(mapping).many(rows, lambda _number, reason: discarded.append(reason))
-    batcher = Batcher(lambda _number, reason: discarded.append(reason))
+
+    def discard(_number: int, reason: str) -> None:
+        discarded.append(reason)
+
+    make_calls = look.call_maker(mapping)
+    result = make_calls.checked(make_calls.many(rows, discard), discard)
+    batcher = Batcher(discard)
     filled = batcher.add(result.numbers, result.calls)
     batches = [*filled, *batcher.flush()]
     measured = sum(map(len, batches))

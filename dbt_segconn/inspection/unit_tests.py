@@ -89,8 +89,11 @@ def _sent(
     if change_type == "added" and mapping.skips_unknown_consent and not _has_consent_value(mapping, change, columns):
         return None, "held back: no consent column has a value"
     reasons: list[str] = []
-    made = make_calls.many([change], lambda _, reason: reasons.append(reason))
-    made = make_calls.checked(made, lambda _, reason: reasons.append(reason))
+
+    def discard(_: int, reason: str) -> None:
+        reasons.append(reason)
+
+    made = make_calls.checked(make_calls.many([change], discard), discard)
     reason = reasons[0] if reasons else discard_reason(made.calls[0])
     return (made.calls[0], None) if reason is None else (None, reason)
 

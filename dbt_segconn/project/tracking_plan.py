@@ -104,7 +104,7 @@ def _rules(file: Path, content: Any) -> Iterator[PlanRule]:
             yield _plain(file, data)
         else:
             raise ConfigurationError(f"{file}: is neither a tracking plan with `rules` nor a JSON Schema")
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError):
         raise ConfigurationError(f"{file}: has a rule without type, key, version or schema") from None
 
 
