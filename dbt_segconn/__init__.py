@@ -44,6 +44,7 @@ def run(  # noqa: PLR0913  the options of the command
     retry: bool = False,
     plan: Path | None = None,
     apply: Path | None = None,
+    integrations: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
     stop: threading.Event | None = None,
 ) -> RunResult:
@@ -79,6 +80,8 @@ def run(  # noqa: PLR0913  the options of the command
         retry: Sync mappings that failed, were interrupted or have discards. Given-up records are sent again.
         plan: File to write what would be sent to. Changes are staged, and none is sent.
         apply: File of an earlier `plan`: its changes are delivered, and nothing else.
+        integrations: Segment destinations that receive the calls, such as {"All": False}. With "All", it replaces
+            `integrations` of destination and mapping; else it adds to them by name.
         listener: Receives each step of the run.
         stop: Set it to end the run as Ctrl-C does: calls in flight are confirmed and saved.
 
@@ -124,6 +127,7 @@ def run(  # noqa: PLR0913  the options of the command
         retry=retry,
         plan=plan,
         apply=apply,
+        integrations=integrations,
     )
     try:
         return engine.run(options, listener or Listener(), stop or threading.Event())

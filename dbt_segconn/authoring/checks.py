@@ -26,6 +26,7 @@ from dbt_segconn.project.findings import (
     STALE_MANIFEST,
     TOO_MANY_MEMBERS,
     TRAIT_TYPE,
+    UNKNOWN_INTEGRATION,
     UNTESTED_IDENTIFIER,
     Fault,
     Finding,
@@ -34,6 +35,7 @@ from dbt_segconn.project.identifiers import SEGMENT_ID, unquoted
 from dbt_segconn.project.mappings import no_column, row_columns
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.source_positions import SourcePositions, is_stale, traps, unread_mappings
+from dbt_segconn.project.spec_integrations import unknown_names
 from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.project.yaml_file import get
 from dbt_segconn.warehouse.source import misfit, unordered, value_type_of
@@ -272,7 +274,7 @@ def _constants(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
         # Segment drops a messageId that it has seen in the last 24 hours: only the first call would arrive
         reason = f"gives every call the same messageId (of at most {MESSAGE_ID_CHARACTERS} characters)"
         yield Fault(NEVER_SENT, ("fields", "message_id"), reason, "Remove it: dbt-segconn generates one for each call.")
-    size = sum(_sizes(fields))
+    size = sum(_sizes([fields, draft.valid_keys.get("integrations")]))
     if size > CALL_BYTES:
         reason = f"the constants must be below Segment's limit of {CALL_BYTES:,} bytes per call, not {size:,}"
         yield Fault(NEVER_SENT, ("fields",), reason, "Shorten them.")
@@ -315,6 +317,17 @@ def _sizes(value: Any) -> Iterator[int]:
         yield len(orjson.dumps(value, default=str))
 
 
+def _integrations(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
+    yield from unknown_integrations(draft.valid_keys.get("integrations"))
+
+
+def unknown_integrations(value: Mapping[str, Any] | None, *path: str) -> Iterator[Fault]:
+    """Yield a fault for each name in `integrations` that is likely none of a destination. `path` leads to it."""
+    for name, fix in unknown_names(value):
+        reason = f"{name!r} is not in the list of Segment's destinations"
+        yield Fault(UNKNOWN_INTEGRATION, (*path, "integrations", name), reason, fix)
+
+
 def _disabled(draft: MappingDraft, settings: Settings | None) -> Iterator[Fault]:
     destination = settings.destinations.get(draft.destination or "") if settings else None
     if destination is not None and not destination.enabled and draft.valid_keys.get("enabled", True):
@@ -330,4 +343,5 @@ _CHECKS: tuple[Callable[[MappingDraft, KnownColumns], Iterator[Fault]], ...] = (
     _event_name,
     _constants,
     _too_many_members,
+    _integrations,
 )

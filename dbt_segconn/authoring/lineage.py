@@ -172,6 +172,7 @@ COLUMNS = {
     "relation": "Table or view that the sync read.",
     "checkpoint": "Checkpoint: value up to which the settled sync has read the model; null without one.",
     "checkpoint_of": "Column, type and time zone of the checkpoint.",
+    "integrations": "--integrations of the sync, as JSON; null without the option.",
     "record_id": "Identifier of the record; null if it has none.",
     "change_type": "added, updated or deleted; closed ends the earlier discards of the record.",
     "checksum": "Checksum of the discarded form of the record.",

@@ -10,6 +10,7 @@ from dbt_segconn.commands.main import command
 from dbt_segconn.commands.options import (
     as_options,
     format_option,
+    integrations_option,
     mapping_option,
     project_options,
     selection_options,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @project_options
 @selection_options
 @mapping_option
+@integrations_option
 @format_option("text", "json")
 def estimate(*, style: str, **params: Any) -> None:
     """Count what a run would send now, and what it costs: calls, users, bytes, time, money.

@@ -194,6 +194,30 @@ selection_options: Callable[[Command], Command] = _all_of(
 )
 """The selected models."""
 
+
+def _integrations(ctx: click.Context, param: click.Parameter, value: str | None) -> Mapping[str, Any] | None:
+    """Parse an object as JSON or YAML, or read it from a file."""
+    if value is None:
+        return None
+    try:
+        text = value if value.lstrip().startswith("{") else Path(value).read_text(encoding="utf-8")
+        parsed = load_yaml(text, "--integrations")
+    except (OSError, UnicodeDecodeError):
+        raise click.BadParameter("must be a JSON object, or a file with one", ctx, param) from None
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+    return parsed  # type: ignore[no-any-return]  # checked with the project
+
+
+integrations_option: Callable[[Command], Command] = click.option(
+    "--integrations",
+    callback=_integrations,
+    metavar="JSON|FILE",
+    help="Segment destinations that receive the calls, such as '{All: false, Amplitude: true}'. With All, it replaces "
+    "`integrations` of destination and mapping; else it adds to them by name.",
+)
+"""The Spec's `integrations` for this command."""
+
 mapping_option: Callable[[Command], Command] = click.option(
     "--mapping",
     "mappings",
@@ -235,6 +259,7 @@ run_options: Callable[[Command], Command] = _all_of(
         shell_complete=complete_mapping,
         help="Sync this mapping (model.mapping) even if a guard or the budget would block it.",
     ),
+    integrations_option,
     click.option("--break-lock", is_flag=True, help="Take over the locks of other processes."),
     click.option(
         "--max-runtime",

@@ -8,7 +8,13 @@ from typing import Any
 import click
 
 from dbt_segconn.commands.main import command
-from dbt_segconn.commands.options import as_options, mapping_option, project_options, selection_options
+from dbt_segconn.commands.options import (
+    as_options,
+    integrations_option,
+    mapping_option,
+    project_options,
+    selection_options,
+)
 from dbt_segconn.commands.terminal.output import say, write_json
 
 
@@ -16,6 +22,7 @@ from dbt_segconn.commands.terminal.output import say, write_json
 @project_options
 @selection_options
 @mapping_option
+@integrations_option
 @click.option(
     "--change-type",
     type=click.Choice(["added", "updated", "deleted"]),

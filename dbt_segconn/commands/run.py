@@ -74,6 +74,7 @@ def run(
       dbt-segconn run --select customers --all        even if dbt did not just refresh it; no test holds it back
       dbt-segconn run --run-results 'runs/*/target'   models that dbt built one by one, in separate folders
       dbt-segconn run --full-refresh --select orders  send every record again
+      dbt-segconn run --integrations '{"All": false, "Amplitude": true}'     these calls go to Amplitude only
       dbt-segconn run --max-runtime 50m               the next run delivers the rest
       dbt-segconn run --dbt-cloud-job 123             what a job of the dbt platform has built
       dbt-segconn run --plan plan.json                write what would be sent, for review

@@ -148,7 +148,7 @@ def _read_settings(context: Context) -> tuple[Settings | None, list[Finding]]:
 def _in_files(
     context: Context, manifest: Manifest, settings: Settings | None, drafts: Sequence[ModelDraft]
 ) -> Iterator[Finding]:
-    from dbt_segconn.authoring.checks import CheckInputs, check
+    from dbt_segconn.authoring.checks import CheckInputs, check, unknown_integrations
     from dbt_segconn.authoring.misplaced import misplaced, plain_secrets
     from dbt_segconn.project.artifacts import Catalog
     from dbt_segconn.project.drafts import faults_of_alerts, missing_consent
@@ -157,6 +157,9 @@ def _in_files(
     if settings:
         yield from findings_in_settings(context.project_dir, faults_of_alerts(settings, drafts))
         yield from missing_consent(settings, drafts)
+        for name, one in settings.destinations.items():
+            faults = unknown_integrations(one.integrations, "destinations", name)
+            yield from findings_in_settings(context.project_dir, faults)
         yield from plain_secrets(context.project_dir)
     for draft in drafts:
         yield from draft.findings

@@ -133,6 +133,7 @@ class CallMaker:
         self._kept = KeptColumns(mapping.identifier, columns) if keeps_identifiers else None
         self._prefix = message_id_prefix(write_key, sync_id)
         self._received_at = f"{started_at:%Y-%m-%dT%H:%M:%S}.{started_at.microsecond // 1000:03}Z"
+        self._integrations = mapping.integrations
 
     def written(self, value_types: Collection[str]) -> WrittenCall | None:
         """Return how a warehouse with exact JSON of these value types writes the calls; None if it does not."""
@@ -154,6 +155,8 @@ class CallMaker:
         """Return the call of a change. Raise RecordError if the record makes none."""
         message_id = f"{self._prefix}{change[0]}"
         call = self._to_call(self.event(change, message_id))
+        if self._integrations:
+            call["integrations"] = self._integrations
         call.setdefault("messageId", message_id)
         return call
 

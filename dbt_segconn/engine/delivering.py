@@ -171,6 +171,7 @@ def unsent(sync: Sync, row: HistoryRow) -> Range:
         after=after,
         upto=max([after, *(changes.last for changes in waiting.values())]),
         keeps_identifiers="deleted" in waiting and not _former_identifier(sync),
+        integrations=mapping.run_integrations,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import abc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from dbt_segconn.project.mappings import Mapping, read_mappings
 from dbt_segconn.project.meta import find_mappings
 from dbt_segconn.project.run_results import RunResults, check_flags, check_samples, merge_results, read_results
 from dbt_segconn.project.settings import Settings, read_settings
+from dbt_segconn.project.spec_integrations import read_option
 from dbt_segconn.warehouse.adapter import JINJA_LOADERS, Warehouse, check_place, open_warehouse
 from dbt_segconn.warehouse.dialect import find_dialect
 from dbt_segconn.warehouse.proof import find_target, prove_results, prove_target
@@ -35,6 +36,7 @@ class Options:
     failed, were interrupted or have discards, and sends given-up records again. `workers` is the number of processes
     that deliver; `scheduler` is the address of a Dask scheduler that is used instead. `plan` is a file to write instead
     of a delivery, and `apply` one whose staged changes are delivered.
+    `integrations` are merged into those of each mapping.
     """
 
     project_dir: Path | None = None
@@ -63,6 +65,7 @@ class Options:
     retry: bool = False
     plan: Path | None = None
     apply: Path | None = None
+    integrations: abc.Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,10 @@ def read_project(options: Options, *, needs_results: bool = True, opens: bool = 
         raise InvalidProject([*error.findings, *_findings_in_mappings(context)]) from None
     manifest = read_manifest(context.artifacts_dir)
     check_project(context, manifest)
-    mappings = read_mappings(manifest, settings, context.project_dir)
+    given = read_option(options.integrations)
+    mappings = tuple(
+        replace(one, run_integrations=given) for one in read_mappings(manifest, settings, context.project_dir)
+    )
     find_mappings(mappings, [*options.mappings, *options.allow_guarded])  # raises for unknown names
     results = _results(context, manifest, options) if needs_results else None
     return Project(context, settings, manifest, results, mappings)

@@ -44,7 +44,7 @@ class Range:
     It holds no secret: a worker reads segconn.yml itself. `fingerprint` is equal if its write key is the same. `among`
     counts the workers that share the rate of the destination. `token` is of the lock. `keeps_identifiers`: there are
     deleted records, and the mapping still has their identifier. If calls are ordered, the same changes are given to
-    `parts` workers, and each makes the calls of its own users: those of `part`.
+    `parts` workers, and each makes the calls of its own users: those of `part`. `integrations` are the run's.
     """
 
     run_id: str
@@ -62,6 +62,7 @@ class Range:
     part: int = 0
     parts: int = 1
     keeps_identifiers: bool = False
+    integrations: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from dbt_segconn.engine.workers import workforce
 from dbt_segconn.errors import ConfigurationError, message_of
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import find_mapping
+from dbt_segconn.project.spec_integrations import unknown_names
 from dbt_segconn.state.locks import Locks, heartbeat
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import PLANNED, RESET, State
@@ -57,6 +58,8 @@ def run(options: Options, listener: Listener, stop: threading.Event) -> RunResul
         find_mapping(name, project.mappings)
     allowed = {find_mapping(name, project.mappings).name for name in options.allow_guarded}
     shielded = ShieldedListener(listener)
+    for name, fix in unknown_names(options.integrations):
+        shielded.warn(f"--integrations: {name!r} is not in the list of Segment's destinations. {fix}")
     # before the warehouse is opened, so that this error is an alert too
     alerts = Alerts(project.settings.alerts, project.context.project_dir.resolve().name, shielded.warn)
     try:
@@ -90,7 +93,7 @@ def _planned(options: Options) -> dict[str, str] | None:
         raise ConfigurationError("--plan changes no records: leave out --full-refresh and --apply.")
     if options.apply is None:
         return None
-    chosen = ("select", "exclude", "selector", "mappings", "run_results", "all", "full_refresh", "ignore_tests")
+    chosen = ("select", "exclude", "selector", "mappings", "run_results", "all", "full_refresh", "ignore_tests", "integrations")
     if beside := [f"--{name.replace('_', '-')}" for name in chosen if getattr(options, name)]:
         raise ConfigurationError(
             f"--apply delivers what the plan has, and nothing else: leave out {', '.join(beside)}."
@@ -247,7 +250,8 @@ def _sync_all(
             listener.note(mapping, "is not started: another sync has failed (--fail-fast)")
             return Skip(mapping, "another sync has failed (--fail-fast)", is_failure=True)
         if run.stop.is_set():  # --max-runtime or Ctrl-C
-            return SyncResult(mapping, "canceled", 0.0, "interrupted before it began; the next run syncs it")
+            again = "; give it the same --integrations" if mapping.run_integrations else ""
+            return SyncResult(mapping, "canceled", 0.0, f"interrupted before it began; the next run syncs it{again}")
         listener.start(number, total, mapping)
         result = run_sync(mapping, sources[mapping.id], destinations[mapping.destination], run)
         if fail_fast and result.status == "failed":

@@ -15,7 +15,7 @@ from dbt_segconn.errors import SyncError, WarehouseError, message_of
 from dbt_segconn.process_tuning import Timings
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import PLANNED, RESET, HistoryRow, State
+from dbt_segconn.state.tables import PLANNED, RESET, HistoryRow, State, in_force
 from dbt_segconn.warehouse.source import Source
 
 # status of a sync without an outbox → how it ended
@@ -137,12 +137,17 @@ def _resume_outbox(sync: Sync, last: HistoryRow) -> None:
 
 def _abandon(sync: Sync, last: HistoryRow) -> None:
     """Drop an outbox whose calls would differ now. Its undelivered changes are staged again."""
-    sync.note("the mapping has changed since the interrupted sync: its undelivered changes are staged again")
+    what = "--integrations differ from those of" if _is_same_mapping(sync, last) else "the mapping has changed since"
+    sync.note(f"{what} the interrupted sync: its undelivered changes are staged again")
     row = sync.write(last, status="abandoning")
     sync.save(sync.ended(row, *_ENDS["abandoning"]), lambda: sync.tables.abandon(row))
 
 
 def _makes_same_calls(sync: Sync, last: HistoryRow) -> bool:
+    return _is_same_mapping(sync, last) and last.integrations == sync.mapping.run_integrations
+
+
+def _is_same_mapping(sync: Sync, last: HistoryRow) -> bool:
     return (last.definition, last.signature) == (sync.mapping.definition, sync.source.signature)
 
 
@@ -181,14 +186,22 @@ def run_sync(mapping: Mapping, source: Source, destination: Destination, run: Ru
     return replace(result, seconds=run.clock() - started, spent=timings.spent())
 
 
+def _in_force(sync: Sync) -> Sync:
+    """Return the sync with the integrations that apply now."""
+    return replace(sync, mapping=in_force(sync.mapping, sync.last_row()))
+
+
 def _take_steps(sync: Sync) -> None:
     try:
         if sync.run.applied is not None:
-            apply(sync)
+            apply(_in_force(sync))
             return
-        resume(sync)
+        resume(_in_force(sync))
         if sync.run.stop.is_set():
             raise Canceled
+        sync = _in_force(sync)
+        if given := sync.mapping.run_integrations:
+            sync.note(f"with --integrations {given}, until one of its syncs succeeds")
         row = sync.new_row()
         for step in STEPS:
             row = step(sync, row)

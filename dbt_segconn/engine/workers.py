@@ -85,7 +85,7 @@ class Worker:
                 f"{self._project.context.project_dir}: a worker reads another mapping here than the run. The "
                 "project must be the same for both, and stay as it is while a run lasts; run again."
             )
-        return mapping
+        return replace(mapping, run_integrations=changes.integrations)
 
     def _destination(self, name: str, among: int) -> Destination:
         """Return a destination of which this worker has its part of the rate and of the requests in flight."""

@@ -95,7 +95,8 @@ def find_written_call(
         return None
     writer = _Writer(known)
     try:
-        parts = tuple(_joined(writer.value(shape.call)))
+        integrations = {"integrations": mapping.integrations} if mapping.integrations else {}
+        parts = tuple(_joined(writer.value({**shape.call, **integrations})))
     except UnicodeEncodeError:  # a key that is not valid UTF-8
         return None
     if not all(_is_supported(one, value_types) for one in writer.leaves):

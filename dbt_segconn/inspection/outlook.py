@@ -20,7 +20,7 @@ from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.state.diff import Diff
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import PLANNED, HistoryRow, State, new_row
+from dbt_segconn.state.tables import PLANNED, HistoryRow, State, in_force, new_row
 from dbt_segconn.warehouse.source import Source
 
 # Replaces the id of a sync in calls that are not sent
@@ -52,6 +52,7 @@ class OpenedProject:
         write_key = self.project.settings.destinations[mapping.destination].write_key.get_secret_value()
         now = datetime.now(timezone.utc)
         columns = self.sources[mapping.id].columns
+        mapping = in_force(mapping, self.state.last_sync(mapping.id) if self.state.exists() else None)
         return CallMaker(mapping, columns, write_key=write_key, sync_id=sync_id, started_at=now)
 
 

@@ -353,6 +353,13 @@ EVENT_NAME = _warning(
     "Each name becomes a separate event, and a separate table in warehouses. Put what varies into properties, and "
     "write names like Order Completed: https://segment.com/docs/connections/spec/track/#event .",
 )
+UNKNOWN_INTEGRATION = _warning(
+    "SEG503 unknown-integration",
+    "A name in `integrations` is not in the list of Segment's destinations.",
+    "Segment ignores a name that it does not know, so `false` would not stop the calls. Copy the name from Segment's "
+    "catalog; upper and lower case matter. The list ships with dbt-segconn and may lack a new destination. A function "
+    "has its workspace in the name: `My Function (My Workspace)`.",
+)
 # 6xx: YAML
 YAML_TRAP = _warning(
     "SEG601 yaml-trap",

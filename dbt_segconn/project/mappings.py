@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import abc
 from collections.abc import Callable, Iterable
@@ -19,8 +20,9 @@ from dbt_segconn.project.drafts import MappingDraft, faults_of_alerts, missing_c
 from dbt_segconn.project.findings import NO_COLUMN, Fault, Finding, InvalidProject
 from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.meta import MappingMeta, MappingNames, shown_names
-from dbt_segconn.project.settings import Settings, findings_in_settings
+from dbt_segconn.project.settings import DestinationSettings, Settings, findings_in_settings
 from dbt_segconn.project.source_positions import SourcePositions
+from dbt_segconn.project.spec_integrations import merged
 from dbt_segconn.project.strict_model import near_name
 
 # Every warehouse accepts names of 63 characters; "records_" leaves 55 for an id
@@ -36,7 +38,8 @@ class Mapping:
     the mapping names, in its spelling. `uses_segment_id` is true if it uses `__segment_id`. `fields` are in Segment's
     mapping language. `consent` are the consent columns by category. `skips_unknown_consent` is true if records
     without a value in any category are skipped. `definition` is a hash that changes if and only if the same record
-    would make another call.
+    would make another call. `own_integrations` are merged from destination and mapping; `run_integrations` are the
+    JSON of --integrations, which the definition does not cover.
     """
 
     id: str
@@ -54,6 +57,13 @@ class Mapping:
     skips_unknown_consent: bool
     definition: str
     to_call: Callable[[abc.Mapping[str, Any]], dict[str, Any]]
+    own_integrations: abc.Mapping[str, Any] | None = None
+    run_integrations: str | None = None
+
+    @property
+    def integrations(self) -> dict[str, Any] | None:
+        """The `integrations` of each call."""
+        return merged(self.own_integrations, json.loads(self.run_integrations or "{}"))
 
     @property
     def model(self) -> Model:
@@ -82,12 +92,18 @@ def read_mappings(manifest: Manifest, settings: Settings, project_dir: Path) -> 
     if findings := [*findings_in_settings(project_dir, faults), *findings]:
         raise InvalidProject(findings)
     skips = settings.consent.without_value == "skip"
-    mappings = [to_mapping(one, skips_unknown_consent=skips) for draft in drafts for one in draft.mappings]
+    mappings = [
+        to_mapping(one, skips_unknown_consent=skips, destination=settings.destinations[one.destination or ""])
+        for draft in drafts
+        for one in draft.mappings
+    ]
     shown = shown_names(mapping.names for mapping in mappings)
     return tuple(replace(mapping, name=shown[mapping.id]) for mapping in mappings)
 
 
-def to_mapping(draft: MappingDraft, *, skips_unknown_consent: bool = False) -> Mapping:
+def to_mapping(
+    draft: MappingDraft, *, skips_unknown_consent: bool = False, destination: DestinationSettings | None = None
+) -> Mapping:
     """Build the mapping of a draft without faults. Raises ValueError if it has any."""
     if draft.meta is None or draft.fields is None or draft.destination is None or draft.to_call is None:
         raise ValueError(f"{draft.name} has faults")
@@ -95,6 +111,7 @@ def to_mapping(draft: MappingDraft, *, skips_unknown_consent: bool = False) -> M
     model = draft.positions.model
     consent = draft.consent or {}
     skips = bool(consent) and skips_unknown_consent
+    integrations = merged(destination.integrations if destination else None, meta.integrations)
     named = (columns_named(fields) | set(consent.values())) - {SEGMENT_ID}
     return Mapping(
         id=_id(model, meta.name, draft.destination),
@@ -110,8 +127,9 @@ def to_mapping(draft: MappingDraft, *, skips_unknown_consent: bool = False) -> M
         fields=fields,
         consent=consent,
         skips_unknown_consent=skips,
-        definition=_definition(meta, draft.identifier, fields, consent, skips=skips),
+        definition=_definition(meta, draft.identifier, fields, consent, integrations, skips=skips),
         to_call=draft.to_call,
+        own_integrations=integrations,
     )
 
 
@@ -170,12 +188,14 @@ def _definition(
     identifier: tuple[str, ...],
     fields: abc.Mapping[str, Any],
     consent: abc.Mapping[str, str],
+    integrations: abc.Mapping[str, Any] | None,
     *,
     skips: bool,
 ) -> str:
     shape = [meta.action, fields, identifier, consent, meta.sync_null_values, meta.sync_mode]
     shape += ["skips unknown consent"] if skips else []  # an older outbox may hold records that are now skipped
     shape += [["order by", *meta.order_by]] if meta.order_by else []  # an older outbox has another order
+    shape += [["integrations", integrations]] if integrations else []
     return hashlib.sha256(orjson.dumps(shape, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from dbt_segconn.actions import ACTIONS
 from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.project.spec_integrations import Integrations
 from dbt_segconn.project.strict_model import Strict, near_name
 
 CHANGE_TYPES = ("added", "updated", "deleted")
@@ -204,6 +205,9 @@ class MappingMeta(Strict):
     consent: Consent | None = None
     """Boolean column by consent category id, instead of the model's; or `not_needed` for calls without a consent
     object."""
+    integrations: Integrations | None = None
+    """Segment destinations that receive the calls: the Spec's `integrations`, such as `{All: false, Amplitude: true}`.
+    With `All`, it replaces that of the destination; else it adds to it by name."""
     guards: Guards = Guards()
     """Limits that block a sync before anything is sent."""
     checkpoint: Checkpoint | None = None

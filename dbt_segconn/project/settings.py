@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJson
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.findings import NO_SETTINGS, NOT_RENDERED, Fault, Finding, InvalidProject
 from dbt_segconn.project.jinja import Jinja
+from dbt_segconn.project.spec_integrations import Integrations
 from dbt_segconn.project.strict_model import (
     ENDPOINTS,
     URL_SCHEMA,
@@ -108,6 +109,9 @@ class DestinationSettings(Strict):
     """Maximum requests in flight."""
     gzip: bool = False
     """Compress requests: less traffic, more CPU time."""
+    integrations: Integrations | None = None
+    """Segment destinations that receive the calls: the Spec's `integrations`, such as `{All: false, Amplitude: true}`.
+    Names are case-sensitive."""
     oauth: OAuthSettings | None = None
     """OAuth application, for a source that requires OAuth. Needs the extra dbt-segconn[oauth]."""
 

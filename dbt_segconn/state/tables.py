@@ -62,7 +62,7 @@ class HistoryRow:
 
     The changes `to_send` become `confirmed` or `discarded`; `discarded` includes the `unidentified` rows. `resumed`
     counts the confirmed records that a later run delivered. `checkpoint` is valid for `checkpoint_of`: the column, its
-    value type and its time zone.
+    value type and its time zone. `integrations` are those of --integrations, as JSON.
     """
 
     sync_id: str
@@ -98,6 +98,7 @@ class HistoryRow:
     relation: str | None = None
     checkpoint: str | None = None
     checkpoint_of: str | None = None
+    integrations: str | None = None
 
     @property
     def names(self) -> MappingNames:
@@ -123,6 +124,7 @@ class HistoryRow:
             watermark=0,
             error=None,
             checkpoint=None,
+            integrations=None,
             **no_counts,
         )
 
@@ -366,7 +368,18 @@ def new_row(
         identifier=",".join(mapping.identifier),
         relation=str(source.relation) if source else None,
         checkpoint_of=source.checkpoint.basis if source and source.checkpoint else None,
+        integrations=mapping.run_integrations,
     )
+
+
+def in_force(mapping: Mapping, last: HistoryRow | None) -> Mapping:
+    """Return the mapping with the --integrations of this run; without any, with those of its unsettled last sync.
+
+    Else the next scheduled run would send the rest of an interrupted backfill to every destination.
+    """
+    if mapping.run_integrations is None and last and last.status not in (*SETTLED, RESET):
+        return replace(mapping, run_integrations=last.integrations)
+    return mapping
 
 
 def new_sync_id() -> str:

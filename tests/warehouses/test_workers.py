@@ -96,11 +96,12 @@ def users(calls) -> list[str]:
 def test_two_workers_deliver_side_by_side_and_settle_as_one(shop, api, warehouse):
     warehouse.execute("update customers set email = repeat('x', 40000) where customer_id = 'c7'")
     api.delay = 60.0
-    with started(shop, "--workers", "2") as process:
+    with started(shop, "--workers", "2", "--integrations", '{"All": false}') as process:
         wait_for(lambda: requests(api) == 2, seconds=120)  # one request at a time from each
         api.released.set()
         output = process.communicate(timeout=120)[0]
     assert process.returncode == 1, output  # for the discard
+    assert all(call["integrations"] == {"All": False} for call in api.accepted.values())
     assert users(api.accepted.values()) == sorted(set(everyone()) - {"c7"})
     counts = shop.counts()
     assert (counts["to_send"], counts["confirmed"], counts["discarded"]) == (SOME, SOME - 1, 1)
