@@ -45,6 +45,8 @@ def run(  # noqa: PLR0913  the options of the command
     plan: Path | None = None,
     apply: Path | None = None,
     integrations: Mapping[str, Any] | None = None,
+    after: str | None = None,
+    before: str | None = None,
     listener: Listener | None = None,
     stop: threading.Event | None = None,
 ) -> RunResult:
@@ -82,6 +84,8 @@ def run(  # noqa: PLR0913  the options of the command
         apply: File of an earlier `plan`: its changes are delivered, and nothing else.
         integrations: Segment destinations that receive the calls, such as {"All": False}. With "All", it replaces
             `integrations` of destination and mapping; else it adds to them by name.
+        after: Read only rows whose checkpoint column has this value or a greater one.
+        before: Read only rows whose checkpoint column has a smaller value.
         listener: Receives each step of the run.
         stop: Set it to end the run as Ctrl-C does: calls in flight are confirmed and saved.
 
@@ -128,6 +132,8 @@ def run(  # noqa: PLR0913  the options of the command
         plan=plan,
         apply=apply,
         integrations=integrations,
+        after=after,
+        before=before,
     )
     try:
         return engine.run(options, listener or Listener(), stop or threading.Event())

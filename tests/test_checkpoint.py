@@ -297,3 +297,55 @@ def test_records_that_were_held_back_are_read_whatever_their_age_once_they_are_t
     shop.settings()
     assert WHOLE in synced(shop, says_yes, says_nothing, old).output
     assert sorted(users(api)) == ["c0", "c1", "c3"]
+
+
+def step(shop, *options):
+    result = shop.segconn("run", "--all", *options)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_steps_of_first_sync_add_up(shop, api):
+    shop.manifest(SENT)
+    fill(shop, ADA, BOB, EVE, ("c4", "x@example.com", "pro", None, 4))
+    estimates = [json.loads(shop.segconn("estimate", "--format", "json", *limits).stdout) for limits in STEPS]
+    assert [one["total"]["calls"] for one in estimates] == [1, 1, 4]
+    output = step(shop, *STEPS[0])
+    assert "reads only the rows with changed_at before 2026-01-01 11:00:00" in output
+    assert users(api) == ["c1"]
+    step(shop, *STEPS[1])
+    assert users(api) == ["c1", "c2"], "from --after on, and below --before"
+    assert "ADDED 0 UPDATED 0 DELETED 0" in step(shop, *STEPS[1])
+    assert checkpoints(shop) == [None] * 3, "rows outside of a step are still unread"
+    fill(shop, BOB, EVE, ("c4", "x@example.com", "pro", None, 4))
+    assert "DELETED 0" in step(shop, *STEPS[0])
+    assert WHOLE in step(shop)
+    assert sorted(users(api)) == ["c1", "c2", "c3", "c4"]
+    known = checkpoints(shop)[-1]
+    step(shop, *STEPS[0])
+    assert checkpoints(shop)[-1] == known == "2026-01-01T12:00:00"
+    assert NEW in step(shop)
+
+
+STEPS = (
+    ("--before", "2026-01-01T11:00"),
+    ("--after", "2026-01-01T12:00+01:00", "--before", "2026-01-01T12:00Z"),
+    (),
+)
+
+
+def test_steps_that_cannot_be_are_refused(shop, api):
+    shop.manifest(SENT, {**COUNTED, "name": "counted"}, {**MAPPING, "name": "whole"})
+    fill(shop, ADA)
+    for options, words in (
+        (("--before", "2"), "identify_customers: --after and --before must be values of changed_at (TIMESTAMP)"),
+        (("--before", "2026-01-01"), "counted: --after and --before must be values of version (BIGINT), such as 1000"),
+        (("--after", "9"), "customers.whole: --after and --before need a column that orders the rows"),
+        (("--mapping", "counted", "--after", "9", "--before", "9"), "--after '9' must be below --before '9'"),
+    ):
+        result = shop.segconn("run", "--all", *options)
+        assert result.exit_code == 2
+        assert words in result.output.replace("\n", " ")
+    assert api.calls() == []
+    step(shop, "--mapping", "counted", "--before", "2")
+    assert users(api) == ["c1"]

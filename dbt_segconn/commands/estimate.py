@@ -14,6 +14,7 @@ from dbt_segconn.commands.options import (
     mapping_option,
     project_options,
     selection_options,
+    step_options,
 )
 from dbt_segconn.commands.terminal.output import say, write_json
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @selection_options
 @mapping_option
 @integrations_option
+@step_options
 @format_option("text", "json")
 def estimate(*, style: str, **params: Any) -> None:
     """Count what a run would send now, and what it costs: calls, users, bytes, time, money.

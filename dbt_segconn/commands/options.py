@@ -218,6 +218,16 @@ integrations_option: Callable[[Command], Command] = click.option(
 )
 """The Spec's `integrations` for this command."""
 
+step_options: Callable[[Command], Command] = _all_of(
+    click.option(
+        "--after",
+        metavar="VALUE",
+        help="Read only the rows whose checkpoint column has this value or a greater one. For a first sync in steps.",
+    ),
+    click.option("--before", metavar="VALUE", help="Read only the rows whose checkpoint column has a smaller value."),
+)
+"""A part of the rows, by the checkpoint column."""
+
 mapping_option: Callable[[Command], Command] = click.option(
     "--mapping",
     "mappings",

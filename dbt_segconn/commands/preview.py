@@ -14,6 +14,7 @@ from dbt_segconn.commands.options import (
     mapping_option,
     project_options,
     selection_options,
+    step_options,
 )
 from dbt_segconn.commands.terminal.output import say, write_json
 
@@ -23,6 +24,7 @@ from dbt_segconn.commands.terminal.output import say, write_json
 @selection_options
 @mapping_option
 @integrations_option
+@step_options
 @click.option(
     "--change-type",
     type=click.Choice(["added", "updated", "deleted"]),

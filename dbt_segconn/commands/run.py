@@ -25,6 +25,7 @@ from dbt_segconn.commands.options import (
     results_option,
     run_options,
     selection_options,
+    step_options,
 )
 from dbt_segconn.commands.terminal.output import say
 from dbt_segconn.errors import printable
@@ -47,6 +48,7 @@ INTERRUPTED_NOTE = "Interrupted: waiting for calls in flight. Interrupt again to
 )
 @mapping_option
 @run_options
+@step_options
 @click.option("--full-refresh", is_flag=True, help="Forget the records first, so that every record is sent again.")
 @click.option("--plan", type=FILE, metavar="FILE", help="Send nothing: stage the changes, and write them for review.")
 @click.option(
@@ -75,6 +77,7 @@ def run(
       dbt-segconn run --run-results 'runs/*/target'   models that dbt built one by one, in separate folders
       dbt-segconn run --full-refresh --select orders  send every record again
       dbt-segconn run --integrations '{"All": false, "Amplitude": true}'     these calls go to Amplitude only
+      dbt-segconn run --all --before 2026-01-01       a first sync in steps, by the checkpoint column
       dbt-segconn run --max-runtime 50m               the next run delivers the rest
       dbt-segconn run --dbt-cloud-job 123             what a job of the dbt platform has built
       dbt-segconn run --plan plan.json                write what would be sent, for review

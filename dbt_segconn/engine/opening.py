@@ -21,6 +21,7 @@ from dbt_segconn.project.meta import find_mappings
 from dbt_segconn.project.run_results import RunResults, check_flags, check_samples, merge_results, read_results
 from dbt_segconn.project.settings import Settings, read_settings
 from dbt_segconn.project.spec_integrations import read_option
+from dbt_segconn.state.checkpoint import with_step
 from dbt_segconn.warehouse.adapter import JINJA_LOADERS, Warehouse, check_place, open_warehouse
 from dbt_segconn.warehouse.dialect import find_dialect
 from dbt_segconn.warehouse.proof import find_target, prove_results, prove_target
@@ -36,7 +37,8 @@ class Options:
     failed, were interrupted or have discards, and sends given-up records again. `workers` is the number of processes
     that deliver; `scheduler` is the address of a Dask scheduler that is used instead. `plan` is a file to write instead
     of a delivery, and `apply` one whose staged changes are delivered.
-    `integrations` are merged into those of each mapping.
+    `integrations` are merged into those of each mapping. With `after` or `before`, only rows with a checkpoint column
+    from `after` to below `before` are read.
     """
 
     project_dir: Path | None = None
@@ -66,6 +68,8 @@ class Options:
     plan: Path | None = None
     apply: Path | None = None
     integrations: abc.Mapping[str, Any] | None = None
+    after: str | None = None
+    before: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,14 +201,15 @@ def gate(project: Project, options: Options, warehouse: Warehouse) -> Choice:
     return rules.choose(find_mappings(project.mappings, options.mappings))
 
 
-def find_sources(mappings: Sequence[Mapping], warehouse: Warehouse) -> dict[str, Source]:
+def find_sources(mappings: Sequence[Mapping], warehouse: Warehouse, options: Options) -> dict[str, Source]:
     """Find the model of each mapping: mapping id → source. Raise ConfigurationError with all missing ones."""
     sources: dict[str, Source] = {}
     problems: list[str] = []
     with warehouse.session("sources") as session:
         for mapping in mappings:
             try:
-                sources[mapping.id] = find_source(mapping, session)
+                source = find_source(mapping, session)
+                sources[mapping.id] = with_step(mapping, source, options.after, options.before)
             except ConfigurationError as error:
                 problems.extend(error.problems)
     if problems:

@@ -144,7 +144,7 @@ def _run(
                 plan=plan,
                 applied=None if planned is None else {one.id: planned[one.name] for one in choice.chosen},
             )
-            sources = find_sources(choice.chosen, warehouse)
+            sources = find_sources(choice.chosen, warehouse, options)
             listener.begin(project, choice)
             with heartbeat(partial(_beat, context)):
                 ends, interruption = _sync_all(

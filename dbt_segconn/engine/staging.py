@@ -98,9 +98,13 @@ def _window(sync: Sync) -> Window | None:
     """Choose the rows to read. A retry and a baseline read the whole model."""
     if sync.source.checkpoint is None:
         return None
-    is_whole = sync.run.retry or sync.run.baseline
+    is_whole = (sync.run.retry or sync.run.baseline) and not sync.source.step
     window = None if is_whole else sync.tables.window(sync.mapping, sync.source)
-    if window is None:
+    if sync.source.step and window:
+        limits = zip(("at or after", "before"), sync.source.step, strict=True)
+        rows = " and ".join(f"{word} {limit}" for word, limit in limits if limit is not None)
+        sync.note(f"reads only the rows with {window.column.name} {rows}; does not look for deleted records")
+    elif window is None:
         sync.note("reads the whole model: no checkpoint fits the mapping as it is now")
     else:
         sync.note(f"reads rows that are new by {window.column.name}; does not look for deleted records")

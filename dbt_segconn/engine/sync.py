@@ -144,6 +144,8 @@ class Sync:
         """Return the first row of a new sync. It is not written yet."""
         run = self.run
         row = new_row(self.mapping, run.now(), run_id=run.run_id, source=self.source)
+        if self.source.step:  # a later step, and the sync of the rest, may use the same results
+            return row
         return replace(row, dbt_invocation_id=run.dbt_invocation_of(self.mapping.model.unique_id))
 
     def write(self, row: HistoryRow, **changes: Any) -> HistoryRow:

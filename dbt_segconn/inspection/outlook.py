@@ -67,7 +67,7 @@ def opened_read_only(options: Options, *, also_disabled: bool = True) -> Iterato
         choice = gate(project, options, warehouse)
         # a mapping is previewed before it is enabled; an estimate is of what a run would send
         disabled = [skip.mapping for skip in choice.skipped] if also_disabled else []
-        sources = find_sources((*choice.chosen, *disabled), warehouse)
+        sources = find_sources((*choice.chosen, *disabled), warehouse, options)
         with warehouse.session("looking") as session:
             yield OpenedProject(project, choice, sources, State(session, project.settings.state, warehouse.database))
 

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from dbt_segconn.errors import EvaluationError, MappingError
-from dbt_segconn.mapping.directives import check, evaluator
+from dbt_segconn.mapping.directives import check, directive_name, evaluator
+from dbt_segconn.mapping.hashing import RULES
 from dbt_segconn.mapping.javascript import MISSING, assign, cleaned, type_of
 from dbt_segconn.mapping.path import paths, relative, steps
 from dbt_segconn.mapping.problems import Path, Problem
 
 _COLUMN = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 _MARK = re.compile(r"\$\$|\$\{([^}]*)\}|\$(?=[A-Za-z_{*])", re.ASCII)
+_HASH = re.compile(r"(\$[A-Za-z_][A-Za-z0-9_]*|\$\{[^}]*\}) *\| *hash\b *(.*)", re.ASCII)
 SHORTHAND = (
-    r"^(\$[A-Za-z_][A-Za-z0-9_]*|\$\*|"
+    rf"^(\$[A-Za-z_][A-Za-z0-9_]*( *\| *hash ({'|'.join(RULES)}))?|\$\*|"
     r"([^$]|\$\$|\$\{\s*[^}\s.'\"\[\]][^}.'\"\[\]]*\}|\$(?![A-Za-z_{*$]))*)$"
 )
 """The same rules as one pattern, valid in JavaScript and JSON Schema, for editors."""
@@ -49,6 +51,10 @@ def _text(text: str, path: Path, problems: list[Problem]) -> Any:
         return {"@path": "$.properties"}
     if column := _COLUMN.fullmatch(text):
         return {"@path": f"$.properties.{column[1]}"}
+    if found := _HASH.fullmatch(text):
+        if found[2] not in RULES:
+            problems.append(Problem(path, f"must end in a rule of {', '.join(RULES)}, not {found[2]!r}"))
+        return {"@hash": {"as": found[2], "value": _text(found[1], path, problems)}}
     marks = list(_MARK.finditer(text))
     for mark in marks:
         if reason := _problem(text, mark):
@@ -219,16 +225,29 @@ def column_of(value: Any) -> str | None:
     return column if column.replace("_", "a").isalnum() and column != "length" else None
 
 
-def uses(mapping: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+def uses(mapping: Any) -> Iterator[tuple[Path, str]]:
     """Yield every column that a mapping names, with the path of the value that reads it."""
+    yield from ((path, column) for path, column in reads(mapping) if column is not ALL_COLUMNS)
+
+
+def reads(mapping: Any, path: Path = ()) -> Iterator[tuple[Path, str | None]]:
+    """Yield every column that a mapping reads, or ALL_COLUMNS, with the path of the value that reads it."""
     if isinstance(mapping, dict) and not any(key.startswith("@") for key in mapping):
         for key, one in mapping.items():
-            yield from uses(one, (*path, key))
+            yield from reads(one, (*path, key))
     elif isinstance(mapping, list):
         for at, one in enumerate(mapping):
-            yield from uses(one, (*path, str(at)))
+            yield from reads(one, (*path, str(at)))
     else:
-        yield from ((path, column) for column in sorted(columns_named(mapping)))
+        yield from ((path, column) for column in sorted(set(_columns(mapping)), key=str))
+
+
+def without_hashes(mapping: Any) -> Any:
+    """Return a mapping without the values that it hashes."""
+    if isinstance(mapping, dict):
+        is_hash = directive_name(mapping) == "@hash"
+        return None if is_hash else {key: without_hashes(one) for key, one in mapping.items()}
+    return [without_hashes(one) for one in mapping] if isinstance(mapping, list) else mapping
 
 
 # Keys of the payload that are the same for all records

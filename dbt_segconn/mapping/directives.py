@@ -1,7 +1,8 @@
 """All directives in one table, `DIRECTIVES`: each with its check and its compiler.
 
-A new directive is one new row. `check` finds all problems of a mapping; `evaluator` compiles a valid one. As in
-Segment's code, elements of arrays are not checked. An invalid directive there fails during evaluation.
+A new directive is one new row. All but @hash are Segment's. `check` finds all problems of a mapping; `evaluator`
+compiles a valid one. As in Segment's code, elements of arrays are not checked. An invalid directive there fails during
+evaluation.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from dbt_segconn.errors import EvaluationError
 from dbt_segconn.mapping import javascript as js
+from dbt_segconn.mapping.hashing import RULES, hashed
 from dbt_segconn.mapping.javascript import MISSING, PROTOTYPE
 from dbt_segconn.mapping.path import compile_path, compile_template, relative
 from dbt_segconn.mapping.problems import (
@@ -101,7 +103,7 @@ def check_directive(value: dict[str, Any], path: Path) -> list[Problem]:
 def evaluator(value: Any) -> Evaluate:
     """Compile a mapping, or a value in it."""
     if isinstance(value, dict):
-        name = _directive_name(value)
+        name = directive_name(value)
         if name is None:
             fields = [(key, evaluator(one)) for key, one in value.items() if key != PROTOTYPE]
             return lambda payload: {key: evaluate(payload) for key, evaluate in fields}
@@ -114,7 +116,7 @@ def evaluator(value: Any) -> Evaluate:
     return lambda _: value
 
 
-def _directive_name(value: dict[str, Any]) -> str | None:
+def directive_name(value: dict[str, Any]) -> str | None:
     """Return the directive of an object. With other keys beside it, Segment's code evaluates a plain object."""
     names = [key for key in value if key != METADATA]
     return names[0] if len(names) == 1 and names[0].startswith("@") else None
@@ -399,6 +401,14 @@ def _liquid(template: Any) -> Evaluate:
     return compile_liquid(template)
 
 
+def _hash(options: dict[str, Any]) -> Evaluate:
+    value_of = _evaluator_of(options, "value")
+    normalise = RULES.get(str(options["as"]).lower())
+    if normalise is None:  # elements of an array are not checked before
+        return failure(f'@hash requires an "as" key of {", ".join(RULES)}')
+    return lambda payload: hashed(value_of(payload), normalise)
+
+
 DIRECTIVES: dict[str, Directive] = {
     "@path": Directive(_text_or_directive, _of_text("@path", _path)),
     "@template": Directive(_text_or_directive, _of_text("@template", compile_template)),
@@ -425,5 +435,11 @@ DIRECTIVES: dict[str, Directive] = {
     ),
     "@excludeWhenNull": Directive(_any_value, _exclude_when_null),
     "@liquid": Directive(is_text, _liquid),
+    "@hash": Directive(
+        _fields("as", "value", value=_text_or_directive, **{"as": one_of(*RULES)}),
+        _hash,
+        ("as", "value"),
+        'an "as" key and a "value" key',
+    ),
 }
 """name → directive. The messages and their order are Segment's."""

@@ -86,6 +86,13 @@ EXAMPLES: dict[str, Example] = {
         {"email": "ada@example.com"},
     ),
     "@liquid": Example("Render a Liquid template.", {"@liquid": "{{ total | times: 2 }}"}, {"total": 21}, "42"),
+    "@hash": Example(
+        "Hash a value by the rules of an ad network. `as` is the network and the kind of value. This directive is not "
+        "Segment's.",
+        {"@hash": {"as": "google email", "value": {"@path": "$.email"}}},
+        {"email": " Ada.Byron@gmail.com"},
+        "57d491344eaa1b4dfec77a689065eb6671e40e9d320f10968bca16e65bb35a3e",
+    ),
 }
 """name → example, in the order of the table of directives"""
 

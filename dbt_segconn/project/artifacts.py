@@ -33,12 +33,13 @@ _TYPES: tuple[tuple[SpecType, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class ModelColumn:
-    """A column in the model's YAML."""
+    """A column in the model's YAML. `labels`: keys of its meta, also as key=value, its tags and its classifiers."""
 
     name: str
     data_type: str | None
     description: str
     constraints: tuple[str, ...]
+    labels: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class Model:
     folders: tuple[str, ...] = ()
     snapshot: Snapshot | None = None
     requires_partition_filter: bool = False
+    classifiers: frozenset[str] = frozenset()
 
     @property
     def base_id(self) -> str:
@@ -336,6 +338,7 @@ def _model(node: Mapping[str, Any], folder: str) -> Model:
         folders=tuple(map(str, node["fqn"])) if isinstance(node.get("fqn"), list) else (),
         snapshot=_snapshot(config) if node["resource_type"] == "snapshot" else None,
         requires_partition_filter=bool(config.get("partition_by") and config.get("require_partition_filter")),
+        classifiers=frozenset(_classifiers(node)),
     )
 
 
@@ -366,4 +369,28 @@ def _column(column: Mapping[str, Any]) -> ModelColumn:
         column.get("data_type"),
         column.get("description") or "",
         tuple(one["type"] for one in column.get("constraints") or ()),
+        frozenset(_labels(column)),
     )
+
+
+def _labels(column: Mapping[str, Any]) -> Iterator[str]:
+    config = column.get("config") or {}
+    for key, value in ({**(column.get("meta") or {}), **(config.get("meta") or {})}).items():
+        if value not in (None, False):
+            yield key
+            values = value if isinstance(value, list) else [value]
+            yield from (f"{key}={one}" for one in values if isinstance(one, (str, int, float)))
+    yield from map(str, _listed(column, "tags"))
+    yield from _classifiers(column)
+
+
+def _classifiers(node: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the classifiers of a column or a model of dbt 2: names, or objects with one."""
+    for one in _listed(node, "classifiers"):
+        yield str(one.get("name", one) if isinstance(one, dict) else one)
+
+
+def _listed(node: Mapping[str, Any], key: str) -> Iterator[Any]:
+    for holder in (node, node.get("config") or {}):
+        value = holder.get(key) or ()
+        yield from value if isinstance(value, (list, dict)) else [value]

@@ -256,6 +256,12 @@ PARTITION_FILTER = _error(
     "A sync reads all rows, to find new, changed and deleted ones. Remove `require_partition_filter` from the model, "
     "or map a model without it that selects the rows to send.",
 )
+DENIED_COLUMN = _error(
+    "SEG220 denied-column",
+    "The destination denies a column that the mapping sends.",
+    "The column has a label in dbt that `deny` of the destination lists. Remove the column from `fields`, hash it for "
+    "an ad network (`$email | hash google email`), or name another destination. With `$*`, list the columns to send.",
+)
 # 3xx: identifiers and columns
 NO_IDENTIFIER = _error(
     "SEG301 no-identifier",

@@ -20,6 +20,7 @@ from dbt_segconn.project.drafts import MappingDraft, faults_of_alerts, missing_c
 from dbt_segconn.project.findings import NO_COLUMN, Fault, Finding, InvalidProject
 from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.meta import MappingMeta, MappingNames, shown_names
+from dbt_segconn.project.personal_data import denied_columns
 from dbt_segconn.project.settings import DestinationSettings, Settings, findings_in_settings
 from dbt_segconn.project.source_positions import SourcePositions
 from dbt_segconn.project.spec_integrations import merged
@@ -88,7 +89,8 @@ def read_mappings(manifest: Manifest, settings: Settings, project_dir: Path) -> 
     """
     drafts = read_drafts(manifest, settings.destinations, project_dir)
     faults = faults_of_alerts(settings, drafts)
-    findings = [*(one for draft in drafts for one in draft.findings), *missing_consent(settings, drafts)]
+    of_settings = (*missing_consent(settings, drafts), *denied_columns(settings, drafts))
+    findings = [*(one for draft in drafts for one in draft.findings), *of_settings]
     if findings := [*findings_in_settings(project_dir, faults), *findings]:
         raise InvalidProject(findings)
     skips = settings.consent.without_value == "skip"

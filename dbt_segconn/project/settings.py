@@ -109,6 +109,9 @@ class DestinationSettings(Strict):
     """Maximum requests in flight."""
     gzip: bool = False
     """Compress requests: less traffic, more CPU time."""
+    deny: tuple[str, ...] = ()
+    """Labels of columns that must not reach this destination as plain values, such as `[pii, sensitivity=high]`: keys
+    of a column's `meta`, also with a value, its tags, and its classifiers in dbt 2. `@hash` lets a column pass."""
     integrations: Integrations | None = None
     """Segment destinations that receive the calls: the Spec's `integrations`, such as `{All: false, Amplitude: true}`.
     Names are case-sensitive."""

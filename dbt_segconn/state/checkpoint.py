@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.tables import HistoryRow
 from dbt_segconn.warehouse.source import WHOLE_NUMBERS, Column, Source
@@ -17,15 +18,16 @@ Point = int | date | datetime
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The rows that a sync reads: `column` is `after` or greater, or null.
+    """The rows that a sync reads: `column` is `after` or greater, or null. With `before`, it is below that, too.
 
-    `after` is a number, or text that SQL casts to the column's type. `with_unsettled` adds, whatever their age, the
+    Both are numbers, or texts that SQL casts to the column's type. `with_unsettled` adds, whatever their age, the
     rows of discarded records and of records with an unknown state at Segment.
     """
 
     column: Column
-    after: int | str
+    after: int | str | None
     with_unsettled: bool = False
+    before: int | str | None = None
 
 
 def known_checkpoint(mapping: Mapping, source: Source, last: HistoryRow | None) -> str | None:
@@ -51,10 +53,51 @@ def lower_bound(column: Column, checkpoint: str, lag: int | timedelta) -> int | 
         if column.data_type.lower() == "timestamp_ns":  # Python times have microseconds, not nanoseconds
             behind += timedelta(microseconds=1)
         if isinstance(point, datetime):
-            return (point - behind).isoformat(sep=" ", timespec="microseconds")
+            return _as_sql(point - behind)
         return (point - timedelta(days=-(-behind // timedelta(days=1)))).isoformat() if point else None
     except OverflowError:
         return None
+
+
+def with_step(mapping: Mapping, source: Source, after: str | None, before: str | None) -> Source:
+    """Return the source with the limits of --after and --before.
+
+    Raises ConfigurationError if the mapping has no checkpoint, or if a limit is no value of its column.
+    """
+    if after is None and before is None:
+        return source
+    column = source.checkpoint
+    if column is None:
+        raise ConfigurationError(
+            f"{mapping.name}: --after and --before need a column that orders the rows, and the mapping has no "
+            "`checkpoint`. Add one, or choose other mappings with --mapping."
+        )
+    low, high = (None if text is None else _limit(mapping, column, text) for text in (after, before))
+    if low is not None and high is not None and not low < high:  # type: ignore[operator]  # both have one type
+        raise ConfigurationError(f"{mapping.name}: --after {after!r} must be below --before {before!r}.")
+    return replace(source, step=(_as_sql(low), _as_sql(high)))
+
+
+def _limit(mapping: Mapping, column: Column, text: str) -> Point:
+    """Parse a limit. A time with an offset is converted to the zone of the column."""
+    try:
+        if column.value_type not in {"timestamp", "timestamptz"}:
+            return int(text) if column.value_type in WHOLE_NUMBERS else date.fromisoformat(text)
+        point = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        zone = "UTC" if column.value_type == "timestamptz" else column.zone
+        return point.astimezone(ZoneInfo(zone)).replace(tzinfo=None) if point.tzinfo else point
+    except (ValueError, OverflowError, ZoneInfoNotFoundError):
+        example = {"date": "2026-01-31", "integer": "1000", "whole": "1000"}.get(column.value_type)
+        raise ConfigurationError(
+            f"{mapping.name}: --after and --before must be values of {column.name} ({column.data_type}), such as "
+            f"{example or '2026-01-31 or 2026-01-31T12:00:00'}, not {text!r}."
+        ) from None
+
+
+def _as_sql(point: Point | None) -> int | str | None:
+    if isinstance(point, datetime):
+        return point.isoformat(sep=" ", timespec="microseconds")
+    return point.isoformat() if isinstance(point, date) else point
 
 
 def new_checkpoint(column: Column, newest: Any, before: str | None, now: datetime) -> str | None:

@@ -101,6 +101,8 @@ class MappingTables:
 
     def window(self, mapping: Mapping, source: Source) -> Window | None:
         """Return the rows of the model that the next sync reads; None for all rows."""
+        if source.step and source.checkpoint:
+            return Window(source.checkpoint, source.step[0], before=source.step[1])
         setting, column = mapping.meta.checkpoint, source.checkpoint
         if setting is None or column is None or not self._state.exists() or not self.present()[0]:
             return None
@@ -120,6 +122,8 @@ class MappingTables:
         """
         if source.checkpoint is None:
             return None
+        if source.step:  # what is outside of the step is still unread
+            return known_checkpoint(mapping, source, self._state.last_records(self.mapping_id))
         arguments = {"model": source.relation, "column": source.checkpoint, "window": window}
         newest = self._session.rows("segconn_newest", **arguments)[0][0]
         last = self._state.last_records(self.mapping_id) if window else None
@@ -205,7 +209,7 @@ class MappingTables:
 
     def diff(self, mapping: Mapping, source: Source, *, is_baseline: bool = False) -> Diff:
         """Return the diff of the next sync; the mapping may have no records yet."""
-        window = None if is_baseline else self.window(mapping, source)
+        window = None if is_baseline and not source.step else self.window(mapping, source)
         diff = self._diff(mapping, source, window, is_baseline=is_baseline)
         return diff if self.present()[0] else replace(diff, records=None)
 

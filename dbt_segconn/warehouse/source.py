@@ -182,7 +182,8 @@ class Source:
     of JSON columns. Equal JSON may have different texts in different data types.
 
     `checkpoint` is the column of the mapping's checkpoint, if any. `order` are the columns of `order_by`. `current` are
-    the columns that mark the current rows of a snapshot; `valid_to_current` is dbt's SQL for the first of them.
+    the columns that mark the current rows of a snapshot; `valid_to_current` is dbt's SQL for the first of them. `step`
+    are the limits of --after and --before, for SQL.
     """
 
     relation: Any
@@ -193,6 +194,7 @@ class Source:
     order: tuple[Column, ...] = ()
     current: tuple[Column, ...] = ()
     valid_to_current: str | None = None
+    step: tuple[int | str | None, int | str | None] | None = None
 
     @property
     def names(self) -> str:

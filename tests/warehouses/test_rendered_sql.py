@@ -261,6 +261,9 @@ def stage_windows(state, tables, mapping, source, columns):
         session.rows("segconn_newest", model=source.relation, column=column, window=Window(column, after))
         if column.value_type == "timestamp":
             tables.stage(mapping, source, Window(column, after, with_unsettled=True))
+            session.rows(
+                "segconn_newest", model=source.relation, column=column, window=Window(column, None, before=after)
+            )
 
 
 def tidied(sql):

@@ -1,17 +1,21 @@
 {#- Which rows of a model are new: those with a checkpoint value of at least `after`. See Window in
     `state/checkpoint.py`. -#}
 
-{#- Rows with a null, NaN or infinite value are always new. -#}
+{#- Rows with a null, NaN or infinite value are always new. Below `before` are only rows with a value. -#}
 {% macro segconn_is_new(window) %}
   {%- set column = segconn_quote(window.column.name) -%}
   {%- set lost = segconn_lost(window.column) -%}
-  {{- return('(' ~ column ~ ' >= ' ~ segconn_after(window) ~ ' or ' ~ column ~ ' is null' ~ (' or ' ~ lost if lost else '') ~ ')') -}}
+  {%- set from = column ~ ' >= ' ~ segconn_limit(window, window.after) if window.after is not none -%}
+  {%- if window.before is not none -%}
+    {{- return('(' ~ (from ~ ' and ' if from) ~ column ~ ' < ' ~ segconn_limit(window, window.before) ~ ')') -}}
+  {%- endif -%}
+  {{- return('(' ~ from ~ ' or ' ~ column ~ ' is null' ~ (' or ' ~ lost if lost else '') ~ ')') -}}
 {% endmacro %}
 
 
-{% macro segconn_after(window) %}
-  {%- set value = segconn_literal(window.after) -%}
-  {{- return(value if window.after is number else 'cast(' ~ value ~ ' as ' ~ window.column.data_type ~ ')') -}}
+{% macro segconn_limit(window, limit) %}
+  {%- set value = segconn_literal(limit) -%}
+  {{- return(value if limit is number else 'cast(' ~ value ~ ' as ' ~ window.column.data_type ~ ')') -}}
 {% endmacro %}
 
 
