@@ -32,6 +32,16 @@ def test_a_materialized_view_is_a_model_like_another(shop, api, warehouse):
     assert [call["traits"] for call in api.calls()] == [{"email": "a@b.co", "plan": 12.5}]
 
 
+def test_step_has_the_limits_of_its_zone(shop, api, warehouse):
+    warehouse.execute(
+        "create table customers as select *, ('2026-01-01 10:30:00+00'::timestamptz + interval '30 minutes' * n) as at "
+        "from (values ('c0', 'a', 'x', 0), ('c1', 'b', 'x', 1), ('c2', 'c', 'x', 2)) as t (customer_id, email, plan, n)"
+    )
+    shop.manifest({**MAPPING, "checkpoint": {"column": "at", "lag": "1 hour"}}, timezone="Asia/Tokyo")
+    result = shop.run("--after", "2026-01-01T12:00+01:00", "--before", "2026-01-01 11:30")
+    assert [call["userId"] for call in api.calls()] == ["c1"], result.output
+
+
 def test_outbox_pages_use_an_index(shop, api, warehouse):
     api.faults = [401]
     shop.synced(ADA, BOB)
