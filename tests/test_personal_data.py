@@ -56,6 +56,9 @@ def test_each_kind_of_label_counts(shop):
     assert {mapping for mapping, _ in findings(shop)} == {"m0", "m1", "m2", "m3"}
     mapped(shop, {"traits": {"x": "$__segment_id"}}, customer_id=LABELS["c"])
     assert ("m0", "fields") in findings(shop)
+    assert "SEG221: destinations.app.deny: no column of a mapped model has the label 'sensitivity=high'" in (
+        shop.segconn("validate").output
+    )
 
 
 def test_denied_column_is_sent_as_hash(shop, api):
