@@ -93,8 +93,9 @@ def _planned(options: Options) -> dict[str, str] | None:
         raise ConfigurationError("--plan changes no records: leave out --full-refresh and --apply.")
     if options.apply is None:
         return None
-    chosen = ("select", "exclude", "selector", "mappings", "run_results", "all", "full_refresh", "ignore_tests", "integrations")
-    if beside := [f"--{name.replace('_', '-')}" for name in chosen if getattr(options, name)]:
+    chosen = ("select", "exclude", "selector", "mappings", "run_results", "all", "full_refresh", "ignore_tests")
+    changing = ("integrations", "after", "before")
+    if beside := [f"--{name.replace('_', '-')}" for name in (*chosen, *changing) if getattr(options, name)]:
         raise ConfigurationError(
             f"--apply delivers what the plan has, and nothing else: leave out {', '.join(beside)}."
         )
