@@ -26,7 +26,7 @@ LABELS = {
 
 def mapped(shop, *fields, **labels):
     """Map these fields, each in a mapping of its own, and label columns in dbt's manifest."""
-    shop.settings(deny=["pii", "sensitivity=high"])
+    shop.settings(deny=["pii", "sensitivity=high", "piii"])
     shop.manifest(
         *({**MAPPING, "name": f"m{at}", "fields": {"user_id": "$customer_id", **one}} for at, one in enumerate(fields))
     )
@@ -56,6 +56,8 @@ def test_each_kind_of_label_counts(shop):
     assert {mapping for mapping, _ in findings(shop)} == {"m0", "m1", "m2", "m3"}
     mapped(shop, {"traits": {"x": "$__segment_id"}}, customer_id=LABELS["c"])
     assert ("m0", "fields") in findings(shop)
+    output = shop.segconn("validate").output
+    assert "deny: no column of a mapped model has the label 'piii'. Did you mean 'pii'?" in output
 
 
 def test_denied_column_is_sent_as_hash(shop, api):

@@ -206,7 +206,9 @@ def _integrations(ctx: click.Context, param: click.Parameter, value: str | None)
         raise click.BadParameter("must be a JSON object, or a file with one", ctx, param) from None
     except ConfigurationError as error:
         raise click.BadParameter(str(error), ctx, param) from None
-    return parsed  # type: ignore[no-any-return]  # checked with the project
+    if not isinstance(parsed, dict):  # an empty file must not mean all destinations
+        raise click.BadParameter("must be a JSON object, or a file with one", ctx, param)
+    return parsed
 
 
 integrations_option: Callable[[Command], Command] = click.option(

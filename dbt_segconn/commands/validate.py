@@ -153,7 +153,7 @@ def _in_files(
     from dbt_segconn.authoring.misplaced import misplaced, plain_secrets
     from dbt_segconn.project.artifacts import Catalog
     from dbt_segconn.project.drafts import faults_of_alerts, missing_consent
-    from dbt_segconn.project.personal_data import denied_columns
+    from dbt_segconn.project.personal_data import denied_columns, unknown_labels
     from dbt_segconn.project.plan_checks import read_plans
     from dbt_segconn.project.settings import findings_in_settings
 
@@ -163,6 +163,7 @@ def _in_files(
         yield from findings_in_settings(context.project_dir, [*faults_of_alerts(settings, drafts), *faults_of_plans])
         yield from missing_consent(settings, drafts)
         yield from denied_columns(settings, drafts)
+        yield from findings_in_settings(context.project_dir, unknown_labels(settings, drafts))
         for name, one in settings.destinations.items():
             faults = unknown_integrations(one.integrations, "destinations", name)
             yield from findings_in_settings(context.project_dir, faults)

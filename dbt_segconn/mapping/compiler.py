@@ -18,7 +18,7 @@ _COLUMN = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 _MARK = re.compile(r"\$\$|\$\{([^}]*)\}|\$(?=[A-Za-z_{*])", re.ASCII)
 _HASH = re.compile(r"(\$[A-Za-z_][A-Za-z0-9_]*|\$\{[^}]*\}) *\| *hash\b *(.*)", re.ASCII)
 SHORTHAND = (
-    rf"^(\$[A-Za-z_][A-Za-z0-9_]*( *\| *hash ({'|'.join(RULES)}))?|\$\*|"
+    rf"^(\$[A-Za-z_][A-Za-z0-9_]*( *\| *hash +({'|'.join(RULES)}))?|\$\*|"
     r"([^$]|\$\$|\$\{\s*[^}\s.'\"\[\]][^}.'\"\[\]]*\}|\$(?![A-Za-z_{*$]))*)$"
 )
 """The same rules as one pattern, valid in JavaScript and JSON Schema, for editors."""

@@ -379,7 +379,7 @@ def _labels(column: Mapping[str, Any]) -> Iterator[str]:
         if value not in (None, False):
             yield key
             values = value if isinstance(value, list) else [value]
-            yield from (f"{key}={one}" for one in values if isinstance(one, (str, int, float)))
+            yield from (f"{key}={str(one).lower() if one is True else one}" for one in values)
     yield from map(str, _listed(column, "tags"))
     yield from _classifiers(column)
 

@@ -267,6 +267,12 @@ DENIED_COLUMN = _error(
     "The column has a label in dbt that `deny` of the destination lists. Remove the column from `fields`, hash it for "
     "an ad network (`$email | hash google email`), or name another destination. With `$*`, list the columns to send.",
 )
+UNKNOWN_LABEL = _warning(
+    "SEG221 unknown-label",
+    "A destination denies a label that no column has.",
+    "`deny` has no effect then. Correct the label, or label the columns in the YAML of the mapped models. A label is a "
+    "key of `meta`, such as `pii`, a key with a value, such as `sensitivity=high`, a tag, or a classifier of dbt 2.",
+)
 # 3xx: identifiers and columns
 NO_IDENTIFIER = _error(
     "SEG301 no-identifier",

@@ -9,9 +9,10 @@ import orjson
 from dbt_segconn.mapping import ALL_COLUMNS
 from dbt_segconn.mapping.compiler import reads, without_hashes
 from dbt_segconn.project.drafts import MappingDraft, ModelDraft
-from dbt_segconn.project.findings import DENIED_COLUMN, Fault, Finding, KeyPath
+from dbt_segconn.project.findings import DENIED_COLUMN, UNKNOWN_LABEL, Fault, Finding, KeyPath
 from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.settings import Settings
+from dbt_segconn.project.strict_model import near_name
 
 
 def denied_columns(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Finding]:
@@ -23,6 +24,17 @@ def denied_columns(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator
         destination = settings.destinations.get(draft.destination or "")
         if destination and destination.deny:
             yield from map(draft.finding, _faults(draft, frozenset(destination.deny)))
+
+
+def unknown_labels(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:
+    """Yield a fault of segconn.yml for each denied label that no column of a mapped model has."""
+    models = [draft.positions.model for draft in drafts]
+    known = frozenset().union(*(one.classifiers.union(*(column.labels for column in one.columns)) for one in models))
+    for name, destination in settings.destinations.items():
+        for label in (one for one in destination.deny if one not in known):
+            fix = near_name(label, known).lstrip() or "Label the columns in dbt."
+            reason = f"no column of a mapped model has the label {label!r}"
+            yield Fault(UNKNOWN_LABEL, ("destinations", name, "deny"), reason, fix)
 
 
 def _faults(draft: MappingDraft, denied: frozenset[str]) -> Iterator[Fault]:

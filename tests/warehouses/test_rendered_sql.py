@@ -138,7 +138,11 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     meta = SimpleNamespace(sync_mode=("added", "updated"), checkpoint=None, changed_columns=False)
     model = SimpleNamespace(is_stored=True)
     mapping = SimpleNamespace(
-        definition="0123456789abcdef", model=model, meta=meta, consent={}, skips_unknown_consent=False
+        definition="0123456789abcdef",
+        model=model,
+        meta=meta,
+        consent={},
+        skips_unknown_consent=False,
     )
     few = replace(
         source, columns=tuple({one.value_type: one for one in columns if one.value_type in _CONSENT_TYPES}.values())
@@ -282,6 +286,7 @@ def written_call(columns, value_types, *, keeps_null):
     fields = {**ids, "locale": f"${text}", "traits": {**traits, "text": template}}
     mapping = SimpleNamespace(
         meta=SimpleNamespace(action="identify", sync_null_values=keeps_null, order_by=None),
+        integrations={"All": False},
         fields=expand({"consent": {"@path": "$.context.consent"}, **fields}),
         consent={"ads": known["boolean"].key, "mail": text, "score": known["whole"].key},
         uses_segment_id=True,

@@ -41,7 +41,8 @@ create table if not exists "shop"."segconn"."sync_history" (
     identifier varchar(65535),
     relation varchar(65535),
     checkpoint varchar(65535),
-    checkpoint_of varchar(65535)
+    checkpoint_of varchar(65535),
+    integrations varchar(65535)
 );
 
 -- segconn_create_table
@@ -115,7 +116,8 @@ select
     identifier,
     relation,
     checkpoint,
-    checkpoint_of
+    checkpoint_of,
+    integrations
 from (
     select history.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
     from "shop"."segconn"."sync_history" as history
@@ -132,9 +134,9 @@ drop schema "segconn" restrict;
 select sysdate;
 
 -- segconn_append
-insert into "shop"."segconn"."sync_history" (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into "shop"."segconn"."sync_history" (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
 
 -- segconn_append
 insert into "shop"."segconn"."discards" (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
@@ -163,7 +165,7 @@ where status in ('success', 'partial')
 group by mapping_id;
 
 -- segconn_last_syncs
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations
 from (
     select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
     from "shop"."segconn"."syncs" as syncs
@@ -172,13 +174,13 @@ where nth = 1
 order by mapping;
 
 -- segconn_history
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations
 from "shop"."segconn"."syncs"
 order by started_at desc
 limit 10;
 
 -- segconn_last_sync
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations
 from "shop"."segconn"."syncs"
 where mapping_id = 'customers_identify_0123abcd'
 order by started_at desc
@@ -1156,7 +1158,7 @@ where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' a
     and status not in ('blocked', 'planned', 'reset') and run_id <> 'i-1';
 
 -- segconn_last_records
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations
 from "shop"."segconn"."syncs"
 where mapping_id = 'customers_identify_0123abcd'
     and (status in ('success', 'partial', 'reset') or (status = 'canceled' and finished_at is not null))
@@ -1327,6 +1329,14 @@ select
     row_number() over () as change_number,
     changes.*
 from changes;
+
+-- segconn_newest
+select case when extract(year from newest) > 0 then to_char(newest, 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char(newest, 'US') like '%000' then to_char(newest, 'MS') else to_char(newest, 'US') end || 'Z' else case when extract(year from newest) < -1 then '-' else '' end || lpad(cast(-extract(year from newest) - 1 as text), 4, '0') || to_char(newest, '-MM-DD"T"HH24:MI:SS.US"Z"') end as newest
+from (
+    select max("column 10") as newest
+    from "shop"."marts"."customers"
+    where ("column 10" < cast('2026-01-02 03:04:05.678000' as timestamp without time zone))
+) as newest_rows;
 
 -- segconn_newest
 select case when extract(year from (newest at time zone 'UTC')) > 0 then to_char((newest at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char((newest at time zone 'UTC'), 'US') like '%000' then to_char((newest at time zone 'UTC'), 'MS') else to_char((newest at time zone 'UTC'), 'US') end || 'Z' else case when extract(year from (newest at time zone 'UTC')) < -1 then '-' else '' end || lpad(cast(-extract(year from (newest at time zone 'UTC')) - 1 as text), 4, '0') || to_char((newest at time zone 'UTC'), '-MM-DD"T"HH24:MI:SS.US"Z"') end as newest
@@ -2076,7 +2086,7 @@ where discarded.change_type <> 'closed' and (closed.closed_at is null or discard
 ) as closing;
 
 -- segconn_append
-insert into "shop"."segconn"."sync_history" (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into "shop"."segconn"."sync_history" (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
 

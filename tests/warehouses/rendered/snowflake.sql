@@ -38,7 +38,8 @@ create table if not exists shop.segconn.sync_history (
     identifier TEXT,
     relation TEXT,
     checkpoint TEXT,
-    checkpoint_of TEXT
+    checkpoint_of TEXT,
+    integrations TEXT
 );
 
 -- segconn_create_table
@@ -112,7 +113,8 @@ select
     identifier,
     relation,
     checkpoint,
-    checkpoint_of
+    checkpoint_of,
+    integrations
 from (
     select history.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
     from shop.segconn.sync_history as history
@@ -129,9 +131,9 @@ drop schema shop.segconn restrict;
 select cast(sysdate() as timestamp_ntz);
 
 -- segconn_append
-insert into shop.segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into shop.segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
 
 -- segconn_append
 insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
@@ -160,7 +162,7 @@ where status in ('success', 'partial')
 group by mapping_id;
 
 -- segconn_last_syncs
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations
 from (
     select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
     from shop.segconn.syncs as syncs
@@ -169,13 +171,13 @@ where nth = 1
 order by mapping;
 
 -- segconn_history
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations
 from shop.segconn.syncs
 order by started_at desc
 limit 10;
 
 -- segconn_last_sync
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations
 from shop.segconn.syncs
 where mapping_id = 'customers_identify_0123abcd'
 order by started_at desc
@@ -1124,7 +1126,7 @@ where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' a
     and status not in ('blocked', 'planned', 'reset') and run_id <> 'i-1';
 
 -- segconn_last_records
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations
 from shop.segconn.syncs
 where mapping_id = 'customers_identify_0123abcd'
     and (status in ('success', 'partial', 'reset') or (status = 'canceled' and finished_at is not null))
@@ -1289,6 +1291,14 @@ select
 from changes;
 
 -- segconn_newest
+select to_varchar(cast(newest as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(newest as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(newest as timestamp_ntz), '.FF3') else to_varchar(cast(newest as timestamp_ntz), '.FF6') end || 'Z' as newest
+from (
+    select max("column 7") as newest
+    from shop.marts.customers
+    where ("column 7" < cast('2026-01-02 03:04:05.678000' as TIMESTAMP_NTZ))
+) as newest_rows;
+
+-- segconn_newest
 select to_varchar(cast(convert_timezone('UTC', newest) as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('UTC', newest) as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('UTC', newest) as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('UTC', newest) as timestamp_ntz), '.FF6') end || 'Z' as newest
 from (
     select max("column 8") as newest
@@ -1394,7 +1404,7 @@ from (
     select change_number, case when octet_length(text_of_call) <= 32000 then text_of_call end as written
     from (
         select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as TEXT), '') <> '' or coalesce(cast(c10 as TEXT), '') <> '') and coalesce(length(c7), 24) in (24, 27) and coalesce(c1 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || to_json(to_variant(nullif(cast(record_id as TEXT), ''))), ''), coalesce(',"anonymousId":' || to_json(to_variant(nullif(cast(c10 as TEXT), ''))), ''), coalesce(',"timestamp":' || '"' || cast(c7 as TEXT) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c4, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c10) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c1 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || to_json(to_variant(nullif(cast(c10 as TEXT), ''))), ''), '},"traits":{"column_1":', coalesce(cast(c1 as TEXT), 'null'), ',"column_4":', coalesce(cast(c4 as TEXT), 'null'), ',"column_5":', coalesce(to_json(to_variant(c5)), 'null'), ',"column_6":', coalesce('"' || c6 || '"', 'null'), ',"column_7":', coalesce('"' || c7 || '"', 'null'), ',"column_8":', coalesce('"' || c8 || '"', 'null'), ',"column_9":', coalesce('"' || c9 || '"', 'null'), ',"column_10":', coalesce(to_json(to_variant(c10)), 'null'), ',"column_14":', coalesce('"' || c14 || '"', 'null'), ',"text":', to_json(to_variant(concat('it''s ', coalesce(cast(c10 as TEXT), ''), '
-\\'))), '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as TEXT), '"}') end as text_of_call
+\\'))), '},"type":"identify","integrations":{"All":false}'), 2), ',', '"messageId":"prefix-', cast(change_number as TEXT), '"}') end as text_of_call
         from shop.segconn.outbox_customers_identify_0123abcd
         where change_number > 0 and change_number <= 20000
             and change_type in ('added', 'updated')
@@ -1414,7 +1424,7 @@ from (
     select change_number, case when octet_length(text_of_call) <= 32000 then text_of_call end as written
     from (
         select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as TEXT), '') <> '' or coalesce(cast(c10 as TEXT), '') <> '') and coalesce(length(c7), 24) in (24, 27) and coalesce(c1 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || to_json(to_variant(nullif(cast(record_id as TEXT), ''))), ''), coalesce(',"anonymousId":' || to_json(to_variant(nullif(cast(c10 as TEXT), ''))), ''), coalesce(',"timestamp":' || '"' || cast(c7 as TEXT) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c4, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c10) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c1 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || to_json(to_variant(nullif(cast(c10 as TEXT), ''))), ''), '},"traits":{', substr(concat(coalesce(',"column_1":' || cast(c1 as TEXT), ''), coalesce(',"column_4":' || cast(c4 as TEXT), ''), coalesce(',"column_5":' || to_json(to_variant(c5)), ''), coalesce(',"column_6":' || '"' || c6 || '"', ''), coalesce(',"column_7":' || '"' || c7 || '"', ''), coalesce(',"column_8":' || '"' || c8 || '"', ''), coalesce(',"column_9":' || '"' || c9 || '"', ''), coalesce(',"column_10":' || to_json(to_variant(c10)), ''), coalesce(',"column_14":' || '"' || c14 || '"', ''), ',"text":', to_json(to_variant(concat('it''s ', coalesce(cast(c10 as TEXT), ''), '
-\\')))), 2), '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as TEXT), '"}') end as text_of_call
+\\')))), 2), '},"type":"identify","integrations":{"All":false}'), 2), ',', '"messageId":"prefix-', cast(change_number as TEXT), '"}') end as text_of_call
         from shop.segconn.outbox_customers_identify_0123abcd
         where change_number > 0 and change_number <= 20000
             and change_type in ('added', 'updated')
@@ -2066,7 +2076,7 @@ where discarded.change_type <> 'closed' and (closed.closed_at is null or discard
 ) as closing;
 
 -- segconn_append
-insert into shop.segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into shop.segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
 

@@ -39,7 +39,8 @@ create table if not exists segconn.sync_history (
     identifier string,
     relation string,
     checkpoint string,
-    checkpoint_of string
+    checkpoint_of string,
+    integrations string
 ) using parquet;
 
 -- segconn_create_table
@@ -113,7 +114,8 @@ select
     identifier,
     relation,
     checkpoint,
-    checkpoint_of
+    checkpoint_of,
+    integrations
 from (
     select history.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
     from segconn.sync_history as history
@@ -130,9 +132,9 @@ drop schema segconn restrict;
 select cast(current_timestamp() as timestamp_ntz);
 
 -- segconn_append
-insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
 
 -- segconn_append
 insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
@@ -161,7 +163,7 @@ where status in ('success', 'partial')
 group by mapping_id;
 
 -- segconn_last_syncs
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations
 from (
     select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
     from segconn.syncs as syncs
@@ -170,13 +172,13 @@ where nth = 1
 order by mapping;
 
 -- segconn_history
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations
 from segconn.syncs
 order by started_at desc
 limit 10;
 
 -- segconn_last_sync
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations
 from segconn.syncs
 where mapping_id = 'customers_identify_0123abcd'
 order by started_at desc
@@ -1302,7 +1304,7 @@ where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' a
     and status not in ('blocked', 'planned', 'reset') and run_id <> 'i-1';
 
 -- segconn_last_records
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations
 from segconn.syncs
 where mapping_id = 'customers_identify_0123abcd'
     and (status in ('success', 'partial', 'reset') or (status = 'canceled' and finished_at is not null))
@@ -1499,6 +1501,14 @@ from changes;
 -- segconn_newest
 select date_format(newest, "yyyy-MM-dd'T'HH:mm:ss") || case when date_format(newest, 'SSSSSS') like '%000' then date_format(newest, '.SSS') else date_format(newest, '.SSSSSS') end || 'Z' as newest
 from (
+    select max(`column 9`) as newest
+    from marts.customers
+    where (`column 9` < cast('2026-01-02 03:04:05.678000' as timestamp_ntz))
+) as newest_rows;
+
+-- segconn_newest
+select date_format(newest, "yyyy-MM-dd'T'HH:mm:ss") || case when date_format(newest, 'SSSSSS') like '%000' then date_format(newest, '.SSS') else date_format(newest, '.SSSSSS') end || 'Z' as newest
+from (
     select max(`column 10`) as newest
     from marts.customers
     where (`column 10` >= cast('2026-01-02 03:04:05.678000' as timestamp) or `column 10` is null)
@@ -1594,7 +1604,7 @@ from (
     select change_number, case when octet_length(text_of_call) <= 32000 then text_of_call end as written
     from (
         select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as string), '') <> '' or coalesce(cast(c7 as string), '') <> '') and coalesce(length(c9), 24) in (24, 27) and coalesce(c2 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || transform(array(nullif(cast(record_id as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), coalesce(',"anonymousId":' || transform(array(nullif(cast(c7 as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), coalesce(',"timestamp":' || '"' || cast(c9 as string) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c6, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c7) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c2 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || transform(array(nullif(cast(c7 as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), '},"traits":{"column_1":', coalesce(cast(c1 as string), 'null'), ',"column_2":', coalesce(cast(c2 as string), 'null'), ',"column_3":', coalesce(cast(c3 as string), 'null'), ',"column_4":', coalesce(cast(c4 as string), 'null'), ',"column_5":', coalesce(cast(c5 as string), 'null'), ',"column_6":', coalesce(cast(c6 as string), 'null'), ',"column_7":', coalesce(transform(array(c7), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], 'null'), ',"column_8":', coalesce('"' || c8 || '"', 'null'), ',"column_9":', coalesce('"' || c9 || '"', 'null'), ',"column_10":', coalesce('"' || c10 || '"', 'null'), ',"column_14":', coalesce('"' || c14 || '"', 'null'), ',"text":', transform(array(concat('it\'s ', coalesce(cast(c7 as string), ''), '
-\\')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
+\\')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], '},"type":"identify","integrations":{"All":false}'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
         from segconn.outbox_customers_identify_0123abcd
         where change_number > 0 and change_number <= 20000
             and change_type in ('added', 'updated')
@@ -1614,7 +1624,7 @@ from (
     select change_number, case when octet_length(text_of_call) <= 32000 then text_of_call end as written
     from (
         select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as string), '') <> '' or coalesce(cast(c7 as string), '') <> '') and coalesce(length(c9), 24) in (24, 27) and coalesce(c2 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || transform(array(nullif(cast(record_id as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), coalesce(',"anonymousId":' || transform(array(nullif(cast(c7 as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), coalesce(',"timestamp":' || '"' || cast(c9 as string) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c6, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c7) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c2 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || transform(array(nullif(cast(c7 as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), '},"traits":{', substr(concat(coalesce(',"column_1":' || cast(c1 as string), ''), coalesce(',"column_2":' || cast(c2 as string), ''), coalesce(',"column_3":' || cast(c3 as string), ''), coalesce(',"column_4":' || cast(c4 as string), ''), coalesce(',"column_5":' || cast(c5 as string), ''), coalesce(',"column_6":' || cast(c6 as string), ''), coalesce(',"column_7":' || transform(array(c7), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), coalesce(',"column_8":' || '"' || c8 || '"', ''), coalesce(',"column_9":' || '"' || c9 || '"', ''), coalesce(',"column_10":' || '"' || c10 || '"', ''), coalesce(',"column_14":' || '"' || c14 || '"', ''), ',"text":', transform(array(concat('it\'s ', coalesce(cast(c7 as string), ''), '
-\\')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0]), 2), '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
+\\')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0]), 2), '},"type":"identify","integrations":{"All":false}'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
         from segconn.outbox_customers_identify_0123abcd
         where change_number > 0 and change_number <= 20000
             and change_type in ('added', 'updated')
@@ -2266,7 +2276,7 @@ where discarded.change_type <> 'closed' and (closed.closed_at is null or discard
 ) as closing;
 
 -- segconn_append
-insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
 
