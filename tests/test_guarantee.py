@@ -185,7 +185,7 @@ def world_of(shop, parsed):
             }
             for name in KEYS
         }
-        shop.write("segconn.yml", {"destinations": destinations})
+        shop.write("segconn.yml", {"destinations": destinations, "state": {"deliveries": {"keep": "1 day"}}})
         yield shop, api
         shutil.rmtree(shop.dir.parent)
 
@@ -262,6 +262,7 @@ class History(RuleBasedStateMachine):
         self.names = {"app": "state", "ads": "ads_state"}
         self.names_changes = False
         self.resets = {name: [] for name in KEYS}  # how much each destination had heard when it was reset
+        self.resends = {name: [] for name in KEYS}  # and when its records were marked to be sent again
         self.has_begun = False
         self.has_run = False
         self.has_failed = False
@@ -330,6 +331,18 @@ class History(RuleBasedStateMachine):
         assert result.exit_code == 0, result.output
         self.resets["app"].append(len(self.api.heard[KEYS["app"]]))
 
+    @precondition(lambda self: self.has_run)
+    @rule()
+    @told
+    def records_are_resent(self):
+        result = self.shop.segconn("resend", f"customers.{self.names['app']}", "--where", "1 = 1", "--yes")
+        heard = len(self.api.heard[KEYS["app"]])
+        if result.exit_code == 0:
+            self.resends["app"].append(heard)
+        else:
+            allowed = ("unfinished sync", "has sent nothing yet", "no record that Segment has received")
+            assert any(text in result.output for text in allowed), result.output
+
     @rule(faults=FAULTS, fate=FATES)
     @told
     def it_runs(self, faults, fate):
@@ -367,6 +380,7 @@ class History(RuleBasedStateMachine):
         self.segment_equals_the_model_and_heard_nothing_twice()
         self.calls_of_one_user_left_in_order()
         self.counts_add_up()
+        self.log_has_what_was_confirmed()
         heard = sum(map(len, self.api.heard.values()))
         assert self.run().success
         assert sum(map(len, self.api.heard.values())) == heard, "a run with nothing changed sends nothing"
@@ -441,6 +455,8 @@ class History(RuleBasedStateMachine):
             now = {user: one for user, one in known.items() if (one["email"], one.get("plan")) != GONE}
             assert all(call["properties"]["email"] != TOO_LARGE for call in heard)
             assert now.keys() == self.rows.keys()
+            resent = max(self.resends[name], default=0)
+            assert all(last[user][0] >= resent for user in now), "marked records were to be sent again"
             for user, one in now.items():
                 assert one["email"] == self.rows[user][0]
                 assert not self.has_plan or one["plan"] == self.rows[user][1]
@@ -458,12 +474,27 @@ class History(RuleBasedStateMachine):
                 of_sync.append(call["properties"]["version"] or 0)
         assert all(versions == sorted(versions) for versions in arrived.values()), arrived
 
+    def log_has_what_was_confirmed(self):
+        logged = {}
+        for row in self.shop.query("select sync_id, record_id, message_id from segconn.deliveries"):
+            calls = logged.setdefault(row["sync_id"], {})
+            assert row["message_id"] not in calls, f"logged twice: {row}"
+            calls[row["message_id"]] = row["record_id"]
+        for sync in self.shop.query("select * from segconn.syncs"):
+            heard, calls = self.api.heard[KEYS[sync["destination"]]], logged.get(sync["sync_id"], {})
+            of_sync = {
+                one for one in heard if one.startswith(message_id_prefix(KEYS[sync["destination"]], sync["sync_id"]))
+            }
+            is_whole = sync["status"] in {"success", "partial"}
+            assert calls.keys() == of_sync if is_whole else calls.keys() <= of_sync, sync
+            assert self.is_ordered or all(heard[one]["userId"] == record for one, record in calls.items())
+
     def had_too_large(self):
         return any(email == TOO_LARGE for rows in self.past for email, _ in rows.values())
 
     def nothing_twice(self, name, user, calls):
         for (at, one), (then, other) in pairwise(calls):
-            was_reset = any(at < reset <= then for reset in self.resets[name])
+            was_reset = any(at < reset <= then for reset in self.resets[name] + self.resends[name])
             assert one != other or was_reset, f"{name} heard of {user} twice: {one}"
 
     def in_order(self, user, calls):

@@ -26,5 +26,5 @@ select
     sum(discarded) as discarded,
     100.0 * sum(confirmed) / nullif(sum(confirmed) + sum(discarded), 0) as delivered_percent
 from syncs
-where status <> 'reset'
+where status not in ('reset', 'resend')
 group by mapping, destination, cast(started_at as date)

@@ -17,7 +17,7 @@ from dbt_segconn.project.artifacts import Manifest
 from dbt_segconn.project.findings import dotted
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.settings import StateSettings
-from dbt_segconn.state.tables import DISCARD_COLUMNS, SYNC_COLUMNS
+from dbt_segconn.state.tables import DELIVERY_COLUMNS, DISCARD_COLUMNS, SYNC_COLUMNS
 
 HEADER = "# Written by `dbt-segconn {command}`, which overwrites it."
 
@@ -137,6 +137,7 @@ _TABLES: abc.Mapping[str, tuple[str, Collection[str]]] = {
         "One row per discard: a record that Segment's rules exclude before sending, or that Segment rejected.",
         DISCARD_COLUMNS,
     ),
+    "deliveries": ("Delivery log: one row per confirmed call. Exists only with state.deliveries.", DELIVERY_COLUMNS),
 }
 COLUMNS = {
     "sync_id": "Id of the sync.",
@@ -147,7 +148,7 @@ COLUMNS = {
     "destination": "Destination of segconn.yml.",
     "action": "identify, track, group, page or screen.",
     "sync_mode": "Changes that the sync sends.",
-    "status": "success, partial, blocked, failed or canceled; reset after the reset of a mapping.",
+    "status": "success, partial, blocked, failed or canceled; reset, or resend, of a mapping.",
     "definition": "Hash of everything that determines the call of a record.",
     "signature": "Hash of the columns that the sync read.",
     "run_id": "Id of the run.",
@@ -172,11 +173,15 @@ COLUMNS = {
     "relation": "Table or view that the sync read.",
     "checkpoint": "Checkpoint: value up to which the settled sync has read the model; null without one.",
     "checkpoint_of": "Column, type and time zone of the checkpoint.",
+    "message_prefix": "Each messageId of the sync is this text and a change number; null if the mapping makes its own.",
     "record_id": "Identifier of the record; null if it has none.",
     "change_type": "added, updated or deleted; closed ends the earlier discards of the record.",
     "checksum": "Checksum of the discarded form of the record.",
     "reason": "Reason of the discard.",
     "discarded_at": "Time of the discard, in UTC.",
+    "message_id": "messageId of the call; null if the mapping makes its own.",
+    "changed_columns": "JSON array of the changed columns of an updated record; null if they are not known.",
+    "settled_at": "Time at which the sync was settled, in UTC.",
     "doubtful": "1 if Segment may have accepted an earlier attempt of the same call, else 0.",
 }
 """column of a state table → description"""

@@ -37,13 +37,19 @@ def estimate(*, style: str, **params: Any) -> None:
       dbt-segconn estimate
       dbt-segconn estimate --select customers --format json
     """
-    from dbt_segconn.commands.terminal.tables import show
     from dbt_segconn.inspection.estimate import estimate as estimate_run
 
     forecast = estimate_run(as_options(**params, all=True))
     if style == "json":
         write_json(_as_json(forecast))
         return
+    show_forecast(forecast)
+
+
+def show_forecast(forecast: Forecast) -> None:
+    """Print a forecast as a table with notes."""
+    from dbt_segconn.commands.terminal.tables import show
+
     if forecast.mappings:
         show(list(_rows(forecast)), "table")
     for line in _lines(forecast):

@@ -82,7 +82,7 @@ def run(
     Exit codes: 0 success, 1 a sync failed or discarded records, 2 could not start, 130 interrupted.
     """
     if dbt_cloud_job is None and dbt_cloud_run is None:
-        _run(**params)
+        run_to_exit(**params)
     if params["run_results"] or params["target_path"] or (dbt_cloud_job and dbt_cloud_run):
         raise click.UsageError(
             "--dbt-cloud-job, --dbt-cloud-run, --run-results and --target-path name dbt's artifacts: set only one."
@@ -91,7 +91,7 @@ def run(
 
     with TemporaryDirectory(prefix="segconn-") as folder:
         files = _fetched(connect(dbt_cloud_account, dbt_cloud_host), dbt_cloud_job, dbt_cloud_run, Path(folder))
-        _run(**{**params, "run_results": files})
+        run_to_exit(**{**params, "run_results": files})
 
 
 def _fetched(platform: DbtPlatform, job: int | None, run_id: int | None, folder: Path) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ def retry(**params: Any) -> None:
       dbt-segconn retry
       dbt-segconn retry --mapping customers.identify_customers
     """
-    _run(**params, all=True, retry=True)
+    run_to_exit(**params, all=True, retry=True)
 
 
 @command(group="State")
@@ -137,10 +137,17 @@ def baseline(**params: Any) -> None:
     Example:
       dbt-segconn baseline customers.identify_customers
     """
-    _run(**params, all=True, full_refresh=True, baseline=True)
+    run_to_exit(**params, all=True, full_refresh=True, baseline=True)
 
 
-def _run(*, log_format: str, quiet: bool, use_colors: bool | None, timings: bool, **params: Any) -> NoReturn:
+def run_to_exit(
+    *,
+    log_format: str = "text",
+    quiet: bool = False,
+    use_colors: bool | None = None,
+    timings: bool = False,
+    **params: Any,
+) -> NoReturn:
     """Run with these options, print the progress, and exit with the exit code of the run."""
     from dbt_segconn.commands.terminal.screen import Printer, Screen
     from dbt_segconn.engine.run import run as run_syncs

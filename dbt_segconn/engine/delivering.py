@@ -182,8 +182,14 @@ def settle(sync: Sync, row: HistoryRow) -> HistoryRow:
     """Apply the outbox to the records, drop it, and return the last row of the sync."""
     final = sync.ended(row, "partial" if row.discarded else "success", _discards_of(row))
     with sync.timings.measure("settle"):
-        sync.save(final, lambda: sync.tables.settle(row, final, with_hashes=sync.mapping.meta.changed_columns))
+        sync.save(final, lambda: _settle(sync, row, final))
     return final
+
+
+def _settle(sync: Sync, row: HistoryRow, final: HistoryRow) -> None:
+    with_hashes = sync.mapping.meta.changed_columns
+    sync.tables.deliveries.log(row, final.saved_at, sync.source if with_hashes else None)
+    sync.tables.settle(row, final, with_hashes=with_hashes)
 
 
 def _discards_of(row: HistoryRow) -> str | None:

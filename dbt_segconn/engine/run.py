@@ -25,9 +25,10 @@ from dbt_segconn.engine.report import held_back_by, write_artifact
 from dbt_segconn.engine.steps import run_sync
 from dbt_segconn.engine.sync import Listener, RunContext, ShieldedListener
 from dbt_segconn.engine.workers import workforce
-from dbt_segconn.errors import ConfigurationError, message_of
+from dbt_segconn.errors import ConfigurationError, WarehouseError, message_of
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import find_mapping
+from dbt_segconn.state.deliveries import prune_deliveries
 from dbt_segconn.state.locks import Locks, heartbeat
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import PLANNED, RESET, State
@@ -147,6 +148,7 @@ def _run(
                 ends, interruption = _sync_all(
                     choice.chosen, sources, destinations, context, fail_fast=options.fail_fast
                 )
+            _prune(context)
     except Exception as error:
         if ends is None:
             raise
@@ -220,6 +222,17 @@ def _unfinished(choice: Choice, project: Project, state: State) -> Choice:
         return last.status not in ("success", PLANNED) or MappingTables(state, mapping.id).discards.count() > 0
 
     return replace(choice, chosen=tuple(filter(is_unfinished, choice.chosen)))
+
+
+def _prune(run: RunContext) -> None:
+    """Delete the rows of the delivery log that are too old. A failure is a warning: the syncs have ended."""
+    keep = run.settings.deliveries and run.settings.deliveries.keep
+    if keep:
+        try:
+            with run.warehouse.session("deliveries") as session:
+                prune_deliveries(State(session, run.settings, run.warehouse.database), run.now() - keep)
+        except WarehouseError as error:
+            run.listener.warn(_after("old rows of the delivery log were not deleted", error))
 
 
 def _beat(run: RunContext) -> None:

@@ -60,7 +60,7 @@ def _stage(sync: Sync, row: HistoryRow) -> HistoryRow:
         return sync.write(row, status=PLANNED)
     if row.unidentified:
         tables.discards.append_repeated(tables.outbox, row)
-    return sync.write(row, status="running")
+    return sync.write(row, status="running", message_prefix=sync.message_prefix(row.sync_id))
 
 
 def _is_unchanged(sync: Sync, row: HistoryRow, before: HistoryRow | None) -> bool:

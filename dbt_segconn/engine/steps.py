@@ -130,16 +130,32 @@ def _resume_outbox(sync: Sync, last: HistoryRow) -> None:
     elif last.status != "abandoning" and _makes_same_calls(sync, last):
         sync.note(f"resuming {_began(last)}")
         sync.run.budget.resume(max(0, last.to_send - last.confirmed))
-        settle(sync, deliver(sync, sync.write(last, status="running", error=None)))
+        settle(sync, deliver(sync, sync.write(_rekeyed(sync, last), status="running", error=None)))
     else:
         _abandon(sync, last)
+
+
+def _rekeyed(sync: Sync, last: HistoryRow) -> HistoryRow:
+    """Return the row with the prefix of messageIds to come. Log calls that were confirmed under another write key."""
+    prefix = sync.message_prefix(last.sync_id)
+    if prefix == last.message_prefix:
+        return last
+    row = last.next(sync.run.now(), message_prefix=prefix)
+    sync.save(row, lambda: sync.tables.deliveries.log(last, row.saved_at, upto=last.watermark))
+    return row
 
 
 def _abandon(sync: Sync, last: HistoryRow) -> None:
     """Drop an outbox whose calls would differ now. Its undelivered changes are staged again."""
     sync.note("the mapping has changed since the interrupted sync: its undelivered changes are staged again")
     row = sync.write(last, status="abandoning")
-    sync.save(sync.ended(row, *_ENDS["abandoning"]), lambda: sync.tables.abandon(row))
+    final = sync.ended(row, *_ENDS["abandoning"])
+
+    def abandon() -> None:
+        sync.tables.deliveries.log(row, final.saved_at, upto=row.watermark)
+        sync.tables.abandon(row)
+
+    sync.save(final, abandon)
 
 
 def _makes_same_calls(sync: Sync, last: HistoryRow) -> bool:

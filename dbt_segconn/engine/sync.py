@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from dbt_segconn.delivery import Destination
 from dbt_segconn.engine.block_reasons import Budget
+from dbt_segconn.engine.calls import message_id_prefix
 from dbt_segconn.engine.gate import Choice, SyncResult
 from dbt_segconn.engine.opening import Project
 from dbt_segconn.engine.ranges import Workers
@@ -139,6 +140,12 @@ class Sync:
     def note(self, text: str) -> None:
         """Report something that the user should know before the sync ends."""
         self.run.listener.note(self.mapping, text)
+
+    def message_prefix(self, sync_id: str) -> str | None:
+        """Return the prefix of the messageIds of a sync; None if the mapping may make its own."""
+        # a directive in place of the fields may make one, too
+        makes_own = any(name == "message_id" or name.startswith("@") for name in self.mapping.fields)
+        return None if makes_own else message_id_prefix(self.destination.config.write_key, sync_id)
 
     def new_row(self) -> HistoryRow:
         """Return the first row of a new sync. It is not written yet."""

@@ -137,23 +137,28 @@ class _UserColumns:
 def estimate(options: Options) -> Forecast:
     """Estimate what a run would send of the enabled mappings. Raises ConfigurationError as `run` does."""
     with opened_read_only(options, also_disabled=False) as look:
-        mappings = look.choice.chosen
-        user_columns = {mapping.id: columns for mapping in mappings if (columns := _user_columns(look, mapping))}
-        estimates = tuple(_estimate(look, mapping, user_columns) for mapping in mappings)
-        is_sending = {mapping.id for mapping, one in zip(mappings, estimates, strict=True) if one.total}
-        sending = [columns for mapping_id, columns in user_columns.items() if mapping_id in is_sending]
-        users = _users(look, sending, user_columns.values())
-        before = look.state.spent(month_of(_now())) if look.state.exists() else 0
-        calls = sum(one.total for one in estimates)
-        settings = look.project.settings
-        return Forecast(
-            estimates,
-            users,
-            _total_seconds(estimates),
-            before,
-            tuple(_over(settings.budget, calls, before)),
-            tuple(_costs(settings.pricing, calls, before, users.new)),
-        )
+        return forecast_of(look)
+
+
+def forecast_of(look: OpenedProject) -> Forecast:
+    """Estimate what a run would send of the chosen mappings."""
+    mappings = look.choice.chosen
+    user_columns = {mapping.id: columns for mapping in mappings if (columns := _user_columns(look, mapping))}
+    estimates = tuple(_estimate(look, mapping, user_columns) for mapping in mappings)
+    is_sending = {mapping.id for mapping, one in zip(mappings, estimates, strict=True) if one.total}
+    sending = [columns for mapping_id, columns in user_columns.items() if mapping_id in is_sending]
+    users = _users(look, sending, user_columns.values())
+    before = look.state.spent(month_of(_now())) if look.state.exists() else 0
+    calls = sum(one.total for one in estimates)
+    settings = look.project.settings
+    return Forecast(
+        estimates,
+        users,
+        _total_seconds(estimates),
+        before,
+        tuple(_over(settings.budget, calls, before)),
+        tuple(_costs(settings.pricing, calls, before, users.new)),
+    )
 
 
 def _estimate(look: OpenedProject, mapping: Mapping, user_columns: abc.Mapping[str, _UserColumns]) -> Estimate:

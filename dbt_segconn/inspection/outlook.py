@@ -18,7 +18,7 @@ from dbt_segconn.errors import counted
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.column_hashes import ChangedColumns
-from dbt_segconn.state.diff import Diff
+from dbt_segconn.state.diff import Diff, ResendChoice
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import PLANNED, HistoryRow, State, new_row
 from dbt_segconn.warehouse.source import Source
@@ -29,17 +29,21 @@ NO_SYNC = "preview"
 
 @dataclass(frozen=True, slots=True)
 class OpenedProject:
-    """The open project: selected and skipped mappings, the source of each mapping by its id, the state tables."""
+    """The open project: selected and skipped mappings, the source of each mapping by its id, the state tables.
+
+    The records in `resent` count as updated.
+    """
 
     project: Project
     choice: Choice
     sources: abc.Mapping[str, Source]
     state: State
+    resent: ResendChoice | None = None
     _diffs: dict[str, Diff] = field(default_factory=dict)
 
     def tables(self, mapping: Mapping) -> MappingTables:
         """Return the tables of records and outbox of a mapping. They may not exist yet."""
-        return MappingTables(self.state, mapping.id)
+        return MappingTables(self.state, mapping.id, self.resent)
 
     def diff(self, mapping: Mapping) -> Diff:
         """Return the diff of the next sync. It is kept: with a checkpoint, finding its window takes four statements."""
@@ -56,8 +60,12 @@ class OpenedProject:
 
 
 @contextmanager
-def opened_read_only(options: Options, *, also_disabled: bool = True) -> Iterator[OpenedProject]:
+def opened_read_only(
+    options: Options, *, also_disabled: bool = True, resent: ResendChoice | None = None
+) -> Iterator[OpenedProject]:
     """Open the project until the block ends. With `options.all`, include models that dbt has not just refreshed.
+
+    Changes are counted as if the records in `resent` were marked to be sent again.
 
     Raises ConfigurationError as a run does.
     """
@@ -68,7 +76,8 @@ def opened_read_only(options: Options, *, also_disabled: bool = True) -> Iterato
         disabled = [skip.mapping for skip in choice.skipped] if also_disabled else []
         sources = find_sources((*choice.chosen, *disabled), warehouse)
         with warehouse.session("looking") as session:
-            yield OpenedProject(project, choice, sources, State(session, project.settings.state, warehouse.database))
+            state = State(session, project.settings.state, warehouse.database)
+            yield OpenedProject(project, choice, sources, state, resent)
 
 
 UNIDENTIFIED = {

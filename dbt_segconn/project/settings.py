@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -122,6 +124,28 @@ class DestinationSettings(Strict):
         return (self.oauth and self.oauth.token_url) or TOKEN_URLS[self.region]
 
 
+def _as_days(value: Any) -> timedelta:
+    found = _DAYS.fullmatch(value.strip().lower()) if isinstance(value, str) else None
+    if not found:
+        raise ValueError("must be a number of days or weeks, such as `90 days`")
+    return timedelta(**{f"{found[2]}s": int(found[1])})
+
+
+_DAYS = re.compile(r"([1-9]\d{0,4}) ?(day|week)s?")
+Days = Annotated[
+    timedelta,
+    BeforeValidator(_as_days),
+    WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d{0,4} ?([Dd]ay|[Ww]eek)s?$"}),
+]
+
+
+class DeliverySettings(Strict):
+    """The delivery log: a row for each confirmed call."""
+
+    keep: Days
+    """How long a row is kept: `90 days`, `12 weeks`. Each run deletes older rows."""
+
+
 class StateSettings(Strict):
     """Schema of the state: records, outboxes and the history of syncs."""
 
@@ -129,6 +153,8 @@ class StateSettings(Strict):
     """Database of the state schema. Default: the target's."""
     schema_: Annotated[str, Field(alias="schema", min_length=1)] = "segconn"
     """Schema of the state tables. A run creates it if it is missing."""
+    deliveries: DeliverySettings | None = None
+    """Delivery log in the table `deliveries`. Default: none is written."""
 
 
 class ConsentSettings(Strict):

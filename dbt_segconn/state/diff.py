@@ -11,6 +11,15 @@ from dbt_segconn.warehouse.source import Column
 
 
 @dataclass(frozen=True, slots=True)
+class ResendChoice:
+    """The records to send again: by id, by the sync that delivered them, or by a condition on the model's columns."""
+
+    record_ids: tuple[str, ...] = ()
+    sync_id: str | None = None
+    where: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Diff:
     """A model compared with the records of the last settled sync. Tables are dbt relations."""
 
@@ -55,6 +64,10 @@ class Diff:
     fills_hashes: bool
     # Whether the outbox has fingerprints
     fingerprints: bool
+    # Known records that count as updated even if they are unchanged, and the tables that may name them
+    resent: ResendChoice | None = None
+    deliveries: Any = None
+    syncs: Any = None
     # The diff over all rows, if this one is over its candidates only: rows and records that may differ
     whole: Diff | None = None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dbt_segconn.state.diff import Diff
 from dbt_segconn.state.tables import DISCARD_COLUMNS, DiscardRow, HistoryRow, State
 from dbt_segconn.warehouse.session import Row
 
@@ -77,9 +78,12 @@ class Discards:
         """Close the discards of records that a sync retried without discarding them again."""
         self._run("segconn_close_settled", row, outbox=outbox, at=row.saved_at, closed=CLOSED, **_RETRY_LIMITS)
 
-    def close_all(self, row: HistoryRow) -> None:
-        """Close all discards: given-up records are retried, and their attempts are counted from zero."""
-        self._run("segconn_close_all", row, at=row.saved_at, closed=CLOSED)
+    def close_all(self, row: HistoryRow, diff: Diff | None = None) -> None:
+        """Close all discards, or those of the records that a diff sends again.
+
+        Given-up records are retried, and their attempts are counted from zero.
+        """
+        self._run("segconn_close_all", row, at=row.saved_at, closed=CLOSED, diff=diff)
 
     def copy_from(self, mapping_id: str, changed: Mapping[str, str]) -> None:
         """Copy the discards of another mapping, with this mapping's id and name in `changed`."""

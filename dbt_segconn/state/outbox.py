@@ -13,7 +13,8 @@ from typing import NamedTuple
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.checkpoint import Window, known_checkpoint, lower_bound, new_checkpoint
 from dbt_segconn.state.column_hashes import COLUMN_HASHES, ColumnHashes
-from dbt_segconn.state.diff import Diff
+from dbt_segconn.state.deliveries import Deliveries
+from dbt_segconn.state.diff import Diff, ResendChoice
 from dbt_segconn.state.discards import RETRY_DAYS, RETRY_SYNCS, Discards
 from dbt_segconn.state.tables import DISCARD_COLUMNS, INSERT_ROWS, SYNC_COLUMNS, HistoryRow, State
 from dbt_segconn.warehouse.session import Row
@@ -59,17 +60,19 @@ class Id:
 
 
 class MappingTables:
-    """The tables of one mapping."""
+    """The tables of one mapping. In its diffs, the records in `resent` count as updated."""
 
-    def __init__(self, state: State, mapping_id: str) -> None:
+    def __init__(self, state: State, mapping_id: str, resent: ResendChoice | None = None) -> None:
         self._state = state
         self._session = state.session
+        self._resent = resent
         self.mapping_id = mapping_id
         self._known: int | None = None
         self.records = state.table(f"records_{mapping_id}")
         self.outbox = state.table(f"outbox_{mapping_id}")
         self.discards = Discards(state, mapping_id)
         self.hashes = ColumnHashes(self._session, self.records, self.outbox)
+        self.deliveries = Deliveries(state, self.hashes, self.outbox, self.records)
 
     def present(self) -> tuple[bool, bool]:
         """Return whether the table of records exists, and whether an outbox exists."""
@@ -185,7 +188,7 @@ class MappingTables:
         If the mapping skips records without a consent value, `also_silent` finds them, too.
         """
         holds = mapping.skips_unknown_consent and not also_silent
-        diff = replace(self._diff(mapping, source), records=None, discards=None, holds_back=holds)
+        diff = replace(self._diff(mapping, source), records=None, discards=None, holds_back=holds, resent=None)
         found = self._session.rows(
             "segconn_preview", diff=diff, change_types=["added"], limit=1, record_ids=[record_id]
         )
@@ -237,6 +240,9 @@ class MappingTables:
             keeps_hashes=mapping.meta.changed_columns,
             fills_hashes=False,
             fingerprints=False,
+            resent=self._resent,
+            deliveries=self._state.deliveries,
+            syncs=self._state.syncs,
         )
 
     def count_held_back(self, mapping: Mapping, source: Source) -> int:
@@ -379,6 +385,8 @@ class MappingTables:
         if last and last.finished_at is None:
             ended = last.next(reset.saved_at, status="canceled", finished_at=reset.saved_at, error="reset")
             self._state.append(self._state.history, [ended])
+            if self.present()[1]:
+                self.deliveries.log(last, reset.saved_at, upto=last.watermark)
         self._known = None
         self.drop_outbox()
         self._session.run("segconn_drop", relation=self.records)

@@ -23,8 +23,9 @@ from dbt_segconn.warehouse.source import Source
 INSERT_ROWS = 500
 # With these statuses, a sync has applied its outbox to the records
 SETTLED = ("success", "partial")
-# A row that is not a sync: the mapping was reset, and its records were dropped
+# Rows that are not syncs: the mapping was reset, and its records were dropped; records were marked to be sent again
 RESET = "reset"
+RESEND = "resend"
 
 # The outbox of the sync waits for `run --apply`. Nothing of it was sent
 PLANNED = "planned"
@@ -43,6 +44,14 @@ COUNTS = (
     "discarded",
     "resumed",
 )
+DELIVERY_COLUMNS = {
+    "sync_id": "text",
+    "record_id": "text",
+    "change_type": "text",
+    "message_id": "text",
+    "changed_columns": "text",
+    "settled_at": "time",
+}
 LOCK_COLUMNS = {
     "mapping_id": "text",
     "token": "text",
@@ -62,7 +71,8 @@ class HistoryRow:
 
     The changes `to_send` become `confirmed` or `discarded`; `discarded` includes the `unidentified` rows. `resumed`
     counts the confirmed records that a later run delivered. `checkpoint` is valid for `checkpoint_of`: the column, its
-    value type and its time zone.
+    value type and its time zone. With a change number after it, `message_prefix` is a messageId of the sync; it is null
+    if the mapping makes its own.
     """
 
     sync_id: str
@@ -98,6 +108,7 @@ class HistoryRow:
     relation: str | None = None
     checkpoint: str | None = None
     checkpoint_of: str | None = None
+    message_prefix: str | None = None
 
     @property
     def names(self) -> MappingNames:
@@ -123,8 +134,14 @@ class HistoryRow:
             watermark=0,
             error=None,
             checkpoint=None,
+            message_prefix=None,
             **no_counts,
         )
+
+    def as_resend(self, now: datetime, run_id: str, what: str) -> HistoryRow:
+        """Return a row for records that were marked to be sent again; the next sync is compared with this sync."""
+        row = self.as_reset(now)
+        return replace(row, status=RESEND, sync_mode=self.sync_mode, run_id=run_id, dbt_invocation_id=None, error=what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +174,19 @@ DISCARD_COLUMNS = _columns_of(DiscardRow)
 
 
 class State:
-    """The shared tables of the state schema, in one session: `history` with its view `syncs`, `discards`, `locks`."""
+    """The shared tables of the state schema, in one session: `history` with its view `syncs`, `discards`, `locks`.
+
+    `deliveries` exists only if the delivery log is, or was, switched on; `keep_deliveries` is None if it is off.
+    """
 
     def __init__(self, session: Session, settings: StateSettings, database: str | None) -> None:
         self.session = session
         self._settings = settings
         self._database = settings.database or database
         self._exists = False
-        self.history, self.syncs, self.discards, self.locks = map(
-            self.table, ("sync_history", "syncs", "discards", "locks")
+        self.keep_deliveries = settings.deliveries.keep if settings.deliveries else None
+        self.history, self.syncs, self.discards, self.locks, self.deliveries = map(
+            self.table, ("sync_history", "syncs", "discards", "locks", "deliveries")
         )
 
     def table(self, name: str) -> Any:
@@ -192,6 +213,8 @@ class State:
         Raises ConfigurationError, with the grant that is needed, if the role lacks the rights.
         """
         tables = {self.history: SYNC_COLUMNS, self.discards: DISCARD_COLUMNS, self.locks: LOCK_COLUMNS}
+        if self.keep_deliveries:
+            tables[self.deliveries] = DELIVERY_COLUMNS
         found = self.session.present(self.syncs, *tables)
         is_complete = {one.identifier for one in (*tables, self.syncs)} <= found
         shown = self._columns(self.syncs) if self.syncs.identifier in found else ()
@@ -199,6 +222,8 @@ class State:
             return
         try:
             self.session.create_schema(self.syncs, beside)
+            if self.keep_deliveries:
+                self.session.run("segconn_create_deliveries", relation=self.deliveries, columns=DELIVERY_COLUMNS)
             for relation, columns in tables.items():
                 self._complete(relation, columns)
             self._replace_view(shown)
@@ -315,7 +340,8 @@ class State:
 
     def spent(self, since: datetime, *, besides: str = "") -> int:
         """Count the calls of syncs that ended after `since` or are unfinished, without those of the run `besides`."""
-        arguments = {"syncs": self.syncs, "since": since, "besides": besides, "not_sent": ("blocked", PLANNED, RESET)}
+        not_sent = ("blocked", PLANNED, RESET, RESEND)
+        arguments = {"syncs": self.syncs, "since": since, "besides": besides, "not_sent": not_sent}
         return int(self.session.rows("segconn_count_spent", **arguments)[0][0])
 
     def _syncs(self, query: str, **arguments: Any) -> list[HistoryRow]:

@@ -103,13 +103,22 @@ def session(adapter, tmp_path, monkeypatch):
 def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     """Run every step of a sync that sends statements."""
     from dbt_segconn.project.settings import StateSettings
+    from dbt_segconn.state.diff import ResendChoice
     from dbt_segconn.state.discards import all_discards, discard_reasons, open_discards
     from dbt_segconn.state.outbox import Id, MappingTables
-    from dbt_segconn.state.tables import DISCARD_COLUMNS, LOCK_COLUMNS, SYNC_COLUMNS, DiscardRow, HistoryRow, State
+    from dbt_segconn.state.tables import (
+        DELIVERY_COLUMNS,
+        DISCARD_COLUMNS,
+        LOCK_COLUMNS,
+        SYNC_COLUMNS,
+        DiscardRow,
+        HistoryRow,
+        State,
+    )
     from dbt_segconn.warehouse.source import Column, Source, value_type_of
 
     database = DATABASES.get(adapter, "shop")
-    state = State(session, StateSettings(), database)
+    state = State(session, StateSettings(deliveries={"keep": "90 days"}), database)
     tables = MappingTables(state, "customers_identify_0123abcd")
     types = TYPES[adapter].split("; ")
     columns = [
@@ -162,6 +171,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
         (state.locks, LOCK_COLUMNS),
     ):
         session.run("segconn_create_table", relation=relation, columns=columns_of_table)
+    session.run("segconn_create_deliveries", relation=state.deliveries, columns=DELIVERY_COLUMNS)
     session.run("segconn_add_column", relation=state.history, name="sent", column_type="number")
     session.run("segconn_create_syncs_view", relation=state.syncs, history=state.history, columns=list(SYNC_COLUMNS))
     session.run("segconn_drop_view", relation=state.syncs)
@@ -205,12 +215,43 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     open_discards(state, 10)
     discard_reasons(state, 10)
     all_discards(state, 10)
+    tables.deliveries.log(replace(log, message_prefix="0f-"), AT)
     tables.settle(log, log)
+    tables.deliveries.log(log, AT, upto=7)
     tables.abandon(log)
+    session.run("segconn_prune_deliveries", deliveries=state.deliveries, before=AT, days=["2025-12-31", "2026-01-01"])
+    for choice in ({"record_ids": ("c'1", "c2")}, {"sync_id": "s-1"}, {"where": "1 = 1 -- all"}):
+        resend_records(state, mapping, few, log, ResendChoice(**choice))
     compare_hashes(session, tables, with_hashes, source, few)
     tables.hashes._are_in = lambda _relation: True
+    tables.deliveries.log(log, AT, few)
     tables.settle(log, log, with_hashes=True)
+    session.rows("segconn_delivery_days", deliveries=state.deliveries)
+    session.rows(
+        "segconn_past_of_record",
+        deliveries=state.deliveries,
+        syncs=state.syncs,
+        discards=state.discards,
+        mapping_id=tables.mapping_id,
+        record_id="c\\1",
+    )
     tables.forget(None, log)
+
+
+def resend_records(state, mapping, source, row, choice):
+    """Count the records of a choice, preview them, and mark them."""
+    from dbt_segconn.state.checkpoint import Window
+    from dbt_segconn.state.outbox import MappingTables
+    from dbt_segconn.state.resend import Resend
+
+    tables = MappingTables(state, "customers_identify_0123abcd", choice)
+    diff = replace(tables.diff(mapping, source), records=tables.records)
+    resend = Resend(state, tables, diff)
+    resend.count()
+    if not choice.record_ids:
+        resend.count_chosen()
+    state.session.rows("segconn_count_diff", diff=replace(diff, window=Window(source.columns[0], 7)))
+    resend.mark(row, SimpleNamespace(confirm=lambda: None))
 
 
 def written_call(columns, value_types, *, keeps_null):

@@ -284,6 +284,9 @@ source as {{ segconn_cte_hint(diff) }}(
             {{- segconn_unsettled(diff.records, diff.window_discards, diff.mapping_id) }}
         )
         {%- endif %}
+        {%- if diff.resent %}
+        or {{ segconn_record_id(diff.identifier) }} in ({{ segconn_resent(diff) }})
+        {%- endif %}
     )
     {%- endif %}
 ),
@@ -392,6 +395,7 @@ known_candidates as (
 {%- else -%}
   {%- set records = segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) -%}
 {%- endif -%}
+{%- if diff.resent -%} {%- set records = segconn_as_marked(records, diff) -%} {%- endif -%}
 {%- set columns = diff.columns -%}
 with {% if diff.whole %}{{ segconn_candidate_ctes(diff.whole) }},
 
@@ -403,6 +407,9 @@ given_up as (
     from ({{ segconn_attempts(segconn_or_empty(diff.discards, diff.discard_columns), diff) }}) as attempts
     where mapping_id = {{ segconn_literal(diff.mapping_id) }} and definition = {{ segconn_literal(diff.definition) }}
         and given_up = 1
+        {%- if diff.resent %}
+        and record_id not in ({{ segconn_resent(diff) }})
+        {%- endif %}
 ),
 
 changes as (

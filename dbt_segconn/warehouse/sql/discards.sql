@@ -130,7 +130,7 @@ where (given_up = 0 or record_id in (select record_id from {{ outbox }} where re
 {% endmacro %}
 
 
-{% macro segconn_close_all(discards, columns, sync_id, mapping_id, mapping, definition, at, closed) %}
+{% macro segconn_close_all(discards, columns, sync_id, mapping_id, mapping, definition, at, closed, diff) %}
 insert into {{ discards }} ({{ columns | join(', ') }})
 select {{ segconn_literal(sync_id) }}, {{ segconn_literal(mapping_id) }}, {{ segconn_literal(mapping) }},
     {{ segconn_literal(definition) }}, record_id, {{ segconn_literal(closed) }}, null, '', {{ segconn_literal(at) }}, 0
@@ -138,6 +138,9 @@ from (
     select distinct record_id
     from ({{ segconn_open_discards(discards) }}) as open_discards
     where mapping_id = {{ segconn_literal(mapping_id) }}
+        {%- if diff %}
+        and record_id in ({{ segconn_resent(diff) }})
+        {%- endif %}
 ) as closing
 {% endmacro %}
 

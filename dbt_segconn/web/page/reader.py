@@ -18,10 +18,11 @@ from dbt_segconn.engine.opening import Options, resolve_context
 from dbt_segconn.engine.report import ARTIFACT
 from dbt_segconn.errors import ConfigurationError, SegconnError
 from dbt_segconn.inspection.preview import preview
+from dbt_segconn.inspection.record_past import record_past
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.strict_model import check_endpoint
 from dbt_segconn.web.local_server import LOCAL
-from dbt_segconn.web.page.snapshot import read_snapshot
+from dbt_segconn.web.page.snapshot import iso, read_snapshot
 
 Answer = dict[str, Any]
 
@@ -72,6 +73,17 @@ class Reader:
                 return {"calls": [], "notes": [], "problem": _problem(error, is_kept=False)}
         calls = [shown.as_json(with_record=True) for one in previews for shown in one.shown]
         return {"calls": calls, "notes": [note for one in previews for note in one.notes(MORE)], "problem": None}
+
+    def past(self, mapping: str, record: str) -> Answer:
+        """Return the `rows` of the past of a record, oldest first, and `notes`."""
+        with self._lock:
+            try:
+                self._enter_folder()
+                found = record_past(self._options, mapping, record)
+            except (SegconnError, OSError) as error:
+                return {"rows": [], "notes": [], "problem": _problem(error, is_kept=False)}
+        rows = [{**row, "at": iso(row["at"])} for row in found.rows]
+        return {"rows": rows, "notes": list(found.notes), "problem": None}
 
     def _enter_folder(self) -> None:
         """Change to the working directory, else to the project's, if the current one was deleted."""

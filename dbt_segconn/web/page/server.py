@@ -51,12 +51,17 @@ def create_app(reader: Reader, debugger: str) -> Starlette:
         _check_preview(**query)
         return await _respond(request, lambda: reader.preview(**query))
 
+    async def past(request: Request) -> Response:
+        query = _query(request, "mapping", "record")
+        _check_texts(*query.values())
+        return await _respond(request, lambda: reader.past(**query))
+
     async def calls(request: Request) -> Response:
         query = _query(request, "type", "q", "dropped")
         return await _respond(request, lambda: newest_calls(debugger, query))
 
     routes = [Route("/", _asset), Route("/{name:str}", _asset)]
-    routes += [Route(f"/api/{handler.__name__}", handler) for handler in (snapshot, stamp, preview, calls)]
+    routes += [Route(f"/api/{handler.__name__}", handler) for handler in (snapshot, stamp, preview, past, calls)]
     return Starlette(
         routes=routes,
         middleware=[Middleware(LocalOnly)],
@@ -71,6 +76,10 @@ def _query(request: Request, *names: str) -> dict[str, str]:
 def _check_preview(mapping: str, record: str, change_type: str) -> None:
     if change_type not in ("", *CHANGE_TYPES):
         raise HTTPException(400, f"change_type must be one of {', '.join(CHANGE_TYPES)}")
+    _check_texts(mapping, record)
+
+
+def _check_texts(mapping: str, record: str) -> None:
     if "\0" in mapping + record:  # PostgreSQL has no text with this character
         raise HTTPException(400, "mapping and record must not contain a null character")
 

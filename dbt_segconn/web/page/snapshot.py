@@ -25,7 +25,7 @@ from dbt_segconn.state.discards import (
     open_discards,
 )
 from dbt_segconn.state.locks import Claim
-from dbt_segconn.state.tables import COUNTS, PLANNED, RESET, HistoryRow, State
+from dbt_segconn.state.tables import COUNTS, PLANNED, RESEND, RESET, HistoryRow, State
 from dbt_segconn.version import __version__
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.web.files import Assets
@@ -97,7 +97,7 @@ def _build(project: Project, past: Past, now: datetime) -> dict[str, Any]:
     return {
         "version": SNAPSHOT_VERSION,
         "dbt_segconn_version": __version__,
-        "generated_at": _iso(now),
+        "generated_at": iso(now),
         "project": str(project.manifest.raw["metadata"].get("project_name") or project.context.project.name),
         "state_schema": project.settings.state.schema_,
         "has_identifiers": True,
@@ -157,17 +157,17 @@ def _syncs(past: Past) -> Iterator[dict[str, Any]]:
         yield {
             **{name: getattr(sync, name) for name in (*SYNC_FIELDS, *COUNTS)},
             "status": _status(sync, is_locked=is_newest and sync.mapping_id in past.locked),
-            "is_baseline": not sync.sync_mode and sync.status != RESET,
+            "is_baseline": not sync.sync_mode and sync.status not in {RESET, RESEND},
             "has_outbox": sync.finished_at is None,
             "earlier": [_attempt(row) for row in past.earlier.get(sync.sync_id, ())],
-            "started_at": _iso(sync.started_at),
-            "saved_at": _iso(sync.saved_at),
-            "finished_at": _iso(sync.finished_at),
+            "started_at": iso(sync.started_at),
+            "saved_at": iso(sync.saved_at),
+            "finished_at": iso(sync.finished_at),
         }
 
 
 def _attempt(row: HistoryRow) -> dict[str, Any]:
-    return {"status": row.status, "saved_at": _iso(row.saved_at), "error": row.error}
+    return {"status": row.status, "saved_at": iso(row.saved_at), "error": row.error}
 
 
 def _status(sync: HistoryRow, *, is_locked: bool) -> str:
@@ -184,10 +184,10 @@ def _as_objects(names: Sequence[str], rows: Sequence[Row]) -> list[dict[str, Any
 
 
 def _value(value: Any) -> Any:
-    return _iso(value) if isinstance(value, datetime) else value
+    return iso(value) if isinstance(value, datetime) else value
 
 
-def _iso(time: datetime | None) -> str | None:
+def iso(time: datetime | None) -> str | None:
     """Write a time in UTC. Times of the state tables are in UTC and have no time zone."""
     if time is None:
         return None

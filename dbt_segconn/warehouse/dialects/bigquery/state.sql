@@ -16,3 +16,8 @@
 {% macro bigquery__segconn_grant(relation, user) %}
   {{- return("create schema if not exists " ~ relation.without_identifier() ~ "; grant `roles/bigquery.dataEditor` on schema " ~ relation.without_identifier() ~ " to 'user:" ~ user ~ "';") -}}
 {% endmacro %}
+
+
+{% macro bigquery__segconn_create_deliveries(relation, columns) %}
+  {{- return(default__segconn_create_deliveries(relation, columns) ~ ' partition by datetime_trunc(settled_at, day)') -}}
+{% endmacro %}

@@ -30,3 +30,23 @@
 {% macro databricks__segconn_release(locks, tokens) %}
   {{- return(default__segconn_release(locks, tokens)) -}}
 {% endmacro %}
+
+{% macro databricks__segconn_create_deliveries(relation, columns) %}
+  {{- return(default__segconn_create_deliveries(relation, columns)) -}}
+{% endmacro %}
+
+{% macro databricks__segconn_delivery_day() %}
+  {{- return(default__segconn_delivery_day()) -}}
+{% endmacro %}
+
+{% macro databricks__segconn_delivery_days(deliveries) %}
+  {{- return(default__segconn_delivery_days(deliveries)) -}}
+{% endmacro %}
+
+{% macro databricks__segconn_prune_deliveries(deliveries, before, days) %}
+  {{- return(default__segconn_prune_deliveries(deliveries, before, days)) -}}
+{% endmacro %}
+
+{% macro databricks__segconn_mark_resent(records, diff) %}
+  {{- return(default__segconn_mark_resent(records, diff)) -}}
+{% endmacro %}

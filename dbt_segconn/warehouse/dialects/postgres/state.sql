@@ -15,3 +15,10 @@ where relkind in ('r', 'p', 'v', 'm') and lower(nspname) = lower({{ segconn_lite
 {% macro postgres__segconn_grant(relation, user) %}
   {{- return("create schema if not exists " ~ adapter.quote(relation.schema) ~ " authorization " ~ adapter.quote(user) ~ ";") -}}
 {% endmacro %}
+
+
+{#- Rows are appended in the order of time: a block range index needs a few kilobytes and hardly any time. -#}
+{% macro postgres__segconn_create_deliveries(relation, columns) %}
+{{ default__segconn_create_deliveries(relation, columns) }};
+create index if not exists deliveries_settled_at on {{ relation }} using brin (settled_at)
+{% endmacro %}

@@ -57,3 +57,33 @@ from {{ locks }}
 where token in ({{ segconn_literals(tokens) }})
 group by mapping_id, token
 {% endmacro %}
+
+
+{#- Whole days of the delivery log are dropped, as partitions. -#}
+{% macro spark__segconn_create_deliveries(relation, columns) %}
+  {{- return(segconn_create_table(relation, dict(columns, settled_on='text')) ~ ' partitioned by (settled_on)') -}}
+{% endmacro %}
+
+{% macro spark__segconn_delivery_day() %}
+  {{- return(', settled_on') -}}
+{% endmacro %}
+
+{% macro spark__segconn_delivery_days(deliveries) %}
+show partitions {{ deliveries }}
+{% endmacro %}
+
+{% macro spark__segconn_prune_deliveries(deliveries, before, days) %}
+{%- if days %}
+alter table {{ deliveries }} drop if exists
+    {%- for day in days %}
+    partition (settled_on = '{{ day }}'){{ ',' if not loop.last }}
+    {%- endfor %}
+{%- endif %}
+{% endmacro %}
+
+
+{% macro spark__segconn_mark_resent(records, diff) %}
+insert into {{ records }} (record_id, gone, settled_at)
+select record_id, 0, {{ segconn_now() }}
+from ({{ segconn_resent(diff) }}) as resent
+{% endmacro %}

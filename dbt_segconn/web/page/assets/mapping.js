@@ -19,6 +19,7 @@ import {
   withCode,
 } from "./elements.js";
 import { offTag } from "./overview.js";
+import { pastOf } from "./past.js";
 import { previewOf } from "./preview.js";
 import {
   changeName,
@@ -61,6 +62,7 @@ export function mappingView(id) {
     ...(syncs.length ? [errorMessage(syncs[0]), ...notesOn(syncs[0])] : []),
     historyOf(syncs),
     discards(mapping),
+    frozen ? null : pastOf(mapping),
     frozen || !mapping.is_in_project ? null : previewOf(mapping),
     Object.keys(mapping.fields).length ? section("Fields", fieldTable(mapping)) : null,
   ];

@@ -16,6 +16,7 @@ export const STATUSES = {
   planned: ["Planned", "info"],
   interrupted: ["Interrupted", "bad"],
   reset: ["Reset", "off"],
+  resend: ["Marked to send again", "info"],
   never: ["Never synced", "off"],
 };
 export const state = {
@@ -26,6 +27,7 @@ export const state = {
   all: new Set(),
   view: "",
   preview: null,
+  past: null,
   query: {},
 };
 
