@@ -72,6 +72,7 @@ def test_adopted_mapping_keeps_its_log(logged):
 
 def test_log_names_old_key_of_resumed_sync(logged, api, monkeypatch):
     """What was confirmed before the write key changed has the messageIds of the former key."""
+    monkeypatch.setattr("dbt_segconn.engine.ranges.FIRST_PAGE", 1)  # the watermark rises after each page
     monkeypatch.setattr("dbt_segconn.delivery.batches.BATCH_CALLS", 1)
     logged.settings(concurrency=1)
     api.faults = [200, 401]
