@@ -97,7 +97,7 @@ def apply(sync: Sync) -> None:
     if last.status == PLANNED and last.unidentified:
         sync.tables.discards.append_repeated(sync.tables.outbox, last)
     sync.run.budget.resume(max(0, last.to_send - last.confirmed))
-    settle(sync, deliver(sync, sync.write(last, status="running", error=None)))
+    settle(sync, deliver(sync, sync.write(_rekeyed(sync, last), status="running", error=None)))
 
 
 def _began(row: HistoryRow) -> str:

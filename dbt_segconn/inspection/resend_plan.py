@@ -96,8 +96,8 @@ def _last_row(look: OpenedProject, mapping: Mapping) -> HistoryRow:
         raise ConfigurationError(f"{mapping.name} has sent nothing yet: the next run sends every record.")
     if last.finished_at is None:
         raise SyncError(
-            f"{mapping.name} has an unfinished sync: its records may still be sent. `dbt-segconn run` delivers it; "
-            "then resend"
+            f"{mapping.name} has an unfinished sync (status {last.status}), which may still send records. "
+            "`dbt-segconn run` finishes it; then resend"
         )
     return last
 
