@@ -88,3 +88,13 @@ def test_log_leaves_mapped_message_ids_out(logged):
     logged.manifest({**MAPPED, **STATE, "fields": {**FIELDS, "message_id": "$email"}})
     logged.synced(ADA)
     assert log(logged) == [(None, "added")]
+
+
+def test_log_has_calls_of_an_applied_plan(logged, api):
+    logged.fill(ADA, BOB)
+    plan = str(logged.dir / "plan.json")
+    assert logged.run("--plan", plan).exit_code == 0
+    result = logged.segconn("resend", NAME, "--where", "1 = 1", "--yes")
+    assert (result.exit_code, "unfinished sync (status planned)" in result.output) == (1, True)
+    assert logged.segconn("run", "--apply", plan).exit_code == 0
+    assert [message_id for message_id, _ in log(logged)] == sorted(api.accepted)
