@@ -9,7 +9,7 @@ from forked import run_dbt
 from standing import ADA, BOB, MAPPING
 
 from dbt_segconn.authoring.lineage import COLUMNS
-from dbt_segconn.state.tables import DISCARD_COLUMNS, SYNC_COLUMNS
+from dbt_segconn.state.tables import DELIVERY_COLUMNS, DISCARD_COLUMNS, SYNC_COLUMNS
 
 
 def dbt_lines(shop, *arguments):
@@ -78,4 +78,4 @@ def test_dbt_builds_on_a_target_before_and_after_the_first_run(shop, api):
 
 
 def test_source_columns_are_described():
-    assert list(COLUMNS) == list(dict.fromkeys([*SYNC_COLUMNS, *DISCARD_COLUMNS]))
+    assert list(COLUMNS) == list(dict.fromkeys([*SYNC_COLUMNS, *DISCARD_COLUMNS, *DELIVERY_COLUMNS]))

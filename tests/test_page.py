@@ -173,6 +173,8 @@ def test_answers_this_machine_alone_and_takes_nothing(live):
     assert requests.post(url, timeout=5).status_code == 405
     assert live("api/preview?mapping=customers.identify_customers&change_type=nonsense").status_code == 400
     assert live("api/preview?mapping=customers.identify_customers&record=%00").status_code == 400
+    assert live("api/past?mapping=customers.identify_customers&record=%00").status_code == 400
+    assert live("api/past?mapping=x&record=y", **{"Sec-Fetch-Site": "cross-site"}).status_code == 403
     assert "default-src 'none'" in live("").headers["Content-Security-Policy"]
 
 
@@ -192,6 +194,9 @@ def test_writes_nothing_and_previews_a_record_beside_its_call(shop, live):
     nobody = live("api/preview?mapping=customers.identify_customers&record=nobody").json()
     assert (nobody["calls"], "the model has no such record" in nobody["notes"][0]) == ([], True)
     assert "no mapping is named" in str(live("api/preview?mapping=nothing").json()["problem"])
+    past = live("api/past?mapping=customers.identify_customers&record=c2").json()
+    assert [(one["outcome"], one["at"][-1]) for one in past["rows"]] == [("discarded", "Z")] * 2
+    assert "The delivery log is off" in past["notes"][0]
     assert fingerprint() == before
 
 

@@ -181,10 +181,10 @@ COLUMNS = {
     "checksum": "Checksum of the discarded form of the record.",
     "reason": "Reason of the discard.",
     "discarded_at": "Time of the discard, in UTC.",
+    "doubtful": "1 if Segment may have accepted an earlier attempt of the same call, else 0.",
     "message_id": "messageId of the call; null if the mapping makes its own.",
     "changed_columns": "JSON array of the changed columns of an updated record; null if they are not known.",
     "settled_at": "Time at which the sync was settled, in UTC.",
-    "doubtful": "1 if Segment may have accepted an earlier attempt of the same call, else 0.",
 }
 """column of a state table → description"""
 

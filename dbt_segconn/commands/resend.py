@@ -79,8 +79,8 @@ def _show(plan: ResendPlan, choice: ResendChoice) -> None:
     say(f"{counted(plan.records, 'record')} of {plan.mapping} to send again. The next run of the mapping would send:")
     show_forecast(plan.forecast)
     if plan.unknown:
-        reason = "were deleted" if choice.sync_id else "were not delivered yet"
-        say(f"{counted(plan.unknown, 'chosen record')} {reason}, and cannot be sent again.")
+        reason = "deleted since" if choice.sync_id else "not received by Segment yet"
+        say(f"Left out: {counted(plan.unknown, 'chosen record')}, {reason}.")
 
 
 def _is_confirmed(*, now: bool) -> bool:

@@ -49,12 +49,13 @@ def _stage(sync: Sync, row: HistoryRow) -> HistoryRow:
         return _blocked(sync, row, before, reason)
     for text in (*_resent(sync, before, row), *_lost(sync, row), *held_back_note(row)):
         sync.note(text)
+    row = replace(row, message_prefix=sync.message_prefix(row.sync_id))
     if sync.run.plan:
         sync.run.plan.add(sync, row)
         return sync.write(row, status=PLANNED)
     if row.unidentified:
         tables.discards.append_repeated(tables.outbox, row)
-    return sync.write(row, status="running", message_prefix=sync.message_prefix(row.sync_id))
+    return sync.write(row, status="running")
 
 
 def _is_baseline(sync: Sync) -> bool:

@@ -45,13 +45,11 @@ def plan_resend(options: Options, name: str, choice: ResendChoice) -> ResendPlan
     Raises ConfigurationError if a record id is not known, or if the mapping has nothing to send again; SyncError if an
     interrupted sync must be delivered first.
     """
-    with _opened(options, name, choice) as (look, mapping, resend, _):
-        unknown = 0
+    with _opened(options, name, choice) as (look, mapping, resend):
         if choice.record_ids:
             _check_known(look, mapping, resend.unknown(choice.record_ids))
         records = resend.count()
-        if not choice.record_ids:
-            unknown = resend.count_chosen() - records
+        unknown = 0 if choice.record_ids else resend.count_chosen() - records
         if not records:
             raise ConfigurationError(f"{mapping.name}: no record that Segment has received is chosen. {_hint(choice)}")
         return ResendPlan(mapping.name, records, unknown, forecast_of(look))
@@ -63,7 +61,7 @@ def mark_resend(options: Options, name: str, choice: ResendChoice, records: int)
     Raises SyncError if they are not as many as the `records` of the plan: the model or the state has changed.
     """
     with (
-        _opened(options, name, choice) as (look, mapping, resend, _),
+        _opened(options, name, choice) as (look, mapping, resend),
         Locks().hold(look.state, mapping.id, mapping.name) as lock,
     ):
         look.state.prepare()
@@ -76,9 +74,7 @@ def mark_resend(options: Options, name: str, choice: ResendChoice, records: int)
 
 
 @contextmanager
-def _opened(
-    options: Options, name: str, choice: ResendChoice
-) -> Iterator[tuple[OpenedProject, Mapping, Resend, HistoryRow]]:
+def _opened(options: Options, name: str, choice: ResendChoice) -> Iterator[tuple[OpenedProject, Mapping, Resend]]:
     with opened_read_only(replace(options, mappings=(name,), all=True), also_disabled=False, resent=choice) as look:
         mapping = find_mapping(name, look.project.mappings)
         if not look.choice.chosen:
@@ -90,8 +86,8 @@ def _opened(
                 "--sync reads the delivery log, which does not exist. Set `deliveries: {keep: 90 days}` under `state` "
                 "in segconn.yml: it lists the records of later syncs. Choose records with --record or --where."
             )
-        last = _last_row(look, mapping)
-        yield look, mapping, Resend(look.state, look.tables(mapping), look.diff(mapping)), last
+        _last_row(look, mapping)  # raises before anything is counted
+        yield look, mapping, Resend(look.state, look.tables(mapping), look.diff(mapping))
 
 
 def _last_row(look: OpenedProject, mapping: Mapping) -> HistoryRow:
@@ -100,8 +96,8 @@ def _last_row(look: OpenedProject, mapping: Mapping) -> HistoryRow:
         raise ConfigurationError(f"{mapping.name} has sent nothing yet: the next run sends every record.")
     if last.finished_at is None:
         raise SyncError(
-            f"{mapping.name} has an unfinished sync: its records may still be sent. `dbt-segconn run` delivers it; "
-            "then resend"
+            f"{mapping.name} has an unfinished sync (status {last.status}), which may still send records. "
+            "`dbt-segconn run` finishes it; then resend"
         )
     return last
 

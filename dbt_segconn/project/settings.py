@@ -148,11 +148,11 @@ def _as_days(value: Any) -> timedelta:
     return timedelta(**{f"{found[2]}s": int(found[1])})
 
 
-_DAYS = re.compile(r"([1-9]\d{0,4}) ?(day|week)s?")
+_DAYS = re.compile(r"([1-9]\d{0,3}) ?(day|week)s?")
 Days = Annotated[
     timedelta,
     BeforeValidator(_as_days),
-    WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d{0,4} ?([Dd]ay|[Ww]eek)s?$"}),
+    WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d{0,3} ?([Dd]ay|[Ww]eek)s?$"}),
 ]
 
 

@@ -67,7 +67,7 @@ class HistoryRow:
 
     `status` starts with `staging`, `running`, `settling` and ends with `success`, `partial`, `blocked`, `failed` or
     `canceled`. A failed or canceled sync without `finished_at` has an outbox to resume; the outbox of a `planned` one
-    waits for `run --apply`. `reset` is a separate row.
+    waits for `run --apply`. `reset` and `resend` are separate rows.
 
     The changes `to_send` become `confirmed` or `discarded`; `discarded` includes the `unidentified` rows. `resumed`
     counts the confirmed records that a later run delivered. `checkpoint` is valid for `checkpoint_of`: the column, its

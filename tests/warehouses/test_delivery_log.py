@@ -72,6 +72,7 @@ def test_adopted_mapping_keeps_its_log(logged):
 
 def test_log_names_old_key_of_resumed_sync(logged, api, monkeypatch):
     """What was confirmed before the write key changed has the messageIds of the former key."""
+    monkeypatch.setattr("dbt_segconn.engine.ranges.FIRST_PAGE", 1)  # the watermark rises after each page
     monkeypatch.setattr("dbt_segconn.delivery.batches.BATCH_CALLS", 1)
     logged.settings(concurrency=1)
     api.faults = [200, 401]
@@ -87,3 +88,13 @@ def test_log_leaves_mapped_message_ids_out(logged):
     logged.manifest({**MAPPED, **STATE, "fields": {**FIELDS, "message_id": "$email"}})
     logged.synced(ADA)
     assert log(logged) == [(None, "added")]
+
+
+def test_log_has_calls_of_an_applied_plan(logged, api):
+    logged.fill(ADA, BOB)
+    plan = str(logged.dir / "plan.json")
+    assert logged.run("--plan", plan).exit_code == 0
+    result = logged.segconn("resend", NAME, "--where", "1 = 1", "--yes")
+    assert (result.exit_code, "unfinished sync (status planned)" in result.output) == (1, True)
+    assert logged.segconn("run", "--apply", plan).exit_code == 0
+    assert [message_id for message_id, _ in log(logged)] == sorted(api.accepted)

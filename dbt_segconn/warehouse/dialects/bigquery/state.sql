@@ -19,5 +19,5 @@
 
 
 {% macro bigquery__segconn_create_deliveries(relation, columns) %}
-  {{- return(default__segconn_create_deliveries(relation, columns) ~ ' partition by datetime_trunc(settled_at, day)') -}}
+  {{- return(default__segconn_create_deliveries(relation, columns) ~ ' cluster by settled_at') -}}
 {% endmacro %}
