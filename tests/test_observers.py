@@ -22,7 +22,8 @@ def test_plain_run_imports_no_observer(shop, api):
         "import sys, pathlib, dbt_segconn\n"
         "folder = pathlib.Path(sys.argv[1])\n"
         "assert dbt_segconn.run(project_dir=folder, profiles_dir=folder, all=True).success\n"
-        f"sys.exit(str([name for name in sys.modules if name.startswith({MODULES})] or ''))\n"
+        f"found = [name for name in sys.modules if name.startswith({MODULES})]\n"
+        "assert not found, found\n"
     )
     subprocess.run([sys.executable, "-c", code, str(shop.dir)], check=True)
     assert len(api.received) == 1

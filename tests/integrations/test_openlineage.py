@@ -82,7 +82,7 @@ def test_run_and_sync_report_their_states(shop, lineage, monkeypatch):
 def test_columns_lead_to_fields_of_calls(shop, lineage):
     fields = {
         "user_id": "$customer_id",
-        "traits": {"email": {"@case": {"operator": "lower", "value": "$email"}}, "fixed": "x"},
+        "traits": {"email": {"@case": {"operator": "lower", "value": {"@path": "$.properties.email"}}}, "fixed": "x"},
     }
     whole = {
         "name": "whole",

@@ -190,9 +190,19 @@ def test_workers_share_the_rate_of_their_destination(shop, api):
     shop.settings(events_per_second=1000)
     moments = []
     api.note = lambda _call, _key: moments.append(time.monotonic())
-    with started(shop, "--workers", "2") as process:
-        output = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, output
+    code = (
+        "import pathlib, sys, dbt_segconn\n"
+        "from dbt_segconn.engine.sync import Listener\n"
+        "class Counter(Listener):\n"
+        "    observes_requests, calls = True, 0\n"
+        "    def request(self, mapping, request):\n"
+        "        self.calls += request.calls\n"
+        "counter, folder = Counter(), pathlib.Path(sys.argv[1])\n"
+        "dbt_segconn.run(project_dir=folder, profiles_dir=folder, all=True, workers=2, listener=counter)\n"
+        "print(counter.calls)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(shop.dir)], check=True, stdout=subprocess.PIPE, timeout=240)
+    assert int(ended.stdout) == SOME  # a listener receives the requests of workers
     assert users(api.received) == everyone()
     # 4,500 at 1,000 a second, less a second's worth to begin with, less the two batches that go last
     assert moments[-1] - moments[0] > 1.4
