@@ -22,11 +22,12 @@ class Table:
         self.rows: dict[str, list] = {}
         self.beats: list[list[str]] = []
 
-    def claim(self, mapping_id, token, holder):
-        self.rows[token] = [token, holder, datetime(2026, 1, 2, tzinfo=timezone.utc), 30, 0]
+    def claim(self, tokens, holder):
+        for mapping_id, token in tokens.items():
+            self.rows[token] = [mapping_id, token, holder, datetime(2026, 1, 2, tzinfo=timezone.utc), 30, 0]
 
-    def claims(self, _mapping_id):
-        return list(map(tuple, self.rows.values()))
+    def claims(self, mapping_ids):
+        return [tuple(row) for row in self.rows.values() if row[0] in mapping_ids]
 
     def release(self, tokens):
         for token in tokens:
@@ -53,8 +54,8 @@ def test_a_second_one_is_told_who_holds_the_lock_and_how_to_break_it():
 
 def test_two_that_claim_at_once_withdraw_and_try_again():
     table = Table()
-    table.claim("m", "rival", "elsewhere process 1")
-    table.rows["rival"][3] = 1
+    table.claim({"m": "rival"}, "elsewhere process 1")
+    table.rows["rival"][4] = 1
     tries = []
 
     def sleep(_):
@@ -68,13 +69,13 @@ def test_two_that_claim_at_once_withdraw_and_try_again():
 
 def test_a_silent_lock_and_that_of_a_dead_process_expire():
     table = Table()
-    table.claim("m", "silent", "elsewhere process 1")
-    table.rows["silent"][4] = EXPIRY_SECONDS
+    table.claim({"m": "silent"}, "elsewhere process 1")
+    table.rows["silent"][5] = EXPIRY_SECONDS
     with hold(table):
-        own = next(iter(table.rows.values()))[1]
+        own = next(iter(table.rows.values()))[2]
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    table.claim("m", "dead", own.replace(f"process {os.getpid()}", f"process {dead.pid}"))
+    table.claim({"m": "dead"}, own.replace(f"process {os.getpid()}", f"process {dead.pid}"))
     with hold(table):
         assert list(table.rows) != ["dead"]
 

@@ -195,7 +195,10 @@ def find_sources(mappings: Sequence[Mapping], warehouse: Warehouse) -> dict[str,
     """Find the model of each mapping: mapping id → source. Raise ConfigurationError with all missing ones."""
     sources: dict[str, Source] = {}
     problems: list[str] = []
+    models = {mapping.model.unique_id: mapping.model for mapping in mappings}
     with warehouse.session("sources") as session:
+        with suppress(ConfigurationError):  # raised again for its mapping
+            session.describe([session.relation_of(model) for model in models.values()])
         for mapping in mappings:
             try:
                 sources[mapping.id] = find_source(mapping, session)

@@ -19,6 +19,7 @@ from dbt_segconn.delivery.destination import build_destinations
 from dbt_segconn.engine.alerts import Alerts
 from dbt_segconn.engine.block_reasons import Budget
 from dbt_segconn.engine.gate import Choice, RunResult, Skip, SyncResult, without_used
+from dbt_segconn.engine.idle import groups_of, sync_idle
 from dbt_segconn.engine.opening import Options, Project, find_sources, gate, opened, read_project
 from dbt_segconn.engine.plans import PlanFile, read_plan
 from dbt_segconn.engine.report import held_back_by, write_artifact
@@ -241,8 +242,13 @@ def _sync_all(
     """
     failed = threading.Event()
     total, listener = len(mappings), run.listener
+    idle: dict[str, SyncResult] = {}
 
     def sync(number: int, mapping: Mapping) -> SyncResult | Skip:
+        if result := idle.get(mapping.id):
+            listener.start(number, total, mapping)
+            listener.end(number, total, result)
+            return result
         if failed.is_set():
             listener.note(mapping, "is not started: another sync has failed (--fail-fast)")
             return Skip(mapping, "another sync has failed (--fail-fast)", is_failure=True)
@@ -256,9 +262,13 @@ def _sync_all(
         return result
 
     with ThreadPoolExecutor(max_workers=run.warehouse.threads, thread_name_prefix="segconn") as pool:
+        found = [pool.submit(sync_idle, some, sources, run) for some in groups_of(mappings, run.warehouse.threads)]
+        early = _wait(found, run.stop)
+        for future in found:
+            idle.update(future.result())
         futures = [pool.submit(sync, number, mapping) for number, mapping in enumerate(mappings, 1)]
-        interruption = _wait(futures, run.stop)
-        return [future.result() for future in futures], interruption
+        late = _wait(futures, run.stop)
+        return [future.result() for future in futures], early or late
 
 
 def _wait(futures: Sequence[Future[Any]], stop: threading.Event) -> BaseException | None:

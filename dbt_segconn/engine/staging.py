@@ -18,16 +18,13 @@ from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.state.discards import KEPT_REPEATED
 from dbt_segconn.state.outbox import REPEATED, Changes
 from dbt_segconn.state.tables import PLANNED, RESET, HistoryRow
-
-# A model of up to this many records is compared before an outbox is made, and then once more if anything has changed
-COMPARED_FIRST = 20_000
+from dbt_segconn.warehouse.source import Source
 
 
 def stage(sync: Sync, row: HistoryRow) -> HistoryRow:
     """Freeze the changes as an outbox, and return the `running` row.
 
-    Return a `blocked` row if a guard objects, a `success` row if nothing has changed, and a `planned` row if the run
-    only plans.
+    Return a `blocked` row if a guard objects, and a `planned` row if the run only plans.
     """
     with sync.timings.measure("stage"):
         return _stage(sync, row)
@@ -42,9 +39,6 @@ def _stage(sync: Sync, row: HistoryRow) -> HistoryRow:
     if reason := _meant(sync, reasons):
         return _blocked(sync, row, before, reason)
     window = _window(sync)
-    is_small = 0 < known <= COMPARED_FIRST
-    if is_small and _is_unchanged(sync, row, before) and (idle := _idle(sync, row, window)):
-        return idle
     row = sync.write(row)
     if sync.run.retry:
         tables.discards.close_all(row)
@@ -53,7 +47,7 @@ def _stage(sync: Sync, row: HistoryRow) -> HistoryRow:
     if reason := _meant(sync, _reasons(sync, row)) or _over_budget(sync, row):
         tables.drop_outbox()
         return _blocked(sync, row, before, reason)
-    for text in (*_resent(sync, before, row), *_lost(sync, row), *_held_back(row)):
+    for text in (*_resent(sync, before, row), *_lost(sync, row), *held_back_note(row)):
         sync.note(text)
     if sync.run.plan:
         sync.run.plan.add(sync, row)
@@ -63,32 +57,6 @@ def _stage(sync: Sync, row: HistoryRow) -> HistoryRow:
     return sync.write(row, status="running")
 
 
-def _is_unchanged(sync: Sync, row: HistoryRow, before: HistoryRow | None) -> bool:
-    """Check that the last sync has settled every change, and has read the same columns by the same rules."""
-    if before is None or before.status != "success" or not row.sync_mode or sync.run.retry:
-        return False
-    return all(
-        getattr(before, name) == getattr(row, name) for name in ("relation", "identifier", "signature", "definition")
-    )
-
-
-def _idle(sync: Sync, row: HistoryRow, window: Window | None) -> HistoryRow | None:
-    """Write the only row of a sync without changes. Return None if there are changes."""
-    mapping, source, tables = sync.mapping, sync.source, sync.tables
-    try:
-        checkpoint = tables.checkpoint(mapping, source, window, row.started_at)
-        if tables.has_work(mapping, source, window):
-            return None
-        row = replace(row, checkpoint=checkpoint, held_back=tables.count_held_back(mapping, source))
-    except WarehouseError:
-        return None  # staging meets the same error, and reports it
-    for text in _held_back(row):
-        sync.note(text)
-    final = sync.ended(row, "success")
-    sync.save(final, lambda: None)
-    return final
-
-
 def _is_baseline(sync: Sync) -> bool:
     is_first = sync.mapping.meta.first_sync == "baseline" and not sync.state.has_settled(sync.mapping.id)
     return sync.run.baseline or is_first
@@ -96,15 +64,19 @@ def _is_baseline(sync: Sync) -> bool:
 
 def _window(sync: Sync) -> Window | None:
     """Choose the rows to read. A retry and a baseline read the whole model."""
-    if sync.source.checkpoint is None:
-        return None
     is_whole = sync.run.retry or sync.run.baseline
     window = None if is_whole else sync.tables.window(sync.mapping, sync.source)
-    if window is None:
-        sync.note("reads the whole model: no checkpoint fits the mapping as it is now")
-    else:
-        sync.note(f"reads rows that are new by {window.column.name}; does not look for deleted records")
+    for text in window_note(sync.source, window):
+        sync.note(text)
     return window
+
+
+def window_note(source: Source, window: Window | None) -> Iterator[str]:
+    """Announce which rows a sync with a checkpoint reads."""
+    if window:
+        yield f"reads rows that are new by {window.column.name}; does not look for deleted records"
+    elif source.checkpoint:
+        yield "reads the whole model: no checkpoint fits the mapping as it is now"
 
 
 def _blocked(sync: Sync, row: HistoryRow, before: HistoryRow | None, reason: str) -> HistoryRow:
@@ -192,7 +164,8 @@ def _changed(sync: Sync, row: HistoryRow) -> ChangedColumns | None:
     return sync.tables.hashes.count(sync.source, row.updated) if is_asked else None
 
 
-def _held_back(row: HistoryRow) -> Iterator[str]:
+def held_back_note(row: HistoryRow) -> Iterator[str]:
+    """Announce the records that are held back."""
     if row.held_back:
         yield (
             f"{counted(row.held_back, 'record')} held back: no consent column has a value (consent.without_value: skip)"

@@ -121,6 +121,12 @@ class Plan(Protocol):
         """Receive a sync whose outbox is staged. Its session is open. Syncs call it from their own threads."""
 
 
+def first_row(mapping: Mapping, source: Source, run: RunContext) -> HistoryRow:
+    """Return the first row of a new sync."""
+    row = new_row(mapping, run.now(), run_id=run.run_id, source=source)
+    return replace(row, dbt_invocation_id=run.dbt_invocation_of(mapping.model.unique_id))
+
+
 @dataclass(frozen=True, slots=True)
 class Sync:
     """One sync under way. `rows` are the history rows that it has written, in order."""
@@ -142,9 +148,7 @@ class Sync:
 
     def new_row(self) -> HistoryRow:
         """Return the first row of a new sync. It is not written yet."""
-        run = self.run
-        row = new_row(self.mapping, run.now(), run_id=run.run_id, source=self.source)
-        return replace(row, dbt_invocation_id=run.dbt_invocation_of(self.mapping.model.unique_id))
+        return first_row(self.mapping, self.source, self.run)
 
     def write(self, row: HistoryRow, **changes: Any) -> HistoryRow:
         """Write the next row of a sync to the history, with these columns changed."""

@@ -14,10 +14,11 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import starmap
 from pathlib import Path
 
 from dbt_segconn.errors import LockedError, WarehouseError
@@ -34,6 +35,7 @@ ATTEMPTS = 4
 class Claim:
     """A claim of a mapping's lock: `age` seconds old; its last heartbeat is `silent` seconds old."""
 
+    mapping_id: str
     token: str
     holder: str
     since: datetime
@@ -57,7 +59,7 @@ class Lock:
 
     def confirm(self) -> None:
         """Raise LockedError if this process no longer holds the lock: it must not write then."""
-        claims = [Claim(*row) for row in self.state.claims(self.mapping_id)]
+        claims = [Claim(*row) for row in self.state.claims([self.mapping_id])]
         if not any(claim.token == self.token for claim in claims):
             holder = f"; {claims[0].holder} holds it now" if claims else ""
             raise LockedError(
@@ -89,6 +91,25 @@ class Locks:
             with suppress(WarehouseError):  # the lock expires anyway; do not hide the block's own error
                 state.release([token])
 
+    def write(self, state: State, mapping_ids: Collection[str], write: Callable[[Collection[str]], None]) -> None:
+        """Claim these mappings for one transaction: `write` receives the ids of those that no other process claims.
+
+        It may run more than once: see `State.together`. Claims that seem dead count, too.
+        """
+        tokens = {one: uuid.uuid4().hex for one in mapping_ids}
+        state.claim(tokens, _this_process())
+
+        def confirmed() -> None:
+            claims = {(claim.mapping_id, claim.token) for claim in starmap(Claim, state.claims(tokens))}
+            others = {mapping_id for mapping_id, _ in claims - tokens.items()}
+            write({mapping_id for mapping_id, _ in claims} - others)
+
+        try:
+            state.together(confirmed)
+        finally:
+            with suppress(WarehouseError):
+                state.release(list(tokens.values()))
+
     def beat(self, state: State) -> None:
         """Write a heartbeat for all held locks."""
         with self._guard:
@@ -99,8 +120,8 @@ class Locks:
     def _acquire(self, state: State, mapping_id: str, name: str) -> str:
         token, holder = uuid.uuid4().hex, _this_process()
         for attempts_left in reversed(range(ATTEMPTS)):
-            state.claim(mapping_id, token, holder)
-            others = [Claim(*row) for row in state.claims(mapping_id) if row[0] != token]
+            state.claim({mapping_id: token}, holder)
+            others = [claim for row in state.claims([mapping_id]) if (claim := Claim(*row)).token != token]
             expired = [claim.token for claim in others if self._break or not claim.live]
             live = [claim for claim in others if claim.token not in expired]
             if expired:

@@ -151,14 +151,12 @@ class MappingTables:
             self._session.run("segconn_add_numbers", outbox=self.outbox)
         self._session.run("segconn_index_outbox", outbox=self.outbox)
 
-    def has_work(self, mapping: Mapping, source: Source, window: Window | None) -> bool:
-        """Return whether a sync would stage any change or close any discard. Compares all records."""
+    def whole_diff(self, mapping: Mapping, source: Source, window: Window | None) -> Diff | None:
+        """Return the diff for `State.count_work`; None if column hashes are to be stored for the first time."""
         diff = self._diff(mapping, source, window)
-        if diff.keeps_hashes:
-            if not self.hashes.are_kept():
-                return True
-            diff = replace(diff, fills_hashes=True)
-        return bool(self._session.rows("segconn_count_work", diff=diff)[0][0])
+        if diff.keeps_hashes and not self.hashes.are_kept():
+            return None
+        return replace(diff, fills_hashes=diff.keeps_hashes)
 
     def preview(
         self,

@@ -326,13 +326,26 @@ class State:
         """Return the newest sync of every mapping that is not in `mapping_ids` and was not reset."""
         return [last for last in self.last_syncs() if last.mapping_id not in mapping_ids and last.status != RESET]
 
-    def claim(self, mapping_id: str, token: str, holder: str) -> None:
-        """Append a claim of the mapping's lock."""
-        self.session.run("segconn_claim", locks=self.locks, mapping_id=mapping_id, token=token, holder=holder)
+    def count_few(self, tables: Sequence[Any], most: int) -> list[int]:
+        """Count the records in tables of records, at most `most` in each."""
+        return self._counts("segconn_count_few_records", tables, tables=tables, most=most)
 
-    def claims(self, mapping_id: str) -> list[Row]:
-        """Return all claims of a mapping: token, holder, time, age and silence in seconds."""
-        return self.session.rows("segconn_claims", locks=self.locks, mapping_id=mapping_id)
+    def count_work(self, diffs: Sequence[Any]) -> list[int]:
+        """Count what a sync of each diff would stage, and the discards that it would close. Compares all records."""
+        return self._counts("segconn_count_work", diffs, diffs=diffs)
+
+    def _counts(self, macro: str, of: Sequence[Any], **arguments: Any) -> list[int]:
+        rows = self.session.rows(macro, **arguments) if of else []
+        counts = {int(nth): int(count) for nth, count in rows}
+        return [counts[nth] for nth in range(len(of))]
+
+    def claim(self, tokens: abc.Mapping[str, str], holder: str) -> None:
+        """Append a claim of each mapping's lock: mapping id → token."""
+        self.session.run("segconn_claim", locks=self.locks, tokens=tokens, holder=holder)
+
+    def claims(self, mapping_ids: Collection[str]) -> list[Row]:
+        """Return all claims of mappings: mapping id, token, holder, time, age and silence in seconds."""
+        return self.session.rows("segconn_claims", locks=self.locks, mapping_ids=mapping_ids)
 
     def beat(self, tokens: Sequence[str]) -> None:
         """Append a heartbeat for each claim."""

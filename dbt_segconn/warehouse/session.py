@@ -20,6 +20,8 @@ from dbt_segconn.warehouse.naming import place_of
 # A transaction that conflicts with concurrent ones is run this often, with random waits that become longer
 ATTEMPTS = 10
 CONFLICT_SECONDS = 1.0
+# Relations whose columns one statement reads
+DESCRIBED_TOGETHER = 50
 # Repetitions of a process take turns: they would conflict with each other again
 _TURNS = threading.Lock()
 MASK = "'…'"
@@ -92,6 +94,7 @@ class Session:
         self.dialect = find_dialect(self.adapter_type)
         self._open = False
         self._settings = ""  # of a transaction, sent with its first statement
+        self._described: dict[str, dict[str, str]] = {}
 
     @property
     def place(self) -> str:
@@ -175,10 +178,20 @@ class Session:
 
     def columns(self, relation: Any) -> dict[str, str]:
         """Return the relation's columns in order: name → data type of the warehouse."""
+        if known := self._described.get(str(relation)):
+            return known
         if self.render("segconn_describe_columns", relation=relation):
             return dict(self.rows("segconn_describe_columns", relation=relation))
         columns = self._by_dbt(lambda: self._adapter.get_columns_in_relation(relation))
         return {column.name: self.dialect.data_type(column) for column in columns}
+
+    def describe(self, relations: Sequence[Any]) -> None:
+        """Read the columns of relations that do not change in this session, with few statements if possible."""
+        for at in range(0, len(relations), DESCRIBED_TOGETHER):
+            some = relations[at : at + DESCRIBED_TOGETHER]
+            with suppress(WarehouseError):  # one is missing: `columns` asks for each
+                for nth, name, data_type in self.rows("segconn_describe_relations", relations=some):
+                    self._described.setdefault(str(some[int(nth)]), {})[name] = data_type
 
     def relation(self, database: str | None, schema: str, identifier: str) -> Any:
         """Return the relation of a table, with the quoting policy of the project."""

@@ -172,8 +172,8 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     for read in (state.last_syncs, lambda: state.newest(10), lambda: state.last_sync(tables.mapping_id)):
         read()
     state.has_settled(tables.mapping_id)
-    state.claim(tables.mapping_id, "t-1", "host process 1")
-    state.claims(tables.mapping_id)
+    state.claim({tables.mapping_id: "t-1"}, "host process 1")
+    state.claims([tables.mapping_id])
     state.beat(["t-1"])
     state.release(["t-1"])
     tables.create_records()

@@ -175,10 +175,11 @@ group by change_type
 {% endmacro %}
 
 
-{#- More than 0 if a sync has changes to stage or discards to close. It has no `limit`: with one, a planner may choose
+{#- The changes to stage and discards to close, by the places of diffs. It has no `limit`: with one, a planner may choose
     a nested loop join. -#}
-{% macro segconn_count_work(diff) %}
-select count(*)
+{% macro segconn_count_work(diffs) %}
+{%- for diff in diffs %}
+select {{ loop.index0 }} as nth, count(*) as to_do
 from (
     select 1 as one
     from ({{ segconn_changes(diff, is_numbered=false) }}) as changes
@@ -187,6 +188,18 @@ from (
     from ({{ segconn_open_discards_of(diff.discards, diff.mapping_id, diff.definition, diff) }}) as open_discards
     where given_up = 0
 ) as work
+{{ 'union all' if not loop.last }}
+{%- endfor %}
+{% endmacro %}
+
+
+{#- The counts of several tables of records, by their places; at most `most` of each. -#}
+{% macro segconn_count_few_records(tables, most) %}
+{%- for records in tables %}
+select {{ loop.index0 }} as nth, count(*) as known
+from (select 1 as one from {{ segconn_known_records(records) }} as records limit {{ most }}) as few
+{{ 'union all' if not loop.last }}
+{%- endfor %}
 {% endmacro %}
 
 

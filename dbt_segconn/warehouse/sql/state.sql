@@ -255,10 +255,13 @@ limit {{ limit }}
 {% endmacro %}
 
 
-{% macro segconn_claim(locks, mapping_id, token, holder) %}
+{#- `tokens`: mapping id → token of its claim. -#}
+{% macro segconn_claim(locks, tokens, holder) %}
 insert into {{ locks }} (mapping_id, token, holder, claimed_at, beat_at)
-select {{ segconn_literal(mapping_id) }}, {{ segconn_literal(token) }}, {{ segconn_literal(holder) }},
-    {{ segconn_now() }}, {{ segconn_now() }}
+{%- for mapping_id, token in tokens.items() %}
+select {{ segconn_literals([mapping_id, token, holder]) }}, {{ segconn_now() }}, {{ segconn_now() }}
+{{ 'union all' if not loop.last }}
+{%- endfor %}
 {% endmacro %}
 
 
@@ -278,15 +281,15 @@ group by mapping_id, token
 {% endmacro %}
 
 
-{% macro segconn_claims(locks, mapping_id) %}
-select token, max(holder) as holder, min(claimed_at) as claimed_at,
+{% macro segconn_claims(locks, mapping_ids) %}
+select mapping_id, token, max(holder) as holder, min(claimed_at) as claimed_at,
     {{ dbt.datediff('min(claimed_at)', segconn_now(), 'second') }} as age_seconds,
     {{ dbt.datediff('max(beat_at)', segconn_now(), 'second') }} as silent_seconds
 from {{ locks }}
-where mapping_id = {{ segconn_literal(mapping_id) }}
-group by token
+where mapping_id in ({{ segconn_literals(mapping_ids) }})
+group by mapping_id, token
 having max(case when holder = {{ segconn_literal(segconn_released()) }} then 1 else 0 end) = 0
-order by 3 asc, 1 asc
+order by 4 asc, 2 asc
 {% endmacro %}
 
 

@@ -219,6 +219,21 @@
 {% endmacro %}
 
 
+{#- The columns and data types of several relations, by their places; no query if the warehouse needs one for each. It
+    may fail if one of them is missing. -#}
+{% macro segconn_describe_relations(relations) %}
+  {{- return(adapter.dispatch('segconn_describe_relations')(relations)) -}}
+{% endmacro %}
+
+{% macro default__segconn_describe_relations(relations) %}
+  {%- set queries = [] -%}
+  {%- for relation in relations if segconn_describe_columns(relation) -%}
+    {%- do queries.append('select ' ~ loop.index0 ~ ' as nth, described.* from (' ~ segconn_describe_columns(relation) ~ ') as described') -%}
+  {%- endfor -%}
+  {{- return(queries | join(' union all ')) -}}
+{% endmacro %}
+
+
 {#- A value as a SQL literal. Timestamps are Python datetimes in UTC. -#}
 {% macro segconn_literal(value) %}
   {%- if value is none -%} {{- return('null') -}}
@@ -230,7 +245,13 @@
 
 {% macro segconn_literals(values) %}
   {%- set parts = [] -%}
-  {%- for value in values -%} {%- do parts.append(segconn_literal(value)) -%} {%- endfor -%}
+  {%- for value in values -%}
+    {%- if value is string and value.isprintable() and "'" not in value and '\\' not in value -%} {%- do parts.append("'" ~ value ~ "'") -%}
+    {%- elif value is number -%} {%- do parts.append(value | string) -%}
+    {%- elif value is none -%} {%- do parts.append('null') -%}
+    {%- else -%} {%- do parts.append(segconn_literal(value)) -%}
+    {%- endif -%}
+  {%- endfor -%}
   {{- return(parts | join(', ')) -}}
 {% endmacro %}
 

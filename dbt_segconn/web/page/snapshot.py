@@ -87,7 +87,7 @@ def _read_past(state: State, limit: int) -> Past:
 
 
 def _is_locked(state: State, sync: HistoryRow) -> bool:
-    return any(Claim(*row).live for row in state.claims(sync.mapping_id))
+    return any(Claim(*row).live for row in state.claims([sync.mapping_id]))
 
 
 def _build(project: Project, past: Past, now: datetime) -> dict[str, Any]:

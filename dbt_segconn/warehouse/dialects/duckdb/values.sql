@@ -69,3 +69,11 @@ set TimeZone = 'UTC'; set Calendar = 'gregorian'; set default_collation = ''; se
 {% macro duckdb__segconn_optional_settings() %}
 select 'set ' || name || ' = 1' from duckdb_settings() where name = 'write_buffer_row_group_count'
 {% endmacro %}
+
+
+{% macro duckdb__segconn_describe_relations(relations) %}
+{%- for relation in relations %}
+select {{ loop.index0 }} as nth, column_name, column_type from (describe {{ relation }})
+{{ 'union all' if not loop.last }}
+{%- endfor %}
+{% endmacro %}
