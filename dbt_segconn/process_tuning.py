@@ -78,6 +78,22 @@ def compile_dbt_lazily() -> None:
     BaseConfig.lazy_compilation = True
 
 
+@contextmanager
+def without_validation() -> Iterator[None]:
+    """Skip dbt's validation of dbt_project.yml and profiles.yml, whose JSON Schemas are slow to build.
+
+    dbt has validated both files when it wrote the manifest. Where it fails, start dbt again with validation.
+    """
+    from dbt_common.dataclass_schema import dbtClassMixin
+
+    original = dbtClassMixin.__dict__["validate"]
+    dbtClassMixin.validate = classmethod(lambda *_: None)
+    try:
+        yield
+    finally:
+        dbtClassMixin.validate = original
+
+
 def silence_dbt() -> None:
     """Silence dbt's events; do not build or format debug events while nothing listens.
 

@@ -52,8 +52,8 @@ class Candidate:
 
 
 def groups_of(mappings: Sequence[Mapping], threads: int) -> Iterator[Sequence[Mapping]]:
-    """Divide the mappings of a run by its threads, into groups of at most GROUP."""
-    size = max(1, min(GROUP, -(-len(mappings) // threads)))
+    """Divide the mappings of a run by its threads, into groups of DIFFS_TOGETHER to GROUP."""
+    size = max(DIFFS_TOGETHER, min(GROUP, -(-len(mappings) // threads)))
     return (mappings[at : at + size] for at in range(0, len(mappings), size))
 
 

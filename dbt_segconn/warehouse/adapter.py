@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dbt_segconn.errors import ConfigurationError, UnopenedError, WarehouseError
-from dbt_segconn.process_tuning import share_empty_tables, silence_dbt
+from dbt_segconn.process_tuning import share_empty_tables, silence_dbt, without_validation
 from dbt_segconn.project.context import Context, JinjaLoaders
 from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.warehouse.dbt_manifest import read_resource
@@ -91,7 +91,11 @@ def open_warehouse(context: Context, manifest: Mapping[str, Any], threads: int |
 
     with _BOOT:
         try:
-            adapter, config = _boot(context, threads)
+            try:
+                with without_validation():
+                    adapter, config = _boot(context, threads)
+            except Exception:  # noqa: BLE001  dbt's validation explains it
+                adapter, config = _boot(context, threads)
         except DbtBaseException as error:
             raise ConfigurationError(f"dbt cannot open the target: {error}") from error
         built_for = manifest["metadata"].get("adapter_type")

@@ -266,18 +266,22 @@ def test_killed_settling_is_repeated(shop, api, monkeypatch, statement):
     assert "ADDED 0 UPDATED 0 DELETED 0" in shop.run().output
 
 
-def test_idle_sync_needs_few_statements(shop, api, warehouse, monkeypatch):
+def test_idle_mappings_share_statements(shop, api, warehouse, monkeypatch):
     from dbt_segconn.warehouse.session import Session
 
     statements = []
     real = Session._with_settings
     monkeypatch.setattr(Session, "_with_settings", lambda session, sql: statements.append(sql) or real(session, sql))
+    shop.manifest(*({**MAPPING, "name": f"number_{number}"} for number in range(4)))
     shop.synced(ADA, BOB)
     statements.clear()
-    assert "ADDED 0 UPDATED 0 DELETED 0" in shop.run().output
-    of_the_sync = statements[next(at for at, sql in enumerate(statements) if "locks" in sql and "insert" in sql) :]
-    assert len(of_the_sync) <= 12, of_the_sync
-    assert not any("outbox_" in sql and "create" in sql for sql in of_the_sync)
+    assert shop.run().output.count("ADDED 0 UPDATED 0 DELETED 0") == 4
+    claims = [at for at, sql in enumerate(statements) if "locks" in sql and "insert" in sql]
+    assert len(claims) == 1
+    of_state = [sql for sql in statements[claims[0] :] if "segconn" in sql]  # a heartbeat sets up its session
+    assert len(of_state) == 5, of_state
+    assert sum("records_" in sql for sql in statements) == 3, statements
+    assert not any("outbox_" in sql and "create" in sql for sql in statements)
     (rows,) = warehouse.query(
         f"select count(*), min(status) from {warehouse.state_schema}.sync_history group by sync_id "
         "order by min(started_at) desc limit 1"
@@ -285,3 +289,21 @@ def test_idle_sync_needs_few_statements(shop, api, warehouse, monkeypatch):
     assert rows == (1, "success")
     shop.synced(ADA)
     assert shop.counts()["deleted"] == 1
+
+
+def test_idle_row_gives_way_to_another_sync(shop, api, warehouse, monkeypatch):
+    if not warehouse.shared:
+        pytest.skip("no second process can open it")
+    from dbt_segconn.state.locks import Locks
+
+    real = Locks.write
+    other = (
+        "insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, "
+        "sync_mode, status, definition, signature, run_id, started_at, saved_at) select 'other', 0, mapping_id, model, "
+        "mapping, destination, action, sync_mode, 'running', definition, signature, 'other', started_at + interval "
+        "'1 second', saved_at from segconn.syncs"
+    )
+    shop.synced(ADA)
+    monkeypatch.setattr(Locks, "write", lambda *arguments: warehouse.execute(other) or real(*arguments))
+    assert "it held the undelivered changes of the sync" in shop.run().output
+    assert warehouse.query("select count(*) from segconn.syncs where status = 'success'") == [(1,)]

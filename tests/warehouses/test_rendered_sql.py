@@ -172,7 +172,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     for read in (state.last_syncs, lambda: state.newest(10), lambda: state.last_sync(tables.mapping_id)):
         read()
     state.has_settled(tables.mapping_id)
-    state.claim({tables.mapping_id: "t-1"}, "host process 1")
+    state.claim({tables.mapping_id: "t-1", "orders_0123abcd": "t-2"}, "host process 1")
     state.claims([tables.mapping_id])
     state.beat(["t-1"])
     state.release(["t-1"])
@@ -185,6 +185,9 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     tables.sample(mapping, few, 3, 1000)
     diff = replace(tables.diff(mapping, few), records=tables.records)
     session.rows("segconn_count_diff", diff=diff)
+    session.rows("segconn_count_few_records", tables=[tables.records] * 2, most=20_001)
+    session.rows("segconn_count_work", diffs=[diff] * 2)
+    session.rows("segconn_describe_relations", relations=[source.relation] * 2)
     naming = [{"diff": diff, "users": [few.columns[0].alias, "record_id"], "change_types": ["added"]}]
     session.rows("segconn_count_users", naming=naming * 2, known=naming)
     session.rows("segconn_read_one", relation=source.relation)

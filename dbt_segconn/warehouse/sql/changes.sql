@@ -193,11 +193,11 @@ from (
 {% endmacro %}
 
 
-{#- The counts of several tables of records, by their places; at most `most` of each. -#}
+{#- The rows of several tables of records, by their places; at most `most` of each. -#}
 {% macro segconn_count_few_records(tables, most) %}
 {%- for records in tables %}
 select {{ loop.index0 }} as nth, count(*) as known
-from (select 1 as one from {{ segconn_known_records(records) }} as records limit {{ most }}) as few
+from (select 1 as one from {{ records }} limit {{ most }}) as few
 {{ 'union all' if not loop.last }}
 {%- endfor %}
 {% endmacro %}
