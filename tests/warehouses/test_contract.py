@@ -299,8 +299,8 @@ def test_idle_row_gives_way_to_another_sync(shop, api, warehouse, monkeypatch):
     real = Locks.write
     other = (
         "insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, "
-        "sync_mode, status, definition, signature, run_id, started_at, saved_at, to_send, confirmed) select 'other', 0, "
-        "mapping_id, model, mapping, destination, action, sync_mode, 'running', definition, signature, 'other', "
+        "sync_mode, status, definition, signature, run_id, started_at, saved_at, to_send, confirmed) select 'other', "
+        "0, mapping_id, model, mapping, destination, action, sync_mode, 'running', definition, signature, 'other', "
         "started_at + interval '1 second', saved_at, 1, 0 from segconn.syncs"
     )
     shop.synced(ADA)
