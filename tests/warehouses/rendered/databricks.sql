@@ -166,18 +166,19 @@ where mapping_id = 'customers_identify_0123abcd'
 
 -- segconn_claim
 insert into `shop`.`segconn`.`locks` (mapping_id, token, holder, claimed_at, beat_at)
-select 'customers_identify_0123abcd', 't-1', 'host process 1',
-    cast(current_timestamp() as timestamp_ntz), cast(current_timestamp() as timestamp_ntz);
+select 'customers_identify_0123abcd', 't-1', 'host process 1', cast(current_timestamp() as timestamp_ntz), cast(current_timestamp() as timestamp_ntz)
+union all
+select 'orders_0123abcd', 't-2', 'host process 1', cast(current_timestamp() as timestamp_ntz), cast(current_timestamp() as timestamp_ntz);
 
 -- segconn_claims
-select token, max(holder) as holder, min(claimed_at) as claimed_at,
+select mapping_id, token, max(holder) as holder, min(claimed_at) as claimed_at,
     timestampdiff(second, date_trunc('second', min(claimed_at)), date_trunc('second', cast(current_timestamp() as timestamp_ntz))) as age_seconds,
     timestampdiff(second, date_trunc('second', max(beat_at)), date_trunc('second', cast(current_timestamp() as timestamp_ntz))) as silent_seconds
 from `shop`.`segconn`.`locks`
-where mapping_id = 'customers_identify_0123abcd'
-group by token
+where mapping_id in ('customers_identify_0123abcd')
+group by mapping_id, token
 having max(case when holder = '(released)' then 1 else 0 end) = 0
-order by 3 asc, 1 asc;
+order by 4 asc, 2 asc;
 
 -- segconn_heartbeat
 insert into `shop`.`segconn`.`locks` (mapping_id, token, holder, claimed_at, beat_at)
@@ -826,6 +827,278 @@ from changes
 ) as changes
 group by change_type;
 
+-- segconn_count_few_records
+select 0 as nth, count(*) as known
+from (select 1 as one from `shop`.`segconn`.`records_customers_identify_0123abcd` limit 20001) as few
+union all
+select 1 as nth, count(*) as known
+from (select 1 as one from `shop`.`segconn`.`records_customers_identify_0123abcd` limit 20001) as few;
+
+-- segconn_count_work
+select 0 as nth, count(*) as to_do
+from (
+    select 1 as one
+    from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 7` as string) as c7,
+        to_json(`column 14`, map('ignoreNullFields', 'false')) as c14,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+),
+hashed as (
+    select
+        source.*,
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when timestampdiff(day, date_trunc('day', min(discarded_at)), date_trunc('day', cast(current_timestamp() as timestamp_ntz))) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c7,
+        hashed.c14
+    from hashed
+    left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+    union all
+    select
+        'deleted' as change_type,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as c1,
+        null as c2,
+        null as c6,
+        null as c7,
+        null as c14
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    changes.*
+from changes
+) as changes
+    union all
+    select 1 as one
+    from (
+    select record_id, max(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when timestampdiff(day, date_trunc('day', min(discarded_at)), date_trunc('day', cast(current_timestamp() as timestamp_ntz))) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd'
+    group by record_id) as open_discards
+    where given_up = 0
+) as work
+union all
+select 1 as nth, count(*) as to_do
+from (
+    select 1 as one
+    from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 7` as string) as c7,
+        to_json(`column 14`, map('ignoreNullFields', 'false')) as c14,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+),
+hashed as (
+    select
+        source.*,
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when timestampdiff(day, date_trunc('day', min(discarded_at)), date_trunc('day', cast(current_timestamp() as timestamp_ntz))) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c7,
+        hashed.c14
+    from hashed
+    left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+    union all
+    select
+        'deleted' as change_type,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as c1,
+        null as c2,
+        null as c6,
+        null as c7,
+        null as c14
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    changes.*
+from changes
+) as changes
+    union all
+    select 1 as one
+    from (
+    select record_id, max(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when timestampdiff(day, date_trunc('day', min(discarded_at)), date_trunc('day', cast(current_timestamp() as timestamp_ntz))) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd'
+    group by record_id) as open_discards
+    where given_up = 0
+) as work;
+
 -- segconn_count_users
 select count(*), coalesce(sum(case when known.user_id is null then 1 else 0 end), 0)
 from (
@@ -1078,7 +1351,7 @@ select 1 as one from `shop`.`marts`.`customers` limit 1;
 select coalesce(sum(case when finished_at is null then to_send else confirmed end), 0)
 from `shop`.`segconn`.`syncs`
 where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz))
-    and status not in ('blocked', 'reset') and run_id <> 'i-1';
+    and status not in ('blocked', 'planned', 'reset') and run_id <> 'i-1';
 
 -- segconn_last_records
 select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
