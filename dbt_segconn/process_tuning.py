@@ -82,8 +82,8 @@ def compile_dbt_lazily() -> None:
 def without_validation() -> Iterator[None]:
     """Skip dbt's validation of dbt_project.yml and profiles.yml: 8% of the CPU time of a short command.
 
-    Building their JSON Schemas takes it. dbt has validated both files when it wrote the manifest. If dbt does not start,
-    start it again with validation, which explains the fault.
+    Building their JSON Schemas takes it. dbt has validated both files when it wrote the manifest. If dbt does not
+    start, start it again with validation, which explains the fault.
     """
     from dbt_common.dataclass_schema import dbtClassMixin
 
