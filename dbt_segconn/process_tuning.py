@@ -80,9 +80,10 @@ def compile_dbt_lazily() -> None:
 
 @contextmanager
 def without_validation() -> Iterator[None]:
-    """Skip dbt's validation of dbt_project.yml and profiles.yml, whose JSON Schemas are slow to build.
+    """Skip dbt's validation of dbt_project.yml and profiles.yml: 8% of the CPU time of a short command.
 
-    dbt has validated both files when it wrote the manifest. Where it fails, start dbt again with validation.
+    Building their JSON Schemas takes it. dbt has validated both files when it wrote the manifest. If dbt does not
+    start, start it again with validation, which explains the fault.
     """
     from dbt_common.dataclass_schema import dbtClassMixin
 

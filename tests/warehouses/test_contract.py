@@ -299,9 +299,9 @@ def test_idle_row_gives_way_to_another_sync(shop, api, warehouse, monkeypatch):
     real = Locks.write
     other = (
         "insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, "
-        "sync_mode, status, definition, signature, run_id, started_at, saved_at) select 'other', 0, mapping_id, model, "
-        "mapping, destination, action, sync_mode, 'running', definition, signature, 'other', started_at + interval "
-        "'1 second', saved_at from segconn.syncs"
+        "sync_mode, status, definition, signature, run_id, started_at, saved_at, to_send, confirmed) select 'other', "
+        "0, mapping_id, model, mapping, destination, action, sync_mode, 'running', definition, signature, 'other', "
+        "started_at + interval '1 second', saved_at, 1, 0 from segconn.syncs"
     )
     shop.synced(ADA)
     monkeypatch.setattr(Locks, "write", lambda *arguments: warehouse.execute(other) or real(*arguments))

@@ -227,8 +227,9 @@
 
 {% macro default__segconn_describe_relations(relations) %}
   {%- set queries = [] -%}
-  {%- for relation in relations if segconn_describe_columns(relation) -%}
-    {%- do queries.append('select ' ~ loop.index0 ~ ' as nth, described.* from (' ~ segconn_describe_columns(relation) ~ ') as described') -%}
+  {%- for relation in relations -%}
+    {%- set query = segconn_describe_columns(relation) | trim -%}
+    {%- if query -%} {%- do queries.append('select ' ~ loop.index0 ~ ' as nth, described.* from (' ~ query ~ ') as described') -%} {%- endif -%}
   {%- endfor -%}
   {{- return(queries | join(' union all ')) -}}
 {% endmacro %}

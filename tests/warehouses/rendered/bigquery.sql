@@ -35,8 +35,7 @@ create table if not exists `shop`.`segconn`.`sync_history` (
     identifier string,
     relation string,
     checkpoint string,
-    checkpoint_of string,
-    message_prefix string
+    checkpoint_of string
 );
 
 -- segconn_create_table
@@ -61,17 +60,6 @@ create table if not exists `shop`.`segconn`.`locks` (
     claimed_at datetime,
     beat_at datetime
 );
-
--- segconn_create_deliveries
-create table if not exists `shop`.`segconn`.`deliveries` (
-    sync_id string,
-    record_id string,
-    change_type string,
-    message_id string,
-    changed_columns string,
-    settled_at datetime
-)
- cluster by settled_at;
 
 -- segconn_add_column
 alter table `shop`.`segconn`.`sync_history` add column sent bigint;
@@ -111,8 +99,7 @@ select
     identifier,
     relation,
     checkpoint,
-    checkpoint_of,
-    message_prefix
+    checkpoint_of
 from (
     select history.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
     from `shop`.`segconn`.`sync_history` as history
@@ -129,9 +116,9 @@ drop schema `shop`.`segconn` restrict;
 select current_datetime('UTC');
 
 -- segconn_append
-insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix)
+insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
 -- segconn_append
 insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
@@ -139,7 +126,7 @@ values
     ('s-1', 'customers_identify_0123abcd', 'customers.it\'s', '0123456789abcdef', 'c\\1', 'added', 'f00', 'wasn\'t\nright', cast('2026-01-02 03:04:05.678000' as datetime), 0);
 
 -- segconn_last_syncs
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from (
     select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
     from `shop`.`segconn`.`syncs` as syncs
@@ -148,13 +135,13 @@ where nth = 1
 order by mapping;
 
 -- segconn_history
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from `shop`.`segconn`.`syncs`
 order by started_at desc
 limit 10;
 
 -- segconn_last_sync
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from `shop`.`segconn`.`syncs`
 where mapping_id = 'customers_identify_0123abcd'
 order by started_at desc
@@ -175,11 +162,12 @@ where mapping_id = 'customers_identify_0123abcd'
 
 -- segconn_claim
 insert into `shop`.`segconn`.`locks` (mapping_id, token, holder, claimed_at, beat_at)
-select 'customers_identify_0123abcd', 't-1', 'host process 1',
-    current_datetime('UTC'), current_datetime('UTC');
+select 'customers_identify_0123abcd', 't-1', 'host process 1', current_datetime('UTC'), current_datetime('UTC')
+union all
+select 'orders_0123abcd', 't-2', 'host process 1', current_datetime('UTC'), current_datetime('UTC');
 
 -- segconn_claims
-select token, max(holder) as holder, min(claimed_at) as claimed_at,
+select mapping_id, token, max(holder) as holder, min(claimed_at) as claimed_at,
     datetime_diff(
         cast(current_datetime('UTC') as datetime),
         cast(min(claimed_at) as datetime),
@@ -193,10 +181,10 @@ select token, max(holder) as holder, min(claimed_at) as claimed_at,
     )
    as silent_seconds
 from `shop`.`segconn`.`locks`
-where mapping_id = 'customers_identify_0123abcd'
-group by token
+where mapping_id in ('customers_identify_0123abcd')
+group by mapping_id, token
 having max(case when holder = '(released)' then 1 else 0 end) = 0
-order by 3 asc, 1 asc;
+order by 4 asc, 2 asc;
 
 -- segconn_heartbeat
 insert into `shop`.`segconn`.`locks` (mapping_id, token, holder, claimed_at, beat_at)
@@ -893,6 +881,302 @@ from changes
 ) as changes
 group by change_type;
 
+-- segconn_count_few_records
+select 0 as nth, count(*) as known
+from (select 1 as one from `shop`.`segconn`.`records_customers_identify_0123abcd` limit 20001) as few
+union all
+select 1 as nth, count(*) as known
+from (select 1 as one from `shop`.`segconn`.`records_customers_identify_0123abcd` limit 20001) as few;
+
+-- segconn_count_work
+select 0 as nth, count(*) as to_do
+from (
+    select 1 as one
+    from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+),
+hashed as (
+    select
+        source.*,
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c17,
+        hashed.c18
+    from hashed
+    left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+    union all
+    select
+        'deleted' as change_type,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as c1,
+        null as c2,
+        null as c6,
+        null as c17,
+        null as c18
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    changes.*
+from changes
+) as changes
+    union all
+    select 1 as one
+    from (
+    select record_id, max(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd'
+    group by record_id) as open_discards
+    where given_up = 0
+) as work
+union all
+select 1 as nth, count(*) as to_do
+from (
+    select 1 as one
+    from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+),
+hashed as (
+    select
+        source.*,
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c17,
+        hashed.c18
+    from hashed
+    left join `shop`.`segconn`.`records_customers_identify_0123abcd` as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+    union all
+    select
+        'deleted' as change_type,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as c1,
+        null as c2,
+        null as c6,
+        null as c17,
+        null as c18
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    changes.*
+from changes
+) as changes
+    union all
+    select 1 as one
+    from (
+    select record_id, max(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd'
+    group by record_id) as open_discards
+    where given_up = 0
+) as work;
+
 -- segconn_count_users
 select count(*), coalesce(sum(case when known.user_id is null then 1 else 0 end), 0)
 from (
@@ -1157,10 +1441,10 @@ select 1 as one from `shop`.`marts`.`customers` limit 1;
 select coalesce(sum(case when finished_at is null then to_send else confirmed end), 0)
 from `shop`.`segconn`.`syncs`
 where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' as datetime))
-    and status not in ('blocked', 'planned', 'reset', 'resend') and run_id <> 'i-1';
+    and status not in ('blocked', 'planned', 'reset') and run_id <> 'i-1';
 
 -- segconn_last_records
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from `shop`.`segconn`.`syncs`
 where mapping_id = 'customers_identify_0123abcd'
     and (status in ('success', 'partial', 'reset') or (status = 'canceled' and finished_at is not null))
@@ -1540,26 +1824,6 @@ where change_type <> 'closed'
 order by discarded_at desc, sync_id, record_id
 limit 10;
 
--- segconn_log_deliveries
-insert into `shop`.`segconn`.`deliveries` (sync_id, record_id, change_type, message_id, changed_columns, settled_at)
-select 's-1', outbox.record_id, outbox.change_type,
-    '0f-' || cast(outbox.change_number as string),
-    cast(null as string),
-    cast('2026-01-02 03:04:05.678000' as datetime)
-from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as outbox
-left join (
-    select distinct record_id
-    from `shop`.`segconn`.`discards`
-    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
-) as discarded on discarded.record_id = outbox.record_id
-left join (
-    select record_id
-    from `shop`.`segconn`.`deliveries`
-    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as datetime)
-) as logged on logged.record_id = outbox.record_id
-where outbox.change_type in ('added', 'updated')
-    and discarded.record_id is null and logged.record_id is null;
-
 -- segconn_delete_settled
 delete from `shop`.`segconn`.`records_customers_identify_0123abcd`
 where record_id in (select record_id from (
@@ -1642,27 +1906,6 @@ where (given_up = 0 or record_id in (select record_id from `shop`.`segconn`.`out
 -- segconn_drop
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
 
--- segconn_log_deliveries
-insert into `shop`.`segconn`.`deliveries` (sync_id, record_id, change_type, message_id, changed_columns, settled_at)
-select 's-1', outbox.record_id, outbox.change_type,
-    cast(null as string),
-    cast(null as string),
-    cast('2026-01-02 03:04:05.678000' as datetime)
-from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as outbox
-left join (
-    select distinct record_id
-    from `shop`.`segconn`.`discards`
-    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
-) as discarded on discarded.record_id = outbox.record_id
-left join (
-    select record_id
-    from `shop`.`segconn`.`deliveries`
-    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as datetime)
-) as logged on logged.record_id = outbox.record_id
-where outbox.change_type in ('added', 'updated')
-    and outbox.change_number <= 7
-    and discarded.record_id is null and logged.record_id is null;
-
 -- segconn_delete_abandoned
 delete from `shop`.`segconn`.`records_customers_identify_0123abcd`
 where record_id in (
@@ -1711,527 +1954,6 @@ where change_type <> 'deleted' or change_number > 0 or is_doubtful = 1;
 
 -- segconn_drop
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
-
--- segconn_prune_deliveries
-delete from `shop`.`segconn`.`deliveries`
-where settled_at < cast('2026-01-02 03:04:05.678000' as datetime);
-
--- segconn_count_resent
-select count(*) from (
-select record_id
-from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-where record_id in ('c\'1', 'c2')) as resent;
-
--- segconn_count_diff
-select change_type, count(*)
-from (with source as (
-    select
-        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
-        `column 1` as c1,
-        `column 2` as c2,
-        `column 6` as c6,
-        st_astext(`column 17`) as c17,
-        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
-        0 as lost_values
-    from `shop`.`marts`.`customers`
-    where (
-        (`column 1` >= 7 or `column 1` is null)
-        or replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') in (
-select record_id
-from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-where record_id in ('c\'1', 'c2'))
-    )
-),
-hashed as (
-    select
-        source.*,
-        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as checksum
-    from source
-),
-duplicates as (
-    select record_id
-    from source
-    where record_id is not null
-    group by record_id
-    having count(*) > 1
-),
-given_up as (
-    select record_id, checksum
-    from (
-select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
-    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
-    case
-        when count(distinct sync_id) > 5 then 1
-        when
-    datetime_diff(
-        cast(current_datetime('UTC') as datetime),
-        cast(min(discarded_at) as datetime),
-        day
-    )
-   >= 14 then 1
-        else 0
-    end as given_up
-from (
-select discarded.*
-from `shop`.`segconn`.`discards` as discarded
-left join (
-    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
-    from `shop`.`segconn`.`discards` as closings
-    where change_type = 'closed'
-    group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
-where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
-) as open_discards
-group by mapping_id, mapping, definition, record_id, change_type, checksum
-) as attempts
-    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
-        and given_up = 1
-        and record_id not in (
-select record_id
-from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-where record_id in ('c\'1', 'c2'))
-),
-changes as (
-    select
-        case
-            when hashed.record_id is null then 'null_identifier'
-            when duplicates.record_id is not null then 'duplicate_identifier'
-            when records.record_id is null then 'added'
-            when records.checksum is null then 'updated'
-            else 'updated'
-        end as change_type,
-        hashed.record_id,
-        hashed.checksum,
-        hashed.lost_values,
-        hashed.c1,
-        hashed.c2,
-        hashed.c6,
-        hashed.c17,
-        hashed.c18
-    from hashed
-    left join
-(
-    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
-    from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-    left join (
-select record_id
-from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-where record_id in ('c\'1', 'c2')) as resent on resent.record_id = known.record_id
-) as records on records.record_id = hashed.record_id
-    left join duplicates on duplicates.record_id = hashed.record_id
-    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
-    where given_up.record_id is null
-        and (
-            hashed.record_id is null
-            or duplicates.record_id is not null
-            or records.record_id is null
-            or records.checksum is null
-            or records.checksum <> hashed.checksum
-        )
-)
-select
-    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
-    changes.*
-from changes
-) as changes
-group by change_type;
-
--- segconn_close_all
-insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
-select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
-    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as datetime), 0
-from (
-    select distinct record_id
-    from (
-select discarded.*
-from `shop`.`segconn`.`discards` as discarded
-left join (
-    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
-    from `shop`.`segconn`.`discards` as closings
-    where change_type = 'closed'
-    group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
-where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
-) as open_discards
-    where mapping_id = 'customers_identify_0123abcd'
-        and record_id in (
-select record_id
-from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-where record_id in ('c\'1', 'c2'))
-) as closing;
-
--- segconn_mark_resent
-update `shop`.`segconn`.`records_customers_identify_0123abcd`
-set checksum = null
-where record_id in ('c\'1', 'c2');
-
--- segconn_append
-insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix)
-values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
-
--- segconn_count_resent
-select count(*) from (
-select record_id
-from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-where record_id in (select record_id
-from `shop`.`segconn`.`deliveries`
-where sync_id = 's-1'
-    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd'))) as resent;
-
--- segconn_count_chosen
-select count(distinct record_id) from (select record_id
-from `shop`.`segconn`.`deliveries`
-where sync_id = 's-1'
-    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd')) as chosen;
-
--- segconn_count_diff
-select change_type, count(*)
-from (with source as (
-    select
-        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
-        `column 1` as c1,
-        `column 2` as c2,
-        `column 6` as c6,
-        st_astext(`column 17`) as c17,
-        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
-        0 as lost_values
-    from `shop`.`marts`.`customers`
-    where (
-        (`column 1` >= 7 or `column 1` is null)
-        or replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') in (
-select record_id
-from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-where record_id in (select record_id
-from `shop`.`segconn`.`deliveries`
-where sync_id = 's-1'
-    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd')))
-    )
-),
-hashed as (
-    select
-        source.*,
-        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as checksum
-    from source
-),
-duplicates as (
-    select record_id
-    from source
-    where record_id is not null
-    group by record_id
-    having count(*) > 1
-),
-given_up as (
-    select record_id, checksum
-    from (
-select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
-    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
-    case
-        when count(distinct sync_id) > 5 then 1
-        when
-    datetime_diff(
-        cast(current_datetime('UTC') as datetime),
-        cast(min(discarded_at) as datetime),
-        day
-    )
-   >= 14 then 1
-        else 0
-    end as given_up
-from (
-select discarded.*
-from `shop`.`segconn`.`discards` as discarded
-left join (
-    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
-    from `shop`.`segconn`.`discards` as closings
-    where change_type = 'closed'
-    group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
-where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
-) as open_discards
-group by mapping_id, mapping, definition, record_id, change_type, checksum
-) as attempts
-    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
-        and given_up = 1
-        and record_id not in (
-select record_id
-from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-where record_id in (select record_id
-from `shop`.`segconn`.`deliveries`
-where sync_id = 's-1'
-    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd')))
-),
-changes as (
-    select
-        case
-            when hashed.record_id is null then 'null_identifier'
-            when duplicates.record_id is not null then 'duplicate_identifier'
-            when records.record_id is null then 'added'
-            when records.checksum is null then 'updated'
-            else 'updated'
-        end as change_type,
-        hashed.record_id,
-        hashed.checksum,
-        hashed.lost_values,
-        hashed.c1,
-        hashed.c2,
-        hashed.c6,
-        hashed.c17,
-        hashed.c18
-    from hashed
-    left join
-(
-    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
-    from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-    left join (
-select record_id
-from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-where record_id in (select record_id
-from `shop`.`segconn`.`deliveries`
-where sync_id = 's-1'
-    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd'))) as resent on resent.record_id = known.record_id
-) as records on records.record_id = hashed.record_id
-    left join duplicates on duplicates.record_id = hashed.record_id
-    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
-    where given_up.record_id is null
-        and (
-            hashed.record_id is null
-            or duplicates.record_id is not null
-            or records.record_id is null
-            or records.checksum is null
-            or records.checksum <> hashed.checksum
-        )
-)
-select
-    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
-    changes.*
-from changes
-) as changes
-group by change_type;
-
--- segconn_close_all
-insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
-select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
-    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as datetime), 0
-from (
-    select distinct record_id
-    from (
-select discarded.*
-from `shop`.`segconn`.`discards` as discarded
-left join (
-    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
-    from `shop`.`segconn`.`discards` as closings
-    where change_type = 'closed'
-    group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
-where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
-) as open_discards
-    where mapping_id = 'customers_identify_0123abcd'
-        and record_id in (
-select record_id
-from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-where record_id in (select record_id
-from `shop`.`segconn`.`deliveries`
-where sync_id = 's-1'
-    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd')))
-) as closing;
-
--- segconn_mark_resent
-update `shop`.`segconn`.`records_customers_identify_0123abcd`
-set checksum = null
-where record_id in (select record_id
-from `shop`.`segconn`.`deliveries`
-where sync_id = 's-1'
-    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd'));
-
--- segconn_append
-insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix)
-values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
-
--- segconn_count_resent
-select count(*) from (
-select record_id
-from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
-from `shop`.`marts`.`customers`
-where (
-    1 = 1 -- all
-))) as resent;
-
--- segconn_count_chosen
-select count(distinct record_id) from (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
-from `shop`.`marts`.`customers`
-where (
-    1 = 1 -- all
-)) as chosen;
-
--- segconn_count_diff
-select change_type, count(*)
-from (with source as (
-    select
-        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
-        `column 1` as c1,
-        `column 2` as c2,
-        `column 6` as c6,
-        st_astext(`column 17`) as c17,
-        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
-        0 as lost_values
-    from `shop`.`marts`.`customers`
-    where (
-        (`column 1` >= 7 or `column 1` is null)
-        or replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') in (
-select record_id
-from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
-from `shop`.`marts`.`customers`
-where (
-    1 = 1 -- all
-)))
-    )
-),
-hashed as (
-    select
-        source.*,
-        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as checksum
-    from source
-),
-duplicates as (
-    select record_id
-    from source
-    where record_id is not null
-    group by record_id
-    having count(*) > 1
-),
-given_up as (
-    select record_id, checksum
-    from (
-select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
-    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
-    case
-        when count(distinct sync_id) > 5 then 1
-        when
-    datetime_diff(
-        cast(current_datetime('UTC') as datetime),
-        cast(min(discarded_at) as datetime),
-        day
-    )
-   >= 14 then 1
-        else 0
-    end as given_up
-from (
-select discarded.*
-from `shop`.`segconn`.`discards` as discarded
-left join (
-    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
-    from `shop`.`segconn`.`discards` as closings
-    where change_type = 'closed'
-    group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
-where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
-) as open_discards
-group by mapping_id, mapping, definition, record_id, change_type, checksum
-) as attempts
-    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
-        and given_up = 1
-        and record_id not in (
-select record_id
-from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
-from `shop`.`marts`.`customers`
-where (
-    1 = 1 -- all
-)))
-),
-changes as (
-    select
-        case
-            when hashed.record_id is null then 'null_identifier'
-            when duplicates.record_id is not null then 'duplicate_identifier'
-            when records.record_id is null then 'added'
-            when records.checksum is null then 'updated'
-            else 'updated'
-        end as change_type,
-        hashed.record_id,
-        hashed.checksum,
-        hashed.lost_values,
-        hashed.c1,
-        hashed.c2,
-        hashed.c6,
-        hashed.c17,
-        hashed.c18
-    from hashed
-    left join
-(
-    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
-    from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-    left join (
-select record_id
-from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
-from `shop`.`marts`.`customers`
-where (
-    1 = 1 -- all
-))) as resent on resent.record_id = known.record_id
-) as records on records.record_id = hashed.record_id
-    left join duplicates on duplicates.record_id = hashed.record_id
-    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
-    where given_up.record_id is null
-        and (
-            hashed.record_id is null
-            or duplicates.record_id is not null
-            or records.record_id is null
-            or records.checksum is null
-            or records.checksum <> hashed.checksum
-        )
-)
-select
-    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
-    changes.*
-from changes
-) as changes
-group by change_type;
-
--- segconn_close_all
-insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
-select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
-    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as datetime), 0
-from (
-    select distinct record_id
-    from (
-select discarded.*
-from `shop`.`segconn`.`discards` as discarded
-left join (
-    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
-    from `shop`.`segconn`.`discards` as closings
-    where change_type = 'closed'
-    group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
-where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
-) as open_discards
-    where mapping_id = 'customers_identify_0123abcd'
-        and record_id in (
-select record_id
-from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
-where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
-from `shop`.`marts`.`customers`
-where (
-    1 = 1 -- all
-)))
-) as closing;
-
--- segconn_mark_resent
-update `shop`.`segconn`.`records_customers_identify_0123abcd`
-set checksum = null
-where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
-from `shop`.`marts`.`customers`
-where (
-    1 = 1 -- all
-));
-
--- segconn_append
-insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix)
-values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
 
 -- segconn_add_column
 alter table `shop`.`segconn`.`records_customers_identify_0123abcd` add column column_hashes string;
@@ -2577,27 +2299,6 @@ where changes.change_type = 'updated'
 ) as compared
 where has_hashes = 1 and record_id in ('c1');
 
--- segconn_log_deliveries
-insert into `shop`.`segconn`.`deliveries` (sync_id, record_id, change_type, message_id, changed_columns, settled_at)
-select 's-1', outbox.record_id, outbox.change_type,
-    cast(null as string),
-    case when outbox.change_type = 'updated' and case when substr(known.column_hashes, 1, 8) = '0123abcd' then 1 else 0 end = 1 then '[' || substr(case when substr(outbox.column_hashes, 9, 8) <> substr(known.column_hashes, 9, 8) then ',"column_1"' else '' end || case when substr(outbox.column_hashes, 17, 8) <> substr(known.column_hashes, 17, 8) then ',"column_2"' else '' end || case when substr(outbox.column_hashes, 25, 8) <> substr(known.column_hashes, 25, 8) then ',"column_6"' else '' end || case when substr(outbox.column_hashes, 33, 8) <> substr(known.column_hashes, 33, 8) then ',"column_17"' else '' end || case when substr(outbox.column_hashes, 41, 8) <> substr(known.column_hashes, 41, 8) then ',"column_18"' else '' end, 2) || ']' end,
-    cast('2026-01-02 03:04:05.678000' as datetime)
-from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as outbox
-left join `shop`.`segconn`.`records_customers_identify_0123abcd` as known on known.record_id = outbox.record_id
-left join (
-    select distinct record_id
-    from `shop`.`segconn`.`discards`
-    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
-) as discarded on discarded.record_id = outbox.record_id
-left join (
-    select record_id
-    from `shop`.`segconn`.`deliveries`
-    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as datetime)
-) as logged on logged.record_id = outbox.record_id
-where outbox.change_type in ('added', 'updated')
-    and discarded.record_id is null and logged.record_id is null;
-
 -- segconn_delete_settled
 delete from `shop`.`segconn`.`records_customers_identify_0123abcd`
 where record_id in (select record_id from (
@@ -2682,23 +2383,6 @@ where (given_up = 0 or record_id in (select record_id from `shop`.`segconn`.`out
 -- segconn_drop
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
 
--- segconn_past_of_record
-select happened_at, record_id, change_type, outcome, changed, reason, message_id, sync_id
-from (
-    select settled_at as happened_at, record_id, change_type, 'confirmed' as outcome, changed_columns as changed,
-        cast(null as string) as reason, message_id, sync_id
-    from `shop`.`segconn`.`deliveries` as deliveries
-    where record_id = 'c\\1'
-        and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd')
-    union all
-    select discarded_at as happened_at, record_id, change_type, 'discarded' as outcome, cast(null as string) as changed,
-        reason, cast(null as string) as message_id, sync_id
-    from `shop`.`segconn`.`discards` as discards
-    where record_id = 'c\\1' and mapping_id = 'customers_identify_0123abcd'
-        and change_type <> 'closed'
-) as past
-order by happened_at, sync_id;
-
 -- segconn_drop
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
 
@@ -2726,7 +2410,7 @@ where discarded.change_type <> 'closed' and (closed.closed_at is null or discard
 ) as closing;
 
 -- segconn_append
-insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix)
+insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 

@@ -39,8 +39,7 @@ create table if not exists segconn.sync_history (
     identifier string,
     relation string,
     checkpoint string,
-    checkpoint_of string,
-    message_prefix string
+    checkpoint_of string
 ) using parquet;
 
 -- segconn_create_table
@@ -65,18 +64,6 @@ create table if not exists segconn.locks (
     claimed_at timestamp_ntz,
     beat_at timestamp_ntz
 ) using parquet;
-
--- segconn_create_deliveries
-create table if not exists segconn.deliveries (
-    sync_id string,
-    record_id string,
-    change_type string,
-    message_id string,
-    changed_columns string,
-    settled_at timestamp_ntz,
-    settled_on string
-) using parquet
- partitioned by (settled_on);
 
 -- segconn_add_column
 alter table segconn.sync_history add column sent bigint;
@@ -116,8 +103,7 @@ select
     identifier,
     relation,
     checkpoint,
-    checkpoint_of,
-    message_prefix
+    checkpoint_of
 from (
     select history.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
     from segconn.sync_history as history
@@ -134,9 +120,9 @@ drop schema segconn restrict;
 select cast(current_timestamp() as timestamp_ntz);
 
 -- segconn_append
-insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix)
+insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
 -- segconn_append
 insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
@@ -145,7 +131,7 @@ values
 right', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0);
 
 -- segconn_last_syncs
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from (
     select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
     from segconn.syncs as syncs
@@ -154,13 +140,13 @@ where nth = 1
 order by mapping;
 
 -- segconn_history
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from segconn.syncs
 order by started_at desc
 limit 10;
 
 -- segconn_last_sync
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from segconn.syncs
 where mapping_id = 'customers_identify_0123abcd'
 order by started_at desc
@@ -181,11 +167,12 @@ where mapping_id = 'customers_identify_0123abcd'
 
 -- segconn_claim
 insert into segconn.locks (mapping_id, token, holder, claimed_at, beat_at)
-select 'customers_identify_0123abcd', 't-1', 'host process 1',
-    cast(current_timestamp() as timestamp_ntz), cast(current_timestamp() as timestamp_ntz);
+select 'customers_identify_0123abcd', 't-1', 'host process 1', cast(current_timestamp() as timestamp_ntz), cast(current_timestamp() as timestamp_ntz)
+union all
+select 'orders_0123abcd', 't-2', 'host process 1', cast(current_timestamp() as timestamp_ntz), cast(current_timestamp() as timestamp_ntz);
 
 -- segconn_claims
-select token, max(holder) as holder, min(claimed_at) as claimed_at,
+select mapping_id, token, max(holder) as holder, min(claimed_at) as claimed_at,
     case when min(claimed_at) < cast(current_timestamp() as timestamp_ntz)
             then ceil((
     coalesce(to_unix_timestamp(
@@ -261,10 +248,10 @@ select token, max(holder) as holder, min(claimed_at) as claimed_at,
             end
              as silent_seconds
 from segconn.locks
-where mapping_id = 'customers_identify_0123abcd'
-group by token
+where mapping_id in ('customers_identify_0123abcd')
+group by mapping_id, token
 having max(case when holder = '(released)' then 1 else 0 end) = 0
-order by 3 asc, 1 asc;
+order by 4 asc, 2 asc;
 
 -- segconn_heartbeat
 insert into segconn.locks (mapping_id, token, holder, claimed_at, beat_at)
@@ -986,6 +973,326 @@ from changes
 ) as changes
 group by change_type;
 
+-- segconn_count_few_records
+select 0 as nth, count(*) as known
+from (select 1 as one from segconn.records_customers_identify_0123abcd limit 20001) as few
+union all
+select 1 as nth, count(*) as known
+from (select 1 as one from segconn.records_customers_identify_0123abcd limit 20001) as few;
+
+-- segconn_count_work
+select 0 as nth, count(*) as to_do
+from (
+    select 1 as one
+    from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 7` as string) as c7,
+        to_json(`column 13`, map('ignoreNullFields', 'false')) as c13,
+        0 as lost_values
+    from marts.customers
+),
+hashed as (
+    select
+        source.*,
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+        datediff(
+    coalesce(date(cast(current_timestamp() as timestamp_ntz)), nvl2(date(cast(current_timestamp() as timestamp_ntz)), assert_true(date(cast(current_timestamp() as timestamp_ntz)) is not null), null))
+,
+    coalesce(date(min(discarded_at)), nvl2(date(min(discarded_at)), assert_true(date(min(discarded_at)) is not null), null))
+) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from segconn.discards as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from segconn.discards as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c7,
+        hashed.c13
+    from hashed
+    left join (
+    select record_id, checksum
+    from (
+        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
+        from segconn.records_customers_identify_0123abcd as log
+    ) as latest
+    where age = 1 and gone = 0
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+    union all
+    select
+        'deleted' as change_type,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as c1,
+        null as c2,
+        null as c6,
+        null as c7,
+        null as c13
+    from (
+    select record_id, checksum
+    from (
+        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
+        from segconn.records_customers_identify_0123abcd as log
+    ) as latest
+    where age = 1 and gone = 0
+) as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    changes.*
+from changes
+) as changes
+    union all
+    select 1 as one
+    from (
+    select record_id, max(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+        datediff(
+    coalesce(date(cast(current_timestamp() as timestamp_ntz)), nvl2(date(cast(current_timestamp() as timestamp_ntz)), assert_true(date(cast(current_timestamp() as timestamp_ntz)) is not null), null))
+,
+    coalesce(date(min(discarded_at)), nvl2(date(min(discarded_at)), assert_true(date(min(discarded_at)) is not null), null))
+) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from segconn.discards as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from segconn.discards as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd'
+    group by record_id) as open_discards
+    where given_up = 0
+) as work
+union all
+select 1 as nth, count(*) as to_do
+from (
+    select 1 as one
+    from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 7` as string) as c7,
+        to_json(`column 13`, map('ignoreNullFields', 'false')) as c13,
+        0 as lost_values
+    from marts.customers
+),
+hashed as (
+    select
+        source.*,
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+        datediff(
+    coalesce(date(cast(current_timestamp() as timestamp_ntz)), nvl2(date(cast(current_timestamp() as timestamp_ntz)), assert_true(date(cast(current_timestamp() as timestamp_ntz)) is not null), null))
+,
+    coalesce(date(min(discarded_at)), nvl2(date(min(discarded_at)), assert_true(date(min(discarded_at)) is not null), null))
+) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from segconn.discards as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from segconn.discards as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c7,
+        hashed.c13
+    from hashed
+    left join (
+    select record_id, checksum
+    from (
+        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
+        from segconn.records_customers_identify_0123abcd as log
+    ) as latest
+    where age = 1 and gone = 0
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+    union all
+    select
+        'deleted' as change_type,
+        records.record_id,
+        records.checksum,
+        0 as lost_values,
+        null as c1,
+        null as c2,
+        null as c6,
+        null as c7,
+        null as c13
+    from (
+    select record_id, checksum
+    from (
+        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
+        from segconn.records_customers_identify_0123abcd as log
+    ) as latest
+    where age = 1 and gone = 0
+) as records
+    left join source on source.record_id = records.record_id
+    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
+    where source.record_id is null and given_up.record_id is null
+)
+select
+    changes.*
+from changes
+) as changes
+    union all
+    select 1 as one
+    from (
+    select record_id, max(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+        datediff(
+    coalesce(date(cast(current_timestamp() as timestamp_ntz)), nvl2(date(cast(current_timestamp() as timestamp_ntz)), assert_true(date(cast(current_timestamp() as timestamp_ntz)) is not null), null))
+,
+    coalesce(date(min(discarded_at)), nvl2(date(min(discarded_at)), assert_true(date(min(discarded_at)) is not null), null))
+) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from segconn.discards as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from segconn.discards as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd'
+    group by record_id) as open_discards
+    where given_up = 0
+) as work;
+
 -- segconn_count_users
 select count(*), coalesce(sum(case when known.user_id is null then 1 else 0 end), 0)
 from (
@@ -1283,10 +1590,10 @@ select 1 as one from marts.customers limit 1;
 select coalesce(sum(case when finished_at is null then to_send else confirmed end), 0)
 from segconn.syncs
 where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz))
-    and status not in ('blocked', 'planned', 'reset', 'resend') and run_id <> 'i-1';
+    and status not in ('blocked', 'planned', 'reset') and run_id <> 'i-1';
 
 -- segconn_last_records
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
 from segconn.syncs
 where mapping_id = 'customers_identify_0123abcd'
     and (status in ('success', 'partial', 'reset') or (status = 'canceled' and finished_at is not null))
@@ -1697,26 +2004,6 @@ where change_type <> 'closed'
 order by discarded_at desc, sync_id, record_id
 limit 10;
 
--- segconn_log_deliveries
-insert into segconn.deliveries (sync_id, record_id, change_type, message_id, changed_columns, settled_at, settled_on)
-select 's-1', outbox.record_id, outbox.change_type,
-    '0f-' || cast(outbox.change_number as string),
-    cast(null as string),
-    cast('2026-01-02 03:04:05.678000' as timestamp_ntz), '2026-01-02'
-from segconn.outbox_customers_identify_0123abcd as outbox
-left join (
-    select distinct record_id
-    from segconn.discards
-    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
-) as discarded on discarded.record_id = outbox.record_id
-left join (
-    select record_id
-    from segconn.deliveries
-    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz)
-) as logged on logged.record_id = outbox.record_id
-where outbox.change_type in ('added', 'updated')
-    and discarded.record_id is null and logged.record_id is null;
-
 -- segconn_insert_settled
 insert into segconn.records_customers_identify_0123abcd (record_id, checksum, gone, settled_at)
 select record_id, checksum, case when change_type <> 'deleted' or is_doubtful = 1 then 0 else 1 end, cast(current_timestamp() as timestamp_ntz)
@@ -1780,27 +2067,6 @@ where (given_up = 0 or record_id in (select record_id from segconn.outbox_custom
 -- segconn_drop
 drop table if exists segconn.outbox_customers_identify_0123abcd;
 
--- segconn_log_deliveries
-insert into segconn.deliveries (sync_id, record_id, change_type, message_id, changed_columns, settled_at, settled_on)
-select 's-1', outbox.record_id, outbox.change_type,
-    cast(null as string),
-    cast(null as string),
-    cast('2026-01-02 03:04:05.678000' as timestamp_ntz), '2026-01-02'
-from segconn.outbox_customers_identify_0123abcd as outbox
-left join (
-    select distinct record_id
-    from segconn.discards
-    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
-) as discarded on discarded.record_id = outbox.record_id
-left join (
-    select record_id
-    from segconn.deliveries
-    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz)
-) as logged on logged.record_id = outbox.record_id
-where outbox.change_type in ('added', 'updated')
-    and outbox.change_number <= 7
-    and discarded.record_id is null and logged.record_id is null;
-
 -- segconn_insert_abandoned
 insert into segconn.records_customers_identify_0123abcd (record_id, checksum, gone, settled_at)
 select record_id, case when change_number <= 0 then checksum end,
@@ -1827,681 +2093,6 @@ where change_type in ('added', 'updated')
 
 -- segconn_drop
 drop table if exists segconn.outbox_customers_identify_0123abcd;
-
--- segconn_prune_deliveries
-alter table segconn.deliveries drop if exists
-    partition (settled_on = '2025-12-31'),
-    partition (settled_on = '2026-01-01');
-
--- segconn_count_resent
-select count(*) from (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in ('c\'1', 'c2')) as resent;
-
--- segconn_count_diff
-select change_type, count(*)
-from (with source as (
-    select
-        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
-        `column 1` as c1,
-        `column 2` as c2,
-        `column 6` as c6,
-        cast(`column 7` as string) as c7,
-        to_json(`column 13`, map('ignoreNullFields', 'false')) as c13,
-        0 as lost_values
-    from marts.customers
-    where (
-        (`column 1` >= 7 or `column 1` is null)
-        or replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') in (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in ('c\'1', 'c2'))
-    )
-),
-hashed as (
-    select
-        source.*,
-        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'))) as checksum
-    from source
-),
-duplicates as (
-    select record_id
-    from source
-    where record_id is not null
-    group by record_id
-    having count(*) > 1
-),
-given_up as (
-    select record_id, checksum
-    from (
-select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
-    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
-    case
-        when count(distinct sync_id) > 5 then 1
-        when
-        datediff(
-    coalesce(date(cast(current_timestamp() as timestamp_ntz)), nvl2(date(cast(current_timestamp() as timestamp_ntz)), assert_true(date(cast(current_timestamp() as timestamp_ntz)) is not null), null))
-,
-    coalesce(date(min(discarded_at)), nvl2(date(min(discarded_at)), assert_true(date(min(discarded_at)) is not null), null))
-) >= 14 then 1
-        else 0
-    end as given_up
-from (
-select discarded.*
-from segconn.discards as discarded
-left join (
-    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
-    from segconn.discards as closings
-    where change_type = 'closed'
-    group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
-where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
-) as open_discards
-group by mapping_id, mapping, definition, record_id, change_type, checksum
-) as attempts
-    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
-        and given_up = 1
-        and record_id not in (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in ('c\'1', 'c2'))
-),
-changes as (
-    select
-        case
-            when hashed.record_id is null then 'null_identifier'
-            when duplicates.record_id is not null then 'duplicate_identifier'
-            when records.record_id is null then 'added'
-            when records.checksum is null then 'updated'
-            else 'updated'
-        end as change_type,
-        hashed.record_id,
-        hashed.checksum,
-        hashed.lost_values,
-        hashed.c1,
-        hashed.c2,
-        hashed.c6,
-        hashed.c7,
-        hashed.c13
-    from hashed
-    left join
-(
-    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
-    from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-    left join (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in ('c\'1', 'c2')) as resent on resent.record_id = known.record_id
-) as records on records.record_id = hashed.record_id
-    left join duplicates on duplicates.record_id = hashed.record_id
-    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
-    where given_up.record_id is null
-        and (
-            hashed.record_id is null
-            or duplicates.record_id is not null
-            or records.record_id is null
-            or records.checksum is null
-            or records.checksum <> hashed.checksum
-        )
-)
-select
-    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
-    changes.*
-from changes
-) as changes
-group by change_type;
-
--- segconn_close_all
-insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
-select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
-    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
-from (
-    select distinct record_id
-    from (
-select discarded.*
-from segconn.discards as discarded
-left join (
-    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
-    from segconn.discards as closings
-    where change_type = 'closed'
-    group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
-where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
-) as open_discards
-    where mapping_id = 'customers_identify_0123abcd'
-        and record_id in (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in ('c\'1', 'c2'))
-) as closing;
-
--- segconn_mark_resent
-insert into segconn.records_customers_identify_0123abcd (record_id, gone, settled_at)
-select record_id, 0, cast(current_timestamp() as timestamp_ntz)
-from (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in ('c\'1', 'c2')) as resent;
-
--- segconn_append
-insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix)
-values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
-
--- segconn_count_resent
-select count(*) from (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in (select record_id
-from segconn.deliveries
-where sync_id = 's-1'
-    and sync_id in (select sync_id from segconn.syncs where mapping_id = 'customers_identify_0123abcd'))) as resent;
-
--- segconn_count_chosen
-select count(distinct record_id) from (select record_id
-from segconn.deliveries
-where sync_id = 's-1'
-    and sync_id in (select sync_id from segconn.syncs where mapping_id = 'customers_identify_0123abcd')) as chosen;
-
--- segconn_count_diff
-select change_type, count(*)
-from (with source as (
-    select
-        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
-        `column 1` as c1,
-        `column 2` as c2,
-        `column 6` as c6,
-        cast(`column 7` as string) as c7,
-        to_json(`column 13`, map('ignoreNullFields', 'false')) as c13,
-        0 as lost_values
-    from marts.customers
-    where (
-        (`column 1` >= 7 or `column 1` is null)
-        or replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') in (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in (select record_id
-from segconn.deliveries
-where sync_id = 's-1'
-    and sync_id in (select sync_id from segconn.syncs where mapping_id = 'customers_identify_0123abcd')))
-    )
-),
-hashed as (
-    select
-        source.*,
-        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'))) as checksum
-    from source
-),
-duplicates as (
-    select record_id
-    from source
-    where record_id is not null
-    group by record_id
-    having count(*) > 1
-),
-given_up as (
-    select record_id, checksum
-    from (
-select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
-    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
-    case
-        when count(distinct sync_id) > 5 then 1
-        when
-        datediff(
-    coalesce(date(cast(current_timestamp() as timestamp_ntz)), nvl2(date(cast(current_timestamp() as timestamp_ntz)), assert_true(date(cast(current_timestamp() as timestamp_ntz)) is not null), null))
-,
-    coalesce(date(min(discarded_at)), nvl2(date(min(discarded_at)), assert_true(date(min(discarded_at)) is not null), null))
-) >= 14 then 1
-        else 0
-    end as given_up
-from (
-select discarded.*
-from segconn.discards as discarded
-left join (
-    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
-    from segconn.discards as closings
-    where change_type = 'closed'
-    group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
-where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
-) as open_discards
-group by mapping_id, mapping, definition, record_id, change_type, checksum
-) as attempts
-    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
-        and given_up = 1
-        and record_id not in (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in (select record_id
-from segconn.deliveries
-where sync_id = 's-1'
-    and sync_id in (select sync_id from segconn.syncs where mapping_id = 'customers_identify_0123abcd')))
-),
-changes as (
-    select
-        case
-            when hashed.record_id is null then 'null_identifier'
-            when duplicates.record_id is not null then 'duplicate_identifier'
-            when records.record_id is null then 'added'
-            when records.checksum is null then 'updated'
-            else 'updated'
-        end as change_type,
-        hashed.record_id,
-        hashed.checksum,
-        hashed.lost_values,
-        hashed.c1,
-        hashed.c2,
-        hashed.c6,
-        hashed.c7,
-        hashed.c13
-    from hashed
-    left join
-(
-    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
-    from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-    left join (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in (select record_id
-from segconn.deliveries
-where sync_id = 's-1'
-    and sync_id in (select sync_id from segconn.syncs where mapping_id = 'customers_identify_0123abcd'))) as resent on resent.record_id = known.record_id
-) as records on records.record_id = hashed.record_id
-    left join duplicates on duplicates.record_id = hashed.record_id
-    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
-    where given_up.record_id is null
-        and (
-            hashed.record_id is null
-            or duplicates.record_id is not null
-            or records.record_id is null
-            or records.checksum is null
-            or records.checksum <> hashed.checksum
-        )
-)
-select
-    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
-    changes.*
-from changes
-) as changes
-group by change_type;
-
--- segconn_close_all
-insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
-select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
-    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
-from (
-    select distinct record_id
-    from (
-select discarded.*
-from segconn.discards as discarded
-left join (
-    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
-    from segconn.discards as closings
-    where change_type = 'closed'
-    group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
-where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
-) as open_discards
-    where mapping_id = 'customers_identify_0123abcd'
-        and record_id in (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in (select record_id
-from segconn.deliveries
-where sync_id = 's-1'
-    and sync_id in (select sync_id from segconn.syncs where mapping_id = 'customers_identify_0123abcd')))
-) as closing;
-
--- segconn_mark_resent
-insert into segconn.records_customers_identify_0123abcd (record_id, gone, settled_at)
-select record_id, 0, cast(current_timestamp() as timestamp_ntz)
-from (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in (select record_id
-from segconn.deliveries
-where sync_id = 's-1'
-    and sync_id in (select sync_id from segconn.syncs where mapping_id = 'customers_identify_0123abcd'))) as resent;
-
--- segconn_append
-insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix)
-values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
-
--- segconn_count_resent
-select count(*) from (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
-from marts.customers
-where (
-    1 = 1 -- all
-))) as resent;
-
--- segconn_count_chosen
-select count(distinct record_id) from (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
-from marts.customers
-where (
-    1 = 1 -- all
-)) as chosen;
-
--- segconn_count_diff
-select change_type, count(*)
-from (with source as (
-    select
-        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
-        `column 1` as c1,
-        `column 2` as c2,
-        `column 6` as c6,
-        cast(`column 7` as string) as c7,
-        to_json(`column 13`, map('ignoreNullFields', 'false')) as c13,
-        0 as lost_values
-    from marts.customers
-    where (
-        (`column 1` >= 7 or `column 1` is null)
-        or replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') in (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
-from marts.customers
-where (
-    1 = 1 -- all
-)))
-    )
-),
-hashed as (
-    select
-        source.*,
-        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c13 as string))), 'n'))) as checksum
-    from source
-),
-duplicates as (
-    select record_id
-    from source
-    where record_id is not null
-    group by record_id
-    having count(*) > 1
-),
-given_up as (
-    select record_id, checksum
-    from (
-select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
-    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
-    case
-        when count(distinct sync_id) > 5 then 1
-        when
-        datediff(
-    coalesce(date(cast(current_timestamp() as timestamp_ntz)), nvl2(date(cast(current_timestamp() as timestamp_ntz)), assert_true(date(cast(current_timestamp() as timestamp_ntz)) is not null), null))
-,
-    coalesce(date(min(discarded_at)), nvl2(date(min(discarded_at)), assert_true(date(min(discarded_at)) is not null), null))
-) >= 14 then 1
-        else 0
-    end as given_up
-from (
-select discarded.*
-from segconn.discards as discarded
-left join (
-    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
-    from segconn.discards as closings
-    where change_type = 'closed'
-    group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
-where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
-) as open_discards
-group by mapping_id, mapping, definition, record_id, change_type, checksum
-) as attempts
-    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
-        and given_up = 1
-        and record_id not in (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
-from marts.customers
-where (
-    1 = 1 -- all
-)))
-),
-changes as (
-    select
-        case
-            when hashed.record_id is null then 'null_identifier'
-            when duplicates.record_id is not null then 'duplicate_identifier'
-            when records.record_id is null then 'added'
-            when records.checksum is null then 'updated'
-            else 'updated'
-        end as change_type,
-        hashed.record_id,
-        hashed.checksum,
-        hashed.lost_values,
-        hashed.c1,
-        hashed.c2,
-        hashed.c6,
-        hashed.c7,
-        hashed.c13
-    from hashed
-    left join
-(
-    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
-    from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-    left join (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
-from marts.customers
-where (
-    1 = 1 -- all
-))) as resent on resent.record_id = known.record_id
-) as records on records.record_id = hashed.record_id
-    left join duplicates on duplicates.record_id = hashed.record_id
-    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
-    where given_up.record_id is null
-        and (
-            hashed.record_id is null
-            or duplicates.record_id is not null
-            or records.record_id is null
-            or records.checksum is null
-            or records.checksum <> hashed.checksum
-        )
-)
-select
-    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
-    changes.*
-from changes
-) as changes
-group by change_type;
-
--- segconn_close_all
-insert into segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
-select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
-    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
-from (
-    select distinct record_id
-    from (
-select discarded.*
-from segconn.discards as discarded
-left join (
-    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
-    from segconn.discards as closings
-    where change_type = 'closed'
-    group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
-where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
-) as open_discards
-    where mapping_id = 'customers_identify_0123abcd'
-        and record_id in (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
-from marts.customers
-where (
-    1 = 1 -- all
-)))
-) as closing;
-
--- segconn_mark_resent
-insert into segconn.records_customers_identify_0123abcd (record_id, gone, settled_at)
-select record_id, 0, cast(current_timestamp() as timestamp_ntz)
-from (
-select record_id
-from (
-    select record_id, checksum
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known
-where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
-from marts.customers
-where (
-    1 = 1 -- all
-))) as resent;
-
--- segconn_append
-insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix)
-values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
 
 -- segconn_add_column
 alter table segconn.records_customers_identify_0123abcd add column column_hashes string;
@@ -2875,34 +2466,6 @@ where changes.change_type = 'updated'
 ) as compared
 where has_hashes = 1 and record_id in ('c1');
 
--- segconn_log_deliveries
-insert into segconn.deliveries (sync_id, record_id, change_type, message_id, changed_columns, settled_at, settled_on)
-select 's-1', outbox.record_id, outbox.change_type,
-    cast(null as string),
-    case when outbox.change_type = 'updated' and case when substr(known.column_hashes, 1, 8) = '0123abcd' then 1 else 0 end = 1 then '[' || substr(concat(case when substr(outbox.column_hashes, 9, 8) <> substr(known.column_hashes, 9, 8) then ',"column_1"' else '' end, case when substr(outbox.column_hashes, 17, 8) <> substr(known.column_hashes, 17, 8) then ',"column_2"' else '' end, case when substr(outbox.column_hashes, 25, 8) <> substr(known.column_hashes, 25, 8) then ',"column_6"' else '' end, case when substr(outbox.column_hashes, 33, 8) <> substr(known.column_hashes, 33, 8) then ',"column_7"' else '' end, case when substr(outbox.column_hashes, 41, 8) <> substr(known.column_hashes, 41, 8) then ',"column_13"' else '' end), 2) || ']' end,
-    cast('2026-01-02 03:04:05.678000' as timestamp_ntz), '2026-01-02'
-from segconn.outbox_customers_identify_0123abcd as outbox
-left join (
-    select record_id, checksum, column_hashes
-    from (
-        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
-        from segconn.records_customers_identify_0123abcd as log
-    ) as latest
-    where age = 1 and gone = 0
-) as known on known.record_id = outbox.record_id
-left join (
-    select distinct record_id
-    from segconn.discards
-    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
-) as discarded on discarded.record_id = outbox.record_id
-left join (
-    select record_id
-    from segconn.deliveries
-    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz)
-) as logged on logged.record_id = outbox.record_id
-where outbox.change_type in ('added', 'updated')
-    and discarded.record_id is null and logged.record_id is null;
-
 -- segconn_insert_settled
 insert into segconn.records_customers_identify_0123abcd (record_id, checksum, gone, settled_at, column_hashes)
 select record_id, checksum, case when change_type <> 'deleted' or is_doubtful = 1 then 0 else 1 end, cast(current_timestamp() as timestamp_ntz), column_hashes
@@ -2967,26 +2530,6 @@ where (given_up = 0 or record_id in (select record_id from segconn.outbox_custom
 -- segconn_drop
 drop table if exists segconn.outbox_customers_identify_0123abcd;
 
--- segconn_delivery_days
-show partitions segconn.deliveries;
-
--- segconn_past_of_record
-select happened_at, record_id, change_type, outcome, changed, reason, message_id, sync_id
-from (
-    select settled_at as happened_at, record_id, change_type, 'confirmed' as outcome, changed_columns as changed,
-        cast(null as string) as reason, message_id, sync_id
-    from segconn.deliveries as deliveries
-    where record_id = 'c\\1'
-        and sync_id in (select sync_id from segconn.syncs where mapping_id = 'customers_identify_0123abcd')
-    union all
-    select discarded_at as happened_at, record_id, change_type, 'discarded' as outcome, cast(null as string) as changed,
-        reason, cast(null as string) as message_id, sync_id
-    from segconn.discards as discards
-    where record_id = 'c\\1' and mapping_id = 'customers_identify_0123abcd'
-        and change_type <> 'closed'
-) as past
-order by happened_at, sync_id;
-
 -- segconn_drop
 drop table if exists segconn.outbox_customers_identify_0123abcd;
 
@@ -3014,7 +2557,7 @@ where discarded.change_type <> 'closed' and (closed.closed_at is null or discard
 ) as closing;
 
 -- segconn_append
-insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, message_prefix)
+insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
 
