@@ -49,7 +49,7 @@ RUNNING_SECONDS = 60.0
 _ENDS = {**dict.fromkeys(("success", "partial", PLANNED), RunState.COMPLETE), "canceled": RunState.ABORT}
 
 
-class Identity(NamedTuple):
+class JobRun(NamedTuple):
     """A run and its job."""
 
     namespace: str
@@ -113,7 +113,7 @@ class LineageListener(Listener):
         """Send the START of the run."""
         self._emitter = Emitter(self._client)
         self._project = project
-        self._run = Identity(self._namespace, f"dbt-segconn-run-{project.context.project.name}", run_id)
+        self._run = JobRun(self._namespace, f"dbt-segconn-run-{project.context.project.name}", run_id)
         self._emit(RunState.START)
 
     def connect(self, warehouse: Warehouse, sources: abc.Mapping[str, Source]) -> None:
@@ -179,9 +179,9 @@ class LineageListener(Listener):
         )
         self._emitter.emit(event)
 
-    def _sync_of(self, mapping: Mapping) -> Identity:
+    def _sync_of(self, mapping: Mapping) -> JobRun:
         name = f"{self._project.context.project.name}.segconn.{mapping.name}"
-        return Identity(self._namespace, name, str(uuid5(UUID(self._run.run_id), mapping.id)))
+        return JobRun(self._namespace, name, str(uuid5(UUID(self._run.run_id), mapping.id)))
 
     def _table(self, mapping: Mapping) -> InputDataset:
         # without a schema: it would replace the one of dbt's events by the columns that this mapping reads
@@ -238,7 +238,7 @@ def _columns_of(value: Any, source: Source) -> Iterator[str]:
         yield from (column.name for column in source.identifier)
 
 
-def _parent_facet(parent: Identity, root: Identity) -> parent_run.ParentRunFacet:
+def _parent_facet(parent: JobRun, root: JobRun) -> parent_run.ParentRunFacet:
     return parent_run.ParentRunFacet(
         parent_run.Run(parent.run_id),
         parent_run.Job(parent.namespace, parent.job),
@@ -247,7 +247,7 @@ def _parent_facet(parent: Identity, root: Identity) -> parent_run.ParentRunFacet
     )
 
 
-def _above(environment: abc.Mapping[str, str]) -> Sequence[Identity]:
+def _above(environment: abc.Mapping[str, str]) -> Sequence[JobRun]:
     """Return the run that started this one, and the run above all, from the variables that `dbt-ol` reads.
 
     Raise SegconnError if a variable is not valid.
@@ -258,7 +258,7 @@ def _above(environment: abc.Mapping[str, str]) -> Sequence[Identity]:
             found = [_identity(one) for one in (parent, parent.get("root")) if one]
         else:
             texts = (environment.get(f"OPENLINEAGE_{one}PARENT_ID") for one in ("", "ROOT_"))
-            found = [Identity(*text.rsplit("/", 2)) for text in texts if text]
+            found = [JobRun(*text.rsplit("/", 2)) for text in texts if text]
         for one in found:
             UUID(one.run_id)
     except (ValueError, LookupError, TypeError, AttributeError):
@@ -270,5 +270,5 @@ def _above(environment: abc.Mapping[str, str]) -> Sequence[Identity]:
     return found
 
 
-def _identity(value: Any) -> Identity:
-    return Identity(value["job"]["namespace"], value["job"]["name"], value["run"]["runId"])
+def _identity(value: Any) -> JobRun:
+    return JobRun(value["job"]["namespace"], value["job"]["name"], value["run"]["runId"])

@@ -24,7 +24,7 @@ from dbt_segconn.project.strict_model import check_endpoint
 from dbt_segconn.web.local_server import LOCAL
 from dbt_segconn.web.page.snapshot import iso, read_snapshot
 
-Answer = dict[str, Any]
+Json = dict[str, Any]
 
 DEFAULT_URL = "http://127.0.0.1:8123"
 SHOWN_CALLS = 100
@@ -38,7 +38,7 @@ _BUSY = "has the file open"
 class Reader:
     """Reads answers for the page. After an error, the answer has a `problem` and the last snapshot."""
 
-    def __init__(self, options: Options, history: int, read: Callable[[Options, int], Answer] = read_snapshot) -> None:
+    def __init__(self, options: Options, history: int, read: Callable[[Options, int], Json] = read_snapshot) -> None:
         context = resolve_context(options)
         self._options = replace(options, project_dir=context.project_dir)
         # dbt needs a working directory, and the project's folder may be deleted and created again meanwhile
@@ -46,10 +46,10 @@ class Reader:
         self._artifact = context.target_dir / ARTIFACT
         self._history = history
         self._read = read
-        self._last: Answer | None = None
+        self._last: Json | None = None
         self._lock = threading.Lock()  # dbt's adapters are process-wide
 
-    def snapshot(self) -> Answer:
+    def snapshot(self) -> Json:
         """Read the state tables. Return `snapshot`, the `stamp` before the read, and `problem` or None."""
         with self._lock:
             stamp = self.stamp()
@@ -60,7 +60,7 @@ class Reader:
                 return {"stamp": stamp, "snapshot": self._last, "problem": _problem(error, is_kept=bool(self._last))}
             return {"stamp": stamp, "snapshot": self._last, "problem": None}
 
-    def preview(self, mapping: str, record: str, change_type: str) -> Answer:
+    def preview(self, mapping: str, record: str, change_type: str) -> Json:
         """Return the `calls` that a mapping would send now, each with its record, and `notes`."""
         # `all`: the model is shown as it is, even if dbt has not refreshed it
         options = replace(self._options, mappings=(mapping,), all=True)
@@ -75,7 +75,7 @@ class Reader:
         calls = [shown.as_json(with_record=True) for one in previews for shown in one.shown]
         return {"calls": calls, "notes": [note for one in previews for note in one.notes(MORE)], "problem": None}
 
-    def past(self, mapping: str, record: str) -> Answer:
+    def past(self, mapping: str, record: str) -> Json:
         """Return the `rows` of the past of a record, oldest first, and `notes`."""
         with self._lock:
             try:
@@ -104,7 +104,7 @@ class Reader:
             return ""
 
 
-def _problem(error: Exception, *, is_kept: bool) -> Answer:
+def _problem(error: Exception, *, is_kept: bool) -> Json:
     """Return an error as the page shows it: a `title`, and `lines` of details."""
     kept = " The page shows the previous read." if is_kept else ""
     if _BUSY in str(error):
@@ -139,7 +139,7 @@ def _is_local(url: str) -> bool:
     return False
 
 
-def newest_calls(url: str, query: Mapping[str, str]) -> Answer:
+def newest_calls(url: str, query: Mapping[str, str]) -> Json:
     """Return a debugger's `counts` and its newest matching `calls`, or a `problem` if no debugger answers.
 
     The query has `type`, `q` and `dropped`, as in GET /events of the debugger.
