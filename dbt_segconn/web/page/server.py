@@ -29,7 +29,7 @@ from dbt_segconn.web.local_server import (
     stopped_by_signals,
     url_of,
 )
-from dbt_segconn.web.page.reader import Answer, Reader, find_debugger, newest_calls
+from dbt_segconn.web.page.reader import Json, Reader, find_debugger, newest_calls
 from dbt_segconn.web.page.snapshot import ASSETS, HISTORY
 
 # No option chooses another address: the page shows values of rows, and has no login
@@ -93,7 +93,7 @@ async def _asset(request: Request) -> Response:
     return respond(ASSETS.read(name), ASSETS.media_type(name))
 
 
-async def _respond(request: Request, read: Callable[[], Answer]) -> Response:
+async def _respond(request: Request, read: Callable[[], Json]) -> Response:
     """Return the answer of `read`, to the page itself only: other sites could keep the warehouse busy.
 
     `read` runs in a thread, because dbt's adapters are not asynchronous.

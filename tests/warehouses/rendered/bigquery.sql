@@ -35,7 +35,9 @@ create table if not exists `shop`.`segconn`.`sync_history` (
     identifier string,
     relation string,
     checkpoint string,
-    checkpoint_of string
+    checkpoint_of string,
+    integrations string,
+    message_prefix string
 );
 
 -- segconn_create_table
@@ -60,6 +62,27 @@ create table if not exists `shop`.`segconn`.`locks` (
     claimed_at datetime,
     beat_at datetime
 );
+
+-- segconn_create_table
+create table if not exists `shop`.`segconn`.`alerts` (
+    mapping_id string,
+    webhook string,
+    mapping string,
+    problem string,
+    since datetime,
+    saved_at datetime
+);
+
+-- segconn_create_deliveries
+create table if not exists `shop`.`segconn`.`deliveries` (
+    sync_id string,
+    record_id string,
+    change_type string,
+    message_id string,
+    changed_columns string,
+    settled_at datetime
+)
+ cluster by settled_at;
 
 -- segconn_add_column
 alter table `shop`.`segconn`.`sync_history` add column sent bigint;
@@ -99,7 +122,9 @@ select
     identifier,
     relation,
     checkpoint,
-    checkpoint_of
+    checkpoint_of,
+    integrations,
+    message_prefix
 from (
     select history.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
     from `shop`.`segconn`.`sync_history` as history
@@ -116,17 +141,37 @@ drop schema `shop`.`segconn` restrict;
 select current_datetime('UTC');
 
 -- segconn_append
-insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
 
 -- segconn_append
 insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
 values
     ('s-1', 'customers_identify_0123abcd', 'customers.it\'s', '0123456789abcdef', 'c\\1', 'added', 'f00', 'wasn\'t\nright', cast('2026-01-02 03:04:05.678000' as datetime), 0);
 
+-- segconn_append
+insert into `shop`.`segconn`.`alerts` (mapping_id, webhook, mapping, problem, since, saved_at)
+values
+    ('customers_identify_0123abcd', 'example.com 0123abcd', 'customers.it\'s', 'failed', cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime));
+
+-- segconn_last_alerts
+select mapping_id, webhook, mapping, problem, since, saved_at
+from (
+    select alerts.*, row_number() over (partition by mapping_id, webhook order by saved_at desc) as nth
+    from `shop`.`segconn`.`alerts` as alerts
+    where webhook in ('example.com 0123abcd', 'example.org 4567cdef')
+) as numbered
+where nth = 1;
+
+-- segconn_last_ends
+select mapping_id, max(finished_at), max(case when status = 'success' then finished_at end)
+from `shop`.`segconn`.`syncs`
+where status in ('success', 'partial')
+group by mapping_id;
+
 -- segconn_last_syncs
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from (
     select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
     from `shop`.`segconn`.`syncs` as syncs
@@ -135,13 +180,13 @@ where nth = 1
 order by mapping;
 
 -- segconn_history
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from `shop`.`segconn`.`syncs`
 order by started_at desc
 limit 10;
 
 -- segconn_last_sync
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from `shop`.`segconn`.`syncs`
 where mapping_id = 'customers_identify_0123abcd'
 order by started_at desc
@@ -1441,10 +1486,10 @@ select 1 as one from `shop`.`marts`.`customers` limit 1;
 select coalesce(sum(case when finished_at is null then to_send else confirmed end), 0)
 from `shop`.`segconn`.`syncs`
 where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' as datetime))
-    and status not in ('blocked', 'planned', 'reset') and run_id <> 'i-1';
+    and status not in ('blocked', 'planned', 'reset', 'resend') and run_id <> 'i-1';
 
 -- segconn_last_records
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from `shop`.`segconn`.`syncs`
 where mapping_id = 'customers_identify_0123abcd'
     and (status in ('success', 'partial', 'reset') or (status = 'canceled' and finished_at is not null))
@@ -1619,6 +1664,14 @@ select
 from changes;
 
 -- segconn_newest
+select case when mod(extract(microsecond from newest), 1000) = 0 then format_datetime('%E4Y-%m-%dT%H:%M:%E3SZ', newest) else format_datetime('%E4Y-%m-%dT%H:%M:%E6SZ', newest) end as newest
+from (
+    select max(`column 9`) as newest
+    from `shop`.`marts`.`customers`
+    where (`column 9` < cast('2026-01-02 03:04:05.678000' as DATETIME))
+) as newest_rows;
+
+-- segconn_newest
 select case when mod(extract(microsecond from datetime(newest, 'UTC')), 1000) = 0 then format_datetime('%E4Y-%m-%dT%H:%M:%E3SZ', datetime(newest, 'UTC')) else format_datetime('%E4Y-%m-%dT%H:%M:%E6SZ', datetime(newest, 'UTC')) end as newest
 from (
     select max(`column 10`) as newest
@@ -1706,7 +1759,7 @@ select
 from (
     select change_number, case when byte_length(text_of_call) <= 32000 then text_of_call end as written
     from (
-        select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as string), '') <> '' or coalesce(cast(c17 as string), '') <> '') and coalesce(length(c9), 24) in (24, 27) and coalesce(c2 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || if(nullif(cast(record_id as string), '') is null, null, to_json_string(nullif(cast(record_id as string), ''))), ''), coalesce(',"anonymousId":' || if(nullif(cast(c17 as string), '') is null, null, to_json_string(nullif(cast(c17 as string), ''))), ''), coalesce(',"timestamp":' || '"' || cast(c9 as string) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c6, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c17) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c2 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || if(nullif(cast(c17 as string), '') is null, null, to_json_string(nullif(cast(c17 as string), ''))), ''), '},"traits":{"column_1":', coalesce(cast(c1 as string), 'null'), ',"column_2":', coalesce(cast(c2 as string), 'null'), ',"column_6":', coalesce(cast(c6 as string), 'null'), ',"column_7":', coalesce(if(c7 is null, null, to_json_string(c7)), 'null'), ',"column_8":', coalesce('"' || c8 || '"', 'null'), ',"column_9":', coalesce('"' || c9 || '"', 'null'), ',"column_10":', coalesce('"' || c10 || '"', 'null'), ',"column_11":', coalesce(if(c11 is null, null, to_json_string(c11)), 'null'), ',"column_16":', coalesce('"' || c16 || '"', 'null'), ',"column_17":', coalesce(if(c17 is null, null, to_json_string(c17)), 'null'), ',"text":', if(concat('it\'s ', coalesce(cast(c17 as string), ''), '\n\\') is null, null, to_json_string(concat('it\'s ', coalesce(cast(c17 as string), ''), '\n\\'))), '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
+        select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as string), '') <> '' or coalesce(cast(c17 as string), '') <> '') and coalesce(length(c9), 24) in (24, 27) and coalesce(c2 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || if(nullif(cast(record_id as string), '') is null, null, to_json_string(nullif(cast(record_id as string), ''))), ''), coalesce(',"anonymousId":' || if(nullif(cast(c17 as string), '') is null, null, to_json_string(nullif(cast(c17 as string), ''))), ''), coalesce(',"timestamp":' || '"' || cast(c9 as string) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c6, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c17) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c2 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || if(nullif(cast(c17 as string), '') is null, null, to_json_string(nullif(cast(c17 as string), ''))), ''), '},"traits":{"column_1":', coalesce(cast(c1 as string), 'null'), ',"column_2":', coalesce(cast(c2 as string), 'null'), ',"column_6":', coalesce(cast(c6 as string), 'null'), ',"column_7":', coalesce(if(c7 is null, null, to_json_string(c7)), 'null'), ',"column_8":', coalesce('"' || c8 || '"', 'null'), ',"column_9":', coalesce('"' || c9 || '"', 'null'), ',"column_10":', coalesce('"' || c10 || '"', 'null'), ',"column_11":', coalesce(if(c11 is null, null, to_json_string(c11)), 'null'), ',"column_16":', coalesce('"' || c16 || '"', 'null'), ',"column_17":', coalesce(if(c17 is null, null, to_json_string(c17)), 'null'), ',"text":', if(concat('it\'s ', coalesce(cast(c17 as string), ''), '\n\\') is null, null, to_json_string(concat('it\'s ', coalesce(cast(c17 as string), ''), '\n\\'))), '},"type":"identify","integrations":{"All":false}'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
         from `shop`.`segconn`.`outbox_customers_identify_0123abcd`
         where change_number > 0 and change_number <= 20000
             and change_type in ('added', 'updated')
@@ -1724,7 +1777,7 @@ select
 from (
     select change_number, case when byte_length(text_of_call) <= 32000 then text_of_call end as written
     from (
-        select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as string), '') <> '' or coalesce(cast(c17 as string), '') <> '') and coalesce(length(c9), 24) in (24, 27) and coalesce(c2 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || if(nullif(cast(record_id as string), '') is null, null, to_json_string(nullif(cast(record_id as string), ''))), ''), coalesce(',"anonymousId":' || if(nullif(cast(c17 as string), '') is null, null, to_json_string(nullif(cast(c17 as string), ''))), ''), coalesce(',"timestamp":' || '"' || cast(c9 as string) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c6, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c17) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c2 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || if(nullif(cast(c17 as string), '') is null, null, to_json_string(nullif(cast(c17 as string), ''))), ''), '},"traits":{', substr(concat(coalesce(',"column_1":' || cast(c1 as string), ''), coalesce(',"column_2":' || cast(c2 as string), ''), coalesce(',"column_6":' || cast(c6 as string), ''), coalesce(',"column_7":' || if(c7 is null, null, to_json_string(c7)), ''), coalesce(',"column_8":' || '"' || c8 || '"', ''), coalesce(',"column_9":' || '"' || c9 || '"', ''), coalesce(',"column_10":' || '"' || c10 || '"', ''), coalesce(',"column_11":' || if(c11 is null, null, to_json_string(c11)), ''), coalesce(',"column_16":' || '"' || c16 || '"', ''), coalesce(',"column_17":' || if(c17 is null, null, to_json_string(c17)), ''), ',"text":', if(concat('it\'s ', coalesce(cast(c17 as string), ''), '\n\\') is null, null, to_json_string(concat('it\'s ', coalesce(cast(c17 as string), ''), '\n\\')))), 2), '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
+        select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as string), '') <> '' or coalesce(cast(c17 as string), '') <> '') and coalesce(length(c9), 24) in (24, 27) and coalesce(c2 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || if(nullif(cast(record_id as string), '') is null, null, to_json_string(nullif(cast(record_id as string), ''))), ''), coalesce(',"anonymousId":' || if(nullif(cast(c17 as string), '') is null, null, to_json_string(nullif(cast(c17 as string), ''))), ''), coalesce(',"timestamp":' || '"' || cast(c9 as string) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c6, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c17) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c2 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || if(nullif(cast(c17 as string), '') is null, null, to_json_string(nullif(cast(c17 as string), ''))), ''), '},"traits":{', substr(concat(coalesce(',"column_1":' || cast(c1 as string), ''), coalesce(',"column_2":' || cast(c2 as string), ''), coalesce(',"column_6":' || cast(c6 as string), ''), coalesce(',"column_7":' || if(c7 is null, null, to_json_string(c7)), ''), coalesce(',"column_8":' || '"' || c8 || '"', ''), coalesce(',"column_9":' || '"' || c9 || '"', ''), coalesce(',"column_10":' || '"' || c10 || '"', ''), coalesce(',"column_11":' || if(c11 is null, null, to_json_string(c11)), ''), coalesce(',"column_16":' || '"' || c16 || '"', ''), coalesce(',"column_17":' || if(c17 is null, null, to_json_string(c17)), ''), ',"text":', if(concat('it\'s ', coalesce(cast(c17 as string), ''), '\n\\') is null, null, to_json_string(concat('it\'s ', coalesce(cast(c17 as string), ''), '\n\\')))), 2), '},"type":"identify","integrations":{"All":false}'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
         from `shop`.`segconn`.`outbox_customers_identify_0123abcd`
         where change_number > 0 and change_number <= 20000
             and change_type in ('added', 'updated')
@@ -1824,6 +1877,26 @@ where change_type <> 'closed'
 order by discarded_at desc, sync_id, record_id
 limit 10;
 
+-- segconn_log_deliveries
+insert into `shop`.`segconn`.`deliveries` (sync_id, record_id, change_type, message_id, changed_columns, settled_at)
+select 's-1', outbox.record_id, outbox.change_type,
+    '0f-' || cast(outbox.change_number as string),
+    cast(null as string),
+    cast('2026-01-02 03:04:05.678000' as datetime)
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as outbox
+left join (
+    select distinct record_id
+    from `shop`.`segconn`.`discards`
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
+) as discarded on discarded.record_id = outbox.record_id
+left join (
+    select record_id
+    from `shop`.`segconn`.`deliveries`
+    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as datetime)
+) as logged on logged.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated')
+    and discarded.record_id is null and logged.record_id is null;
+
 -- segconn_delete_settled
 delete from `shop`.`segconn`.`records_customers_identify_0123abcd`
 where record_id in (select record_id from (
@@ -1906,6 +1979,27 @@ where (given_up = 0 or record_id in (select record_id from `shop`.`segconn`.`out
 -- segconn_drop
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
 
+-- segconn_log_deliveries
+insert into `shop`.`segconn`.`deliveries` (sync_id, record_id, change_type, message_id, changed_columns, settled_at)
+select 's-1', outbox.record_id, outbox.change_type,
+    cast(null as string),
+    cast(null as string),
+    cast('2026-01-02 03:04:05.678000' as datetime)
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as outbox
+left join (
+    select distinct record_id
+    from `shop`.`segconn`.`discards`
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
+) as discarded on discarded.record_id = outbox.record_id
+left join (
+    select record_id
+    from `shop`.`segconn`.`deliveries`
+    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as datetime)
+) as logged on logged.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated')
+    and outbox.change_number <= 7
+    and discarded.record_id is null and logged.record_id is null;
+
 -- segconn_delete_abandoned
 delete from `shop`.`segconn`.`records_customers_identify_0123abcd`
 where record_id in (
@@ -1954,6 +2048,527 @@ where change_type <> 'deleted' or change_number > 0 or is_doubtful = 1;
 
 -- segconn_drop
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
+
+-- segconn_prune_deliveries
+delete from `shop`.`segconn`.`deliveries`
+where settled_at < cast('2026-01-02 03:04:05.678000' as datetime);
+
+-- segconn_count_resent
+select count(*) from (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in ('c\'1', 'c2')) as resent;
+
+-- segconn_count_diff
+select change_type, count(*)
+from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+    where (
+        (`column 1` >= 7 or `column 1` is null)
+        or replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in ('c\'1', 'c2'))
+    )
+),
+hashed as (
+    select
+        source.*,
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+        and record_id not in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in ('c\'1', 'c2'))
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c17,
+        hashed.c18
+    from hashed
+    left join
+(
+    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+    left join (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in ('c\'1', 'c2')) as resent on resent.record_id = known.record_id
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+)
+select
+    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
+    changes.*
+from changes
+) as changes
+group by change_type;
+
+-- segconn_close_all
+insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as datetime), 0
+from (
+    select distinct record_id
+    from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+    where mapping_id = 'customers_identify_0123abcd'
+        and record_id in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in ('c\'1', 'c2'))
+) as closing;
+
+-- segconn_mark_resent
+update `shop`.`segconn`.`records_customers_identify_0123abcd`
+set checksum = null
+where record_id in ('c\'1', 'c2');
+
+-- segconn_append
+insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
+
+-- segconn_count_resent
+select count(*) from (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select record_id
+from `shop`.`segconn`.`deliveries`
+where sync_id = 's-1'
+    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd'))) as resent;
+
+-- segconn_count_chosen
+select count(distinct record_id) from (select record_id
+from `shop`.`segconn`.`deliveries`
+where sync_id = 's-1'
+    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd')) as chosen;
+
+-- segconn_count_diff
+select change_type, count(*)
+from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+    where (
+        (`column 1` >= 7 or `column 1` is null)
+        or replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select record_id
+from `shop`.`segconn`.`deliveries`
+where sync_id = 's-1'
+    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd')))
+    )
+),
+hashed as (
+    select
+        source.*,
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+        and record_id not in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select record_id
+from `shop`.`segconn`.`deliveries`
+where sync_id = 's-1'
+    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd')))
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c17,
+        hashed.c18
+    from hashed
+    left join
+(
+    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+    left join (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select record_id
+from `shop`.`segconn`.`deliveries`
+where sync_id = 's-1'
+    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd'))) as resent on resent.record_id = known.record_id
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+)
+select
+    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
+    changes.*
+from changes
+) as changes
+group by change_type;
+
+-- segconn_close_all
+insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as datetime), 0
+from (
+    select distinct record_id
+    from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+    where mapping_id = 'customers_identify_0123abcd'
+        and record_id in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select record_id
+from `shop`.`segconn`.`deliveries`
+where sync_id = 's-1'
+    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd')))
+) as closing;
+
+-- segconn_mark_resent
+update `shop`.`segconn`.`records_customers_identify_0123abcd`
+set checksum = null
+where record_id in (select record_id
+from `shop`.`segconn`.`deliveries`
+where sync_id = 's-1'
+    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd'));
+
+-- segconn_append
+insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
+
+-- segconn_count_resent
+select count(*) from (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
+from `shop`.`marts`.`customers`
+where (
+    1 = 1 -- all
+))) as resent;
+
+-- segconn_count_chosen
+select count(distinct record_id) from (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
+from `shop`.`marts`.`customers`
+where (
+    1 = 1 -- all
+)) as chosen;
+
+-- segconn_count_diff
+select change_type, count(*)
+from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        st_astext(`column 17`) as c17,
+        if(`column 18` is null, 'null', (select concat('[', coalesce(string_agg(if(item_1 is null, 'null', concat('{', '"a":', if(item_1.`a` is null, 'null', coalesce(if(is_nan(item_1.`a`) or is_inf(item_1.`a`), null, cast(item_1.`a` as string)), 'null')), ',', '"at":', if(item_1.`at` is null, 'null', concat('"', regexp_replace(regexp_replace(concat('P', if(extract(year from item_1.`at`) = 0, '', concat(cast(extract(year from item_1.`at`) as string), 'Y')), if(extract(month from item_1.`at`) = 0, '', concat(cast(extract(month from item_1.`at`) as string), 'M')), if(extract(day from item_1.`at`) = 0, '', concat(cast(extract(day from item_1.`at`) as string), 'D')), 'T', if(extract(hour from item_1.`at`) = 0, '', concat(cast(extract(hour from item_1.`at`) as string), 'H')), if(extract(minute from item_1.`at`) = 0, '', concat(cast(extract(minute from item_1.`at`) as string), 'M')), if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) = 0, '', concat(if((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000)) < 0, '-', ''), rtrim(rtrim(concat(cast(div(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), '.', lpad(cast(mod(abs((extract(second from item_1.`at`) * 1000000 + mod(extract(microsecond from item_1.`at`), 1000000))), 1000000) as string), 6, '0')), '0'), '.'), 'S'))), 'T$', ''), '^P$', 'PT0S'), '"')), '}')), ',' order by at_1), ''), ']') from unnest(`column 18`) as item_1 with offset as at_1)) as c18,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+    where (
+        (`column 1` >= 7 or `column 1` is null)
+        or replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
+from `shop`.`marts`.`customers`
+where (
+    1 = 1 -- all
+)))
+    )
+),
+hashed as (
+    select
+        source.*,
+        to_hex(md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as string)) as string) || ':' || cast(c1 as string), 'n') || coalesce('d' || cast(length(cast(c2 as string)) as string) || ':' || cast(c2 as string), 'n') || coalesce('b' || cast(length(cast(c6 as string)) as string) || ':' || cast(c6 as string), 'n') || coalesce('t' || cast(length(cast(c17 as string)) as string) || ':' || cast(c17 as string), 'n') || coalesce('j' || cast(length(cast(c18 as string)) as string) || ':' || cast(c18 as string), 'n'))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when
+    datetime_diff(
+        cast(current_datetime('UTC') as datetime),
+        cast(min(discarded_at) as datetime),
+        day
+    )
+   >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+        and record_id not in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
+from `shop`.`marts`.`customers`
+where (
+    1 = 1 -- all
+)))
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c17,
+        hashed.c18
+    from hashed
+    left join
+(
+    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+    left join (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
+from `shop`.`marts`.`customers`
+where (
+    1 = 1 -- all
+))) as resent on resent.record_id = known.record_id
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+)
+select
+    (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
+    changes.*
+from changes
+) as changes
+group by change_type;
+
+-- segconn_close_all
+insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as datetime), 0
+from (
+    select distinct record_id
+    from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+    where mapping_id = 'customers_identify_0123abcd'
+        and record_id in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
+from `shop`.`marts`.`customers`
+where (
+    1 = 1 -- all
+)))
+) as closing;
+
+-- segconn_mark_resent
+update `shop`.`segconn`.`records_customers_identify_0123abcd`
+set checksum = null
+where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
+from `shop`.`marts`.`customers`
+where (
+    1 = 1 -- all
+));
+
+-- segconn_append
+insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
 
 -- segconn_add_column
 alter table `shop`.`segconn`.`records_customers_identify_0123abcd` add column column_hashes string;
@@ -2299,6 +2914,27 @@ where changes.change_type = 'updated'
 ) as compared
 where has_hashes = 1 and record_id in ('c1');
 
+-- segconn_log_deliveries
+insert into `shop`.`segconn`.`deliveries` (sync_id, record_id, change_type, message_id, changed_columns, settled_at)
+select 's-1', outbox.record_id, outbox.change_type,
+    cast(null as string),
+    case when outbox.change_type = 'updated' and case when substr(known.column_hashes, 1, 8) = '0123abcd' then 1 else 0 end = 1 then '[' || substr(case when substr(outbox.column_hashes, 9, 8) <> substr(known.column_hashes, 9, 8) then ',"column_1"' else '' end || case when substr(outbox.column_hashes, 17, 8) <> substr(known.column_hashes, 17, 8) then ',"column_2"' else '' end || case when substr(outbox.column_hashes, 25, 8) <> substr(known.column_hashes, 25, 8) then ',"column_6"' else '' end || case when substr(outbox.column_hashes, 33, 8) <> substr(known.column_hashes, 33, 8) then ',"column_17"' else '' end || case when substr(outbox.column_hashes, 41, 8) <> substr(known.column_hashes, 41, 8) then ',"column_18"' else '' end, 2) || ']' end,
+    cast('2026-01-02 03:04:05.678000' as datetime)
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as outbox
+left join `shop`.`segconn`.`records_customers_identify_0123abcd` as known on known.record_id = outbox.record_id
+left join (
+    select distinct record_id
+    from `shop`.`segconn`.`discards`
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
+) as discarded on discarded.record_id = outbox.record_id
+left join (
+    select record_id
+    from `shop`.`segconn`.`deliveries`
+    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as datetime)
+) as logged on logged.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated')
+    and discarded.record_id is null and logged.record_id is null;
+
 -- segconn_delete_settled
 delete from `shop`.`segconn`.`records_customers_identify_0123abcd`
 where record_id in (select record_id from (
@@ -2383,6 +3019,23 @@ where (given_up = 0 or record_id in (select record_id from `shop`.`segconn`.`out
 -- segconn_drop
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
 
+-- segconn_past_of_record
+select happened_at, record_id, change_type, outcome, changed, reason, message_id, sync_id
+from (
+    select settled_at as happened_at, record_id, change_type, 'confirmed' as outcome, changed_columns as changed,
+        cast(null as string) as reason, message_id, sync_id
+    from `shop`.`segconn`.`deliveries` as deliveries
+    where record_id = 'c\\1'
+        and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd')
+    union all
+    select discarded_at as happened_at, record_id, change_type, 'discarded' as outcome, cast(null as string) as changed,
+        reason, cast(null as string) as message_id, sync_id
+    from `shop`.`segconn`.`discards` as discards
+    where record_id = 'c\\1' and mapping_id = 'customers_identify_0123abcd'
+        and change_type <> 'closed'
+) as past
+order by happened_at, sync_id;
+
 -- segconn_drop
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
 
@@ -2410,7 +3063,7 @@ where discarded.change_type <> 'closed' and (closed.closed_at is null or discard
 ) as closing;
 
 -- segconn_append
-insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as datetime), cast('2026-01-02 03:04:05.678000' as datetime), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
 

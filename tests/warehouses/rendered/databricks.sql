@@ -38,7 +38,9 @@ create table if not exists `shop`.`segconn`.`sync_history` (
     identifier string,
     relation string,
     checkpoint string,
-    checkpoint_of string
+    checkpoint_of string,
+    integrations string,
+    message_prefix string
 ) using delta;
 
 -- segconn_create_table
@@ -62,6 +64,26 @@ create table if not exists `shop`.`segconn`.`locks` (
     holder string,
     claimed_at timestamp_ntz,
     beat_at timestamp_ntz
+) using delta;
+
+-- segconn_create_table
+create table if not exists `shop`.`segconn`.`alerts` (
+    mapping_id string,
+    webhook string,
+    mapping string,
+    problem string,
+    since timestamp_ntz,
+    saved_at timestamp_ntz
+) using delta;
+
+-- segconn_create_deliveries
+create table if not exists `shop`.`segconn`.`deliveries` (
+    sync_id string,
+    record_id string,
+    change_type string,
+    message_id string,
+    changed_columns string,
+    settled_at timestamp_ntz
 ) using delta;
 
 -- segconn_add_column
@@ -102,7 +124,9 @@ select
     identifier,
     relation,
     checkpoint,
-    checkpoint_of
+    checkpoint_of,
+    integrations,
+    message_prefix
 from (
     select history.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
     from `shop`.`segconn`.`sync_history` as history
@@ -119,9 +143,9 @@ drop schema `shop`.`segconn` restrict;
 select cast(current_timestamp() as timestamp_ntz);
 
 -- segconn_append
-insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
 
 -- segconn_append
 insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
@@ -129,8 +153,28 @@ values
     ('s-1', 'customers_identify_0123abcd', 'customers.it\'s', '0123456789abcdef', 'c\\1', 'added', 'f00', 'wasn\'t
 right', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0);
 
+-- segconn_append
+insert into `shop`.`segconn`.`alerts` (mapping_id, webhook, mapping, problem, since, saved_at)
+values
+    ('customers_identify_0123abcd', 'example.com 0123abcd', 'customers.it\'s', 'failed', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz));
+
+-- segconn_last_alerts
+select mapping_id, webhook, mapping, problem, since, saved_at
+from (
+    select alerts.*, row_number() over (partition by mapping_id, webhook order by saved_at desc) as nth
+    from `shop`.`segconn`.`alerts` as alerts
+    where webhook in ('example.com 0123abcd', 'example.org 4567cdef')
+) as numbered
+where nth = 1;
+
+-- segconn_last_ends
+select mapping_id, max(finished_at), max(case when status = 'success' then finished_at end)
+from `shop`.`segconn`.`syncs`
+where status in ('success', 'partial')
+group by mapping_id;
+
 -- segconn_last_syncs
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from (
     select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
     from `shop`.`segconn`.`syncs` as syncs
@@ -139,13 +183,13 @@ where nth = 1
 order by mapping;
 
 -- segconn_history
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from `shop`.`segconn`.`syncs`
 order by started_at desc
 limit 10;
 
 -- segconn_last_sync
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from `shop`.`segconn`.`syncs`
 where mapping_id = 'customers_identify_0123abcd'
 order by started_at desc
@@ -1351,10 +1395,10 @@ select 1 as one from `shop`.`marts`.`customers` limit 1;
 select coalesce(sum(case when finished_at is null then to_send else confirmed end), 0)
 from `shop`.`segconn`.`syncs`
 where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz))
-    and status not in ('blocked', 'planned', 'reset') and run_id <> 'i-1';
+    and status not in ('blocked', 'planned', 'reset', 'resend') and run_id <> 'i-1';
 
 -- segconn_last_records
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from `shop`.`segconn`.`syncs`
 where mapping_id = 'customers_identify_0123abcd'
     and (status in ('success', 'partial', 'reset') or (status = 'canceled' and finished_at is not null))
@@ -1525,6 +1569,14 @@ from changes;
 -- segconn_newest
 select date_format(newest, "yyyy-MM-dd'T'HH:mm:ss") || case when date_format(newest, 'SSSSSS') like '%000' then date_format(newest, '.SSS') else date_format(newest, '.SSSSSS') end || 'Z' as newest
 from (
+    select max(`column 9`) as newest
+    from `shop`.`marts`.`customers`
+    where (`column 9` < cast('2026-01-02 03:04:05.678000' as timestamp_ntz))
+) as newest_rows;
+
+-- segconn_newest
+select date_format(newest, "yyyy-MM-dd'T'HH:mm:ss") || case when date_format(newest, 'SSSSSS') like '%000' then date_format(newest, '.SSS') else date_format(newest, '.SSSSSS') end || 'Z' as newest
+from (
     select max(`column 10`) as newest
     from `shop`.`marts`.`customers`
     where (`column 10` >= cast('2026-01-02 03:04:05.678000' as timestamp) or `column 10` is null)
@@ -1620,7 +1672,7 @@ from (
     select change_number, case when octet_length(text_of_call) <= 32000 then text_of_call end as written
     from (
         select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as string), '') <> '' or coalesce(cast(c7 as string), '') <> '') and coalesce(length(c9), 24) in (24, 27) and coalesce(c2 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || transform(array(nullif(cast(record_id as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), coalesce(',"anonymousId":' || transform(array(nullif(cast(c7 as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), coalesce(',"timestamp":' || '"' || cast(c9 as string) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c6, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c7) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c2 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || transform(array(nullif(cast(c7 as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), '},"traits":{"column_1":', coalesce(cast(c1 as string), 'null'), ',"column_2":', coalesce(cast(c2 as string), 'null'), ',"column_3":', coalesce(cast(c3 as string), 'null'), ',"column_4":', coalesce(cast(c4 as string), 'null'), ',"column_5":', coalesce(cast(c5 as string), 'null'), ',"column_6":', coalesce(cast(c6 as string), 'null'), ',"column_7":', coalesce(transform(array(c7), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], 'null'), ',"column_8":', coalesce('"' || c8 || '"', 'null'), ',"column_9":', coalesce('"' || c9 || '"', 'null'), ',"column_10":', coalesce('"' || c10 || '"', 'null'), ',"column_15":', coalesce('"' || c15 || '"', 'null'), ',"text":', transform(array(concat('it\'s ', coalesce(cast(c7 as string), ''), '
-\\')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
+\\')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], '},"type":"identify","integrations":{"All":false}'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
         from `shop`.`segconn`.`outbox_customers_identify_0123abcd`
         where change_number > 0 and change_number <= 20000
             and change_type in ('added', 'updated')
@@ -1640,7 +1692,7 @@ from (
     select change_number, case when octet_length(text_of_call) <= 32000 then text_of_call end as written
     from (
         select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as string), '') <> '' or coalesce(cast(c7 as string), '') <> '') and coalesce(length(c9), 24) in (24, 27) and coalesce(c2 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || transform(array(nullif(cast(record_id as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), coalesce(',"anonymousId":' || transform(array(nullif(cast(c7 as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), coalesce(',"timestamp":' || '"' || cast(c9 as string) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c6, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c7) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c2 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || transform(array(nullif(cast(c7 as string), '')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), '},"traits":{', substr(concat(coalesce(',"column_1":' || cast(c1 as string), ''), coalesce(',"column_2":' || cast(c2 as string), ''), coalesce(',"column_3":' || cast(c3 as string), ''), coalesce(',"column_4":' || cast(c4 as string), ''), coalesce(',"column_5":' || cast(c5 as string), ''), coalesce(',"column_6":' || cast(c6 as string), ''), coalesce(',"column_7":' || transform(array(c7), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0], ''), coalesce(',"column_8":' || '"' || c8 || '"', ''), coalesce(',"column_9":' || '"' || c9 || '"', ''), coalesce(',"column_10":' || '"' || c10 || '"', ''), coalesce(',"column_15":' || '"' || c15 || '"', ''), ',"text":', transform(array(concat('it\'s ', coalesce(cast(c7 as string), ''), '
-\\')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0]), 2), '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
+\\')), x -> case when x is not null then substring(to_json(array(x)), 2, length(to_json(array(x))) - 2) end)[0]), 2), '},"type":"identify","integrations":{"All":false}'), 2), ',', '"messageId":"prefix-', cast(change_number as string), '"}') end as text_of_call
         from `shop`.`segconn`.`outbox_customers_identify_0123abcd`
         where change_number > 0 and change_number <= 20000
             and change_type in ('added', 'updated')
@@ -1734,6 +1786,26 @@ where change_type <> 'closed'
 order by discarded_at desc, sync_id, record_id
 limit 10;
 
+-- segconn_log_deliveries
+insert into `shop`.`segconn`.`deliveries` (sync_id, record_id, change_type, message_id, changed_columns, settled_at)
+select 's-1', outbox.record_id, outbox.change_type,
+    '0f-' || cast(outbox.change_number as string),
+    cast(null as string),
+    cast('2026-01-02 03:04:05.678000' as timestamp_ntz)
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as outbox
+left join (
+    select distinct record_id
+    from `shop`.`segconn`.`discards`
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
+) as discarded on discarded.record_id = outbox.record_id
+left join (
+    select record_id
+    from `shop`.`segconn`.`deliveries`
+    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz)
+) as logged on logged.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated')
+    and discarded.record_id is null and logged.record_id is null;
+
 -- segconn_delete_settled
 delete from `shop`.`segconn`.`records_customers_identify_0123abcd`
 where record_id in (select record_id from (
@@ -1810,6 +1882,27 @@ where (given_up = 0 or record_id in (select record_id from `shop`.`segconn`.`out
 -- segconn_drop
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
 
+-- segconn_log_deliveries
+insert into `shop`.`segconn`.`deliveries` (sync_id, record_id, change_type, message_id, changed_columns, settled_at)
+select 's-1', outbox.record_id, outbox.change_type,
+    cast(null as string),
+    cast(null as string),
+    cast('2026-01-02 03:04:05.678000' as timestamp_ntz)
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as outbox
+left join (
+    select distinct record_id
+    from `shop`.`segconn`.`discards`
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
+) as discarded on discarded.record_id = outbox.record_id
+left join (
+    select record_id
+    from `shop`.`segconn`.`deliveries`
+    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz)
+) as logged on logged.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated')
+    and outbox.change_number <= 7
+    and discarded.record_id is null and logged.record_id is null;
+
 -- segconn_delete_abandoned
 delete from `shop`.`segconn`.`records_customers_identify_0123abcd`
 where record_id in (
@@ -1858,6 +1951,509 @@ where change_type <> 'deleted' or change_number > 0 or is_doubtful = 1;
 
 -- segconn_drop
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
+
+-- segconn_prune_deliveries
+delete from `shop`.`segconn`.`deliveries`
+where settled_at < cast('2026-01-02 03:04:05.678000' as timestamp_ntz);
+
+-- segconn_count_resent
+select count(*) from (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in ('c\'1', 'c2')) as resent;
+
+-- segconn_count_diff
+select change_type, count(*)
+from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 7` as string) as c7,
+        to_json(`column 14`, map('ignoreNullFields', 'false')) as c14,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+    where (
+        (`column 1` >= 7 or `column 1` is null)
+        or replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in ('c\'1', 'c2'))
+    )
+),
+hashed as (
+    select
+        source.*,
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when timestampdiff(day, date_trunc('day', min(discarded_at)), date_trunc('day', cast(current_timestamp() as timestamp_ntz))) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+        and record_id not in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in ('c\'1', 'c2'))
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c7,
+        hashed.c14
+    from hashed
+    left join
+(
+    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+    left join (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in ('c\'1', 'c2')) as resent on resent.record_id = known.record_id
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+)
+select
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
+    changes.*
+from changes
+) as changes
+group by change_type;
+
+-- segconn_close_all
+insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
+from (
+    select distinct record_id
+    from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+    where mapping_id = 'customers_identify_0123abcd'
+        and record_id in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in ('c\'1', 'c2'))
+) as closing;
+
+-- segconn_mark_resent
+update `shop`.`segconn`.`records_customers_identify_0123abcd`
+set checksum = null
+where record_id in ('c\'1', 'c2');
+
+-- segconn_append
+insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
+
+-- segconn_count_resent
+select count(*) from (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select record_id
+from `shop`.`segconn`.`deliveries`
+where sync_id = 's-1'
+    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd'))) as resent;
+
+-- segconn_count_chosen
+select count(distinct record_id) from (select record_id
+from `shop`.`segconn`.`deliveries`
+where sync_id = 's-1'
+    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd')) as chosen;
+
+-- segconn_count_diff
+select change_type, count(*)
+from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 7` as string) as c7,
+        to_json(`column 14`, map('ignoreNullFields', 'false')) as c14,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+    where (
+        (`column 1` >= 7 or `column 1` is null)
+        or replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select record_id
+from `shop`.`segconn`.`deliveries`
+where sync_id = 's-1'
+    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd')))
+    )
+),
+hashed as (
+    select
+        source.*,
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when timestampdiff(day, date_trunc('day', min(discarded_at)), date_trunc('day', cast(current_timestamp() as timestamp_ntz))) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+        and record_id not in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select record_id
+from `shop`.`segconn`.`deliveries`
+where sync_id = 's-1'
+    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd')))
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c7,
+        hashed.c14
+    from hashed
+    left join
+(
+    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+    left join (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select record_id
+from `shop`.`segconn`.`deliveries`
+where sync_id = 's-1'
+    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd'))) as resent on resent.record_id = known.record_id
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+)
+select
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
+    changes.*
+from changes
+) as changes
+group by change_type;
+
+-- segconn_close_all
+insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
+from (
+    select distinct record_id
+    from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+    where mapping_id = 'customers_identify_0123abcd'
+        and record_id in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select record_id
+from `shop`.`segconn`.`deliveries`
+where sync_id = 's-1'
+    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd')))
+) as closing;
+
+-- segconn_mark_resent
+update `shop`.`segconn`.`records_customers_identify_0123abcd`
+set checksum = null
+where record_id in (select record_id
+from `shop`.`segconn`.`deliveries`
+where sync_id = 's-1'
+    and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd'));
+
+-- segconn_append
+insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
+
+-- segconn_count_resent
+select count(*) from (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
+from `shop`.`marts`.`customers`
+where (
+    1 = 1 -- all
+))) as resent;
+
+-- segconn_count_chosen
+select count(distinct record_id) from (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
+from `shop`.`marts`.`customers`
+where (
+    1 = 1 -- all
+)) as chosen;
+
+-- segconn_count_diff
+select change_type, count(*)
+from (with source as (
+    select
+        replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id,
+        `column 1` as c1,
+        `column 2` as c2,
+        `column 6` as c6,
+        cast(`column 7` as string) as c7,
+        to_json(`column 14`, map('ignoreNullFields', 'false')) as c14,
+        0 as lost_values
+    from `shop`.`marts`.`customers`
+    where (
+        (`column 1` >= 7 or `column 1` is null)
+        or replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
+from `shop`.`marts`.`customers`
+where (
+    1 = 1 -- all
+)))
+    )
+),
+hashed as (
+    select
+        source.*,
+        md5(concat('0123abcd', coalesce(concat('d', md5(cast(c1 as string))), 'n'), coalesce(concat('d', md5(cast(c2 as string))), 'n'), coalesce(concat('b', md5(cast(c6 as string))), 'n'), coalesce(concat('t', md5(cast(c7 as string))), 'n'), coalesce(concat('j', md5(cast(c14 as string))), 'n'))) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when timestampdiff(day, date_trunc('day', min(discarded_at)), date_trunc('day', cast(current_timestamp() as timestamp_ntz))) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+        and record_id not in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
+from `shop`.`marts`.`customers`
+where (
+    1 = 1 -- all
+)))
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c7,
+        hashed.c14
+    from hashed
+    left join
+(
+    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
+    from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+    left join (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
+from `shop`.`marts`.`customers`
+where (
+    1 = 1 -- all
+))) as resent on resent.record_id = known.record_id
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+)
+select
+    (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
+    changes.*
+from changes
+) as changes
+group by change_type;
+
+-- segconn_close_all
+insert into `shop`.`segconn`.`discards` (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it\'s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
+from (
+    select distinct record_id
+    from (
+select discarded.*
+from `shop`.`segconn`.`discards` as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from `shop`.`segconn`.`discards` as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+    where mapping_id = 'customers_identify_0123abcd'
+        and record_id in (
+select record_id
+from `shop`.`segconn`.`records_customers_identify_0123abcd` as known
+where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
+from `shop`.`marts`.`customers`
+where (
+    1 = 1 -- all
+)))
+) as closing;
+
+-- segconn_mark_resent
+update `shop`.`segconn`.`records_customers_identify_0123abcd`
+set checksum = null
+where record_id in (select replace(replace(cast(`column 1` as string), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast(`Customer's id` as string) as string), '\\', '\\\\'), '|', '\\|') as record_id
+from `shop`.`marts`.`customers`
+where (
+    1 = 1 -- all
+));
+
+-- segconn_append
+insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
 
 -- segconn_add_column
 alter table `shop`.`segconn`.`records_customers_identify_0123abcd` add column column_hashes string;
@@ -2182,6 +2778,27 @@ where changes.change_type = 'updated'
 ) as compared
 where has_hashes = 1 and record_id in ('c1');
 
+-- segconn_log_deliveries
+insert into `shop`.`segconn`.`deliveries` (sync_id, record_id, change_type, message_id, changed_columns, settled_at)
+select 's-1', outbox.record_id, outbox.change_type,
+    cast(null as string),
+    case when outbox.change_type = 'updated' and case when substr(known.column_hashes, 1, 8) = '0123abcd' then 1 else 0 end = 1 then '[' || substr(concat(case when substr(outbox.column_hashes, 9, 8) <> substr(known.column_hashes, 9, 8) then ',"column_1"' else '' end, case when substr(outbox.column_hashes, 17, 8) <> substr(known.column_hashes, 17, 8) then ',"column_2"' else '' end, case when substr(outbox.column_hashes, 25, 8) <> substr(known.column_hashes, 25, 8) then ',"column_6"' else '' end, case when substr(outbox.column_hashes, 33, 8) <> substr(known.column_hashes, 33, 8) then ',"column_7"' else '' end, case when substr(outbox.column_hashes, 41, 8) <> substr(known.column_hashes, 41, 8) then ',"column_14"' else '' end), 2) || ']' end,
+    cast('2026-01-02 03:04:05.678000' as timestamp_ntz)
+from `shop`.`segconn`.`outbox_customers_identify_0123abcd` as outbox
+left join `shop`.`segconn`.`records_customers_identify_0123abcd` as known on known.record_id = outbox.record_id
+left join (
+    select distinct record_id
+    from `shop`.`segconn`.`discards`
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
+) as discarded on discarded.record_id = outbox.record_id
+left join (
+    select record_id
+    from `shop`.`segconn`.`deliveries`
+    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz)
+) as logged on logged.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated')
+    and discarded.record_id is null and logged.record_id is null;
+
 -- segconn_delete_settled
 delete from `shop`.`segconn`.`records_customers_identify_0123abcd`
 where record_id in (select record_id from (
@@ -2260,6 +2877,23 @@ where (given_up = 0 or record_id in (select record_id from `shop`.`segconn`.`out
 -- segconn_drop
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
 
+-- segconn_past_of_record
+select happened_at, record_id, change_type, outcome, changed, reason, message_id, sync_id
+from (
+    select settled_at as happened_at, record_id, change_type, 'confirmed' as outcome, changed_columns as changed,
+        cast(null as string) as reason, message_id, sync_id
+    from `shop`.`segconn`.`deliveries` as deliveries
+    where record_id = 'c\\1'
+        and sync_id in (select sync_id from `shop`.`segconn`.`syncs` where mapping_id = 'customers_identify_0123abcd')
+    union all
+    select discarded_at as happened_at, record_id, change_type, 'discarded' as outcome, cast(null as string) as changed,
+        reason, cast(null as string) as message_id, sync_id
+    from `shop`.`segconn`.`discards` as discards
+    where record_id = 'c\\1' and mapping_id = 'customers_identify_0123abcd'
+        and change_type <> 'closed'
+) as past
+order by happened_at, sync_id;
+
 -- segconn_drop
 drop table if exists `shop`.`segconn`.`outbox_customers_identify_0123abcd`;
 
@@ -2287,7 +2921,7 @@ where discarded.change_type <> 'closed' and (closed.closed_at is null or discard
 ) as closing;
 
 -- segconn_append
-insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into `shop`.`segconn`.`sync_history` (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it\'s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
 

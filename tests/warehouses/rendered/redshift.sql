@@ -41,7 +41,9 @@ create table if not exists "shop"."segconn"."sync_history" (
     identifier varchar(65535),
     relation varchar(65535),
     checkpoint varchar(65535),
-    checkpoint_of varchar(65535)
+    checkpoint_of varchar(65535),
+    integrations varchar(65535),
+    message_prefix varchar(65535)
 );
 
 -- segconn_create_table
@@ -65,6 +67,26 @@ create table if not exists "shop"."segconn"."locks" (
     holder varchar(65535),
     claimed_at timestamp,
     beat_at timestamp
+);
+
+-- segconn_create_table
+create table if not exists "shop"."segconn"."alerts" (
+    mapping_id varchar(128),
+    webhook varchar(65535),
+    mapping varchar(65535),
+    problem varchar(65535),
+    since timestamp,
+    saved_at timestamp
+);
+
+-- segconn_create_deliveries
+create table if not exists "shop"."segconn"."deliveries" (
+    sync_id varchar(64),
+    record_id varchar(65535),
+    change_type varchar(32),
+    message_id varchar(128),
+    changed_columns varchar(65535),
+    settled_at timestamp
 );
 
 -- segconn_add_column
@@ -105,7 +127,9 @@ select
     identifier,
     relation,
     checkpoint,
-    checkpoint_of
+    checkpoint_of,
+    integrations,
+    message_prefix
 from (
     select history.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
     from "shop"."segconn"."sync_history" as history
@@ -122,9 +146,9 @@ drop schema "segconn" restrict;
 select sysdate;
 
 -- segconn_append
-insert into "shop"."segconn"."sync_history" (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into "shop"."segconn"."sync_history" (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
 
 -- segconn_append
 insert into "shop"."segconn"."discards" (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
@@ -132,8 +156,28 @@ values
     ('s-1', 'customers_identify_0123abcd', 'customers.it''s', '0123456789abcdef', 'c\\1', 'added', 'f00', 'wasn''t
 right', cast('2026-01-02 03:04:05.678000' as timestamp), 0);
 
+-- segconn_append
+insert into "shop"."segconn"."alerts" (mapping_id, webhook, mapping, problem, since, saved_at)
+values
+    ('customers_identify_0123abcd', 'example.com 0123abcd', 'customers.it''s', 'failed', cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp));
+
+-- segconn_last_alerts
+select mapping_id, webhook, mapping, problem, since, saved_at
+from (
+    select alerts.*, row_number() over (partition by mapping_id, webhook order by saved_at desc) as nth
+    from "shop"."segconn"."alerts" as alerts
+    where webhook in ('example.com 0123abcd', 'example.org 4567cdef')
+) as numbered
+where nth = 1;
+
+-- segconn_last_ends
+select mapping_id, max(finished_at), max(case when status = 'success' then finished_at end)
+from "shop"."segconn"."syncs"
+where status in ('success', 'partial')
+group by mapping_id;
+
 -- segconn_last_syncs
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from (
     select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
     from "shop"."segconn"."syncs" as syncs
@@ -142,13 +186,13 @@ where nth = 1
 order by mapping;
 
 -- segconn_history
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from "shop"."segconn"."syncs"
 order by started_at desc
 limit 10;
 
 -- segconn_last_sync
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from "shop"."segconn"."syncs"
 where mapping_id = 'customers_identify_0123abcd'
 order by started_at desc
@@ -1412,10 +1456,10 @@ select 1 as one from "shop"."marts"."customers" limit 1;
 select coalesce(sum(case when finished_at is null then to_send else confirmed end), 0)
 from "shop"."segconn"."syncs"
 where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' as timestamp))
-    and status not in ('blocked', 'planned', 'reset') and run_id <> 'i-1';
+    and status not in ('blocked', 'planned', 'reset', 'resend') and run_id <> 'i-1';
 
 -- segconn_last_records
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from "shop"."segconn"."syncs"
 where mapping_id = 'customers_identify_0123abcd'
     and (status in ('success', 'partial', 'reset') or (status = 'canceled' and finished_at is not null))
@@ -1586,6 +1630,14 @@ select
     row_number() over () as change_number,
     changes.*
 from changes;
+
+-- segconn_newest
+select case when extract(year from newest) > 0 then to_char(newest, 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char(newest, 'US') like '%000' then to_char(newest, 'MS') else to_char(newest, 'US') end || 'Z' else case when extract(year from newest) < -1 then '-' else '' end || lpad(cast(-extract(year from newest) - 1 as text), 4, '0') || to_char(newest, '-MM-DD"T"HH24:MI:SS.US"Z"') end as newest
+from (
+    select max("column 10") as newest
+    from "shop"."marts"."customers"
+    where ("column 10" < cast('2026-01-02 03:04:05.678000' as timestamp without time zone))
+) as newest_rows;
 
 -- segconn_newest
 select case when extract(year from (newest at time zone 'UTC')) > 0 then to_char((newest at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS.') || case when to_char((newest at time zone 'UTC'), 'US') like '%000' then to_char((newest at time zone 'UTC'), 'MS') else to_char((newest at time zone 'UTC'), 'US') end || 'Z' else case when extract(year from (newest at time zone 'UTC')) < -1 then '-' else '' end || lpad(cast(-extract(year from (newest at time zone 'UTC')) - 1 as text), 4, '0') || to_char((newest at time zone 'UTC'), '-MM-DD"T"HH24:MI:SS.US"Z"') end as newest
@@ -1763,6 +1815,26 @@ where change_type <> 'closed'
 order by discarded_at desc, sync_id, record_id
 limit 10;
 
+-- segconn_log_deliveries
+insert into "shop"."segconn"."deliveries" (sync_id, record_id, change_type, message_id, changed_columns, settled_at)
+select 's-1', outbox.record_id, outbox.change_type,
+    '0f-' || cast(outbox.change_number as varchar(48)),
+    cast(null as varchar(65535)),
+    cast('2026-01-02 03:04:05.678000' as timestamp)
+from "shop"."segconn"."outbox_customers_identify_0123abcd" as outbox
+left join (
+    select distinct record_id
+    from "shop"."segconn"."discards"
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
+) as discarded on discarded.record_id = outbox.record_id
+left join (
+    select record_id
+    from "shop"."segconn"."deliveries"
+    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as timestamp)
+) as logged on logged.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated')
+    and discarded.record_id is null and logged.record_id is null;
+
 -- segconn_delete_settled
 delete from "shop"."segconn"."records_customers_identify_0123abcd"
 where record_id in (select record_id from (
@@ -1843,6 +1915,27 @@ where (given_up = 0 or record_id in (select record_id from "shop"."segconn"."out
 -- segconn_drop
 drop table if exists "shop"."segconn"."outbox_customers_identify_0123abcd";
 
+-- segconn_log_deliveries
+insert into "shop"."segconn"."deliveries" (sync_id, record_id, change_type, message_id, changed_columns, settled_at)
+select 's-1', outbox.record_id, outbox.change_type,
+    cast(null as varchar(65535)),
+    cast(null as varchar(65535)),
+    cast('2026-01-02 03:04:05.678000' as timestamp)
+from "shop"."segconn"."outbox_customers_identify_0123abcd" as outbox
+left join (
+    select distinct record_id
+    from "shop"."segconn"."discards"
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
+) as discarded on discarded.record_id = outbox.record_id
+left join (
+    select record_id
+    from "shop"."segconn"."deliveries"
+    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as timestamp)
+) as logged on logged.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated')
+    and outbox.change_number <= 7
+    and discarded.record_id is null and logged.record_id is null;
+
 -- segconn_delete_abandoned
 delete from "shop"."segconn"."records_customers_identify_0123abcd"
 where record_id in (
@@ -1891,6 +1984,521 @@ where change_type <> 'deleted' or change_number > 0 or is_doubtful = 1;
 
 -- segconn_drop
 drop table if exists "shop"."segconn"."outbox_customers_identify_0123abcd";
+
+-- segconn_prune_deliveries
+delete from "shop"."segconn"."deliveries"
+where settled_at < cast('2026-01-02 03:04:05.678000' as timestamp);
+
+-- segconn_count_resent
+select count(*) from (
+select record_id
+from "shop"."segconn"."records_customers_identify_0123abcd" as known
+where record_id in ('c''1', 'c2')) as resent;
+
+-- segconn_count_diff
+select change_type, count(*)
+from (with source as (
+    select
+        replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        "column 1" as c1,
+        "column 2" as c2,
+        "column 6" as c6,
+        st_astext("column 15") as c15,
+        case when json_size("column 13") > 65535 then '!' || cast(json_size("column 13") as varchar(48)) when "column 13" is not null then json_serialize("column 13") end as c13,
+        0 as lost_values
+    from "shop"."marts"."customers"
+    where (
+        ("column 1" >= 7 or "column 1" is null)
+        or replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') in (
+select record_id
+from "shop"."segconn"."records_customers_identify_0123abcd" as known
+where record_id in ('c''1', 'c2'))
+    )
+),
+hashed as (
+    select
+        source.*,
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when datediff(
+        day,
+        min(discarded_at),
+        sysdate
+        ) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from "shop"."segconn"."discards" as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from "shop"."segconn"."discards" as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+        and record_id not in (
+select record_id
+from "shop"."segconn"."records_customers_identify_0123abcd" as known
+where record_id in ('c''1', 'c2'))
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c15,
+        hashed.c13
+    from hashed
+    left join
+(
+    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
+    from "shop"."segconn"."records_customers_identify_0123abcd" as known
+    left join (
+select record_id
+from "shop"."segconn"."records_customers_identify_0123abcd" as known
+where record_id in ('c''1', 'c2')) as resent on resent.record_id = known.record_id
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+)
+select
+    row_number() over () as change_number,
+    changes.*
+from changes
+) as changes
+group by change_type;
+
+-- segconn_close_all
+insert into "shop"."segconn"."discards" (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp), 0
+from (
+    select distinct record_id
+    from (
+select discarded.*
+from "shop"."segconn"."discards" as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from "shop"."segconn"."discards" as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+    where mapping_id = 'customers_identify_0123abcd'
+        and record_id in (
+select record_id
+from "shop"."segconn"."records_customers_identify_0123abcd" as known
+where record_id in ('c''1', 'c2'))
+) as closing;
+
+-- segconn_mark_resent
+update "shop"."segconn"."records_customers_identify_0123abcd"
+set checksum = null
+where record_id in ('c''1', 'c2');
+
+-- segconn_append
+insert into "shop"."segconn"."sync_history" (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
+
+-- segconn_count_resent
+select count(*) from (
+select record_id
+from "shop"."segconn"."records_customers_identify_0123abcd" as known
+where record_id in (select record_id
+from "shop"."segconn"."deliveries"
+where sync_id = 's-1'
+    and sync_id in (select sync_id from "shop"."segconn"."syncs" where mapping_id = 'customers_identify_0123abcd'))) as resent;
+
+-- segconn_count_chosen
+select count(distinct record_id) from (select record_id
+from "shop"."segconn"."deliveries"
+where sync_id = 's-1'
+    and sync_id in (select sync_id from "shop"."segconn"."syncs" where mapping_id = 'customers_identify_0123abcd')) as chosen;
+
+-- segconn_count_diff
+select change_type, count(*)
+from (with source as (
+    select
+        replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        "column 1" as c1,
+        "column 2" as c2,
+        "column 6" as c6,
+        st_astext("column 15") as c15,
+        case when json_size("column 13") > 65535 then '!' || cast(json_size("column 13") as varchar(48)) when "column 13" is not null then json_serialize("column 13") end as c13,
+        0 as lost_values
+    from "shop"."marts"."customers"
+    where (
+        ("column 1" >= 7 or "column 1" is null)
+        or replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') in (
+select record_id
+from "shop"."segconn"."records_customers_identify_0123abcd" as known
+where record_id in (select record_id
+from "shop"."segconn"."deliveries"
+where sync_id = 's-1'
+    and sync_id in (select sync_id from "shop"."segconn"."syncs" where mapping_id = 'customers_identify_0123abcd')))
+    )
+),
+hashed as (
+    select
+        source.*,
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when datediff(
+        day,
+        min(discarded_at),
+        sysdate
+        ) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from "shop"."segconn"."discards" as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from "shop"."segconn"."discards" as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+        and record_id not in (
+select record_id
+from "shop"."segconn"."records_customers_identify_0123abcd" as known
+where record_id in (select record_id
+from "shop"."segconn"."deliveries"
+where sync_id = 's-1'
+    and sync_id in (select sync_id from "shop"."segconn"."syncs" where mapping_id = 'customers_identify_0123abcd')))
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c15,
+        hashed.c13
+    from hashed
+    left join
+(
+    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
+    from "shop"."segconn"."records_customers_identify_0123abcd" as known
+    left join (
+select record_id
+from "shop"."segconn"."records_customers_identify_0123abcd" as known
+where record_id in (select record_id
+from "shop"."segconn"."deliveries"
+where sync_id = 's-1'
+    and sync_id in (select sync_id from "shop"."segconn"."syncs" where mapping_id = 'customers_identify_0123abcd'))) as resent on resent.record_id = known.record_id
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+)
+select
+    row_number() over () as change_number,
+    changes.*
+from changes
+) as changes
+group by change_type;
+
+-- segconn_close_all
+insert into "shop"."segconn"."discards" (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp), 0
+from (
+    select distinct record_id
+    from (
+select discarded.*
+from "shop"."segconn"."discards" as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from "shop"."segconn"."discards" as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+    where mapping_id = 'customers_identify_0123abcd'
+        and record_id in (
+select record_id
+from "shop"."segconn"."records_customers_identify_0123abcd" as known
+where record_id in (select record_id
+from "shop"."segconn"."deliveries"
+where sync_id = 's-1'
+    and sync_id in (select sync_id from "shop"."segconn"."syncs" where mapping_id = 'customers_identify_0123abcd')))
+) as closing;
+
+-- segconn_mark_resent
+update "shop"."segconn"."records_customers_identify_0123abcd"
+set checksum = null
+where record_id in (select record_id
+from "shop"."segconn"."deliveries"
+where sync_id = 's-1'
+    and sync_id in (select sync_id from "shop"."segconn"."syncs" where mapping_id = 'customers_identify_0123abcd'));
+
+-- segconn_append
+insert into "shop"."segconn"."sync_history" (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
+
+-- segconn_count_resent
+select count(*) from (
+select record_id
+from "shop"."segconn"."records_customers_identify_0123abcd" as known
+where record_id in (select replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id
+from "shop"."marts"."customers"
+where (
+    1 = 1 -- all
+))) as resent;
+
+-- segconn_count_chosen
+select count(distinct record_id) from (select replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id
+from "shop"."marts"."customers"
+where (
+    1 = 1 -- all
+)) as chosen;
+
+-- segconn_count_diff
+select change_type, count(*)
+from (with source as (
+    select
+        replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id,
+        "column 1" as c1,
+        "column 2" as c2,
+        "column 6" as c6,
+        st_astext("column 15") as c15,
+        case when json_size("column 13") > 65535 then '!' || cast(json_size("column 13") as varchar(48)) when "column 13" is not null then json_serialize("column 13") end as c13,
+        0 as lost_values
+    from "shop"."marts"."customers"
+    where (
+        ("column 1" >= 7 or "column 1" is null)
+        or replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') in (
+select record_id
+from "shop"."segconn"."records_customers_identify_0123abcd" as known
+where record_id in (select replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id
+from "shop"."marts"."customers"
+where (
+    1 = 1 -- all
+)))
+    )
+),
+hashed as (
+    select
+        source.*,
+        md5('0123abcd' || coalesce('d' || md5(cast(c1 as varchar(48))), 'n') || coalesce('d' || md5(cast(c2 as varchar(48))), 'n') || coalesce('b' || md5(case when c6 then 'true' when not c6 then 'false' end), 'n') || coalesce('t' || md5(cast(c15 as varchar(65535))), 'n') || coalesce('j' || md5(cast(c13 as varchar(65535))), 'n')) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when datediff(
+        day,
+        min(discarded_at),
+        sysdate
+        ) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from "shop"."segconn"."discards" as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from "shop"."segconn"."discards" as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+        and record_id not in (
+select record_id
+from "shop"."segconn"."records_customers_identify_0123abcd" as known
+where record_id in (select replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id
+from "shop"."marts"."customers"
+where (
+    1 = 1 -- all
+)))
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c2,
+        hashed.c6,
+        hashed.c15,
+        hashed.c13
+    from hashed
+    left join
+(
+    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
+    from "shop"."segconn"."records_customers_identify_0123abcd" as known
+    left join (
+select record_id
+from "shop"."segconn"."records_customers_identify_0123abcd" as known
+where record_id in (select replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id
+from "shop"."marts"."customers"
+where (
+    1 = 1 -- all
+))) as resent on resent.record_id = known.record_id
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+)
+select
+    row_number() over () as change_number,
+    changes.*
+from changes
+) as changes
+group by change_type;
+
+-- segconn_close_all
+insert into "shop"."segconn"."discards" (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp), 0
+from (
+    select distinct record_id
+    from (
+select discarded.*
+from "shop"."segconn"."discards" as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from "shop"."segconn"."discards" as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+    where mapping_id = 'customers_identify_0123abcd'
+        and record_id in (
+select record_id
+from "shop"."segconn"."records_customers_identify_0123abcd" as known
+where record_id in (select replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id
+from "shop"."marts"."customers"
+where (
+    1 = 1 -- all
+)))
+) as closing;
+
+-- segconn_mark_resent
+update "shop"."segconn"."records_customers_identify_0123abcd"
+set checksum = null
+where record_id in (select replace(replace(cast("column 1" as varchar(48)), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast("Customer's id" as varchar(65535)), '\\', '\\\\'), '|', '\\|') as record_id
+from "shop"."marts"."customers"
+where (
+    1 = 1 -- all
+));
+
+-- segconn_append
+insert into "shop"."segconn"."sync_history" (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
 
 -- segconn_add_column
 alter table "shop"."segconn"."records_customers_identify_0123abcd" add column column_hashes varchar(65535);
@@ -2226,6 +2834,27 @@ where changes.change_type = 'updated'
 ) as compared
 where has_hashes = 1 and record_id in ('c1');
 
+-- segconn_log_deliveries
+insert into "shop"."segconn"."deliveries" (sync_id, record_id, change_type, message_id, changed_columns, settled_at)
+select 's-1', outbox.record_id, outbox.change_type,
+    cast(null as varchar(65535)),
+    case when outbox.change_type = 'updated' and case when substr(known.column_hashes, 1, 8) = '0123abcd' then 1 else 0 end = 1 then '[' || substr(case when substr(outbox.column_hashes, 9, 8) <> substr(known.column_hashes, 9, 8) then ',"column_1"' else '' end || case when substr(outbox.column_hashes, 17, 8) <> substr(known.column_hashes, 17, 8) then ',"column_2"' else '' end || case when substr(outbox.column_hashes, 25, 8) <> substr(known.column_hashes, 25, 8) then ',"column_6"' else '' end || case when substr(outbox.column_hashes, 33, 8) <> substr(known.column_hashes, 33, 8) then ',"column_15"' else '' end || case when substr(outbox.column_hashes, 41, 8) <> substr(known.column_hashes, 41, 8) then ',"column_13"' else '' end, 2) || ']' end,
+    cast('2026-01-02 03:04:05.678000' as timestamp)
+from "shop"."segconn"."outbox_customers_identify_0123abcd" as outbox
+left join "shop"."segconn"."records_customers_identify_0123abcd" as known on known.record_id = outbox.record_id
+left join (
+    select distinct record_id
+    from "shop"."segconn"."discards"
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
+) as discarded on discarded.record_id = outbox.record_id
+left join (
+    select record_id
+    from "shop"."segconn"."deliveries"
+    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as timestamp)
+) as logged on logged.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated')
+    and discarded.record_id is null and logged.record_id is null;
+
 -- segconn_delete_settled
 delete from "shop"."segconn"."records_customers_identify_0123abcd"
 where record_id in (select record_id from (
@@ -2308,6 +2937,23 @@ where (given_up = 0 or record_id in (select record_id from "shop"."segconn"."out
 -- segconn_drop
 drop table if exists "shop"."segconn"."outbox_customers_identify_0123abcd";
 
+-- segconn_past_of_record
+select happened_at, record_id, change_type, outcome, changed, reason, message_id, sync_id
+from (
+    select settled_at as happened_at, record_id, change_type, 'confirmed' as outcome, changed_columns as changed,
+        cast(null as varchar(65535)) as reason, message_id, sync_id
+    from "shop"."segconn"."deliveries" as deliveries
+    where record_id = 'c\\1'
+        and sync_id in (select sync_id from "shop"."segconn"."syncs" where mapping_id = 'customers_identify_0123abcd')
+    union all
+    select discarded_at as happened_at, record_id, change_type, 'discarded' as outcome, cast(null as varchar(65535)) as changed,
+        reason, cast(null as varchar(65535)) as message_id, sync_id
+    from "shop"."segconn"."discards" as discards
+    where record_id = 'c\\1' and mapping_id = 'customers_identify_0123abcd'
+        and change_type <> 'closed'
+) as past
+order by happened_at, sync_id;
+
 -- segconn_drop
 drop table if exists "shop"."segconn"."outbox_customers_identify_0123abcd";
 
@@ -2335,7 +2981,7 @@ where discarded.change_type <> 'closed' and (closed.closed_at is null or discard
 ) as closing;
 
 -- segconn_append
-insert into "shop"."segconn"."sync_history" (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into "shop"."segconn"."sync_history" (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp), cast('2026-01-02 03:04:05.678000' as timestamp), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
 

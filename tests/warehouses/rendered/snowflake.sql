@@ -38,7 +38,9 @@ create table if not exists shop.segconn.sync_history (
     identifier TEXT,
     relation TEXT,
     checkpoint TEXT,
-    checkpoint_of TEXT
+    checkpoint_of TEXT,
+    integrations TEXT,
+    message_prefix TEXT
 );
 
 -- segconn_create_table
@@ -62,6 +64,26 @@ create table if not exists shop.segconn.locks (
     holder TEXT,
     claimed_at timestamp_ntz,
     beat_at timestamp_ntz
+);
+
+-- segconn_create_table
+create table if not exists shop.segconn.alerts (
+    mapping_id TEXT,
+    webhook TEXT,
+    mapping TEXT,
+    problem TEXT,
+    since timestamp_ntz,
+    saved_at timestamp_ntz
+);
+
+-- segconn_create_deliveries
+create table if not exists shop.segconn.deliveries (
+    sync_id TEXT,
+    record_id TEXT,
+    change_type TEXT,
+    message_id TEXT,
+    changed_columns TEXT,
+    settled_at timestamp_ntz
 );
 
 -- segconn_add_column
@@ -102,7 +124,9 @@ select
     identifier,
     relation,
     checkpoint,
-    checkpoint_of
+    checkpoint_of,
+    integrations,
+    message_prefix
 from (
     select history.*, row_number() over (partition by sync_id order by revision desc, saved_at desc) as age
     from shop.segconn.sync_history as history
@@ -119,9 +143,9 @@ drop schema shop.segconn restrict;
 select cast(sysdate() as timestamp_ntz);
 
 -- segconn_append
-insert into shop.segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into shop.segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
 
 -- segconn_append
 insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
@@ -129,8 +153,28 @@ values
     ('s-1', 'customers_identify_0123abcd', 'customers.it''s', '0123456789abcdef', 'c\\1', 'added', 'f00', 'wasn''t
 right', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0);
 
+-- segconn_append
+insert into shop.segconn.alerts (mapping_id, webhook, mapping, problem, since, saved_at)
+values
+    ('customers_identify_0123abcd', 'example.com 0123abcd', 'customers.it''s', 'failed', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz));
+
+-- segconn_last_alerts
+select mapping_id, webhook, mapping, problem, since, saved_at
+from (
+    select alerts.*, row_number() over (partition by mapping_id, webhook order by saved_at desc) as nth
+    from shop.segconn.alerts as alerts
+    where webhook in ('example.com 0123abcd', 'example.org 4567cdef')
+) as numbered
+where nth = 1;
+
+-- segconn_last_ends
+select mapping_id, max(finished_at), max(case when status = 'success' then finished_at end)
+from shop.segconn.syncs
+where status in ('success', 'partial')
+group by mapping_id;
+
 -- segconn_last_syncs
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from (
     select syncs.*, row_number() over (partition by mapping_id order by started_at desc) as nth
     from shop.segconn.syncs as syncs
@@ -139,13 +183,13 @@ where nth = 1
 order by mapping;
 
 -- segconn_history
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from shop.segconn.syncs
 order by started_at desc
 limit 10;
 
 -- segconn_last_sync
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from shop.segconn.syncs
 where mapping_id = 'customers_identify_0123abcd'
 order by started_at desc
@@ -1374,10 +1418,10 @@ select 1 as one from shop.marts.customers limit 1;
 select coalesce(sum(case when finished_at is null then to_send else confirmed end), 0)
 from shop.segconn.syncs
 where (finished_at is null or finished_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz))
-    and status not in ('blocked', 'planned', 'reset') and run_id <> 'i-1';
+    and status not in ('blocked', 'planned', 'reset', 'resend') and run_id <> 'i-1';
 
 -- segconn_last_records
-select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of
+select sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix
 from shop.segconn.syncs
 where mapping_id = 'customers_identify_0123abcd'
     and (status in ('success', 'partial', 'reset') or (status = 'canceled' and finished_at is not null))
@@ -1542,6 +1586,14 @@ select
 from changes;
 
 -- segconn_newest
+select to_varchar(cast(newest as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(newest as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(newest as timestamp_ntz), '.FF3') else to_varchar(cast(newest as timestamp_ntz), '.FF6') end || 'Z' as newest
+from (
+    select max("column 7") as newest
+    from shop.marts.customers
+    where ("column 7" < cast('2026-01-02 03:04:05.678000' as TIMESTAMP_NTZ))
+) as newest_rows;
+
+-- segconn_newest
 select to_varchar(cast(convert_timezone('UTC', newest) as timestamp_ntz), 'YYYY-MM-DD"T"HH24:MI:SS') || case when mod(date_part(nanosecond, cast(convert_timezone('UTC', newest) as timestamp_ntz)), 1000000) = 0 then to_varchar(cast(convert_timezone('UTC', newest) as timestamp_ntz), '.FF3') else to_varchar(cast(convert_timezone('UTC', newest) as timestamp_ntz), '.FF6') end || 'Z' as newest
 from (
     select max("column 8") as newest
@@ -1647,7 +1699,7 @@ from (
     select change_number, case when octet_length(text_of_call) <= 32000 then text_of_call end as written
     from (
         select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as TEXT), '') <> '' or coalesce(cast(c10 as TEXT), '') <> '') and coalesce(length(c7), 24) in (24, 27) and coalesce(c1 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || to_json(to_variant(nullif(cast(record_id as TEXT), ''))), ''), coalesce(',"anonymousId":' || to_json(to_variant(nullif(cast(c10 as TEXT), ''))), ''), coalesce(',"timestamp":' || '"' || cast(c7 as TEXT) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c4, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c10) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c1 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || to_json(to_variant(nullif(cast(c10 as TEXT), ''))), ''), '},"traits":{"column_1":', coalesce(cast(c1 as TEXT), 'null'), ',"column_4":', coalesce(cast(c4 as TEXT), 'null'), ',"column_5":', coalesce(to_json(to_variant(c5)), 'null'), ',"column_6":', coalesce('"' || c6 || '"', 'null'), ',"column_7":', coalesce('"' || c7 || '"', 'null'), ',"column_8":', coalesce('"' || c8 || '"', 'null'), ',"column_9":', coalesce('"' || c9 || '"', 'null'), ',"column_10":', coalesce(to_json(to_variant(c10)), 'null'), ',"column_14":', coalesce('"' || c14 || '"', 'null'), ',"text":', to_json(to_variant(concat('it''s ', coalesce(cast(c10 as TEXT), ''), '
-\\'))), '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as TEXT), '"}') end as text_of_call
+\\'))), '},"type":"identify","integrations":{"All":false}'), 2), ',', '"messageId":"prefix-', cast(change_number as TEXT), '"}') end as text_of_call
         from shop.segconn.outbox_customers_identify_0123abcd
         where change_number > 0 and change_number <= 20000
             and change_type in ('added', 'updated')
@@ -1667,7 +1719,7 @@ from (
     select change_number, case when octet_length(text_of_call) <= 32000 then text_of_call end as written
     from (
         select change_number, case when change_type <> 'deleted' and (coalesce(cast(record_id as TEXT), '') <> '' or coalesce(cast(c10 as TEXT), '') <> '') and coalesce(length(c7), 24) in (24, 27) and coalesce(c1 between -999999999999999999999 and 999999999999999999999, true) then concat('{', substr(concat(coalesce(',"userId":' || to_json(to_variant(nullif(cast(record_id as TEXT), ''))), ''), coalesce(',"anonymousId":' || to_json(to_variant(nullif(cast(c10 as TEXT), ''))), ''), coalesce(',"timestamp":' || '"' || cast(c7 as TEXT) || '"', ''), ',"context":{"consent":{"categoryPreferences":{"ads":', case when coalesce(c4, false) then 'true' else 'false' end, ',"mail":', case when coalesce(lower(c10) in ('true', 't', '1'), false) then 'true' else 'false' end, ',"score":', case when coalesce(c1 = 1, false) then 'true' else 'false' end, '}}', coalesce(',"locale":' || to_json(to_variant(nullif(cast(c10 as TEXT), ''))), ''), '},"traits":{', substr(concat(coalesce(',"column_1":' || cast(c1 as TEXT), ''), coalesce(',"column_4":' || cast(c4 as TEXT), ''), coalesce(',"column_5":' || to_json(to_variant(c5)), ''), coalesce(',"column_6":' || '"' || c6 || '"', ''), coalesce(',"column_7":' || '"' || c7 || '"', ''), coalesce(',"column_8":' || '"' || c8 || '"', ''), coalesce(',"column_9":' || '"' || c9 || '"', ''), coalesce(',"column_10":' || to_json(to_variant(c10)), ''), coalesce(',"column_14":' || '"' || c14 || '"', ''), ',"text":', to_json(to_variant(concat('it''s ', coalesce(cast(c10 as TEXT), ''), '
-\\')))), 2), '},"type":"identify"'), 2), ',', '"messageId":"prefix-', cast(change_number as TEXT), '"}') end as text_of_call
+\\')))), 2), '},"type":"identify","integrations":{"All":false}'), 2), ',', '"messageId":"prefix-', cast(change_number as TEXT), '"}') end as text_of_call
         from shop.segconn.outbox_customers_identify_0123abcd
         where change_number > 0 and change_number <= 20000
             and change_type in ('added', 'updated')
@@ -1765,6 +1817,26 @@ where change_type <> 'closed'
 order by discarded_at desc, sync_id, record_id
 limit 10;
 
+-- segconn_log_deliveries
+insert into shop.segconn.deliveries (sync_id, record_id, change_type, message_id, changed_columns, settled_at)
+select 's-1', outbox.record_id, outbox.change_type,
+    '0f-' || cast(outbox.change_number as TEXT),
+    cast(null as TEXT),
+    cast('2026-01-02 03:04:05.678000' as timestamp_ntz)
+from shop.segconn.outbox_customers_identify_0123abcd as outbox
+left join (
+    select distinct record_id
+    from shop.segconn.discards
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
+) as discarded on discarded.record_id = outbox.record_id
+left join (
+    select record_id
+    from shop.segconn.deliveries
+    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz)
+) as logged on logged.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated')
+    and discarded.record_id is null and logged.record_id is null;
+
 -- segconn_delete_settled
 delete from shop.segconn.records_customers_identify_0123abcd
 where record_id in (select record_id from (
@@ -1845,6 +1917,27 @@ where (given_up = 0 or record_id in (select record_id from shop.segconn.outbox_c
 -- segconn_drop
 drop table if exists shop.segconn.outbox_customers_identify_0123abcd;
 
+-- segconn_log_deliveries
+insert into shop.segconn.deliveries (sync_id, record_id, change_type, message_id, changed_columns, settled_at)
+select 's-1', outbox.record_id, outbox.change_type,
+    cast(null as TEXT),
+    cast(null as TEXT),
+    cast('2026-01-02 03:04:05.678000' as timestamp_ntz)
+from shop.segconn.outbox_customers_identify_0123abcd as outbox
+left join (
+    select distinct record_id
+    from shop.segconn.discards
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
+) as discarded on discarded.record_id = outbox.record_id
+left join (
+    select record_id
+    from shop.segconn.deliveries
+    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz)
+) as logged on logged.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated')
+    and outbox.change_number <= 7
+    and discarded.record_id is null and logged.record_id is null;
+
 -- segconn_delete_abandoned
 delete from shop.segconn.records_customers_identify_0123abcd
 where record_id in (
@@ -1893,6 +1986,515 @@ where change_type <> 'deleted' or change_number > 0 or is_doubtful = 1;
 
 -- segconn_drop
 drop table if exists shop.segconn.outbox_customers_identify_0123abcd;
+
+-- segconn_prune_deliveries
+delete from shop.segconn.deliveries
+where settled_at < cast('2026-01-02 03:04:05.678000' as timestamp_ntz);
+
+-- segconn_count_resent
+select count(*) from (
+select record_id
+from shop.segconn.records_customers_identify_0123abcd as known
+where record_id in ('c''1', 'c2')) as resent;
+
+-- segconn_count_diff
+select change_type, count(*)
+from (with source as (
+    select
+        replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
+        "column 1" as c1,
+        "column 4" as c4,
+        rtrim(rtrim(to_varchar("column 10", 'HH24:MI:SS.FF9'), '0'), '.') as c10,
+        to_json(to_variant("column 13")) as c13,
+        0 as lost_values
+    from shop.marts.customers
+    where (
+        ("column 1" >= 7 or "column 1" is null)
+        or replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') in (
+select record_id
+from shop.segconn.records_customers_identify_0123abcd as known
+where record_id in ('c''1', 'c2'))
+    )
+),
+hashed as (
+    select
+        source.*,
+        md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when datediff(
+        day,
+        min(discarded_at),
+        cast(sysdate() as timestamp_ntz)
+        ) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from shop.segconn.discards as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from shop.segconn.discards as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+        and record_id not in (
+select record_id
+from shop.segconn.records_customers_identify_0123abcd as known
+where record_id in ('c''1', 'c2'))
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c4,
+        hashed.c10,
+        hashed.c13
+    from hashed
+    left join
+(
+    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
+    from shop.segconn.records_customers_identify_0123abcd as known
+    left join (
+select record_id
+from shop.segconn.records_customers_identify_0123abcd as known
+where record_id in ('c''1', 'c2')) as resent on resent.record_id = known.record_id
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+)
+select
+    row_number() over (order by record_id) as change_number,
+    changes.*
+from changes
+) as changes
+group by change_type;
+
+-- segconn_close_all
+insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
+from (
+    select distinct record_id
+    from (
+select discarded.*
+from shop.segconn.discards as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from shop.segconn.discards as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+    where mapping_id = 'customers_identify_0123abcd'
+        and record_id in (
+select record_id
+from shop.segconn.records_customers_identify_0123abcd as known
+where record_id in ('c''1', 'c2'))
+) as closing;
+
+-- segconn_mark_resent
+update shop.segconn.records_customers_identify_0123abcd
+set checksum = null
+where record_id in ('c''1', 'c2');
+
+-- segconn_append
+insert into shop.segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
+
+-- segconn_count_resent
+select count(*) from (
+select record_id
+from shop.segconn.records_customers_identify_0123abcd as known
+where record_id in (select record_id
+from shop.segconn.deliveries
+where sync_id = 's-1'
+    and sync_id in (select sync_id from shop.segconn.syncs where mapping_id = 'customers_identify_0123abcd'))) as resent;
+
+-- segconn_count_chosen
+select count(distinct record_id) from (select record_id
+from shop.segconn.deliveries
+where sync_id = 's-1'
+    and sync_id in (select sync_id from shop.segconn.syncs where mapping_id = 'customers_identify_0123abcd')) as chosen;
+
+-- segconn_count_diff
+select change_type, count(*)
+from (with source as (
+    select
+        replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
+        "column 1" as c1,
+        "column 4" as c4,
+        rtrim(rtrim(to_varchar("column 10", 'HH24:MI:SS.FF9'), '0'), '.') as c10,
+        to_json(to_variant("column 13")) as c13,
+        0 as lost_values
+    from shop.marts.customers
+    where (
+        ("column 1" >= 7 or "column 1" is null)
+        or replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') in (
+select record_id
+from shop.segconn.records_customers_identify_0123abcd as known
+where record_id in (select record_id
+from shop.segconn.deliveries
+where sync_id = 's-1'
+    and sync_id in (select sync_id from shop.segconn.syncs where mapping_id = 'customers_identify_0123abcd')))
+    )
+),
+hashed as (
+    select
+        source.*,
+        md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when datediff(
+        day,
+        min(discarded_at),
+        cast(sysdate() as timestamp_ntz)
+        ) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from shop.segconn.discards as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from shop.segconn.discards as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+        and record_id not in (
+select record_id
+from shop.segconn.records_customers_identify_0123abcd as known
+where record_id in (select record_id
+from shop.segconn.deliveries
+where sync_id = 's-1'
+    and sync_id in (select sync_id from shop.segconn.syncs where mapping_id = 'customers_identify_0123abcd')))
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c4,
+        hashed.c10,
+        hashed.c13
+    from hashed
+    left join
+(
+    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
+    from shop.segconn.records_customers_identify_0123abcd as known
+    left join (
+select record_id
+from shop.segconn.records_customers_identify_0123abcd as known
+where record_id in (select record_id
+from shop.segconn.deliveries
+where sync_id = 's-1'
+    and sync_id in (select sync_id from shop.segconn.syncs where mapping_id = 'customers_identify_0123abcd'))) as resent on resent.record_id = known.record_id
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+)
+select
+    row_number() over (order by record_id) as change_number,
+    changes.*
+from changes
+) as changes
+group by change_type;
+
+-- segconn_close_all
+insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
+from (
+    select distinct record_id
+    from (
+select discarded.*
+from shop.segconn.discards as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from shop.segconn.discards as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+    where mapping_id = 'customers_identify_0123abcd'
+        and record_id in (
+select record_id
+from shop.segconn.records_customers_identify_0123abcd as known
+where record_id in (select record_id
+from shop.segconn.deliveries
+where sync_id = 's-1'
+    and sync_id in (select sync_id from shop.segconn.syncs where mapping_id = 'customers_identify_0123abcd')))
+) as closing;
+
+-- segconn_mark_resent
+update shop.segconn.records_customers_identify_0123abcd
+set checksum = null
+where record_id in (select record_id
+from shop.segconn.deliveries
+where sync_id = 's-1'
+    and sync_id in (select sync_id from shop.segconn.syncs where mapping_id = 'customers_identify_0123abcd'));
+
+-- segconn_append
+insert into shop.segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
+
+-- segconn_count_resent
+select count(*) from (
+select record_id
+from shop.segconn.records_customers_identify_0123abcd as known
+where record_id in (select replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id
+from shop.marts.customers
+where (
+    1 = 1 -- all
+))) as resent;
+
+-- segconn_count_chosen
+select count(distinct record_id) from (select replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id
+from shop.marts.customers
+where (
+    1 = 1 -- all
+)) as chosen;
+
+-- segconn_count_diff
+select change_type, count(*)
+from (with source as (
+    select
+        replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
+        "column 1" as c1,
+        "column 4" as c4,
+        rtrim(rtrim(to_varchar("column 10", 'HH24:MI:SS.FF9'), '0'), '.') as c10,
+        to_json(to_variant("column 13")) as c13,
+        0 as lost_values
+    from shop.marts.customers
+    where (
+        ("column 1" >= 7 or "column 1" is null)
+        or replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') in (
+select record_id
+from shop.segconn.records_customers_identify_0123abcd as known
+where record_id in (select replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id
+from shop.marts.customers
+where (
+    1 = 1 -- all
+)))
+    )
+),
+hashed as (
+    select
+        source.*,
+        md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) as checksum
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+),
+given_up as (
+    select record_id, checksum
+    from (
+select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
+    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
+    case
+        when count(distinct sync_id) > 5 then 1
+        when datediff(
+        day,
+        min(discarded_at),
+        cast(sysdate() as timestamp_ntz)
+        ) >= 14 then 1
+        else 0
+    end as given_up
+from (
+select discarded.*
+from shop.segconn.discards as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from shop.segconn.discards as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+group by mapping_id, mapping, definition, record_id, change_type, checksum
+) as attempts
+    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
+        and given_up = 1
+        and record_id not in (
+select record_id
+from shop.segconn.records_customers_identify_0123abcd as known
+where record_id in (select replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id
+from shop.marts.customers
+where (
+    1 = 1 -- all
+)))
+),
+changes as (
+    select
+        case
+            when hashed.record_id is null then 'null_identifier'
+            when duplicates.record_id is not null then 'duplicate_identifier'
+            when records.record_id is null then 'added'
+            when records.checksum is null then 'updated'
+            else 'updated'
+        end as change_type,
+        hashed.record_id,
+        hashed.checksum,
+        hashed.lost_values,
+        hashed.c1,
+        hashed.c4,
+        hashed.c10,
+        hashed.c13
+    from hashed
+    left join
+(
+    select known.record_id, case when resent.record_id is null then known.checksum end as checksum
+    from shop.segconn.records_customers_identify_0123abcd as known
+    left join (
+select record_id
+from shop.segconn.records_customers_identify_0123abcd as known
+where record_id in (select replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id
+from shop.marts.customers
+where (
+    1 = 1 -- all
+))) as resent on resent.record_id = known.record_id
+) as records on records.record_id = hashed.record_id
+    left join duplicates on duplicates.record_id = hashed.record_id
+    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
+    where given_up.record_id is null
+        and (
+            hashed.record_id is null
+            or duplicates.record_id is not null
+            or records.record_id is null
+            or records.checksum is null
+            or records.checksum <> hashed.checksum
+        )
+)
+select
+    row_number() over (order by record_id) as change_number,
+    changes.*
+from changes
+) as changes
+group by change_type;
+
+-- segconn_close_all
+insert into shop.segconn.discards (sync_id, mapping_id, mapping, definition, record_id, change_type, checksum, reason, discarded_at, doubtful)
+select 's-1', 'customers_identify_0123abcd', 'customers.it''s',
+    '0123456789abcdef', record_id, 'closed', null, '', cast('2026-01-02 03:04:05.678000' as timestamp_ntz), 0
+from (
+    select distinct record_id
+    from (
+select discarded.*
+from shop.segconn.discards as discarded
+left join (
+    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
+    from shop.segconn.discards as closings
+    where change_type = 'closed'
+    group by mapping_id, coalesce('v' || record_id, 'n')
+) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
+where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
+) as open_discards
+    where mapping_id = 'customers_identify_0123abcd'
+        and record_id in (
+select record_id
+from shop.segconn.records_customers_identify_0123abcd as known
+where record_id in (select replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id
+from shop.marts.customers
+where (
+    1 = 1 -- all
+)))
+) as closing;
+
+-- segconn_mark_resent
+update shop.segconn.records_customers_identify_0123abcd
+set checksum = null
+where record_id in (select replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id
+from shop.marts.customers
+where (
+    1 = 1 -- all
+));
+
+-- segconn_append
+insert into shop.segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
+values
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
 
 -- segconn_add_column
 alter table shop.segconn.records_customers_identify_0123abcd add column column_hashes TEXT;
@@ -2210,6 +2812,27 @@ where changes.change_type = 'updated'
 ) as compared
 where has_hashes = 1 and record_id in ('c1');
 
+-- segconn_log_deliveries
+insert into shop.segconn.deliveries (sync_id, record_id, change_type, message_id, changed_columns, settled_at)
+select 's-1', outbox.record_id, outbox.change_type,
+    cast(null as TEXT),
+    case when outbox.change_type = 'updated' and case when substr(known.column_hashes, 1, 8) = '0123abcd' then 1 else 0 end = 1 then '[' || substr(case when substr(outbox.column_hashes, 9, 8) <> substr(known.column_hashes, 9, 8) then ',"column_1"' else '' end || case when substr(outbox.column_hashes, 17, 8) <> substr(known.column_hashes, 17, 8) then ',"column_4"' else '' end || case when substr(outbox.column_hashes, 25, 8) <> substr(known.column_hashes, 25, 8) then ',"column_10"' else '' end || case when substr(outbox.column_hashes, 33, 8) <> substr(known.column_hashes, 33, 8) then ',"column_13"' else '' end, 2) || ']' end,
+    cast('2026-01-02 03:04:05.678000' as timestamp_ntz)
+from shop.segconn.outbox_customers_identify_0123abcd as outbox
+left join shop.segconn.records_customers_identify_0123abcd as known on known.record_id = outbox.record_id
+left join (
+    select distinct record_id
+    from shop.segconn.discards
+    where sync_id = 's-1' and record_id is not null and change_type <> 'closed'
+) as discarded on discarded.record_id = outbox.record_id
+left join (
+    select record_id
+    from shop.segconn.deliveries
+    where sync_id = 's-1' and settled_at >= cast('2026-01-02 03:04:05.678000' as timestamp_ntz)
+) as logged on logged.record_id = outbox.record_id
+where outbox.change_type in ('added', 'updated')
+    and discarded.record_id is null and logged.record_id is null;
+
 -- segconn_delete_settled
 delete from shop.segconn.records_customers_identify_0123abcd
 where record_id in (select record_id from (
@@ -2292,6 +2915,23 @@ where (given_up = 0 or record_id in (select record_id from shop.segconn.outbox_c
 -- segconn_drop
 drop table if exists shop.segconn.outbox_customers_identify_0123abcd;
 
+-- segconn_past_of_record
+select happened_at, record_id, change_type, outcome, changed, reason, message_id, sync_id
+from (
+    select settled_at as happened_at, record_id, change_type, 'confirmed' as outcome, changed_columns as changed,
+        cast(null as TEXT) as reason, message_id, sync_id
+    from shop.segconn.deliveries as deliveries
+    where record_id = 'c\\1'
+        and sync_id in (select sync_id from shop.segconn.syncs where mapping_id = 'customers_identify_0123abcd')
+    union all
+    select discarded_at as happened_at, record_id, change_type, 'discarded' as outcome, cast(null as TEXT) as changed,
+        reason, cast(null as TEXT) as message_id, sync_id
+    from shop.segconn.discards as discards
+    where record_id = 'c\\1' and mapping_id = 'customers_identify_0123abcd'
+        and change_type <> 'closed'
+) as past
+order by happened_at, sync_id;
+
 -- segconn_drop
 drop table if exists shop.segconn.outbox_customers_identify_0123abcd;
 
@@ -2319,7 +2959,7 @@ where discarded.change_type <> 'closed' and (closed.closed_at is null or discard
 ) as closing;
 
 -- segconn_append
-insert into shop.segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of)
+insert into shop.segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, sync_mode, status, definition, signature, run_id, dbt_invocation_id, started_at, saved_at, finished_at, watermark, added, updated, deleted, unidentified, held_back, left_out, to_send, sent, confirmed, discarded, resumed, error, identifier, relation, checkpoint, checkpoint_of, integrations, message_prefix)
 values
-    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null);
+    ('s-1', 1, 'customers_identify_0123abcd', 'model.shop.customers', 'customers.it''s', 'app', 'identify', 'added,updated', 'running', '0123456789abcdef', '0123abcd', 'i-1', null, cast('2026-01-02 03:04:05.678000' as timestamp_ntz), cast('2026-01-02 03:04:05.678000' as timestamp_ntz), null, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, null, null, null, null, null, null, null);
 
