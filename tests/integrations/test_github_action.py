@@ -96,6 +96,16 @@ def test_invalid_mapping_fails_the_action(on_github, github):
     assert "diff" not in done.outcomes
 
 
+def test_failed_unit_test_fails_the_action(on_github, github):
+    wrong = {"name": "wrong", "given": {"rows": [{"customer_id": "c1"}]}, "expect": {"calls": [{"event": "Other"}]}}
+    done = on_github(MAPPING, {**TRACK, "tests": [wrong]})
+    assert done.failed
+    assert done.outcomes["test"] == "failure"
+    assert "FAIL customers.paid: wrong" in done.printed
+    assert "<failure" in Path(done.result["tests"]).read_text()
+    assert "diff" not in done.outcomes
+
+
 def test_fork_gets_the_summary_instead(on_github, github):
     github.can_write = False
     done = on_github(MAPPING, TRACK, commands="diff")
