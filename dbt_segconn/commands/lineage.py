@@ -54,6 +54,7 @@ def exposures(*, output: Path | None, owner: str | None, owner_email: str | None
     project = read_project(as_options(**params), needs_results=False, opens=False)
     text = lineage.exposures(project, {"name": owner, "email": owner_email})
     if output is None:
+        # not `write`: YAML is escaped by its own rules
         click.echo(text, nl=False)
     else:
         write_generated(output, text)

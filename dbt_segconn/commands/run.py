@@ -124,6 +124,7 @@ def retry(**params: Any) -> None:
       dbt-segconn retry
       dbt-segconn retry --mapping customers.identify_customers
     """
+    # `all`: what failed need not be in dbt's last results
     run_to_exit(**params, all=True, retry=True)
 
 

@@ -31,6 +31,7 @@ PAGE = 100  # the most runs that the API lists at once
 POLL_SECONDS = 10.0
 TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
 ATTEMPTS = 5
+# The API answers 429 after 5,000 requests of an account in a minute
 RETRIED = {429, 500, 502, 503, 504}
 CHUNK = 1 << 20
 # Names of steps are such as: Invoke dbt with `dbt build --select tag:crm`
@@ -62,6 +63,7 @@ class DbtPlatform:
         A run that retries another one has the results of the failed nodes only: the other's results come first.
         Raise ConfigurationError if the run has no results, or if its artifacts have expired.
         """
+        # A run that failed has artifacts, too, and its failed models are held back
         details = self._wait(run)
         earlier = details.get("retrying_run_id")
         files = self.fetch(int(earlier), folder) if earlier else ()
@@ -120,6 +122,7 @@ class DbtPlatform:
             if response.status_code == requests.codes.not_found:
                 return None
             file.parent.mkdir(parents=True, exist_ok=True)
+            # Whole or not at all: a part of a file must not be read as dbt's results
             draft = file.with_suffix(".tmp")
             try:
                 with draft.open("wb") as out:

@@ -1,4 +1,4 @@
-"""The lines of a run in the log of an orchestrator, and its result as plain values for it to keep."""
+"""A run for an orchestrator: its lines in the log, and its result as plain values."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ class LogListener(Listener):
         self._log(logging.WARNING, text)
 
     def _log(self, level: int, line: str) -> None:
+        # As an argument: a % in data is no placeholder
         self._logger.log(level, "%s", printable(line))
 
 
