@@ -145,6 +145,7 @@ project_options: Callable[[Command], Command] = _all_of(
 """The folder of the project, and how it is opened."""
 
 results_option: Callable[[Command], Command] = click.option(
+    # several: an orchestrator may run dbt in a folder of its own for each task
     "--run-results",
     multiple=True,
     metavar="PATH",

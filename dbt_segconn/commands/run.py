@@ -93,6 +93,7 @@ def run(
         )
     from dbt_segconn.integrations.dbt_platform import connect
 
+    # a folder of their own: the results of dbt in target/ stay as they are
     with TemporaryDirectory(prefix="segconn-") as folder:
         files = _fetched(connect(dbt_cloud_account, dbt_cloud_host), dbt_cloud_job, dbt_cloud_run, Path(folder))
         run_to_exit(**{**params, "run_results": files})

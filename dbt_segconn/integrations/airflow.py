@@ -46,7 +46,7 @@ class SegconnRunOperator(BaseOperator):
         exclude: Models to leave out.
         mappings: Mappings to sync, as model.mapping.
         vars: Vars as in dbt's --vars.
-        max_runtime: Seconds after which the run ends in order. The next run delivers the rest.
+        max_runtime: Seconds after which the run is interrupted. The next run delivers the rest.
         options: More options of `dbt_segconn.run`, by their names.
 
     """

@@ -70,7 +70,7 @@ def build_segconn_asset_specs(
     project = read_project(options, needs_results=False, opens=False)
     translator = translator or SegconnTranslator()
     chosen = [one for one in project.mappings if not mappings or {one.name, one.meta.name} & {*mappings}]
-    # Dagster expects a result for each selected asset, and a disabled mapping has none
+    # A disabled mapping is never synced, so its asset would never get a result
     return [translator.get_asset_spec(one, project.manifest.raw) for one in chosen if one.meta.enabled]
 
 

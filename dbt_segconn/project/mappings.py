@@ -211,7 +211,7 @@ def _definition(
 
 def _id(model: Model, mapping: str, destination: str) -> str:
     """Return the id in a mapping's table names: readable, at most ID_LENGTH long, unique by its hash."""
-    # Names are printable, so none contains the separator, and no two lists of names give one text
+    # Names are printable and cannot contain this separator, so different names never give the same text
     tail = hashlib.sha256("\x1f".join((model.unique_id, mapping, destination)).encode()).hexdigest()[:8]
     words = re.sub(r"\W+", "_", f"{model.name}_{mapping}", flags=re.ASCII).strip("_").lower()
     return f"{words[: ID_LENGTH - len(tail) - 1].rstrip('_')}_{tail}"

@@ -31,7 +31,7 @@ def _as_change_types(mode: Any) -> tuple[str, ...]:
     if isinstance(mode, str) and mode in SYNC_MODES:
         return SYNC_MODES[mode]
     if isinstance(mode, (list, tuple)) and mode and set(map(str, mode)) <= set(CHANGE_TYPES):
-        # In one order: `[deleted, added]` and `[added, deleted]` are the same definition
+        # In a fixed order: `[deleted, added]` and `[added, deleted]` are the same definition
         return tuple(one for one in CHANGE_TYPES if one in mode)
     raise ValueError(f"must be one of {', '.join(SYNC_MODES)}, or a list of {', '.join(CHANGE_TYPES)}")
 

@@ -23,10 +23,10 @@ FAILURES = {
     "error": "dbt failed to build the model",
     "runtime error": "dbt failed to build the model",
     "skipped": "dbt skipped the model",
-    # of a microbatch model: rows of the failed batches are missing and would count as deleted
+    # Microbatch models only: rows of the failed batches are missing and would count as deleted
     "partial success": "dbt built only a part of the model",
 }
-"""status → why the model is not synced; all other statuses are neither fresh nor failed"""
+"""status → why the model is not synced; all others but `success` are neither fresh nor failed"""
 # A test of severity warn has the status `warn`, and holds nothing back
 FAILED_TESTS = frozenset({"fail", "error", "runtime error"})
 SHOWN_BATCHES = 3
@@ -266,6 +266,7 @@ def check_flags(files: Iterable[ResultsFile]) -> None:
 
 def _check_targets(files: Sequence[ResultsFile]) -> None:
     """Raise ConfigurationError if dbt recorded different targets."""
+    # dbt 2 records no target
     by_target = {file.args.get("target"): file for file in files if not file.is_of_dbt2}
     if len(by_target) > 1:
         listed = "; ".join(f"{file}: {target or 'the default target'}" for target, file in by_target.items())
