@@ -31,7 +31,7 @@ def adopt(*, old: str, new: str, **params: Any) -> None:
     been synced yet. Nothing is sent.
 
     \b
-    Example:
+    Examples:
       dbt-segconn adopt customers.identify customers.identify_customers
       dbt-segconn adopt customers.v2.identify customers.v3.identify
     """

@@ -61,6 +61,7 @@ def debug(*, style: str, **params: Any) -> None:
         checks.append(check)
         if style == "text":
             label, color = _LABELS[check.status]
+            # errors of drivers may have several lines
             say(f"{styled(f'{label:<5}', fg=color)}  {check.subject}: {' '.join(check.message.split())}")
             if check.fix:
                 say(f"       {check.fix}")
@@ -249,6 +250,7 @@ def _drop(session: Session, probe: object, *, with_schema: bool) -> None:
     with suppress(WarehouseError):  # the error of `_use` is the one to report
         session.run("segconn_drop", relation=probe)
     if with_schema:
+        # without cascade: a table that another session has made in it stays
         session.drop_schema(probe)
 
 

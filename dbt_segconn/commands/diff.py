@@ -59,6 +59,7 @@ def diff(*, state: Path, style: str, online: bool, **params: Any) -> None:
         write_json(_as_json(changes))
     else:
         for line in _as_markdown(changes) if style == "markdown" else _as_text(changes):
+            # the zero-width space is our own; all other unprintable characters are escaped
             write(line, keep=f"\n{_ZERO_WIDTH_SPACE}")
     sys.exit(FAILED if any(change.is_breaking for change in changes) else OK)
 
@@ -135,6 +136,7 @@ def _cell(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
+    # a fork chooses its names: they must not add links, images or mentions to our comment
     escaped = "".join(f"\\{letter}" if letter in r"\`|*_<>[]#~" else letter for letter in text)
     return escaped.replace("@", f"@{_ZERO_WIDTH_SPACE}")
 
@@ -142,6 +144,7 @@ def _escaped(text: str) -> str:
 def _in_code(text: str) -> str:
     """Return a text as inline code. `|` is escaped even there: it ends a table cell."""
     line = " ".join(text.split()).replace("|", r"\|")
+    # code with backticks needs a longer fence: https://spec.commonmark.org/0.31.2/#code-spans
     longest = max(map(len, re.findall("`+", line)), default=0)
     fence, space = "`" * (longest + 1), " " if longest else ""
     return f"{fence}{space}{line}{space}{fence}"

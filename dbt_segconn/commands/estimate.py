@@ -43,6 +43,7 @@ def estimate(*, style: str, **params: Any) -> None:
     """
     from dbt_segconn.inspection.estimate import estimate as estimate_run
 
+    # `all`: an estimate does not need dbt's results
     forecast = estimate_run(as_options(**params, all=True))
     if style == "json":
         write_json(_as_json(forecast))

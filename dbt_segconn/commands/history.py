@@ -1,4 +1,4 @@
-"""The command `history`: show what was sent of a record, and when."""
+"""The command `history`: show the past of one record."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def history(*, mapping: str, record: str, output: str, **params: Any) -> None:
         rows = tuple({**row, "changed": _names(row["changed"])} for row in rows)
     if rows or is_text:
         show(rows, "table" if is_text else "json")
+    # with JSON, standard output has rows only
     for note in past.notes:
         say(f"{note}.", err=not is_text)
 

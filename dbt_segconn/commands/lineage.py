@@ -54,6 +54,7 @@ def exposures(*, output: Path | None, owner: str | None, owner_email: str | None
     project = read_project(as_options(**params), needs_results=False, opens=False)
     text = lineage.exposures(project, {"name": owner, "email": owner_email})
     if output is None:
+        # not `write`: YAML is escaped by its own rules
         click.echo(text, nl=False)
     else:
         write_generated(output, text)
@@ -65,7 +66,7 @@ def exposures(*, output: Path | None, owner: str | None, owner_email: str | None
     "--output-dir", "-o", type=FOLDER, default="models/segconn", show_default=True, help="Folder to write to."
 )
 def sources(*, output_dir: Path, **params: Any) -> None:
-    """Write the history of syncs and the discards as a dbt source, with a model of delivery rates.
+    """Write history, discards and delivery log as a dbt source, with a model of delivery rates.
 
     The first run on a target creates the tables. Until then, the model has no rows.
 

@@ -46,6 +46,7 @@ class CommandGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write each command with its whole first sentence, under the heading of its group."""
+        # click would cut a sentence after 45 characters; 1000 keeps it whole
         width = max(map(len, self.commands))
         for heading in get_args(HelpGroup):
             commands = {
@@ -73,6 +74,7 @@ class CommandGroup(click.Group):
 
 def _fail(*lines: str, code: int) -> None:
     for line in lines:
+        # escapes: problems quote names from files
         write(line, err=True)
     sys.exit(code)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+# Without `exists`: the readers of files report what is missing, with a fix
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -69,6 +70,7 @@ class GreedyCommand(click.Command):
         }
         option, has_value = "", False
         for word in args:
+            # `-` alone is a value: by convention, a standard stream
             if word.startswith("-") and word != "-":
                 name, is_whole, _ = word.partition("=")
                 option, has_value = (name if name in greedy else ""), bool(is_whole)
@@ -143,6 +145,7 @@ project_options: Callable[[Command], Command] = _all_of(
 """The folder of the project, and how it is opened."""
 
 results_option: Callable[[Command], Command] = click.option(
+    # several: an orchestrator may run dbt in a folder of its own for each task
     "--run-results",
     multiple=True,
     metavar="PATH",
@@ -168,7 +171,7 @@ platform_options: Callable[[Command], Command] = _all_of(
         metavar="HOST",
         envvar="DBT_CLOUD_HOST",
         show_envvar=True,
-        help="Access URL of the account, such as ab123.us1.dbt.com. Default: cloud.getdbt.com.",
+        help="Access URL of the account, such as ab123.us1.dbt.com.",
     ),
 )
 """A run of the dbt platform, whose results are used."""
@@ -274,6 +277,7 @@ run_options: Callable[[Command], Command] = _all_of(
     integrations_option,
     click.option("--break-lock", is_flag=True, help="Take over the locks of other processes."),
     click.option(
+        # not from the start of the process: importing dbt alone takes seconds
         "--max-runtime",
         type=Duration(),
         help="Interrupt the run after this time (90s, 15m, 2h), counted once the warehouse is open.",
@@ -295,6 +299,7 @@ run_options: Callable[[Command], Command] = _all_of(
 output_options: Callable[[Command], Command] = _all_of(
     dbt_option(
         "--log-format",
+        # all of dbt's names, so that a shared DBT_LOG_FORMAT is valid; only json differs from text
         type=click.Choice(["text", "default", "debug", "json"]),
         default="text",
         help="json: one JSON object per line, as in dbt.",

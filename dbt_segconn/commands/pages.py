@@ -80,6 +80,7 @@ def debugger(*, port: int, host: str, write_key_env: tuple[str, ...], log: Path 
 
 @command(group="After a run")
 @project_options
+# not the debugger's port: both pages may be open at once
 @_port_option(8124)
 @click.option(
     "--debugger",

@@ -64,7 +64,12 @@ def preview(
     # a script that pipes calls gets JSON on standard output and nothing else
     is_text = style == "text" or (style is None and sys.stdout.isatty())
     previews = preview_changes(
-        as_options(**params, all=True), change_types=change_type, records=record, limit=limit, of_each_type=is_text
+        # `all`: a preview does not need dbt's results
+        as_options(**params, all=True),
+        change_types=change_type,
+        records=record,
+        limit=limit,
+        of_each_type=is_text,
     )
     for one in previews:
         for shown in one.shown:

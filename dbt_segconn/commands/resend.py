@@ -40,7 +40,7 @@ def resend(
     yes: bool,
     **params: Any,
 ) -> None:
-    """Send records of MAPPING (model.mapping) again that Segment has received before.
+    """Send chosen records of MAPPING (model.mapping) again. Segment must have received them before.
 
     Counts them and estimates the next run of the mapping, asks, then marks the records. The next run finds them as
     updated, and sends their current values under new messageIds, together with all other changes. Marks stay until a
@@ -70,6 +70,7 @@ def resend(
     mark_resend(options, mapping, choice, plan.records)
     allowed = (plan.mapping,) if allow_guarded else ()
     if now:
+        # `all`: dbt need not have refreshed the model since the last run
         run_to_exit(**params, all=True, mappings=(plan.mapping,), allow_guarded=allowed)
     also = f" Run it with --allow-guarded {plan.mapping}." if plan.refusals else ""
     say(f"Marked {counted(plan.records, 'record')}: the next `dbt-segconn run` sends them again.{also}")

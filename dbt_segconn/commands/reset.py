@@ -36,6 +36,7 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **params: Any) -> None:
     options = as_options(**params)
     # the warehouse is closed while the question waits: a DuckDB file that is open here is locked for dbt
     if not yes:
+        # this call only checks the names: a wrong one is reported before the question
         names = ", ".join(_reset(options, mappings, is_confirmed=False))
         if not click.confirm(f"The next run will send every record of {names} again. Reset?"):
             say("Nothing was changed.")

@@ -93,6 +93,7 @@ def run(
         )
     from dbt_segconn.integrations.dbt_platform import connect
 
+    # a folder of their own: the results of dbt in target/ stay as they are
     with TemporaryDirectory(prefix="segconn-") as folder:
         files = _fetched(connect(dbt_cloud_account, dbt_cloud_host), dbt_cloud_job, dbt_cloud_run, Path(folder))
         run_to_exit(**{**params, "run_results": files})
@@ -124,6 +125,7 @@ def retry(**params: Any) -> None:
       dbt-segconn retry
       dbt-segconn retry --mapping customers.identify_customers
     """
+    # `all`: what failed need not be in dbt's last results
     run_to_exit(**params, all=True, retry=True)
 
 

@@ -81,6 +81,7 @@ def _find(options: Options, name: str, record_id: str) -> tuple[str, Destination
     from dbt_segconn.state.tables import new_sync_id
 
     with opened_read_only(replace(options, all=True, mappings=[name])) as look:
+        # a test may also send a record of a mapping that a run would skip
         mapping = find_mapping(name, [*look.choice.chosen, *(skip.mapping for skip in look.choice.skipped)])
         settings = look.project.settings.destinations[mapping.destination]
         if not settings.enabled:

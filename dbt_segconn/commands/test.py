@@ -78,6 +78,7 @@ def _write_junit(outcomes: Sequence[Outcome], path: Path) -> None:
     for one in outcomes:
         case = SubElement(suite, "testcase", classname=one.mapping, name=one.test, time=f"{one.seconds:.3f}")
         if one.failures:
+            # XML cannot contain control characters, not even escaped
             failure = SubElement(case, "failure", message=printable(one.failures[0]))
             failure.text = "\n".join(map(printable, one.failures))
     try:

@@ -118,6 +118,7 @@ def _validate(options: Options, *, online: bool) -> Validation:
     from dbt_segconn.project.artifacts import read_manifest
     from dbt_segconn.project.drafts import read_drafts
 
+    # a target is needed only to read columns from the warehouse
     context = resolve_context(options, opens=online)
     settings, findings = _read_settings(context)
     manifest = read_manifest(context.artifacts_dir)
@@ -308,6 +309,7 @@ def _as_sarif(validation: Validation, repository: Path) -> dict[str, Any]:
                 "id": rule.code,
                 "name": "".join(word.capitalize() for word in rule.name.split("-")),
                 "shortDescription": {"text": rule.title},
+                # GitHub's code scanning shows the Markdown
                 "help": {"text": f"{rule.advice}\n{rule.help}", "markdown": f"{rule.advice}\n\n`{rule.help}`"},
                 "defaultConfiguration": {"level": rule.severity},
             }

@@ -15,6 +15,8 @@ from dbt_segconn.project.run_results import RunResults
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.state.tables import COUNTS, PLANNED, HistoryRow
 
+# Statuses of syncs that did all they were asked to do
+GOOD = ("success", PLANNED)
 IGNORED = "--ignore-tests syncs it all the same"
 
 
@@ -174,4 +176,4 @@ class RunResult:
     def success(self) -> bool:
         """Whether every sync delivered or planned every record, and dbt failed no model of a mapping."""
         is_kept_back = any(skip.is_failure for skip in self.skipped)
-        return all(one.status in ("success", PLANNED) for one in self.results) and not is_kept_back
+        return all(one.status in GOOD for one in self.results) and not is_kept_back

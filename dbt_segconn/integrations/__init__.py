@@ -1,4 +1,4 @@
-"""Tools that start dbt or watch runs, each optional and in a module of its own."""
+"""Optional tools around a run, one module each: orchestrators, the dbt platform, OpenLineage, OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dbt_segconn.errors import SegconnError
 if TYPE_CHECKING:
     from dbt_segconn.engine.sync import Listener
 
+# Where OpenLineage's client looks for its configuration
 _LINEAGE_FILES = (Path("openlineage.yml"), Path("~/.openlineage/openlineage.yml"))
 _OTLP = "OTEL_EXPORTER_OTLP"
 _TELEMETRY = (f"{_OTLP}_ENDPOINT", f"{_OTLP}_TRACES_ENDPOINT", f"{_OTLP}_METRICS_ENDPOINT")
@@ -42,12 +43,14 @@ def _is_telemetry_on() -> bool:
     """Check for an exporter in the environment, or for a provider that the caller of this process has set."""
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
-    exporters = {os.environ.get(name, "none") for name in _EXPORTERS}
+    # The SDK's own default would export to localhost
+    exporters = {os.environ.get(name) or "none" for name in _EXPORTERS}
     return any(os.environ.get(name) for name in _TELEMETRY) or exporters != {"none"} or has_host_provider()
 
 
 def has_host_provider() -> bool:
     """Check whether the process has a provider of spans already, such as that of `opentelemetry-instrument`."""
+    # Not imported here: a caller that has set a provider has imported it
     trace = sys.modules.get("opentelemetry.trace")
     return trace is not None and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
@@ -58,6 +61,7 @@ def _loaded(module: str, name: str, packages: str, switch: str) -> Listener:
 
     try:
         listener: Listener = getattr(import_module(f"dbt_segconn.integrations.{module}"), name)()
+    # A run must not fail because a tool that observes it is missing
     except ImportError as error:
         return UnavailableListener(
             f"{module} is configured by the environment, but a package is missing: {error.name or error}. "

@@ -46,7 +46,7 @@ class SegconnRunOperator(BaseOperator):
         exclude: Models to leave out.
         mappings: Mappings to sync, as model.mapping.
         vars: Vars as in dbt's --vars.
-        max_runtime: Seconds after which the run ends in order. The next run delivers the rest.
+        max_runtime: Seconds after which the run is interrupted. The next run delivers the rest.
         options: More options of `dbt_segconn.run`, by their names.
 
     """
@@ -90,6 +90,7 @@ class SegconnRunOperator(BaseOperator):
         self.vars = vars
         self.max_runtime = max_runtime
         self.options = options
+        # Set by on_kill, which Airflow calls in its handler of SIGTERM
         self._stop = threading.Event()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -109,10 +110,12 @@ class SegconnRunOperator(BaseOperator):
                 stop=self._stop,
                 **{"run_results": results, **(self.options or {})},
             )
+        # A retry cannot correct the project
         except ConfigurationError as error:
             raise AirflowFailException(str(error)) from None
         result = summary(run)
         if not run.success:
+            # A task that fails returns no value
             context["ti"].xcom_push(key="segconn", value=result)
             raise AirflowException(failures(run))
         return result
@@ -132,9 +135,11 @@ def keep_artifacts(folder: str) -> Callable[..., None]:
 
     def keep(project_dir: str, *, context: Context, **_: Any) -> None:
         target = Path(project_dir) / "target"
+        # Cosmos calls this before it raises dbt's failure: an error here would hide that failure
         if not all((target / name).is_file() for name in (MANIFEST_FILE, RESULTS_FILE)):
             return  # dbt has not started
         instance = context["ti"]
+        # Mapped tasks share a task id
         name = f"{instance.task_id}-{getattr(instance, 'map_index', -1)}"
         there = _folder(folder, context) / _NOT_IN_NAMES.sub("_", name)
         there.mkdir(parents=True, exist_ok=True)

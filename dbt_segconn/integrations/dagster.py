@@ -42,6 +42,7 @@ class SegconnTranslator:
 
     def get_asset_spec(self, mapping: SegconnMapping, manifest: Mapping[str, Any]) -> dg.AssetSpec:
         """Return the asset of a mapping, downstream of the asset of its model."""
+        # The name of a versioned model has a dot, too: customers.v2.identify
         model, _, name = mapping.name.rpartition(".")
         return dg.AssetSpec(
             key=["segconn", *model.split("."), name],
@@ -69,6 +70,7 @@ def build_segconn_asset_specs(
     project = read_project(options, needs_results=False, opens=False)
     translator = translator or SegconnTranslator()
     chosen = [one for one in project.mappings if not mappings or {one.name, one.meta.name} & {*mappings}]
+    # A disabled mapping is never synced, so its asset would never get a result
     return [translator.get_asset_spec(one, project.manifest.raw) for one in chosen if one.meta.enabled]
 
 
@@ -112,6 +114,7 @@ class SegconnResource(dg.ConfigurableResource):  # type: ignore[misc,type-arg,un
             listener=LogListener(context.log),
             **options,
         )
+        # Yielded before the failure, so that Dagster keeps what has succeeded
         for result in run.results:
             if result.status in {"success", "partial"}:
                 yield from _results(result, keys[result.mapping.name])
@@ -131,6 +134,7 @@ def _results(result: SyncResult, key: dg.AssetKey) -> Iterator[dg.MaterializeRes
     )
     yield dg.MaterializeResult(
         asset_key=key,
+        # Dagster's own key for a number of rows
         metadata={"dagster/row_count": counts["confirmed"], "seconds": result.seconds, **metadata},
         check_results=[check],
     )

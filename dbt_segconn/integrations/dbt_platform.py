@@ -24,13 +24,13 @@ from dbt_segconn.project.artifacts import MANIFEST_FILE
 from dbt_segconn.project.run_results import BUILDING_OR_TESTING, RESULTS_FILE
 
 TOKEN = "DBT_CLOUD_API_TOKEN"  # noqa: S105  the name of an environment variable
-DEFAULT_HOST = "cloud.getdbt.com"
 # Statuses of a run: https://docs.getdbt.com/dbt-cloud/api-v2#/operations/Retrieve%20Run
 FINISHED = {10: "success", 20: "error", 30: "cancelled"}
 PAGE = 100  # the most runs that the API lists at once
 POLL_SECONDS = 10.0
 TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
 ATTEMPTS = 5
+# The API answers 429 after 5,000 requests of an account in a minute
 RETRIED = {429, 500, 502, 503, 504}
 CHUNK = 1 << 20
 # Names of steps are such as: Invoke dbt with `dbt build --select tag:crm`
@@ -46,7 +46,7 @@ class DbtPlatform:
 
     account: int
     token: str = field(repr=False)
-    host: str = DEFAULT_HOST
+    host: str
     sleep: Callable[[float], None] = time.sleep
 
     def latest_run(self, job: int) -> int:
@@ -62,6 +62,7 @@ class DbtPlatform:
         A run that retries another one has the results of the failed nodes only: the other's results come first.
         Raise ConfigurationError if the run has no results, or if its artifacts have expired.
         """
+        # A run that failed has artifacts, too, and its failed models are held back
         details = self._wait(run)
         earlier = details.get("retrying_run_id")
         files = self.fetch(int(earlier), folder) if earlier else ()
@@ -120,6 +121,7 @@ class DbtPlatform:
             if response.status_code == requests.codes.not_found:
                 return None
             file.parent.mkdir(parents=True, exist_ok=True)
+            # Whole or not at all: a part of a file must not be read as dbt's results
             draft = file.with_suffix(".tmp")
             try:
                 with draft.open("wb") as out:
@@ -181,7 +183,11 @@ def connect(account: int | None, host: str | None) -> DbtPlatform:
         raise ConfigurationError(f"the environment variable {TOKEN} is not set. Set it to a service token of dbt.")
     if account is None:
         raise ConfigurationError("--dbt-cloud-account is missing: the account id is in the URL of each job.")
-    platform = DbtPlatform(account, token, host or DEFAULT_HOST)
+    if not host:  # hosts of getdbt.com, which all accounts of a region shared, are retired
+        raise ConfigurationError(
+            "--dbt-cloud-host is missing: the access URL of the account, such as ab123.us1.dbt.com, is in its settings."
+        )
+    platform = DbtPlatform(account, token, host)
     parts = urlsplit(platform.base)
     is_local = parts.hostname in {"127.0.0.1", "localhost", "::1"}
     if (parts.scheme != "https" and not is_local) or not parts.hostname or parts.username or parts.query:

@@ -1,11 +1,11 @@
-"""The lines of a run in the log of an orchestrator, and its result as plain values for it to keep."""
+"""A run for an orchestrator: its lines in the log, and its result as plain values."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from dbt_segconn.engine.gate import Choice, RunResult, SyncResult
+from dbt_segconn.engine.gate import GOOD, Choice, RunResult, SyncResult
 from dbt_segconn.engine.opening import Project
 from dbt_segconn.engine.report import end_line, results_lines, skip_line, start_line
 from dbt_segconn.engine.sync import Listener
@@ -30,7 +30,7 @@ class LogListener(Listener):
 
     def end(self, number: int, total: int, result: SyncResult) -> None:
         """Log the counts of a sync, and why it failed."""
-        self._log(logging.INFO if result.status == "success" else logging.ERROR, end_line(number, total, result))
+        self._log(logging.INFO if result.status in GOOD else logging.ERROR, end_line(number, total, result))
         if result.message:
             self._log(logging.ERROR, f"{result.mapping.name}: {result.message}")
 
@@ -43,6 +43,7 @@ class LogListener(Listener):
         self._log(logging.WARNING, text)
 
     def _log(self, level: int, line: str) -> None:
+        # As an argument: a % in data is no placeholder
         self._logger.log(level, "%s", printable(line))
 
 
@@ -73,7 +74,7 @@ def summary(run: RunResult) -> dict[str, Any]:
 
 def failures(run: RunResult) -> str:
     """Return one line for each mapping that failed or was held back by a failure of dbt; empty if there is none."""
-    failed = [(one.mapping, one.status, one.message) for one in run.results if one.status != "success"]
+    failed = [(one.mapping, one.status, one.message) for one in run.results if one.status not in GOOD]
     held_back = [(one.mapping, "skipped", one.reason) for one in run.skipped if one.is_failure]
     return "\n".join(
         printable(f"{mapping.name}: {status}{f': {reason}' if reason else ''}")

@@ -43,7 +43,7 @@ from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
 
 PRODUCER = f"https://pypi.org/project/dbt-segconn/{__version__}"
-# The end of a run waits so long for events on their way
+# The end of a run waits at most this long for queued events: the client tries a server that is down for 9 s
 CLOSE_SECONDS = 4.0
 RUNNING_SECONDS = 60.0
 _ENDS = {**dict.fromkeys(("success", "partial", PLANNED), RunState.COMPLETE), "canceled": RunState.ABORT}
@@ -73,7 +73,7 @@ class Emitter:
         self._queue.put(event)
 
     def close(self) -> None:
-        """Wait for the events, but not for long. Raise SegconnError if some were not delivered."""
+        """Wait at most CLOSE_SECONDS for the events. Raise SegconnError if some were not delivered."""
         self._queue.put(None)
         self._thread.join(CLOSE_SECONDS)
         self._is_over = True
@@ -143,7 +143,7 @@ class LineageListener(Listener):
         self._emit(state, result.mapping, calls=result.confirmed, error=error, segconn_sync=counts)
 
     def finish(self, outcome: RunResult | Exception) -> None:
-        """Send the end of the run, and wait a little for all events."""
+        """Send the end of the run, and wait at most CLOSE_SECONDS for all events."""
         if isinstance(outcome, Exception):
             self._emit(RunState.FAIL, error=message_of(outcome))
         else:
@@ -181,6 +181,7 @@ class LineageListener(Listener):
 
     def _sync_of(self, mapping: Mapping) -> JobRun:
         name = f"{self._project.context.project.name}.segconn.{mapping.name}"
+        # OpenLineage requires a UUID; this one is the same in all events of a sync
         return JobRun(self._namespace, name, str(uuid5(UUID(self._run.run_id), mapping.id)))
 
     def _table(self, mapping: Mapping) -> InputDataset:
@@ -191,6 +192,7 @@ class LineageListener(Listener):
     def _destination(self, mapping: Mapping, calls: int | None) -> OutputDataset:
         """Return the destination, with the fields of all its mappings and the columns of this one's."""
         host = urlsplit(self._project.settings.destinations[mapping.destination].base_url).netloc
+        # Each event replaces the schema of a dataset, so it needs the fields of all mappings
         alike = [one for one in self._project.mappings if one.destination == mapping.destination]
         names = sorted({name for one in alike for name, _ in _fields(one)})
         schema = schema_dataset.SchemaDatasetFacet(
@@ -248,7 +250,7 @@ def _parent_facet(parent: JobRun, root: JobRun) -> parent_run.ParentRunFacet:
 
 
 def _above(environment: abc.Mapping[str, str]) -> Sequence[JobRun]:
-    """Return the run that started this one, and the run above all, from the variables that `dbt-ol` reads.
+    """Return the parent run and the root run, from the variables that `dbt-ol` reads.
 
     Raise SegconnError if a variable is not valid.
     """

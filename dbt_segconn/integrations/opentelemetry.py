@@ -1,7 +1,7 @@
 """OpenTelemetry: spans of a run, its syncs, steps and requests; metrics of records, requests and lag.
 
-Providers are those of the caller, if it has any. Else they are built from the environment variables of the SDK and end
-with the run. Spans have no payload, no write key and no value of a row.
+Providers are those of the caller, if it has any. Otherwise they are built from the environment variables of the SDK and
+end with the run. Spans have no payload, no write key and no value of a row.
 https://opentelemetry.io/docs/specs/semconv/http/
 """
 
@@ -31,7 +31,7 @@ from dbt_segconn.version import __version__
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
 
-# The end of a run waits so long for the exporters
+# The end of a run waits at most this long for the exporters
 CLOSE_SECONDS = 4.0
 # Values of db.system.name that differ from dbt's names of adapters
 _SYSTEMS = {"postgres": "postgresql", "redshift": "aws.redshift"}
@@ -53,6 +53,7 @@ class TelemetryListener(Listener):
     def open(self, project: Project, run_id: str) -> None:
         """Start the span of the run, below the span of the caller or of TRACEPARENT."""
         self._project, self._run_id = project, run_id
+        # Not set as global providers, which belong to the caller of this process
         self._own = OwnProviders(**self._exporters) if self._exporters else None
         self._tracer = (self._own.traces if self._own else trace).get_tracer("dbt_segconn", __version__)
         meter = (self._own.metrics if self._own else metrics).get_meter("dbt_segconn", __version__)
@@ -122,7 +123,7 @@ class TelemetryListener(Listener):
         span.end()
 
     def finish(self, outcome: RunResult | Exception) -> None:
-        """End the span of the run. Export what is left, if the providers are own ones."""
+        """End the span of the run. Export what is left, if this run has built the providers."""
         if isinstance(outcome, Exception):
             self._run.set_status(StatusCode.ERROR, message_of(outcome))
         elif not outcome.success:
@@ -151,6 +152,7 @@ class TelemetryListener(Listener):
         outcome = results.outcomes.get(mapping.model.unique_id) if results else None
         if outcome is None or outcome.completed_at is None:
             return None
+        # Without fractions and zone: Python 3.10 cannot read the Z that dbt writes
         built_at = datetime.fromisoformat(outcome.completed_at[:19]).replace(tzinfo=timezone.utc)
         return (datetime.now(timezone.utc) - built_at).total_seconds()
 
@@ -188,6 +190,7 @@ class OwnProviders:
 
         about = {"service.name": "dbt-segconn", "service.version": __version__}
         resource = Resource.create({**about, **OTELResourceDetector().detect().attributes})
+        # close() shuts the providers down, within a limit of time
         self.traces = TracerProvider(resource=resource, shutdown_on_exit=False)
         for exporter in traces:
             self.traces.add_span_processor(BatchSpanProcessor(exporter()))
@@ -197,7 +200,7 @@ class OwnProviders:
         logging.getLogger("opentelemetry").addHandler(self._failures)
 
     def close(self) -> None:
-        """Export what is left, but do not wait for long. Raise SegconnError if an export failed."""
+        """Export what is left in at most CLOSE_SECONDS. Raise SegconnError if an export failed."""
         threads = [threading.Thread(target=one.shutdown, daemon=True) for one in (self.traces, self.metrics)]
         for thread in threads:
             thread.start()

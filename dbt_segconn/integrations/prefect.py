@@ -37,11 +37,14 @@ SHOWN = ("added", "updated", "deleted", "confirmed", "discarded")
 def _as_task(run: Callable[Options, RunResult]) -> Callable[Options, dict[str, Any]]:
     """Return a function with the same options that returns plain values, for Prefect to keep."""
 
+    # Prefect reads the parameters of a task from its signature
     @functools.wraps(run)
     def segconn_sync(*args: Options.args, **options: Options.kwargs) -> dict[str, Any]:
         """Deliver what dbt has refreshed. Raise SegconnError if a sync failed: a retry delivers what is left."""
+        # Here and not earlier: the logger exists only inside a run of Prefect
         options.setdefault("listener", LogListener(cast("logging.Logger", get_run_logger())))
         result = run(*args, **options)
+        # Before the error, so that a failed task shows its counts, too
         create_table_artifact(key=ARTIFACT, table=_table(summary(result)), description="Syncs to Segment")
         if not result.success:
             raise SegconnError(failures(result))

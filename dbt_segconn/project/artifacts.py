@@ -15,9 +15,11 @@ from dbt_segconn.actions.fields import SpecType
 from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.process_tuning import without_gc
 
+# dbt 2 refuses unknown keys of `config`; `meta` is free for other tools
 META_KEY = "segconn"
 MANIFEST_FILE = "manifest.json"
 PLAIN_NAME = re.compile(r"[A-Za-z_][\w$]*")
+# Resource types whose rows can be read. An ephemeral model is a `model`, too: drafts.py refuses it
 TABLES = frozenset({"model", "seed", "snapshot"})
 ColumnSource = Literal["contract", "catalog", "old catalog", "documentation"]
 # The first match wins: an array of integers is a list, and an interval is not an integer
@@ -109,6 +111,7 @@ class Model:
         return self.materialized != "view"
 
 
+# Without slots, which cached_property cannot use
 @dataclass(frozen=True)
 class Manifest:
     """A parsed manifest.json of schema v4 (dbt 1.0) to v12 (dbt 1.8 and later, and dbt 2).
@@ -136,6 +139,7 @@ class Manifest:
     def model(self, unique_id: str) -> Model:
         """Return a model, seed or snapshot, with or without `meta.segconn`."""
         node = self.raw["nodes"][unique_id]
+        # A node's paths are relative to its own package, and dbt installs packages in dbt_packages/
         foreign = node.get("package_name") not in {self.raw["metadata"].get("project_name"), None}
         return _model(node, f"dbt_packages/{node['package_name']}/" if foreign else "")
 
@@ -158,6 +162,7 @@ class Manifest:
     def _attached_tests(self) -> Mapping[str, list[Mapping[str, Any]]]:
         tests: dict[str, list[Mapping[str, Any]]] = {}
         for node in self.raw["nodes"].values():
+            # Only generic tests are attached to a node. A singular test has just its `depends_on`
             if node["resource_type"] == "test" and node.get("attached_node"):
                 tests.setdefault(node["attached_node"], []).append(node)
         return tests
@@ -214,8 +219,10 @@ def read_manifest(target_dir: Path) -> Manifest:
 def read_artifact(path: Path, artifact: str, *, oldest: int, newest: int) -> Mapping[str, Any]:
     """Read an artifact. Raises ConfigurationError if it is missing, broken or of an unsupported version."""
     try:
+        # A manifest becomes many objects that all stay: garbage collection would search them in vain
         with without_gc():
             raw: Mapping[str, Any] = orjson.loads(path.read_bytes())
+        # https://schemas.getdbt.com/dbt/manifest/v12.json
         version = int(raw["metadata"]["dbt_schema_version"].rsplit("/v", 1)[1].removesuffix(".json"))
     except FileNotFoundError:
         raise ConfigurationError(
@@ -253,6 +260,7 @@ class KnownColumns:
 
     def type_of(self, column: str) -> SpecType | None:
         """Return the Spec's type of a column, or None if it is unknown."""
+        # A catalog has the warehouse's spelling of names, which may differ in case from that of the YAML
         found = [kind for name, kind in self.types.items() if name.casefold() == column.casefold()]
         return spec_type(found[0]) if found and found[0] else None
 
@@ -269,6 +277,7 @@ class Catalog:
     def columns_of(self, model: Model) -> KnownColumns:
         """Return the columns of a model from the best source."""
         documented = {column.name: column.data_type for column in model.columns}
+        # dbt compares an enforced contract with the columns of the model at each build
         if model.contract:
             return KnownColumns("contract", documented)
         if node := self._nodes.get(model.unique_id):
@@ -337,6 +346,7 @@ def _model(node: Mapping[str, Any], folder: str) -> Model:
         sql_file=folder + node["original_file_path"],
         folders=tuple(map(str, node["fqn"])) if isinstance(node.get("fqn"), list) else (),
         snapshot=_snapshot(config) if node["resource_type"] == "snapshot" else None,
+        # Of BigQuery, which refuses to read such a table without a filter on its partitions
         requires_partition_filter=bool(config.get("partition_by") and config.get("require_partition_filter")),
         classifiers=frozenset(_classifiers(node)),
     )
@@ -374,8 +384,10 @@ def _column(column: Mapping[str, Any]) -> ModelColumn:
 
 
 def _labels(column: Mapping[str, Any]) -> Iterator[str]:
+    # dbt versions write a column's meta in its config, beside it, or in both; it may be null
     config = column.get("config") or {}
     for key, value in ({**(column.get("meta") or {}), **(config.get("meta") or {})}).items():
+        # `pii: false` means that the column is no personal data
         if value not in (None, False):
             yield key
             values = value if isinstance(value, list) else [value]

@@ -51,6 +51,7 @@ class ProjectOptions:
     profile: str | None = None
     target: str | None = None
     target_path: Path | None = None
+    # Not in stack traces: vars may hold keys
     vars: Mapping[str, Any] | None = field(default=None, repr=False)
     run_results: tuple[str, ...] = ()
 
@@ -101,6 +102,7 @@ class Context:
         """Return the renderer of segconn.yml, with the names of dbt's YAML files."""
         names = {
             "env_var": env_var,
+            # As in dbt, vars of the command line win over those of dbt_project.yml
             "var": var_of({**self.project.vars, **self.vars}),
             "target": TargetNames(self._target_names, lambda: self.loaders.target_values(self)),
             "project_name": self.project.name,
@@ -172,6 +174,7 @@ def _source(option: str, value: Any, otherwise: str) -> str:
 
 def _explicit(typed: Any, option: str) -> ResolvedValue | None:
     """Return the value of an option, else of dbt's environment variable, else None."""
+    # click has read the variable already, but `dbt_segconn.run` has not
     value = typed or from_environment(option)
     return ResolvedValue(value, _source(option, typed, "")) if value else None
 
@@ -210,6 +213,7 @@ def _target_paths(written: str, options: ProjectOptions, project: DbtProject) ->
 
 def _last_written(folders: list[Path]) -> Path:
     """Return the folder with the newest results, else with the newest manifest, else the first."""
+    # `target-path` may name the target: then an older folder of another target must not be read
     for name in (RESULTS_FILE, MANIFEST_FILE):
         times = {folder: (folder / name).stat().st_mtime_ns for folder in folders if (folder / name).is_file()}
         if times:
@@ -219,6 +223,7 @@ def _last_written(folders: list[Path]) -> Path:
 
 def _artifacts_dir(options: ProjectOptions, target_dir: Path, last: ResultsFile | None) -> Path:
     """Return the folder of the manifest: `--target-path`, else that of the newest file of `--run-results`."""
+    # Results and manifest must be of the same dbt invocation
     if options.run_results and not options.target_path and last and (last.path.parent / MANIFEST_FILE).is_file():
         return last.path.parent
     return target_dir
@@ -255,6 +260,7 @@ def _profile_of(project: DbtProject, variables: Mapping[str, Any]) -> str | None
 def _vars(options: ProjectOptions, last: ResultsFile | None) -> ResolvedValue:
     if options.vars:
         return ResolvedValue(options.vars, "--vars")
+    # Without --vars, names and settings must be rendered as dbt has rendered them
     if last and isinstance(recorded := last.args.get("vars"), dict) and recorded:
         return ResolvedValue(recorded, "the last dbt invocation")
     return ResolvedValue({}, "none")
@@ -275,6 +281,7 @@ def _recorded_target(
         return None
     if target := last.args.get("target"):
         return RecordedTarget(profile, target) if target in profiles[profile].outputs else None
+    # The default target is a key of profiles.yml: another file may have another default
     same_file = Path(str(last.args.get("profiles_dir"))).absolute() == profiles_dir
     return RecordedTarget(profile, _rendered(profiles[profile].default, variables)) if same_file else None
 
@@ -299,6 +306,7 @@ def _target(
 
 def _rendered(text: str, variables: Mapping[str, Any], **names: Any) -> str:
     """Render a text of dbt_project.yml or profiles.yml with dbt's env_var(), var() and these names."""
+    # Most texts have no Jinja. dbt's environment takes 0.3 s to import
     if "{" not in text:
         return text
     return str(Jinja({"env_var": env_var, "var": var_of(variables), **names}).render(text))

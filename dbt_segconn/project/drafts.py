@@ -117,6 +117,7 @@ def read_drafts(manifest: Manifest, destinations: Collection[str] | None, projec
 def _has_only_folder_keys(positions: SourcePositions) -> bool:
     """Return whether the model has no mappings, only keys of its folder in dbt_project.yml."""
     meta = positions.model.meta
+    # dbt copies `+meta: {segconn: …}` of a folder to all its models, also to those without mappings
     return isinstance(meta, dict) and "mappings" not in meta and positions.is_inherited
 
 
@@ -128,6 +129,7 @@ def faults_of_alerts(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterat
         for number, name in enumerate(alert.mappings):
             path = ("alerts", str(at), "mappings", str(number))
             found = sorted(one.full for one in mappings if name in one.all)
+            # An alert with a wrong name would never be sent
             if not found:
                 fix = f"{near_name(name, known)} Mappings: {', '.join(known) or 'none'}.".lstrip()
                 yield Fault(NO_MAPPING, path, f"no mapping is named {name!r}", fix)
@@ -142,6 +144,7 @@ def missing_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterato
     if not settings.consent.required:
         return
     for draft in (one for model in drafts for one in model.mappings):
+        # A fault of `consent` itself is reported already
         if draft.consent is None and not any(fault.path[:1] == ("consent",) for fault in draft.faults):
             yield draft.finding(Fault(NO_CONSENT, ("consent",), "is missing, but segconn.yml requires it", fix))
 
@@ -154,6 +157,7 @@ def _draft_model(
     # Without validation: the keys with faults are left out, and the others are still checked
     named = as_columns((meta or ModelMeta.model_construct(**keys)).unique_identifier) or identity.columns
     snapshot = positions.model.snapshot
+    # A snapshot has a default identifier, which depends on `records` of the mapping
     if not named and not snapshot and not any(fault.path[:1] == ("unique_identifier",) for fault in faults):
         faults.append(identity.fault())
     faults.extend(_faults_of_model(positions))
@@ -173,6 +177,7 @@ def _draft_model(
 
 def _syncs_version(draft: MappingDraft, model: Model) -> bool:
     """Return whether a mapping syncs this version of its model."""
+    # dbt gives each version the model's meta. Two versions synced by default would send the same users twice
     versions = draft.valid_keys.get("versions", "latest")
     if model.version is None or versions == "all":
         return True
@@ -227,6 +232,7 @@ def _faults_of_model(positions: SourcePositions) -> Iterator[Fault]:
 
 def _valid_keys(raw: Any, faults: Iterable[Fault]) -> dict[str, Any]:
     """Return the keys without faults, which are then checked further."""
+    # Keys as text: YAML reads a key such as `on` as a boolean
     wrong = {fault.path[0] for fault in faults if fault.path}
     return {str(key): value for key, value in raw.items() if str(key) not in wrong} if isinstance(raw, dict) else {}
 
@@ -302,6 +308,7 @@ def _fields(keys: Mapping[str, Any], consent: Mapping[str, str] | None, faults: 
     except MappingError as error:
         faults.extend(map(_in_fields, error.problems))
         return None
+    # Segment's envelope of a record has the preferences at this path. A `consent` of the mapping's own wins
     return {"consent": {"@path": "$.context.consent"}, **fields} if consent else fields
 
 
@@ -311,6 +318,7 @@ def _to_call(
     if fields is None:
         return None
     try:
+        # Without a valid action, the mapping language can still be checked
         return compile_action(action.name, fields) if action else compile_mapping(fields)
     except MappingError as error:
         faults.extend(map(_in_fields, error.problems))
@@ -325,6 +333,7 @@ def _in_fields(problem: str) -> Fault:
 def _faults_of_fields(action: Action | None, fields: Any) -> Iterator[Fault]:
     if action is None or fields is None:
         return
+    # Segment's destination drops unknown fields without a message
     for path, near in unknown_fields(action.name, fields):
         fix = f"Did you mean {near!r}?" if near else "`dbt-segconn fields` lists them."
         yield Fault(UNKNOWN_FIELD, ("fields", *path), f"{action.name} has no such field", fix)
@@ -336,6 +345,7 @@ def _faults_of_fields(action: Action | None, fields: Any) -> Iterator[Fault]:
 def _faults_of_constant_ids(
     shared: _SharedValues, identifier: tuple[str, ...], keys: Mapping[str, Any], fields: Mapping[str, Any] | None
 ) -> Iterator[Fault]:
+    # Often the `$` was forgotten, as in `user_id: customer_id`: all users would become one
     if fields and keys.get("constant_ids") != "allowed":
         documented = (column.name for column in shared.positions.model.columns)
         yield from constant_ids(fields, (*identifier, *documented, *sorted(columns_named(fields))))

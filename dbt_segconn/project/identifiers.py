@@ -26,10 +26,12 @@ from dbt_segconn.project.meta import MappingMeta
 SEGMENT_ID = "__segment_id"
 IDS = ("user_id", "anonymous_id", "group_id")
 _WORD = re.compile(r"[A-Za-z_]\w*")
+# The quotes of most warehouses; of BigQuery, Databricks and Spark; of SQL Server
 _QUOTED = re.compile(r'"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]')
 # Values of dbt's error_if with which one failing row fails a test
 # https://docs.getdbt.com/reference/resource-configs/severity
 _ANY_FAILURE = frozenset({"!=0", ">0", ">=1"})
+# dbt gives these to every generic test. Any other argument may restrict the test to a part of the rows
 _OWN_ARGUMENTS = frozenset({"column_name", "model"})
 
 
@@ -72,6 +74,7 @@ def default_identifier(model: Model, manifest: Manifest) -> Identity:
     names = tuple(map(unquoted, both))
     if len(names) == 1:
         return Identity(names)
+    # No guess: it could change with the next test in the YAML, and all records would be sent again
     if names:
         return Identity((), f"several columns are tested both unique and not_null: {', '.join(names)}", names)
     tested = _distinct(column for column, _ in _columns_tested("unique", tests))
@@ -144,6 +147,7 @@ def snapshot_faults(model: Model, identifier: tuple[str, ...], meta: MappingMeta
 def _faults_of_current(snapshot: Snapshot, identifier: tuple[str, ...]) -> Iterator[Fault]:
     key = ", ".join(snapshot.unique_key)
     if not identifier:
+        # An expression names no column of the snapshot that could identify the records
         fix = "Set unique_identifier to the column with the key of the entity."
         yield Fault(SNAPSHOT_KEY, ("records",), "the snapshot's unique_key must be columns, not an expression", fix)
     elif _folded(identifier) == {snapshot.scd_id.casefold()}:
@@ -160,6 +164,7 @@ def _faults_of_versions(snapshot: Snapshot, identifier: tuple[str, ...], meta: M
         reason = f"{' and '.join(identifier)} is the snapshot's unique_key, so a changed record has several rows"
         fix = f"Write {current}, or remove unique_identifier. Its default is {snapshot.scd_id}, one record per version."
         yield Fault(SNAPSHOT_KEY, ("records",), reason, fix)
+    # Several requests are in flight at once: the newest version could arrive before an older one
     elif not meta.order_by:
         reason = "is missing: a snapshot has several versions of a row, and the newest must be sent last"
         fix = f"Write `order_by: {snapshot.valid_from}`, or {current}."
@@ -174,6 +179,7 @@ def constant_ids(fields: Mapping[str, Any], columns: Iterable[str]) -> Iterator[
     """Yield a fault for each id that is the same for all records. `columns` are used for suggestions."""
     for name in IDS:
         value = fields.get(name)
+        # Segment's destination removes null and empty ids, so they merge no records
         if value is None or value == "" or not is_constant(value):
             continue
         what = (

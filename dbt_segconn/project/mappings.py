@@ -129,6 +129,7 @@ def to_mapping(
         timezone=draft.timezone,
         columns=None if columns_used(fields) is ALL_COLUMNS else named,
         named=named,
+        # In any text: a path, a template or a condition may name it
         uses_segment_id=SEGMENT_ID.encode() in orjson.dumps(fields),
         fields=fields,
         consent=consent,
@@ -198,9 +199,11 @@ def _definition(
     *,
     skips: bool,
 ) -> str:
+    # Other keys are added only if they are set, so that a new key changes no existing definition
     shape = [meta.action, fields, identifier, consent, meta.sync_null_values, meta.sync_mode]
     shape += ["skips unknown consent"] if skips else []  # an older outbox may hold records that are now skipped
     shape += [["order by", *meta.order_by]] if meta.order_by else []  # an older outbox has another order
+    # an older outbox must not be delivered to destinations that are now excluded
     shape += [["integrations", integrations]] if integrations else []
     shape += [["event version", meta.event_version]] if meta.event_version else []
     return hashlib.sha256(orjson.dumps(shape, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
@@ -208,6 +211,7 @@ def _definition(
 
 def _id(model: Model, mapping: str, destination: str) -> str:
     """Return the id in a mapping's table names: readable, at most ID_LENGTH long, unique by its hash."""
+    # Names are printable and cannot contain this separator, so different names never give the same text
     tail = hashlib.sha256("\x1f".join((model.unique_id, mapping, destination)).encode()).hexdigest()[:8]
     words = re.sub(r"\W+", "_", f"{model.name}_{mapping}", flags=re.ASCII).strip("_").lower()
     return f"{words[: ID_LENGTH - len(tail) - 1].rstrip('_')}_{tail}"

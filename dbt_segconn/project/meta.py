@@ -31,6 +31,7 @@ def _as_change_types(mode: Any) -> tuple[str, ...]:
     if isinstance(mode, str) and mode in SYNC_MODES:
         return SYNC_MODES[mode]
     if isinstance(mode, (list, tuple)) and mode and set(map(str, mode)) <= set(CHANGE_TYPES):
+        # In a fixed order: `[deleted, added]` and `[added, deleted]` are the same definition
         return tuple(one for one in CHANGE_TYPES if one in mode)
     raise ValueError(f"must be one of {', '.join(SYNC_MODES)}, or a list of {', '.join(CHANGE_TYPES)}")
 
@@ -101,6 +102,7 @@ Consent = Annotated[
 
 
 def _check_printable(name: str) -> str:
+    # Terminals and CI services obey control characters and lines such as ::add-mask::
     if not name.isprintable() or not name.strip():
         raise ValueError(f"must have printable characters only, not {name!a}")
     return name
@@ -204,6 +206,7 @@ class UnitTest(Strict):
     """Name of the test, unique within its mapping."""
     description: str = ""
     """What the test proves."""
+    # Fixed, so that a test gives the same calls every day
     now: AwareDatetime = datetime(2026, 1, 1, tzinfo=timezone.utc)
     """Time of the sync, with a time zone: `receivedAt`, and `now` in @liquid."""
     given: Given

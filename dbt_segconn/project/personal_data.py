@@ -39,6 +39,7 @@ def unknown_labels(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator
 
 def _faults(draft: MappingDraft, denied: frozenset[str]) -> Iterator[Fault]:
     model = draft.positions.model
+    # Of the mapped model only: dbt does not pass labels on to downstream models
     of_model = model.classifiers & denied
     labels = {one.name.casefold(): (one.labels & denied) | of_model for one in model.columns}
     for path, column in dict.fromkeys(_plain_reads(draft)):
@@ -47,6 +48,7 @@ def _faults(draft: MappingDraft, denied: frozenset[str]) -> Iterator[Fault]:
             found, what = of_model.union(*labels.values()), f"sends the whole record, with {', '.join(names)}"
             fix = "List the columns to send."
         else:
+            # A column that is not in the YAML has the labels of its model only
             found, what = labels.get(column.casefold(), of_model), f"sends {column}"
             fix = f"Remove it, or hash it for an ad network: ${column} | hash google email."
         if found:

@@ -44,7 +44,7 @@ class TrackingPlan:
     discards: bool
 
     def rules_of(self, call_type: str, name: str | None, version: int | None) -> list[tuple[PlanRule, Any]]:
-        """Return the rules for a call: that of all calls, and that of its name or type.
+        """Return the rules for a call: that of all calls, and that of its name, or else of its type.
 
         Without a known version, the oldest counts, as in Segment.
         """
@@ -53,11 +53,11 @@ class TrackingPlan:
         return [versions.get(version or 0) or versions[0] for versions in found]
 
     def is_unplanned(self, call_type: str, name: str | None) -> bool:
-        """Return whether a call is of an event that the plan does not have."""
+        """Return whether a call is of an event that the tracking plan does not have."""
         return call_type == "track" and ("track", name) not in self.rules
 
     def names(self, call_type: str) -> list[str]:
-        """Return the names of the events, pages or screens in the plan."""
+        """Return the names of the events, pages or screens in the tracking plan."""
         return [name for one, name in self.rules if one == call_type and name]
 
     def violations(self, call: Mapping[str, Any], version: int | None) -> list[Violation]:
@@ -80,7 +80,7 @@ def _errors(rule: PlanRule, schema: Any, message: Mapping[str, Any]) -> Iterator
 
 
 def _names_in(schema_path: Iterable[str | int]) -> Iterator[str]:
-    """Yield the names of a place by the words of the schema: keys of the call itself may come from a row."""
+    """Yield the path of a violation as the schema names it. Keys of the call are not shown: a row may have them."""
     path = list(schema_path)[:-1]  # the last one is the keyword that is violated
     while path:
         step = path.pop(0)
@@ -90,7 +90,7 @@ def _names_in(schema_path: Iterable[str | int]) -> Iterator[str]:
 
 
 def reason_of(violations: Sequence[Violation]) -> str:
-    """Return the discard reason of a call, without a value of the call."""
+    """Return the discard reason of a call. It contains no value of the call."""
     more = f" and {len(violations) - _SHOWN} more" if len(violations) > _SHOWN else ""
     return f"the call violates the tracking plan: {', '.join(map(str, violations[:_SHOWN]))}{more}"
 
@@ -126,7 +126,7 @@ class ViolationCounts:
 
 
 def read_plans(settings: Settings, project_dir: Path) -> tuple[dict[str, TrackingPlan], list[Fault]]:
-    """Read the plans of all destinations that check one. Return them by destination, and the faults."""
+    """Read the tracking plan of each destination that checks one. Return them by destination, and the faults."""
     plans: dict[str, TrackingPlan] = {}
     faults: list[Fault] = []
     for name, one in settings.destinations.items():

@@ -23,9 +23,11 @@ FAILURES = {
     "error": "dbt failed to build the model",
     "runtime error": "dbt failed to build the model",
     "skipped": "dbt skipped the model",
+    # Microbatch models only: rows of the failed batches are missing and would count as deleted
     "partial success": "dbt built only a part of the model",
 }
-"""status → why the model is not synced; all other statuses are neither fresh nor failed"""
+"""status → why the model is not synced; all others but `success` are neither fresh nor failed"""
+# A test of severity warn has the status `warn`, and holds nothing back
 FAILED_TESTS = frozenset({"fail", "error", "runtime error"})
 SHOWN_BATCHES = 3
 # Filters of the model's own SQL, which look as those that a flag adds
@@ -213,6 +215,7 @@ def merge_results(files: Iterable[ResultsFile], manifest: Manifest) -> RunResult
     _check_targets(ordered)
     for file in ordered:
         _check_relations(file, manifest)
+        # A test that passes in `dbt retry` replaces its failure in the build before
         newest.update({result["unique_id"]: (file, result) for result in file.results})
     tests = [
         (file, one, tuple(manifest.nodes_tested_by(name))) for name, (file, one) in newest.items() if _is_test(name)
@@ -247,6 +250,7 @@ def _completed_at(result: Mapping[str, Any]) -> str | None:
 def _failed_batches(result: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the failed batches of a microbatch model as texts: `start to end`."""
     batches = (result.get("batch_results") or {}).get("failed") or ()
+    # A batch is a start and an end. Batches of whole days are shown without the time
     return tuple(" to ".join(re.sub(r"T00:00:00.*", "", str(end)) for end in batch) for batch in batches)
 
 
@@ -262,6 +266,7 @@ def check_flags(files: Iterable[ResultsFile]) -> None:
 
 def _check_targets(files: Sequence[ResultsFile]) -> None:
     """Raise ConfigurationError if dbt recorded different targets."""
+    # dbt 2 records no target
     by_target = {file.args.get("target"): file for file in files if not file.is_of_dbt2}
     if len(by_target) > 1:
         listed = "; ".join(f"{file}: {target or 'the default target'}" for target, file in by_target.items())
@@ -299,6 +304,7 @@ def check_samples(files: Sequence[ResultsFile], manifest: Manifest, project_dir:
     # An upstream table also counts: a model that is built from a sample lacks rows as well
     for unique_id in _with_ancestors(manifest):
         node = manifest.raw["nodes"][unique_id]
+        # dbt 2 does not record the two options; the SQL that they change does show them
         for flag in _flags_seen(node, manifest, _compiled(node, manifest, project_dir)):
             raise ConfigurationError(
                 f"{files[-1]}: dbt built {unique_id} with --{flag} (see its compiled SQL), so its table has few or no "

@@ -102,6 +102,7 @@ class OAuthSettings(Strict):
 class DestinationSettings(Strict):
     """A Segment source reached by a write key."""
 
+    # SecretStr shows stars in messages, logs and stack traces
     write_key: Annotated[SecretStr, AfterValidator(_not_blank), WithJsonSchema({"type": "string", "pattern": r"\S"})]
     """Write key of an HTTP API source; take it from the environment: "{{ env_var('SEGMENT_WRITE_KEY') }}"."""
     region: Literal["us-west-2", "eu-west-1"] = "us-west-2"
@@ -197,10 +198,10 @@ class BudgetSettings(Strict):
 
 
 class Price(Strict):
-    """What a plan includes each month, and the price of more."""
+    """What a Segment plan includes each month, and the price of more."""
 
     included: Count = 0
-    """Number that the plan includes each month."""
+    """Number that your Segment plan includes each month."""
     price: Annotated[float, Field(ge=0)]
     """Price of `per` more."""
     per: Annotated[int, Field(ge=1)] = 1
@@ -227,6 +228,7 @@ class PricingSettings(Strict):
 
 
 def _is_webhook(url: SecretStr) -> SecretStr:
+    # Webhooks carry their token in the path or query, so only the form is checked
     check_http(url.get_secret_value())
     return url
 
@@ -259,6 +261,7 @@ def _check_headers(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
             raise ValueError(f"must have names of HTTP headers, not {name!a}")
         if name.lower() in _OWN_HEADERS:
             raise ValueError(f"must not contain {name}, which dbt-segconn sets itself. Remove it")
+        # A line break in a value would begin another header
         if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", value.get_secret_value()):
             raise ValueError(f"must have values of printable ASCII characters; the value of {name} is not, or is empty")
     return headers
@@ -269,6 +272,7 @@ class AlertSettings(Strict):
 
     model_config = ConfigDict(
         json_schema_extra={
+            # For editors, the rules of _check_format()
             "if": {"properties": {"format": {"const": "pagerduty"}}, "required": ["format"]},
             "then": {"required": ["routing_key"]},
             "else": {"properties": {"routing_key": False, "severity": False}},
@@ -303,6 +307,7 @@ class AlertSettings(Strict):
     """Statuses that cause an alert. A mapping that was skipped because dbt failed counts as failed."""
     stale_after: Duration | None = None
     """Also alert on mappings that have had no successful or partial sync for so long, such as `2 days`."""
+    # As text, because the reference prints the default
     remind_after: Duration = Field(default="1 day", validate_default=True)
     """A mapping that still has the same problem is alerted again after so long."""
     delivery_rate_below: Annotated[float | None, Field(gt=0, le=100)] = None

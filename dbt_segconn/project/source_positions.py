@@ -72,6 +72,7 @@ class Files:
         return self._entries[file].get(name, ())
 
 
+# Without slots, which cached_property cannot use
 @dataclass(frozen=True)
 class SourcePositions:
     """The source positions of one model's `meta.segconn`."""
@@ -127,6 +128,7 @@ class SourcePositions:
         node = get(self.files.node(PROJECT_FILE), f"{self.model.resource_type}s")
         for name in ("", *self.model.folders):
             node = get(node, name) if name else node
+            # In dbt_project.yml, the + before a key is optional
             found = (get(node, key) for key in ("+meta", "meta"))
             yield from (one for one in found if one is not None and get(one, META_KEY) is not None)
 

@@ -39,6 +39,7 @@ def jsonencoded(text: str) -> Any:
     """Return the argument of jsonencode(), which the HCL parser returns as text. Raises ValueError for other text."""
     import hcl2
 
+    # The argument is HCL, whose keys may be without quotes, so it is not read as JSON
     call = _CALL.fullmatch(text)
     return _plain(hcl2.loads(f"value = {call[1]}\n"))["value"] if call else json.loads(text)
 

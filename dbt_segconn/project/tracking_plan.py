@@ -18,7 +18,7 @@ from dbt_segconn.project.terraform import jsonencoded, read_resources
 CALL_TYPES = ("common", "track", "identify", "group", "page", "screen")
 # Order Paid@2.json is version 2 of an event
 _FILE_NAME = re.compile(r"(?P<name>.+?)(@(?P<version>\d+))?")
-# Keys that tell a schema of a whole call from one of its properties or traits
+# A schema with one of these keys is of a whole call; without, of its properties or traits
 _PARTS = frozenset({"properties", "traits", "context"})
 
 
@@ -42,7 +42,10 @@ def body_of(call_type: str) -> str:
 
 
 def read_rules(path: Path) -> tuple[PlanRule, ...]:
-    """Read a file, or the .json and .tf files of a folder. Raises ConfigurationError if it is not a whole plan."""
+    """Read a file, or the .json and .tf files of a folder.
+
+    Raises ConfigurationError if it is not a whole tracking plan.
+    """
     found = path.rglob("*") if path.is_dir() else [path]
     files = sorted(one for one in found if one == path or one.suffix in {".json", ".tf"})
     rules: list[PlanRule] = []
@@ -53,6 +56,7 @@ def read_rules(path: Path) -> tuple[PlanRule, ...]:
         rules += _rules(file, content)
     if not rules:
         raise ConfigurationError(f"{path}: has no rules of a tracking plan")
+    # Events on a missing page would all be unplanned
     if len(rules) < total:
         raise ConfigurationError(
             f"{path}: has {len(rules)} of {total} rules. The Public API returns pages of rules: put all in one folder"
@@ -67,6 +71,7 @@ def read_rules(path: Path) -> tuple[PlanRule, ...]:
 
 def _content(file: Path) -> Any:
     try:
+        # Editors on Windows may begin a file with a byte order mark
         text = file.read_text(encoding="utf-8-sig")
         return list(_in_terraform(file, text)) if file.suffix == ".tf" else json.loads(text)
     except FileNotFoundError:
@@ -109,9 +114,10 @@ def _rules(file: Path, content: Any) -> Iterator[PlanRule]:
 
 
 def _listed(rule: Mapping[str, Any]) -> PlanRule:
-    """Read a rule of the Public API, Terraform or typewriter 8. That of typewriter is about properties only."""
+    """Read a rule of the Public API, Terraform or typewriter 8. A schema of typewriter covers the properties only."""
     call_type, schema = str(rule["type"]).lower(), rule.get("jsonSchema", rule.get("json_schema"))
     schema = json.loads(schema) if isinstance(schema, str) else schema
+    # Only typewriter 8 writes this key: its schemas are of the properties, not of a whole call
     if "eventMetadata" in schema:
         schema = {"properties": {body_of(call_type): {key: schema[key] for key in schema if key != "eventMetadata"}}}
     return _rule(call_type, rule.get("key"), rule.get("version"), schema)

@@ -30,6 +30,7 @@ def load_yaml(text: str, file: str) -> Any:
         return yaml.load(text, _UniqueKeys)  # noqa: S506  a SafeLoader
     except yaml.YAMLError as error:
         where, reason = _problem(error)
+    # The usual causes: an unquoted `@path:` is not valid, and an unquoted `{{ … }}` is read as a mapping
     fix = 'Quote "@..." keys and "{{ ... }}" values.' if "{" in text or "@" in text else ""
     raise InvalidProject([Fault(NOT_YAML, (), f"not valid YAML: {reason}", fix).found_in(file, where)])
 
@@ -238,6 +239,7 @@ def find_project(folder: Path | None) -> DbtProject:
     """
     named = folder or from_environment("project_dir")
     start = Path(named or ".").expanduser().absolute()
+    # As dbt, which searches parent folders only without --project-dir
     folders = [start] if named else [start, *start.parents]
     root = next((one for one in folders if (one / PROJECT_FILE).is_file()), None)
     if root is None:
@@ -260,6 +262,7 @@ def read_profiles(folder: Path) -> Mapping[str, Profile]:
 
 def _profile(content: Mapping[str, Any]) -> Profile:
     outputs = {str(name): _mapping(output) for name, output in _mapping(content.get("outputs")).items()}
+    # dbt's own default for a profile without `target`
     return Profile(outputs, str(content.get("target") or "default"))
 
 
