@@ -1,4 +1,4 @@
-"""The plan of a resend: how many records are sent again, what else the run sends, and what it costs."""
+"""The plan of a resend: how many records would be sent again, and what the next run would send and cost in all."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from dbt_segconn.state.locks import Locks
 from dbt_segconn.state.resend import Resend
 from dbt_segconn.state.tables import RESET, HistoryRow
 
+# Unknown records that an error names. The reason for each takes up to two queries
 SHOWN_UNKNOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class ResendPlan:
-    """`records` known records are sent again; `unknown` chosen ones are not, because Segment has not received them.
+    """What a resend would do. `records` and `unknown` count the chosen records that Segment has and has not received.
 
-    `forecast` is of the next run of the mapping, with these records. `refusals` are the reasons of guards and budget.
+    Only `records` are sent again. `forecast` is that of the next run of the mapping, with these records.
     """
 
     mapping: str
@@ -35,7 +36,7 @@ class ResendPlan:
 
     @property
     def refusals(self) -> tuple[str, ...]:
-        """The reasons for which the next run would be blocked."""
+        """The reasons for which guards or the budget would block the next run."""
         return (*self.forecast.mappings[0].objections, *self.forecast.over_budget)
 
 
@@ -58,7 +59,7 @@ def plan_resend(options: Options, name: str, choice: ResendChoice) -> ResendPlan
 def mark_resend(options: Options, name: str, choice: ResendChoice, records: int) -> None:
     """Mark the chosen records, so that the next sync sends them again.
 
-    Raises SyncError if they are not as many as the `records` of the plan: the model or the state has changed.
+    Raises SyncError if their number differs from the `records` of the plan: the model or the state has changed.
     """
     with (
         _opened(options, name, choice) as (look, mapping, resend),
@@ -86,7 +87,7 @@ def _opened(options: Options, name: str, choice: ResendChoice) -> Iterator[tuple
                 "--sync reads the delivery log, which does not exist. Set `deliveries: {keep: 90 days}` under `state` "
                 "in segconn.yml: it lists the records of later syncs. Choose records with --record or --where."
             )
-        _last_row(look, mapping)  # raises before anything is counted
+        _last_row(look, mapping)  # raises an error before anything is counted
         yield look, mapping, Resend(look.state, look.tables(mapping), look.diff(mapping))
 
 
@@ -94,6 +95,7 @@ def _last_row(look: OpenedProject, mapping: Mapping) -> HistoryRow:
     last = look.state.last_sync(mapping.id) if look.state.exists() else None
     if last is None or last.status == RESET or not look.tables(mapping).present()[0]:
         raise ConfigurationError(f"{mapping.name} has sent nothing yet: the next run sends every record.")
+    # its outbox is older than the marks, and settling it would remove those of its records
     if last.finished_at is None:
         raise SyncError(
             f"{mapping.name} has an unfinished sync (status {last.status}), which may still send records. "
