@@ -28,7 +28,7 @@ _ADVICE = {
     "partial": "These records are offered again by the next syncs.",
     "blocked": "Look at the model before you let it through.",
     "skipped": "Fix the cause, then run dbt and dbt-segconn again.",
-    "canceled": "The next run goes on from there.",
+    "canceled": "The next run resumes it.",
     STALE: "Check that dbt refreshes the model, and that dbt-segconn runs after it.",
 }
 
@@ -69,7 +69,7 @@ def error_body(alert: AlertSettings, what: str, place: Place) -> Body:
     """Return the body about a run that ended before its syncs."""
     if alert.format == "json":
         return Body(orjson.dumps({"success": False, "project": place.project, "error": what, "results": []}))
-    heading = "the run could not go on"
+    heading = "the run ended before its syncs"
     if alert.format == "slack":
         return Body(orjson.dumps({"text": f"{_heading(place)}: {heading}\n    {_escaped(_short(what))}"}))
     payload = _payload(alert, f"dbt-segconn in {place.project}: {heading}: {_short(what)}", place)

@@ -153,7 +153,7 @@ class RangeDelivery:
         changes = one.changes
         if one.losses >= MOST_LOSSES:
             self._failure = (
-                f"a worker has died {one.losses} times over the changes {changes.after + 1} to {changes.upto}"
+                f"{one.losses} workers have died while they delivered the changes {changes.after + 1} to {changes.upto}"
             )
         elif not self._is_stopped():
             self.sync.note(f"a worker has died; another delivers its changes {changes.after + 1:,} to {changes.upto:,}")

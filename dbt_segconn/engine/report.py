@@ -67,7 +67,7 @@ def results_lines(project: Project, choice: Choice) -> Iterator[str]:
     results = project.results
     no_gate = "models are taken as they are, and no failed dbt test holds one back"
     if results is None:
-        yield f"dbt's results are not looked at: {no_gate}."
+        yield f"dbt's results are not used: {no_gate}."
         return
     if results.lacks_results:
         yield f"dbt's last results are of `dbt {results.newest.command}`, which builds and tests nothing: {no_gate}."

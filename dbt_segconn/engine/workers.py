@@ -46,9 +46,7 @@ class Worker:
         destination = self._destination(mapping.destination, changes.among)
         write_key = destination.config.write_key
         if message_id_prefix(write_key, changes.sync_id) != changes.fingerprint:
-            raise ConfigurationError(
-                f"destination {mapping.destination}: its write key is another than that of the run"
-            )
+            raise ConfigurationError(f"destination {mapping.destination}: its write key differs from that of the run")
         calls = calls_of(changes, mapping, write_key)
         notes: dict[str, None] = {}
         requests: list[Request] = []
@@ -87,8 +85,8 @@ class Worker:
         mapping = self._mappings.get(changes.mapping_id)
         if mapping is None or mapping.definition != changes.definition:
             raise ConfigurationError(
-                f"{self._project.context.project_dir}: a worker reads another mapping here than the run. The "
-                "project must be the same for both, and stay as it is while a run lasts; run again."
+                f"{self._project.context.project_dir}: a worker reads a mapping here that differs from the run's. "
+                "The project must be the same for both, and must not change during a run; run again."
             )
         return replace(mapping, run_integrations=changes.integrations)
 
@@ -114,7 +112,7 @@ def deliver_range(options: Options, changes: Range, stop: Stop) -> RangeResult:
             return _worker(options, changes.run_id).deliver(changes, stop)
         except Exception as error:  # noqa: BLE001  some exceptions cannot be pickled, so they cannot leave the process
             nothing = Progress(changes.after, 0, 0, ())
-            return RangeResult(nothing, f"a worker could not begin: {message_of(error)}")
+            return RangeResult(nothing, f"a worker could not start: {message_of(error)}")
 
 
 def warm_up(options: Options, run_id: str) -> None:
