@@ -66,10 +66,10 @@ def bodies(alert: AlertSettings, due: Sequence[Concern], run: RunResult, place: 
 
 
 def error_body(alert: AlertSettings, what: str, place: Place) -> Body:
-    """Return the body about a run that ended before its syncs."""
+    """Return the body about a run that ended with an error, such as before its syncs."""
     if alert.format == "json":
         return Body(orjson.dumps({"success": False, "project": place.project, "error": what, "results": []}))
-    heading = "the run ended before its syncs"
+    heading = "the run ended with an error"
     if alert.format == "slack":
         return Body(orjson.dumps({"text": f"{_heading(place)}: {heading}\n    {_escaped(_short(what))}"}))
     payload = _payload(alert, f"dbt-segconn in {place.project}: {heading}: {_short(what)}", place)

@@ -18,7 +18,7 @@ from dbt_segconn.state.tables import SETTLED, AlertRow, LastEnds
 
 # The events of alerts: a new problem, the same problem after `remind_after`, the end of a problem
 STARTED, REMINDER, RECOVERED = "started", "reminder", "recovered"
-# An event that is not posted: a mapping without any sync is saved, and becomes stale `stale_after` later
+# An event that is saved and not posted: a mapping without any sync, which may become stale `stale_after` later
 SEEN = "seen"
 # The problem of a mapping without a settled sync for `stale_after`. All other problems are statuses
 STALE = "stale"
@@ -122,7 +122,7 @@ def _compared(alert: AlertSettings, one: Concern, told: AlertRow | None, memory:
     is_due = told is None or memory.now - told.saved_at >= alert.remind_after
     if problem == before and not is_due:
         return None
-    # a problem that goes over into another one keeps its start
+    # if one problem follows another, such as failed and partial, both have the start of the first
     began = told.since if told and before else ends.settled if ends and problem == STALE else memory.now
     return replace(one, event=REMINDER if problem == before else STARTED, problem=problem, since=began)
 

@@ -186,7 +186,7 @@ class CallMaker:
             # without a version, Segment checks against the oldest one of the event
             call["context"]["protocols"] = {"event_version": version}
         found = plan.violations(call, version) if plan else ()
-        # a messageId that the mapping sets may be a value of a row, and reports have none
+        # a messageId that the mapping sets may be a value of a row, which must not be in a report
         sample = call["messageId"] if call["messageId"].startswith(self._prefix) else ""
         for violation in dict.fromkeys(found):
             self.violations.add(violation, 1, sample)

@@ -15,7 +15,7 @@ from dbt_segconn.project.run_results import RunResults
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.state.tables import COUNTS, PLANNED, HistoryRow
 
-# The end of each reason that names failed tests
+# The end of each reason with failed tests: it names the option that syncs the mapping
 IGNORED = "--ignore-tests syncs it all the same"
 
 

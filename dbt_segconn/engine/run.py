@@ -38,7 +38,7 @@ from dbt_segconn.state.tables import PLANNED, RESET, State
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
 
-# The main thread wakes up this often: Python runs signal handlers only in it, and not while it is blocked
+# The main thread wakes up this often: Python runs signal handlers only in this thread, and only while it is awake
 WAKE_SECONDS = 0.2
 # A process has one adapter of each type, with its connections: dbt keeps them in global variables
 _ONE_AT_A_TIME = threading.Lock()
@@ -201,7 +201,7 @@ def _tell(result: RunResult, project: Project, run: RunContext, alerts: Alerts) 
 def _choose(project: Project, options: Options, warehouse: Warehouse) -> tuple[Choice, Callable[[], datetime]]:
     """Prepare the state tables. Return the mappings to sync, and the warehouse's clock."""
     choice = gate(project, options, warehouse)
-    # a plan is applied as a whole or not at all
+    # before anything is sent: a mapping of the plan may have been disabled since
     if options.apply and choice.skipped:
         raise ConfigurationError([f"--apply: {one.mapping.name} is skipped: {one.reason}" for one in choice.skipped])
     with warehouse.session("prepare") as session:
@@ -324,6 +324,7 @@ def _sync_all(
         listener.end(number, total, result)
         return result
 
+    # mappings without changes first, many of them together: see `idle.py`
     with ThreadPoolExecutor(max_workers=run.warehouse.threads, thread_name_prefix="segconn") as pool:
         found = [pool.submit(sync_idle, some, sources, run) for some in groups_of(mappings, run.warehouse.threads)]
         early = _wait(found, run.stop)
@@ -342,7 +343,7 @@ def _wait(futures: Sequence[Future[Any]], stop: threading.Event) -> BaseExceptio
     interruption = None
     while True:
         try:
-            # `wait` without a timeout would block the main thread, and no handler would run
+            # with a timeout: see WAKE_SECONDS
             while wait(futures, WAKE_SECONDS).not_done:
                 continue
         except BaseException as error:  # noqa: BLE001  raised again once the syncs have ended

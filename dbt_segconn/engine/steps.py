@@ -28,7 +28,7 @@ _ENDS = {
 
 
 def resume(sync: Sync) -> None:
-    """Deliver the outbox of an earlier sync, before anything is staged. With full_refresh, drop it."""
+    """Deliver the outbox of an earlier sync, before anything is staged. With full_refresh, drop it and the records."""
     if sync.run.full_refresh:
         _forget(sync)
         return

@@ -258,6 +258,7 @@ def _total_seconds(estimates: Iterable[Estimate]) -> float | None:
 
 
 def _over(budget: BudgetSettings, calls: int, before: int) -> Iterable[str]:
+    # a sync takes all its calls from the budget at once, so a run blocks those that no longer fit, not all
     run, month = budget.max_calls_per_run, budget.max_calls_per_month
     if run is not None and calls > run:
         yield f"{calls:,} calls are more than budget.max_calls_per_run {run:,}: a run would block some mappings"

@@ -83,6 +83,7 @@ def _record_id(row: GivenRow, identifier: Sequence[Column], at: int) -> str | No
     values = [_value(row, column, at) for column in identifier]
     if None in values:
         return None
+    # a '|' separates the columns, so it is escaped inside of them
     texts = [_text(value, "") for value in values]
     if len(texts) == 1:
         return texts[0]
@@ -107,7 +108,7 @@ def _value(row: GivenRow, column: Column, at: int) -> Any:
 
 def _text(value: Any, _: str) -> str:
     if isinstance(value, (dict, list)):
-        raise TypeError
+        raise TypeError  # JSON in a column of another type
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -56,6 +56,7 @@ class OpenedProject:
         write_key = self.project.settings.destinations[mapping.destination].write_key.get_secret_value()
         now = datetime.now(timezone.utc)
         columns = self.sources[mapping.id].columns
+        # an interrupted run with --integrations keeps them until its sync is settled
         mapping = in_force(mapping, self.state.last_sync(mapping.id) if self.state.exists() else None)
         return CallMaker(mapping, columns, write_key=write_key, sync_id=sync_id, started_at=now)
 
@@ -223,5 +224,5 @@ def _block_reasons(
         known=known,
         changed=lambda: one.changed,
         stamps=stamps,
-        diff=look.diff(mapping) if to_send else None,
+        diff=look.diff(mapping) if to_send else None,  # only calls have ids to check
     )

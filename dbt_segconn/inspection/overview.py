@@ -19,6 +19,7 @@ from dbt_segconn.state.discards import OPEN_COLUMNS, open_discards
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import HistoryRow, State
 
+# Columns of `status --history`, besides `earlier`
 _HISTORY = (
     "started_at",
     "mapping",

@@ -151,7 +151,7 @@ def _absent(
     tables, source = look.tables(mapping), look.sources[mapping.id]
     for record in records:
         if not any(change[2] == record for change in changes):
-            if tables.find(mapping, source, record):
+            if tables.find(mapping, source, record):  # the model has it, but it is not a change
                 yield record, "it has no such change, so a run does not send it"
             elif tables.find(mapping, source, record, also_silent=True):
                 yield record, "it is held back: no consent column has a value"

@@ -50,6 +50,7 @@ def plan_resend(options: Options, name: str, choice: ResendChoice) -> ResendPlan
         if choice.record_ids:
             _check_known(look, mapping, resend.unknown(choice.record_ids))
         records = resend.count()
+        # an unknown id that the user gave is an error; a query may find unknown ids, which are left out
         unknown = 0 if choice.record_ids else resend.count_chosen() - records
         if not records:
             raise ConfigurationError(f"{mapping.name}: no record that Segment has received is chosen. {_hint(choice)}")
@@ -71,6 +72,7 @@ def mark_resend(options: Options, name: str, choice: ResendChoice, records: int)
         if now != records:
             raise SyncError(f"{mapping.name}: {now:,} records are chosen now, not {records:,}. Nothing was marked")
         text = f"{counted(records, 'record')} marked: the next run sends them again"
+        # with a run id of its own: no run has marked the records
         resend.mark(last.as_resend(look.state.now(), str(uuid.uuid4()), text), lock)
 
 

@@ -64,7 +64,7 @@ def _run(
     change_type = test.given.change_type or mapping.meta.sync_mode[0]
     calls: list[dict[str, Any]] = []
     discards: list[str] = []
-    token = fixed_now.set(test.now)
+    token = fixed_now.set(test.now)  # `now` in a @liquid template
     try:
         # no write key: messageIds are compared only if a test expects them
         make_calls = CallMaker(mapping, columns, write_key="", sync_id="test", started_at=test.now)
@@ -116,6 +116,7 @@ def _differences(expect: Expected, calls: Sequence[dict[str, Any]], discards: Se
         if not (expected and shown and _is_same(expected[0], shown[0])):
             yield f"call {at + 1} (- expected, + actual)"
             yield from _diff(expected, shown)
+    # an expected discard may be a part of the reason
     missing = len(expect.discards) != len(discards)
     if missing or any(part not in reason for part, reason in zip(expect.discards, discards, strict=True)):
         yield "discards (- expected, + actual)"

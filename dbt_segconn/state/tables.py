@@ -173,7 +173,7 @@ class DiscardRow:
 class AlertRow:
     """What was posted to a webhook about a mapping at `saved_at`: the `problem` that it has since `since`.
 
-    `problem` is empty after a recovery.
+    `problem` is empty if the mapping has none.
     """
 
     mapping_id: str
@@ -238,7 +238,7 @@ class State:
     def prepare(self, beside: Any = None) -> None:
         """Create the schema and its tables if they are missing, and add missing columns.
 
-        The schema is created in the region of `beside`, the relation of a model: BigQuery cannot query two at once.
+        The schema is created in the region of `beside`, the relation of a model: a query of BigQuery reads one region.
 
         Raises ConfigurationError, with the grant that is needed, if the role lacks the rights.
         """
