@@ -15,26 +15,27 @@ from dbt_segconn.engine.report import as_json
 from dbt_segconn.errors import counted
 from dbt_segconn.project.settings import AlertSettings
 
-# Syncs in a text message; Slack cuts a message at 40,000 characters
+# Syncs in a text message. Slack cuts a message at 40,000 characters
 SHOWN = 20
+# Characters of one reason: the text of a database's error may be long
 MESSAGE_CHARACTERS = 500
-# https://developer.pagerduty.com/docs/send-alert-event
+# PagerDuty's limits: https://developer.pagerduty.com/docs/send-alert-event
 SUMMARY_CHARACTERS, KEY_CHARACTERS = 1024, 255
 
-# problem → what to do about it, beyond the message
+# Problem → what to do about it, in addition to the message
 _ADVICE = {
     "failed": "Fix the cause and run again.",
     "partial": "These records are offered again by the next syncs.",
     "blocked": "Look at the model before you let it through.",
     "skipped": "Fix the cause, then run dbt and dbt-segconn again.",
-    "canceled": "The next run goes on from there.",
+    "canceled": "The next run resumes it.",
     STALE: "Check that dbt refreshes the model, and that dbt-segconn runs after it.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a run works: the name of the dbt project and the target."""
+    """The name of the dbt project and the target of a run."""
 
     project: str
     target: str
@@ -49,9 +50,13 @@ class Body:
 
 
 def bodies(alert: AlertSettings, due: Sequence[Concern], run: RunResult, place: Place) -> Iterator[Body]:
-    """Yield the bodies about the mappings of an alert, in the order in which they are posted."""
+    """Yield the bodies to post to one webhook, in order: its `due` mappings, in the format of the alert.
+
+    PagerDuty gets one event for each mapping, the others one body for all of them.
+    """
     if alert.format == "pagerduty":
-        # no run knows whether the one before could start; PagerDuty ignores it if nothing is open
+        # an earlier run that could not start has saved no state, so each run closes its incident. PagerDuty ignores
+        # a `resolve` if no incident is open
         if "failed" in alert.when:
             yield Body(_event(alert, "resolve", _run_key(place)))
         yield from (Body(_mapping_event(alert, one, place), (one,)) for one in due)
@@ -61,10 +66,10 @@ def bodies(alert: AlertSettings, due: Sequence[Concern], run: RunResult, place: 
 
 
 def error_body(alert: AlertSettings, what: str, place: Place) -> Body:
-    """Return the body about a run that ended before its syncs."""
+    """Return the body about a run that ended with an error, such as before its syncs."""
     if alert.format == "json":
         return Body(orjson.dumps({"success": False, "project": place.project, "error": what, "results": []}))
-    heading = "the run could not go on"
+    heading = "the run ended with an error"
     if alert.format == "slack":
         return Body(orjson.dumps({"text": f"{_heading(place)}: {heading}\n    {_escaped(_short(what))}"}))
     payload = _payload(alert, f"dbt-segconn in {place.project}: {heading}: {_short(what)}", place)
@@ -77,7 +82,7 @@ def _results(due: Sequence[Concern], run: RunResult, place: Place) -> bytes:
 
 
 def _facts(one: Concern) -> dict[str, Any]:
-    """Return the sync's result in the artifact, with its file, its delivery rate, and what is news about it."""
+    """Return the sync's result as in the artifact, with its file, its delivery rate in percent, and its news."""
     return {
         **one.facts,
         "file": one.outcome.mapping.model.file,
@@ -128,7 +133,7 @@ def _since(one: Concern) -> str:
 
 def _counts(one: Concern) -> str:
     if isinstance(one.outcome, Skip) or one.outcome.row is None:
-        return ""  # it ended before it counted anything
+        return ""  # it ended before its first history row, so nothing was counted
     counts = one.facts["counts"]
     rate = "" if one.rate is None else f" ({one.rate:.1f}%)"
     return f": {counts['confirmed']:,} of {counts['to_send']:,} confirmed{rate}, {counts['discarded']:,} discarded"
@@ -149,12 +154,13 @@ def _short(text: str | None) -> str:
 
 
 def _name(text: str) -> str:
-    """Set a name as code, in which Slack reads no other formatting."""
+    """Format a name as code: Slack ignores all other formatting in it."""
+    # a backtick would end the code: replace it by an apostrophe
     return f"`{_escaped(text).replace('`', chr(39))}`"
 
 
 def _escaped(text: str) -> str:
-    """Escape what Slack reads as links and mentions: https://docs.slack.dev/messaging/formatting-message-text ."""
+    """Escape what Slack parses as links and mentions: https://docs.slack.dev/messaging/formatting-message-text ."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -163,7 +169,7 @@ def _escaped(text: str) -> str:
 
 def _mapping_event(alert: AlertSettings, one: Concern, place: Place) -> bytes:
     mapping = one.outcome.mapping
-    key = f"dbt-segconn/{mapping.id}/{place.target}/{place.project}"  # the id first: it is what differs if it is cut
+    key = f"dbt-segconn/{mapping.id}/{place.target}/{place.project}"  # the id comes first: a long key is cut
     if one.event == RECOVERED:
         return _event(alert, "resolve", key)
     summary = f"{mapping.name} to {mapping.destination}: {_title(one)}: {_reason(one)}"

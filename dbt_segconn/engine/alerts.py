@@ -1,6 +1,6 @@
-"""Alerts: post what is news to each webhook, then save what it was told.
+"""Alerts: post the news of a run to each webhook, then save what was posted.
 
-A crash in between repeats the alert in the next run; none is lost. So does a webhook that does not answer.
+After a crash in between, or if a webhook does not answer, the next run posts the alert again. No alert is lost.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.settings import AlertSettings
 from dbt_segconn.state.tables import AlertRow, State
 
-# A webhook has so long to answer; the run is done and only waits for this
+# Seconds that each webhook has for all its requests. The syncs have ended, and the run waits only for this
 TIMEOUT_SECONDS = 10.0
 
 
@@ -32,7 +32,7 @@ OpenState = Callable[[], AbstractContextManager[State]]
 
 @dataclass(frozen=True, slots=True)
 class Alerts:
-    """The alerts of a run. A failing webhook never fails the run: `warn` receives it, without the URL."""
+    """The alerts of a run. A failing webhook never fails the run: `warn` receives a text without the URL, a secret."""
 
     settings: Sequence[AlertSettings]
     place: Place
@@ -41,9 +41,9 @@ class Alerts:
     def send(
         self, run: RunResult, mappings: Sequence[Mapping], open_state: OpenState, now: Callable[[], datetime]
     ) -> None:
-        """Post the news of a run to each webhook that they concern, and save what was taken.
+        """Post the news of a run to each webhook that it concerns, and save what the webhooks accepted.
 
-        `mappings` are all enabled ones of the project; `now` is the clock of the state tables.
+        `mappings` are all enabled mappings of the project. `now` returns the time of the warehouse in UTC.
         """
         if not self.settings:
             return
@@ -58,11 +58,13 @@ class Alerts:
             posts.append(list(bodies(alert, [one for one in concerns if one.event != SEEN], run, self.place)))
         for webhook, taken in zip(webhooks, self._post(posts), strict=True):
             rows += [one.row(webhook, memory.now) for body in taken for one in body.concerns]
+        # saved without the earlier state, every problem would start now
         if rows and memory.is_known:
             self._save(rows, open_state)
 
     def send_error(self, error: Exception) -> None:
         """Post the error that ended a run before its syncs, to each webhook for failures. No state is read or saved."""
+        # the text of an unexpected exception may have values of rows
         what = str(error) if isinstance(error, SegconnError) else f"an unexpected {type(error).__name__}"
         is_due = ("failed" in alert.when for alert in self.settings)
         self._post(
@@ -89,9 +91,9 @@ class Alerts:
             self.warn(f"the state of alerts was not saved, so the next run repeats these alerts: {message_of(error)}")
 
     def _post(self, posts: Sequence[Sequence[Body]]) -> list[list[Body]]:
-        """Post to all webhooks at once, each in order, and wait no longer than the slowest of them may take.
+        """Post to all webhooks at the same time, in order for each, and wait TIMEOUT_SECONDS at most.
 
-        Return the bodies that each has taken.
+        Return the bodies that each webhook accepted.
         """
         taken: list[list[Body]] = [[] for _ in posts]
         reasons: list[str | None] = [f"no answer in {TIMEOUT_SECONDS:.0f} seconds"] * len(posts)
@@ -99,7 +101,7 @@ class Alerts:
         def post(at: int) -> None:
             reasons[at] = _post(self.settings[at], posts[at], taken[at])
 
-        # daemons: a webhook that answers a byte a second keeps no process alive
+        # daemon threads: a webhook that answers one byte a second must not keep the process alive
         waiting = [at for at, many in enumerate(posts) if many]
         threads = [threading.Thread(target=post, args=(at,), name="segconn-alert", daemon=True) for at in waiting]
         deadline = time.monotonic() + TIMEOUT_SECONDS
@@ -107,7 +109,7 @@ class Alerts:
             thread.start()
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        known = [list(many) for many in taken]  # copies: a late thread may still write to both lists
+        known = [list(many) for many in taken]  # copies: a thread that is late may still append
         for at in waiting:
             if reason := reasons[at]:
                 alert, count = self.settings[at], len(posts[at])
@@ -118,7 +120,10 @@ class Alerts:
 
 
 def _post(alert: AlertSettings, many: Sequence[Body], taken: list[Body]) -> str | None:
-    """Post each body once and add it to `taken`. Return why one was not taken, without any of the URL."""
+    """Post each body once, and add it to `taken` if the status is 2xx. Stop at the first failure and return its reason.
+
+    The reason has no part of the URL.
+    """
     try:
         headers = {name: value.get_secret_value() for name, value in alert.headers.items()}
         headers["Content-Type"] = "application/json"

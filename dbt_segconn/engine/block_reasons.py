@@ -34,9 +34,9 @@ Spent = Callable[[datetime], int]
 
 
 class Budget:
-    """The part of the budget that one run has taken. It is shared by the threads of the run.
+    """The calls that the syncs of one run have taken from the budget. The threads of the run share it.
 
-    A sync takes all its calls before the first is sent, so that two of them cannot pass the limit together.
+    A sync takes all its calls before it sends the first one, so that two syncs cannot exceed the limit together.
     """
 
     def __init__(self, settings: BudgetSettings) -> None:
@@ -46,13 +46,13 @@ class Budget:
         self._resumed = 0
 
     def resume(self, calls: int) -> None:
-        """Take the calls of an outbox that an earlier run has left. That run has checked its budget."""
+        """Take the calls of an outbox that an earlier run has left. They were checked when they were staged."""
         with self._guard:
             self._resumed += calls
 
     def take(self, calls: int, now: datetime, spent: Spent, *, is_allowed: bool = False) -> str | None:
-        """Take this number of calls. Return the reason if that exceeds the budget, unless it `is_allowed`."""
-        with self._guard:
+        """Take this number of calls. If that exceeds the budget, and not `is_allowed`, return the reason instead."""
+        with self._guard:  # also while the history is read: another sync must not take calls in between
             reason = None if is_allowed or not calls else "; ".join(self._objections(calls, now, spent))
             self._taken += 0 if reason else calls
             return reason or None
@@ -62,6 +62,7 @@ class Budget:
         if run is not None:
             yield from _objection(calls, self._taken + self._resumed, run, "in this run", "max_calls_per_run")
         if month is not None:
+            # without `_resumed`: `spent` includes those calls, under the run that staged them
             before = self._taken + spent(month_of(now))
             yield from _objection(calls, before, month, f"in {now:%B}", "max_calls_per_month")
 
@@ -87,7 +88,7 @@ def before_staging(
     known: int,
     mapping_ids: Collection[str],
 ) -> Iterator[str]:
-    """Yield the reasons that are known before changes are counted: another mapping's place, or another relation.
+    """Yield the reasons that are known before changes are counted: a mapping that this one replaces, a moved relation.
 
     `row` is the first row of the sync, `last` the newest row before it. `known` counts the mapping's records.
     `mapping_ids` are the ids of all mappings of the project.
@@ -109,14 +110,15 @@ def of_changes(  # noqa: PLR0913  what `run` and `preview` count in different wa
 ) -> Iterator[str]:
     """Yield the reasons against the changes that `counted` counts, in the outbox or in a diff.
 
-    `made` is the sync that last changed the mapping's records. `changed` counts the changed columns of updated
-    records; it is called if there are too many of them. So is `stamps`, which finds columns with one value in all rows.
+    `made` is the sync that last changed the mapping's records. `changed` counts the changed columns of updated records,
+    and `stamps` finds columns with one value in all rows. They are slow, so they are called only if too many records
+    are updated.
     """
     if former := former_identifier(mapping, made, known):
         yield changed_identifier(mapping, former, added=counted.added, deleted=counted.deleted)
     elif counted.updated and "updated" in counted.sync_mode and is_retyped(made, counted):
         yield retyped(counted, known)
-    # `present` counts all rows of the model: also those without an identifier, and those held back
+    # `present` counts all rows of the model, so it includes rows without an identifier and records held back
     yield from over_limits(
         mapping.meta.guards,
         known=known,
@@ -127,7 +129,7 @@ def of_changes(  # noqa: PLR0913  what `run` and `preview` count in different wa
         changed=changed,
     )
     if counted.to_send:
-        # each of these reads the whole model or outbox, so they come last, and only if something is sent
+        # each of these checks reads the whole model or outbox, so they come last, and only if calls are sent
         is_asked = may_be_stamped(mapping, known=known, updated=counted.updated)
         if found := (stamps or partial(tables.stamps, source))() if is_asked else ():
             yield stamped(found, known=known, updated=counted.updated, changed=changed())
@@ -139,8 +141,9 @@ def _lookalikes(
 ) -> abc.Mapping[str, int]:
     """Return the mappings that a new mapping may replace: name → number of records.
 
-    They are gone from the project: the former version of the model, else mappings that made the same calls.
+    They are gone from the project: the mapping on the former version of the model, else all that made the same calls.
     """
+    # a mapping that was synced, or reset on purpose, is not new
     if last is not None and (last.status in {*SETTLED, RESET} or state.has_settled(mapping.id)):
         return {}
     orphans = state.orphans(mapping_ids)

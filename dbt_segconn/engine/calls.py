@@ -30,7 +30,10 @@ _FIRST = 3
 
 
 class KeptColumns:
-    """The columns of a change that belong to the identifier. False if there are none."""
+    """The columns of a change that belong to the identifier. It is false if there are none.
+
+    In a deleted record they are null, but a mapping needs them for ids. They are parsed from the record id.
+    """
 
     def __init__(self, identifier: Sequence[str], columns: Sequence[Column]) -> None:
         self._parts = len(identifier)
@@ -70,13 +73,15 @@ def _parts_of(record_id: str) -> list[str]:
 
 
 def _value(text: str, value_type: str) -> Any:
-    """Parse the text of segconn_as_text to the value that a column of this type had."""
+    """Parse the text that segconn_as_text wrote to the value of a column of this type."""
+    # a text that cannot be parsed is returned as it is
     with suppress(ValueError, ArithmeticError):
         return _READERS.get(value_type, str)(text)
     return text
 
 
 def _finite(text: str) -> float | None:
+    # JSON has no NaN and no infinity: both are sent as null
     number = float(text)
     return number if math.isfinite(number) else None
 
@@ -105,7 +110,7 @@ class Made:
 
 
 class CallMaker:
-    """Makes the calls of changes. The call of a change is the same on every attempt, messageId included.
+    """Makes the calls of changes. The call of a change is the same on every attempt, with the same messageId.
 
     A change is a row of the outbox: change number, change type, record id, then the values of `columns`. With
     `keeps_identifiers`, the identifier columns of deleted records are restored from the record id.
@@ -140,9 +145,9 @@ class CallMaker:
         self._is_checked = mapping.tracking_plan is not None or mapping.meta.event_version is not None
 
     def written(self, value_types: Collection[str]) -> WrittenCall | None:
-        """Return how a warehouse with exact JSON of these value types writes the calls; None if it does not.
+        """Return how a warehouse that has exact JSON of these value types writes the calls; None if Python makes them.
 
-        Calls that are checked against a tracking plan are made here: reading their JSON again would cost more.
+        Calls that are checked against a tracking plan are made in Python: parsing their JSON again would cost more.
         """
         if self._is_checked:
             return None
@@ -161,7 +166,10 @@ class CallMaker:
         return made
 
     def checked(self, made: Made, discard: Callable[[int, str], None]) -> Made:
-        """Check calls against the tracking plan and count violations. Call `discard` for calls that are not sent."""
+        """Check calls against the tracking plan, count violations, and return the calls to send.
+
+        Call `discard` with the number and the reason of each other call.
+        """
         if not self._is_checked:
             return made
         reasons = [*map(self._violation, made.calls)]
@@ -175,16 +183,17 @@ class CallMaker:
         """Add the event's version to a call and check it. Return the reason to discard it, if any."""
         plan, version = self._mapping.tracking_plan, self._mapping.meta.event_version
         if version:
+            # without a version, Segment checks against the oldest one of the event
             call["context"]["protocols"] = {"event_version": version}
         found = plan.violations(call, version) if plan else ()
-        # a messageId that the mapping sets may be a value of a row
+        # a messageId that the mapping sets may be a value of a row, which must not be in a report
         sample = call["messageId"] if call["messageId"].startswith(self._prefix) else ""
         for violation in dict.fromkeys(found):
             self.violations.add(violation, 1, sample)
         return reason_of(found) if found and plan and plan.discards else None
 
     def __call__(self, change: Row) -> dict[str, Any]:
-        """Return the call of a change. Raise RecordError if the record makes none, or one that is not sent."""
+        """Return the call of a change. Raise RecordError if there is no call, or if it must not be sent."""
         call = self._make(change)
         if reason := self._violation(call):
             raise RecordError(reason)
@@ -193,18 +202,20 @@ class CallMaker:
     def _make(self, change: Row) -> dict[str, Any]:
         message_id = f"{self._prefix}{change[0]}"
         call = self._to_call(self.event(change, message_id))
+        # in each call: it is not documented how Segment merges this object of a batch with that of a call
         if self._integrations:
             call["integrations"] = self._integrations
-        call.setdefault("messageId", message_id)
+        call.setdefault("messageId", message_id)  # a mapping may set its own
         return call
 
     def event(self, change: Row, message_id: str) -> dict[str, Any]:
-        """Return a change in the envelope of Segment Reverse ETL, the root of the paths in a mapping."""
+        """Return a change in the envelope of Segment Reverse ETL. Paths in a mapping start at its root."""
         if self._kept:
             change = self._kept.restored(change)
         properties = dict(zip(self._names, change[3:], strict=True))
         for name, convert in self._converters:
             properties[name] = convert(properties[name])
+        # without consent columns there is no object: Segment then sends the call to all destinations
         context = {"consent": {"categoryPreferences": self._preferences(properties)}} if self._consent else {}
         if not self._keep_null:
             properties = {name: value for name, value in properties.items() if value is not None}
@@ -219,21 +230,21 @@ class CallMaker:
             "context": context,
         }
         if self._names_record or change[1] == "deleted":
-            event[SEGMENT_ID] = change[2]  # exported mappings name it here, too
+            event[SEGMENT_ID] = change[2]  # some exported mappings read it here
         return event
 
     def _preferences(self, properties: abc.Mapping[str, Any]) -> dict[str, bool]:
-        """Read the consent columns. Any value that is not clearly true counts as no consent."""
+        """Read the consent columns: category → consent. A value that is not clearly true withholds consent."""
         return {category: _is_given(properties[column]) for category, column in self._consent.items()}
 
 
 def order_of(mapping: Mapping) -> Order | None:
-    """Return the function whose results group the calls that must stay in order; None without `order_by`."""
+    """Return the function by which calls are grouped, if each group must stay in order; None without `order_by`."""
     return subject_of if mapping.meta.order_by else None
 
 
 def subject_of(call: abc.Mapping[str, Any]) -> str:
-    """Return the user id of a call, else its anonymous id; for a group call, the group id."""
+    """Return the user id of a call, or the group id of a group call; without one, the anonymous id."""
     name = "groupId" if call["type"] == "group" else "userId"
     return str(call.get(name) or call.get("anonymousId") or "")
 
@@ -246,8 +257,9 @@ def _is_given(value: Any) -> bool:
 def message_id_prefix(write_key: str, sync_id: str) -> str:
     """Return the prefix of all messageIds of a sync. The change number makes each one unique.
 
-    The outbox is frozen: a change number means the same record on every attempt. The sync id is random: a record that
-    returns to an earlier state gets another messageId in a later sync.
+    The outbox is frozen: a change number means the same record on every attempt. The sync id is random: if a record
+    returns to an earlier state, its call has another messageId, so Segment does not drop it as repeated.
     """
+    # Segment compares messageIds across all workspaces, and allows 100 characters
     digest = hashlib.blake2b(f"{write_key}\x1f{sync_id}".encode(), digest_size=16)
     return f"{digest.hexdigest()}-"

@@ -15,23 +15,24 @@ from dbt_segconn.engine.sync import Sync
 from dbt_segconn.errors import LockedError, counted, message_of
 from dbt_segconn.state.tables import DiscardRow, HistoryRow
 
+# Seconds between two saved watermarks: what the next run may send again after a crash
 SAVE_SECONDS = 1.0
-# In a slow warehouse, saving takes at most one part in SAVE_SHARE of the time
+# Saving takes at most 1/SAVE_SHARE of the time: a slow warehouse saves less often. On Databricks, each save is a file
 SAVE_SHARE = 20
 
 
 class Delivering(Protocol):
-    """A delivery under way, in this process or in workers."""
+    """A delivery that is running, in this process or in workers."""
 
     def progress(self) -> Progress:
-        """Return how far it is."""
+        """Return how far it is. Each discard is returned once."""
 
 
 class ProgressWriter:
     """Saves the progress of one delivery.
 
-    It saves only discards at or below the watermark: a resumed delivery meets the others again. `is_resumed` says
-    that the outbox is of an earlier run.
+    It saves only discards at or below the watermark: a resumed delivery finds the others again. `is_resumed`: an
+    earlier run staged the outbox.
     """
 
     def __init__(self, sync: Sync, row: HistoryRow, delivery: Delivering, *, is_resumed: bool) -> None:
@@ -47,7 +48,7 @@ class ProgressWriter:
 
     @property
     def confirmed(self) -> int:
-        """The calls of this sync that were confirmed by any run so far."""
+        """The number of calls of this sync that were confirmed so far, in this run or before."""
         return self._before + self._progress().confirmed
 
     def save_when_due(self) -> None:
@@ -75,6 +76,7 @@ class ProgressWriter:
         return row.next(
             self._sync.run.now(),
             watermark=progress.watermark,
+            # Segment has answered confirmed calls, and discarded ones that it refused
             sent=row.sent + confirmed + sum(discard.by_segment for discard in due),
             confirmed=row.confirmed + confirmed,
             resumed=row.resumed + (confirmed if self._is_resumed else 0),
@@ -108,7 +110,10 @@ class ProgressWriter:
 
 
 def deliver(sync: Sync, row: HistoryRow) -> HistoryRow:
-    """Send the changes above the watermark, and return the `settling` row. What cannot be sent stays in the outbox."""
+    """Send the changes above the watermark, and return the `settling` row.
+
+    After an error or an interrupt, the progress is saved, and the rest stays in the outbox for the next run.
+    """
     with sync.timed_step("deliver"):
         delivery, send_all = _delivery(sync, unsent(sync, row))
         with delivery:
@@ -137,7 +142,7 @@ def deliver(sync: Sync, row: HistoryRow) -> HistoryRow:
 
 
 def _delivery(sync: Sync, unsent: Range) -> tuple[Delivery | RangeDelivery, Callable[[Callable[[], None]], None]]:
-    """Return the delivery, in this process or by workers, and the function that sends all of it."""
+    """Return the delivery, in this process or by workers, and the function that sends all changes through it."""
     run, destination = sync.run, sync.destination
     if run.workers:
         by_workers = RangeDelivery(sync, run.workers, unsent)
@@ -160,6 +165,7 @@ def unsent(sync: Sync, row: HistoryRow) -> Range:
     mapping = sync.mapping
     change_types = tuple(row.sync_mode.split(","))
     waiting = {one: changes for one, changes in sync.tables.count().items() if one in change_types}
+    # changes that are not sent may have the first and last numbers: skip their pages
     after = max([row.watermark, *([min(changes.first for changes in waiting.values()) - 1] if waiting else [])])
     return Range(
         run_id=sync.run.run_id,
@@ -173,6 +179,7 @@ def unsent(sync: Sync, row: HistoryRow) -> Range:
         token=sync.lock.token,
         after=after,
         upto=max([after, *(changes.last for changes in waiting.values())]),
+        # the record ids of known records have the columns of the former identifier, if it has changed
         keeps_identifiers="deleted" in waiting and not _former_identifier(sync),
         integrations=mapping.run_integrations,
         observes_requests=sync.observe is not None,
@@ -193,6 +200,7 @@ def settle(sync: Sync, row: HistoryRow) -> HistoryRow:
 
 def _settle(sync: Sync, row: HistoryRow, final: HistoryRow) -> None:
     with_hashes = sync.mapping.meta.changed_columns
+    # first the log, which compares the outbox with the former records
     sync.tables.deliveries.log(row, final.saved_at, sync.source if with_hashes else None)
     sync.tables.settle(row, final, with_hashes=with_hashes)
 

@@ -1,4 +1,4 @@
-"""The gate: which mappings are synced in this run, and how syncs and runs ended."""
+"""The gate, which chooses by dbt's results the mappings to sync; and the results of syncs and runs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from dbt_segconn.state.tables import COUNTS, PLANNED, HistoryRow
 
 # Statuses of syncs that did all they were asked to do
 GOOD = ("success", PLANNED)
+# The end of each reason with failed tests: it names the option that syncs the mapping
 IGNORED = "--ignore-tests syncs it all the same"
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A mapping that is not synced. `is_failure`: a failure of dbt is the reason, not the configuration."""
+    """A mapping that is not synced. `is_failure`: the reason is a failure of dbt, or another sync with --fail-fast."""
 
     mapping: Mapping
     reason: str
@@ -36,9 +37,9 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The mappings to sync, those that are skipped, and those whose models dbt has not refreshed.
+    """The mappings to sync (`chosen`), those that are `skipped`, and those whose models dbt has not refreshed.
 
-    `used` are mappings that were synced before with the same results of dbt, each with that sync.
+    `used` are mappings that were synced before with the same results of dbt, each with the last row of that sync.
     """
 
     chosen: tuple[Mapping, ...]
@@ -49,7 +50,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Decides by dbt's results which mappings are synced. Without results, models are taken as they are.
+    """Decides by dbt's results which mappings are synced. Without results, all models count as refreshed.
 
     `selected` are unique ids of models, or None for all. Without `only_refreshed`, models that dbt has not refreshed
     are synced too.
@@ -74,7 +75,7 @@ class Gate:
         )
 
     def _is_due(self, mapping: Mapping) -> bool:
-        """Check whether dbt has refreshed or tested the model, or its results do not name fresh models."""
+        """Check whether dbt has refreshed or tested the model, or its results do not show which models are fresh."""
         if self.results is None or not self.only_refreshed:
             return True
         if outcome := self.results.outcomes.get(mapping.model.unique_id):
@@ -116,8 +117,8 @@ class Gate:
 def without_used(choice: Choice, results: RunResults, newest: Iterable[HistoryRow]) -> Choice:
     """Remove the mappings that succeeded before with the same results of dbt and the same definition.
 
-    `newest` are the last syncs of all mappings. If dbt has failed since without writing results, these results are not
-    about the tables of now.
+    `newest` are the last syncs of all mappings. dbt may have failed since without writing results (`--no-write-json`,
+    an error in parsing). Then these results do not describe the tables as they are now.
     """
     by_id = {state.mapping_id: state for state in newest}
 
@@ -136,8 +137,8 @@ class SyncResult:
     """How one sync ended. `row` is its last row in the history.
 
     `confirmed` counts the calls that this run has confirmed. `resumed` counts those of them that an earlier run had
-    left in its outbox; `resumed_row` is the last row of that sync. `spent` holds seconds by step, `violations`
-    those of the tracking plan in the calls of this run.
+    left in its outbox; `resumed_row` is the last row of that sync. `spent` has the time of each step. `violations`
+    counts the violations of the tracking plan by the calls of this run.
     """
 
     mapping: Mapping
@@ -153,7 +154,7 @@ class SyncResult:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Records by outcome, with the names of the history's columns; and the calls that this run has confirmed."""
+        """Counts of records with the names of the history's columns, and of calls that this run has confirmed."""
         return {
             **{name: getattr(self.row, name, 0) for name in COUNTS},
             "confirmed_by_this_run": self.confirmed,
@@ -163,7 +164,7 @@ class SyncResult:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended. `started_at` is in UTC. `warnings` are failures beside the syncs."""
+    """How a run ended. `started_at` is in UTC. `warnings` are failures outside of the syncs, such as of an alert."""
 
     run_id: str
     started_at: datetime

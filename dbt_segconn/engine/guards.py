@@ -23,6 +23,7 @@ DEFAULT_DELETED_RECORDS = 100
 # Defaults of mappings without max_updated_percent, if a column has one value in all rows: block above both
 DEFAULT_STAMPED_PERCENT = 90
 DEFAULT_STAMPED_RECORDS = 100
+# Added to the message about updates for a mapping without column hashes
 HOW_TO_NAME = " (`changed_columns: true` in the mapping names the changed columns of later updates)"
 
 
@@ -31,15 +32,15 @@ def doubts(
 ) -> Iterator[str]:
     """Yield the reasons to block a sync before staging.
 
-    `lookalikes` are similar mappings that are gone from the project: name → number of records. `known` counts the
-    records of this mapping.
+    `row` is the first row of the sync, `before` the newest row before it. `lookalikes` are similar mappings that are
+    gone from the project: name → number of records. `known` counts the records of this mapping.
     """
     for name, records in lookalikes.items():
         yield (
             f"it was never synced, but {name}, which is gone from the project, was the same mapping and has "
             f"{records:,} records. If it replaces {name}, run `dbt-segconn adopt {name} {mapping.name}` to keep them"
         )
-    # records that only the former table has would count as deleted
+    # records that are only in the former table would count as deleted
     moved = before and before.relation not in {None, row.relation}
     if before and moved and known and not mapping.meta.guards.allow_moved:
         yield (
@@ -50,9 +51,9 @@ def doubts(
 
 
 def former_version(mapping: Mapping, gone: Sequence[HistoryRow]) -> HistoryRow | None:
-    """Return the newest sync of the mapping that this one replaces, on another version of its model.
+    """Return the newest sync of the mapping that this one replaces, on another version of its model; None without one.
 
-    It has the same name, or makes the same calls. If one run synced several versions, return the highest one.
+    That mapping has the same name, or makes the same calls. If one run synced several versions, return the highest.
     """
     on_model = [
         one
@@ -70,7 +71,7 @@ def former_version(mapping: Mapping, gone: Sequence[HistoryRow]) -> HistoryRow |
 
 
 def _as_version(text: str) -> tuple[float, str]:
-    """Return a sort key for versions, as dbt sorts them: numbers by value, then other texts."""
+    """Return a sort key for versions in dbt's order: numbers by value, then other texts."""
     try:
         return float(text), ""
     except ValueError:
@@ -78,7 +79,10 @@ def _as_version(text: str) -> tuple[float, str]:
 
 
 def former_identifier(mapping: Mapping, made: HistoryRow | None, known: int) -> str | None:
-    """Return the former unique identifier if it has changed since `made`, the sync that wrote the `known` records."""
+    """Return the former unique identifier if it has changed since `made`, the sync that wrote the records.
+
+    `known` counts these records: without any, a change has no effect.
+    """
     was = made.identifier if made and known else None
     return was if was and was.casefold() != ",".join(mapping.identifier).casefold() else None
 
@@ -112,7 +116,7 @@ def retyped(row: HistoryRow, known: int) -> str:
 
 
 def changed_in(changed: ChangedColumns | None) -> str:
-    """Return the changed columns in parentheses; empty without `changed_columns`."""
+    """Return the changed columns in parentheses; an empty text if they were not counted."""
     return f" (changed: {changed.summary(SHOWN_COLUMNS)})" if changed else ""
 
 
@@ -129,7 +133,8 @@ def over_limits(
     """Yield the limits that a sync exceeds. Counts are records: `known` before, `present` in the model now.
 
     `changed` counts the changed columns; it is called only if too many records are updated. Deleted records count
-    even if the mapping does not send them: after a wrong deletion, all of them would be sent again as added.
+    even if the mapping does not send them. The sync would remove them from the records; once the model has them again,
+    they would all be sent as added.
     """
     if guards.max_records is not None and to_send > guards.max_records:
         yield f"{to_send:,} records are to be sent, more than max_records {guards.max_records:,}"
@@ -156,7 +161,7 @@ def _deleted(guards: Guards, known: int, present: int, deleted: int) -> Iterator
 
 
 def may_be_stamped(mapping: Mapping, *, known: int, updated: int) -> bool:
-    """Check whether a build may be the only change: nearly all records are updated, and no limit of its own is set."""
+    """Check whether a build may be the only change: nearly all records are updated, without `max_updated_percent`."""
     is_unguarded = mapping.meta.guards.max_updated_percent is None and "updated" in mapping.meta.sync_mode
     return is_unguarded and updated > DEFAULT_STAMPED_RECORDS and 100 * updated > DEFAULT_STAMPED_PERCENT * known
 
@@ -177,7 +182,8 @@ def stamped(stamps: Sequence[str], *, known: int, updated: int, changed: Changed
 
 # The default of max_records_per_id with `order_by`, which expects several records of one user
 MOST_ORDERED = 1_000
-# Placeholders instead of an id: Segment merges all users that share one
+# Placeholders instead of an id: Segment merges all users that share one. Unify suggests to block some of them:
+# https://segment.com/docs/unify/identity-resolution/identity-resolution-onboarding/
 JUNK = (
     *("null", "none", "nil", "undefined", "nan", "0", "-1", "anonymous", "unknown", "n/a", "na", ""),
     "00000000-0000-0000-0000-000000000000",
@@ -191,7 +197,7 @@ def doubtful_ids(
 
     Only ids that are plain columns are checked.
     """
-    # Segment merges users that share an id, and this cannot be undone
+    # Segment merges users that share an id, and a merge cannot be undone
     guards = mapping.meta.guards
     given = {field: column for field in IDS if (column := column_of(mapping.fields.get(field)))}
     junk = [] if guards.allow_junk_ids else list(_naming(mapping, source, given))
@@ -219,7 +225,7 @@ def _placeholder(field: str, words: abc.Mapping[str, int]) -> str:
 
 
 def _limit(mapping: Mapping) -> int:
-    """Return how many records may share an id. Without an order, any of them may come last."""
+    """Return how many records may share an id: 1 without an order, because the call of any of them may arrive last."""
     given = mapping.meta.guards.max_records_per_id
     return given if given is not None else MOST_ORDERED if mapping.meta.order_by else 1
 
@@ -241,16 +247,17 @@ def _called(field: str) -> str:
 
 
 def _naming(mapping: Mapping, source: Source, given: abc.Mapping[str, str]) -> Iterator[Id]:
-    """Yield the ids that name the user or group of a call; a group id of another call is context only."""
+    """Yield the ids that name the user or group of a call. In calls other than group, a group id is only context."""
     for field, column in given.items():
         if field != "group_id" or mapping.meta.action == "group":
             yield from _id(source, field, [column])
 
 
 def _shared(mapping: Mapping, source: Source, given: abc.Mapping[str, str]) -> Iterator[Id]:
-    """Yield the ids that few records should share: user ids of identify, pairs of group and user of group.
+    """Yield the ids that few records should share: user ids of identify, pairs of group id and user id of group.
 
-    Other actions share ids. An id that contains the unique identifier is never shared.
+    In other actions, such as track, many calls of one user are normal. An id that contains the unique identifier is
+    never shared.
     """
     ids: list[tuple[str, list[str]]] = []
     if mapping.meta.action == "identify":

@@ -1,4 +1,4 @@
-"""Options and files → the project, its warehouse and its mappings."""
+"""From options and files to the project, its open warehouse, and the mappings to sync with their sources."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Options:
 
     `max_runtime` is in seconds. `baseline` remembers every record and sends none. `retry` syncs only mappings that
     failed, were interrupted or have discards, and sends given-up records again. `workers` is the number of processes
-    that deliver; `scheduler` is the address of a Dask scheduler that is used instead. `plan` is a file to write instead
-    of a delivery, and `apply` one whose staged changes are delivered. `integrations` are merged into those of each
-    mapping. With `after` or `before`, only rows with a checkpoint column from `after` to below `before` are read.
+    that deliver. `scheduler` is the address of a Dask scheduler, whose workers deliver instead. `plan` is the file of a
+    plan to write: nothing is delivered. `apply` is the file of a plan to deliver. `integrations` are merged into those
+    of each mapping. `after` and `before` limit the rows by the checkpoint column: from `after` to below `before`.
     """
 
     project_dir: Path | None = None
@@ -45,7 +45,7 @@ class Options:
     profile: str | None = None
     target: str | None = None
     target_path: Path | None = None
-    vars: abc.Mapping[str, Any] = field(default_factory=dict, repr=False)
+    vars: abc.Mapping[str, Any] = field(default_factory=dict, repr=False)  # a var may hold a key
     run_results: Sequence[str] = ()
     select: Sequence[str] = ()
     exclude: Sequence[str] = ()
@@ -73,7 +73,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The project as read from its files, without a warehouse. `results` are dbt's; None takes models as they are."""
+    """The project as read from its files, without a warehouse. Without `results` of dbt, all models count as fresh."""
 
     context: Context
     settings: Settings
@@ -97,7 +97,8 @@ def resolve_context(options: Options, *, opens: bool = False) -> Context:
 def read_project(options: Options, *, needs_results: bool = True, opens: bool = True) -> Project:
     """Read the project from its files. Raise ConfigurationError with all problems.
 
-    With `opens`, segconn.yml is rendered with the target that is opened next.
+    With `opens`, segconn.yml is rendered with the target that is opened next. Without `needs_results`, dbt's results
+    are not read: all models count as fresh.
     """
     context = resolve_context(options, opens=opens)
     try:
@@ -116,7 +117,7 @@ def read_project(options: Options, *, needs_results: bool = True, opens: bool = 
 
 
 def _findings_in_mappings(context: Context) -> Iterator[Finding]:
-    """Yield the findings in mappings when segconn.yml has findings too. Without a manifest, yield nothing."""
+    """Yield the findings in mappings, to report them with those of segconn.yml. Without a manifest, yield nothing."""
     with suppress(ConfigurationError):
         for draft in read_drafts(read_manifest(context.artifacts_dir), None, context.project_dir):
             yield from draft.findings
@@ -137,11 +138,11 @@ def check_project(context: Context, manifest: Manifest) -> None:
 
 def _results(context: Context, manifest: Manifest, options: Options) -> RunResults | None:
     if options.all and not options.retry:
-        # after --empty or --sample, the records that are not in the model would count as deleted
+        # after --empty or --sample, the model lacks records, which would count as deleted
         check_flags(context.results)
         check_samples(context.results, manifest, context.project_dir)
         return None
-    # a retry obeys the results, but does not need them: it syncs what has failed here, not what dbt has refreshed
+    # a retry obeys the results if there are any. It syncs what has failed in dbt-segconn, refreshed by dbt or not
     with suppress(ConfigurationError) if options.retry else nullcontext():
         return read_gate(context, manifest)
     return None
@@ -150,7 +151,7 @@ def _results(context: Context, manifest: Manifest, options: Options) -> RunResul
 def read_gate(context: Context, manifest: Manifest) -> RunResults:
     """Read and merge dbt's results. Raise ConfigurationError if they cannot gate a run."""
     known = {file.path: file for file in context.results}
-    # files that the context could not read are read again for their error
+    # the context skips files that it cannot read. Read them again here, to raise their errors
     files = [known.get(path) or read_results(path) for path in context.results_paths]
     results = merge_results(files, manifest)
     check_samples(results.files, manifest, context.project_dir)
@@ -167,7 +168,7 @@ def opened(project: Project, options: Options, models: Sequence[Model] = ()) -> 
         with without_gc():  # dbt's modules and the manifest stay for the whole run
             warehouse = open_warehouse(project.context, project.manifest.raw, options.threads)
         try:
-            # before a row is read: two targets may have relations of the same names
+            # before a row is read: two targets may have relations with the same names
             prove_target(warehouse, project.context, project.manifest, models)
             if project.results:
                 prove_results(warehouse, project.context)
@@ -206,7 +207,8 @@ def find_sources(mappings: Sequence[Mapping], warehouse: Warehouse, options: Opt
     problems: list[str] = []
     models = {mapping.model.unique_id: mapping.model for mapping in mappings}
     with warehouse.session("sources") as session:
-        with suppress(ConfigurationError):  # raised again for its mapping
+        # one query for the columns of all models. Its error is raised again below, for the mapping
+        with suppress(ConfigurationError):
             session.describe([session.relation_of(model) for model in models.values()])
         for mapping in mappings:
             try:

@@ -1,4 +1,4 @@
-"""Plan files: the changes that a run has staged, for review; `run --apply` delivers exactly these."""
+"""Plan files: a run stages its changes and writes them for review. `run --apply` delivers exactly these changes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from dbt_segconn.state.tables import HistoryRow
 
 # Incremented when `--apply` can no longer read older files
 PLAN_VERSION = 1
-# Calls of each change type in the file
+# At most this many calls of each change type are in the file
 SAMPLES = 3
 
 
 class PlanFile:
-    """Collects what the syncs of a run have staged, and writes it to a file. Syncs call `add` from their threads."""
+    """Collects what the syncs of a run have staged, and writes it to a file. Syncs call `add` from several threads."""
 
     def __init__(self, path: Path, pricing: PricingSettings | None) -> None:
         self._path = path
@@ -40,17 +40,19 @@ class PlanFile:
         self._guard = threading.Lock()
 
     def add(self, sync: Sync, row: HistoryRow) -> None:
-        """Keep a sample of the staged calls."""
+        """Keep a sample of the staged calls of a sync. `row` is its newest row."""
         samples = list(_samples(sync, row))
         with self._guard:
+            # target and month are the same for all syncs: the first one reads them in its session
             if self._target is None:
                 self._target = sync.state.session.place
                 self._calls_this_month = sync.state.spent(month_of(row.started_at))
             self._samples[sync.mapping.id] = samples
 
     def write(self, result: RunResult) -> None:
-        """Write the file, which only its owner can read: it has calls. Raise SegconnError if that fails."""
-        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")  # a reader never sees half of a file
+        """Write the file. Only its owner can read it: it has values of rows. Raise SegconnError if that fails."""
+        # renamed once it is complete: a reader never sees a part of it
+        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(orjson.dumps(self._as_json(result), option=orjson.OPT_INDENT_2, default=str))
@@ -73,7 +75,7 @@ class PlanFile:
         }
 
     def _cost(self, calls: int) -> dict[str, Any] | None:
-        """Return the price of the calls, if segconn.yml has one. Users are not counted: `estimate` does that."""
+        """Return the cost of the calls, if segconn.yml has a price. Users are counted only by `estimate`."""
         price = self._pricing.api_calls if self._pricing else None
         if self._pricing is None or price is None:
             return None
@@ -87,6 +89,7 @@ class PlanFile:
 
 
 def _samples(sync: Sync, row: HistoryRow) -> Iterator[dict[str, Any]]:
+    # with the sync id of the plan: `--apply` sends these calls with the same messageIds
     changes = unsent(sync, row)
     make_call = calls_of(changes, sync.mapping, sync.destination.config.write_key)
     for change_type, some in sync.tables.count().items():

@@ -1,4 +1,4 @@
-"""The delivery of an outbox by workers: ranges are handed out, and one watermark is kept."""
+"""The delivery of an outbox by workers: this process submits ranges to them, and keeps one watermark for all."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from dbt_segconn.errors import SyncError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# A worker reports a range when it is done. If the rate is limited, a range takes about this long
+# A worker reports a range only when it ends. With a rate limit, ranges are so small that each takes about this long
 RANGE_SECONDS = 5
 SMALLEST_RANGE, LARGEST_RANGE = 1_000, 100_000
-# A range is not submitted again after this many workers have died over it
+# The delivery fails if this many workers have died while they delivered the same range: it may be the cause
 MOST_LOSSES = 3
 TICK_SECONDS = 0.5
 
 
 @dataclass(slots=True)
 class _Assignment:
-    """A range and its result. If calls are ordered, `after` must be delivered before it."""
+    """A range and its result. With `order_by`, `after` must be delivered first: it has earlier calls of its users."""
 
     changes: Range
     after: _Assignment | None = None
@@ -41,7 +41,10 @@ class _Assignment:
 
 @dataclass(slots=True)
 class RangeDelivery:
-    """Delivers an outbox through workers; it has the interface of a Delivery. Use it as a context manager."""
+    """Delivers an outbox through workers, with the methods of a Delivery. Use it as a context manager.
+
+    With `order_by`, each range of numbers is given to all workers as parts; each part has the calls of other users.
+    """
 
     sync: Sync
     workers: Workers
@@ -72,22 +75,23 @@ class RangeDelivery:
         self.close()
 
     def run(self, report: Callable[[], None]) -> None:
-        """Hand out the ranges until all are done. Call `report` at every possible change of the progress."""
+        """Submit the ranges until all are delivered. Call `report` after each range, and every TICK_SECONDS."""
         while (self._waiting or self._running) and not self._is_stopped():
+            # one range more than workers: the next one is ready when a worker ends its range
             while len(self._running) <= self.workers.count and (one := self._next()):
                 self._hand_out(one)
             self._wait(TICK_SECONDS)
             report()
 
     def finish(self) -> None:
-        """Raise what has ended the delivery early."""
+        """Raise SyncError or Canceled if the delivery ended early."""
         if self._failure:
             raise SyncError(self._failure)
         if self.sync.run.stop.is_set():
             raise Canceled
 
     def close(self) -> None:
-        """Start nothing more, and wait for what is in flight."""
+        """Submit no more ranges, and wait for those that are running."""
         self._waiting.clear()
         while self._running:
             if self.sync.run.stop.is_set():
@@ -95,7 +99,7 @@ class RangeDelivery:
             self._wait(TICK_SECONDS)
 
     def progress(self) -> Progress:
-        """Return how far the delivery is."""
+        """Return how far the delivery is. The watermark is the end of the last range before the first gap."""
         reported, self._unreported = tuple(self._unreported), []
         watermark, settled = self.whole.after, 0
         for parts in self._ranges:
@@ -103,9 +107,10 @@ class RangeDelivery:
                 watermark = parts[0].changes.upto
                 settled += sum(part.result.progress.settled for part in parts if part.result)
                 continue
+            # parts have different watermarks, so only a range without parts counts before its end
             if len(parts) == 1 and (result := parts[0].result):
                 watermark, settled = result.progress.watermark, settled + result.progress.settled
-                if watermark == parts[0].changes.upto:  # interrupted when all was done
+                if watermark == parts[0].changes.upto:  # interrupted after its last call was confirmed
                     continue
             break
         results = [part.result for parts in self._ranges for part in parts if part.result]
@@ -143,12 +148,12 @@ class RangeDelivery:
                 raise error
 
     def _lose(self, one: _Assignment) -> None:
-        """Hand out a range again after its worker died. It is sent under the same messageIds."""
+        """Submit a range again after its worker died. Its calls have the same messageIds."""
         one.losses += 1
         changes = one.changes
         if one.losses >= MOST_LOSSES:
             self._failure = (
-                f"a worker has died {one.losses} times over the changes {changes.after + 1} to {changes.upto}"
+                f"{one.losses} workers have died while they delivered the changes {changes.after + 1} to {changes.upto}"
             )
         elif not self._is_stopped():
             self.sync.note(f"a worker has died; another delivers its changes {changes.after + 1:,} to {changes.upto:,}")
@@ -156,6 +161,7 @@ class RangeDelivery:
 
     def _accept(self, assignment: _Assignment, result: RangeResult) -> None:
         assignment.result = result
+        # Segment may have accepted a call from a worker that died, before it refused the repeated one
         is_repeated = assignment.losses > 0 or self.workers.may_repeat
         for one in result.progress.discards:
             self._unreported.append(replace(one, is_repeated=one.is_repeated or (one.by_segment and is_repeated)))
@@ -169,7 +175,7 @@ class RangeDelivery:
 
 
 def _size(whole: Range, events_per_second: float | None, workers: int) -> int:
-    """Return a size that gives each worker some ranges, and progress every RANGE_SECONDS."""
+    """Return the number of changes in a range: about four ranges for each worker, and a report every RANGE_SECONDS."""
     even = -(-(whole.upto - whole.after) // (4 * workers))
     timely = LARGEST_RANGE if events_per_second is None else int(events_per_second / workers * RANGE_SECONDS)
     return max(SMALLEST_RANGE, min(even, timely, LARGEST_RANGE))

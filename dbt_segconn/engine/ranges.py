@@ -1,4 +1,4 @@
-"""A range of change numbers: delivered by itself, in this process or by a worker."""
+"""A range of change numbers, and its delivery: in this process, or by a worker."""
 
 from __future__ import annotations
 
@@ -21,32 +21,34 @@ from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.source import Column
 
-# Changes read from the outbox at once, and values and bytes: enough for the warehouse, few enough for memory. The first
-# page is small: the width of the rows is unknown until then
+# The limits of a page, which one query reads from the outbox: changes, values and bytes. They bound memory. The first
+# page is small, because the width of the rows is not known before
 PAGE = 30_000
 PAGE_VALUES = 300_000
 PAGE_BYTES = 2_000_000
 FIRST_PAGE, GROWTH = 50, 4
 SMALLEST_PAGE = 1_000
+# Rows of a page whose width is measured
 SAMPLED_ROWS = 50
-# Changes handed to the delivery at once; the watermark may be saved between two chunks
+# Changes that are passed to the delivery at once. The watermark may be saved between two chunks
 CHUNK = 2_500
-# Calls that the warehouse writes: read at once, bytes of a page, calls of the first groups, bytes of the others
+# For calls that the warehouse writes: changes and bytes of a page, calls of a group in the first page, and bytes of a
+# group in later pages, once the size of calls is known
 WRITTEN_PAGE, WRITTEN_PAGE_BYTES = 60_000, 24_000_000
 GROUP_CALLS, GROUP_BYTES = 16, 40_000
-# Changes that are read by number; more are read by their range
+# Up to this many single changes are read by a list of their numbers; more are read with their whole range
 MOST_NUMBERS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The changes above `after` up to `upto`, with what a worker needs to know about their sync.
+    """The changes with numbers above `after` and up to `upto`, with what a worker needs to know about their sync.
 
-    It holds no secret: a worker reads segconn.yml itself. `fingerprint` is equal if its write key is the same. `among`
-    counts the workers that share the rate of the destination. `token` is of the lock. `keeps_identifiers`: there are
-    deleted records, and the mapping still has their identifier. If calls are ordered, the same changes are given to
-    `parts` workers, and each makes the calls of its own users: those of `part`. `integrations` are the run's. With
-    `observes_requests`, the result has the requests.
+    It holds no secret: a worker reads segconn.yml itself. If the worker's write key is that of the run, it computes the
+    same `fingerprint`. `token` is that of the lock. `among` counts the workers that share the rate of the destination.
+    `keeps_identifiers`: there are deleted records, and their unique identifier is still that of the mapping. If calls
+    are ordered, `parts` workers get the same changes, and each makes the calls of its own users, which belong to its
+    `part`. `integrations` are those of --integrations. With `observes_requests`, the result has the requests.
     """
 
     run_id: str
@@ -70,7 +72,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class RangeResult:
-    """How far a worker came with a range. `failure` is what ended it early."""
+    """The progress of a worker with a range. `failure` is the error that ended it early."""
 
     progress: Progress
     failure: str | None = None
@@ -87,9 +89,9 @@ class RangeResult:
 
 
 class Workers(Protocol):
-    """Processes that deliver ranges. A range of a worker that died must be submitted again.
+    """Processes that deliver ranges. A range whose worker died must be submitted again.
 
-    `may_repeat`: a range may be delivered twice without notice, under the same messageIds.
+    `may_repeat`: a range may be delivered twice without a report of it, with the same messageIds.
     """
 
     may_repeat: bool
@@ -112,7 +114,7 @@ class Workers(Protocol):
 
 
 def calls_of(changes: Range, mapping: Mapping, write_key: str, violations: ViolationCounts | None = None) -> CallMaker:
-    """Return what makes the calls of a range. It counts those that violate the tracking plan in `violations`."""
+    """Return the maker of the calls of a range. It counts violations of the tracking plan in `violations`."""
     return CallMaker(
         mapping,
         changes.columns,
@@ -125,7 +127,7 @@ def calls_of(changes: Range, mapping: Mapping, write_key: str, violations: Viola
 
 
 def _own(changes: Range, made: Made) -> Made:
-    """Keep the calls of the users of this part. Python's `hash` would differ between processes."""
+    """Keep the calls of the users of this part, by a checksum: Python's `hash` of a text differs between processes."""
     if changes.parts == 1:
         return made
     own = [
@@ -144,7 +146,7 @@ def send(
     delivery: Delivery,
     report: Callable[[], None] = lambda: None,
 ) -> None:
-    """Make the calls of a range and hand them to a delivery. Call `report` after each chunk.
+    """Make the calls of a range and pass them to a delivery. Call `report` after each chunk.
 
     Raise LockedError if the lock was lost.
     """
@@ -182,7 +184,10 @@ class _RangeSender:
         return _width(page)
 
     def send_written(self, low: int, upto: int) -> float:
-        """Send one page of calls that the warehouse writes; make the others. Return the average size of its calls."""
+        """Send a page of calls that the warehouse writes, and make its other calls in Python.
+
+        Return the average size of the written calls in bytes.
+        """
         with self.delivery.timings.measure("fetch"):
             groups = self.tables.read_calls(self.call, self.changes.change_types, low, upto, self.group)
         self.lock.confirm()
@@ -197,7 +202,7 @@ class _RangeSender:
         if others:
             self._make(self._read_numbers(sorted(others)))
         if len(others) > counted:
-            self.call = None  # reading twice costs more than it saves
+            self.call = None  # most changes are read twice, which costs more than it saves
         if counted:
             self.group = max(1, min(CHUNK, int(GROUP_BYTES * counted / size)))
         return size / counted if counted else 0.0
@@ -220,13 +225,15 @@ class _RangeSender:
         for at in range(0, len(page), CHUNK):
             with self.delivery.timings.measure("map"):
                 made = _own(self.changes, self.calls.many(page[at : at + CHUNK], self._discard))
-                made = self.calls.checked(made, self.delivery.discard)  # the other parts do not check these
+                # after `_own`: otherwise each part would count the same violations
+                made = self.calls.checked(made, self.delivery.discard)
             self.delivery.send(made.numbers, made.calls)
             self.report()
 
     def _discard(self, number: int, reason: str) -> None:
         changes = self.changes
-        if number % changes.parts == changes.part:  # every part meets a change without a call: one of them counts it
+        # a change without a call has no user, so each part finds it: one of them counts it
+        if number % changes.parts == changes.part:
             self.delivery.discard(number, reason)
 
 

@@ -1,4 +1,4 @@
-"""Results → dbt-like lines, JSON, and the artifact target/segconn/run_results.json."""
+"""From results to lines like those of dbt, to JSON, and to the artifact target/segconn/run_results.json."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.tables import COUNTS, HistoryRow
 from dbt_segconn.version import __version__
 
-# Incremented when a field of the artifact changes its meaning or goes; new fields may come at any time.
+# Incremented if a field of the artifact is removed or changes its meaning. New fields may be added at any time
 ARTIFACT_VERSION = 1
 ARTIFACT = Path("segconn") / "run_results.json"
+# Characters of a line up to its result in brackets, as in dbt
 WIDTH = 80
 
 ARTIFACT_FIELDS = {
@@ -47,10 +48,10 @@ ARTIFACT_FIELDS = {
     "sets it.",
     "results[].timing": "Wall clock and CPU seconds of each step: seconds, cpu_seconds.",
 }
-"""path → meaning, for the manual. `results[].counts` also holds each count of the history."""
+"""Path → meaning, for the manual. `results[].counts` also has each count of the history."""
 
 
-# status → how a line begins, and the word of the last line that counts it
+# Status → the beginning of the sync's line, and the word under which the last line counts the sync
 _WORDS = {
     "success": ("OK synced", "OK"),
     "partial": ("PARTIAL synced", "PARTIAL"),
@@ -62,11 +63,11 @@ _WORDS = {
 
 
 def results_lines(project: Project, choice: Choice) -> Iterator[str]:
-    """Yield what dbt's results do not cover, and whether a run has used them before."""
+    """Yield lines about dbt's results: whether they gate the run, and whether a run has used them before."""
     results = project.results
     no_gate = "models are taken as they are, and no failed dbt test holds one back"
     if results is None:
-        yield f"dbt's results are not looked at: {no_gate}."
+        yield f"dbt's results are not used: {no_gate}."
         return
     if results.lacks_results:
         yield f"dbt's last results are of `dbt {results.newest.command}`, which builds and tests nothing: {no_gate}."
@@ -80,7 +81,7 @@ def results_lines(project: Project, choice: Choice) -> Iterator[str]:
 
 
 def versions_line(project: Project) -> str | None:
-    """Return a line with the versions of models that are not synced, if there are any."""
+    """Return a line with the versions of models that are not synced; None if all are synced."""
     synced = {mapping.model.unique_id for mapping in project.mappings}
     mapped = (one for one in project.manifest.models if isinstance(one.meta, dict) and one.meta.get("mappings"))
     names = ", ".join(one.name for one in mapped if one.version and one.unique_id not in synced)
@@ -129,7 +130,7 @@ def _dotted(text: str, ending: str) -> str:
 
 
 def _is_remembered(state: HistoryRow) -> bool:
-    """Check whether records were found but none is sent: a baseline, or a mapping that sends only deletions."""
+    """Check whether records were found but none is sent: a baseline, or a mapping that sends only deleted records."""
     return bool(state.added + state.updated) and not state.to_send
 
 
@@ -144,13 +145,13 @@ def _counts(state: HistoryRow, resumed: int) -> str:
     }
     text = "".join(f"{name} {count} " for name, count in numbers.items() if count or name in found)
     text += "SENT 0 " if _is_remembered(state) else ""
-    # the rest stays in the outbox
+    # the calls that are not confirmed stay in the outbox
     unsettled = state.to_send and state.status in {"failed", "canceled"}
     return f"{text}CONFIRMED {state.confirmed} of {state.to_send} " if unsettled else text
 
 
 def closing_lines(run: RunResult) -> Iterator[str]:
-    """Sum an invocation up, as dbt does: what failed and why, then one line of counts."""
+    """Yield a summary of the run, as dbt does: what failed and why, then one line of counts."""
     sent = sum(result.confirmed for result in run.results)
     yield f"Finished {counted(len(run.results), 'sync')} in {run.seconds:.2f}s: {counted(sent, 'call')} confirmed."
     for result in run.results:
@@ -166,7 +167,7 @@ def closing_lines(run: RunResult) -> Iterator[str]:
 
 
 def as_json(run: RunResult) -> dict[str, Any]:
-    """Return the artifact: one object a sync, with the counts of its state."""
+    """Return the artifact as JSON, with an object for each sync and each skipped mapping: see ARTIFACT_FIELDS."""
     return {
         "metadata": {
             "schema_version": ARTIFACT_VERSION,
@@ -196,7 +197,7 @@ def _result(result: SyncResult) -> dict[str, Any]:
 
 
 def _resumed(state: HistoryRow | None) -> dict[str, Any] | None:
-    """Return the earlier sync that this one has finished first, if there was one."""
+    """Return the earlier sync that this run delivered before the sync; None if there was none."""
     if state is None:
         return None
     counts = {name: getattr(state, name) for name in COUNTS}
@@ -226,7 +227,7 @@ def _of_sync(mapping: Mapping) -> dict[str, Any]:
 
 
 def held_back_by(target_dir: Path) -> set[str]:
-    """Return the ids of the syncs that the last run on this machine held back for a failure of dbt's."""
+    """Return the ids of the mappings that the last run on this machine skipped because of a failure of dbt."""
     try:
         results = orjson.loads((target_dir / ARTIFACT).read_bytes())["results"]
         return {str(one["mapping_id"]) for one in results if one.get("is_failure")}
@@ -237,7 +238,7 @@ def held_back_by(target_dir: Path) -> set[str]:
 def write_artifact(run: RunResult, target_dir: Path) -> Path:
     """Write target/segconn/run_results.json: completely or not at all. Raise SegconnError if that fails."""
     path = target_dir / ARTIFACT
-    draft = path.with_suffix(".tmp")  # a reader at the same time never sees half of a file
+    draft = path.with_suffix(".tmp")  # renamed once it is complete: a reader never sees a part of it
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.write_bytes(orjson.dumps(as_json(run), option=orjson.OPT_INDENT_2))

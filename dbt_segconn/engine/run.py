@@ -1,4 +1,4 @@
-"""One invocation: settings and artifacts → project → gate → syncs → result."""
+"""One run: from settings and artifacts to the project, the gate, the syncs, and the result."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from dbt_segconn.state.tables import PLANNED, RESET, State
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
 
-# Python handles a signal in the main thread only, once that wakes up
+# The main thread wakes up this often: Python runs signal handlers only in this thread, and only while it is awake
 WAKE_SECONDS = 0.2
-# dbt keeps one adapter of each type in a process, with its connections
+# A process has one adapter of each type, with its connections: dbt keeps them in global variables
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -48,21 +48,22 @@ def run(options: Options, listeners: Sequence[Listener], stop: threading.Event) 
     """Sync the mappings of all refreshed models, and write target/segconn/run_results.json.
 
     Raise ConfigurationError or another SegconnError if no sync can start. An exception of one sync becomes its
-    result. A failure after the syncs becomes a warning of the result. Setting `stop` ends the run: calls in flight
-    are confirmed and saved. An exception that a signal handler raises while syncs run sets `stop`, and is raised after
-    the artifact is written.
+    result. A failure after the syncs becomes a warning of the result. If `stop` is set, the run ends early: calls in
+    flight are confirmed and saved. If a signal handler raises an exception while syncs run, `stop` is set, and the
+    exception is raised again after the artifact is written.
     """
     planned = _planned(options)
     if planned is not None:
         options = replace(options, mappings=tuple(planned))
     project = read_project(options, needs_results=planned is None)
     plan = PlanFile(options.plan, project.settings.pricing) if options.plan else None
-    for name in (*options.mappings, *options.allow_guarded):  # a name of two mappings is an error: a run writes
+    # commands that only read accept a name of two mappings; a run sends, so it does not
+    for name in (*options.mappings, *options.allow_guarded):
         find_mapping(name, project.mappings)
     run_id, shielded = str(uuid.uuid4()), ShieldedListener(listeners)
     for name, fix in unknown_names(options.integrations):
         shielded.warn(f"--integrations: {name!r} is not in the list of Segment's destinations. {fix}")
-    # before the warehouse is opened, so that this error is an alert too
+    # before the warehouse is opened: an error there must be alerted, too
     alerts = Alerts(project.settings.alerts, _place(project), shielded.warn)
     shielded.open(project, run_id)
     try:
@@ -90,7 +91,7 @@ def _after(what: str, error: Exception) -> str:
     return f"the syncs have ended, but {what}: {message_of(error)}"
 
 
-# Options of a run that decide what a plan contains
+# Options that decide what a plan contains, so they have no effect when it is applied
 _PLANNED_BEFORE = (
     *("select", "exclude", "selector", "mappings", "run_results", "all", "full_refresh", "ignore_tests"),
     *("integrations", "after", "before"),
@@ -98,7 +99,10 @@ _PLANNED_BEFORE = (
 
 
 def _planned(options: Options) -> dict[str, str] | None:
-    """Return the syncs of the plan to apply: mapping → sync id. Raise ConfigurationError for options beside it."""
+    """Return the syncs of the plan to apply: name of the mapping → sync id; None without --apply.
+
+    Raise ConfigurationError for options that contradict --plan or --apply.
+    """
     if options.plan and (options.full_refresh or options.apply):
         raise ConfigurationError("--plan changes no records: leave out --full-refresh and --apply.")
     if options.apply is None:
@@ -173,13 +177,14 @@ def _run(
     except Exception as error:
         if result is None:
             raise
-        # what was delivered is in the history, and no error of the end may hide that
+        # the syncs have their results: an error on closing the warehouse must not replace them
         listener.warn(_after("the warehouse was not closed well", error))
     return result, interruption
 
 
 def _tell(result: RunResult, project: Project, run: RunContext, alerts: Alerts) -> None:
-    """Write the artifact, then send the alerts. A failure is a warning: what was delivered stays delivered."""
+    """Write the artifact, then send the alerts. A failure is a warning: it does not make a delivered run fail."""
+    # all enabled mappings, chosen or not: each of them may have become stale
     enabled = [
         one for one in project.mappings if one.meta.enabled and project.settings.destinations[one.destination].enabled
     ]
@@ -196,6 +201,7 @@ def _tell(result: RunResult, project: Project, run: RunContext, alerts: Alerts) 
 def _choose(project: Project, options: Options, warehouse: Warehouse) -> tuple[Choice, Callable[[], datetime]]:
     """Prepare the state tables. Return the mappings to sync, and the warehouse's clock."""
     choice = gate(project, options, warehouse)
+    # before anything is sent: a mapping of the plan may have been disabled since
     if options.apply and choice.skipped:
         raise ConfigurationError([f"--apply: {one.mapping.name} is skipped: {one.reason}" for one in choice.skipped])
     with warehouse.session("prepare") as session:
@@ -206,7 +212,7 @@ def _choose(project: Project, options: Options, warehouse: Warehouse) -> tuple[C
 
 @contextmanager
 def _time_limit(seconds: float | None, stop: threading.Event) -> Iterator[None]:
-    """Set `stop` after this many seconds, if given; the start of dbt and its warehouse does not count."""
+    """Set `stop` after this many seconds, if given. The import of dbt and the start of the warehouse do not count."""
     timer = threading.Timer(seconds or 0.0, stop.set)
     timer.daemon = True
     if seconds is not None:
@@ -222,7 +228,11 @@ def _no_invocation(_: str) -> None:
 
 
 def _clock_of(state: State) -> Callable[[], datetime]:
-    """Return the warehouse's clock, read once: machines that share the state tables may disagree by their own."""
+    """Return a clock with the warehouse's time in UTC, without a zone.
+
+    The clocks of machines that share the state tables may differ. The warehouse is asked once; from then on, this
+    machine counts the seconds, without jumps of its clock.
+    """
     now = state.now()
     base = now.astimezone(timezone.utc).replace(tzinfo=None) if now.tzinfo else now
     read_at = time.monotonic()
@@ -239,9 +249,9 @@ def _narrowed(choice: Choice, project: Project, options: Options, state: State) 
 
 
 def _unfinished(choice: Choice, project: Project, state: State) -> Choice:
-    """Keep the syncs that have something to try again, or that the last run had to hold back.
+    """Keep the mappings to retry: they failed, were interrupted, have discards, or were skipped in the last run.
 
-    A model or test that `dbt retry` has run again was a reason to hold them back too.
+    A mapping is also kept if `dbt retry` has run its model or a test again: their failure had held the model back.
     """
     held_back = held_back_by(project.context.target_dir)
     retried = project.results.retried if project.results else ()
@@ -288,9 +298,9 @@ def _sync_all(
     *,
     fail_fast: bool,
 ) -> tuple[list[SyncResult | Skip], BaseException | None]:
-    """Sync the mappings, one in each thread of the target. With `fail_fast`, a failure keeps others from starting.
+    """Sync the mappings, one in each of dbt's threads. With `fail_fast`, no sync starts after one has failed.
 
-    Return the ends of all syncs, and the exception that ended them early.
+    Return the result or skip of each mapping, and the exception of a signal handler that ended the syncs early.
     """
     failed = threading.Event()
     total, listener = len(mappings), run.listener
@@ -314,6 +324,7 @@ def _sync_all(
         listener.end(number, total, result)
         return result
 
+    # mappings without changes first, many of them together: see `idle.py`
     with ThreadPoolExecutor(max_workers=run.warehouse.threads, thread_name_prefix="segconn") as pool:
         found = [pool.submit(sync_idle, some, sources, run) for some in groups_of(mappings, run.warehouse.threads)]
         early = _wait(found, run.stop)
@@ -325,13 +336,14 @@ def _sync_all(
 
 
 def _wait(futures: Sequence[Future[Any]], stop: threading.Event) -> BaseException | None:
-    """Wait for all syncs. Return the exception that a signal handler raised meanwhile, in this thread.
+    """Wait for all syncs. Return the exception that a signal handler raised in this thread in the meantime.
 
     Prefect, Dagster, Airflow's timeout and Ctrl-C in a notebook raise one. It sets `stop`, so the syncs end soon.
     """
     interruption = None
     while True:
         try:
+            # with a timeout: see WAKE_SECONDS
             while wait(futures, WAKE_SECONDS).not_done:
                 continue
         except BaseException as error:  # noqa: BLE001  raised again once the syncs have ended

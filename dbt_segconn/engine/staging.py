@@ -39,9 +39,10 @@ def _stage(sync: Sync, row: HistoryRow) -> HistoryRow:
     if reason := _meant(sync, reasons):
         return _blocked(sync, row, before, reason)
     window = _window(sync)
-    row = sync.write(row)
+    row = sync.write(row)  # before the outbox: if this run dies while it stages, the next one drops the outbox
     if sync.run.retry:
         tables.discards.close_all(row)
+    # with another signature no fingerprint is equal, so the join would find every record
     few_change = known > 0 and before is not None and before.signature == row.signature
     row = _freeze(sync, row, window, few_change=few_change)
     if reason := _meant(sync, _reasons(sync, row)) or _over_budget(sync, row):
@@ -59,12 +60,14 @@ def _stage(sync: Sync, row: HistoryRow) -> HistoryRow:
 
 
 def _is_baseline(sync: Sync) -> bool:
+    # after a reset the first sync is a baseline again
     is_first = sync.mapping.meta.first_sync == "baseline" and not sync.state.has_settled(sync.mapping.id)
     return sync.run.baseline or is_first
 
 
 def _window(sync: Sync) -> Window | None:
-    """Choose the rows to read. A retry and a baseline read the whole model."""
+    """Choose the rows to read: for a retry and a baseline the whole model, unless --after or --before limits it."""
+    # given-up records may be older than the checkpoint, and a baseline remembers every record
     is_whole = (sync.run.retry or sync.run.baseline) and not sync.source.step
     window = None if is_whole else sync.tables.window(sync.mapping, sync.source)
     for text in window_note(sync.source, window):
@@ -73,7 +76,7 @@ def _window(sync: Sync) -> Window | None:
 
 
 def window_note(source: Source, window: Window | None) -> Iterator[str]:
-    """Announce which rows a sync with a checkpoint reads."""
+    """Yield a note about the rows that a sync with a checkpoint reads."""
     if source.step and window:
         limits = zip(("at or after", "before"), source.step, strict=True)
         rows = " and ".join(f"{word} {limit}" for word, limit in limits if limit is not None)
@@ -85,7 +88,11 @@ def window_note(source: Source, window: Window | None) -> Iterator[str]:
 
 
 def _blocked(sync: Sync, row: HistoryRow, before: HistoryRow | None, reason: str) -> HistoryRow:
-    """Write a sync that has changed nothing. The next sync compares with the relation that was read before it."""
+    """Write the last row of a blocked sync.
+
+    It has the relation, identifier and signature of the sync before it. With its own, the same guard would let the next
+    sync through.
+    """
     read = {name: getattr(before, name) for name in ("relation", "identifier", "signature")} if before else {}
     return sync.end(row, "blocked", reason, **read)
 
@@ -98,25 +105,27 @@ def _freeze(sync: Sync, row: HistoryRow, window: Window | None, *, few_change: b
         is_baseline = not row.sync_mode
         tables.stage(mapping, source, window, is_baseline=is_baseline, few_change=few_change)
         counts = tables.count()
-        if REPEATED in counts:
+        if REPEATED in counts:  # the full join does not find all repeated rows: stage in the general way
             tables.drop_outbox()
             tables.stage(mapping, source, window, is_baseline=is_baseline)
             counts = tables.count()
         held_back = 0 if is_baseline else tables.count_held_back(mapping, source)
         return _counted(replace(row, checkpoint=checkpoint, held_back=held_back), counts)
     except WarehouseError as error:
-        with suppress(WarehouseError):  # report the first error, not one of the cleanup
+        with suppress(WarehouseError):  # raise the first error, not an error of the cleanup
             tables.drop_outbox()
             sync.end(row, "failed", str(error))
         raise
 
 
 def _meant(sync: Sync, reasons: Iterable[str]) -> str | None:
-    """Join the guards' reasons, unless the user has allowed them."""
+    """Join the reasons of guards. Return None if there is none, or if the user has allowed this sync."""
+    # `reasons` is lazy: for an allowed sync, no check of it runs
     return None if _is_allowed(sync) else _reason(sync, "; ".join(reasons))
 
 
 def _is_allowed(sync: Sync) -> bool:
+    # `dbt-segconn baseline` sends nothing, and some guards name it as the way out
     return sync.run.baseline or sync.mapping.name in sync.run.allow_guarded
 
 
@@ -139,7 +148,8 @@ def _counted(row: HistoryRow, outbox: abc.Mapping[str, Changes]) -> HistoryRow:
     to_send = sum(count for one, count in changes.items() if one in row.sync_mode.split(","))
     return replace(
         row,
-        # discards are read again by name; if more than KEPT_REPEATED were kept, only the whole model has all of them
+        # the next sync reads discarded records by their ids, but only KEPT_REPEATED of these are stored: if there are
+        # more, it must read the whole model
         checkpoint=row.checkpoint if unidentified <= KEPT_REPEATED else None,
         added=changes["added"],
         updated=changes["updated"],
@@ -170,7 +180,7 @@ def _changed(sync: Sync, row: HistoryRow) -> ChangedColumns | None:
 
 
 def held_back_note(row: HistoryRow) -> Iterator[str]:
-    """Announce the records that are held back."""
+    """Yield a note about the records that are held back."""
     if row.held_back:
         yield (
             f"{counted(row.held_back, 'record')} held back: no consent column has a value (consent.without_value: skip)"
@@ -183,7 +193,7 @@ def _lost(sync: Sync, row: HistoryRow) -> Iterator[str]:
 
 
 def _resent(sync: Sync, before: HistoryRow | None, row: HistoryRow) -> Iterator[str]:
-    """Announce records that are sent again although their data has not changed."""
+    """Yield a note about records that are sent again although their data has not changed."""
     if before is None or before.status == RESET:
         return
     if former := former_identifier(sync.mapping, sync.made_records(), sync.tables.known()):
@@ -192,6 +202,7 @@ def _resent(sync: Sync, before: HistoryRow | None, row: HistoryRow) -> Iterator[
             f"and {row.deleted:,} as deleted"
         )
     elif before.signature != row.signature and row.updated and "updated" in row.sync_mode:
+        # the first part of a signature is the hash of the columns' names, the others are of their types
         same_names = before.signature.split("-")[0] == row.signature.split("-")[0]
         what = "types of the columns" if same_names else "columns"
         yield f"the {what} that it uses have changed: {row.updated:,} known records are sent again"

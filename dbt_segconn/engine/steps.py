@@ -19,7 +19,7 @@ from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import PLANNED, RESET, HistoryRow, State, in_force
 from dbt_segconn.warehouse.source import Source
 
-# status of a sync without an outbox → how it ended
+# Status of an unfinished sync without an outbox → how it ended
 _ENDS = {
     "staging": ("failed", "ended while staging; nothing was sent"),
     "settling": ("success", None),
@@ -28,7 +28,7 @@ _ENDS = {
 
 
 def resume(sync: Sync) -> None:
-    """Deliver the outbox of an earlier sync, so that nothing is staged before it. With full_refresh, forget it."""
+    """Deliver the outbox of an earlier sync, before anything is staged. With full_refresh, drop it and the records."""
     if sync.run.full_refresh:
         _forget(sync)
         return
@@ -51,11 +51,11 @@ def resume(sync: Sync) -> None:
 
 
 def _forget(sync: Sync) -> None:
-    """Delete the mapping's records, as if it was never synced."""
+    """Delete the mapping's records, as if it had never been synced."""
     reset = sync.new_row().as_reset(sync.run.now())
     last, tables = sync.last_row(), sync.tables
 
-    # in one transaction: a history without records would look like a table that was dropped by hand
+    # in one transaction: `resume` reports a history without a table of records as altered by hand
     def forget() -> None:
         tables.forget(last, reset)
         tables.create_records()
@@ -68,16 +68,16 @@ def _replace_plan(sync: Sync, last: HistoryRow) -> None:
     """Drop the outbox of a plan that was not applied, and end its row. Nothing of it was sent."""
     sync.note("the last plan was not applied: its changes are staged again")
     made = sync.made_records()
-    # the next guards compare with the records, not with a plan that was not applied
+    # guards compare with the newest row, which must describe the records, not a plan that was not applied
     read = {name: getattr(made, name) for name in ("relation", "identifier", "signature")} if made else {}
     sync.tables.drop_outbox()
     sync.end(last, PLANNED, "was not applied", **read)
 
 
 def apply(sync: Sync) -> None:
-    """Deliver and settle the outbox of a plan; or the rest of it, if an earlier run was interrupted.
+    """Deliver and settle the outbox of a plan, or the rest of it if an earlier run was interrupted.
 
-    Raise SyncError if that is not what the plan has shown. Do nothing if the plan was applied before.
+    Raise SyncError if the calls would differ from those of the plan. Do nothing if the plan was applied before.
     """
     last, planned = sync.last_row(), (sync.run.applied or {})[sync.mapping.id]
     again = "Nothing was sent. Write a new plan with --plan"
@@ -97,6 +97,7 @@ def apply(sync: Sync) -> None:
         return
     if last.status == PLANNED and last.unidentified:
         sync.tables.discards.append_repeated(sync.tables.outbox, last)
+    # the budget was checked when the plan was made
     sync.run.budget.resume(max(0, last.to_send - last.confirmed))
     settle(sync, deliver(sync, sync.write(_rekeyed(sync, last), status="running", error=None)))
 
@@ -137,7 +138,11 @@ def _resume_outbox(sync: Sync, last: HistoryRow) -> None:
 
 
 def _rekeyed(sync: Sync, last: HistoryRow) -> HistoryRow:
-    """Return the row with the prefix of messageIds to come. Log calls that were confirmed under another write key."""
+    """Return the row with the prefix of the messageIds that follow.
+
+    If the write key has changed, first log the calls that were confirmed under the former one: the log makes their
+    messageIds from the prefix in the row.
+    """
     prefix = sync.message_prefix(last.sync_id)
     if prefix == last.message_prefix:
         return last
@@ -147,9 +152,10 @@ def _rekeyed(sync: Sync, last: HistoryRow) -> HistoryRow:
 
 
 def _abandon(sync: Sync, last: HistoryRow) -> None:
-    """Drop an outbox whose calls would differ now. Its undelivered changes are staged again."""
+    """Drop an outbox whose calls would differ now: one messageId must not have two calls. Stage its changes again."""
     what = "--integrations differ from those of" if _is_same_mapping(sync, last) else "the mapping has changed since"
     sync.note(f"{what} the interrupted sync: its undelivered changes are staged again")
+    # saved first: after a crash, the next run abandons the outbox, too, even if the mapping is as it was before
     row = sync.write(last, status="abandoning")
     final = sync.ended(row, *_ENDS["abandoning"])
 
@@ -180,11 +186,14 @@ def _close(sync: Sync, last: HistoryRow) -> None:
 
 
 STEPS: Sequence[Callable[[Sync, HistoryRow], HistoryRow]] = (stage, deliver, settle)
-"""Each takes the row that the step before it has written, and returns its own. A row with an end is the last one."""
+"""Each step takes the row that the step before it has written, and returns its own.
+
+A row with `finished_at` is the last one: the remaining steps are left out.
+"""
 
 
 def run_sync(mapping: Mapping, source: Source, destination: Destination, run: RunContext) -> SyncResult:
-    """Sync one mapping. Any exception becomes the result of this sync, so that the others go on."""
+    """Sync one mapping. Any exception becomes the result of this sync and does not stop the others."""
     started = run.clock()
     rows: list[HistoryRow] = []
     timings, violations = Timings(), ViolationCounts()
@@ -218,7 +227,7 @@ def _take_steps(sync: Sync) -> None:
             resume(_in_force(sync))
         if sync.run.stop.is_set():
             raise Canceled
-        sync = _in_force(sync)
+        sync = _in_force(sync)  # again: the resumed sync may have settled in the meantime
         if given := sync.mapping.run_integrations:
             sync.note(f"with --integrations {given}, until one of its syncs succeeds")
         row = sync.new_row()
@@ -228,7 +237,7 @@ def _take_steps(sync: Sync) -> None:
                 return
     except WarehouseError:
         with suppress(WarehouseError):
-            if what := sync.tables.missing_column():  # explains the error better
+            if what := sync.tables.missing_column():  # tables of an earlier build, or altered by hand
                 raise _altered(sync, what) from None
         raise
 
@@ -240,6 +249,7 @@ def _result(
     if last and not status:
         status, message = last.status, last.error
     confirmed = _confirmed(rows)
+    # a resumed sync keeps the id of the run that staged it
     earlier = {row.sync_id: row for row in rows if row.run_id != run.run_id}
     return SyncResult(
         mapping,

@@ -32,7 +32,7 @@ from dbt_segconn.warehouse.source import Source
 class Listener:
     """Base class for run listeners. Every method is a no-op. Syncs call it from their own threads.
 
-    An exception of a method becomes a warning; the text of a SegconnError is that warning.
+    If a method raises an exception, the run warns of it and continues. The text of a SegconnError becomes the warning.
     """
 
     observes_requests = False
@@ -51,7 +51,7 @@ class Listener:
         """Receive the start of a sync: `number` of `total`."""
 
     def enter(self, mapping: Mapping, step: str) -> None:
-        """Receive the start of a step: resume, apply, stage, deliver or settle. The first two may hold others."""
+        """Receive the start of a step: resume, apply, stage, deliver or settle. The first two may contain others."""
 
     def leave(self, mapping: Mapping, step: str, error: BaseException | None) -> None:
         """Receive the end of a step, with the exception that ended it."""
@@ -66,13 +66,13 @@ class Listener:
         """Receive the result of the run, or the exception with which it ended before its syncs."""
 
     def note(self, mapping: Mapping, text: str) -> None:
-        """Receive what the user should know before the sync ends."""
+        """Receive a text that the user should read before the sync ends."""
 
     def progress(self, mapping: Mapping, done: int, total: int) -> None:
-        """Receive how many calls are confirmed, of those to send."""
+        """Receive the number of confirmed calls (`done`), of `total` calls to send."""
 
     def warn(self, text: str) -> None:
-        """Receive what failed beside the syncs, such as an alert that was not sent."""
+        """Receive a failure outside of the syncs, such as an alert that was not sent."""
 
 
 def _forwarding(name: str) -> Callable[..., None]:
@@ -122,9 +122,10 @@ class ShieldedListener(Listener):
 
     def _report(self, name: str, error: Exception) -> None:
         """Warn of an exception, once."""
+        # only its type: the text of an unexpected exception may have values of rows
         text = f"the listener's method {name} raised {type(error).__name__}"
         text = str(error) if isinstance(error, SegconnError) else text
-        if name == "warn":
+        if name == "warn":  # warning the same listener again would not end
             self._warnings[text] = None
         elif text not in self._warnings:
             self.warn(text)
@@ -132,12 +133,12 @@ class ShieldedListener(Listener):
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What all syncs of a run share. `now` returns the warehouse's time in UTC, `clock` counts seconds.
+    """What all syncs of a run share. `now` returns the warehouse's time in UTC, `clock` returns seconds.
 
-    `mapping_ids` are the ids of all mappings of the project: other ids in the history are of mappings that were
+    `mapping_ids` are the ids of all mappings of the project: other ids in the history belong to mappings that were
     removed. `baseline` settles changes without sending them. `retry` sends given-up records again. `workers`
     deliver instead of this process. With a `plan`, syncs end once they are staged. `applied`: mapping id → id of the
-    planned sync to deliver; nothing is staged.
+    planned sync to deliver; nothing is staged then.
     """
 
     warehouse: Warehouse
@@ -161,23 +162,23 @@ class RunContext:
 
 
 class Plan(Protocol):
-    """Receives what each sync has staged, instead of a delivery."""
+    """Receives each sync once it is staged; it is not delivered then. `PlanFile` is one."""
 
     def add(self, sync: Sync, row: HistoryRow) -> None:
         """Receive a sync whose outbox is staged. Its session is open. Syncs call it from their own threads."""
 
 
 def first_row(mapping: Mapping, source: Source, run: RunContext) -> HistoryRow:
-    """Return the first row of a new sync."""
+    """Return the first row of a new sync. It is not written yet."""
     row = new_row(mapping, run.now(), run_id=run.run_id, source=source)
-    if source.step:  # a later step, and the sync of the rest, may use the same results
+    if source.step:  # later steps, and the sync of the rest, may use the same results of dbt
         return row
     return replace(row, dbt_invocation_id=run.dbt_invocation_of(mapping.model.unique_id))
 
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """One sync under way. `rows` are the history rows that it has written, in order."""
+    """One sync of a mapping, from lock to settle. `rows` are the history rows that it has written, in order."""
 
     mapping: Mapping
     source: Source
@@ -197,7 +198,7 @@ class Sync:
 
     def message_prefix(self, sync_id: str) -> str | None:
         """Return the prefix of the messageIds of a sync; None if the mapping may make its own."""
-        # a directive in place of the fields may make one, too
+        # a mapping may be one directive instead of fields, and that may make one, too
         makes_own = any(name == "message_id" or name.startswith("@") for name in self.mapping.fields)
         return None if makes_own else message_id_prefix(self.destination.config.write_key, sync_id)
 
@@ -222,7 +223,7 @@ class Sync:
 
     @property
     def observe(self) -> Callable[[Request], None] | None:
-        """What receives the requests of this sync, if the listener wants them."""
+        """The function that receives the requests of this sync; None if no listener observes them."""
         listener = self.run.listener
         return partial(listener.request, self.mapping) if listener.observes_requests else None
 
@@ -261,8 +262,9 @@ class Sync:
         self.rows.append(row)
 
     def last_row(self) -> HistoryRow | None:
-        """Return the newest row of the mapping in the history."""
-        if not self.rows and not self._read:  # on a long history, the query costs more than an idle sync
+        """Return the newest row of the mapping in the history; None if there is none."""
+        # read once: on a long history, this query costs more than all others of a sync without changes
+        if not self.rows and not self._read:
             self._read.append(self.state.last_sync(self.mapping.id))
         return self.rows[-1] if self.rows else self._read[0]
 

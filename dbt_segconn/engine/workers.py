@@ -1,4 +1,4 @@
-"""Where workers run: in processes of this machine, or on the workers of a Dask scheduler."""
+"""The workers that deliver ranges: processes of this machine, or the workers of a Dask scheduler."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from dbt_segconn.warehouse.adapter import Warehouse
 
 
 class Worker:
-    """What a process keeps from range to range of one run: the project, the warehouse, the destinations' rates."""
+    """The project, warehouse and destinations of one run in a worker. They stay open from range to range."""
 
     def __init__(self, options: Options) -> None:
         self._project = read_project(options, needs_results=False)
@@ -46,9 +46,7 @@ class Worker:
         destination = self._destination(mapping.destination, changes.among)
         write_key = destination.config.write_key
         if message_id_prefix(write_key, changes.sync_id) != changes.fingerprint:
-            raise ConfigurationError(
-                f"destination {mapping.destination}: its write key is another than that of the run"
-            )
+            raise ConfigurationError(f"destination {mapping.destination}: its write key differs from that of the run")
         calls = calls_of(changes, mapping, write_key)
         notes: dict[str, None] = {}
         requests: list[Request] = []
@@ -71,9 +69,9 @@ class Worker:
                 delivery.finish()
             except Canceled:
                 canceled = True
-            except Exception as error:  # noqa: BLE001  with it goes how far the delivery came
+            except Exception as error:  # noqa: BLE001  the result has the progress up to this error
                 failure = message_of(error)
-            delivery.close()
+            delivery.close()  # waits for the calls in flight, which count in the progress
             spent = delivery.timings.spent()
             return RangeResult(
                 delivery.progress(), failure, canceled, tuple(notes), tuple(requests), spent, calls.violations
@@ -87,13 +85,13 @@ class Worker:
         mapping = self._mappings.get(changes.mapping_id)
         if mapping is None or mapping.definition != changes.definition:
             raise ConfigurationError(
-                f"{self._project.context.project_dir}: a worker reads another mapping here than the run. The "
-                "project must be the same for both, and stay as it is while a run lasts; run again."
+                f"{self._project.context.project_dir}: a worker reads a mapping here that differs from the run's. "
+                "The project must be the same for both, and must not change during a run; run again."
             )
         return replace(mapping, run_integrations=changes.integrations)
 
     def _destination(self, name: str, among: int) -> Destination:
-        """Return a destination of which this worker has its part of the rate and of the requests in flight."""
+        """Return a destination with this worker's part of the rate limit and of the requests in flight."""
         if (name, among) not in self._destinations:
             config = build_config(name, self._project.settings.destinations[name])
             rate, concurrency = config.events_per_second, math.ceil(config.concurrency / among)
@@ -102,23 +100,23 @@ class Worker:
         return self._destinations[name, among]
 
 
-# dbt's flags and the working directory belong to the process, so it works for one invocation at a time
+# dbt's flags and the working directory are global in a process, so it works for one run at a time
 _workers: dict[str, Worker] = {}
 _guard = threading.Lock()
 
 
 def deliver_range(options: Options, changes: Range, stop: Stop) -> RangeResult:
-    """Deliver a range in this process. Any error is part of the outcome."""
+    """Deliver a range in this process. Any error is part of the result."""
     with _guard:
         try:
             return _worker(options, changes.run_id).deliver(changes, stop)
-        except Exception as error:  # noqa: BLE001  not every exception passes from process to process
+        except Exception as error:  # noqa: BLE001  some exceptions cannot be pickled, so they cannot leave the process
             nothing = Progress(changes.after, 0, 0, ())
-            return RangeResult(nothing, f"a worker could not begin: {message_of(error)}")
+            return RangeResult(nothing, f"a worker could not start: {message_of(error)}")
 
 
 def warm_up(options: Options, run_id: str) -> None:
-    """Open project and warehouse before the first share comes; what fails then, fails again with a range."""
+    """Open project and warehouse before the first range arrives. An error is raised again with that range."""
     with _guard:
         try:
             _worker(options, run_id)
@@ -134,13 +132,18 @@ def _worker(options: Options, run_id: str) -> Worker:
     return _workers[run_id]
 
 
+# The time limits of Dask's client
 CONNECT_SECONDS, CLOSE_SECONDS = 15, 5
+# How often a worker of Dask checks whether the run has stopped
 POLL_SECONDS = 1.0
 
 
 @contextmanager
 def workforce(options: Options, project: Project, warehouse: Warehouse, run_id: str) -> Iterator[Workers | None]:
-    """Start the workers of the options. Yield None if this process delivers by itself."""
+    """Start the workers for the duration of the block. Yield None if this process delivers by itself.
+
+    Raise ConfigurationError if the warehouse or the scheduler does not allow workers.
+    """
     if options.workers == 1 and not options.scheduler:
         yield None
         return
@@ -193,16 +196,17 @@ def _without_vars(theirs: Options, project: Project, scheduler: str) -> Options:
 
 
 class LocalWorkers:
-    """Processes of this machine. One that dies takes the pool with it, so the next share finds a new one."""
+    """Processes of this machine. If one dies, Python's pool is broken, and the next range starts a new pool."""
 
     may_repeat = False
 
     def __init__(self, options: Options, count: int, run_id: str) -> None:
         self.count = count
         self._options = options
-        # spawned elsewhere: forks of macOS do not bear some of its own libraries
+        # forking a process with threads is not safe, and libraries of macOS may start threads in any process:
+        # https://docs.python.org/3/library/multiprocessing.html#contexts-and-start-methods
         self._context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-        if sys.platform == "linux":  # one import of dbt for all workers
+        if sys.platform == "linux":  # the fork server imports dbt once for all workers
             self._context.set_forkserver_preload(["dbt_segconn.engine.workers", "dbt.context.providers"])
         self._stop = self._context.Event()
         self._guard = threading.Lock()
@@ -211,7 +215,7 @@ class LocalWorkers:
             self._pool.submit(warm_up, options, run_id)
 
     def submit(self, changes: Range) -> Future[RangeResult]:
-        """Hand in a range."""
+        """Submit a range."""
         with self._guard:
             try:
                 return self._pool.submit(_deliver_here, self._options, changes)
@@ -243,7 +247,7 @@ _stop_here: list[Stop] = []
 
 
 def _begin(stop: Stop) -> None:
-    """Prepare a process: Ctrl-C is the run's to hear, and without the run there is no worker."""
+    """Prepare a worker process. It ignores Ctrl-C, which the run handles, and ends if the run's process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _stop_here[:] = [stop]
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -261,7 +265,7 @@ def _deliver_here(options: Options, changes: Range) -> RangeResult:
 
 
 class DaskWorkers:
-    """The workers of a Dask scheduler, which gives the share of one that dies to another by itself."""
+    """The workers of a Dask scheduler. If one dies, the scheduler gives its range to another by itself."""
 
     may_repeat = True
 
@@ -275,16 +279,16 @@ class DaskWorkers:
 
     @property
     def count(self) -> int:
-        """How many workers the scheduler has now, or had when it last answered."""
+        """The number of workers that the scheduler has now, or had when it last answered."""
         with suppress(OSError):  # `are_gone` gives the reason
             self._count = max(1, len(self._client.nthreads()))
         return self._count
 
     def submit(self, changes: Range) -> Future[RangeResult]:
-        """Hand in a range. It is lost at once if the scheduler is gone."""
+        """Submit a range. If the scheduler is gone, return a canceled future, which counts as lost."""
         try:
             future: Future[RangeResult] = self._executor.submit(_deliver_there, self._options, changes, self._stop_name)
-        except Exception:  # a closed client raises this very class
+        except Exception:  # a closed client raises `Exception` itself
             if not self.are_gone():
                 raise
             future = Future()
@@ -292,13 +296,13 @@ class DaskWorkers:
         return future
 
     def is_lost(self, error: BaseException) -> bool:
-        """Check whether a range's exception means that its workers have died, or a scheduler that started again."""
+        """Check whether the exception of a range means that its workers have died, or that the scheduler restarted."""
         from distributed import KilledWorker
 
         return isinstance(error, (KilledWorker, CancelledError))
 
     def are_gone(self) -> str | None:
-        """Return the reason if the scheduler is gone: its client then loses the submitted ranges."""
+        """Return the reason if the scheduler is gone. The client has then lost the submitted ranges."""
         if self._client.status == "running":
             return None
         return (
@@ -322,7 +326,8 @@ def _dask_workers(address: str, options: Options, run_id: str) -> Iterator[DaskW
         raise ConfigurationError(
             f"--scheduler {address}: Dask is not installed. pip install 'dbt-segconn[dask]'"
         ) from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it would tell by tracebacks what we tell in a line
+    # it logs stack traces of errors that are reported here in one line
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -356,7 +361,7 @@ def _version() -> str:
 
 
 def _deliver_there(options: Options, changes: Range, stop_name: str) -> RangeResult:
-    """Deliver a range on a worker of Dask, until the run's event says stop."""
+    """Deliver a range on a worker of Dask. Stop early if the run sets its event."""
     from distributed import Event
 
     remote, stop, done = Event(stop_name), threading.Event(), threading.Event()

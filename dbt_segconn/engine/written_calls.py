@@ -1,6 +1,6 @@
-"""Calls that the warehouse writes: a mapping's shape as parts of a text, which `sql/calls.sql` turns into SQL.
+"""Calls that the warehouse writes: the JSON of a mapping's calls as parts of a text, which `sql/calls.sql` renders.
 
-`calls.py` defines what a call is. A change whose call the warehouse cannot write exactly is left to it.
+`calls.py` defines what a call is. If the warehouse cannot write the call of a change exactly, `calls.py` makes it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,23 @@ from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.warehouse.source import NUMBERS, WHOLE_NUMBERS, Column
 
-# Value types whose text in the outbox is String(value) in JavaScript. Large integers are excepted by the SQL
+# Value types whose text in the outbox is that of String(value) in JavaScript, which Segment's mappings use. The SQL
+# leaves large integers to Python
 _TEXTS = frozenset({"text", "exact", "date", "timestamp", "timestamptz", "interval", "binary", "boolean"})
 _CONSENTS = (_TEXTS | NUMBERS) - {"exact"}
 _TIMES = frozenset({"timestamp", "timestamptz"})
-# JSON as it was written, which may name a key twice: Python keeps the last one
+# Types that keep JSON as it was written. It may have a key twice, of which Python keeps the last one
 _MAY_REPEAT_KEYS = re.compile(r"json(?!b)|record|variant", re.IGNORECASE)
-# JSON may need more bytes once it is parsed and written again
+# A call with a JSON column must be this many times smaller: written again by Python, its JSON may need more bytes
 _JSON_SHARE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A leaf with its columns: a text, a column and a text in turn. `before` is sent only together with the value."""
+    """A leaf of a call with its columns: `pieces` are texts and columns in turn, first a text.
+
+    `before` is the text before the value, such as its key. It is sent only if the value is.
+    """
 
     pieces: tuple[str | Column, ...]
     form: str
@@ -38,7 +42,7 @@ class Filled:
 
     @property
     def column(self) -> Column:
-        """The column of a leaf that is no template."""
+        """The column of a leaf that is not a template: it has only one."""
         return self.columns[0]
 
     @property
@@ -49,7 +53,7 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """Members of an object of which each begins with a comma: the first comma is removed."""
+    """Members of an object whose first one may be left out. Each begins with a comma; SQL removes the first comma."""
 
     parts: tuple[Part, ...]
 
@@ -59,9 +63,10 @@ Part = str | Filled | Trimmed
 
 @dataclass(frozen=True, slots=True)
 class WrittenCall:
-    """The parts of a call up to its messageId, and the conditions for writing it.
+    """The parts of a call up to its messageId, and the conditions under which the warehouse writes it.
 
-    One leaf of each group in `required` is not empty. `most_bytes` is the largest size.
+    At least one leaf of each group in `required` must not be empty. `timestamp` is the column of the call's timestamp,
+    which is checked. `most_bytes` is the largest size of a call in bytes.
     """
 
     parts: tuple[Part, ...]
@@ -77,7 +82,8 @@ def find_written_call(
 ) -> WrittenCall | None:
     """Return how the warehouse writes the calls of a mapping; None if Python makes them.
 
-    `value_types` are those with exact JSON in the warehouse's dialect. Mappings with `order_by` need each call's user.
+    `value_types` are those with exact JSON in the warehouse's dialect. With `order_by`, Python makes the calls: it
+    needs the user of each call, to send the calls of one user one after the other.
     """
     known = {column.key: column for column in columns}
     if mapping.uses_segment_id:
@@ -129,7 +135,7 @@ def _is_supported(leaf: Filled, value_types: Collection[str]) -> bool:
 
 @dataclass(slots=True)
 class _Writer:
-    """Parts of JSON text. A part that drops its value drops its key, too."""
+    """Writes a call as parts of JSON text. If a value is left out, its key is left out, too."""
 
     known: dict[str, Column]
     leaves: list[Filled] = field(default_factory=list)
@@ -157,6 +163,7 @@ class _Writer:
 
     def _members(self, members: dict[str, Any]) -> Iterator[Part]:
         pairs = list(members.items())
+        # if the first member is dropped, the second one must not begin with a comma
         if pairs and _may_drop(pairs[0][1]):
             yield Trimmed(tuple(_joined(part for key, one in pairs for part in self._member(f",{_json(key)}:", one))))
             return
@@ -180,7 +187,7 @@ def _may_drop(value: Any) -> bool:
 
 def _json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    text.encode()
+    text.encode()  # raises UnicodeEncodeError for a half of a surrogate pair
     return text
 
 

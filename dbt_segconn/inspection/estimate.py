@@ -1,4 +1,4 @@
-"""What a run would send now, and its cost: calls, users, bytes, time, money. Sends and changes nothing."""
+"""What a run would send now, and its cost: calls, users, bytes, time, money. Nothing is sent or changed."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from dbt_segconn.state.diff import Diff
 
 # Maximum calls of a mapping that are built and measured, spread evenly over its changes
 SAMPLE = 1000
+# Reasons for discards in the sample, the most frequent first
 SHOWN_REASONS = 5
 
 
@@ -29,8 +30,9 @@ SHOWN_REASONS = 5
 class Size:
     """The size of the calls, measured on a sample.
 
-    `measured`: the number of sampled calls that would be sent. `discarded`: the number of other sampled calls, with
-    `reasons`. `bytes` and `requests` are those of all calls, extrapolated if the sample does not contain all of them.
+    `measured`: the number of sampled calls that would be sent. `discarded`: the number of the other sampled calls.
+    `reasons`: reason for a discard → number of sampled calls. `bytes` (without compression) and `requests` are of all
+    calls; they are extrapolated if the sample does not contain all of them.
     """
 
     measured: int = 0
@@ -44,7 +46,8 @@ class Size:
 class Users:
     """The number of users that calls name, and how many of them are new: no record that was sent before names them.
 
-    Counts distinct user ids, and anonymous ids of calls without a user id, as Segment does for MTUs.
+    Counts distinct user ids, and distinct anonymous ids of calls without a user id. Segment counts its monthly tracked
+    users (MTUs) in this way.
     """
 
     named: int
@@ -57,8 +60,8 @@ class Estimate:
 
     `users`: None if a user or anonymous id is not a plain column. `seconds`: the time at the rate limit of the
     destination, None without a limit. `unfinished`: calls that an interrupted sync has not delivered. A run delivers
-    them first, and `calls` includes those that are still changes. `changed`: the changed columns of updated records,
-    None without `changed_columns`. `objections`: messages of guards. `notes`: why some changes are not sent.
+    them first; `calls` counts them again if their records still differ. `changed`: the changed columns of updated
+    records, None without `changed_columns`. `objections`: messages of guards. `notes`: why some changes are not sent.
     """
 
     mapping: str
@@ -84,9 +87,9 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The cost of one part of the pricing.
+    """The cost of one part of the pricing: `money` in `currency` for calls or users (`what`).
 
-    `units` come on top of the `before` units of this month; `beyond` of them exceed the included amount.
+    `units` are added to the `before` units of this month; `beyond` of them exceed the included amount.
     """
 
     what: str
@@ -99,7 +102,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The estimates of all mappings. `calls_this_month`: calls of this month in the history."""
+    """The estimates of all mappings. `calls_this_month`: calls of this month in the history.
+
+    `users` counts a user of several mappings once. `seconds` is the time at the rate limits, None without a limit.
+    """
 
     mappings: tuple[Estimate, ...]
     users: Users
@@ -126,7 +132,10 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class _UserColumns:
-    """The id columns of a mapping in its diff, user id before anonymous id. `is_known`: it has a table of records."""
+    """The id columns of a mapping in its diff, the user id before the anonymous id.
+
+    `is_known`: the mapping has a table of records, so some of its users may not be new.
+    """
 
     diff: Diff
     users: Sequence[str]
@@ -135,7 +144,7 @@ class _UserColumns:
 
 
 def estimate(options: Options) -> Forecast:
-    """Estimate what a run would send of the enabled mappings. Raises ConfigurationError as `run` does."""
+    """Estimate what a run of the enabled mappings would send. Raises ConfigurationError as `run` does."""
     with opened_read_only(options, also_disabled=False) as look:
         return forecast_of(look)
 
@@ -147,6 +156,7 @@ def forecast_of(look: OpenedProject) -> Forecast:
     estimates = tuple(_estimate(look, mapping, user_columns) for mapping in mappings)
     is_sending = {mapping.id for mapping, one in zip(mappings, estimates, strict=True) if one.total}
     sending = [columns for mapping_id, columns in user_columns.items() if mapping_id in is_sending]
+    # not the sum of the mappings' users: several mappings may name one user
     users = _users(look, sending, user_columns.values())
     before = look.state.spent(month_of(_now())) if look.state.exists() else 0
     calls = sum(one.total for one in estimates)
@@ -185,7 +195,7 @@ def _estimate(look: OpenedProject, mapping: Mapping, user_columns: abc.Mapping[s
 
 
 def _size(look: OpenedProject, mapping: Mapping, calls: int) -> Size:
-    """Build a sample of calls as a run does, and measure their batches."""
+    """Build a sample of calls in the same way as a run, and measure their batches."""
     every = math.ceil(calls / SAMPLE)  # spread over all: the first 1,000 may be alike, such as the oldest
     rows = look.tables(mapping).sample(mapping, look.sources[mapping.id], every, SAMPLE) if calls else []
     discarded: list[str] = []
@@ -203,16 +213,17 @@ def _size(look: OpenedProject, mapping: Mapping, calls: int) -> Size:
     if not measured:
         return Size(0, len(discarded), reasons)
     mean = sum(batch.size - ENVELOPE_BYTES for batch in batches) / measured
-    # sampled calls that are discarded stand for others that will be
+    # the same percentage of all calls will be discarded
     expected = calls * measured / (measured + len(discarded))
     # a batch is full by its calls or by its bytes
     requests = math.ceil(expected / min(BATCH_CALLS, (BATCH_BYTES - ENVELOPE_BYTES) / mean))
+    # a comma separates two calls, so the last call of a batch needs one byte less
     return Size(measured, len(discarded), reasons, round(expected * mean) + requests * (ENVELOPE_BYTES - 1), requests)
 
 
 def _user_columns(look: OpenedProject, mapping: Mapping) -> _UserColumns | None:
     """Return the id columns of a mapping; None if an id is not a plain column."""
-    # other values, such as templates, exist in calls only: the warehouse cannot count them
+    # templates and directives are evaluated in Python: the warehouse cannot count their values
     names = [column_of(mapping.fields[key]) for key in ("user_id", "anonymous_id") if key in mapping.fields]
     source, tables = look.sources[mapping.id], look.tables(mapping)
     aliases = {SEGMENT_ID: "record_id", **{column.key: column.alias for column in source.columns}}
@@ -231,11 +242,14 @@ def _users(look: OpenedProject, sending: Sequence[_UserColumns], known: Collecti
 
 
 def _now() -> datetime:
-    return datetime.now(timezone.utc).replace(tzinfo=None)  # as times in the history
+    return datetime.now(timezone.utc).replace(tzinfo=None)  # times in the history are UTC without a zone
 
 
 def _total_seconds(estimates: Iterable[Estimate]) -> float | None:
-    """Return the longest time of a destination: destinations are delivered to in parallel."""
+    """Return the longest time of all destinations: a run delivers to them in parallel.
+
+    Mappings of one destination share its rate limit, so their times are added.
+    """
     seconds: dict[str, float] = {}
     for one in estimates:
         if one.seconds is not None:
@@ -244,6 +258,7 @@ def _total_seconds(estimates: Iterable[Estimate]) -> float | None:
 
 
 def _over(budget: BudgetSettings, calls: int, before: int) -> Iterable[str]:
+    # a sync takes all its calls from the budget at once, so a run blocks those that no longer fit, not all
     run, month = budget.max_calls_per_run, budget.max_calls_per_month
     if run is not None and calls > run:
         yield f"{calls:,} calls are more than budget.max_calls_per_run {run:,}: a run would block some mappings"
@@ -255,7 +270,7 @@ def _over(budget: BudgetSettings, calls: int, before: int) -> Iterable[str]:
 
 
 def _costs(pricing: PricingSettings | None, calls: int, before: int, users: int) -> Iterable[Cost]:
-    if pricing and pricing.mtus:  # 0 before: the history counts calls, not users
+    if pricing and pricing.mtus:  # 0 users before: the history counts calls only
         yield _cost("MTUs", pricing.mtus, users, 0, pricing.currency)
     if pricing and pricing.api_calls:
         yield _cost("API calls", pricing.api_calls, calls, before, pricing.currency)

@@ -1,7 +1,11 @@
-"""Given rows of a unit test → changes as a sync reads them from the outbox, without a warehouse."""
+"""Given rows of a unit test → changes as a sync reads them from the outbox, without a warehouse.
+
+Values are converted to the form that the warehouse writes (manual, Values): a test then makes the same call as a run.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import abc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
@@ -21,18 +25,20 @@ GivenRow = abc.Mapping[str, Any]
 def find_given_columns(
     mapping: Mapping, rows: Sequence[GivenRow], known: KnownColumns, adapter_type: str
 ) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
-    """Return the columns that a sync would read, and those of the identifier.
+    """Return the columns that a sync would read, and the columns of the identifier.
 
-    A column without a known data type has the type of its given values. Raises ConfigurationError for a given column
-    that the model does not have.
+    Without a known data type, the value type of a column is guessed from its given values. Raises ConfigurationError
+    for a given column that the model does not have.
     """
     given = dict.fromkeys(name for row in rows for name in row)
+    # warehouses fold the case of names in different ways, so names are compared without case
     listed = {*map(str.casefold, known.types), *map(str.casefold, (*mapping.named, *mapping.identifier))}
     for name in given:
         if name.casefold() not in listed and (known.complete or mapping.columns is not None):
             near = near_name(name, [*known.types, *mapping.named])
             raise ConfigurationError(f"the column {name!r} is neither mapped nor a known column of the model.{near}")
     named = {name.casefold() for name in mapping.named}
+    # a mapping without a list of columns, such as one with $*, reads all columns of the model
     others = {} if mapping.columns is not None else {**dict.fromkeys(known.types), **given}
     rest = {name.casefold(): name for name in others if name.casefold() not in named}
 
@@ -47,7 +53,7 @@ def find_given_columns(
 
 
 def _guessed(values: Iterable[Any]) -> str:
-    types = {type(one) for one in values} - {type(None)}
+    types = {type(one) for one in values} - {type(None)}  # a null has no type of its own
     if types & {dict, list}:
         return "json"
     named = {bool: "boolean", int: "integer", float: "float"}
@@ -57,7 +63,10 @@ def _guessed(values: Iterable[Any]) -> str:
 def changes_of(
     rows: Sequence[GivenRow], change_type: str, columns: Sequence[Column], identifier: Sequence[Column]
 ) -> Iterator[Row]:
-    """Yield the change of each row. Raises ConfigurationError for a value that its column cannot hold."""
+    """Yield the change of each row: change number, change type, record id, then the values of `columns`.
+
+    Raises ConfigurationError for a value that its column cannot hold.
+    """
     ids = [_record_id(row, identifier, at) for at, row in enumerate(rows)]
     for at, (row, record_id) in enumerate(zip(rows, ids, strict=True)):
         if record_id is None:
@@ -65,7 +74,7 @@ def changes_of(
         elif ids.count(record_id) > 1:
             yield (at + 1, "duplicate_identifier", record_id, *(None for _ in columns))
         else:
-            is_deleted = change_type == "deleted"  # a sync restores the columns of the identifier
+            is_deleted = change_type == "deleted"  # all values are null; CallMaker restores the identifier
             values = [None if is_deleted else _value(row, column, at) for column in columns]
             yield (at + 1, change_type, record_id, *values)
 
@@ -75,6 +84,7 @@ def _record_id(row: GivenRow, identifier: Sequence[Column], at: int) -> str | No
     values = [_value(row, column, at) for column in identifier]
     if None in values:
         return None
+    # a '|' separates the columns, so it is escaped inside of them
     texts = [_text(value, "") for value in values]
     if len(texts) == 1:
         return texts[0]
@@ -99,25 +109,27 @@ def _value(row: GivenRow, column: Column, at: int) -> Any:
 
 def _text(value: Any, _: str) -> str:
     if isinstance(value, (dict, list)):
-        raise TypeError
+        raise TypeError  # JSON in a column of another type
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _whole(value: Any, _: str) -> int:
-    if isinstance(value, bool) or int(value) != float(value):
+    # bool is a subclass of int in Python: true would become 1
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
         raise ValueError
     return int(value)
 
 
-def _fraction(value: Any, _: str) -> float:
+def _fraction(value: Any, _: str) -> float | None:
     if isinstance(value, bool):
         raise TypeError
-    return float(value)
+    number = float(value)
+    return number if math.isfinite(number) else None  # JSON has no NaN: a sync sends null
 
 
-def _number(value: Any, zone: str) -> int | float:
-    number = _fraction(value, zone)
-    return int(number) if number.is_integer() else number
+def _number(value: Any, zone: str) -> int | float | None:
+    number = _fraction(value, zone)  # a decimal may be whole, and then its JSON has no fraction
+    return number if number is None or not number.is_integer() else int(number)
 
 
 def _boolean(value: Any, _: str) -> bool:
@@ -132,7 +144,7 @@ def _date(value: Any, _: str) -> str:
 
 def _time(value: Any, zone: str) -> str:
     """Return the ISO-8601 text in UTC that `segconn_timestamp` writes."""
-    moment = datetime.fromisoformat(value.replace("Z", "+00:00"))  # Python 3.10 reads no Z
+    moment = datetime.fromisoformat(value.replace("Z", "+00:00"))  # Python 3.10 cannot parse a Z
     moment = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
     digits = "microseconds" if moment.microsecond % 1000 else "milliseconds"
     return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec=digits) + "Z"

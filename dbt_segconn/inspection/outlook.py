@@ -1,4 +1,4 @@
-"""What a sync of a mapping would find now: changes, changes that it does not send, reasons of guards to block it."""
+"""What a sync of a mapping would find now: its changes, those that it would not send, and why guards would block it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import PLANNED, HistoryRow, State, in_force, new_row
 from dbt_segconn.warehouse.source import Source
 
-# Replaces the id of a sync in calls that are not sent
+# The sync id in the messageIds of calls that are shown and not sent
 NO_SYNC = "preview"
 
 
@@ -31,7 +31,7 @@ NO_SYNC = "preview"
 class OpenedProject:
     """The open project: selected and skipped mappings, the source of each mapping by its id, the state tables.
 
-    The records in `resent` count as updated.
+    The records in `resent` count as updated. The state tables may not exist yet: call `state.exists()` first.
     """
 
     project: Project
@@ -46,16 +46,17 @@ class OpenedProject:
         return MappingTables(self.state, mapping.id, self.resent)
 
     def diff(self, mapping: Mapping) -> Diff:
-        """Return the diff of the next sync. It is kept: with a checkpoint, finding its window takes four statements."""
+        """Return the diff of the next sync. It is cached: with a checkpoint, its window costs four statements."""
         if mapping.id not in self._diffs:
             self._diffs[mapping.id] = self.tables(mapping).diff(mapping, self.sources[mapping.id])
         return self._diffs[mapping.id]
 
     def call_maker(self, mapping: Mapping, sync_id: str = NO_SYNC) -> CallMaker:
-        """Return an object that builds the calls of a sync with this id."""
+        """Return the maker of the calls of a sync with this id."""
         write_key = self.project.settings.destinations[mapping.destination].write_key.get_secret_value()
         now = datetime.now(timezone.utc)
         columns = self.sources[mapping.id].columns
+        # an interrupted run with --integrations keeps them until its sync is settled
         mapping = in_force(mapping, self.state.last_sync(mapping.id) if self.state.exists() else None)
         return CallMaker(mapping, columns, write_key=write_key, sync_id=sync_id, started_at=now)
 
@@ -64,16 +65,16 @@ class OpenedProject:
 def opened_read_only(
     options: Options, *, also_disabled: bool = True, resent: ResendChoice | None = None
 ) -> Iterator[OpenedProject]:
-    """Open the project until the block ends. With `options.all`, include models that dbt has not just refreshed.
+    """Open the project until the block ends, with all selected models, refreshed by dbt or not. Nothing is written.
 
     Changes are counted as if the records in `resent` were marked to be sent again.
 
     Raises ConfigurationError as a run does.
     """
-    project = read_project(options, needs_results=False)  # a look does not depend on dbt's last invocation
+    project = read_project(options, needs_results=False)  # these commands do not depend on dbt's last invocation
     with opened(project, options) as warehouse:
         choice = gate(project, options, warehouse)
-        # a mapping is previewed before it is enabled; an estimate is of what a run would send
+        # a user previews a mapping before enabling it; an estimate counts only what a run would send
         disabled = [skip.mapping for skip in choice.skipped] if also_disabled else []
         sources = find_sources((*choice.chosen, *disabled), warehouse, options)
         with warehouse.session("looking") as session:
@@ -85,17 +86,18 @@ UNIDENTIFIED = {
     "null_identifier": "the unique identifier is null",
     "duplicate_identifier": "the unique identifier is not unique",
 }
-"""change type of a row without a unique identifier → discard reason, as a sync writes it"""
+"""Change type of a row without a unique identifier → discard reason, with the words of `sql/discards.sql`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """Counts of records, as a sync would count them now.
 
-    `changes`: the number of changes by change type. `calls`: only the change types that the mapping sends; a baseline
-    sends none. `unfinished`: calls that an interrupted sync has not delivered; a run delivers them first.
-    `stamps`: if all known records are updated, the columns that may be the reason; else None. `changed`: the columns
-    of updated records that changed, with `changed_columns`; else None. `block_reasons`: messages of guards.
+    `changes`: the number of changes by change type. `calls`: the same for the change types that the mapping sends; a
+    baseline sends none. `unfinished`: calls that an interrupted sync has not delivered; a run delivers them first.
+    `stamps`: if all known records are updated, the columns with one value in all rows; else None. `changed`: the
+    changed columns of updated records, if the mapping has `changed_columns`; else None. `block_reasons`: messages of
+    guards.
     """
 
     changes: abc.Mapping[str, int]
@@ -154,6 +156,7 @@ class Outlook:
 
 
 def _is_resumed(last: HistoryRow) -> bool:
+    # a run drops the outbox of a plan that was not applied
     return last.finished_at is None and last.status != PLANNED
 
 
@@ -178,7 +181,7 @@ def outlook(look: OpenedProject, mapping: Mapping) -> Outlook:
     )
     known = tables.known() if has_records else 0
     updated = one.changes["updated"]
-    # one known record may well change; that all of several change at once is rarely meant
+    # a single known record may well change; if all of several records change, a build stamp is the likely reason
     is_every = updated > 1 and updated == known - one.changes["deleted"]
     stamps = cache(lambda: tuple(tables.stamps(source)))  # reads the whole model
     reasons = tuple(_block_reasons(look, mapping, one, known=known, last=last, stamps=stamps))
@@ -200,13 +203,13 @@ def _block_reasons(
     last: HistoryRow | None,
     stamps: Callable[[], Sequence[str]],
 ) -> Iterator[str]:
-    """Yield why a run would block the sync. Reasons about the mapping itself come first and exclude the others."""
+    """Yield the reasons for which a run would block the sync. Like a run, stop after those that precede staging."""
     source, state = look.sources[mapping.id], look.state
     now = datetime.now(timezone.utc).replace(tzinfo=None)
     staging = new_row(mapping, now, sync_mode=",".join(one.calls), source=source)
     has_state = state.exists()
     if has_state:
-        ids = {other.id for other in look.project.mappings}  # not only selected ones: the others are not gone
+        ids = {other.id for other in look.project.mappings}  # all: a mapping that is not selected is not gone
         if reasons := tuple(before_staging(mapping, state, staging, last=last, known=known, mapping_ids=ids)):
             yield from reasons
             return
@@ -221,5 +224,5 @@ def _block_reasons(
         known=known,
         changed=lambda: one.changed,
         stamps=stamps,
-        diff=look.diff(mapping) if to_send else None,
+        diff=look.diff(mapping) if to_send else None,  # only calls have ids to check
     )

@@ -1,4 +1,7 @@
-"""Contents of the state tables: the last sync of every mapping, the history, discards, orphans."""
+"""Contents of the state tables: the last sync of every mapping, the history, discards, and orphans.
+
+An orphan is a mapping that has state but is gone from the project.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from dbt_segconn.state.discards import OPEN_COLUMNS, open_discards
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import HistoryRow, State
 
+# Columns of `status --history`, besides `earlier`
 _HISTORY = (
     "started_at",
     "mapping",
@@ -43,9 +47,12 @@ def opened_state(options: Options) -> Iterator[tuple[Project, State]]:
 
 
 def overview(options: Options) -> list[dict[str, Any]]:
-    """Return a row for each mapping of the project: its settings and the result of its newest sync."""
+    """Return a row for each mapping of the project: its settings and the result of its newest sync.
+
+    `earlier` describes the failed attempts of a sync that was resumed; else it is None.
+    """
     with opened_state(options) as (project, state):
-        # a run that resumes a sync starts another one directly after it, so the last two syncs are shown
+        # after a run has resumed a sync, it starts a new one: the attempts may belong to the last sync but one
         newest_two = state.newest_of_each(2) if state.exists() else []
         ends = _earlier(state, newest_two)
     last = {one.mapping_id: one for one in reversed(newest_two)}
@@ -70,7 +77,7 @@ def _overview(project: Project, one: Mapping, newest: HistoryRow | None, earlier
 
 
 def history(options: Options, limit: int) -> list[dict[str, Any]]:
-    """Return the newest syncs of all mappings, newest first."""
+    """Return the newest syncs of all mappings, newest first; at most `limit`. Times are UTC."""
     with opened_state(options) as (project, state):
         syncs = state.newest(limit) if state.exists() else []
         earlier = _earlier(state, syncs)
@@ -86,7 +93,7 @@ def history(options: Options, limit: int) -> list[dict[str, Any]]:
 
 
 def _earlier(state: State, syncs: Sequence[HistoryRow]) -> dict[str, str]:
-    """Return, by sync id, the number of interrupted attempts of a resumed sync and the error of the last attempt."""
+    """Return a text for each resumed sync, by sync id: the number of its failed attempts, and the last error."""
     ends = state.interruptions(syncs)
     return {
         sync_id: f"{counted(len(many), 'attempt')} {many[-1].status}, then resumed: {many[-1].error or 'interrupted'}"
@@ -95,10 +102,9 @@ def _earlier(state: State, syncs: Sequence[HistoryRow]) -> dict[str, str]:
 
 
 def discards(options: Options, limit: int) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the open discards, and notes.
+    """Return the newest `limit` open discards with OPEN_COLUMNS, and notes.
 
-    A discard has its reason, change type, attempts, first and last time, and whether it was given up. A note names a
-    mapping whose sync counted more discards than are listed.
+    A note names a mapping whose sync counted more discards than are listed.
     """
     with opened_state(options) as (project, state):
         rows = open_discards(state, limit) if state.exists() else []
@@ -113,7 +119,10 @@ def discards(options: Options, limit: int) -> tuple[list[dict[str, Any]], list[s
 
 
 def _unlisted(state: State, rows: Iterable[abc.Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a note for each mapping with more rows without a unique identifier than are listed."""
+    """Yield a note for each mapping that has more rows without a unique identifier than are listed.
+
+    Open discards are listed by record, so rows with the same identifier are one discard.
+    """
     listed = Counter((row["mapping_id"], row["mapping"]) for row in rows if row["change_type"] in UNIDENTIFIED)
     for (mapping_id, mapping), count in listed.items():
         made = state.made_records(mapping_id)
@@ -133,7 +142,10 @@ def orphans(options: Options) -> list[dict[str, Any]]:
 
 
 def names_shown(project: Project, syncs: Iterable[HistoryRow]) -> abc.Mapping[str, str]:
-    """Return the name to show for each mapping id: mappings of the project, and of these rows of the history."""
+    """Return the name to show for each mapping id: for mappings of the project, and for those of the history rows.
+
+    A name of two mappings gets its package.
+    """
     known = {sync.id for sync in project.mappings}
     gone = {sync.mapping_id: sync.names for sync in syncs if sync.mapping_id not in known}
     shown = shown_names([*(sync.names for sync in project.mappings), *gone.values()])

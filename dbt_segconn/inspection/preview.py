@@ -1,4 +1,4 @@
-"""The calls that a run would send now. Sends and changes nothing."""
+"""The calls that a run would send now. Nothing is sent or changed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from dbt_segconn.warehouse.session import Row
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A change with its call, or with `discard`, the reason for a discard.
+    """A change with its call, or with the reason for its `discard`.
 
-    `record`: the columns that the mapping can read, with their values. `unsent`: the reason why a run would not send
-    the call. `changed`: the changed columns of an updated record; None if they are not recorded.
+    `record`: the columns that the mapping can read, with their values. `unsent`: the reason for which a run would not
+    send the call. `changed`: the changed columns of an updated record; None if it has no column hashes.
     """
 
     mapping: str
@@ -45,10 +45,11 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Changes of one mapping, and notes about the others.
+    """The changes of one mapping that are shown, and notes about its other changes.
 
-    `total`: the number of all changes; None if records were named. `skipped`: the reason why a run skips the mapping.
-    `others`: notes about changes that are not shown. `absent`: named record without a change → reason.
+    `total`: the number of all changes of the chosen types; None if the user named records. `skipped`: the reason for
+    which a run skips the mapping. `others`: notes about changes that are not shown. `absent`: named record without a
+    change → reason.
     """
 
     mapping: str
@@ -82,7 +83,7 @@ def preview(
     """Return up to `limit` changes of each mapping with their calls.
 
     With `of_each_type`, `limit` applies to each change type. The default change types are those that the mapping
-    sends. `records` are identifiers of changed records; discards that were given up are included. Raises
+    sends. `records` are identifiers of changed records; records that were given up are included. Raises
     ConfigurationError as `run` does.
     """
     with opened_read_only(options) as look:
@@ -90,7 +91,7 @@ def preview(
         skipped = {skip.mapping.id: skip.reason for skip in look.choice.skipped}
         for mapping in (*look.choice.chosen, *(skip.mapping for skip in look.choice.skipped)):
             found = outlook(look, mapping)
-            # a named record may have no call because its identifier is not unique: that is the answer, too
+            # a named record may have no call because its identifier is not unique: show that reason
             wanted = tuple(change_types or ((*CHANGE_TYPES, *UNIDENTIFIED) if records else mapping.meta.sync_mode))
             groups: list[Collection[str]] = [[change_type] for change_type in wanted] if of_each_type else [wanted]
             tables, source = look.tables(mapping), look.sources[mapping.id]
@@ -115,6 +116,7 @@ def _changed_columns(
     look: OpenedProject, mapping: Mapping, changes: Sequence[Row]
 ) -> abc.Mapping[str, tuple[str, ...]]:
     """Return the changed columns of updated records, by record id."""
+    # without `changed_columns`, no hashes are kept
     updated = [row[2] for row in changes if row[1] == "updated"] if mapping.meta.changed_columns else []
     if not updated:
         return {}
@@ -133,7 +135,7 @@ def _unsent(change_type: str, mapping: Mapping, found: Outlook, skipped: str | N
 
 
 def _others(found: Outlook, change_types: Collection[str], records: Collection[str]) -> Iterator[str]:
-    """Yield notes about changes that are not selected."""
+    """Yield notes about changes that are not shown."""
     if not change_types and not records:
         yield from found.notes()
         return
@@ -149,7 +151,7 @@ def _absent(
     tables, source = look.tables(mapping), look.sources[mapping.id]
     for record in records:
         if not any(change[2] == record for change in changes):
-            if tables.find(mapping, source, record):
+            if tables.find(mapping, source, record):  # the model has it, but it is not a change
                 yield record, "it has no such change, so a run does not send it"
             elif tables.find(mapping, source, record, also_silent=True):
                 yield record, "it is held back: no consent column has a value"
@@ -159,8 +161,11 @@ def _absent(
 
 
 def show(mapping: Mapping, change: Row, make_call: CallMaker) -> Shown:
-    """Build and check the call of a change, as a run does."""
-    record = make_call.event(change, "")["properties"]  # what the mapping reads; no messageId is needed for it
+    """Build and check the call of a change, as a run does.
+
+    `change`: change number, change type, record id, then the values of the columns.
+    """
+    record = make_call.event(change, "")["properties"]  # the values are the same with any messageId
     call, reason = None, UNIDENTIFIED.get(change[1])
     if reason is None:
         try:

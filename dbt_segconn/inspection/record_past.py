@@ -13,7 +13,7 @@ from dbt_segconn.state.deliveries import past_of
 
 @dataclass(frozen=True, slots=True)
 class RecordPast:
-    """Rows with `deliveries.PAST_COLUMNS`, oldest first, and notes about what they cannot show."""
+    """Rows with `deliveries.PAST_COLUMNS`, oldest first, and notes about calls that were not logged."""
 
     rows: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
@@ -25,7 +25,7 @@ def record_past(options: Options, name: str, record_id: str) -> RecordPast:
     Raises ConfigurationError if there is no such mapping.
     """
     with opened_state(options) as (project, state):
-        has_state = state.exists()
+        has_state = state.exists()  # a project that was never synced has no state tables
         orphans = state.orphans({mapping.id for mapping in project.mappings}) if has_state else []
         known: list[Named] = [*project.mappings, *orphans]
         mapping_id = find_mapping(name, known).names.id

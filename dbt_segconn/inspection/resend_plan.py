@@ -1,4 +1,4 @@
-"""The plan of a resend: how many records are sent again, what else the run sends, and what it costs."""
+"""The plan of a resend: how many records would be sent again, and what the next run would send and cost in all."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from dbt_segconn.state.locks import Locks
 from dbt_segconn.state.resend import Resend
 from dbt_segconn.state.tables import RESET, HistoryRow
 
+# Unknown records that an error names. The reason for each takes up to two queries
 SHOWN_UNKNOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class ResendPlan:
-    """`records` known records are sent again; `unknown` chosen ones are not, because Segment has not received them.
+    """What a resend would do. `records` and `unknown` count the chosen records that Segment has and has not received.
 
-    `forecast` is of the next run of the mapping, with these records. `refusals` are the reasons of guards and budget.
+    Only `records` are sent again. `forecast` is that of the next run of the mapping, with these records.
     """
 
     mapping: str
@@ -35,7 +36,7 @@ class ResendPlan:
 
     @property
     def refusals(self) -> tuple[str, ...]:
-        """The reasons for which the next run would be blocked."""
+        """The reasons for which guards or the budget would block the next run."""
         return (*self.forecast.mappings[0].objections, *self.forecast.over_budget)
 
 
@@ -49,6 +50,7 @@ def plan_resend(options: Options, name: str, choice: ResendChoice) -> ResendPlan
         if choice.record_ids:
             _check_known(look, mapping, resend.unknown(choice.record_ids))
         records = resend.count()
+        # an unknown id that the user gave is an error; a query may find unknown ids, which are left out
         unknown = 0 if choice.record_ids else resend.count_chosen() - records
         if not records:
             raise ConfigurationError(f"{mapping.name}: no record that Segment has received is chosen. {_hint(choice)}")
@@ -58,7 +60,7 @@ def plan_resend(options: Options, name: str, choice: ResendChoice) -> ResendPlan
 def mark_resend(options: Options, name: str, choice: ResendChoice, records: int) -> None:
     """Mark the chosen records, so that the next sync sends them again.
 
-    Raises SyncError if they are not as many as the `records` of the plan: the model or the state has changed.
+    Raises SyncError if their number differs from the `records` of the plan: the model or the state has changed.
     """
     with (
         _opened(options, name, choice) as (look, mapping, resend),
@@ -70,6 +72,7 @@ def mark_resend(options: Options, name: str, choice: ResendChoice, records: int)
         if now != records:
             raise SyncError(f"{mapping.name}: {now:,} records are chosen now, not {records:,}. Nothing was marked")
         text = f"{counted(records, 'record')} marked: the next run sends them again"
+        # with a run id of its own: no run has marked the records
         resend.mark(last.as_resend(look.state.now(), str(uuid.uuid4()), text), lock)
 
 
@@ -86,7 +89,7 @@ def _opened(options: Options, name: str, choice: ResendChoice) -> Iterator[tuple
                 "--sync reads the delivery log, which does not exist. Set `deliveries: {keep: 90 days}` under `state` "
                 "in segconn.yml: it lists the records of later syncs. Choose records with --record or --where."
             )
-        _last_row(look, mapping)  # raises before anything is counted
+        _last_row(look, mapping)  # raises an error before anything is counted
         yield look, mapping, Resend(look.state, look.tables(mapping), look.diff(mapping))
 
 
@@ -94,6 +97,7 @@ def _last_row(look: OpenedProject, mapping: Mapping) -> HistoryRow:
     last = look.state.last_sync(mapping.id) if look.state.exists() else None
     if last is None or last.status == RESET or not look.tables(mapping).present()[0]:
         raise ConfigurationError(f"{mapping.name} has sent nothing yet: the next run sends every record.")
+    # its outbox is older than the marks, and settling it would remove those of its records
     if last.finished_at is None:
         raise SyncError(
             f"{mapping.name} has an unfinished sync (status {last.status}), which may still send records. "

@@ -22,15 +22,15 @@ from dbt_segconn.project.meta import Expected, UnitTest, find_mappings
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.source import Column
 
-# The texts of a value that clearly gives or withholds consent, as in `sql/consent.sql`
+# The texts of a value that clearly gives or withholds consent: the same as in `sql/consent.sql`
 _CLEAR = frozenset({"true", "false", "t", "f", "1", "0", "1.0", "0.0"})
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of one unit test. `failures` are lines; none if the test has passed.
+    """The result of one unit test. `failures` are lines of text; there are none if the test has passed.
 
-    `untyped` are given columns without a known data type: their values are used as they are written.
+    `untyped` are given columns without a known data type, whose value type was guessed from the given values.
     """
 
     mapping: str
@@ -41,7 +41,8 @@ class Outcome:
 
 
 def run_unit_tests(project: Project, names: Collection[str], clock: Callable[[], float]) -> Iterator[Outcome]:
-    """Run the unit tests of the mappings with these names, or of all mappings."""
+    """Run the unit tests of the mappings with these names; without names, those of all mappings."""
+    # the data types of columns are in a contract, in catalog.json or in the model's YAML
     catalog = Catalog(project.context.artifacts_dir, project.manifest)
     for mapping in find_mappings(project.mappings, names):
         known = catalog.columns_of(mapping.model)
@@ -63,8 +64,9 @@ def _run(
     change_type = test.given.change_type or mapping.meta.sync_mode[0]
     calls: list[dict[str, Any]] = []
     discards: list[str] = []
-    token = fixed_now.set(test.now)
+    token = fixed_now.set(test.now)  # `now` in a @liquid template
     try:
+        # no write key: messageIds are compared only if a test expects them
         make_calls = CallMaker(mapping, columns, write_key="", sync_id="test", started_at=test.now)
         for change in changes_of(rows, change_type, columns, identifier):
             call, reason = _sent(mapping, make_calls, change, columns)
@@ -82,10 +84,12 @@ def _sent(
 ) -> tuple[dict[str, Any] | None, str | None]:
     """Return the call of a change, or the reason why a run sends none."""
     change_type = change[1]
+    # a run decides these three in SQL, before it makes a call
     if reason := UNIDENTIFIED.get(change_type):
         return None, reason
     if change_type not in mapping.meta.sync_mode:
         return None, f"left out: sync_mode has no {change_type} records"
+    # Segment has received updated and deleted records: the loss of consent is sent once
     if change_type == "added" and mapping.skips_unknown_consent and not _has_consent_value(mapping, change, columns):
         return None, "held back: no consent column has a value"
     reasons: list[str] = []
@@ -112,6 +116,7 @@ def _differences(expect: Expected, calls: Sequence[dict[str, Any]], discards: Se
         if not (expected and shown and _is_same(expected[0], shown[0])):
             yield f"call {at + 1} (- expected, + actual)"
             yield from _diff(expected, shown)
+    # an expected discard may be a part of the reason
     missing = len(expect.discards) != len(discards)
     if missing or any(part not in reason for part, reason in zip(expect.discards, discards, strict=True)):
         yield "discards (- expected, + actual)"
@@ -120,7 +125,10 @@ def _differences(expect: Expected, calls: Sequence[dict[str, Any]], discards: Se
 
 
 def _compared(actual: dict[str, Any], expected: dict[str, Any], *, exact: bool) -> Any:
-    """Return the part of an actual call that is compared: the keys of the expected one, or all but the messageId."""
+    """Return the part of an actual call to compare: the keys of the expected call; if `exact`, all keys.
+
+    Even then, the messageId is compared only if it is expected: a run makes it from the sync id.
+    """
     if not exact:
         return _pruned(actual, expected)
     return {key: value for key, value in actual.items() if key != "messageId" or key in expected}
@@ -129,13 +137,14 @@ def _compared(actual: dict[str, Any], expected: dict[str, Any], *, exact: bool) 
 def _pruned(actual: Any, expected: Any) -> Any:
     if isinstance(actual, dict) and isinstance(expected, dict):
         return {key: _pruned(actual[key], one) for key, one in expected.items() if key in actual}
+    # lists of different lengths have no pairs to prune, so the difference shows both as a whole
     if isinstance(actual, list) and isinstance(expected, list) and len(actual) == len(expected):
         return [_pruned(*pair) for pair in zip(actual, expected, strict=True)]
     return actual
 
 
 def _is_same(expected: Any, actual: Any) -> bool:
-    """Compare JSON: 1 and 1.0 are one number; 1 and true are not the same."""
+    """Compare JSON: 1 equals 1.0, as in JavaScript; 1 does not equal true, as it does in Python."""
     if isinstance(expected, dict) and isinstance(actual, dict):
         return expected.keys() == actual.keys() and all(_is_same(one, actual[key]) for key, one in expected.items())
     if isinstance(expected, list) and isinstance(actual, list):
@@ -144,10 +153,10 @@ def _is_same(expected: Any, actual: Any) -> bool:
 
 
 def _diff(expected: Sequence[abc.Mapping[str, Any]], actual: Sequence[abc.Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the lines of both calls, as indented JSON with sorted keys: a mapping's order is of no importance."""
+    """Yield the lines of both calls as indented JSON, with their differences. Keys are sorted: their order is free."""
     before, after = ([line for one in some for line in _lines(one)] for some in (expected, actual))
     for line in difflib.ndiff(before, after):
-        if not line.startswith("?"):
+        if not line.startswith("?"):  # ndiff marks the characters that differ, which only widens the output
             yield line
 
 

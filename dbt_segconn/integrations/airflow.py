@@ -95,6 +95,8 @@ class SegconnRunOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Sync. Raise AirflowFailException for errors in the project, and AirflowException for failed syncs."""
+        if self.artifacts and "run_results" in (self.options or {}):
+            raise AirflowFailException("artifacts and options['run_results'] both name dbt's results: set only one.")
         results = [str(_folder(self.artifacts, context) / "*")] if self.artifacts else []
         try:
             run = dbt_segconn.run(

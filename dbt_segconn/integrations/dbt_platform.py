@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import sleep
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,7 +47,6 @@ class DbtPlatform:
     account: int
     token: str = field(repr=False)
     host: str
-    sleep: Callable[[float], None] = time.sleep
 
     def latest_run(self, job: int) -> int:
         """Return the id of the job's newest finished run. Raise ConfigurationError if there is none."""
@@ -102,7 +101,7 @@ class DbtPlatform:
             details: Mapping[str, Any] = self._get(f"runs/{run}/", {"include_related": '["run_steps"]'}, f"run {run}")
             if details.get("status") in FINISHED:
                 return details
-            self.sleep(POLL_SECONDS)
+            sleep(POLL_SECONDS)
 
     def _get(self, path: str, query: Mapping[str, Any], what: str) -> Any:
         with self._request(path, query) as response:
@@ -143,14 +142,14 @@ class DbtPlatform:
             except requests.RequestException as error:
                 if attempt == ATTEMPTS:
                     raise ConfigurationError(f"{self.host} cannot be reached: {_reason(error)}.") from None
-                self.sleep(2.0**attempt)
+                sleep(2.0**attempt)
                 continue
             with response:
                 if attempt == ATTEMPTS or response.status_code not in RETRIED:
                     self._check(response)
                     yield response
                     return
-            self.sleep(_retry_after(response) or 2.0**attempt)
+            sleep(_retry_after(response) or 2.0**attempt)
 
     def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add the token. As a header, requests would replace it by an entry of ~/.netrc."""

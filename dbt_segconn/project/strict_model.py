@@ -67,7 +67,7 @@ class Strict(BaseModel):
         """Refuse true for a number: pydantic would read it as 1."""
         if isinstance(value, bool):
             types = _types_in(cls.model_fields[str(info.field_name)].annotation)
-            if {int, float} & types and bool not in types:
+            if {int, float} & types and not {bool, timedelta} & types:
                 raise PydanticCustomError("int_type" if int in types else "float_type", "a boolean is not a number")
         return value
 

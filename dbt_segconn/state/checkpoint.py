@@ -12,16 +12,16 @@ from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.tables import HistoryRow
 from dbt_segconn.warehouse.source import WHOLE_NUMBERS, Column, Source
 
-# A value of a checkpoint column. Times have no time zone: they are in the column's own zone, or in UTC
+# A value of a checkpoint column. Times have no zone here: UTC for a column with a time zone, else its `zone`
 Point = int | date | datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The rows that a sync reads: `column` is `after` or greater, or null. With `before`, it is below that, too.
+    """The rows that a sync reads: `column` is null, or at least `after` and, with `before`, below that.
 
-    Both are numbers, or texts that SQL casts to the column's type. `with_unsettled` adds, whatever their age, the
-    rows of discarded records and of records with an unknown state at Segment.
+    Both are numbers, or texts that SQL casts to the column's type. `with_unsettled` adds the rows of discarded records
+    and of records with an unknown state at Segment, whatever their age.
     """
 
     column: Column
@@ -39,6 +39,7 @@ def known_checkpoint(mapping: Mapping, source: Source, last: HistoryRow | None) 
         return None
     previous = (last.definition, last.signature, last.identifier)
     is_same = previous == (mapping.definition, source.signature, ",".join(mapping.identifier))
+    # blue/green deployments swap two relations with the same rows
     is_same_relation = last.relation == str(source.relation) or mapping.meta.guards.allow_moved
     return last.checkpoint if is_same and is_same_relation else None
 
@@ -48,12 +49,14 @@ def lower_bound(column: Column, checkpoint: str, lag: int | timedelta) -> int | 
     point = _point(column, checkpoint)
     try:
         if isinstance(point, int):
+            # `misfit` allows a lag of the other type only if it is 0
             return point - (lag if isinstance(lag, int) else 0)
         behind = lag if isinstance(lag, timedelta) else timedelta()
         if column.data_type.lower() == "timestamp_ns":  # Python times have microseconds, not nanoseconds
             behind += timedelta(microseconds=1)
         if isinstance(point, datetime):
             return _as_sql(point - behind)
+        # a date has no hours: the lag is rounded up to whole days
         return (point - timedelta(days=-(-behind // timedelta(days=1)))).isoformat() if point else None
     except OverflowError:
         return None
@@ -83,7 +86,7 @@ def _limit(mapping: Mapping, column: Column, text: str) -> Point:
     try:
         if column.value_type not in {"timestamp", "timestamptz"}:
             return int(text) if column.value_type in WHOLE_NUMBERS else date.fromisoformat(text)
-        point = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        point = datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python 3.10 cannot parse a Z
         zone = "UTC" if column.value_type == "timestamptz" else column.zone
         return point.astimezone(ZoneInfo(zone)).replace(tzinfo=None) if point.tzinfo else point
     except (ValueError, OverflowError, ZoneInfoNotFoundError):
@@ -103,7 +106,7 @@ def _as_sql(point: Point | None) -> int | str | None:
 def new_checkpoint(column: Column, newest: Any, before: str | None, now: datetime) -> str | None:
     """Return the new checkpoint: the greater of `newest`, read from the model, and `before`, the last checkpoint.
 
-    It is at most `now` (UTC): a row with a time in the future must not hide the rows before it.
+    It is at most `now` (UTC). Otherwise, after one row with a time in the future, no earlier row would be read.
     """
     points = [point for text in (newest, before) if (point := _point(column, text)) is not None]
     if not points:
@@ -125,7 +128,7 @@ def _point(column: Column, value: Any) -> Point | None:
         if column.value_type == "date":
             return date.fromisoformat(str(value))
         return datetime.fromisoformat(str(value).rstrip("Z"))
-    except ValueError:  # before the year 1, or after 9999
+    except ValueError:  # Python has no times before the year 1 or after 9999
         return None
 
 
@@ -136,5 +139,5 @@ def _local(column: Column, now: datetime) -> datetime:
     aware = now.replace(tzinfo=timezone.utc, microsecond=0)
     try:
         return aware.astimezone(ZoneInfo(column.zone)).replace(tzinfo=None)
-    except ZoneInfoNotFoundError:  # no time zone database: no zone is more than a day behind UTC
+    except ZoneInfoNotFoundError:  # without a database of time zones, take the earliest: no zone is a day behind UTC
         return now - timedelta(days=1)

@@ -1,7 +1,7 @@
-"""Which columns of updated records changed: compared by a short hash of each column, as last sent.
+"""The changed columns of updated records: a short hash of each column is compared with the hash that was last sent.
 
-With `changed_columns: true`, the table of records has the hashes in one column. Records without hashes, or with hashes
-of other columns, are counted as unknown.
+With `changed_columns: true`, a text in the table of records holds all hashes of a record. Records without hashes, or
+with hashes of other columns, are counted as unknown. It is off by default: staging takes about a sixth longer with it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from dbt_segconn.warehouse.session import Session
 from dbt_segconn.warehouse.source import Source
 
 COLUMN_HASHES = "column_hashes"
-# Characters of the hash of the column names, and of each column's hash
+# Characters of the hash of the column names, and of each column's hash; `sql/column_hashes.sql` has the same width
 _WIDTH = 8
+# Columns that the message of a guard names
 SHOWN_COLUMNS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedColumns:
-    """How many of the `updated` records changed in each column, most first. `unknown` ones have no hashes."""
+    """Counts of `updated` records by changed column, the most frequent first. `unknown` records have no hashes."""
 
     updated: int
     columns: Mapping[str, int]
@@ -56,7 +57,7 @@ class ColumnHashes:
         return self._are_in(self._records)
 
     def are_complete(self) -> bool:
-        """Return whether records and outbox have the column; a sync without `changed_columns` leaves it out."""
+        """Return whether records and outbox have the column. A sync without `changed_columns` stages none."""
         return self._are_in(self._outbox) and self._are_in(self._records)
 
     def count(self, source: Source, updated: int, diff: Diff | None = None) -> ChangedColumns:
@@ -72,7 +73,7 @@ class ColumnHashes:
         return ChangedColumns(updated, most_first, updated - int(known))
 
     def of_records(self, source: Source, record_ids: Collection[str], diff: Diff) -> dict[str, tuple[str, ...]]:
-        """Return the changed columns of updated records, by record id; without those that have no hashes."""
+        """Return the changed columns of updated records, by record id. Records without hashes are left out."""
         if not record_ids or not self._are_in(self._records):
             return {}
         arguments = {"diff": diff, "records": self._records, "names": source.names, "record_ids": list(record_ids)}
@@ -85,6 +86,7 @@ class ColumnHashes:
 
 def _differing(source: Source, latest: str, former: str) -> list[str]:
     """Return the columns with different hashes."""
+    # the first hash is that of the column names
     places = range(_WIDTH, len(latest), _WIDTH)
     return [
         column.key

@@ -1,4 +1,4 @@
-"""The delivery log: a row for each confirmed call, written when its sync settles; and the past of one record."""
+"""The delivery log: a row for each confirmed call, written when its sync is settled; and the past of one record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAST_COLUMNS = ("at", "record_id", "change_type", "outcome", "changed", "reason"
 
 
 class Deliveries:
-    """The part of one mapping in the delivery log. Nothing is written if the log is off."""
+    """The rows of one mapping in the delivery log. Nothing is written if the log is off."""
 
     def __init__(self, state: State, hashes: ColumnHashes, outbox: Any, records: Any) -> None:
         self._state = state
@@ -23,11 +23,12 @@ class Deliveries:
         self._tables = {"outbox": outbox, "records": records, "discards": state.discards}
 
     def log(self, row: HistoryRow, at: datetime, source: Source | None = None, *, upto: int | None = None) -> None:
-        """Log the confirmed calls of the outbox of a sync, or those of changes `upto` a number. Repeatable.
+        """Log the confirmed calls of a sync's outbox. With `upto`, log only changes up to this change number.
 
-        With the `source` of a mapping that keeps column hashes, changed columns are logged, too. Call this before the
-        outbox is applied to the records.
+        With the `source` of a mapping that keeps column hashes, log changed columns, too. Call this before the outbox
+        is applied to the records: they are compared. A second call logs nothing twice.
         """
+        # a sync without a sync mode is a baseline, which sends nothing
         if self._state.keep_deliveries is None or not row.sync_mode or upto == 0:
             return
         compared = source if source and self._hashes.are_complete() else None
@@ -43,24 +44,26 @@ class Deliveries:
             upto=upto,
             at=at,
             names=compared.names if compared else None,
-            # members of a JSON array; the first comma is cut off
+            # members of a JSON array: SQL joins those of changed columns and removes the first comma
             members=[f",{json.dumps(column.key)}" for column in compared.columns] if compared else [],
         )
 
 
 def prune_deliveries(state: State, before: datetime) -> None:
     """Delete the rows of all mappings that were logged before a time."""
-    days = state.session.rows("segconn_delivery_days", deliveries=state.deliveries)  # of tables without `delete`
+    # a Spark table cannot delete rows: whole days are dropped, partitions such as settled_on=2026-01-31
+    days = state.session.rows("segconn_delivery_days", deliveries=state.deliveries)
     old = sorted(day for (name, *_) in days if (day := str(name).rpartition("=")[2]) < f"{before:%Y-%m-%d}")
     state.session.run("segconn_prune_deliveries", deliveries=state.deliveries, before=before, days=old)
 
 
 def past_of(state: State, mapping_id: str, record_id: str) -> list[dict[str, Any]]:
-    """Return the confirmed calls and the discards of a record with PAST_COLUMNS, oldest first.
+    """Return the confirmed calls and the discards of a record with PAST_COLUMNS, oldest first. Times are UTC.
 
     `changed` is None if the changed columns are not known. `message_id` is None for a discard, and for a mapping that
     makes its own messageIds.
     """
+    # there is no table if the log was never switched on
     has_log = bool(state.present(state.deliveries) & {state.deliveries.identifier.lower()})
     rows = state.session.rows(
         "segconn_past_of_record",

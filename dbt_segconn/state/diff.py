@@ -12,7 +12,10 @@ from dbt_segconn.warehouse.source import Column
 
 @dataclass(frozen=True, slots=True)
 class ResendChoice:
-    """The records to send again: by id, by the sync that delivered them, or by a condition on the model's columns."""
+    """The records to send again, chosen in one of three ways: by id, by the sync that delivered them, or by `where`.
+
+    `where` is a condition in the SQL of the warehouse on the columns of the model.
+    """
 
     record_ids: tuple[str, ...] = ()
     sync_id: str | None = None
@@ -23,7 +26,7 @@ class ResendChoice:
 class Diff:
     """A model compared with the records of the last settled sync. Tables are dbt relations."""
 
-    # The rows of the model to read; None for all rows, which detecting deleted records needs
+    # The rows of the model to read; None for all rows. Deleted records are detected only if all rows are read
     window: Window | None
     # The table of discards: a window includes the rows of its records
     window_discards: Any
@@ -51,9 +54,9 @@ class Diff:
     definition: str
     # The consent columns, if the sync skips records without any consent value; else empty
     consent: tuple[Column, ...]
-    # Whether to leave out such records if they were never sent
+    # Whether to leave out records without any consent value if they were never sent
     holds_back: bool
-    # The table of discards, and its columns; None includes given-up records
+    # The table of discards, and its columns. Given-up records are left out; with None they are changes, too
     discards: Any | None
     discard_columns: Mapping[str, str]
     # A discarded record is given up after this many syncs or days
@@ -64,11 +67,11 @@ class Diff:
     fills_hashes: bool
     # Whether the outbox has fingerprints
     fingerprints: bool
-    # Known records that count as updated even if they are unchanged, and the tables that may name them
+    # Known records that count as updated even if they are unchanged, and the tables to find those of a sync
     resent: ResendChoice | None = None
     deliveries: Any = None
     syncs: Any = None
-    # The diff over all rows, if this one is over its candidates only: rows and records that may differ
+    # The diff over all rows, if this one compares only candidates: rows and records whose fingerprints differ
     whole: Diff | None = None
 
     def over_all_rows(self) -> Diff:
@@ -76,7 +79,7 @@ class Diff:
         return replace(self, window=None)
 
     def over_candidates(self) -> Diff:
-        """Return the same diff over the candidates, whose CTEs `segconn_candidate_ctes` writes."""
+        """Return the same diff over the candidates. `segconn_candidate_ctes` writes the CTEs with these names."""
         model_id = Column("model_id", "model_id", "text", "", "text")
         return replace(
             self,
@@ -85,5 +88,5 @@ class Diff:
             identifier=(model_id,),
             columns=tuple(replace(one, name=f"raw_{one.alias}") for one in self.columns),
             order=tuple(replace(one, name=f"raw_order_{at}") for at, one in enumerate(self.order, start=1)),
-            current=(),
+            current=(),  # the CTEs have filtered the current rows already
         )

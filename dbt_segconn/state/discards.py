@@ -1,6 +1,6 @@
-"""Discards: each sync retries a discarded record with its latest values, then gives it up until it changes.
+"""Discards: each sync retries a discarded record with its latest values. After a limit it is given up until it changes.
 
-https://segment.com/docs/connections/reverse-etl/ : failed records are retried for 5 syncs or 14 days.
+The limit is Segment's: 5 syncs or 14 days (https://segment.com/docs/connections/reverse-etl/ ).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ RETRY_SYNCS = 5
 RETRY_DAYS = 14
 # All rows with a null or repeated identifier are counted; at most this many are stored
 KEPT_REPEATED = 1000
+# The change type of a row that closes the earlier discards of its record: rows are appended, never changed
 CLOSED = "closed"
 
 REASON_COLUMNS = ("sync_id", "change_type", "reason", "refused")
@@ -79,9 +80,9 @@ class Discards:
         self._run("segconn_close_settled", row, outbox=outbox, at=row.saved_at, closed=CLOSED, **_RETRY_LIMITS)
 
     def close_all(self, row: HistoryRow, diff: Diff | None = None) -> None:
-        """Close all discards, or those of the records that a diff sends again.
+        """Close all discards; with a diff, only those of the records that it sends again.
 
-        Given-up records are retried, and their attempts are counted from zero.
+        The next sync retries records that were given up, and counts their attempts from zero.
         """
         self._run("segconn_close_all", row, at=row.saved_at, closed=CLOSED, diff=diff)
 

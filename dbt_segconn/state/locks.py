@@ -1,9 +1,9 @@
 """Locks: only one process syncs a mapping at a time.
 
 To lock a mapping, a process writes a claim (a row), then reads all claims of the mapping. If another claim is live, the
-process releases its own claim. Two processes therefore never hold the lock together; both may release and retry.
-A claim is live if its last heartbeat is less than EXPIRY_SECONDS old. A claim of this machine also needs a running
-process.
+process releases its own claim. So two processes never hold the lock together; both may release their claims and retry.
+A claim is live if its last heartbeat is less than EXPIRY_SECONDS old. If its process ran on this machine, the process
+must also be running.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from pathlib import Path
 from dbt_segconn.errors import LockedError, WarehouseError
 from dbt_segconn.state.tables import State
 
+# A claim survives seven missed heartbeats
 BEAT_SECONDS = 15
 EXPIRY_SECONDS = 120
-# A younger claim may soon be released, if its process finds another claim
+# A younger claim may soon be released: its process may not have read the other claims yet
 FRESH_SECONDS = 10
 ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim of a mapping's lock: `age` seconds old; its last heartbeat is `silent` seconds old."""
+    """A claim of a mapping's lock. `age` and `silent` are the seconds since the claim and since its last heartbeat."""
 
     mapping_id: str
     token: str
@@ -50,7 +51,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A lock that this process holds. Another process can break it."""
+    """A lock that this process holds. Another process can break it, so each write confirms it in its transaction."""
 
     state: State
     mapping_id: str
@@ -92,9 +93,10 @@ class Locks:
                 state.release([token])
 
     def write(self, state: State, mapping_ids: Collection[str], write: Callable[[Collection[str]], None]) -> None:
-        """Claim these mappings for one transaction: `write` receives the ids of those that no other process claims.
+        """Claim these mappings for one transaction. Call `write` with the ids of those that no other process claims.
 
-        It may run more than once: see `State.together`. Claims that seem dead count, too.
+        `write` may run more than once: see `State.together`. Expired claims of other processes count, too: such a
+        mapping is left to `hold`.
         """
         tokens = {one: uuid.uuid4().hex for one in mapping_ids}
         state.claim(tokens, _this_process())
@@ -131,8 +133,9 @@ class Locks:
             state.release([token])
             if not attempts_left or live[0].age > FRESH_SECONDS:
                 raise _locked(name, live[0])
+            # a random time: the other process may have released its claim, too, and tries again
             self._sleep(random.uniform(0.1, 1))  # noqa: S311  not a secret
-        raise AssertionError
+        raise AssertionError  # the last attempt returns or raises
 
 
 def _locked(name: str, claim: Claim) -> LockedError:
@@ -148,13 +151,13 @@ def _this_process() -> str:
 
 
 def _machine() -> str:
-    """Return the name of this machine; the PID namespace distinguishes containers with the same name."""
+    """Return the name of this machine. The PID namespace distinguishes containers with the same name."""
     namespace = Path("/proc/self/ns/pid")
     return f"{platform.node()}/{namespace.readlink()}" if namespace.exists() else platform.node()
 
 
 def _is_dead(holder: str) -> bool:
-    """Return whether the holder has certainly ended, which only processes of this machine can show."""
+    """Return whether the holder has certainly ended. This is known only of processes of this machine."""
     machine, _, process = holder.rpartition(" process ")
     if machine != _machine() or os.name == "nt":  # on Windows, os.kill would end the process
         return False

@@ -20,12 +20,13 @@ from dbt_segconn.state.tables import DISCARD_COLUMNS, INSERT_ROWS, SYNC_COLUMNS,
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.source import LOSSY_TYPES, TIMES, Column, Source
 
-# White space around ids, besides spaces
+# White space, besides spaces, that is removed around ids before they are compared with placeholders
 BLANKS = ("\t", "\n", "\r")
 
+# Names of text columns that may hold the id of a build, such as dbt's `invocation_id`
 _OF_BUILD = re.compile(r"invocation|batch|build|load|etl|run_?id|refresh|synced|extracted")
 RECORD_COLUMNS = {"record_id": "text", "checksum": "text"}
-# Not a change: some rows of the model repeat an unchanged record
+# A key of `count` that is not a change: some rows of the model repeat an unchanged record
 REPEATED = "repeated"
 
 
@@ -39,7 +40,7 @@ class Changes:
 
 
 class Change(NamedTuple):
-    """A change of a record, with the record's checksum."""
+    """A change of a record, with the checksum of its new values."""
 
     change_type: str
     record_id: str | None
@@ -48,9 +49,9 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Id:
-    """A field of calls with a user or group id, and the columns of the outbox (aliases) that make it.
+    """A field of calls with a user or group id, and the columns of the outbox (aliases) that it consists of.
 
-    `junk` are texts in lower case that identify nothing; for numbers, 0 and -1 are junk.
+    `junk` are placeholders that identify nothing, in lower case; for numbers, 0 and -1 are junk.
     """
 
     field: str
@@ -94,6 +95,7 @@ class MappingTables:
         kept = set(self._record_columns)
         for relation, wanted in ((self.records, kept), (self.outbox, kept | {"change_number", "change_type"})):
             found = {name.lower() for name in self._session.columns(relation)}
+            # a table that does not exist has no columns: `resume` reports it
             if found and (missing := sorted(wanted - found)):
                 return f"{relation} has no column {missing[0]}"
         return None
@@ -105,6 +107,7 @@ class MappingTables:
     def window(self, mapping: Mapping, source: Source) -> Window | None:
         """Return the rows of the model that the next sync reads; None for all rows."""
         if source.step and source.checkpoint:
+            # discarded records wait for the sync of the rest, which has no limits
             return Window(source.checkpoint, source.step[0], before=source.step[1])
         setting, column = mapping.meta.checkpoint, source.checkpoint
         if setting is None or column is None or not self._state.exists() or not self.present()[0]:
@@ -114,18 +117,21 @@ class MappingTables:
         return None if after is None else Window(column, after, self._has_unsettled())
 
     def _has_unsettled(self) -> bool:
-        """Return whether records must be read whatever their age; that condition slows the query of a sorted model."""
+        """Return whether some records must be read whatever their age.
+
+        If none must, the condition is left out: it slows the query of a sorted model.
+        """
         arguments = {"records": self.records, "discards": self._state.discards, "mapping_id": self.mapping_id}
         return bool(self._session.rows("segconn_count_unsettled", **arguments)[0][0])
 
     def checkpoint(self, mapping: Mapping, source: Source, window: Window | None, now: datetime) -> str | None:
         """Return the checkpoint of a sync that stages this window. Call this before staging.
 
-        A row that is added in between is then read twice, not missed.
+        A row that is added between the two statements is then read twice, not missed.
         """
         if source.checkpoint is None:
             return None
-        if source.step:  # what is outside of the step is still unread
+        if source.step:  # rows outside of the step are still unread, so the checkpoint stays
             return known_checkpoint(mapping, source, self._state.last_records(self.mapping_id))
         arguments = {"model": source.relation, "column": source.checkpoint, "window": window}
         newest = self._session.rows("segconn_newest", **arguments)[0][0]
@@ -152,6 +158,7 @@ class MappingTables:
             self.hashes.prepare()
         by_candidates = few_change and diff.fingerprints and window is None
         diff = diff.over_candidates() if by_candidates else replace(diff, fills_hashes=diff.keeps_hashes)
+        # DuckDB stages with all its threads, but with one if the query numbers its rows
         numbers_later = not diff.order and bool(self._session.rows("segconn_can_add_numbers", outbox=self.outbox))
         self._session.run("segconn_stage", outbox=self.outbox, diff=diff, is_numbered=not numbers_later)
         if numbers_later:
@@ -190,6 +197,7 @@ class MappingTables:
         If the mapping skips records without a consent value, `also_silent` finds them, too.
         """
         holds = mapping.skips_unknown_consent and not also_silent
+        # without records, every row is added
         diff = replace(self._diff(mapping, source), records=None, discards=None, holds_back=holds, resent=None)
         found = self._session.rows(
             "segconn_preview", diff=diff, change_types=["added"], limit=1, record_ids=[record_id]
@@ -197,7 +205,10 @@ class MappingTables:
         return found[0] if found else None
 
     def sample(self, mapping: Mapping, source: Source, every: int, limit: int) -> list[Row]:
-        """Return every n-th change that a sync would send now, with the columns of `preview`; n is `every`."""
+        """Return every n-th change that a sync would send now, at most `limit`, with the columns of `preview`.
+
+        n is `every`.
+        """
         change_types = list(mapping.meta.sync_mode)
         return self._session.rows(
             "segconn_sample", diff=self.diff(mapping, source), change_types=change_types, every=every, limit=limit
@@ -254,7 +265,10 @@ class MappingTables:
         return int(self._session.rows("segconn_count_held_back", diff=self.diff(mapping, source))[0][0])
 
     def count(self) -> abc.Mapping[str, Changes]:
-        """Count the outbox by change type: added, updated, deleted, null_identifier, duplicate_identifier."""
+        """Count the outbox by change type: added, updated, deleted, null_identifier, duplicate_identifier.
+
+        After staging with `few_change`, REPEATED may be among them.
+        """
         rows = self._session.rows("segconn_count_changes", outbox=self.outbox)
         return {change_type: Changes(int(count), int(first), int(last)) for change_type, count, first, last in rows}
 
@@ -272,10 +286,10 @@ class MappingTables:
         most: int,
         diff: Diff | None = None,
     ) -> list[Row]:
-        """Find junk ids, and ids that more than `most` records share, in the outbox or in a diff.
+        """Find junk ids, and ids that more than `most` records share: in the outbox, or in a diff.
 
-        Returns rows (field, junk id, count of records, 0) and (field, None, count of shared ids, records of the most
-        shared id).
+        Return rows (field, junk id, number of records, 0), and rows (field, None, number of shared ids, number of
+        records of the most shared id).
         """
         ids = {
             "ids": list(junk),
@@ -287,7 +301,7 @@ class MappingTables:
         return self._session.rows("segconn_doubtful_ids", outbox=self.outbox, diff=diff, **ids)
 
     def stamps(self, source: Source) -> list[str]:
-        """Return the columns with the same time, or the same id of a build, in all rows of the model."""
+        """Return the names of columns with the same time, or the same id of a build, in all rows of the model."""
         candidates = [
             column
             for column in source.columns
@@ -313,7 +327,7 @@ class MappingTables:
             upto=upto,
             size=size,
         )
-        rows.sort(key=itemgetter(0))
+        rows.sort(key=itemgetter(0))  # in Python: see `read`
         return rows
 
     def written_types(self) -> frozenset[str]:
@@ -356,7 +370,10 @@ class MappingTables:
         return {int(number): Change(*change) for number, *change in rows}
 
     def settle(self, row: HistoryRow, final: HistoryRow, *, with_hashes: bool = False) -> None:
-        """Apply the outbox to the records, close discards, drop the outbox. Repeatable without transactions."""
+        """Apply the outbox to the records, close discards, drop the outbox.
+
+        On a warehouse without transactions it can be repeated after a crash: the outbox is dropped last.
+        """
         tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
         kept = ["fingerprint"] if self._session.dialect.fingerprints else []
         if with_hashes and self.hashes.are_complete():
@@ -370,7 +387,10 @@ class MappingTables:
         self.drop_outbox()
 
     def abandon(self, row: HistoryRow) -> None:
-        """Drop an outbox that no longer fits its mapping. Records that may have been sent are sent again."""
+        """Drop an outbox that no longer fits its mapping. Records that may have been sent are sent again.
+
+        Their checksum becomes null, which differs from every row.
+        """
         tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
         arguments = {**tables, "sync_id": row.sync_id, "change_types": row.sync_mode.split(",")}
         self._known = None
@@ -388,6 +408,7 @@ class MappingTables:
             ended = last.next(reset.saved_at, status="canceled", finished_at=reset.saved_at, error="reset")
             self._state.append(self._state.history, [ended])
             if self.present()[1]:
+                # calls above the watermark may have arrived as well, but this is not known
                 self.deliveries.log(last, reset.saved_at, upto=last.watermark)
         self._known = None
         self.drop_outbox()
@@ -417,7 +438,7 @@ class MappingTables:
         )
         renamed = {"mapping_id": self.mapping_id, "mapping": changed["mapping"]}
         self.discards.copy_from(old.mapping_id, renamed)
-        old.discards.close_all(last)
+        old.discards.close_all(last)  # they stay in the table: it is append-only
 
 
 def holds_back(mapping: Mapping) -> bool:

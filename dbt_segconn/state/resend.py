@@ -1,4 +1,4 @@
-"""Records that are sent again on purpose: they are marked, so that the next sync finds them as updated."""
+"""Records that are sent again on purpose. They are marked by a null checksum: the next sync finds them as updated."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Resend:
         return int(self.state.session.rows("segconn_count_resent", diff=self.diff)[0][0])
 
     def count_chosen(self) -> int:
-        """Count the chosen identifiers, known or not, of a choice that is a query."""
+        """Count the chosen identifiers, known or not. The choice must be a sync or a condition, not record ids."""
         return int(self.state.session.rows("segconn_count_chosen", diff=self.diff)[0][0])
 
     def unknown(self, record_ids: Sequence[str]) -> list[str]:
-        """Return the identifiers that are not known."""
+        """Return the identifiers among `record_ids` that are not known, each once."""
         known = {record_id for (record_id,) in self.state.session.rows("segconn_resent", diff=self.diff)}
         return [record_id for record_id in dict.fromkeys(record_ids) if record_id not in known]
 
@@ -37,7 +37,7 @@ class Resend:
         diff = replace(self.diff, fingerprints=self.state.session.dialect.fingerprints)
 
         def mark() -> None:
-            lock.confirm()
+            lock.confirm()  # in the transaction: another process may have broken the lock
             self.tables.discards.close_all(row, diff)
             self.state.session.run("segconn_mark_resent", records=self.tables.records, diff=diff)
             self.state.append(self.state.history, [row])

@@ -23,11 +23,11 @@ from dbt_segconn.warehouse.source import Source
 INSERT_ROWS = 500
 # With these statuses, a sync has applied its outbox to the records
 SETTLED = ("success", "partial")
-# Rows that are not syncs: the mapping was reset, and its records were dropped; records were marked to be sent again
+# Statuses of rows that are not syncs: the records of the mapping were dropped, or some were marked to be sent again
 RESET = "reset"
 RESEND = "resend"
 
-# The outbox of the sync waits for `run --apply`. Nothing of it was sent
+# The outbox of the sync waits for `run --apply`. No call of it was sent
 PLANNED = "planned"
 
 # The counts of a sync, in records, in the order of reports
@@ -65,14 +65,14 @@ LOCK_COLUMNS = {
 class HistoryRow:
     """One row of the history: a sync at one time. Times are UTC; counts are records. For columns see `lineage.COLUMNS`.
 
-    `status` starts with `staging`, `running`, `settling` and ends with `success`, `partial`, `blocked`, `failed` or
-    `canceled`. A failed or canceled sync without `finished_at` has an outbox to resume; the outbox of a `planned` one
-    waits for `run --apply`. `reset` and `resend` are separate rows.
+    `status` is `staging`, `running`, then `settling`; at the end `success`, `partial`, `blocked`, `failed` or
+    `canceled`. A failed or canceled sync without `finished_at` has an outbox to resume. The outbox of a `planned` sync
+    waits for `run --apply`. `reset` and `resend` are rows that are not syncs.
 
     The changes `to_send` become `confirmed` or `discarded`; `discarded` includes the `unidentified` rows. `resumed`
     counts the confirmed records that a later run delivered. `checkpoint` is valid for `checkpoint_of`: the column, its
-    value type and its time zone. `integrations` are those of --integrations, as JSON. With a change number after it,
-    `message_prefix` is a messageId of the sync; it is null if the mapping makes its own.
+    value type and its time zone. `integrations` are those of --integrations, as JSON. The messageId of a call is the
+    `message_prefix` with the change number appended; it is null if the mapping makes its own messageIds.
     """
 
     sync_id: str
@@ -141,7 +141,10 @@ class HistoryRow:
         )
 
     def as_resend(self, now: datetime, run_id: str, what: str) -> HistoryRow:
-        """Return a row for records that were marked to be sent again; the next sync is compared with this sync."""
+        """Return a row that reports in `error` (`what`) how many records were marked to be sent again.
+
+        It keeps relation, identifier and signature: the guards of the next sync compare with its newest row.
+        """
         row = self.as_reset(now)
         return replace(row, status=RESEND, sync_mode=self.sync_mode, run_id=run_id, dbt_invocation_id=None, error=what)
 
@@ -168,7 +171,10 @@ class DiscardRow:
 
 @dataclass(frozen=True, slots=True)
 class AlertRow:
-    """What a webhook was told about a mapping at `saved_at`: its problem since `since`, or that it has none (empty)."""
+    """What was posted to a webhook about a mapping at `saved_at`: the `problem` that it has since `since`.
+
+    `problem` is empty if the mapping has none.
+    """
 
     mapping_id: str
     webhook: str
@@ -187,6 +193,7 @@ class LastEnds:
 
 
 def _columns_of(row: type[Any]) -> dict[str, str]:
+    # annotations are texts here, such as "str | None": see the first import
     types = {"str": "text", "int": "number", "datetime": "time"}
     return {one.name: types[str(one.type).split(" ")[0]] for one in fields(row)}
 
@@ -217,7 +224,7 @@ class State:
         return self.session.relation(self._database, self._settings.schema_, name)
 
     def exists(self) -> bool:
-        """Return whether the history exists. The warehouse is not queried again after the first yes."""
+        """Return whether the history exists. Once it does, the warehouse is not queried again."""
         if not self._exists:
             self.present()
         return self._exists
@@ -231,7 +238,7 @@ class State:
     def prepare(self, beside: Any = None) -> None:
         """Create the schema and its tables if they are missing, and add missing columns.
 
-        Some warehouses have regions, and no query reads two of them: `beside` is the relation of a model.
+        The schema is created in the region of `beside`, the relation of a model: a query of BigQuery reads one region.
 
         Raises ConfigurationError, with the grant that is needed, if the role lacks the rights.
         """
@@ -244,6 +251,7 @@ class State:
         if self.keep_deliveries:
             tables[self.deliveries] = DELIVERY_COLUMNS
         found = self.session.present(self.syncs, *tables)
+        # usually nothing is missing: creating each table again would cost every command several statements
         is_complete = {one.identifier for one in (*tables, self.syncs)} <= found
         shown = self._columns(self.syncs) if self.syncs.identifier in found else ()
         if is_complete and set(SYNC_COLUMNS) <= set(shown):
@@ -304,7 +312,7 @@ class State:
         return [name.lower() for name in self.session.columns(relation)]
 
     def now(self) -> datetime:
-        """Return the warehouse's time in UTC: one clock for all processes."""
+        """Return the warehouse's time in UTC. It is the same clock for all machines."""
         now: datetime = self.session.rows("segconn_select_now")[0][0]
         return now
 
@@ -328,12 +336,12 @@ class State:
         return found[0] if found else None
 
     def made_records(self, mapping_id: str) -> HistoryRow | None:
-        """Return the newest sync that changed the mapping's records: settled, or with an abandoned outbox."""
+        """Return the newest sync that changed the mapping's records: a settled one, or one with an abandoned outbox."""
         found = self._syncs("segconn_last_records", mapping_id=mapping_id, settled=[*SETTLED, RESET])
         return found[0] if found and found[0].status != RESET else None
 
     def last_records(self, mapping_id: str) -> HistoryRow | None:
-        """Return the sync that last changed the mapping's records, if it was settled; None if it was abandoned."""
+        """Return the sync that last changed the mapping's records; None if its outbox was abandoned."""
         last = self.made_records(mapping_id)
         return last if last and last.status in SETTLED else None
 
@@ -367,13 +375,16 @@ class State:
         return found
 
     def spent(self, since: datetime, *, besides: str = "") -> int:
-        """Count the calls of syncs that ended after `since` or are unfinished, without those of the run `besides`."""
+        """Count the calls of syncs that ended at or after `since` (UTC) or are unfinished. Leave out the run `besides`.
+
+        An unfinished sync counts with all its calls: the next run may send them.
+        """
         not_sent = ("blocked", PLANNED, RESET, RESEND)
         arguments = {"syncs": self.syncs, "since": since, "besides": besides, "not_sent": not_sent}
         return int(self.session.rows("segconn_count_spent", **arguments)[0][0])
 
     def last_alerts(self, webhooks: Collection[str]) -> list[AlertRow]:
-        """Return what these webhooks were last told about each mapping."""
+        """Return the last alert to each of these webhooks about each mapping."""
         arguments = {"alerts": self.alerts, "columns": list(ALERT_COLUMNS), "webhooks": list(webhooks)}
         return [AlertRow(*row) for row in self.session.rows("segconn_last_alerts", **arguments)]
 
@@ -395,10 +406,11 @@ class State:
         return self._counts("segconn_count_few_records", tables, tables=tables, most=most)
 
     def count_work(self, diffs: Sequence[Any]) -> list[int]:
-        """Count what a sync of each diff would stage, and the discards that it would close. Compares all records."""
+        """Count, for each diff, the changes that a sync would stage and the discards that it would close."""
         return self._counts("segconn_count_work", diffs, diffs=diffs)
 
     def _counts(self, macro: str, of: Sequence[Any], **arguments: Any) -> list[int]:
+        # SQL returns the parts of a `union all` in any order, so each row has its place
         rows = self.session.rows(macro, **arguments) if of else []
         counts = {int(nth): int(count) for nth, count in rows}
         return [counts[nth] for nth in range(len(of))]
@@ -408,7 +420,7 @@ class State:
         self.session.run("segconn_claim", locks=self.locks, tokens=tokens, holder=holder)
 
     def claims(self, mapping_ids: Collection[str]) -> list[Row]:
-        """Return all claims of mappings: mapping id, token, holder, time, age and silence in seconds."""
+        """Return all claims of these mappings, with the fields of `Claim`."""
         return self.session.rows("segconn_claims", locks=self.locks, mapping_ids=mapping_ids)
 
     def beat(self, tokens: Sequence[str]) -> None:
@@ -448,9 +460,9 @@ def new_row(
 
 
 def in_force(mapping: Mapping, last: HistoryRow | None) -> Mapping:
-    """Return the mapping with the --integrations of this run; without any, with those of its unsettled last sync.
+    """Return the mapping with the --integrations of this run; without any, with those of its last sync if unsettled.
 
-    Else the next scheduled run would send the rest of an interrupted backfill to every destination.
+    Otherwise, the next scheduled run would send the rest of an interrupted backfill to every destination.
     """
     if mapping.run_integrations is None and last and last.status not in (*SETTLED, RESET):
         return replace(mapping, run_integrations=last.integrations)

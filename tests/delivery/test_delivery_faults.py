@@ -123,7 +123,7 @@ class Scripted:
         self.answer = answer
         self.at = []
 
-    def post(self, _body):
+    def post(self, _body, *_):
         self.at.append(self.clock())
         return self.answer
 

@@ -53,6 +53,20 @@ def test_selected_assets_are_synced_with_counts_and_checks(shop, api):
     assert len(api.received) == 2
 
 
+def test_mapping_left_alone_is_no_failure(shop, api):
+    shop.mappings(MAPPING)
+    shop.resync(ADA)
+
+    @segconn_assets(project_dir=shop.dir)
+    def syncs(context, segconn: SegconnResource):
+        yield from segconn.run(context)
+
+    result = dg.materialize([syncs], resources={"segconn": resource(shop)}, raise_on_error=False)
+    assert result.success
+    assert result.get_asset_materialization_events() == []
+    assert len(api.received) == 1
+
+
 def test_discards_warn_and_fail_the_run(shop, api):
     shop.manifest(MAPPING)
     shop.table(ADA, (None, "x", "y"))

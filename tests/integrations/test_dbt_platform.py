@@ -107,7 +107,7 @@ def platform(monkeypatch):
         monkeypatch.setenv("DBT_CLOUD_ACCOUNT_ID", ACCOUNT)
         monkeypatch.setenv("DBT_CLOUD_HOST", url)
         monkeypatch.setattr(dbt_platform, "POLL_SECONDS", 0.01)
-        monkeypatch.setattr(dbt_platform.time, "sleep", lambda _: None)
+        monkeypatch.setattr(dbt_platform, "sleep", lambda _: None)
         yield platform
 
 
@@ -203,6 +203,7 @@ def test_pages_of_runs_are_read(shop, api, platform):
         (("--dbt-cloud-run", "71"), [], {dbt_platform.TOKEN: "wrong"}, "is not valid for account 4711"),
         (("--dbt-cloud-run", "71"), [], {dbt_platform.TOKEN: ""}, "DBT_CLOUD_API_TOKEN is not set"),
         (("--dbt-cloud-run", "71"), [], {"DBT_CLOUD_ACCOUNT_ID": ""}, "--dbt-cloud-account is missing"),
+        (("--dbt-cloud-run", "71"), [], {"DBT_CLOUD_HOST": ""}, "--dbt-cloud-host is missing"),
         (("--dbt-cloud-run", "71"), [], {"DBT_CLOUD_HOST": "http://example.com"}, "must be a host such as"),
         (("--dbt-cloud-run", "71"), [], {"DBT_CLOUD_HOST": "http://127.0.0.1:1"}, "cannot be reached: Connection"),
         (("--dbt-cloud-run", "71", "--dbt-cloud-job", "9"), [], {}, "set only one"),

@@ -175,8 +175,8 @@ group by change_type
 {% endmacro %}
 
 
-{#- The changes to stage and discards to close, by the places of diffs. It has no `limit`: with one, a planner may choose
-    a nested loop join. -#}
+{#- The changes to stage and discards to close, by the places of diffs. It has no `limit`: with one, a planner may
+    choose a nested loop join. -#}
 {% macro segconn_count_work(diffs) %}
 {%- for diff in diffs %}
 select {{ loop.index0 }} as nth, count(*) as to_do

@@ -1,5 +1,5 @@
-{#- Records that are sent again on purpose. A record is marked by a null checksum, which differs from every row: the next
-    sync finds it as updated. `diff.resent` is a ResendChoice of `state/diff.py`. -#}
+{#- Records that are sent again on purpose. A record is marked by a null checksum, which differs from every row: the
+    next sync finds it as updated. `diff.resent` is a ResendChoice of `state/diff.py`. -#}
 
 {#- The chosen identifiers, known or not. A comment at the end of the user's condition ends with its line. -#}
 {% macro segconn_chosen(diff) %}
