@@ -50,8 +50,6 @@ class SegconnTranslator:
             kinds={"segment"},
             description=f"{mapping.meta.action} calls of {mapping.model.name} to {mapping.destination}",
             metadata={MAPPING: mapping.name, "destination": mapping.destination},
-            # A mapping that is left alone, because dbt did not refresh its model, has no result
-            skippable=True,
         )
 
 
