@@ -33,7 +33,9 @@ def users(api):
         ("boolean", "true", "false", ["false", "true"]),
     ],
 )
-def test_a_record_is_told_by_the_text_of_its_identifier(shop, api, data_type, one, other, record_ids):
+def test_a_record_is_told_by_the_text_of_its_identifier(shop, api, warehouse, data_type, one, other, record_ids):
+    if data_type == "uuid" and warehouse.name == "bigquery":
+        pytest.skip("BigQuery has no such type")
     shop.manifest(RECORD)
     columns = f"customer_id {data_type}, email varchar(20)"
     shop.make(columns, f"{one}, 'a'", f"{other}, 'b'")
