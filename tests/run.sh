@@ -40,7 +40,8 @@ old_pair=$(mktemp)
 trap 'rm -f "$old_pair"' EXIT
 tests/matrix.sh oldest:oldest -- -q -n 0 tests/warehouses/test_contract.py \
   -k 'duckdb_file and (after_dbt or by_kind or killed_in_the_middle)' >"$old_pair" 2>&1 &
-pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered
-wait $! && passed=0 || passed=$?
+passed=0
+pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered || passed=$?
+wait $! || passed=$?
 cat "$old_pair"
 exit "$passed"
