@@ -65,6 +65,8 @@ class FastExit:
             sys.stderr.flush()
         except OSError:
             return  # Python reports it
+        except ValueError:
+            pass  # closed: click's pager of version 8.4.0 closes the standard output after a page
         os._exit(self.code)
 
 

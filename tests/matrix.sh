@@ -4,6 +4,7 @@
 #   tests/matrix.sh 1.8:3.10 1.11:newest                the suite, with these pairs
 #   tests/matrix.sh 1.8:oldest -- tests/test_gate.py    what pytest is told, with this pair
 # `oldest` and `newest` are of the Pythons found here, on the PATH or under pyenv, that the dbt is made for.
+# `oldest:` is the oldest dbt that is made for a Python here.
 # Each pair has a virtual environment of its own, .venv-DBT-PYTHON, in which every package is pinned:
 # tests/constraints.txt, where tests/matrix/DBT.txt says nothing else. Exits with 1 where a pair fails.
 set -euo pipefail
@@ -22,6 +23,17 @@ present() { # the Pythons here that a dbt is made for, oldest first
   for version in "${pythons[@]}"; do
     if python_of "$version" >/dev/null; then echo "$version"; fi
     [ "$version" != "$(newest_for "$1")" ] || return 0
+  done
+}
+
+dbts() { # every dbt of tests/matrix, oldest first
+  printf '%s\n' tests/matrix/*.txt | sed 's|.*/||; s|\.txt$||' | sort -V
+}
+
+oldest_dbt() {
+  local dbt
+  for dbt in $(dbts); do
+    if [ -n "$(present "$dbt")" ]; then echo "$dbt" && return; fi
   done
 }
 
@@ -55,17 +67,18 @@ install() { # dbt, Python, folder
 
 pairs=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
-  [[ $1 =~ ^1\.[0-9]+:(3\.[0-9]+|oldest|newest)$ && -f tests/matrix/${1%%:*}.txt ]] || {
+  pair=$1
+  [[ $pair != oldest:* ]] || pair=$(oldest_dbt):${pair#*:}
+  [[ $pair =~ ^1\.[0-9]+:(3\.[0-9]+|oldest|newest)$ && -f tests/matrix/${pair%%:*}.txt ]] || {
     echo "tests/matrix.sh: $1 is no pair such as 1.8:3.10 or 1.11:newest of the dbts in tests/matrix." >&2
     exit 2
   }
-  pairs+=("$1")
+  pairs+=("$pair")
   shift
 done
 [ $# -eq 0 ] || shift
 if [ ${#pairs[@]} -eq 0 ]; then
-  for file in $(ls tests/matrix/*.txt | sort -V); do
-    dbt=$(basename "$file" .txt)
+  for dbt in $(dbts); do
     for version in $(present "$dbt"); do pairs+=("$dbt:$version"); done
   done
 fi

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -76,6 +78,35 @@ def test_page_comes_before_section():
     assert shown("Getting-Started").output.startswith("# Getting started\n")
     assert shown("checkpoints").output.startswith("## Checkpoints\n")
     assert shown("@case").output.startswith("### @case\n")
+
+
+def test_links_of_pages_are_topics():
+    for page in pages():
+        for link in re.findall(r"\]\((\d\d-[^)]+)\)", page.text):
+            heading = shown(link).output.partition("\n")[0].lstrip("# ")
+            assert slug(heading) == link.partition("#")[2] or "#" not in link
+            assert heading
+
+
+def test_pages_fit_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for page in pages():
+        output = shown(page.topic).output
+        text = re.sub(r"^ *```.*?^ *```$", "", output, flags=re.DOTALL | re.MULTILINE)
+        assert [line for line in text.splitlines() if len(line) > 80 and " " in line.strip()] == []
+        manual = re.sub(
+            r"<!-- .*? -->|^\|.*\n(?=\|[-| ]+\|$)", "", page.text, flags=re.MULTILINE
+        )  # without heads of tables
+        assert set(re.findall(r"\w+", manual)) <= set(re.findall(r"\w+", output))
+
+
+def test_pager_may_close_standard_output():
+    pager = "lambda text: (print(text), sys.stdout.close())"  # as click 8.4.0 does without a terminal
+    start = "from dbt_segconn.commands.program import program; program()"
+    code = f"import sys, click; click.echo_via_pager = {pager}; {start}"
+    done = subprocess.run([sys.executable, "-c", code, "docs", "guards"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("# Guards")
+    assert done.stderr == ""
 
 
 def test_unknown_topic_proposes_the_nearest():

@@ -168,7 +168,7 @@ def _check_mappings(
         return ()
     if mappings:
         enabled = sum(mapping.meta.enabled for mapping in mappings)
-        yield _Check("mappings", "ok", f"{len(mappings)}, of which {enabled} are enabled")
+        yield _Check("mappings", "ok", f"{len(mappings)}, enabled: {enabled}")
     else:
         yield _Check("mappings", "warn", "no model has any", "`dbt-segconn suggest MODEL` proposes one.")
     return mappings
@@ -271,7 +271,9 @@ def _check_models(mappings: Iterable[Mapping], session: Session) -> Iterator[_Ch
             fix = "Ask for the right to select from it."
             yield _Check(mapping.name, "error", f"its model cannot be read: {error}", fix)
     if enabled and not has_errors:
-        yield _Check("models", "ok", f"those of {len(enabled)} mappings exist, have all columns and can be read")
+        yield _Check(
+            "models", "ok", f"those of {counted(len(enabled), 'mapping')} exist, have all columns and can be read"
+        )
 
 
 def _check_destination(name: str, destination: DestinationSettings) -> Iterator[_Check]:

@@ -6,7 +6,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from dbt_segconn.commands.main import command
-from dbt_segconn.commands.terminal.output import say
+from dbt_segconn.commands.terminal.output import say, width
 
 
 def _complete_topic(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -25,7 +25,8 @@ def _complete_topic(_: click.Context, __: click.Parameter, incomplete: str) -> l
 def docs(ctx: click.Context, topic: str | None) -> None:
     """Show a page of the manual, or list its pages.
 
-    TOPIC is a page, the code of a finding, or the heading of a section, such as the name of a command.
+    TOPIC is a page, the code of a finding, a link of a page, or the heading of a section, such as the name of a
+    command. On a terminal, wide tables are shown as lists.
 
     \b
     Examples:
@@ -34,18 +35,20 @@ def docs(ctx: click.Context, topic: str | None) -> None:
       dbt-segconn docs SEG217
       dbt-segconn docs send-test
     """
+    from dbt_segconn.docs.fitting import fitted
     from dbt_segconn.docs.pages import find, pages, topics
     from dbt_segconn.project.strict_model import near_name
 
     if topic is None:
-        width = max(len(page.topic) for page in pages())
+        longest = max(len(page.topic) for page in pages())
         for page in pages():
-            say(f"{page.topic:<{width}}  {page.title}")
+            say(f"{page.topic:<{longest}}  {page.title}")
         say()
-        say("Show one: dbt-segconn docs TOPIC. A finding's code or a section's heading is also a topic.")
+        say("Show one: dbt-segconn docs TOPIC.")
+        say("A finding's code, the heading of a section and a link are also topics.")
         return
     text = find(topic)
     if text is None:
         near = near_name(topic, topics())
         raise click.UsageError(f"The manual has no topic {topic!r}.{near} List the pages: dbt-segconn docs", ctx)
-    click.echo_via_pager(text)  # writes plain text where the output is not a terminal
+    click.echo_via_pager(fitted(text, width()))  # writes plain text where the output is not a terminal

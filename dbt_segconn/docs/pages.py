@@ -13,6 +13,7 @@ _FENCE = "```"
 _HEADING = re.compile(r"(?P<marks>#{1,4}) (?P<text>.+)")
 # Marks of generated parts, which only tests/write_reference.py needs
 _MARKER = re.compile(r"<!-- .*? -->\n+")
+_LINK = re.compile(r"(?P<file>\d\d-[a-z-]+\.md)(?:#(?P<slug>.+))?")
 # GitHub keeps letters, digits, underscores and hyphens of a heading in its anchor
 _NOT_IN_SLUG = re.compile(r"[^\w\- ]")
 
@@ -85,6 +86,8 @@ def find(topic: str) -> str | None:
 
 
 def _text_of(topic: str) -> str | None:
+    if link := _LINK.fullmatch(topic):
+        return _linked(link["file"], link["slug"])
     wanted = slug(topic.strip()).replace("_", "-")  # order_by and order-by name the same section
     for page in pages():
         if page.topic == wanted:
@@ -93,6 +96,14 @@ def _text_of(topic: str) -> str | None:
     exact = (one.text for one in found if one.slug.replace("_", "-") == wanted)
     longer = (one.text for one in found if one.slug.replace("_", "-").startswith(f"{wanted}-"))
     return next(exact, None) or next(longer, None)
+
+
+def _linked(file: str, wanted: str | None) -> str | None:
+    page = next((one for one in pages() if one.file == file), None)
+    if page is None:
+        return None
+    found = (one.text for one in sections(page) if one.slug == wanted)
+    return next(found, None) if wanted else page.text
 
 
 def topics() -> tuple[str, ...]:
