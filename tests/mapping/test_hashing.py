@@ -57,7 +57,8 @@ def test_hashes_and_blanks_stay(value):
 
 
 @pytest.mark.parametrize(
-    "value", ["650 555 1212", "(650) 555-1212", "0171 2345678", "call me", "+1 650", True, {"a": 1}]
+    "value",
+    ["650 555 1212", "(650) 555-1212", "0171 2345678", "call me", "+1 650", "+44 (0)20 7946 0958", True, {"a": 1}],
 )
 def test_phone_without_country_is_refused(value):
     with pytest.raises(EvaluationError):
