@@ -52,7 +52,7 @@ _EXPECTED = {
     "dict": "a mapping",
     "model": "a mapping",
     "list": "a list",
-    "tuple": "a name, or a list of names",
+    "tuple": "a list",
 }
 
 
