@@ -124,3 +124,24 @@ def test_own_ones_replace_interrupted_ones(shop, api):
     shop.resync(ADA, BOB, EVE, options=BACKFILL)
     shop.resync(ADA, BOB, EVE, options=("--integrations", "{}"))
     assert sent(api)[2:] == [None]
+
+
+def test_full_refresh_keeps_interrupted_ones(shop, api):
+    """It forgets the records of the backfill, not that ad networks must not get them."""
+    shop.manifest(MAPPING)
+    api.faults = [401]
+    assert shop.resync(ADA, BOB, options=BACKFILL).exit_code == 1
+    result = shop.resync(ADA, BOB, options=("--full-refresh",))
+    assert 'with --integrations {"All": false}, until one of its syncs succeeds' in result.output
+    assert sent(api) == [{"All": False}] * 2
+    shop.resync(ADA, BOB, EVE)
+    assert by_user(api)["c3"] is None
+
+
+def test_resumed_sync_names_its_ones(shop, api):
+    shop.manifest(MAPPING)
+    api.faults = [401]
+    shop.resync(ADA, BOB, options=BACKFILL)
+    result = shop.resync(ADA, BOB)
+    assert 'UTC, with --integrations {"All": false}' in result.output
+    assert sent(api) == [{"All": False}] * 2

@@ -228,3 +228,18 @@ def test_unit_tests_discard_by_plan(planned):
 def test_missing_library_is_named(planned, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jsonschema_rs", None)
     assert "pip install 'dbt-segconn[tracking-plan]'" in planned().segconn("validate").output
+
+
+def test_syntax_error_names_its_line(planned):
+    shop = planned()
+    (shop.dir / "plan.json").write_text('{"rules": [\n  {"type" "TRACK"}]}')
+    assert "plan.json:2: is not valid JSON: Expecting ':' delimiter" in shop.segconn("validate").output
+
+
+def test_violations_need_a_plan(planned):
+    """An empty key would check no call, and send all."""
+    shop = planned()
+    shop.settings(tracking_plan=None, violations="discard")
+    assert "SEG204: destinations.app: `violations: discard` needs a `tracking_plan`" in shop.segconn("validate").output
+    shop.settings(tracking_plan=None, violations="off")
+    assert "SEG204" not in shop.segconn("validate").output

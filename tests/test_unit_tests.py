@@ -136,3 +136,14 @@ def test_malformed_tests_are_findings(shop):
     assert "tests.0.given.row: unknown key. Did you mean 'rows'?" in output
     shop.manifest({**MAPPING, "tests": [unit({}), unit({})]})
     assert "has two tests with the name 'one'" in shop.segconn("validate").output
+
+
+def test_edit_after_parse_is_a_warning(tested, shop):
+    passed = tested(unit({"calls": [{"userId": "7"}]}))
+    assert "SEG104" not in passed.output
+    shop.mappings({**MAPPING, "fields": FIELDS, "tests": [unit({"calls": [{"userId": "8"}]})]})
+    result = shop.segconn("test")
+    assert "PASS" in result.output, "the tests of the manifest run"
+    assert (
+        "warning SEG104: model customers: the file has changed since dbt parsed it. Run `dbt parse`." in result.output
+    )

@@ -119,6 +119,7 @@ def test_vars_option_reaches_settings(shop):
         ),
         ({"field": {}}, "field: unknown key. Did you mean 'fields'?"),
         ({"fields": ["x"]}, "fields: must be a mapping, not a list"),
+        ({"checkpoint": "seen_at"}, "checkpoint: must be a mapping, not text. Keys: column, lag"),
         ({"fields": {"usr_id": "$customer_id"}}, "fields.usr_id: identify has no such field. Did you mean 'user_id'?"),
         (
             {"fields": {"user_id": {"@path": 3}}},

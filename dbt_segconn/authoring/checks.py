@@ -64,7 +64,7 @@ def check(drafts: Iterable[ModelDraft], inputs: CheckInputs) -> Iterator[Finding
     events: dict[str, str] = {}  # name in lower case → its first spelling
     for model in drafts:
         columns = inputs.catalog.columns_of(model.positions.model)
-        yield from _stale(model.positions)
+        yield from stale(model.positions)
         for fault in _model_faults(model, columns, inputs):
             yield model.positions.finding(fault)
         for draft in model.mappings:
@@ -87,7 +87,8 @@ def _model_faults(draft: ModelDraft, columns: KnownColumns, inputs: CheckInputs)
     yield from _consent_dropped(draft)
 
 
-def _stale(positions: SourcePositions) -> Iterator[Finding]:
+def stale(positions: SourcePositions) -> Iterator[Finding]:
+    """Yield findings if the YAML of a model has changed since dbt parsed it."""
     fix = "Run `dbt parse`."
     unread = tuple(unread_mappings(positions))
     for at, name in unread:

@@ -42,6 +42,7 @@ def test(*, mappings: tuple[str, ...], junit: Path | None, **params: Any) -> Non
 
     Exit codes: 0 all tests passed, 1 a test failed, 2 the tests could not be read.
     """
+    from dbt_segconn.authoring.checks import stale
     from dbt_segconn.engine.opening import read_project
     from dbt_segconn.inspection.unit_tests import run_unit_tests
 
@@ -49,6 +50,10 @@ def test(*, mappings: tuple[str, ...], junit: Path | None, **params: Any) -> Non
     outcomes = tuple(run_unit_tests(project, mappings, time.monotonic))
     for outcome in outcomes:
         _print(outcome)
+    # the manifest has the tests as they were before the change: their results are not those of the file
+    models = {one.positions.model.unique_id: one.positions for one in project.mappings}
+    for finding in (one for positions in models.values() for one in stale(positions)):
+        say(f"{styled('warning', fg='yellow')} {finding.rule.code}: {finding.subject}")
     failed = sum(bool(outcome.failures) for outcome in outcomes)
     tested = len({outcome.mapping for outcome in outcomes})
     if junit:

@@ -52,7 +52,8 @@ def resume(sync: Sync) -> None:
 
 def _forget(sync: Sync) -> None:
     """Delete the mapping's records, as if it had never been synced."""
-    reset = sync.new_row().as_reset(sync.run.now())
+    # an interrupted backfill may be sent again as a whole, but to its own destinations only
+    reset = replace(sync.new_row().as_reset(sync.run.now()), integrations=sync.mapping.run_integrations)
     last, tables = sync.last_row(), sync.tables
 
     # in one transaction: `resume` reports a history without a table of records as altered by hand
@@ -130,7 +131,8 @@ def _resume_outbox(sync: Sync, last: HistoryRow) -> None:
         sync.tables.drop_outbox()  # it may be incomplete, and nothing of it was sent
         _close(sync, last)
     elif last.status != "abandoning" and _makes_same_calls(sync, last):
-        sync.note(f"resuming {_began(last)}")
+        given = f", with --integrations {last.integrations}" if last.integrations else ""
+        sync.note(f"resuming {_began(last)}{given}")
         sync.run.budget.resume(max(0, last.to_send - last.confirmed))
         settle(sync, deliver(sync, sync.write(_rekeyed(sync, last), status="running", error=None)))
     else:

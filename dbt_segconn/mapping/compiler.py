@@ -17,9 +17,12 @@ _COLUMN = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 # A dollar before anything else is text, as in `$5`
 _MARK = re.compile(r"\$\$|\$\{([^}]*)\}|\$(?=[A-Za-z_{*])", re.ASCII)
 _HASH = re.compile(r"(\$[A-Za-z_][A-Za-z0-9_]*|\$\{[^}]*\}) *\| *hash\b *(.*)", re.ASCII)
+# Any of these in a template would send the plain value, with this text after it
+_HASH_IN_TEXT = re.compile(r"\|\s*hash\b", re.IGNORECASE)
+_BRACED = r"\$\{\s*[^}\s.'\"\[\]][^}.'\"\[\]]*\}"
 SHORTHAND = (
-    rf"^(\$[A-Za-z_][A-Za-z0-9_]*( *\| *hash +({'|'.join(RULES)}))?|\$\*|"
-    r"([^$]|\$\$|\$\{\s*[^}\s.'\"\[\]][^}.'\"\[\]]*\}|\$(?![A-Za-z_{*$]))*)$"
+    rf"^((\$[A-Za-z_][A-Za-z0-9_]*|{_BRACED})( *\| *hash +({'|'.join(RULES)}))?|\$\*|"
+    rf"(?!.*\$[A-Za-z_{{].*\|\s*[Hh][Aa][Ss][Hh]\b)([^$]|\$\$|{_BRACED}|\$(?![A-Za-z_{{*$]))*)$"
 )
 """The same rules as one pattern, valid in JavaScript and JSON Schema, for editors."""
 
@@ -57,6 +60,9 @@ def _text(text: str, path: Path, problems: list[Problem]) -> Any:
             problems.append(Problem(path, f"must end in a rule of {', '.join(RULES)}, not {found[2]!r}"))
         return {"@hash": {"as": found[2], "value": _text(found[1], path, problems)}}
     marks = list(_MARK.finditer(text))
+    if _HASH_IN_TEXT.search(text) and any(mark[0] != "$$" for mark in marks):
+        problems.append(Problem(path, "must hash only one column, as in `$email | hash google email`. Else use @hash"))
+        return text
     for mark in marks:
         if reason := _problem(text, mark):
             problems.append(Problem(path, reason))

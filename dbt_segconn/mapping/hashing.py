@@ -19,7 +19,8 @@ from dbt_segconn.mapping import javascript as js
 from dbt_segconn.mapping.javascript import MISSING
 
 _HASHED = re.compile(r"[0-9a-fA-F]{64}")
-_PHONE = re.compile(r"(?P<prefix>\+|00)?[-0-9 ().\u00a0/]+")
+# "(0)" is dialled at home only: in +44 (0)20 7946 0958, it is not part of the number with country code
+_PHONE = re.compile(r"(?P<prefix>\+|00)?(?!.*\(0\))[-0-9 ().\u00a0/]+")
 # https://www.itu.int/rec/T-REC-E.164 : digits with the country code, which never begins with 0
 _E164 = re.compile(r"[1-9][0-9]{6,14}")
 _GMAIL = frozenset({"gmail.com", "googlemail.com"})
@@ -49,7 +50,7 @@ def _phone(text: str) -> str:
     digits = re.sub(r"[^0-9]", "", number.removeprefix("00")) if found else ""
     has_code = found and (found["prefix"] or number.isdigit())
     if not has_code or not _E164.fullmatch(digits):
-        raise EvaluationError("@hash: a phone number must have its country code, such as +1 650 555 1212")
+        raise EvaluationError("@hash: a phone number must have its country code and no (0), such as +1 650 555 1212")
     return digits
 
 

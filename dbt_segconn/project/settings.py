@@ -131,6 +131,15 @@ class DestinationSettings(Strict):
     violations: Annotated[Literal["discard", "warn", "off"], BeforeValidator(_as_off)] = "warn"
     """What happens to calls that violate the tracking plan: `discard` them, `warn` and send them, or `off`."""
 
+    @model_validator(mode="after")
+    def _check_violations(self) -> DestinationSettings:
+        # Without a tracking plan, no call would be checked
+        if self.tracking_plan is None and self.violations != "off" and "violations" in self.model_fields_set:
+            raise ValueError(
+                f"`violations: {self.violations}` needs a `tracking_plan`. Name its file, or remove the key"
+            )
+        return self
+
     @property
     def base_url(self) -> str:
         """Base URL, to which the client adds /v1/batch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -51,7 +52,7 @@ _EXPECTED = {
     "dict": "a mapping",
     "model": "a mapping",
     "list": "a list",
-    "tuple": "a name, or a list of names",
+    "tuple": "a list",
 }
 
 
@@ -101,7 +102,11 @@ def _fault(model: type[BaseModel], problem: Mapping[str, Any]) -> Fault:
     if problem["type"] == "value_error":  # from a validator of ours: what is wrong, then the fix
         reason, _, fix = str(problem["msg"]).removeprefix("Value error, ").partition(". ")
         return Fault(WRONG_VALUE, path, reason, f"{fix}." if fix and not fix.endswith("?") else fix)
-    return _fault_of_value(path, problem)
+    fault = _fault_of_value(path, problem)
+    # keys of a block that was written as one value
+    return (
+        fault if problem["type"] != "model_type" else replace(fault, fix=f"Keys: {', '.join(_keys_at(model, path))}.")
+    )
 
 
 def _fault_of_value(path: KeyPath, problem: Mapping[str, Any]) -> Fault:

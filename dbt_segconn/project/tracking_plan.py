@@ -47,7 +47,7 @@ def read_rules(path: Path) -> tuple[PlanRule, ...]:
     Raises ConfigurationError if it is not a whole tracking plan.
     """
     found = path.rglob("*") if path.is_dir() else [path]
-    files = sorted(one for one in found if one == path or one.suffix in {".json", ".tf"})
+    files = sorted(one for one in found if one == path or one.suffix.lower() in {".json", ".tf"})
     rules: list[PlanRule] = []
     total = 0
     for file in files:
@@ -73,11 +73,13 @@ def _content(file: Path) -> Any:
     try:
         # Editors on Windows may begin a file with a byte order mark
         text = file.read_text(encoding="utf-8-sig")
-        return list(_in_terraform(file, text)) if file.suffix == ".tf" else json.loads(text)
+        return list(_in_terraform(file, text)) if file.suffix.lower() == ".tf" else json.loads(text)
     except FileNotFoundError:
         raise ConfigurationError(f"{file}: not found") from None
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"{file}:{error.lineno}: is not valid JSON: {error.msg}") from None
     except (ValueError, RecursionError):
         raise ConfigurationError(f"{file}: is not valid JSON") from None
 

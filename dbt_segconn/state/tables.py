@@ -464,7 +464,7 @@ def in_force(mapping: Mapping, last: HistoryRow | None) -> Mapping:
 
     Otherwise, the next scheduled run would send the rest of an interrupted backfill to every destination.
     """
-    if mapping.run_integrations is None and last and last.status not in (*SETTLED, RESET):
+    if mapping.run_integrations is None and last and last.status not in SETTLED:
         return replace(mapping, run_integrations=last.integrations)
     return mapping
 

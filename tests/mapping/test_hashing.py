@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import pytest
 
 from dbt_segconn.errors import EvaluationError, MappingError
 from dbt_segconn.mapping import columns_used, compile_mapping
-from dbt_segconn.mapping.compiler import expand, without_hashes
+from dbt_segconn.mapping.compiler import SHORTHAND, expand, without_hashes
 
 
 def sha(text):
@@ -57,7 +58,8 @@ def test_hashes_and_blanks_stay(value):
 
 
 @pytest.mark.parametrize(
-    "value", ["650 555 1212", "(650) 555-1212", "0171 2345678", "call me", "+1 650", True, {"a": 1}]
+    "value",
+    ["650 555 1212", "(650) 555-1212", "0171 2345678", "call me", "+1 650", "+44 (0)20 7946 0958", True, {"a": 1}],
 )
 def test_phone_without_country_is_refused(value):
     with pytest.raises(EvaluationError):
@@ -71,6 +73,21 @@ def test_unknown_rules_are_problems():
         compile_mapping({"x": {"@hash": {"as": "md5", "value": {"@path": "$.a"}}}})
     with pytest.raises(EvaluationError):  # elements of an array are not checked
         compile_mapping({"x": [{"@hash": {"as": "md5", "value": {"@path": "$.a"}}}]})({"a": "b"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["${first} ${last} | hash meta name", " $email | hash meta email", "${email} | Hash meta email", "${a}\t|hash x"],
+)
+def test_hash_of_more_than_a_column_is_refused(text):
+    """As a template, the plain value would be sent, with the text `| hash …` after it."""
+    with pytest.raises(MappingError, match="only one column"):
+        expand({"x": text})
+    assert not re.search(SHORTHAND, text)
+
+
+def test_hash_is_a_word_in_other_texts():
+    assert expand({"x": "tags | hash tags", "y": "${a} | hashes"})["x"] == "tags | hash tags"
 
 
 def test_only_hashed_values_are_left_out():
