@@ -523,3 +523,10 @@ def test_pre_commit_hooks_run(shop, at, words):
     assert words in result.stdout + result.stderr
     assert hook["pass_filenames"] is False
     assert all(re.search(hook["files"], name) for name in ("models/a.yml", "segconn.yml", "x/models/a.sql"))
+
+
+def test_infinite_constant_is_a_finding(shop):
+    """dbt writes `.inf` of YAML as Infinity into the manifest."""
+    assert "SEG401" in codes(
+        shop, {**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"score": float("inf")}}}
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -221,7 +222,7 @@ def read_artifact(path: Path, artifact: str, *, oldest: int, newest: int) -> Map
     try:
         # A manifest becomes many objects that all stay: garbage collection would search them in vain
         with without_gc():
-            raw: Mapping[str, Any] = orjson.loads(path.read_bytes())
+            raw: Mapping[str, Any] = _parsed(path.read_bytes())
         # https://schemas.getdbt.com/dbt/manifest/v12.json
         version = int(raw["metadata"]["dbt_schema_version"].rsplit("/v", 1)[1].removesuffix(".json"))
     except FileNotFoundError:
@@ -300,6 +301,13 @@ def spec_type(data_type: str) -> SpecType | None:
     """Convert a warehouse's data type to the Spec's: `timestamp with time zone` → date."""
     word = data_type.casefold()
     return next((kind for kind, pattern in _TYPES if re.search(pattern, word)), None)
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return json.loads(text)  # dbt writes .inf and .nan of YAML as Infinity and NaN, which JSON does not have
 
 
 def _nodes_and_time(path: Path) -> tuple[Mapping[str, Any], str]:
