@@ -181,8 +181,9 @@ def outlook(look: OpenedProject, mapping: Mapping) -> Outlook:
     )
     known = tables.known() if has_records else 0
     updated = one.changes["updated"]
-    # a single known record may well change; if all of several records change, a build stamp is the likely reason
-    is_every = updated > 1 and updated == known - one.changes["deleted"]
+    # a single known record may well change; if all of several records change, a build stamp is the likely reason,
+    # unless a resend has chosen them
+    is_every = look.resent is None and updated > 1 and updated == known - one.changes["deleted"]
     stamps = cache(lambda: tuple(tables.stamps(source)))  # reads the whole model
     reasons = tuple(_block_reasons(look, mapping, one, known=known, last=last, stamps=stamps))
     return replace(one, stamps=stamps() if is_every else None, block_reasons=reasons)

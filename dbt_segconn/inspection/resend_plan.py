@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from dbt_segconn.engine.opening import Options
-from dbt_segconn.errors import ConfigurationError, SyncError, counted
+from dbt_segconn.errors import ConfigurationError, SyncError, WarehouseError, counted
 from dbt_segconn.inspection.estimate import Forecast, forecast_of
 from dbt_segconn.inspection.outlook import OpenedProject, opened_read_only
 from dbt_segconn.project.mappings import Mapping
@@ -16,7 +16,7 @@ from dbt_segconn.project.meta import find_mapping
 from dbt_segconn.state.diff import ResendChoice
 from dbt_segconn.state.locks import Locks
 from dbt_segconn.state.resend import Resend
-from dbt_segconn.state.tables import RESET, HistoryRow
+from dbt_segconn.state.tables import PLANNED, RESET, HistoryRow
 
 # Unknown records that an error names. The reason for each takes up to two queries
 SHOWN_UNKNOWN = 20
@@ -49,9 +49,11 @@ def plan_resend(options: Options, name: str, choice: ResendChoice) -> ResendPlan
     with _opened(options, name, choice) as (look, mapping, resend):
         if choice.record_ids:
             _check_known(look, mapping, resend.unknown(choice.record_ids))
+        # before the records are counted: its errors name columns of the model only, none of the state tables
+        chosen = 0 if choice.record_ids else _count_chosen(mapping, resend, choice)
         records = resend.count()
         # an unknown id that the user gave is an error; a query may find unknown ids, which are left out
-        unknown = 0 if choice.record_ids else resend.count_chosen() - records
+        unknown = 0 if choice.record_ids else chosen - records
         if not records:
             raise ConfigurationError(f"{mapping.name}: no record that Segment has received is chosen. {_hint(choice)}")
         return ResendPlan(mapping.name, records, unknown, forecast_of(look))
@@ -98,12 +100,26 @@ def _last_row(look: OpenedProject, mapping: Mapping) -> HistoryRow:
     if last is None or last.status == RESET or not look.tables(mapping).present()[0]:
         raise ConfigurationError(f"{mapping.name} has sent nothing yet: the next run sends every record.")
     # its outbox is older than the marks, and settling it would remove those of its records
+    if last.finished_at is None and last.status == PLANNED:
+        raise SyncError(
+            f"{mapping.name} has a plan that waits for `run --apply`. Apply it, or let "
+            "`dbt-segconn run` drop it and send the changes as they are then; then resend"
+        )
     if last.finished_at is None:
         raise SyncError(
             f"{mapping.name} has an unfinished sync (status {last.status}), which may still send records. "
             "`dbt-segconn run` finishes it; then resend"
         )
     return last
+
+
+def _count_chosen(mapping: Mapping, resend: Resend, choice: ResendChoice) -> int:
+    try:
+        return resend.count_chosen()
+    except WarehouseError as error:
+        if not choice.where:
+            raise
+        raise ConfigurationError(f"{mapping.name}: --where cannot be evaluated: {error}") from None
 
 
 def _check_known(look: OpenedProject, mapping: Mapping, unknown: list[str]) -> None:

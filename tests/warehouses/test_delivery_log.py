@@ -95,6 +95,6 @@ def test_log_has_calls_of_an_applied_plan(logged, api):
     plan = str(logged.dir / "plan.json")
     assert logged.run("--plan", plan).exit_code == 0
     result = logged.segconn("resend", NAME, "--where", "1 = 1", "--yes")
-    assert (result.exit_code, "unfinished sync (status planned)" in result.output) == (1, True)
+    assert (result.exit_code, "has a plan that waits for `run --apply`" in result.output) == (1, True)
     assert logged.segconn("run", "--apply", plan).exit_code == 0
     assert [message_id for message_id, _ in log(logged)] == sorted(api.accepted)

@@ -46,6 +46,7 @@ def test_resend_sends_chosen_records_again(logged, api):
     assert result.exit_code == 0, result.output
     assert [call["userId"] for call in api.received][5:] == ["c2"]
     result = resend(logged, "--sync", first["sync_id"], *YES)
+    assert "known records count as updated" not in result.output  # no column is to blame: the user chose all records
     assert "Left out: 1 chosen record, deleted since." in result.output
     assert sent(logged, api) == ["c1", "c2"]
     assert len(api.received) == len(api.accepted) == 8
@@ -59,6 +60,8 @@ def test_resend_of_unknown_records_marks_nothing(shop, api):
     assert "record 'c2': not delivered yet" in result.output
     assert "record 'x\\x1b[31m': neither" in result.output
     assert sent(shop, api) == ["c2"]
+    result = resend(shop, "--where", "no_such_column = 1", *YES)
+    assert (result.exit_code, "--where cannot be evaluated: " in result.output) == (2, True)
     assert "Confirm with --yes" in resend(shop, "--record", "c1").output
     assert "delivery log, which does not exist" in resend(shop, "--sync", "s", *YES).output
     assert sent(shop, api) == []
