@@ -291,6 +291,33 @@ def test_idle_mappings_share_statements(shop, api, warehouse, monkeypatch):
     assert shop.counts()["deleted"] == 1
 
 
+def test_idle_mapping_beside_a_changed_one(shop, api):
+    columns = {"plans": "plan", "mails": "email"}
+    shop.manifest(
+        *(
+            {**MAPPING, "name": name, "fields": {"user_id": "$customer_id", "traits": {column: f"${column}"}}}
+            for name, column in columns.items()
+        )
+    )
+    shop.synced(ADA, BOB)
+    api.forget()
+
+    def sent():
+        output = shop.run().output
+        calls = [(call["userId"], *call["traits"]) for call in api.calls()]
+        api.forget()
+        return output.count("ADDED 0 UPDATED 0 DELETED 0"), calls
+
+    shop.fill((*ADA[:2], "free"), BOB)
+    assert sent() == (1, [("c1", "plan")])
+    assert sent() == (2, [])
+    assert shop.segconn("resend", "mails", "--record", "c2", "--yes").exit_code == 0
+    assert sent() == (1, [("c2", "email")])
+    shop.fill(BOB)
+    assert sent() == (0, [])  # both have a deleted record, which they do not send
+    assert sent() == (2, [])
+
+
 def test_idle_row_gives_way_to_another_sync(shop, api, warehouse, monkeypatch):
     if not warehouse.shared:
         pytest.skip("no second process can open it")
