@@ -73,7 +73,7 @@ def resend(
         # `all`: dbt need not have refreshed the model since the last run
         run_to_exit(**params, all=True, mappings=(plan.mapping,), allow_guarded=allowed)
     also = f" Run it with --allow-guarded {plan.mapping}." if plan.refusals else ""
-    say(f"Marked {counted(plan.records, 'record')}: the next `dbt-segconn run` sends them again.{also}")
+    say(f"Marked {counted(plan.records, 'record')}, to be sent again by the next `dbt-segconn run`.{also}")
 
 
 def _show(plan: ResendPlan, choice: ResendChoice) -> None:

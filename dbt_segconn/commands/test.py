@@ -59,6 +59,8 @@ def test(*, mappings: tuple[str, ...], junit: Path | None, **params: Any) -> Non
     if junit:
         _write_junit(outcomes, junit)
     say(f"{counted(len(outcomes), 'test')} of {counted(tested, 'mapping')}: {failed} failed.")
+    if not outcomes:
+        say("Write tests under `tests` of a mapping: dbt-segconn docs unit-tests")
     sys.exit(FAILED if failed else OK)
 
 

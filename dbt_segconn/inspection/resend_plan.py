@@ -73,7 +73,7 @@ def mark_resend(options: Options, name: str, choice: ResendChoice, records: int)
         now = resend.count()
         if now != records:
             raise SyncError(f"{mapping.name}: {now:,} records are chosen now, not {records:,}. Nothing was marked")
-        text = f"{counted(records, 'record')} marked: the next run sends them again"
+        text = f"{counted(records, 'record')} marked, to be sent again by the next run"
         # with a run id of its own: no run has marked the records
         resend.mark(last.as_resend(look.state.now(), str(uuid.uuid4()), text), lock)
 

@@ -193,7 +193,7 @@ class Expected(Strict):
 
     calls: list[dict[str, Any]] = Field(default_factory=list)
     """Calls. Only the keys that you write are compared, at every level."""
-    discards: list[str] = Field(default_factory=list)
+    discards: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
     """For each row without a call, its reason or a part of it."""
     exact: bool = False
     """Whether whole calls are compared, except a messageId that you do not write."""
