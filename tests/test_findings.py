@@ -525,8 +525,7 @@ def test_pre_commit_hooks_run(shop, at, words):
     assert all(re.search(hook["files"], name) for name in ("models/a.yml", "segconn.yml", "x/models/a.sql"))
 
 
-def test_infinite_constant_is_a_finding(shop):
+def test_infinite_number_breaks_no_command(shop):
     """dbt writes `.inf` of YAML as Infinity into the manifest."""
-    assert "SEG401" in codes(
-        shop, {**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"score": float("inf")}}}
-    )
+    shop.manifest({**MAPPING, "guards": {"max_updated_percent": float("inf")}})
+    assert [one["code"] for one in found(shop)["findings"]] == ["SEG204"]

@@ -144,6 +144,8 @@ class RangeDelivery:
                 self._accept(one, future.result())
             elif self.workers.is_lost(error):
                 self._lose(one)
+            elif reason := self.workers.are_gone():  # meanwhile
+                self._failure = self._failure or reason
             else:
                 raise error
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -280,8 +280,11 @@ class DaskWorkers:
     @property
     def count(self) -> int:
         """The number of workers that the scheduler has now, or had when it last answered."""
-        with suppress(OSError):  # `are_gone` gives the reason
+        try:
             self._count = max(1, len(self._client.nthreads()))
+        except Exception:  # OSError, and others if the client is closed meanwhile
+            if not self.are_gone():
+                raise
         return self._count
 
     def submit(self, changes: Range) -> Future[RangeResult]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
@@ -143,8 +142,6 @@ def _not_json(value: Any, path: Path) -> list[Problem]:
         return keys + [problem for key, one in value.items() for problem in _not_json(one, (*path, str(key)))]
     if isinstance(value, list):
         return [problem for at, one in enumerate(value) for problem in _not_json(one, (*path, str(at)))]
-    if isinstance(value, float) and not math.isfinite(value):
-        return [Problem(path, f"should be a JSON value but it is {value}")]
     if value is None or value is MISSING or isinstance(value, (str, int, float)):
         return []
     return [Problem(path, f"should be a JSON value but it is a {type(value).__name__}")]

@@ -121,7 +121,6 @@ def test_fuzzed_record_is_call_or_discard(action, fields, payload, other):
         ({"a": {0: "x"}}, "/a should only have strings as keys but one is 0."),
         ({"a": [{None: 1}]}, "/a/0 should only have strings as keys but one is None."),
         ({"a": {"@path": date(2026, 1, 2)}}, "/a/@path should be a JSON value but it is a date."),
-        ({"a": float("inf")}, "/a should be a JSON value but it is inf."),
     ],
 )
 def test_mapping_must_be_json(mapping, words):
