@@ -193,7 +193,7 @@ class CallMaker:
         return reason_of(found) if found and plan and plan.discards else None
 
     def __call__(self, change: Row) -> dict[str, Any]:
-        """Return the call of a change. Raise RecordError if there is no call, or if it must not be sent."""
+        """Return the call of a change. Raise RecordError if the record makes none, or one that must not be sent."""
         call = self._make(change)
         if reason := self._violation(call):
             raise RecordError(reason)

@@ -19,7 +19,7 @@ from dbt_segconn.delivery.destination import build_destinations
 from dbt_segconn.engine.alert_bodies import Place
 from dbt_segconn.engine.alerts import Alerts
 from dbt_segconn.engine.block_reasons import Budget
-from dbt_segconn.engine.gate import Choice, RunResult, Skip, SyncResult, without_used
+from dbt_segconn.engine.gate import GOOD, Choice, RunResult, Skip, SyncResult, without_used
 from dbt_segconn.engine.idle import groups_of, sync_idle
 from dbt_segconn.engine.opening import Options, Project, find_sources, gate, opened, read_project
 from dbt_segconn.engine.plans import PlanFile, read_plan
@@ -34,7 +34,7 @@ from dbt_segconn.project.spec_integrations import unknown_names
 from dbt_segconn.state.deliveries import prune_deliveries
 from dbt_segconn.state.locks import Locks, heartbeat
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import PLANNED, RESET, State
+from dbt_segconn.state.tables import RESET, State
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
 
@@ -262,7 +262,7 @@ def _unfinished(choice: Choice, project: Project, state: State) -> Choice:
         last = state.last_sync(mapping.id)
         if last is None or last.status == RESET:
             return False
-        return last.status not in ("success", PLANNED) or MappingTables(state, mapping.id).discards.count() > 0
+        return last.status not in GOOD or MappingTables(state, mapping.id).discards.count() > 0
 
     return replace(choice, chosen=tuple(filter(is_unfinished, choice.chosen)))
 

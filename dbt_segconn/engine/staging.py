@@ -93,8 +93,7 @@ def _blocked(sync: Sync, row: HistoryRow, before: HistoryRow | None, reason: str
     It has the relation, identifier and signature of the sync before it. With its own, the same guard would let the next
     sync through.
     """
-    read = {name: getattr(before, name) for name in ("relation", "identifier", "signature")} if before else {}
-    return sync.end(row, "blocked", reason, **read)
+    return sync.end(row, "blocked", reason, **(before.read_from if before else {}))
 
 
 def _freeze(sync: Sync, row: HistoryRow, window: Window | None, *, few_change: bool) -> HistoryRow:

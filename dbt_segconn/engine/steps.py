@@ -70,9 +70,8 @@ def _replace_plan(sync: Sync, last: HistoryRow) -> None:
     sync.note("the last plan was not applied: its changes are staged again")
     made = sync.made_records()
     # guards compare with the newest row, which must describe the records, not a plan that was not applied
-    read = {name: getattr(made, name) for name in ("relation", "identifier", "signature")} if made else {}
     sync.tables.drop_outbox()
-    sync.end(last, PLANNED, "was not applied", **read)
+    sync.end(last, PLANNED, "was not applied", **(made.read_from if made else {}))
 
 
 def apply(sync: Sync) -> None:
@@ -98,9 +97,7 @@ def apply(sync: Sync) -> None:
         return
     if last.status == PLANNED and last.unidentified:
         sync.tables.discards.append_repeated(sync.tables.outbox, last)
-    # the budget was checked when the plan was made
-    sync.run.budget.resume(max(0, last.to_send - last.confirmed))
-    settle(sync, deliver(sync, sync.write(_rekeyed(sync, last), status="running", error=None)))
+    _finish(sync, last)
 
 
 def _began(row: HistoryRow) -> str:
@@ -133,10 +130,15 @@ def _resume_outbox(sync: Sync, last: HistoryRow) -> None:
     elif last.status != "abandoning" and _makes_same_calls(sync, last):
         given = f", with --integrations {last.integrations}" if last.integrations else ""
         sync.note(f"resuming {_began(last)}{given}")
-        sync.run.budget.resume(max(0, last.to_send - last.confirmed))
-        settle(sync, deliver(sync, sync.write(_rekeyed(sync, last), status="running", error=None)))
+        _finish(sync, last)
     else:
         _abandon(sync, last)
+
+
+def _finish(sync: Sync, last: HistoryRow) -> None:
+    """Deliver and settle what an outbox has left. The budget was checked when it was staged."""
+    sync.run.budget.resume(max(0, last.to_send - last.confirmed))
+    settle(sync, deliver(sync, sync.write(_rekeyed(sync, last), status="running", error=None)))
 
 
 def _rekeyed(sync: Sync, last: HistoryRow) -> HistoryRow:

@@ -80,7 +80,7 @@ def mark_resend(options: Options, name: str, choice: ResendChoice, records: int)
 
 @contextmanager
 def _opened(options: Options, name: str, choice: ResendChoice) -> Iterator[tuple[OpenedProject, Mapping, Resend]]:
-    with opened_read_only(replace(options, mappings=(name,), all=True), also_disabled=False, resent=choice) as look:
+    with opened_read_only(replace(options, mappings=(name,)), also_disabled=False, resent=choice) as look:
         mapping = find_mapping(name, look.project.mappings)
         if not look.choice.chosen:
             raise ConfigurationError(f"{mapping.name} is not synced: {look.choice.skipped[0].reason}.")

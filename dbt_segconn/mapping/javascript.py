@@ -16,10 +16,9 @@ from typing import Any, Final
 
 
 class _Missing:
-    """JavaScript's undefined. It has no hash, like objects and arrays."""
+    """JavaScript's undefined."""
 
     __slots__ = ()
-    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return "MISSING"

@@ -116,6 +116,11 @@ class HistoryRow:
         """The names of the mapping at the start of the sync."""
         return MappingNames(self.model, mapping_in(self.mapping, self.model), self.mapping_id)
 
+    @property
+    def read_from(self) -> dict[str, str | None]:
+        """What guards compare the next sync with: the relation that was read, its identifier and columns."""
+        return {"relation": self.relation, "identifier": self.identifier, "signature": self.signature}
+
     def next(self, now: datetime, **changes: Any) -> HistoryRow:
         """Return the sync's next history row."""
         return replace(self, revision=self.revision + 1, saved_at=now, **changes)

@@ -39,7 +39,7 @@ print(counts["add_query"], counts["commit"])
 
 
 def build(name: str, output: dict[str, Any], mappings: int, rows: int) -> Any:
-    """Make a project with so many models of so many rows each, one mapping on each, and remember them all."""
+    """Make a project with this number of models, each with `rows` rows and one mapping, and remember all records."""
     folder = FOLDER / f"idle_{name}_{mappings}"
     shutil.rmtree(folder, ignore_errors=True)
     target = {**output, "schema": f"idle_{mappings}"}

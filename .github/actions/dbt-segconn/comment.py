@@ -84,7 +84,7 @@ def request(method: str, path: str, body: dict[str, str] | None = None) -> Any:
 
 
 def reason(error: Exception) -> str:
-    """Return why there is no comment, without the text of the answer."""
+    """Return why the comment failed, without the text of the answer."""
     if not isinstance(error, HTTPError):
         return f"GitHub's API cannot be reached ({type(error).__name__})."
     if error.code in {401, 403, 404}:
