@@ -30,6 +30,14 @@ def _collected():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _collected_by_modules():
+    """Leave garbage of runs in this process to `_collected`: a full collection takes longer here than a small run."""
+    from dbt_segconn import process_tuning
+
+    process_tuning.collect_after_run = gc.unfreeze
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _flags_without_source():
     """Name no source of dbt's behavior flags: dbt reads the whole stack for it, whenever an adapter is made."""
     from dbt_common.behavior_flags import BehaviorFlagRendered
