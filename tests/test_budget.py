@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 from standing import ADA, BOB, EVE, MAPPING
 
-from dbt_segconn.engine.block_reasons import Budget
+from dbt_segconn.engine.guards import Budget
 from dbt_segconn.project.settings import BudgetSettings
 
 NOW = datetime(2026, 11, 24, 23, 0)  # noqa: DTZ001  as the warehouse's clock has it

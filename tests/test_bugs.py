@@ -47,7 +47,7 @@ def breaking(real, on=1):
         (MappingTables, "settle", "dbt_segconn.engine.delivering"),
         (CallMaker, "written", "dbt_segconn.engine.ranges"),
         (TrackingApiClient, "post", "dbt_segconn.delivery.tracking_api"),
-        (MappingTables, "stage", "dbt_segconn.engine.staging"),
+        (MappingTables, "stage", "dbt_segconn.engine.steps"),
     ],
     ids=["reader", "settling", "calls", "sender", "staging"],
 )

@@ -15,7 +15,7 @@ from standing import ADA, BOB, WRITE_KEY
 
 from dbt_segconn import commands
 from dbt_segconn.delivery import Destination, DestinationConfig
-from dbt_segconn.delivery.oauth import OAuth
+from dbt_segconn.delivery.destination import OAuth
 from dbt_segconn.engine.opening import Options, resolve_context
 from dbt_segconn.errors import ConfigurationError, DeliveryError
 from dbt_segconn.project.settings import read_settings

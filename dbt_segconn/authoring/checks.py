@@ -34,11 +34,11 @@ from dbt_segconn.project.findings import (
 )
 from dbt_segconn.project.identifiers import SEGMENT_ID, unquoted
 from dbt_segconn.project.mappings import no_column, row_columns
-from dbt_segconn.project.plan_checks import TrackingPlan
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.source_positions import SourcePositions, is_stale, traps, unread_mappings
 from dbt_segconn.project.spec_integrations import unknown_names
 from dbt_segconn.project.strict_model import near_name
+from dbt_segconn.project.tracking_plan import TrackingPlan
 from dbt_segconn.project.yaml_file import get
 from dbt_segconn.warehouse.source import misfit, unordered, value_type_of
 

@@ -13,8 +13,7 @@ from typing import Any
 import yaml
 
 from dbt_segconn.authoring.editor_schema import SETTINGS_LINE, write_schemas
-from dbt_segconn.authoring.first_test import with_first_test
-from dbt_segconn.authoring.suggest import ColumnHint, Suggestion, guess_action, suggest
+from dbt_segconn.authoring.suggest import ColumnHint, Suggestion, guess_action, suggest, with_first_test
 from dbt_segconn.engine.opening import Options, Project, check_project, opened, resolve_context
 from dbt_segconn.errors import ConfigurationError, SegconnError, message_of, printable
 from dbt_segconn.project.artifacts import (

@@ -12,9 +12,8 @@ from dbt_segconn.mapping.path import relative, steps
 from dbt_segconn.project.artifacts import KnownColumns
 from dbt_segconn.project.drafts import MappingDraft
 from dbt_segconn.project.findings import PLAN_VIOLATION, UNPLANNED, Fault, KeyPath
-from dbt_segconn.project.plan_checks import FILLED_IN, TrackingPlan, compile_schema
 from dbt_segconn.project.strict_model import near_name
-from dbt_segconn.project.tracking_plan import PlanRule, body_of
+from dbt_segconn.project.tracking_plan import FILLED_IN, PlanRule, TrackingPlan, body_of, compile_schema
 from dbt_segconn.warehouse.source import NUMBERS, value_type_of
 
 # action → the field that holds the name of its calls

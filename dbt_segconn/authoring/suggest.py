@@ -1,7 +1,4 @@
-"""A first mapping for a model, from the names, types and descriptions of its columns.
-
-rapidfuzz compares the words of a column with the fields of the action and with the names that Segment's Spec reserves.
-"""
+"""A first mapping for a model, from the names, types and descriptions of its columns; and a unit test for it."""
 
 from __future__ import annotations
 
@@ -10,13 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from dbt_segconn.actions import ACTIONS
+from dbt_segconn.actions import ACTIONS, compile_action
 from dbt_segconn.actions.fields import RESERVED, SpecType
-from dbt_segconn.errors import ConfigurationError
-from dbt_segconn.mapping.compiler import SHORTHAND
+from dbt_segconn.errors import ConfigurationError, RecordError
+from dbt_segconn.mapping import columns_named
+from dbt_segconn.mapping.compiler import SHORTHAND, expand
 
 if TYPE_CHECKING:
     from types import ModuleType
+
 
 # The least score of a match, of 100. Below it, columns of another meaning match
 CUTOFF = 90
@@ -310,3 +309,33 @@ def meaning_of(column: str, model: str, action: str) -> Meaning:
     if not named:  # `id`, `pk` and the like: the id of the model's own entity
         return "own" if action_for(model) == action else "other"
     return "other" if len(named) < len(words) else "unknown"
+
+
+# Columns of the other types stay null: a date in the call depends on the column's own type and time zone
+_SAMPLES: Mapping[str, Any] = {"number": 1, "boolean": True}
+
+
+def with_first_test(
+    mapping: Mapping[str, Any], columns: Iterable[ColumnHint], identifier: Sequence[str]
+) -> dict[str, Any]:
+    """Return a mapping with a test; unchanged if a required field is missing, so that it makes no call yet."""
+    fields = expand(mapping["fields"])
+    used = columns_named(fields) | set(identifier)
+    row = {one.name: sample for one in columns if one.name in used and (sample := _sample(one)) is not None}
+    try:
+        call = compile_action(mapping["action"], fields)({"properties": row})
+    except RecordError:
+        return dict(mapping)
+    expected = _without_null({key: value for key, value in call.items() if key != "context"})
+    test = {"name": f"a_record_becomes_{mapping['action']}", "given": {"rows": [row]}}
+    return {**mapping, "tests": [{**test, "expect": {"calls": [expected]}}]}
+
+
+def _sample(column: ColumnHint) -> Any:
+    return f"{column.name}-1" if column.spec_type in {"text", None} else _SAMPLES.get(column.spec_type or "")
+
+
+def _without_null(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_null(one) for key, one in value.items() if one is not None and one != {}}

@@ -346,8 +346,7 @@ def _check_clock(subject: str, endpoint: str) -> _Check:
 
 def _check_token(subject: str, name: str, destination: DestinationSettings) -> _Check:
     from dbt_segconn.delivery import Destination
-    from dbt_segconn.delivery.destination import build_config
-    from dbt_segconn.delivery.oauth import Token
+    from dbt_segconn.delivery.destination import Token, build_config
 
     subject = f"{subject}: OAuth"
     try:

@@ -35,8 +35,7 @@ def docs(ctx: click.Context, topic: str | None) -> None:
       dbt-segconn docs SEG217
       dbt-segconn docs send-test
     """
-    from dbt_segconn.docs.fitting import fitted
-    from dbt_segconn.docs.pages import find, pages, topics
+    from dbt_segconn.docs.pages import find, fitted, pages, topics
     from dbt_segconn.project.strict_model import near_name
 
     if topic is None:

@@ -30,7 +30,7 @@ def history(*, mapping: str, record: str, output: str, **params: Any) -> None:
       dbt-segconn history identify_customers --record c-1042 --output json
     """
     from dbt_segconn.commands.terminal.tables import show
-    from dbt_segconn.inspection.record_past import record_past
+    from dbt_segconn.inspection.overview import record_past
 
     past = record_past(as_options(**params), mapping, record)
     is_text = output == "text"

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from dbt_segconn.project.artifacts import Manifest
     from dbt_segconn.project.context import Context
     from dbt_segconn.project.drafts import ModelDraft
-    from dbt_segconn.project.plan_checks import TrackingPlan
     from dbt_segconn.project.settings import Settings
+    from dbt_segconn.project.tracking_plan import TrackingPlan
 
 SCHEMA_VERSION = 1
 
@@ -155,8 +155,8 @@ def _in_files(
     from dbt_segconn.project.artifacts import Catalog
     from dbt_segconn.project.drafts import faults_of_alerts, missing_consent
     from dbt_segconn.project.personal_data import denied_columns, unknown_labels
-    from dbt_segconn.project.plan_checks import read_plans
     from dbt_segconn.project.settings import findings_in_settings
+    from dbt_segconn.project.tracking_plan import read_plans
 
     plans: dict[str, TrackingPlan] = {}
     if settings:

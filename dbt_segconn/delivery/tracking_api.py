@@ -25,8 +25,7 @@ from dbt_segconn.delivery.answers import (
 )
 from dbt_segconn.delivery.batches import Batch
 from dbt_segconn.delivery.connection import Connection, NoResponseError
-from dbt_segconn.delivery.destination import Destination, DestinationConfig
-from dbt_segconn.delivery.oauth import Token, Tokens
+from dbt_segconn.delivery.destination import Destination, DestinationConfig, Token, Tokens
 from dbt_segconn.errors import DeliveryError
 
 MAX_ATTEMPTS = 10

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -15,11 +17,183 @@ import yaml
 from dbt_segconn.actions.fields import ACTIONS, RESERVED, Action, Field
 from dbt_segconn.authoring.editor_schema import meta_schema, settings_schema
 from dbt_segconn.authoring.lineage import COLUMNS
-from dbt_segconn.docs.tables import commands, keys, table
 from dbt_segconn.engine.report import ARTIFACT_FIELDS
 from dbt_segconn.mapping.schema import EXAMPLES
 from dbt_segconn.project.findings import GROUPS, RULES, Rule
 from dbt_segconn.state.tables import COUNTS, DISCARD_COLUMNS, SYNC_COLUMNS
+
+Schema = Mapping[str, Any]
+
+_TYPES = {"string": "text", "object": "mapping", "boolean": "`true`, `false`"}
+
+
+def table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+    """Return a Markdown table. A pipe would end its cell, so it is escaped."""
+    # chr(92) is a backslash, which Python before 3.12 does not allow in an f-string
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def keys(schema: Schema) -> str:
+    """Return the table of a model's keys, with the keys of the models below them."""
+    heads = ("key", "values", "default", "description")
+    return table(heads, _rows(schema, schema["definitions"], ""))
+
+
+def _rows(schema: Schema, definitions: Schema, prefix: str) -> Iterator[tuple[str, str, str, str]]:
+    required = schema.get("required", ())
+    for name, about in schema["properties"].items():
+        # a line break would end the row of a Markdown table
+        text = " ".join(about["description"].split())
+        default = "required" if name in required else _default(about.get("default"))
+        yield f"`{prefix}{name}`", ", ".join(_values(about)), default, text
+        for step, nested in _nested(about):
+            yield from _rows(definitions[nested], definitions, f"{prefix}{name}{step}.")
+
+
+def _default(value: Any) -> str:
+    if value is None or isinstance(value, dict) or value == []:
+        return ""
+    return f"`{', '.join(value) if isinstance(value, list) else json.dumps(value).strip(chr(34))}`"
+
+
+def _alternatives(schema: Schema) -> Iterator[Schema]:
+    """Yield what a value may be, without null and without the Jinja that stands for any value."""
+    for one in schema.get("anyOf", [schema]):
+        if "anyOf" in one:
+            yield from _alternatives(one)
+        # the pattern for Jinja in editor_schema.py
+        elif one.get("type") != "null" and "[{%]" not in one.get("pattern", ""):
+            yield one
+
+
+def _nested(schema: Schema) -> Iterator[tuple[str, str]]:
+    """Yield the models below a key: the step of the path that leads to each, and its name."""
+    for one in _alternatives(schema):
+        below = {"": one, "[]": one.get("items", {}), ".<name>": one.get("additionalProperties") or {}}
+        for step, inner in below.items():
+            if isinstance(inner, dict) and "$ref" in inner:
+                yield step, inner["$ref"].rpartition("/")[2]
+
+
+def _values(schema: Schema) -> Iterator[str]:
+    for one in _alternatives(schema):
+        if "enum" in one:
+            yield ", ".join(f"`{value}`" for value in one["enum"])
+        elif "const" in one:
+            yield f"`{one['const']}`"
+        elif one.get("type") == "array":
+            yield "list"
+        elif one.get("type") in {"integer", "number"}:
+            yield f"{one['type']}{_range(one)}"
+        else:
+            yield _TYPES.get(one.get("type", ""), "mapping")
+
+
+def _range(schema: Schema) -> str:
+    low, high, above = (schema.get(key) for key in ("minimum", "maximum", "exclusiveMinimum"))
+    if above is not None:
+        return f" above {above:g}{'' if high is None else f', at most {high:g}'}"
+    if low is None:
+        return ""
+    return f" {low:g} to {high:g}" if high is not None else f" {low:g} or more"
+
+
+_METAVARS = {"integer range": "N", "integer": "N", "directory": "FOLDER", "text": "TEXT"}
+# The program declares it as repeatable to refuse a second value, which click would use silently
+_GIVEN_ONCE = {"target_path"}
+Identity = tuple[tuple[str, ...], str]
+"""Names and help: options of two commands with equal identities are documented once."""
+
+
+def commands(main: click.Group) -> str:
+    """Return a section for each command. A section before them has the options that most commands share."""
+    shared = _shared(main.commands.values())
+    first = next(command for command in main.commands.values() if _identities(command) >= shared)
+    head = [
+        "## Project options",
+        "",
+        "Most commands accept these options. An environment variable applies where its option is not given.",
+        "",
+        _options(one for one in _options_of(first) if _identity(one) in shared),
+        "",
+        "## Commands",
+    ]
+    parts = ("\n".join(_command(main.commands[name], shared)).strip() for name in sorted(main.commands))
+    return "\n\n".join(["\n".join(head), *parts])
+
+
+def _shared(many: Collection[click.Command]) -> set[Identity]:
+    counts = Counter(one for command in many for one in _identities(command))
+    return {one for one, count in counts.items() if count > len(many) / 2}
+
+
+def _identities(command: click.Command) -> set[Identity]:
+    return {_identity(one) for one in _options_of(command)}
+
+
+def _identity(option: click.Option) -> Identity:
+    return tuple(option.opts), option.help or ""
+
+
+def _options_of(command: click.Command) -> list[click.Option]:
+    return [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
+
+
+def _command(command: click.Command, shared: Collection[Identity]) -> Iterator[str]:
+    given = " ".join(_argument(one) for one in command.params if isinstance(one, click.Argument))
+    own = [one for one in _options_of(command) if _identity(one) not in shared]
+    usage = " ".join(filter(None, ("dbt-segconn", command.name, given, "[OPTIONS]" if _options_of(command) else "")))
+    yield from (f"### {command.name}", "", f"`{usage}`", "")
+    yield from _paragraphs(inspect.cleandoc(command.help or ""))
+    if own:
+        yield _options(own)
+    if len(own) < len(_options_of(command)):
+        yield f"{chr(10) if own else ''}{'Also' if own else 'Accepts'} the [project options](#project-options)."
+
+
+def _argument(argument: click.Argument) -> str:
+    name = f"{(argument.name or '').upper()}{'...' if argument.nargs == -1 else ''}"
+    return name if argument.required else f"[{name}]"
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """Yield the help as Markdown: what click does not wrap is a block of code."""
+    for paragraph in text.split("\n\n"):
+        # click's mark: https://click.palletsprojects.com/en/stable/documentation/ (a paragraph that is not wrapped)
+        if paragraph.startswith("\b\n"):
+            title, *lines = paragraph.removeprefix("\b\n").split("\n")
+            yield from (title, "", "```console", *(f"$ {line.strip()}" for line in lines), "```", "")
+        else:
+            yield from (paragraph, "")
+
+
+def _options(options: Iterable[click.Option]) -> str:
+    return table(("option", "description"), ((_names(one), _about(one)) for one in options))
+
+
+def _names(option: click.Option) -> str:
+    value = "" if option.is_flag else f" {_value(option)}"
+    names = [*option.opts, *(one for one in option.secondary_opts if one.startswith("--"))]
+    return ", ".join(f"`{name}{value if at == 0 else ''}`" for at, name in enumerate(names))
+
+
+def _value(option: click.Option) -> str:
+    if isinstance(option.type, click.Choice) and not option.metavar:
+        return "|".join(map(str, option.type.choices))
+    return option.metavar or _METAVARS.get(option.type.name) or option.type.name.upper()
+
+
+def _about(option: click.Option) -> str:
+    variables = [option.envvar] if isinstance(option.envvar, str) else option.envvar or ()
+    facts = [
+        f"Default: `{option.default}`." if option.show_default and option.default is not None else "",
+        "Can be repeated." if option.multiple and option.name not in _GIVEN_ONCE else "",
+        f"Environment: {', '.join(f'`{one}`' for one in variables)}." if variables else "",
+    ]
+    text = re.sub(r"\s+", " ", option.help or "Choose the format of the output.")
+    return " ".join(filter(None, (text, *facts)))
+
 
 _BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

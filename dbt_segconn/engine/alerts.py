@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 
 from dbt_segconn.delivery.answers import classify_error
 from dbt_segconn.delivery.connection import Connection, NoResponseError
-from dbt_segconn.engine.alert_bodies import Body, Place, bodies, error_body
-from dbt_segconn.engine.alert_news import SEEN, Memory, news, outcomes, webhook_ids
+from dbt_segconn.engine.alert_messages import SEEN, Body, Memory, Place, bodies, error_body, news, outcomes, webhook_ids
 from dbt_segconn.engine.gate import RunResult
 from dbt_segconn.errors import SegconnError, message_of
 from dbt_segconn.project.mappings import Mapping

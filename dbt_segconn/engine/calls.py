@@ -18,7 +18,7 @@ from dbt_segconn.engine.written_calls import WrittenCall, find_written_call
 from dbt_segconn.errors import RecordError
 from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.mappings import Mapping
-from dbt_segconn.project.plan_checks import ViolationCounts, reason_of
+from dbt_segconn.project.tracking_plan import ViolationCounts, reason_of
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.source import CONVERTERS, Column
 

@@ -10,9 +10,9 @@ from datetime import datetime
 from dbt_segconn.process_tuning import Spent
 from dbt_segconn.project.artifacts import Manifest
 from dbt_segconn.project.mappings import Mapping
-from dbt_segconn.project.plan_checks import ViolationCounts
 from dbt_segconn.project.run_results import RunResults
 from dbt_segconn.project.settings import Settings
+from dbt_segconn.project.tracking_plan import ViolationCounts
 from dbt_segconn.state.tables import COUNTS, PLANNED, HistoryRow
 
 # Statuses of syncs that did all they were asked to do

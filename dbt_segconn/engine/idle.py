@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from dbt_segconn.engine.gate import SyncResult
-from dbt_segconn.engine.staging import held_back_note, window_note
+from dbt_segconn.engine.steps import held_back_note, window_note
 from dbt_segconn.engine.sync import RunContext, first_row
 from dbt_segconn.errors import WarehouseError
 from dbt_segconn.process_tuning import Spent

@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 
 from dbt_segconn.delivery.batches import discard_reason
-from dbt_segconn.engine.block_reasons import month_of
 from dbt_segconn.engine.delivering import unsent
 from dbt_segconn.engine.gate import RunResult
+from dbt_segconn.engine.guards import month_of
 from dbt_segconn.engine.ranges import calls_of
 from dbt_segconn.engine.report import as_json
 from dbt_segconn.engine.sync import Sync

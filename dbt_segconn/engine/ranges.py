@@ -15,7 +15,7 @@ from dbt_segconn.engine.calls import CallMaker, Made, subject_of
 from dbt_segconn.engine.written_calls import WrittenCall
 from dbt_segconn.process_tuning import Spent
 from dbt_segconn.project.mappings import Mapping
-from dbt_segconn.project.plan_checks import ViolationCounts
+from dbt_segconn.project.tracking_plan import ViolationCounts
 from dbt_segconn.state.locks import Lock
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.warehouse.session import Row

@@ -16,10 +16,10 @@ from typing import Any
 
 from dbt_segconn.delivery import Destination
 from dbt_segconn.delivery.destination import build_destinations
-from dbt_segconn.engine.alert_bodies import Place
+from dbt_segconn.engine.alert_messages import Place
 from dbt_segconn.engine.alerts import Alerts
-from dbt_segconn.engine.block_reasons import Budget
 from dbt_segconn.engine.gate import GOOD, Choice, RunResult, Skip, SyncResult, without_used
+from dbt_segconn.engine.guards import Budget
 from dbt_segconn.engine.idle import groups_of, sync_idle
 from dbt_segconn.engine.opening import Options, Project, find_sources, gate, opened, read_project
 from dbt_segconn.engine.plans import PlanFile, read_plan

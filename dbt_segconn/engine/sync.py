@@ -12,16 +12,16 @@ from functools import partial
 from typing import Any, Protocol
 
 from dbt_segconn.delivery import Destination, Request
-from dbt_segconn.engine.block_reasons import Budget
 from dbt_segconn.engine.calls import message_id_prefix
 from dbt_segconn.engine.gate import Choice, RunResult, SyncResult
+from dbt_segconn.engine.guards import Budget
 from dbt_segconn.engine.opening import Project
 from dbt_segconn.engine.ranges import Workers
 from dbt_segconn.errors import SegconnError
 from dbt_segconn.process_tuning import Timings
 from dbt_segconn.project.mappings import Mapping
-from dbt_segconn.project.plan_checks import ViolationCounts
 from dbt_segconn.project.settings import StateSettings
+from dbt_segconn.project.tracking_plan import ViolationCounts
 from dbt_segconn.state.locks import Lock, Locks
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import HistoryRow, State, new_row

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from dbt_segconn.delivery.batches import ENVELOPE_BYTES, Batcher
-from dbt_segconn.engine.block_reasons import month_of
+from dbt_segconn.engine.guards import month_of
 from dbt_segconn.engine.opening import Options
 from dbt_segconn.inspection.outlook import OpenedProject, opened_read_only, outlook
 from dbt_segconn.limits import BATCH_BYTES, BATCH_CALLS

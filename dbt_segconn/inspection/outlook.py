@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cache
 
-from dbt_segconn.engine.block_reasons import before_staging, of_changes
 from dbt_segconn.engine.calls import CallMaker
 from dbt_segconn.engine.gate import Choice
-from dbt_segconn.engine.guards import one_value
+from dbt_segconn.engine.guards import before_staging, of_changes, one_value
 from dbt_segconn.engine.opening import Options, Project, find_sources, gate, opened, read_project
 from dbt_segconn.errors import counted
 from dbt_segconn.project.mappings import Mapping

@@ -1,20 +1,19 @@
-"""Contents of the state tables: the last sync of every mapping, the history, discards, and orphans.
-
-An orphan is a mapping that has state but is gone from the project.
-"""
+"""Contents of the state tables: last syncs, history, discards, orphans; the past of a record."""
 
 from __future__ import annotations
 
 from collections import Counter, abc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from dbt_segconn.engine.opening import Options, Project, opened, read_project
 from dbt_segconn.errors import counted
 from dbt_segconn.inspection.outlook import UNIDENTIFIED
 from dbt_segconn.project.mappings import Mapping
-from dbt_segconn.project.meta import shown_names
+from dbt_segconn.project.meta import Named, find_mapping, shown_names
+from dbt_segconn.state.deliveries import past_of
 from dbt_segconn.state.discards import OPEN_COLUMNS, open_discards
 from dbt_segconn.state.outbox import MappingTables
 from dbt_segconn.state.tables import HistoryRow, State
@@ -163,3 +162,34 @@ def _orphan(last: HistoryRow, name: str, tables: MappingTables) -> dict[str, Any
         "last_sync": last.started_at,
         "status": last.status,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPast:
+    """Rows with `deliveries.PAST_COLUMNS`, oldest first, and notes about calls that were not logged."""
+
+    rows: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+
+
+def record_past(options: Options, name: str, record_id: str) -> RecordPast:
+    """Return the past of a record of a mapping, which may be gone from the project.
+
+    Raises ConfigurationError if there is no such mapping.
+    """
+    with opened_state(options) as (project, state):
+        has_state = state.exists()  # a project that was never synced has no state tables
+        orphans = state.orphans({mapping.id for mapping in project.mappings}) if has_state else []
+        known: list[Named] = [*project.mappings, *orphans]
+        mapping_id = find_mapping(name, known).names.id
+        rows = past_of(state, mapping_id, record_id) if has_state else []
+        keep = state.keep_deliveries
+    notes = []
+    if keep is None:
+        notes.append(
+            "The delivery log is off, so confirmed calls are not logged. Set `deliveries: {keep: 90 days}` under "
+            "`state` in segconn.yml"
+        )
+    elif not rows:
+        notes.append(f"No call of the record {record_id!r} was logged or discarded in the last {keep.days:,} days")
+    return RecordPast(tuple(rows), tuple(notes))

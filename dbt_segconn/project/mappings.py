@@ -21,11 +21,11 @@ from dbt_segconn.project.findings import NO_COLUMN, Fault, Finding, InvalidProje
 from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.meta import MappingMeta, MappingNames, shown_names
 from dbt_segconn.project.personal_data import denied_columns
-from dbt_segconn.project.plan_checks import TrackingPlan, read_plans
 from dbt_segconn.project.settings import DestinationSettings, Settings, findings_in_settings
 from dbt_segconn.project.source_positions import SourcePositions
 from dbt_segconn.project.spec_integrations import merged
 from dbt_segconn.project.strict_model import near_name
+from dbt_segconn.project.tracking_plan import TrackingPlan, read_plans
 
 # Every warehouse accepts names of 63 characters; "records_" leaves 55 for an id
 ID_LENGTH = 55

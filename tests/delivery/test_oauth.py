@@ -17,7 +17,7 @@ from standing import ADA, BOB, MAPPING, WRITE_KEY, Api, serving
 
 from dbt_segconn.delivery import Delivery, Destination, DestinationConfig, tracking_api
 from dbt_segconn.delivery.answers import Unknown
-from dbt_segconn.delivery.oauth import RENEWED_AGAIN_SECONDS, OAuth, Tokens
+from dbt_segconn.delivery.destination import RENEWED_AGAIN_SECONDS, OAuth, Tokens
 from dbt_segconn.errors import DeliveryError
 
 

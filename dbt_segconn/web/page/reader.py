@@ -17,8 +17,8 @@ import requests
 from dbt_segconn.engine.opening import Options, resolve_context
 from dbt_segconn.engine.report import ARTIFACT
 from dbt_segconn.errors import ConfigurationError, SegconnError
+from dbt_segconn.inspection.overview import record_past
 from dbt_segconn.inspection.preview import preview
-from dbt_segconn.inspection.record_past import record_past
 from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.strict_model import check_endpoint
 from dbt_segconn.web.local_server import LOCAL
