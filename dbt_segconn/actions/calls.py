@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dbt_segconn.actions.coerce import coercion
-from dbt_segconn.actions.fields import CAMPAIGN_PARAMETERS, Action, find_action
+from dbt_segconn.actions.fields import Action, find_action
 from dbt_segconn.errors import InvalidCall
 from dbt_segconn.mapping import compile_mapping
-from dbt_segconn.mapping.compiler import ROOT_DIRECTIVE
+from dbt_segconn.mapping.compiler import is_directive
 
 Fields = dict[str, Any]
 Call = dict[str, Any]
@@ -44,7 +44,7 @@ def compile_action(action: str, fields: Any) -> Callable[[Any], Call]:
 
 def _mapped_names(definition: Action, fields: Any) -> frozenset[str]:
     """Return the fields that a mapping can fill; a directive at its root can fill any field."""
-    if not isinstance(fields, dict) or any(key.startswith("@") or key == ROOT_DIRECTIVE for key in fields):
+    if is_directive(fields):
         return frozenset(field.name for field in definition.fields)
     return frozenset(fields)
 
@@ -105,7 +105,7 @@ def _context_builder(definition: Action, fields: Any) -> Callable[[Fields], dict
     names = _mapped_names(definition, fields)
     keys = [(one.name, one.context) for one in definition.fields if one.context and one.name in names]
     # Segment's destination writes consent between campaign and device
-    keys.insert(sum(name in _BEFORE_CONSENT for name, _ in keys), ("consent", "consent"))
+    keys.insert(sum(name in {"application", "campaign_parameters"} for name, _ in keys), ("consent", "consent"))
 
     def context_of(values: Fields) -> dict[str, Any]:
         # As in Segment's destination, each call has a consent, even if it is empty
@@ -115,9 +115,6 @@ def _context_builder(definition: Action, fields: Any) -> Callable[[Fields], dict
         return {"traits": values.get("traits", {}), **context} if definition.name == "track" else context
 
     return context_of
-
-
-_BEFORE_CONSENT = frozenset({"application", CAMPAIGN_PARAMETERS.name})
 
 
 def _consent(value: Any) -> dict[str, Any]:

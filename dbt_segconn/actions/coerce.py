@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from dbt_segconn.actions.fields import Field, find_action
-from dbt_segconn.mapping.compiler import ROOT_DIRECTIVE
+from dbt_segconn.mapping.compiler import ROOT_DIRECTIVE, is_directive
 from dbt_segconn.mapping.directives import DIRECTIVE, METADATA
 from dbt_segconn.mapping.javascript import MISSING, to_number, to_text, type_of
 from dbt_segconn.mapping.problems import with_article
@@ -127,7 +127,7 @@ def unknown_fields(action: str, fields: Any) -> tuple[tuple[tuple[str, ...], str
 
 def missing_fields(action: str, fields: Any) -> tuple[str, ...]:
     """Return the required fields that are not mapped; of the two ids, one is enough: `user_id or anonymous_id`."""
-    if _is_directive(fields):
+    if is_directive(fields):
         return ()  # its fields depend on the record
     required = [field.name for field in find_action(action).fields if field.required]
     missing = [name for name in required if not _is_mapped(fields, name)]
@@ -138,10 +138,6 @@ def missing_fields(action: str, fields: Any) -> tuple[str, ...]:
 
 def _is_mapped(fields: Mapping[str, Any], name: str) -> bool:
     return fields.get(name) not in (None, "")  # a tuple, because objects and arrays have no hash
-
-
-def _is_directive(value: Any) -> bool:
-    return not isinstance(value, Mapping) or any(str(key).startswith("@") or key == ROOT_DIRECTIVE for key in value)
 
 
 def _unknown(

@@ -44,131 +44,114 @@ class Action:
     fields: tuple[Field, ...]
 
 
-USER_ID = Field("user_id", "User ID", "Id of the user in your database. Either this or anonymous_id is required.")
-ANONYMOUS_ID = Field(
-    "anonymous_id", "Anonymous ID", "Id of a user without a user_id. Either this or user_id is required."
+_IDS = (
+    Field("user_id", "User ID", "Id of the user in your database. Either this or anonymous_id is required."),
+    Field("anonymous_id", "Anonymous ID", "Id of a user without a user_id. Either this or user_id is required."),
+    Field("timestamp", "Timestamp", "Time of the event, in ISO-8601 with a time zone. Default: the time of arrival."),
 )
-TIMESTAMP = Field(
-    "timestamp", "Timestamp", "Time of the event, in ISO-8601 with a time zone. Default: the time of arrival."
+_TRAITS = Field("traits", "Traits", "Traits of the user or group; any keys.", "object")
+_PROPERTIES = Field("properties", "Properties", "Properties of the event, page or screen; any keys.", "object")
+_TIMEZONE = Field("timezone", "Timezone", "Time zone of the user, such as Europe/Rome.", context="timezone")
+_GROUP_ID = Field("group_id", "Group ID", "Id of the group or account that the user belongs to.", context="groupId")
+# Ordered as Segment's destination writes the context, with consent between campaign and device
+_CONTEXT = (
+    Field("application", "Application", "App that the user used.", context="app").with_properties(
+        Field("name", "Name", "Name of the app."),
+        Field("version", "Version", "Version of the app."),
+        Field("build", "Build", "Build of the app."),
+        Field("namespace", "Namespace", "Namespace of the app."),
+    ),
+    Field(
+        "campaign_parameters",
+        "Campaign Parameters",
+        "Campaign that led to the call: the UTM parameters.",
+        context="campaign",
+    ).with_properties(
+        Field("name", "Name", "Name of the campaign."),
+        Field("source", "Source", "Source of the campaign."),
+        Field("medium", "Medium", "Medium of the campaign."),
+        Field("term", "Term", "Term of the campaign."),
+        Field("content", "Content", "Content of the campaign."),
+    ),
+    Field("device", "Device", "Device of the user.", context="device").with_properties(
+        Field("id", "ID", "Id of the device."),
+        Field("advertising_id", "Advertising ID", "Advertising id of the device."),
+        Field("adTracking_Enabled", "Ad Tracking Enabled", "Whether ads may be tracked.", "boolean"),
+        Field("manufacturer", "Manufacturer", "Manufacturer of the device."),
+        Field("model", "Model", "Model of the device."),
+        Field("name", "Name", "Name of the device."),
+        Field("type", "Type", "Type of the device, such as ios."),
+        Field("token", "Token", "Push token of the device."),
+    ),
+    Field("ip_address", "IP Address", "IP address of the user.", context="ip"),
+    Field("locale", "Locale", "Locale of the user, such as en-US.", context="locale"),
+    Field("location", "Location", "Location of the user.", context="location").with_properties(
+        Field("city", "City", "City."),
+        Field("country", "Country", "Country."),
+        Field("latitude", "Latitude", "Latitude in degrees; north is positive.", "number"),
+        Field("longitude", "Longitude", "Longitude in degrees; east is positive.", "number"),
+        Field("speed", "Speed", "Speed.", "number"),
+    ),
+    Field("network", "Network", "Network of the device.", context="network").with_properties(
+        Field("bluetooth", "Bluetooth", "Whether Bluetooth is on.", "boolean"),
+        Field("carrier", "Carrier", "Name of the carrier."),
+        Field("cellular", "Cellular", "Whether cellular data is on.", "boolean"),
+        Field("wifi", "WiFi", "Whether WiFi is on.", "boolean"),
+    ),
+    Field("operating_system", "Operating System", "Operating system of the device.", context="os").with_properties(
+        Field("name", "Name", "Name of the operating system."),
+        Field("version", "Version", "Version of the operating system."),
+    ),
+    Field("page", "Page", "Page in the browser.", context="page").with_properties(
+        Field("path", "Path", "Path of the page."),
+        Field("referrer", "Referrer", "URL of the previous page."),
+        Field("search", "Search", "Query string of the page."),
+        Field("title", "Title", "Title of the page."),
+        Field("url", "URL", "URL of the page."),
+    ),
+    Field("screen", "Screen", "Screen of the device.", context="screen").with_properties(
+        Field("density", "Density", "Pixel density.", "number"),
+        Field("height", "Height", "Height in pixels.", "number"),
+        Field("width", "Width", "Width in pixels.", "number"),
+    ),
+    Field("user_agent", "User Agent", "User agent of the device.", context="userAgent"),
+    _TIMEZONE,
+    _GROUP_ID,
 )
-MESSAGE_ID = Field("message_id", "Message ID", "Replaces dbt-segconn's messageId. Calls may then arrive twice.")
-CONSENT = Field("consent", "Consent", "Consent preferences: {categoryPreferences: {<category id>: true}}.", "object")
-TRAITS = Field("traits", "Traits", "Traits of the user or group; any keys.", "object")
-PROPERTIES = Field("properties", "Properties", "Properties of the event, page or screen; any keys.", "object")
-EVENT_NAME = Field("event_name", "Event Name", "Name of the event, such as Order Completed.", required=True)
-PAGE_NAME = Field("page_name", "Page Name", "Name of the page that was viewed.")
-PAGE_CATEGORY = Field("page_category", "Page Category", "Category of the page that was viewed.")
-SCREEN_NAME = Field("screen_name", "Screen Name", "Name of the screen that was viewed.")
-GROUP_ID = Field("group_id", "Group ID", "Id of the group or account that the user belongs to.", context="groupId")
-TIMEZONE = Field("timezone", "Timezone", "Time zone of the user, such as Europe/Rome.", context="timezone")
-
-APPLICATION = Field("application", "Application", "App that the user used.", context="app").with_properties(
-    Field("name", "Name", "Name of the app."),
-    Field("version", "Version", "Version of the app."),
-    Field("build", "Build", "Build of the app."),
-    Field("namespace", "Namespace", "Namespace of the app."),
-)
-CAMPAIGN_PARAMETERS = Field(
-    "campaign_parameters",
-    "Campaign Parameters",
-    "Campaign that led to the call: the UTM parameters.",
-    context="campaign",
-).with_properties(
-    Field("name", "Name", "Name of the campaign."),
-    Field("source", "Source", "Source of the campaign."),
-    Field("medium", "Medium", "Medium of the campaign."),
-    Field("term", "Term", "Term of the campaign."),
-    Field("content", "Content", "Content of the campaign."),
-)
-DEVICE = Field("device", "Device", "Device of the user.", context="device").with_properties(
-    Field("id", "ID", "Id of the device."),
-    Field("advertising_id", "Advertising ID", "Advertising id of the device."),
-    Field("adTracking_Enabled", "Ad Tracking Enabled", "Whether ads may be tracked.", "boolean"),
-    Field("manufacturer", "Manufacturer", "Manufacturer of the device."),
-    Field("model", "Model", "Model of the device."),
-    Field("name", "Name", "Name of the device."),
-    Field("type", "Type", "Type of the device, such as ios."),
-    Field("token", "Token", "Push token of the device."),
-)
-LOCATION = Field("location", "Location", "Location of the user.", context="location").with_properties(
-    Field("city", "City", "City."),
-    Field("country", "Country", "Country."),
-    Field("latitude", "Latitude", "Latitude in degrees; north is positive.", "number"),
-    Field("longitude", "Longitude", "Longitude in degrees; east is positive.", "number"),
-    Field("speed", "Speed", "Speed.", "number"),
-)
-NETWORK = Field("network", "Network", "Network of the device.", context="network").with_properties(
-    Field("bluetooth", "Bluetooth", "Whether Bluetooth is on.", "boolean"),
-    Field("carrier", "Carrier", "Name of the carrier."),
-    Field("cellular", "Cellular", "Whether cellular data is on.", "boolean"),
-    Field("wifi", "WiFi", "Whether WiFi is on.", "boolean"),
-)
-OPERATING_SYSTEM = Field(
-    "operating_system", "Operating System", "Operating system of the device.", context="os"
-).with_properties(
-    Field("name", "Name", "Name of the operating system."),
-    Field("version", "Version", "Version of the operating system."),
-)
-PAGE = Field("page", "Page", "Page in the browser.", context="page").with_properties(
-    Field("path", "Path", "Path of the page."),
-    Field("referrer", "Referrer", "URL of the previous page."),
-    Field("search", "Search", "Query string of the page."),
-    Field("title", "Title", "Title of the page."),
-    Field("url", "URL", "URL of the page."),
-)
-SCREEN = Field("screen", "Screen", "Screen of the device.", context="screen").with_properties(
-    Field("density", "Density", "Pixel density.", "number"),
-    Field("height", "Height", "Height in pixels.", "number"),
-    Field("width", "Width", "Width in pixels.", "number"),
-)
-ADDRESS = Field("address", "Address", "Address of the user; replaces traits.address.").with_properties(
+_ADDRESS = Field("address", "Address", "Address of the user; replaces traits.address.").with_properties(
     Field("city", "City", "City."),
     Field("country", "Country", "Country."),
     Field("postalCode", "Postal Code", "Postal code."),
     Field("state", "State", "State or region."),
     Field("street", "Street", "Street and number."),
 )
-IP_ADDRESS = Field("ip_address", "IP Address", "IP address of the user.", context="ip")
-LOCALE = Field("locale", "Locale", "Locale of the user, such as en-US.", context="locale")
-USER_AGENT = Field("user_agent", "User Agent", "User agent of the device.", context="userAgent")
-
-# Ordered as Segment's destination writes the context, with consent between campaign and device
-_CONTEXT = (
-    APPLICATION,
-    CAMPAIGN_PARAMETERS,
-    DEVICE,
-    IP_ADDRESS,
-    LOCALE,
-    LOCATION,
-    NETWORK,
-    OPERATING_SYSTEM,
-    PAGE,
-    SCREEN,
-    USER_AGENT,
-    TIMEZONE,
-    GROUP_ID,
+_ENDING = (
+    Field("message_id", "Message ID", "Replaces dbt-segconn's messageId. Calls may then arrive twice."),
+    Field("consent", "Consent", "Consent preferences: {categoryPreferences: {<category id>: true}}.", "object"),
 )
-_IDS = (USER_ID, ANONYMOUS_ID, TIMESTAMP)
-_ENDING = (MESSAGE_ID, CONSENT)
 
+_EVENT_NAME = Field("event_name", "Event Name", "Name of the event, such as Order Completed.", required=True)
+_PAGE_NAME = Field("page_name", "Page Name", "Name of the page that was viewed.")
+_PAGE_CATEGORY = Field("page_category", "Page Category", "Category of the page that was viewed.")
+_SCREEN_NAME = Field("screen_name", "Screen Name", "Name of the screen that was viewed.")
 # group_id of a group call is a key of the call, not of its context. A screen call has no time zone.
-_GROUP_ID = Field("group_id", "Group ID", "Id of the group or account.", required=True)
+_GROUP_KEY = Field("group_id", "Group ID", "Id of the group or account.", required=True)
 _SCREEN_TIMEZONE = Field("timezone", "Timezone", "Accepted but not sent: screen calls have no time zone.")
-_SCREEN_CONTEXT = tuple(_SCREEN_TIMEZONE if field is TIMEZONE else field for field in _CONTEXT)
+_SCREEN_CONTEXT = tuple(_SCREEN_TIMEZONE if field is _TIMEZONE else field for field in _CONTEXT)
 
 ACTIONS: dict[str, Action] = {
     action.name: action
     for action in (
-        Action("identify", "Connects a user with traits.", (*_IDS, *_CONTEXT, TRAITS, ADDRESS, *_ENDING)),
-        Action("track", "Records an event of a user.", (*_IDS, EVENT_NAME, *_CONTEXT, PROPERTIES, TRAITS, *_ENDING)),
+        Action("identify", "Connects a user with traits.", (*_IDS, *_CONTEXT, _TRAITS, _ADDRESS, *_ENDING)),
+        Action("track", "Records an event of a user.", (*_IDS, _EVENT_NAME, *_CONTEXT, _PROPERTIES, _TRAITS, *_ENDING)),
         Action(
             "group",
             "Connects a user with a group, such as a company.",
-            (*_IDS, _GROUP_ID, *(field for field in _CONTEXT if field is not GROUP_ID), TRAITS, *_ENDING),
+            (*_IDS, _GROUP_KEY, *(field for field in _CONTEXT if field is not _GROUP_ID), _TRAITS, *_ENDING),
         ),
-        Action("page", "Records a page view.", (*_IDS, PAGE_NAME, PAGE_CATEGORY, *_CONTEXT, PROPERTIES, *_ENDING)),
+        Action("page", "Records a page view.", (*_IDS, _PAGE_NAME, _PAGE_CATEGORY, *_CONTEXT, _PROPERTIES, *_ENDING)),
         Action(
-            "screen", "Records a screen view in an app.", (*_IDS, SCREEN_NAME, *_SCREEN_CONTEXT, PROPERTIES, *_ENDING)
+            "screen", "Records a screen view in an app.", (*_IDS, _SCREEN_NAME, *_SCREEN_CONTEXT, _PROPERTIES, *_ENDING)
         ),
     )
 }

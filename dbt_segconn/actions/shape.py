@@ -23,8 +23,9 @@ from typing import Any, Literal
 from dbt_segconn.actions.calls import call_builder
 from dbt_segconn.actions.coerce import coercion
 from dbt_segconn.actions.fields import Action, Field, find_action
+from dbt_segconn.mapping.compiler import keys_of
 from dbt_segconn.mapping.javascript import PROTOTYPE
-from dbt_segconn.mapping.path import relative, split_template, steps
+from dbt_segconn.mapping.path import column_at, relative, split_template, steps
 
 # Bounds the length of a statement. Segment's limit of 10,000 properties is too high for that
 _MOST_LEAVES = 1_000
@@ -145,24 +146,21 @@ class _Reader:
                 raise _UnsupportedError
             return self._constant(constant)
         leaf = self._leaf(value)
-        if field.type != "string" or not isinstance(leaf, Leaf):
-            if field.type == "string" and isinstance(leaf, str):
-                return None if leaf == "" and drops == "empty" else leaf
+        if field.type != "string":
             raise _UnsupportedError
+        if isinstance(leaf, str):
+            return None if leaf == "" and drops == "empty" else leaf
         return Leaf(leaf.pieces, "text" if leaf.form == "json" else leaf.form, drops)
 
     def _consent(self, value: Any) -> dict[str, Any] | None:
-        if not isinstance(value, dict) or set(value) != {"@path"} or not isinstance(value["@path"], str):
-            raise _UnsupportedError
-        if steps(relative(value["@path"])) != ("context", "consent"):
+        if keys_of(value) != ("context", "consent"):
             raise _UnsupportedError
         choices = {category: Leaf(("", name, ""), "consent") for category, name in self.consent.items()}
         return {"categoryPreferences": choices} if choices else None
 
     def _record(self, value: Any) -> dict[str, Any]:
         """Return all columns, if the value is the whole record."""
-        path = value.get("@path") if isinstance(value, dict) and len(value) == 1 else None
-        if not isinstance(path, str) or steps(relative(path)) != ("properties",) or PROTOTYPE in self.columns:
+        if keys_of(value) != ("properties",) or PROTOTYPE in self.columns:
             raise _UnsupportedError
         return {name: self._column(name) for name in self.columns}
 
@@ -182,21 +180,18 @@ class _Reader:
         if not isinstance(argument, str):
             raise _UnsupportedError
         if name == "@path":
-            return self._column(_column_of(relative(argument)))
+            return self._column(column_at(steps(relative(argument))))
         pieces = split_template(argument) if name == "@template" else None
         if pieces is None or "\0" in argument:  # PostgreSQL has no text with this character
             raise _UnsupportedError
         if len(pieces) == 1:
             return str(self._constant(argument))
-        names = [_column_of(path) for path in pieces[1::2]]
-        for one in names:
-            self._column(one)
-        pieces[1::2] = names
+        pieces[1::2] = [self._column(column_at(steps(path))).pieces[1] for path in pieces[1::2]]
         return Leaf(tuple(map(str, map(self._constant, pieces))), "template")
 
-    def _column(self, name: str) -> Leaf:
+    def _column(self, name: str | None) -> Leaf:
         self.leaves += 1
-        if name not in self.columns or self.leaves > _MOST_LEAVES:
+        if name is None or name not in self.columns or self.leaves > _MOST_LEAVES:
             raise _UnsupportedError
         return Leaf(("", name, ""), "json", self.drops)
 
@@ -218,13 +213,6 @@ def _is_object(value: Any) -> bool:
         and not any(key.startswith(("@", "__segment", "_metadata")) for key in value)
         and (PROTOTYPE not in value)
     )
-
-
-def _column_of(path: str) -> str:
-    keys = steps(path)
-    if len(keys) != 2 or keys[0] != "properties":
-        raise _UnsupportedError
-    return keys[1]
 
 
 def _sent(value: Any) -> Any:

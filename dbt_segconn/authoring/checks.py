@@ -1,19 +1,23 @@
-"""Checks of valid mappings for likely mistakes. Each check is one function from draft to faults."""
+"""Checks of valid mappings for likely mistakes, and against the tracking plan.
+
+Each check is one function from draft to faults.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import orjson
 
+from dbt_segconn.actions.calls import call_builder
 from dbt_segconn.actions.fields import RESERVED, SpecType
-from dbt_segconn.authoring.plan_findings import column_of, plan_faults
 from dbt_segconn.limits import CALL_BYTES, MAPPED_MEMBERS, MESSAGE_ID_CHARACTERS, violation
-from dbt_segconn.mapping.compiler import uses
+from dbt_segconn.mapping.compiler import column_of, is_directive, uses, values
 from dbt_segconn.mapping.path import relative, steps
 from dbt_segconn.project.artifacts import META_KEY, Catalog, KnownColumns, Manifest, Model
 from dbt_segconn.project.drafts import MappingDraft, ModelDraft
@@ -24,13 +28,17 @@ from dbt_segconn.project.findings import (
     EVENT_NAME,
     NEVER_SENT,
     NO_ORDER,
+    PLAN_VIOLATION,
     STALE_MANIFEST,
     TOO_MANY_MEMBERS,
     TRAIT_TYPE,
     UNKNOWN_INTEGRATION,
+    UNKNOWN_LABEL,
+    UNPLANNED,
     UNTESTED_IDENTIFIER,
     Fault,
     Finding,
+    KeyPath,
 )
 from dbt_segconn.project.identifiers import SEGMENT_ID, unquoted
 from dbt_segconn.project.mappings import no_column, row_columns
@@ -38,9 +46,9 @@ from dbt_segconn.project.settings import Settings
 from dbt_segconn.project.source_positions import SourcePositions, is_stale, traps, unread_mappings
 from dbt_segconn.project.spec_integrations import unknown_names
 from dbt_segconn.project.strict_model import near_name
-from dbt_segconn.project.tracking_plan import TrackingPlan
+from dbt_segconn.project.tracking_plan import FILLED_IN, PlanRule, TrackingPlan, body_of, compile_schema
 from dbt_segconn.project.yaml_file import get
-from dbt_segconn.warehouse.source import misfit, unordered, value_type_of
+from dbt_segconn.warehouse.source import NUMBERS, misfit, unordered, value_type_of
 
 # In a name of ten letters, an added letter gives the ratio 0.95, a changed one 0.90
 TYPO_RATIO = 0.92
@@ -62,19 +70,33 @@ class CheckInputs:
 def check(drafts: Iterable[ModelDraft], inputs: CheckInputs) -> Iterator[Finding]:
     """Run every check on every mapping of the project."""
     events: dict[str, str] = {}  # name in lower case → its first spelling
+    adapter_type = inputs.manifest.adapter_type
     for model in drafts:
         columns = inputs.catalog.columns_of(model.positions.model)
         yield from stale(model.positions)
         for fault in _model_faults(model, columns, inputs):
             yield model.positions.finding(fault)
         for draft in model.mappings:
-            for one in _CHECKS:
-                yield from map(draft.finding, one(draft, columns))
-            yield from map(draft.finding, _unordered(draft, columns, inputs.manifest.adapter_type))
-            yield from map(draft.finding, _disabled(draft, inputs.settings))
-            plan = inputs.plans.get(draft.destination or "")
-            yield from map(draft.finding, plan_faults(draft, columns, plan, inputs.manifest.adapter_type))
-            yield from map(draft.finding, _event_case(draft, events))
+            faults = chain(
+                *(one(draft, columns) for one in _CHECKS),
+                _unordered(draft, columns, adapter_type),
+                _disabled(draft, inputs.settings),
+                _plan_faults(draft, columns, inputs.plans.get(draft.destination or ""), adapter_type),
+                _event_case(draft, events),
+            )
+            yield from map(draft.finding, faults)
+
+
+def check_settings(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:
+    """Yield a fault for each denied label that no column has, and for each name that is likely no integration."""
+    models = [draft.positions.model for draft in drafts]
+    known = frozenset().union(*(one.classifiers.union(*(column.labels for column in one.columns)) for one in models))
+    for name, destination in settings.destinations.items():
+        for label in (one for one in destination.deny if one not in known):
+            fix = near_name(label, known).lstrip() or "Label the columns in dbt."
+            reason = f"no column of a mapped model has the label {label!r}"
+            yield Fault(UNKNOWN_LABEL, ("destinations", name, "deny"), reason, fix)
+        yield from _unknown_integrations(destination.integrations, "destinations", name)
 
 
 def _model_faults(draft: ModelDraft, columns: KnownColumns, inputs: CheckInputs) -> Iterator[Fault]:
@@ -278,7 +300,9 @@ def _constants(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
         # Segment drops a call whose messageId it has seen in the last 24 hours: only the first call would arrive
         reason = f"gives every call the same messageId (of at most {MESSAGE_ID_CHARACTERS} characters)"
         yield Fault(NEVER_SENT, ("fields", "message_id"), reason, "Remove it: dbt-segconn generates one for each call.")
-    size = sum(_sizes([fields, draft.valid_keys.get("integrations")]))
+    # the size of a directive's value depends on the record
+    constants = (one for _, one in values([fields, draft.valid_keys.get("integrations")]) if not isinstance(one, dict))
+    size = sum(len(orjson.dumps(one, default=str)) for one in constants)
     if size > CALL_BYTES:
         reason = f"the constants must be below Segment's limit of {CALL_BYTES:,} bytes per call, not {size:,}"
         yield Fault(NEVER_SENT, ("fields",), reason, "Shorten them.")
@@ -308,24 +332,11 @@ def _members(value: Any, columns: int) -> int:
     return _members(argument["value"] if name == "@flatten" else inner, columns)
 
 
-def _sizes(value: Any) -> Iterator[int]:
-    """Yield the bytes of each constant in a mapping. The size of a directive's value depends on the record."""
-    if isinstance(value, dict):
-        if not any(key.startswith("@") for key in value):
-            for one in value.values():
-                yield from _sizes(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _sizes(one)
-    else:
-        yield len(orjson.dumps(value, default=str))
-
-
 def _integrations(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
-    yield from unknown_integrations(draft.valid_keys.get("integrations"))
+    yield from _unknown_integrations(draft.valid_keys.get("integrations"))
 
 
-def unknown_integrations(value: Mapping[str, Any] | None, *path: str) -> Iterator[Fault]:
+def _unknown_integrations(value: Mapping[str, Any] | None, *path: str) -> Iterator[Fault]:
     """Yield a fault for each name in `integrations` that is likely none of a destination. `path` leads to it."""
     for name, fix in unknown_names(value):
         reason = f"{name!r} is not in the list of Segment's destinations"
@@ -349,3 +360,103 @@ _CHECKS: tuple[Callable[[MappingDraft, KnownColumns], Iterator[Fault]], ...] = (
     _too_many_members,
     _integrations,
 )
+
+
+# --- The tracking plan: what every call, or every value of a column, violates ---
+
+# action → the field that holds the name of its calls
+_NAMES = {"track": "event_name", "page": "page_name", "screen": "screen_name"}
+# value type → types of JSON Schema that some of its values have; all others are text
+_TYPES: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(NUMBERS, frozenset({"number", "integer"})),
+    "boolean": frozenset({"boolean"}),
+    "json": frozenset({"object", "array", "string", "number", "integer", "boolean"}),
+}
+_TEXT = frozenset({"string"})
+
+
+def _plan_faults(
+    draft: MappingDraft, known: KnownColumns, plan: TrackingPlan | None, adapter_type: str
+) -> Iterator[Fault]:
+    """Yield what is certain without rows. Values of other directives than @path and @template are not known."""
+    action, fields = draft.action, draft.fields
+    if plan is None or action is None or fields is None or draft.meta is None or is_directive(fields):
+        return
+    name = fields.get(_NAMES.get(action.name, ""))
+    is_constant = isinstance(name, str) or name is None
+    if isinstance(name, str) and plan.is_unplanned(action.name, name):
+        near = near_name(name, plan.names(action.name)).lstrip()
+        yield Fault(UNPLANNED, ("fields", "event_name"), f"the tracking plan has no event {name!r}", near)
+    rules = plan.rules_of(action.name, name if is_constant else None, draft.meta.event_version)
+    call = call_builder(action, fields)({key: one for key, one in fields.items() if one is not None and one != ""})
+    body = body_of(action.name)
+    for rule, _ in rules if is_constant else [one for one in rules if one[0].call_type == "common"]:
+        for missing in _required(rule.schema, {*call, *FILLED_IN, "messageId"}):
+            yield Fault(PLAN_VIOLATION, ("fields",), f"{missing} is required by the rule {rule}, and is not mapped")
+        checks = _PlanChecks(rule, known, adapter_type, is_exact=draft.meta.decimals == "text")
+        yield from checks.faults(_member(rule.schema, body), call[body], ("fields", body))
+    if is_constant:
+        yield from _unplanned([_member(rule.schema, body) for rule, _ in rules], fields.get(body), ("fields", body))
+
+
+def _unplanned(schemas: Collection[Mapping[str, Any]], value: Any, path: KeyPath) -> Iterator[Fault]:
+    """Yield the members of a value that no rule has, if the rules name any."""
+    planned = {name for schema in schemas for name in schema.get("properties") or ()}
+    if planned and isinstance(value, dict) and not is_directive(value):
+        for name in value:
+            if name not in planned:
+                near = near_name(name, planned).lstrip()
+                kind = "trait" if path[-1] == "traits" else "property"
+                yield Fault(UNPLANNED, (*path, name), f"the tracking plan has no {kind} {name!r}", near)
+
+
+@dataclass(frozen=True, slots=True)
+class _PlanChecks:
+    """Checks of mapped values against the schemas of one rule."""
+
+    rule: PlanRule
+    known: KnownColumns
+    adapter_type: str
+    is_exact: bool
+
+    def faults(self, schema: Mapping[str, Any], value: Any, path: KeyPath) -> Iterator[Fault]:
+        """Yield a fault for each value that the schema does not accept."""
+        if isinstance(value, dict) and not is_directive(value):
+            for name in _required(schema, value):
+                yield self._fault(path, f"{name!r} is required, and is not mapped")
+            for name, one in value.items():
+                yield from self.faults(_member(schema, name), one, (*path, name))
+        elif isinstance(value, dict):
+            yield from self._faults_of_type(schema, value, path)
+        elif schema and not isinstance(value, list):
+            for error in compile_schema(schema, str(self.rule)).iter_errors(value):
+                yield self._fault(path, error.message)
+
+    def _faults_of_type(self, schema: Mapping[str, Any], value: Mapping[str, Any], path: KeyPath) -> Iterator[Fault]:
+        found = self._types_of(value)
+        allowed = schema.get("type")
+        accepted = {allowed} if isinstance(allowed, str) else set(allowed or ())
+        if found and accepted and not found & accepted:
+            types, column = " or ".join(sorted(accepted)), column_of(value)
+            of_column = f"the column {column} is of the type {self.known.data_type_of(column)}"
+            yield self._fault(path, f"must be {types}, and {of_column if column else 'a template is text'}")
+
+    def _types_of(self, value: Mapping[str, Any]) -> frozenset[str]:
+        """Return the types that a directive may have, except null; none if they are unknown."""
+        if data_type := self.known.data_type_of(column_of(value)):
+            value_type = value_type_of(data_type, self.adapter_type, exact_decimals=self.is_exact)
+            return _TYPES.get(value_type, _TEXT)
+        return _TEXT if set(value) == {"@template"} else frozenset()
+
+    def _fault(self, path: KeyPath, reason: str) -> Fault:
+        return Fault(PLAN_VIOLATION, path, f"{reason} (the rule {self.rule})")
+
+
+def _required(schema: Mapping[str, Any], names: Collection[str]) -> Iterator[str]:
+    yield from (name for name in schema.get("required") or () if name not in names)
+
+
+def _member(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the schema of a member; an empty one, which accepts every value, if it is not written there."""
+    found = (schema.get("properties") or {}).get(name)
+    return found if isinstance(found, dict) else {}

@@ -178,18 +178,11 @@ def _differences(
     yield from _column_details(new, *_columns((before, old), (after, new)))
 
 
-# key → its effect. Other functions compare `fields` and columns.
-_SETTINGS: dict[str, Effect] = {
-    "action": "breaking",
-    "destination": "breaking",
-    "sync_mode": "note",
-    "enabled": "note",
-    "sync_null_values": "note",
-    "consent": "note",
-    "first_sync": "note",
-    "checkpoint": "note",
-    "guards": "note",
-}
+# Shown first, in this order. Other functions compare `fields` and columns
+_SETTINGS = (
+    *("action", "destination", "sync_mode", "enabled", "sync_null_values", "consent", "first_sync", "checkpoint"),
+    "guards",
+)
 
 
 def _setting_details(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
@@ -202,9 +195,9 @@ def _setting_details(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
     for key in (*_SETTINGS, *others):
         was, now = before.get(key), after.get(key)
         if was != now:
-            stops = key == "enabled" and now is False
+            is_breaking = key in {"action", "destination"} or (key == "enabled" and now is False)
+            effect: Effect = "breaking" if is_breaking else "note"
             # another destination has none of the records, so all are sent to it
-            effect = "breaking" if stops else _SETTINGS.get(key, "note")
             yield Detail(f"{key}: {_as_text(was)} → {_as_text(now)}", effect, sends_all=key == "destination")
 
 

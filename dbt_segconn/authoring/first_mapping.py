@@ -35,7 +35,7 @@ from dbt_segconn.project.identifiers import default_identifier
 from dbt_segconn.project.settings import FILE_NAME, Settings
 from dbt_segconn.project.source_positions import RESOURCES, Files, SourcePositions
 from dbt_segconn.project.strict_model import near_name
-from dbt_segconn.project.yaml_file import compose, entries, get
+from dbt_segconn.project.yaml_file import entries, get
 
 SETTINGS = f"""{SETTINGS_LINE}
 destinations:
@@ -129,12 +129,11 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
     identifier = _identifier(model, manifest, [column.name for column in columns])
     # a record of a snapshot is a version: its own id does not identify a user
     about = snapshot.unique_key if snapshot else identifier
-    plain = _without_version(model)
     destinations = _destinations(context.project_dir)
-    action = action or guess_action(plain, columns, about)
+    action = action or guess_action(model.name_in_yaml, columns, about)
     free = _free_destinations(model, context.project_dir, action, destinations)
     suggestion = suggest(
-        plain,
+        model.name_in_yaml,
         [column for column in columns if not _is_added_by_dbt(column, snapshot)],
         about,
         action=action,
@@ -143,10 +142,6 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
     )
     suggestion = replace(suggestion, mapping=with_first_test(suggestion.mapping, columns, identifier))
     return Proposal(context.project_dir, model, identifier, suggestion, free, tuple(notes))
-
-
-def _without_version(model: Model) -> str:
-    return model.name.partition(".v")[0] if model.version else model.name
 
 
 def _columns(
@@ -205,11 +200,7 @@ def _mappings(model: Model, project_dir: Path) -> Iterator[Mapping[str, Any]]:
 
 def _destinations(project_dir: Path) -> tuple[str, ...]:
     """Return the names of the destinations in segconn.yml; ignore errors, which `validate` reports."""
-    try:
-        node = compose((project_dir / FILE_NAME).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        return ()
-    return tuple(name for name, _, _ in entries(get(node, "destinations")))
+    return tuple(name for name, _, _ in entries(get(Files(project_dir).node(FILE_NAME), "destinations")))
 
 
 def _find_model(manifest: Manifest, name: str) -> Model:
@@ -319,12 +310,11 @@ def _round_trip(text: str) -> tuple[Any, Any]:
 
 
 def _entry(content: Any, model: Model) -> Any:
-    name = _without_version(model)  # all versions of a model are one entry of dbt's YAML
     for resource_key in RESOURCES:
         for entry in content.get(resource_key) or ():
-            if entry.get("name") == name:
+            if entry.get("name") == model.name_in_yaml:
                 return entry
-    entry = {"name": name}
+    entry = {"name": model.name_in_yaml}
     content.setdefault(f"{model.resource_type}s", []).append(entry)
     return entry
 

@@ -125,8 +125,7 @@ def _fields(mapping: Mapping) -> dict[str, list[str]]:
 def _ref(mapping: Mapping, manifest: Manifest) -> str:
     node = manifest.raw["nodes"][mapping.model.unique_id]
     # ref('package', 'model'): in dbt, models of two packages may have one name
-    foreign = node.get("package_name") not in {manifest.raw["metadata"].get("project_name"), None}
-    names = [node["package_name"], node["name"]] if foreign else [node["name"]]
+    names = [node["package_name"], node["name"]] if manifest.is_of_package(node) else [node["name"]]
     version = [f"v={node['version']!r}"] if node.get("version") is not None else []
     return f"ref({', '.join([*map(repr, names), *version])})"
 

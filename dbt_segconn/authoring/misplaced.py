@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -14,7 +15,7 @@ from dbt_segconn.project.artifacts import META_KEY, TABLES, Manifest
 from dbt_segconn.project.findings import DISABLED_MODEL, MISPLACED, PLAIN_KEY, STALE_MANIFEST, Fault, Finding, KeyPath
 from dbt_segconn.project.settings import FILE_NAME, findings_in_settings
 from dbt_segconn.project.source_positions import RESOURCES, Files, SourcePositions, key_in_sql
-from dbt_segconn.project.yaml_file import PROJECT_FILE, Node, entries, get, position
+from dbt_segconn.project.yaml_file import PROJECT_FILE, Node, entries, get, position, text_at
 
 # dbt's other resources: they are not synced
 _OTHERS = ("sources", "exposures", "metrics", "semantic_models", "saved_queries", "analyses", "macros", "groups")
@@ -22,6 +23,8 @@ _OTHERS = ("sources", "exposures", "metrics", "semantic_models", "saved_queries"
 _SKIPPED = frozenset({"target", "dbt_packages", "dbt_modules", "logs", "node_modules", "venv", "env", "site-packages"})
 # segcon, segconnn and sgconn have a higher ratio to segconn
 _NEAR = 0.84
+# Only such files are parsed: PyYAML takes far longer than this search
+_MENTION = re.compile(rf"{META_KEY}|mappings|unique_identifier")
 # Without one of these keys below it, a similar name is not a misspelt `segconn`
 _KEYS_OF_META = frozenset({"mappings", "unique_identifier", "consent", "timezone"})
 
@@ -41,7 +44,7 @@ def misplaced(project_dir: Path, manifest: Manifest) -> Iterator[Finding]:
     """Yield every block of mappings that is not read, in the YAML of the project and in dbt's manifest."""
     files = Files(project_dir)
     seen: set[str] = set()
-    for file in _yaml_files(project_dir):
+    for file in _yaml_files(project_dir, files):
         found = [*_file_findings(files.node(file), file, manifest)]
         seen.update(one.resource for one in found if one.resource)
         yield from found
@@ -51,7 +54,7 @@ def misplaced(project_dir: Path, manifest: Manifest) -> Iterator[Finding]:
         yield from _folder_findings(get(files.node(PROJECT_FILE), resource_key), resource_key)
 
 
-def _yaml_files(root: Path) -> Iterator[str]:
+def _yaml_files(root: Path, files: Files) -> Iterator[str]:
     """Yield the YAML files that may contain mappings, relative to the project.
 
     It does not stop at model-paths: dbt reads no file of another folder, so its mappings would be missing silently.
@@ -59,17 +62,9 @@ def _yaml_files(root: Path) -> Iterator[str]:
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(one for one in folders if one not in _SKIPPED and not one.startswith("."))
         for name in sorted(names):
-            path = Path(folder, name)
-            if path.suffix in {".yml", ".yaml"} and _mentions_mappings(path):
-                yield path.relative_to(root).as_posix()
-
-
-def _mentions_mappings(path: Path) -> bool:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return False
-    return META_KEY in text or "mappings" in text or "unique_identifier" in text
+            file = Path(folder, name).relative_to(root).as_posix()
+            if file.endswith((".yml", ".yaml")) and _MENTION.search(files.text(file)):
+                yield file
 
 
 def _file_findings(node: Node | None, file: str, manifest: Manifest) -> Iterator[Finding]:
@@ -161,11 +156,9 @@ def _manifest_findings(manifest: Manifest, files: Files) -> Iterator[Finding]:
         if node["resource_type"] in TABLES and META_KEY in (node.get("config") or {}):
             model = manifest.model(unique_id)
             fix = f"Write config(meta={{'{META_KEY}': …}})."
-            reason = f"{META_KEY} in config() is not read"
-            resource = f"{model.resource_type} {model.name}"
+            fault = Fault(MISPLACED, (), f"{META_KEY} in config() is not read", fix)
             where = key_in_sql(files.text(model.sql_file))
-            line, column = (where.line, where.column) if where else (None, None)
-            yield Finding(MISPLACED, reason, fix, model.sql_file, line, column, resource=resource)
+            yield fault.found_in(model.sql_file, where, resource=f"{model.resource_type} {model.name}")
     for model in manifest.disabled_models():
         fault = Fault(DISABLED_MODEL, (), "the model is disabled, so that its mappings are not synced", "Enable it.")
         yield SourcePositions(model, files).finding(fault)
@@ -184,12 +177,11 @@ def _folder_findings(node: Node | None, resource_key: str, *, is_meta: bool = Fa
 
 
 def _finding(fault: Fault, file: str, key_node: Node, resource: str) -> Finding:
-    mark = key_node.start_mark
-    return Finding(fault.rule, fault.message, fault.fix, file, mark.line + 1, mark.column + 1, resource)
+    return fault.found_in(file, position(key_node, ()), resource=resource)
 
 
 def _name(resource: Node) -> str:
-    return _text(get(resource, "name")) or "?"
+    return text_at(resource, "name") or "?"
 
 
 def plain_secrets(project_dir: Path) -> Iterator[Finding]:
@@ -210,28 +202,28 @@ def _secrets(settings: Node | None) -> Iterator[tuple[KeyPath, str]]:
     """Yield each secret of segconn.yml as written. Skip webhook URLs without a sign of a secret."""
     for name, _, destination in entries(get(settings, "destinations")):
         for path in _SECRETS:
-            if (text := _text(get(destination, *path))) is not None:
+            if (text := text_at(destination, *path)) is not None:
                 yield ("destinations", name, *path), text
     for at, _, alert in entries(get(settings, "alerts")):
-        text = _text(get(alert, "url"))
+        text = text_at(alert, "url")
         if text is not None and (_VAR.search(text) or _TOKEN.search(_without_jinja(text))):
             yield ("alerts", at, "url"), text
-        if (text := _text(get(alert, "routing_key"))) is not None:
+        if (text := text_at(alert, "routing_key")) is not None:
             yield ("alerts", at, "routing_key"), text
         for name, _, value in entries(get(alert, "headers")):
-            yield ("alerts", at, "headers", name), _text(value) or ""
+            yield ("alerts", at, "headers", name), text_at(value) or ""
 
 
 def _var_findings(project: Node | None, name: str, secret: KeyPath) -> Iterator[Finding]:
     """Yield findings for the values of a variable in a secret: under `vars`, or under `vars` of the package."""
-    package = _text(get(project, "name")) or ""
+    package = text_at(project, "name") or ""
     for path in (("vars", name), ("vars", package, name)):
-        value = _text(get(project, *path)) or ""
+        value = text_at(project, *path) or ""
         is_secret = value and "{{" not in value and (secret[-1] != "url" or _TOKEN.search(value))
         if project is not None and is_secret:
-            where, fault = position(project, path), _secret_fault(secret)
+            fault = _secret_fault(secret)
             message = f"{fault.message}, and {'.'.join(secret)} of {FILE_NAME} reads it"
-            yield Finding(PLAIN_KEY, message, fault.fix, PROJECT_FILE, where.line, where.column, path=path)
+            yield replace(fault, path=path, message=message).found_in(PROJECT_FILE, position(project, path))
 
 
 def _secret_fault(path: KeyPath) -> Fault:
@@ -250,7 +242,3 @@ def _is_plain(text: str) -> bool:
 
 def _without_jinja(text: str) -> str:
     return _JINJA.sub("", _LITERAL.sub(lambda found: found[1][1:-1], text))
-
-
-def _text(node: Node | None) -> str | None:
-    return node.value if isinstance(node, yaml.ScalarNode) else None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from dbt_segconn.actions import ACTIONS, compile_action
+from dbt_segconn.actions import ACTIONS, compile_action, missing_fields
 from dbt_segconn.actions.fields import RESERVED, SpecType
 from dbt_segconn.errors import ConfigurationError, RecordError
 from dbt_segconn.mapping import columns_named
@@ -146,7 +146,7 @@ def suggest(
     named = {"destination": destination} if destination else {}
     order = {"order_by": order_by} if order_by else {}
     mapping = {"name": f"{action}_{model}", "action": action, **named, **order, "fields": fields}
-    return Suggestion(mapping, tuple(matches.values()), left_out, tuple(_missing(action, fields)), tuple(doubts))
+    return Suggestion(mapping, tuple(matches.values()), left_out, missing_fields(action, fields), tuple(doubts))
 
 
 def _not_an_id(field: str, column: str, action: str) -> str:
@@ -252,12 +252,6 @@ def shorthand_of(column: str) -> Any:
     text = f"${column}"
     is_plain = re.fullmatch(SHORTHAND, text) and re.fullmatch(r"\w+", column, re.ASCII)
     return text if is_plain else {"@path": f"$.properties['{column}']"}
-
-
-def _missing(action: str, fields: Mapping[str, Any]) -> Iterator[str]:
-    if not {"user_id", "anonymous_id"} & set(fields):
-        yield "user_id or anonymous_id"
-    yield from (field.name for field in ACTIONS[action].fields if field.required and field.name not in fields)
 
 
 # --- The entity that a name means: a user, a group, a page, or another ---

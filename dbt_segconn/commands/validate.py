@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,24 +150,17 @@ def _read_settings(context: Context) -> tuple[Settings | None, list[Finding]]:
 def _in_files(
     context: Context, manifest: Manifest, settings: Settings | None, drafts: Sequence[ModelDraft]
 ) -> Iterator[Finding]:
-    from dbt_segconn.authoring.checks import CheckInputs, check, unknown_integrations
+    from dbt_segconn.authoring.checks import CheckInputs, check, check_settings
     from dbt_segconn.authoring.misplaced import misplaced, plain_secrets
     from dbt_segconn.project.artifacts import Catalog
-    from dbt_segconn.project.drafts import faults_of_alerts, missing_consent
-    from dbt_segconn.project.personal_data import denied_columns, unknown_labels
+    from dbt_segconn.project.mappings import check_rules
     from dbt_segconn.project.settings import findings_in_settings
-    from dbt_segconn.project.tracking_plan import read_plans
 
-    plans: dict[str, TrackingPlan] = {}
+    plans: Mapping[str, TrackingPlan] = {}
     if settings:
-        plans, faults_of_plans = read_plans(settings, context.project_dir)
-        yield from findings_in_settings(context.project_dir, [*faults_of_alerts(settings, drafts), *faults_of_plans])
-        yield from missing_consent(settings, drafts)
-        yield from denied_columns(settings, drafts)
-        yield from findings_in_settings(context.project_dir, unknown_labels(settings, drafts))
-        for name, one in settings.destinations.items():
-            faults = unknown_integrations(one.integrations, "destinations", name)
-            yield from findings_in_settings(context.project_dir, faults)
+        plans, findings = check_rules(settings, drafts, context.project_dir)
+        yield from findings
+        yield from findings_in_settings(context.project_dir, check_settings(settings, drafts))
         yield from plain_secrets(context.project_dir)
     for draft in drafts:
         yield from draft.findings

@@ -10,7 +10,7 @@ from dbt_segconn.errors import EvaluationError, MappingError
 from dbt_segconn.mapping.directives import check, directive_name, evaluator
 from dbt_segconn.mapping.hashing import RULES
 from dbt_segconn.mapping.javascript import MISSING, assign, cleaned, type_of
-from dbt_segconn.mapping.path import paths, relative, steps
+from dbt_segconn.mapping.path import column_at, paths, relative, steps
 from dbt_segconn.mapping.problems import Path, Problem
 
 _COLUMN = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
@@ -99,6 +99,11 @@ def _problem(text: str, mark: re.Match[str]) -> str | None:
 
 # In exported mappings, the key of a directive that stands for the whole mapping
 ROOT_DIRECTIVE = "__segment_internal_directive"
+
+
+def is_directive(fields: Any) -> bool:
+    """Return whether a mapping is a directive, also at the root, or another value that is not an object with fields."""
+    return not isinstance(fields, dict) or any(str(key).startswith("@") or key == ROOT_DIRECTIVE for key in fields)
 
 
 def compile_mapping(mapping: Any) -> Callable[[Any], Any]:
@@ -223,16 +228,15 @@ def _of_path(path: Any) -> Iterator[str | None]:
         yield keys[1]
 
 
-_PREFIX = "$.properties."
-
-
 def column_of(value: Any) -> str | None:
-    """Return the column of a path such as `$.properties.email`; None for any other value, and for quoted names."""
-    if not isinstance(value, dict) or len(value) != 1:
-        return None
-    path = value.get("@path")
-    column = path[len(_PREFIX) :] if isinstance(path, str) and path.startswith(_PREFIX) else ""
-    return column if column.replace("_", "a").isalnum() else None
+    """Return the column of a value that is one column, `{"@path": "$.properties.email"}`; None for any other value."""
+    return column_at(keys_of(value))
+
+
+def keys_of(value: Any) -> tuple[str, ...]:
+    """Return the keys of a value that is one path; none for any other value, and for the path of the whole payload."""
+    path = value.get("@path") if isinstance(value, dict) and len(value) == 1 else None
+    return steps(relative(path)) if isinstance(path, str) else ()
 
 
 def uses(mapping: Any) -> Iterator[tuple[Path, str]]:

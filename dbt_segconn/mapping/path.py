@@ -33,6 +33,11 @@ def relative(path: str) -> str:
     return path.replace("$.", "", 1)
 
 
+def column_at(keys: tuple[str, ...]) -> str | None:
+    """Return the column at the keys of a path; None if they lead to another value."""
+    return keys[1] if len(keys) == 2 and keys[0] == "properties" else None
+
+
 def compile_path(path: str) -> Getter:
     """Compile a path (without its `$.`) to a function from payload to value."""
     keys = steps(path)

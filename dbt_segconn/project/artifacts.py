@@ -107,6 +107,11 @@ class Model:
         return _without_version(self.unique_id, self.version) if self.version else self.unique_id
 
     @property
+    def name_in_yaml(self) -> str:
+        """The name without the version: all versions of a model are one entry of dbt's YAML."""
+        return self.name.partition(".v")[0] if self.version else self.name
+
+    @property
     def is_stored(self) -> bool:
         """Whether its rows are stored, not computed by a view."""
         return self.materialized != "view"
@@ -141,8 +146,11 @@ class Manifest:
         """Return a model, seed or snapshot, with or without `meta.segconn`."""
         node = self.raw["nodes"][unique_id]
         # A node's paths are relative to its own package, and dbt installs packages in dbt_packages/
-        foreign = node.get("package_name") not in {self.raw["metadata"].get("project_name"), None}
-        return _model(node, f"dbt_packages/{node['package_name']}/" if foreign else "")
+        return _model(node, f"dbt_packages/{node['package_name']}/" if self.is_of_package(node) else "")
+
+    def is_of_package(self, node: Mapping[str, Any]) -> bool:
+        """Return whether a node belongs to an installed package, not to the project itself."""
+        return node.get("package_name") not in {self.raw["metadata"].get("project_name"), None}
 
     def versions(self, model: Model) -> tuple[str, ...]:
         """Return all versions of a model, including disabled ones; none if it is not versioned."""
@@ -259,11 +267,16 @@ class KnownColumns:
         """Whether all columns of the model are listed."""
         return self.origin in {"contract", "catalog"}
 
+    def data_type_of(self, column: str | None) -> str | None:
+        """Return the warehouse's type of a column, or None if it is unknown."""
+        # A catalog has the warehouse's spelling of names, which may differ in case from that of the YAML
+        folded = (column or "").casefold()
+        return next((data_type for name, data_type in self.types.items() if name.casefold() == folded), None)
+
     def type_of(self, column: str) -> SpecType | None:
         """Return the Spec's type of a column, or None if it is unknown."""
-        # A catalog has the warehouse's spelling of names, which may differ in case from that of the YAML
-        found = [kind for name, kind in self.types.items() if name.casefold() == column.casefold()]
-        return spec_type(found[0]) if found and found[0] else None
+        data_type = self.data_type_of(column)
+        return spec_type(data_type) if data_type else None
 
 
 class Catalog:

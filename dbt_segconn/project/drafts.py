@@ -17,9 +17,7 @@ from dbt_segconn.project.findings import (
     BROKEN_MAPPING,
     DELETED_UNSEEN,
     MISSING_FIELD,
-    NO_CONSENT,
     NO_DESTINATION,
-    NO_MAPPING,
     NO_TABLE,
     PARTITION_FILTER,
     REPEATED_NAME,
@@ -31,8 +29,7 @@ from dbt_segconn.project.findings import (
     KeyPath,
 )
 from dbt_segconn.project.identifiers import Identity, constant_ids, default_identifier, ids_of_deleted, snapshot_faults
-from dbt_segconn.project.meta import NOT_NEEDED, MappingMeta, MappingNames, ModelMeta, shown_names
-from dbt_segconn.project.settings import Settings
+from dbt_segconn.project.meta import NOT_NEEDED, MappingMeta, MappingNames, ModelMeta
 from dbt_segconn.project.source_positions import Files, SourcePositions, lost_values
 from dbt_segconn.project.strict_model import near_name, read
 
@@ -121,34 +118,6 @@ def _has_only_folder_keys(positions: SourcePositions) -> bool:
     return isinstance(meta, dict) and "mappings" not in meta and positions.is_inherited
 
 
-def faults_of_alerts(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:
-    """Yield a fault for each name under `alerts` that matches no mapping, or several."""
-    mappings = {draft.names for model in drafts for draft in model.mappings}
-    known = sorted(shown_names(mappings).values())
-    for at, alert in enumerate(settings.alerts):
-        for number, name in enumerate(alert.mappings):
-            path = ("alerts", str(at), "mappings", str(number))
-            found = sorted(one.full for one in mappings if name in one.all)
-            # An alert with a wrong name would never be sent
-            if not found:
-                fix = f"{near_name(name, known)} Mappings: {', '.join(known) or 'none'}.".lstrip()
-                yield Fault(NO_MAPPING, path, f"no mapping is named {name!r}", fix)
-            elif len(found) > 1:
-                reason = f"{name!r} is the name of {len(found)} mappings"
-                yield Fault(NO_MAPPING, path, reason, f"Write one or more of these names: {', '.join(found)}.")
-
-
-def missing_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Finding]:
-    """Yield a finding for each mapping without consent, if segconn.yml requires it."""
-    fix = "Write the column of each category, on the mapping or the model, or write `consent: not_needed`."
-    if not settings.consent.required:
-        return
-    for draft in (one for model in drafts for one in model.mappings):
-        # A fault of `consent` itself is reported already
-        if draft.consent is None and not any(fault.path[:1] == ("consent",) for fault in draft.faults):
-            yield draft.finding(Fault(NO_CONSENT, ("consent",), "is missing, but segconn.yml requires it", fix))
-
-
 def _draft_model(
     positions: SourcePositions, identity: Identity, destinations: Collection[str] | None, versions: Collection[str]
 ) -> ModelDraft:
@@ -182,16 +151,6 @@ def _syncs_version(draft: MappingDraft, model: Model) -> bool:
     if model.version is None or versions == "all":
         return True
     return model.is_latest if versions == "latest" else model.version in map(str, versions)
-
-
-def _unknown_versions(meta: MappingMeta | None, known: Collection[str]) -> Iterator[Fault]:
-    if meta is None or isinstance(meta.versions, str):
-        return
-    if not known:
-        yield Fault(WRONG_VALUE, ("versions",), "must not be a list: the model has no versions", "Remove `versions`.")
-    elif unknown := [one for one in meta.versions if one not in known]:
-        fix = f"Versions: {', '.join(sorted(known))}."
-        yield Fault(WRONG_VALUE, ("versions",), f"the model has no version {', '.join(unknown)}", fix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,19 +221,36 @@ def _draft(shared: _SharedValues, at: KeyPath, raw: Any, destinations: Collectio
         faults=(
             *faults,
             *_faults_of_fields(action, keys.get("fields")),
-            *_faults_of_checkpoint(meta),
-            *_unknown_versions(meta, shared.versions),
             *_faults_of_constant_ids(shared, identifier, keys, fields),
-            *_faults_of_deleted(identifier, meta, action, fields),
-            *(snapshot_faults(shared.positions.model, identifier, meta) if meta else ()),
+            *(_faults_of_meta(shared, identifier, meta, action, fields) if meta else ()),
         ),
     )
 
 
-def _faults_of_checkpoint(meta: MappingMeta | None) -> Iterator[Fault]:
-    if meta and meta.checkpoint and "deleted" in meta.sync_mode:
+def _faults_of_meta(
+    shared: _SharedValues,
+    identifier: tuple[str, ...],
+    meta: MappingMeta,
+    action: Action | None,
+    fields: Mapping[str, Any] | None,
+) -> Iterator[Fault]:
+    """Check valid keys of a mapping against each other and against the model."""
+    if meta.checkpoint and "deleted" in meta.sync_mode:
         reason = "cannot detect deleted records, but the sync mode includes `deleted`"
         yield Fault(DELETED_UNSEEN, ("checkpoint",), reason, "Remove `checkpoint`, or `deleted`.")
+    if not isinstance(meta.versions, str):
+        yield from _unknown_versions(meta.versions, shared.versions)
+    if action and fields and identifier and "deleted" in meta.sync_mode:
+        yield from ids_of_deleted(action.name, fields, identifier)
+    yield from snapshot_faults(shared.positions.model, identifier, meta)
+
+
+def _unknown_versions(versions: Iterable[str], known: Collection[str]) -> Iterator[Fault]:
+    if not known:
+        yield Fault(WRONG_VALUE, ("versions",), "must not be a list: the model has no versions", "Remove `versions`.")
+    elif unknown := [one for one in versions if one not in known]:
+        fix = f"Versions: {', '.join(sorted(known))}."
+        yield Fault(WRONG_VALUE, ("versions",), f"the model has no version {', '.join(unknown)}", fix)
 
 
 def _destination(keys: Mapping[str, Any], known: Collection[str] | None, faults: list[Fault]) -> str | None:
@@ -349,13 +325,6 @@ def _faults_of_constant_ids(
     if fields and keys.get("constant_ids") != "allowed":
         documented = (column.name for column in shared.positions.model.columns)
         yield from constant_ids(fields, (*identifier, *documented, *sorted(columns_named(fields))))
-
-
-def _faults_of_deleted(
-    identifier: tuple[str, ...], meta: MappingMeta | None, action: Action | None, fields: Mapping[str, Any] | None
-) -> Iterator[Fault]:
-    if meta and action and fields and identifier and "deleted" in meta.sync_mode:
-        yield from ids_of_deleted(action.name, fields, identifier)
 
 
 def _check_names(drafts: list[MappingDraft]) -> Iterator[MappingDraft]:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -227,22 +228,20 @@ class TargetNames(Mapping[str, Any]):
     def __init__(self, names: Callable[[], Names], load: Callable[[], Names]) -> None:
         self._names = names
         self._load = load
-        self._loaded: Names | None = None
 
     def __getitem__(self, key: str) -> Any:
         names = self._names()
-        return names[key] if key in names else self._all()[key]
+        return names[key] if key in names else self._all[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
+        return iter(self._all)
 
     def __len__(self) -> int:
-        return len(self._all())
+        return len(self._all)
 
+    @cached_property
     def _all(self) -> Names:
-        if self._loaded is None:
-            self._loaded = self._load()
-        return self._loaded
+        return self._load()
 
 
 class _TimeLimitExceeded(Exception):  # noqa: N818  an outcome, not an error

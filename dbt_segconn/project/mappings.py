@@ -1,4 +1,4 @@
-"""Valid mappings of the project, compiled for syncs."""
+"""Valid mappings of the project, compiled for syncs; and the rules of segconn.yml that they must follow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import abc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,21 @@ from typing import Any
 import orjson
 
 from dbt_segconn.mapping import ALL_COLUMNS, columns_named, columns_used
-from dbt_segconn.mapping.compiler import expand, uses
+from dbt_segconn.mapping.compiler import expand, reads, uses, without_hashes
 from dbt_segconn.project.artifacts import Manifest, Model, Snapshot
-from dbt_segconn.project.drafts import MappingDraft, faults_of_alerts, missing_consent, read_drafts
-from dbt_segconn.project.findings import NO_COLUMN, Fault, Finding, InvalidProject
+from dbt_segconn.project.drafts import MappingDraft, ModelDraft, read_drafts
+from dbt_segconn.project.findings import (
+    DENIED_COLUMN,
+    NO_COLUMN,
+    NO_CONSENT,
+    NO_MAPPING,
+    Fault,
+    Finding,
+    InvalidProject,
+    KeyPath,
+)
 from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.meta import MappingMeta, MappingNames, shown_names
-from dbt_segconn.project.personal_data import denied_columns
 from dbt_segconn.project.settings import DestinationSettings, Settings, findings_in_settings
 from dbt_segconn.project.source_positions import SourcePositions
 from dbt_segconn.project.spec_integrations import merged
@@ -91,11 +99,8 @@ def read_mappings(manifest: Manifest, settings: Settings, project_dir: Path) -> 
     Raises InvalidProject with all errors of all models, each with file, line, model, mapping and path.
     """
     drafts = read_drafts(manifest, settings.destinations, project_dir)
-    plans, faults_of_plans = read_plans(settings, project_dir)
-    faults = [*faults_of_alerts(settings, drafts), *faults_of_plans]
-    of_settings = (*missing_consent(settings, drafts), *denied_columns(settings, drafts))
-    findings = [*(one for draft in drafts for one in draft.findings), *of_settings]
-    if findings := [*findings_in_settings(project_dir, faults), *findings]:
+    plans, findings = check_rules(settings, drafts, project_dir)
+    if findings := [*findings, *(one for draft in drafts for one in draft.findings)]:
         raise InvalidProject(findings)
     skips = settings.consent.without_value == "skip"
     mappings = [
@@ -215,3 +220,81 @@ def _id(model: Model, mapping: str, destination: str) -> str:
     tail = hashlib.sha256("\x1f".join((model.unique_id, mapping, destination)).encode()).hexdigest()[:8]
     words = re.sub(r"\W+", "_", f"{model.name}_{mapping}", flags=re.ASCII).strip("_").lower()
     return f"{words[: ID_LENGTH - len(tail) - 1].rstrip('_')}_{tail}"
+
+
+# --- Rules of segconn.yml for mappings: names under `alerts`, consent, denied columns ---
+
+
+def check_rules(
+    settings: Settings, drafts: Sequence[ModelDraft], project_dir: Path
+) -> tuple[abc.Mapping[str, TrackingPlan], list[Finding]]:
+    """Return the tracking plans by destination, and the findings of mappings that break a rule of segconn.yml."""
+    plans, faults = read_plans(settings, project_dir)
+    of_settings = findings_in_settings(project_dir, [*_faults_of_alerts(settings, drafts), *faults])
+    return plans, [*of_settings, *_missing_consent(settings, drafts), *_denied_columns(settings, drafts)]
+
+
+def _faults_of_alerts(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:
+    """Yield a fault for each name under `alerts` that matches no mapping, or several."""
+    mappings = {draft.names for model in drafts for draft in model.mappings}
+    known = sorted(shown_names(mappings).values())
+    for at, alert in enumerate(settings.alerts):
+        for number, name in enumerate(alert.mappings):
+            path = ("alerts", str(at), "mappings", str(number))
+            found = sorted(one.full for one in mappings if name in one.all)
+            # An alert with a wrong name would never be sent
+            if not found:
+                fix = f"{near_name(name, known)} Mappings: {', '.join(known) or 'none'}.".lstrip()
+                yield Fault(NO_MAPPING, path, f"no mapping is named {name!r}", fix)
+            elif len(found) > 1:
+                reason = f"{name!r} is the name of {len(found)} mappings"
+                yield Fault(NO_MAPPING, path, reason, f"Write one or more of these names: {', '.join(found)}.")
+
+
+def _missing_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Finding]:
+    """Yield a finding for each mapping without consent, if segconn.yml requires it."""
+    fix = "Write the column of each category, on the mapping or the model, or write `consent: not_needed`."
+    if not settings.consent.required:
+        return
+    for draft in (one for model in drafts for one in model.mappings):
+        # A fault of `consent` itself is reported already
+        if draft.consent is None and not any(fault.path[:1] == ("consent",) for fault in draft.faults):
+            yield draft.finding(Fault(NO_CONSENT, ("consent",), "is missing, but segconn.yml requires it", fix))
+
+
+def _denied_columns(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Finding]:
+    """Yield a finding for each labelled column that reaches a destination which denies its label.
+
+    A column reaches it if any value of the mapping reads it, also in a template or a condition, except in @hash.
+    """
+    for draft in (one for model in drafts for one in model.mappings):
+        destination = settings.destinations.get(draft.destination or "")
+        if destination and destination.deny:
+            yield from map(draft.finding, _denied(draft, frozenset(destination.deny)))
+
+
+def _denied(draft: MappingDraft, denied: frozenset[str]) -> Iterator[Fault]:
+    model = draft.positions.model
+    # Of the mapped model only: dbt does not pass labels on to downstream models
+    of_model = model.classifiers & denied
+    labels = {one.name.casefold(): (one.labels & denied) | of_model for one in model.columns}
+    for path, column in dict.fromkeys(_plain_reads(draft)):
+        if column is ALL_COLUMNS:
+            names = [one.name for one in model.columns if labels[one.name.casefold()]]
+            found, what = of_model.union(*labels.values()), f"sends the whole record, with {', '.join(names)}"
+            fix = "List the columns to send."
+        else:
+            # A column that is not in the YAML has the labels of its model only
+            found, what = labels.get(column.casefold(), of_model), f"sends {column}"
+            fix = f"Remove it, or hash it for an ad network: ${column} | hash google email."
+        if found:
+            reason = f"{what}; the destination {draft.destination!r} denies {', '.join(sorted(found))}"
+            yield Fault(DENIED_COLUMN, ("fields", *path), reason, fix)
+
+
+def _plain_reads(draft: MappingDraft) -> Iterator[tuple[KeyPath, str | None]]:
+    """Yield the columns whose values the mapping reads without hashing them, each with its path."""
+    plain = without_hashes(draft.fields or {})
+    yield from reads(plain)
+    if SEGMENT_ID.encode() in orjson.dumps(plain):  # the identifier of a deleted record
+        yield from (((), column) for column in draft.identifier)

@@ -138,14 +138,7 @@ def _as_lag(lag: Any) -> Any:
 Lag = Annotated[
     int | timedelta,
     BeforeValidator(_as_lag),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                DURATION_SCHEMA,
-                {"type": "integer", "minimum": 0},
-            ]
-        }
-    ),
+    WithJsonSchema({"anyOf": [DURATION_SCHEMA, {"type": "integer", "minimum": 0}]}),
 ]
 
 

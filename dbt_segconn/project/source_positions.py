@@ -24,6 +24,7 @@ from dbt_segconn.project.yaml_file import (
     position,
     repeated_keys,
     scalar,
+    text_at,
 )
 
 RESOURCES = ("models", "seeds", "snapshots")
@@ -67,7 +68,7 @@ class Files:
             found: dict[str, list[Node]] = {}
             for resources in RESOURCES:
                 for _, _, entry in entries(get(self.node(file), resources)):
-                    found.setdefault(_text_at(entry, "name") or "", []).append(entry)
+                    found.setdefault(text_at(entry, "name") or "", []).append(entry)
             self._entries[file] = found
         return self._entries[file].get(name, ())
 
@@ -134,10 +135,10 @@ class SourcePositions:
 
     def _entries(self) -> Iterator[Node]:
         """Yield the entry of the version, if the model has one, then of the model. The first with a value wins."""
-        name, _, version = self.model.name.partition(".v") if self.model.version else (self.model.name, "", "")
-        for model in self.files.entries_of(self.model.file, name):
+        version = self.model.version
+        for model in self.files.entries_of(self.model.file, self.model.name_in_yaml):
             versions = entries(get(model, "versions"))
-            yield from (one for _, _, one in versions if version and _text_at(one, "v") == version)
+            yield from (one for _, _, one in versions if version and text_at(one, "v") == version)
             yield model
 
     def unmerged(self) -> SourcePositions:
@@ -221,11 +222,6 @@ def _unmerged(merged: Any, own: Node | None, model: Node | None) -> Any:
         size = len(own.value)  # if the model has a text, dbt appends each of its letters
         return merged[:size] if len(merged) == size + len(model.value) else merged
     return merged
-
-
-def _text_at(node: Node, key: str) -> str | None:
-    value = get(node, key)
-    return value.value if isinstance(value, yaml.ScalarNode) else None
 
 
 def _contains_meta(node: Node | None) -> bool:

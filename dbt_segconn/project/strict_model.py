@@ -16,10 +16,7 @@ from pydantic_core import PydanticCustomError
 from dbt_segconn.project.findings import MISSING_KEY, UNKNOWN_KEY, WRONG_TYPE, WRONG_VALUE, Fault, KeyPath
 
 # https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/
-ENDPOINTS = {
-    "us-west-2": "https://api.segment.io",
-    "eu-west-1": "https://events.eu1.segmentapis.com",
-}
+ENDPOINTS = {"us-west-2": "https://api.segment.io", "eu-west-1": "https://events.eu1.segmentapis.com"}
 _API_HOSTS = frozenset(urlsplit(url).hostname for url in ENDPOINTS.values())
 # API methods that users may append to an endpoint; the client adds /v1/batch itself
 _METHODS = "batch|import|identify|track|page|screen|group|alias"
@@ -103,10 +100,9 @@ def _fault(model: type[BaseModel], problem: Mapping[str, Any]) -> Fault:
         reason, _, fix = str(problem["msg"]).removeprefix("Value error, ").partition(". ")
         return Fault(WRONG_VALUE, path, reason, f"{fix}." if fix and not fix.endswith("?") else fix)
     fault = _fault_of_value(path, problem)
-    # keys of a block that was written as one value
-    return (
-        fault if problem["type"] != "model_type" else replace(fault, fix=f"Keys: {', '.join(_keys_at(model, path))}.")
-    )
+    if problem["type"] == "model_type":  # one value instead of a block of keys
+        return replace(fault, fix=f"Keys: {', '.join(_keys_at(model, path))}.")
+    return fault
 
 
 def _fault_of_value(path: KeyPath, problem: Mapping[str, Any]) -> Fault:

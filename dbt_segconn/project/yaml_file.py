@@ -115,6 +115,12 @@ def get(node: Node | None, *path: str) -> Node | None:
     return node
 
 
+def text_at(node: Node | None, *path: str) -> str | None:
+    """Return the text at a path, as written; None if there is none, or a list or mapping."""
+    value = get(node, *path)
+    return value.value if isinstance(value, yaml.ScalarNode) else None
+
+
 def position(node: Node, path: KeyPath) -> Position:
     """Return the position of the key at a path, or of its nearest parent that exists."""
     here = node
