@@ -157,6 +157,8 @@ def test_junk_is_found_in_all_ids(refs, api):
     blocked(refs, api, records("g1", "n/a"), "1 record has a placeholder as group_id")
     refs.manifest(mapped("page", anonymous_id="$ref", user_id="$email"))
     blocked(refs, api, records("a1", "undefined", ""), "1 record has a placeholder as anonymous_id")
+    refs.manifest(mapped(user_id="${ref}", **TRAITS))
+    blocked(refs, api, records("u1", "nil"), "1 record has a placeholder as user_id")
     refs.manifest(mapped(user_id="$__segment_id", **TRAITS), unique_identifier="ref")
     blocked(refs, api, records("u1", "anonymous"), "1 record has a placeholder as user_id")
 

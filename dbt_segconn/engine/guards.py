@@ -10,8 +10,7 @@ from datetime import datetime
 from functools import partial
 
 from dbt_segconn.errors import counted
-from dbt_segconn.mapping.compiler import column_of
-from dbt_segconn.project.identifiers import IDS, SEGMENT_ID
+from dbt_segconn.project.identifiers import IDS, SEGMENT_ID, id_column
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import Guards, shown_names
 from dbt_segconn.project.settings import BudgetSettings
@@ -203,7 +202,7 @@ def doubtful_ids(
     """
     # Segment merges users that share an id, and a merge cannot be undone
     guards = mapping.meta.guards
-    given = {field: column for field in IDS if (column := column_of(mapping.fields.get(field)))}
+    given = {field: column for field in IDS if (column := id_column(mapping.fields.get(field)))}
     junk = [] if guards.allow_junk_ids else list(_naming(mapping, source, given))
     shared = list(_shared(mapping, source, given))
     if not junk and not shared:

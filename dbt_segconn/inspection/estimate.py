@@ -13,8 +13,7 @@ from dbt_segconn.engine.guards import month_of
 from dbt_segconn.engine.opening import Options
 from dbt_segconn.inspection.outlook import OpenedProject, opened_read_only, outlook
 from dbt_segconn.limits import BATCH_BYTES, BATCH_CALLS
-from dbt_segconn.mapping.compiler import column_of
-from dbt_segconn.project.identifiers import SEGMENT_ID
+from dbt_segconn.project.identifiers import SEGMENT_ID, id_column
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.settings import BudgetSettings, Price, PricingSettings
 from dbt_segconn.state.column_hashes import ChangedColumns
@@ -224,7 +223,7 @@ def _size(look: OpenedProject, mapping: Mapping, calls: int) -> Size:
 def _user_columns(look: OpenedProject, mapping: Mapping) -> _UserColumns | None:
     """Return the id columns of a mapping; None if an id is not a plain column."""
     # templates and directives are evaluated in Python: the warehouse cannot count their values
-    names = [column_of(mapping.fields[key]) for key in ("user_id", "anonymous_id") if key in mapping.fields]
+    names = [id_column(mapping.fields[key]) for key in ("user_id", "anonymous_id") if key in mapping.fields]
     source, tables = look.sources[mapping.id], look.tables(mapping)
     aliases = {SEGMENT_ID: "record_id", **{column.key: column.alias for column in source.columns}}
     users = [aliases[name] for name in names if name in aliases]

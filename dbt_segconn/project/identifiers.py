@@ -9,7 +9,8 @@ from itertools import chain
 from typing import Any
 
 from dbt_segconn.mapping import columns_used
-from dbt_segconn.mapping.compiler import is_constant
+from dbt_segconn.mapping.compiler import column_of, is_constant
+from dbt_segconn.mapping.path import column_at, split_template, steps
 from dbt_segconn.project.artifacts import PLAIN_NAME, Manifest, Model, Snapshot
 from dbt_segconn.project.findings import (
     CONSTANT_ID,
@@ -173,6 +174,15 @@ def _faults_of_versions(snapshot: Snapshot, identifier: tuple[str, ...], meta: M
 
 def _folded(names: Iterable[str]) -> set[str]:
     return {name.casefold() for name in names}
+
+
+def id_column(value: Any) -> str | None:
+    """Return the column of an id that is one column, `$id` or `${id}`; None for any other value."""
+    template = value.get("@template") if isinstance(value, dict) and len(value) == 1 else None
+    match split_template(template) if isinstance(template, str) else None:
+        case ["", path, ""]:
+            return column_at(steps(path))
+    return column_of(value)
 
 
 def constant_ids(fields: Mapping[str, Any], columns: Iterable[str]) -> Iterator[Fault]:
