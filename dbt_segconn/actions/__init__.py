@@ -6,13 +6,11 @@ https://segment.com/docs/connections/destinations/catalog/actions-segment/
 from dbt_segconn.actions.calls import compile_action
 from dbt_segconn.actions.coerce import fields_schema, missing_fields, unknown_fields
 from dbt_segconn.actions.fields import ACTIONS, Action, Field, find_action
-from dbt_segconn.errors import InvalidCall
 
 __all__ = [
     "ACTIONS",
     "Action",
     "Field",
-    "InvalidCall",
     "compile_action",
     "fields_schema",
     "find_action",

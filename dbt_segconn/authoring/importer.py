@@ -86,7 +86,12 @@ def _read(path: Path) -> Iterator[Resource]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from None
-    return _from_json(path, text) if path.suffix == ".json" else _from_hcl(path, text)
+    if path.suffix != ".json":
+        return _from_hcl(path, text)
+    try:
+        return _in_json(json.loads(text))
+    except ValueError:
+        raise ConfigurationError(f"{path}: is not valid JSON.") from None
 
 
 def _document(key: str, model: ReverseModel | None, imported: Sequence[Imported]) -> Iterator[str]:
@@ -116,13 +121,6 @@ def _key_of_model(value: Any) -> str:
     """
     reference = _REFERENCE.search(str(value or ""))
     return (reference[1] if reference else str(value or "")).removeprefix("id-")
-
-
-def _from_json(path: Path, text: str) -> Iterator[Resource]:
-    try:
-        yield from _in_json(json.loads(text))
-    except ValueError:
-        raise ConfigurationError(f"{path}: is not valid JSON.") from None
 
 
 def _in_json(value: Any) -> Iterator[Resource]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, abc
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from importlib import resources
 from typing import Any
 
@@ -193,21 +193,19 @@ def sources(state: StateSettings) -> str:
 
     `state` is as written in segconn.yml, before Jinja: dbt then renders it for each target.
     """
+    tables = [
+        {"name": name, "description": text, "columns": [{"name": one, "description": COLUMNS[one]} for one in columns]}
+        for name, (text, columns) in _TABLES.items()
+    ]
     source: dict[str, Any] = {
         "name": "segconn",
         "description": "State tables of dbt-segconn. The first run creates them.",
         "schema": state.schema_,
-        "tables": list(_tables()),
+        "tables": tables,
     }
     if state.database:
         source["database"] = state.database
     return _as_yaml("sources", {"sources": [source]})
-
-
-def _tables() -> Iterator[dict[str, Any]]:
-    for name, (description, columns) in _TABLES.items():
-        listed = [{"name": one, "description": COLUMNS.get(one, "")} for one in columns]
-        yield {"name": name, "description": description, "columns": listed}
 
 
 def delivery_rates() -> str:

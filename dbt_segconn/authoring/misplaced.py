@@ -101,16 +101,12 @@ def _model_faults(model: Node) -> Iterator[tuple[Node, Fault]]:
 
 
 def _key_faults(model: Node) -> Iterator[tuple[Node, Fault]]:
-    holders = {"": model, "config": get(model, "config")}
-    metas = {"meta": get(model, "meta"), "config.meta": get(model, "config", "meta")}
-    for place, holder in {**holders, **metas}.items():
-        for key, key_node, value in entries(holder):
-            if key == META_KEY and place in holders:
-                reason = f"{META_KEY} {f'under {place}' if place else 'next to the name'} is not read"
-                yield (
-                    key_node,
-                    Fault(MISPLACED, (), reason, f"Move it to config.meta: config: {{meta: {{{META_KEY}: …}}}}."),
-                )
+    for holder in ((), ("config",), ("meta",), ("config", "meta")):
+        for key, key_node, value in entries(get(model, *holder)):
+            if key == META_KEY and holder[-1:] != ("meta",):
+                reason = f"{META_KEY} {'under config' if holder else 'next to the name'} is not read"
+                fix = f"Move it to config.meta: config: {{meta: {{{META_KEY}: …}}}}."
+                yield key_node, Fault(MISPLACED, (), reason, fix)
             elif key != META_KEY and _is_misspelt(key, value):
                 fix = f"Did you mean {META_KEY!r}? Write it under config.meta."
                 yield key_node, Fault(MISPLACED, (), f"{key!r} is not read", fix)

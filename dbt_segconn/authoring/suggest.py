@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from types import ModuleType
+from typing import Any, Literal
 
 from dbt_segconn.actions import ACTIONS, compile_action, missing_fields
 from dbt_segconn.actions.fields import RESERVED, SpecType
 from dbt_segconn.errors import ConfigurationError, RecordError
 from dbt_segconn.mapping import columns_named
 from dbt_segconn.mapping.compiler import SHORTHAND, expand
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
 
 # The least score of a match, of 100. Below it, columns of another meaning match
 CUTOFF = 90

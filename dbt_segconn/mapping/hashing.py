@@ -54,13 +54,9 @@ def _phone(text: str) -> str:
     return digits
 
 
-def _google_phone(text: str) -> str:
-    return f"+{_phone(text)}"
-
-
 RULES: Mapping[str, Callable[[str], str]] = {
     "google email": _google_email,
-    "google phone": _google_phone,
+    "google phone": lambda text: f"+{_phone(text)}",
     "google name": _lower,
     "meta email": _lower,
     "meta phone": _phone,

@@ -197,16 +197,12 @@ def compile_liquid(template: Any) -> Callable[[Any], str]:
 
 
 _VALUE = r"\w[\w.\[\]-]*"
-# An output or a condition: a value, then words that are not operators
+# An output or a condition: a value, then words that are not operators. liquidjs skips these words and python-liquid
+# refuses them: `{{ col with space }}` is `{{ col }}`
 _IDLE_WORDS = re.compile(
     rf"(\{{\{{-?\s*{_VALUE}|\{{%-?\s*(?:if|elsif|unless)\s+{_VALUE})\s+"
     r"(?!contains\b|and\b|or\b)[A-Za-z][\w ]*?(?=\s*(?:\||-?\}\}|-?%\}))"
 )
-
-
-def _without_idle_words(template: str) -> str:
-    """Remove words that liquidjs skips and python-liquid refuses: `{{ col with space }}` is `{{ col }}`."""
-    return _IDLE_WORDS.sub(r"\1", template)
 
 
 def _parse(template: Any) -> BoundTemplate:
@@ -215,7 +211,7 @@ def _parse(template: Any) -> BoundTemplate:
     if utf16_length(template) > MAX_CHARACTERS:
         raise EvaluationError(f"liquid template values are limited to {MAX_CHARACTERS} characters")
     try:
-        parsed = _environment().from_string(_without_idle_words(template))
+        parsed = _environment().from_string(_IDLE_WORDS.sub(r"\1", template))
     except LiquidError as error:
         raise EvaluationError(f"@liquid: {error}") from None
     compare_like_javascript(parsed)

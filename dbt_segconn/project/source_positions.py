@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -232,10 +232,12 @@ def lost_values(positions: SourcePositions) -> Iterator[Fault]:
     """Yield repeated keys, and templates that dbt rendered to nothing."""
     if positions.node is not None:
         yield from _repeated(positions.node, ())
-        yield from _emptied(positions.node, positions.model.meta, ())
-    else:
-        # dbt keeps the text before Jinja for dbt_project.yml only
-        yield from _emptied_texts(positions.model.raw_meta, positions.model.meta, ())
+    # dbt keeps the text before Jinja for dbt_project.yml only
+    for path, text in _texts(positions.model.raw_meta if positions.node is None else positions.node):
+        rendered = reduce(_at, path, positions.model.meta)
+        if _BARE_NAME.search(text) and "{% raw %}" not in text and _BARE_NAME.sub("", text) == rendered:
+            fix = "Write ${column} instead of {{ column }}, or protect it with {% raw %}…{% endraw %}."
+            yield Fault(RENDERED_AWAY, path, f"dbt rendered {text!r} to {rendered!r}", fix)
 
 
 def _repeated(node: Node, path: KeyPath) -> Iterator[Fault]:
@@ -247,30 +249,16 @@ def _repeated(node: Node, path: KeyPath) -> Iterator[Fault]:
         yield from _repeated(value, (*path, key))
 
 
-def _emptied(node: Node, rendered: Any, path: KeyPath) -> Iterator[Fault]:
-    if isinstance(node, yaml.ScalarNode):
-        yield from _emptied_texts(node.value, rendered, path)
-        return
-    for key, _, value in entries(node):
-        yield from _emptied(value, _at(rendered, key), (*path, key))
-
-
-def _emptied_texts(raw: Any, rendered: Any, path: KeyPath) -> Iterator[Fault]:
-    """Compare all texts of a tree before and after Jinja."""
-    if isinstance(raw, dict):
-        for key, value in raw.items():
-            yield from _emptied_texts(value, _at(rendered, str(key)), (*path, str(key)))
-    elif isinstance(raw, list):
-        for at, value in enumerate(raw):
-            yield from _emptied_texts(value, _at(rendered, str(at)), (*path, str(at)))
-    elif (
-        isinstance(raw, str)
-        and _BARE_NAME.search(raw)
-        and "{% raw %}" not in raw
-        and _BARE_NAME.sub("", raw) == rendered
-    ):
-        fix = "Write ${column} instead of {{ column }}, or protect it with {% raw %}…{% endraw %}."
-        yield Fault(RENDERED_AWAY, path, f"dbt rendered {raw!r} to {rendered!r}", fix)
+def _texts(tree: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    """Yield each text of a tree of YAML nodes or of values, with its path."""
+    if isinstance(tree, (str, yaml.ScalarNode)):
+        yield path, tree if isinstance(tree, str) else tree.value
+    elif isinstance(tree, Node):
+        for key, _, value in entries(tree):
+            yield from _texts(value, (*path, key))
+    elif isinstance(tree, (dict, list)):
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _texts(value, (*path, str(key)))
 
 
 def is_stale(positions: SourcePositions) -> bool:
