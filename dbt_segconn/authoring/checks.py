@@ -19,6 +19,7 @@ from dbt_segconn.actions.fields import RESERVED, SpecType
 from dbt_segconn.limits import CALL_BYTES, MAPPED_MEMBERS, MESSAGE_ID_CHARACTERS, violation
 from dbt_segconn.mapping.compiler import column_of, is_directive, uses, values
 from dbt_segconn.mapping.path import relative, steps
+from dbt_segconn.mapping.problems import type_name_of
 from dbt_segconn.project.artifacts import META_KEY, Catalog, KnownColumns, Manifest, Model
 from dbt_segconn.project.drafts import MappingDraft, ModelDraft
 from dbt_segconn.project.findings import (
@@ -148,9 +149,9 @@ _UNIQUE_TOGETHER = {
 
 def _untested(draft: ModelDraft, manifest: Manifest) -> Iterator[Fault]:
     model = draft.positions.model
-    if model.snapshot and {column.casefold() for column in draft.identifier} <= {model.snapshot.scd_id.casefold()}:
-        return  # dbt guarantees that it is unique
     wanted = {column.casefold() for column in draft.identifier}
+    if model.snapshot and wanted <= {model.snapshot.scd_id.casefold()}:
+        return  # dbt guarantees that it is unique
     unique, filled = _tested(model, manifest)
     lacks = []
     if wanted and not any(keys <= wanted for keys in unique):
@@ -248,21 +249,21 @@ def _trait_types(draft: MappingDraft, known: KnownColumns) -> Iterator[Fault]:
 
 def _type_of(value: Any, known: KnownColumns) -> SpecType | None:
     """Return the type of a mapped value, if the mapping or the type of its column determines it."""
-    if isinstance(value, bool):  # first: in Python, a bool is an int
-        return "boolean"
-    if isinstance(value, (int, float)):
-        return "number"
-    if isinstance(value, str):
-        return "text"
-    if isinstance(value, list):
-        return "list"
-    if not isinstance(value, dict):
-        return None
-    if column := column_of(value):  # before other directives: only `@path` keeps the type of its column
+    if column := column_of(value):  # of all directives, only `@path` keeps the type of its column
         return known.type_of(column)
-    if "@template" in value:
+    if isinstance(value, dict) and "@template" in value:
         return "text"
-    return None if any(key.startswith("@") for key in value) else "object"
+    return _SPEC_TYPES.get(type_name_of(value))
+
+
+# type of a JSON value → type of the Spec. The type of a directive depends on the record
+_SPEC_TYPES: Mapping[str, SpecType] = {
+    "boolean": "boolean",
+    "number": "number",
+    "string": "text",
+    "array": "list",
+    "object": "object",
+}
 
 
 def _event_name(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:

@@ -24,7 +24,7 @@ from dbt_segconn.project.artifacts import (
     Manifest,
     Model,
     Snapshot,
-    catalog_command,
+    is_of_dbt2,
     read_manifest,
     spec_type,
 )
@@ -160,9 +160,10 @@ def _columns(
             why = " ".join(message_of(error).split())
             notes.append(f"Only the columns of {source} are known; the warehouse could not be read: {why}")
     if not types:
+        writes_catalog = "dbt compile --write-catalog" if is_of_dbt2(manifest.raw) else "dbt docs generate"
         raise ConfigurationError(
             f"{model.file}: {model.resource_type} {model.name}: no columns are known. Run dbt on this "
-            f"target, or document them, or run `{catalog_command(manifest)}`. {' '.join(notes)}".rstrip()
+            f"target, or document them, or run `{writes_catalog}`. {' '.join(notes)}".rstrip()
         )
     descriptions = {column.name.casefold(): column.description for column in model.columns}
     return [

@@ -140,9 +140,8 @@ def suggest(
     fields = _fields(action, model, matches)
     used = {match.column for match in matches.values()}
     left_out = tuple(column.name for column in columns if column.name not in used)
-    named = {"destination": destination} if destination else {}
-    order = {"order_by": order_by} if order_by else {}
-    mapping = {"name": f"{action}_{model}", "action": action, **named, **order, "fields": fields}
+    keys = {"name": f"{action}_{model}", "action": action, "destination": destination, "order_by": order_by}
+    mapping = {**{key: value for key, value in keys.items() if value}, "fields": fields}
     return Suggestion(mapping, tuple(matches.values()), left_out, missing_fields(action, fields), tuple(doubts))
 
 

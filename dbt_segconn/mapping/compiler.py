@@ -11,7 +11,7 @@ from dbt_segconn.mapping.directives import check, directive_name, evaluator
 from dbt_segconn.mapping.hashing import RULES
 from dbt_segconn.mapping.javascript import MISSING, assign, cleaned, type_of
 from dbt_segconn.mapping.path import column_at, paths, relative, steps
-from dbt_segconn.mapping.problems import Path, Problem
+from dbt_segconn.mapping.problems import Path, Problem, type_name_of
 
 _COLUMN = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 # A dollar before anything else is text, as in `$5`
@@ -252,7 +252,7 @@ def reads(mapping: Any) -> Iterator[tuple[Path, str | None]]:
 
 def values(mapping: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Yield every directive and constant of a mapping with its path."""
-    if isinstance(mapping, dict) and not any(key.startswith("@") for key in mapping):
+    if type_name_of(mapping) == "object":
         for key, one in mapping.items():
             yield from values(one, (*path, key))
     elif isinstance(mapping, list):

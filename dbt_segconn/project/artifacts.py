@@ -300,11 +300,6 @@ class Catalog:
         return KnownColumns("documentation", documented)
 
 
-def catalog_command(manifest: Manifest) -> str:
-    """Return the command that writes catalog.json with the manifest's version of dbt."""
-    return "dbt compile --write-catalog" if is_of_dbt2(manifest.raw) else "dbt docs generate"
-
-
 def is_of_dbt2(artifact: Mapping[str, Any]) -> bool:
     """Return whether dbt 2, the Rust engine, wrote an artifact."""
     return not str(artifact["metadata"].get("dbt_version") or "1").startswith(("0.", "1"))

@@ -90,21 +90,21 @@ class Jinja:
             raise ConfigurationError(f"the result has more than {MAX_PARTS:,} characters")
         return value
 
-    def arguments(self, sql: str, function: str, keys: Collection[str]) -> dict[str, Any]:
-        """Return the keyword arguments of a function call in a model's SQL, such as `config(schema=target.name)`.
+    def config_in(self, sql: str, keys: Collection[str]) -> dict[str, Any]:
+        """Return these keyword arguments of config() in a model's SQL, such as `config(schema=target.name)`.
 
         A value is None if it cannot be evaluated here, for example if it uses a variable that the SQL sets.
         """
         from jinja2 import TemplateError, nodes
 
-        if function not in sql:
+        if "config" not in sql:
             return {}
         environment = _environment({})
         try:
             calls = list(environment.parse(sql).find_all(nodes.Call))
         except TemplateError:  # a tag that only dbt's own parser supports
             return {}
-        matching = [call for call in calls if isinstance(call.node, nodes.Name) and call.node.name == function]
+        matching = [call for call in calls if isinstance(call.node, nodes.Name) and call.node.name == "config"]
         pairs = [(pair.key, pair.value) for call in matching for pair in call.kwargs if pair.key in keys]
         return {
             key: self._value(nodes.Template([nodes.Output([value])], lineno=1), environment) for key, value in pairs

@@ -123,7 +123,7 @@ class Naming:
         keys = (*_CUSTOM, *_SNAPSHOT.values())
         in_manifest = {key: (node.get("config") or {}).get(key) for key in keys}
         in_yaml = {key: str(jinja.render(text)) for key, text in positions.config_texts(keys).items()}
-        in_sql = jinja.arguments(positions.model.sql, "config", keys)
+        in_sql = jinja.config_in(positions.model.sql, keys)
         is_own = node.get("package_name") == self._config.project_name
         if not isinstance(node.get("fqn"), list) or (is_own and not (in_yaml or in_sql or self._is_rendered)):
             return in_manifest
