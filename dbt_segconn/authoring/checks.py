@@ -194,10 +194,9 @@ def _missing(path: tuple[str, ...], column: str, known: KnownColumns, model: Mod
     if known.complete:  # else the column may exist without being listed: only likely typos are reported
         yield no_column(path, column, names, f"the {known.origin} of {model.name}")
     elif known.origin == "old catalog":
-        fix = (
-            f"{near_name(column, names)} The catalog is older than the manifest; --online reads the warehouse.".lstrip()
-        )
-        yield Fault(DOUBTFUL_COLUMN, path, f"the column {column!r} is not in the catalog of {model.name}", fix)
+        fix = f"{near_name(column, names)} The catalog is older than the manifest; --online reads the warehouse."
+        reason = f"the column {column!r} is not in the catalog of {model.name}"
+        yield Fault(DOUBTFUL_COLUMN, path, reason, fix.lstrip())
     elif near := next((name for name in names if _is_typo(column.casefold(), name.casefold())), None):
         reason = f"the column {column!r} is not documented, but one of nearly the same name is"
         yield Fault(DOUBTFUL_COLUMN, path, reason, f"Did you mean {near!r}?")
@@ -284,9 +283,8 @@ def _event_case(draft: MappingDraft, seen: dict[str, str]) -> Iterator[Fault]:
     event = (draft.fields or {}).get("event_name")
     if isinstance(event, str) and seen.setdefault(event.casefold(), event) != event:
         reason = f"{event!r} differs only in case from the event {seen[event.casefold()]!r} of another mapping"
-        yield Fault(
-            EVENT_NAME, ("fields", "event_name"), reason, "Segment treats them as two events: use the same spelling."
-        )
+        fix = "Segment treats them as two events: use the same spelling."
+        yield Fault(EVENT_NAME, ("fields", "event_name"), reason, fix)
 
 
 def _constants(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
@@ -348,9 +346,8 @@ def _disabled(draft: MappingDraft, settings: Settings | None) -> Iterator[Fault]
     destination = settings.destinations.get(draft.destination or "") if settings else None
     if destination is not None and not destination.enabled and draft.valid_keys.get("enabled", True):
         reason = f"the destination {draft.destination!r} is disabled: nothing is sent"
-        yield Fault(
-            DISABLED_DESTINATION, ("destination",), reason, "Enable it, or set `enabled: false` for the mapping."
-        )
+        fix = "Enable it, or set `enabled: false` for the mapping."
+        yield Fault(DISABLED_DESTINATION, ("destination",), reason, fix)
 
 
 _CHECKS: tuple[Callable[[MappingDraft, KnownColumns], Iterator[Fault]], ...] = (
@@ -403,7 +400,7 @@ def _plan_faults(
 def _unplanned(schemas: Collection[Mapping[str, Any]], value: Any, path: KeyPath) -> Iterator[Fault]:
     """Yield the members of a value that no rule has, if the rules name any."""
     planned = {name for schema in schemas for name in schema.get("properties") or ()}
-    if planned and isinstance(value, dict) and not is_directive(value):
+    if planned and not is_directive(value):
         for name in value:
             if name not in planned:
                 near = near_name(name, planned).lstrip()
@@ -422,7 +419,7 @@ class _PlanChecks:
 
     def faults(self, schema: Mapping[str, Any], value: Any, path: KeyPath) -> Iterator[Fault]:
         """Yield a fault for each value that the schema does not accept."""
-        if isinstance(value, dict) and not is_directive(value):
+        if not is_directive(value):
             for name in _required(schema, value):
                 yield self._fault(path, f"{name!r} is required, and is not mapped")
             for name, one in value.items():

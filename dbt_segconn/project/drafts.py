@@ -200,15 +200,14 @@ def _draft(shared: _SharedValues, at: KeyPath, raw: Any, destinations: Collectio
     meta, faults = read(MappingMeta, raw)
     keys = _valid_keys(raw, faults)
     action = _action(keys, faults)
-    identifier = shared.identifier_of(keys)
     own = keys.get("consent")
     consent = _columns_of_consent(shared.consent if own is None else own)
     fields = _fields(keys, consent, faults)
-    return MappingDraft(
+    draft = MappingDraft(
         positions=shared.positions,
         name=keys.get("name") or f"number {int(at[-1]) + 1}",
         at=at,
-        identifier=identifier,
+        identifier=shared.identifier_of(keys),
         timezone=shared.timezone,
         valid_keys=keys,
         consent=consent,
@@ -218,31 +217,30 @@ def _draft(shared: _SharedValues, at: KeyPath, raw: Any, destinations: Collectio
         action=action,
         fields=fields,
         to_call=_to_call(action, fields, faults),
-        faults=(
-            *faults,
-            *_faults_of_fields(action, keys.get("fields")),
-            *_faults_of_constant_ids(shared, identifier, keys, fields),
-            *(_faults_of_meta(shared, identifier, meta, action, fields) if meta else ()),
-        ),
+        faults=(),
     )
+    return replace(draft, faults=(*faults, *_faults_between_keys(draft, shared.versions)))
 
 
-def _faults_of_meta(
-    shared: _SharedValues,
-    identifier: tuple[str, ...],
-    meta: MappingMeta,
-    action: Action | None,
-    fields: Mapping[str, Any] | None,
-) -> Iterator[Fault]:
-    """Check valid keys of a mapping against each other and against the model."""
+def _faults_between_keys(draft: MappingDraft, versions: Collection[str]) -> Iterator[Fault]:
+    """Check the valid keys of a mapping against each other and against the model."""
+    action, fields, meta, model = draft.action, draft.fields, draft.meta, draft.positions.model
+    if action and "fields" in draft.valid_keys:
+        yield from _faults_of_fields(action.name, draft.valid_keys["fields"])
+    # Often the `$` was forgotten, as in `user_id: customer_id`: all users would become one
+    if fields and draft.valid_keys.get("constant_ids") != "allowed":
+        documented = (column.name for column in model.columns)
+        yield from constant_ids(fields, (*draft.identifier, *documented, *sorted(columns_named(fields))))
+    if meta is None:
+        return
     if meta.checkpoint and "deleted" in meta.sync_mode:
         reason = "cannot detect deleted records, but the sync mode includes `deleted`"
         yield Fault(DELETED_UNSEEN, ("checkpoint",), reason, "Remove `checkpoint`, or `deleted`.")
     if not isinstance(meta.versions, str):
-        yield from _unknown_versions(meta.versions, shared.versions)
-    if action and fields and identifier and "deleted" in meta.sync_mode:
-        yield from ids_of_deleted(action.name, fields, identifier)
-    yield from snapshot_faults(shared.positions.model, identifier, meta)
+        yield from _unknown_versions(meta.versions, versions)
+    if action and fields and draft.identifier and "deleted" in meta.sync_mode:
+        yield from ids_of_deleted(action.name, fields, draft.identifier)
+    yield from snapshot_faults(model, draft.identifier, meta)
 
 
 def _unknown_versions(versions: Iterable[str], known: Collection[str]) -> Iterator[Fault]:
@@ -306,25 +304,14 @@ def _in_fields(problem: str) -> Fault:
     return Fault(BROKEN_MAPPING, ("fields", *path), reason)
 
 
-def _faults_of_fields(action: Action | None, fields: Any) -> Iterator[Fault]:
-    if action is None or fields is None:
-        return
+def _faults_of_fields(action: str, fields: Any) -> Iterator[Fault]:
     # Segment's destination drops unknown fields without a message
-    for path, near in unknown_fields(action.name, fields):
+    for path, near in unknown_fields(action, fields):
         fix = f"Did you mean {near!r}?" if near else "`dbt-segconn fields` lists them."
-        yield Fault(UNKNOWN_FIELD, ("fields", *path), f"{action.name} has no such field", fix)
-    for name in missing_fields(action.name, fields):
+        yield Fault(UNKNOWN_FIELD, ("fields", *path), f"{action} has no such field", fix)
+    for name in missing_fields(action, fields):
         reason = f"must have {name}: without it, every record is discarded"
         yield Fault(MISSING_FIELD, ("fields",), reason, f"Map it from a column: {name.split()[0]}: $column.")
-
-
-def _faults_of_constant_ids(
-    shared: _SharedValues, identifier: tuple[str, ...], keys: Mapping[str, Any], fields: Mapping[str, Any] | None
-) -> Iterator[Fault]:
-    # Often the `$` was forgotten, as in `user_id: customer_id`: all users would become one
-    if fields and keys.get("constant_ids") != "allowed":
-        documented = (column.name for column in shared.positions.model.columns)
-        yield from constant_ids(fields, (*identifier, *documented, *sorted(columns_named(fields))))
 
 
 def _check_names(drafts: list[MappingDraft]) -> Iterator[MappingDraft]:

@@ -192,13 +192,9 @@ def constant_ids(fields: Mapping[str, Any], columns: Iterable[str]) -> Iterator[
         # Segment's destination removes null and empty ids, so they merge no records
         if value is None or value == "" or not is_constant(value):
             continue
-        what = (
-            f"must be a column, not the constant {value!r}"
-            if isinstance(value, (str, int, float))
-            else "must use a column"
-        )
+        what = f"be a column, not the constant {value!r}" if isinstance(value, (str, int, float)) else "use a column"
         entity = "group" if name == "group_id" else "user"
-        reason = f"{what}: Segment would merge all records into one {entity}, which cannot be undone"
+        reason = f"must {what}: Segment would merge all records into one {entity}, which cannot be undone"
         allow = "If you mean a constant, write `constant_ids: allowed` beside `fields`."
         fix = f"{_suggested_column(name, value, columns)} {allow}"
         yield Fault(CONSTANT_ID, ("fields", name), reason, fix)

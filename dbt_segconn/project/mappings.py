@@ -229,14 +229,20 @@ def check_rules(
     settings: Settings, drafts: Sequence[ModelDraft], project_dir: Path
 ) -> tuple[abc.Mapping[str, TrackingPlan], list[Finding]]:
     """Return the tracking plans by destination, and the findings of mappings that break a rule of segconn.yml."""
+    mappings = [one for draft in drafts for one in draft.mappings]
     plans, faults = read_plans(settings, project_dir)
-    of_settings = findings_in_settings(project_dir, [*_faults_of_alerts(settings, drafts), *faults])
-    return plans, [*of_settings, *_missing_consent(settings, drafts), *_denied_columns(settings, drafts)]
+    of_settings = findings_in_settings(project_dir, [*_faults_of_alerts(settings, mappings), *faults])
+    of_mappings = (
+        one.finding(fault)
+        for one in mappings
+        for fault in (*_missing_consent(settings, one), *_denied_columns(settings, one))
+    )
+    return plans, [*of_settings, *of_mappings]
 
 
-def _faults_of_alerts(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:
+def _faults_of_alerts(settings: Settings, drafts: Iterable[MappingDraft]) -> Iterator[Fault]:
     """Yield a fault for each name under `alerts` that matches no mapping, or several."""
-    mappings = {draft.names for model in drafts for draft in model.mappings}
+    mappings = {draft.names for draft in drafts}
     known = sorted(shown_names(mappings).values())
     for at, alert in enumerate(settings.alerts):
         for number, name in enumerate(alert.mappings):
@@ -251,29 +257,23 @@ def _faults_of_alerts(settings: Settings, drafts: Iterable[ModelDraft]) -> Itera
                 yield Fault(NO_MAPPING, path, reason, f"Write one or more of these names: {', '.join(found)}.")
 
 
-def _missing_consent(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Finding]:
-    """Yield a finding for each mapping without consent, if segconn.yml requires it."""
-    fix = "Write the column of each category, on the mapping or the model, or write `consent: not_needed`."
-    if not settings.consent.required:
-        return
-    for draft in (one for model in drafts for one in model.mappings):
-        # A fault of `consent` itself is reported already
-        if draft.consent is None and not any(fault.path[:1] == ("consent",) for fault in draft.faults):
-            yield draft.finding(Fault(NO_CONSENT, ("consent",), "is missing, but segconn.yml requires it", fix))
+def _missing_consent(settings: Settings, draft: MappingDraft) -> Iterator[Fault]:
+    # A fault of `consent` itself is reported already
+    is_reported = any(fault.path[:1] == ("consent",) for fault in draft.faults)
+    if settings.consent.required and draft.consent is None and not is_reported:
+        fix = "Write the column of each category, on the mapping or the model, or write `consent: not_needed`."
+        yield Fault(NO_CONSENT, ("consent",), "is missing, but segconn.yml requires it", fix)
 
 
-def _denied_columns(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Finding]:
-    """Yield a finding for each labelled column that reaches a destination which denies its label.
+def _denied_columns(settings: Settings, draft: MappingDraft) -> Iterator[Fault]:
+    """Yield a fault for each labelled column that reaches a destination which denies its label.
 
     A column reaches it if any value of the mapping reads it, also in a template or a condition, except in @hash.
     """
-    for draft in (one for model in drafts for one in model.mappings):
-        destination = settings.destinations.get(draft.destination or "")
-        if destination and destination.deny:
-            yield from map(draft.finding, _denied(draft, frozenset(destination.deny)))
-
-
-def _denied(draft: MappingDraft, denied: frozenset[str]) -> Iterator[Fault]:
+    destination = settings.destinations.get(draft.destination or "")
+    if not destination or not destination.deny:
+        return
+    denied = frozenset(destination.deny)
     model = draft.positions.model
     # Of the mapped model only: dbt does not pass labels on to downstream models
     of_model = model.classifiers & denied
@@ -281,7 +281,8 @@ def _denied(draft: MappingDraft, denied: frozenset[str]) -> Iterator[Fault]:
     for path, column in dict.fromkeys(_plain_reads(draft)):
         if column is ALL_COLUMNS:
             names = [one.name for one in model.columns if labels[one.name.casefold()]]
-            found, what = of_model.union(*labels.values()), f"sends the whole record, with {', '.join(names)}"
+            listed = f", with {', '.join(names)}" if names else ""
+            found, what = of_model.union(*labels.values()), f"sends the whole record{listed}"
             fix = "List the columns to send."
         else:
             # A column that is not in the YAML has the labels of its model only

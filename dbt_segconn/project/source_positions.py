@@ -257,7 +257,8 @@ def _texts(tree: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
         for key, _, value in entries(tree):
             yield from _texts(value, (*path, key))
     elif isinstance(tree, (dict, list)):
-        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        children: dict[Any, Any] = tree if isinstance(tree, dict) else dict(enumerate(tree))
+        for key, value in children.items():
             yield from _texts(value, (*path, str(key)))
 
 
