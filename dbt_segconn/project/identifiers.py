@@ -133,16 +133,13 @@ def _distinct(names: Iterable[str]) -> list[str]:
 
 def snapshot_faults(model: Model, identifier: tuple[str, ...], meta: MappingMeta) -> Iterator[Fault]:
     """Check `records` and `order_by` of a mapping against its model."""
-    snapshot = model.snapshot
-    if snapshot is None:
-        if meta.records == "current":
-            reason = f"must be all, not current: {model.resource_type} {model.name} is not a snapshot"
-            yield Fault(NOT_A_SNAPSHOT, ("records",), reason, "Remove `records`, or map a snapshot.")
-        return
-    if meta.records == "current":
-        yield from _faults_of_current(snapshot, identifier)
-    else:
-        yield from _faults_of_versions(snapshot, identifier, meta)
+    if model.snapshot and meta.records == "current":
+        yield from _faults_of_current(model.snapshot, identifier)
+    elif model.snapshot:
+        yield from _faults_of_versions(model.snapshot, identifier, meta)
+    elif meta.records == "current":
+        reason = f"must be all, not current: {model.resource_type} {model.name} is not a snapshot"
+        yield Fault(NOT_A_SNAPSHOT, ("records",), reason, "Remove `records`, or map a snapshot.")
 
 
 def _faults_of_current(snapshot: Snapshot, identifier: tuple[str, ...]) -> Iterator[Fault]:

@@ -51,8 +51,7 @@ class Files:
     def node(self, file: str) -> Node | None:
         """Return the root node of a YAML file; None if it cannot be read or parsed."""
         if file not in self._read:
-            text = self.text(file)
-            self._read[file] = compose(text) if text else None
+            self._read[file] = compose(self.text(file))
         return self._read[file]
 
     def text(self, file: str) -> str:
