@@ -211,11 +211,11 @@ def _shortened(value: Any) -> Any:
         if plain:
             return f"${plain[1] or plain[2]}"
         is_directive = any(key.startswith("@") for key in value)
-        return {key: _raw(one) if is_directive else _shortened(one) for key, one in value.items()}
+        return {key: raw(one) if is_directive else _shortened(one) for key, one in value.items()}
     if isinstance(value, list):
         return [_shortened(one) for one in value]
     # in Segment's language, a dollar in a text outside of a directive is a dollar
-    return _raw(value if _is_unchanged(value) else str(value).replace("$", "$$"))
+    return raw(value if _is_unchanged(value) else str(value).replace("$", "$$"))
 
 
 def _is_unchanged(value: Any) -> bool:
@@ -226,12 +226,12 @@ def _is_unchanged(value: Any) -> bool:
         return False
 
 
-def _raw(value: Any) -> Any:
+def raw(value: Any) -> Any:
     """Protect templates from dbt's Jinja, which renders meta: `Hello {{name}}` would become `Hello `."""
     if isinstance(value, dict):
-        return {key: _raw(one) for key, one in value.items()}
+        return {key: raw(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [_raw(one) for one in value]
+        return [raw(one) for one in value]
     if isinstance(value, str) and ("{{" in value or "{%" in value):
         return f"{{% raw %}}{value}{{% endraw %}}"
     return value

@@ -16,6 +16,7 @@ import yaml
 
 from dbt_segconn.actions.fields import ACTIONS, RESERVED, Action, Field
 from dbt_segconn.authoring.editor_schema import meta_schema, settings_schema
+from dbt_segconn.authoring.importer import raw
 from dbt_segconn.authoring.lineage import COLUMNS
 from dbt_segconn.engine.report import ARTIFACT_FIELDS
 from dbt_segconn.mapping.schema import EXAMPLES
@@ -254,18 +255,9 @@ def _reserved() -> str:
 # --- Directives -----------------------------------------------------------------------------------
 
 
-def _raw(value: Any) -> Any:
-    """Protect templates from dbt, which renders YAML before dbt-segconn reads it."""
-    if isinstance(value, dict):
-        return {key: _raw(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_raw(one) for one in value]
-    return f"{{% raw %}}{value}{{% endraw %}}" if isinstance(value, str) and "{{" in value else value
-
-
 def _directive(name: str) -> str:
     example = EXAMPLES[name]
-    written = yaml.safe_dump({"field": _raw(example.mapping)}, sort_keys=False, width=100, allow_unicode=True).strip()
+    written = yaml.safe_dump({"field": raw(example.mapping)}, sort_keys=False, width=100, allow_unicode=True).strip()
     record, result = json.dumps(example.record), json.dumps(example.result)
     return f"### {name}\n\n{example.description}\n\n```yaml\n{written}\n```\n\nThe record `{record}` gives `{result}`."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import abc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from dbt_segconn.warehouse.source import Source, find_source
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Options(ProjectOptions):
     """The options of a run: those of dbt under dbt's names, then those of dbt-segconn.
 
     `max_runtime` is in seconds. `baseline` remembers every record and sends none. `retry` syncs only mappings that
@@ -40,13 +40,6 @@ class Options:
     of each mapping. `after` and `before` limit the rows by the checkpoint column: from `after` to below `before`.
     """
 
-    project_dir: Path | None = None
-    profiles_dir: Path | None = None
-    profile: str | None = None
-    target: str | None = None
-    target_path: Path | None = None
-    vars: abc.Mapping[str, Any] = field(default_factory=dict, repr=False)  # a var may hold a key
-    run_results: Sequence[str] = ()
     select: Sequence[str] = ()
     exclude: Sequence[str] = ()
     selector: str | None = None
@@ -87,8 +80,7 @@ def resolve_context(options: Options, *, opens: bool = False) -> Context:
 
     With `opens`, the warehouse is opened next: raise ConfigurationError if the target is ambiguous.
     """
-    given = ProjectOptions(**{one.name: getattr(options, one.name) for one in fields(ProjectOptions)})
-    context = resolve(given, JINJA_LOADERS)
+    context = resolve(options, JINJA_LOADERS)
     if opens and context.target is None:
         return find_target(context, read_manifest(context.artifacts_dir))
     return context

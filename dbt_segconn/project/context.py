@@ -7,7 +7,7 @@ invocation, dbt's default.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,8 +52,8 @@ class ProjectOptions:
     target: str | None = None
     target_path: Path | None = None
     # Not in stack traces: vars may hold keys
-    vars: Mapping[str, Any] | None = field(default=None, repr=False)
-    run_results: tuple[str, ...] = ()
+    vars: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    run_results: Sequence[str] = ()
 
 
 class JinjaLoaders(NamedTuple):
@@ -208,7 +208,7 @@ def _target_paths(written: str, options: ProjectOptions, project: DbtProject) ->
     outputs = profiles[profile].outputs if profile in profiles else {}
     for name in [str(target.value)] if target else [*outputs] or ["default"]:
         known = {**outputs.get(name, {}), "name": name, "target_name": name, "profile_name": profile}
-        yield _rendered(written, options.vars or {}, target=known)
+        yield _rendered(written, options.vars, target=known)
 
 
 def _last_written(folders: list[Path]) -> Path:
