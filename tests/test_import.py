@@ -135,6 +135,23 @@ def test_triggers_become_sync_modes(shop, trigger, mode):
 
 
 @pytest.mark.parametrize(
+    ("name", "settings", "action", "note"),
+    [
+        ("Send Track orders", {}, "track", None),
+        ("Orders", {"event_name": "Paid"}, "track", None),
+        ("Leads of a page", {}, "page", "(a1): check page, which is guessed from the name"),
+        ("Leads", {}, "???", "(a1): name it"),
+    ],
+)
+def test_guessed_action_is_noted(shop, name, settings, action, note):
+    one = {"name": name, "actionId": "a1", "trigger": 'event = "new"', "settings": {"user_id": "x", **settings}}
+    printed = imported(shop, "x.json", json.dumps(one)).output
+    assert yaml.safe_load(printed)["segconn"]["mappings"][0]["action"] == action
+    assert ("not carried over: the action" in printed) is (note is not None)
+    assert (note or "") in printed
+
+
+@pytest.mark.parametrize(
     ("name", "text"), [("x.tf", "resource {"), ("x.json", "{"), ("x.json", "{}"), ("x.tf", "a = 1\n")]
 )
 def test_a_file_without_mappings_is_refused(shop, name, text):

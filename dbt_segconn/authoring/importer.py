@@ -154,8 +154,10 @@ def _imported(subscription: Mapping[str, Any]) -> Imported:
     settings = {name: value for name, value in (original or {}).items() if value != _DEFAULTS.get(name)}
     left_behind: list[str] = []
     action = _action(subscription, settings)
-    if action is None:
-        left_behind.append(f"the action ({subscription.get('action_id') or subscription.get('actionId')}): name it")
+    if action is None:  # a wrong action would send calls of another type, so a guess is not made in silence
+        action = _named_in(title.lower())
+        advice = f"check {action}, which is guessed from the name" if action else "name it"
+        left_behind.append(f"the action ({subscription.get('action_id') or subscription.get('actionId')}): {advice}")
     unknown = unknown_fields(action, settings) if action else ()
     left_behind.extend(f"fields.{'.'.join(path)}: {action} has no such field" for path, _ in unknown)
     own = [name for name in _DELIVERY if settings.pop(name, None) is not None]
@@ -176,17 +178,22 @@ def _imported(subscription: Mapping[str, Any]) -> Imported:
 
 
 def _action(subscription: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
-    """Return the action by its slug or the mapping's name, else by fields that only one action has."""
-    names = f"{subscription.get('actionSlug', '')} {subscription.get('name', '')}".lower()
-    named = [name for name in ACTIONS if name in names]
-    if len(named) == 1:
-        return named[0]
+    """Return the action by Segment's name, such as sendIdentify or Send Identify, else by fields of one action only."""
+    names = f"{subscription.get('actionSlug', '')} {subscription.get('name', '')}".lower().replace("send ", "send")
+    if named := _named_in(names, "send"):
+        return named
     fields = {name: {field.name for field in action.fields} for name, action in ACTIONS.items()}
     for name in ("track", "page", "screen"):
         own = fields[name] - set().union(*(fields[other] for other in fields if other != name))
         if own & set(settings):
             return name
     return None
+
+
+def _named_in(text: str, prefix: str = "") -> str | None:
+    """Return the only action that a text names, or None."""
+    found = [name for name in ACTIONS if f"{prefix}{name}" in text]
+    return found[0] if len(found) == 1 else None
 
 
 def _name(title: str) -> str:
