@@ -200,6 +200,7 @@ def test_id_of_another_entity_is_not_proposed_as_a_users(shop):
     (mapping,) = yaml.safe_load(shown.output)["mappings"]
     assert (mapping["action"], mapping["fields"]) == ("track", {"event_name": "Order Recorded"})
     assert "# fields.user_id or anonymous_id: no column matches" in shown.output
+    assert "# unique_identifier: order_id is guessed from its name." in shown.output
     forced = shop.segconn("suggest", "orders", "--action", "identify").output
     assert yaml.safe_load(forced)["mappings"][0]["fields"] == {}
     assert "# fields.user_id: order_id identifies a record, but its name does not show" in forced

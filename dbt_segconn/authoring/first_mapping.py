@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
@@ -126,7 +126,10 @@ def propose(options: Options, name: str, *, action: str | None = None, online: b
     model = _find_model(manifest, name)
     columns, notes = _columns(context, manifest, model, options, online=online)
     snapshot = model.snapshot
-    identifier = _identifier(model, manifest, [column.name for column in columns])
+    identifier = _identifier(model, manifest)
+    if not identifier and (guessed := _column_like_id(model, columns)):
+        identifier = (guessed,)
+        notes.append(f"unique_identifier: {guessed} is guessed from its name. Test it with unique and not_null.")
     # a record of a snapshot is a version: its own id does not identify a user
     about = snapshot.unique_key if snapshot else identifier
     destinations = _destinations(context.project_dir)
@@ -236,15 +239,18 @@ def _is_added_by_dbt(column: ColumnHint, snapshot: Snapshot | None) -> bool:
     return column.name.casefold() in {name.casefold() for name in own} or column.name.casefold().startswith("dbt_")
 
 
-def _identifier(model: Model, manifest: Manifest, columns: list[str]) -> tuple[str, ...]:
-    """Return the declared identifier, else the key by constraints and tests, else a column named like an id."""
+def _identifier(model: Model, manifest: Manifest) -> tuple[str, ...]:
+    """Return the declared identifier, else the version of a snapshot, else the key by constraints and tests."""
     declared = as_columns(model.meta.get("unique_identifier")) if isinstance(model.meta, dict) else ()
-    # id; for a model customer_orders also customer_id, orders_id and order_id
-    words = model.name.casefold().split("_")
-    guesses = {"id", *(f"{one}_id" for word in words for one in (word, word.removesuffix("s")))}
-    guessed = [column for column in columns if column.casefold() in guesses]
     version = (model.snapshot.scd_id,) if model.snapshot else ()
-    return declared or version or default_identifier(model, manifest).columns or tuple(guessed[:1])
+    return declared or version or default_identifier(model, manifest).columns
+
+
+def _column_like_id(model: Model, columns: Iterable[ColumnHint]) -> str | None:
+    """Return the first column with the name of an id: id; for customer_orders also customer_id and order_id."""
+    words = model.name.casefold().split("_")
+    names = {"id", *(f"{one}_id" for word in words for one in (word, word.removesuffix("s")))}
+    return next((column.name for column in columns if column.name.casefold() in names), None)
 
 
 def has_manifest(options: Options) -> bool:
