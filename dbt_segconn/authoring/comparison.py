@@ -10,11 +10,9 @@ from typing import Any, Literal
 import orjson
 
 from dbt_segconn.engine.opening import Options, Project, check_project, find_state, opened, resolve_context
-from dbt_segconn.mapping.compiler import uses
 from dbt_segconn.project.artifacts import Catalog, read_manifest, spec_type
 from dbt_segconn.project.drafts import MappingDraft, read_drafts
 from dbt_segconn.project.findings import InvalidProject, dotted
-from dbt_segconn.project.identifiers import SEGMENT_ID
 from dbt_segconn.project.mappings import to_mapping
 from dbt_segconn.project.meta import shown_names
 from dbt_segconn.project.settings import Settings, read_settings
@@ -227,14 +225,9 @@ def _field_details(old: MappingDraft, new: MappingDraft) -> Iterator[Detail]:
         elif before[path] != after[path]:
             effect: Effect = "breaking" if path[-1:] and path[-1] in _KEYS else "note"
             yield Detail(f"{name}: {_as_text(before[path])} → {_as_text(after[path])}", effect)
-    if old.fields is not None and _used(old) != _used(new) and new.meta and "updated" in new.meta.sync_mode:
-        yield Detail("reads other columns: every known record is sent again, as updated", "resends")
-
-
-def _used(draft: MappingDraft) -> frozenset[str]:
     # the checksum of a record covers these columns: with others, every checksum differs
-    columns = {column for _, column in uses(draft.fields or {})} | set((draft.consent or {}).values())
-    return frozenset(columns - {SEGMENT_ID})
+    if old.fields is not None and old.columns != new.columns and new.meta and "updated" in new.meta.sync_mode:
+        yield Detail("reads other columns: every known record is sent again, as updated", "resends")
 
 
 def _columns(*sides: tuple[_ProjectVersion, MappingDraft]) -> Iterator[dict[str, str | None]]:
@@ -254,7 +247,7 @@ def _column_details(
     new: MappingDraft, was: Mapping[str, str | None], now: Mapping[str, str | None]
 ) -> Iterator[Detail]:
     """Yield the columns in use that are gone or have another type."""
-    for column in sorted(_used(new) | set(new.identifier)):
+    for column in sorted(new.columns | set(new.identifier)):
         key = column.casefold()
         if key in was and key not in now:
             near = near_name(key, [name for name in now if name not in was])

@@ -28,7 +28,14 @@ from dbt_segconn.project.findings import (
     Finding,
     KeyPath,
 )
-from dbt_segconn.project.identifiers import Identity, constant_ids, default_identifier, ids_of_deleted, snapshot_faults
+from dbt_segconn.project.identifiers import (
+    SEGMENT_ID,
+    Identity,
+    constant_ids,
+    default_identifier,
+    ids_of_deleted,
+    snapshot_faults,
+)
 from dbt_segconn.project.meta import NOT_NEEDED, MappingMeta, MappingNames, ModelMeta
 from dbt_segconn.project.source_positions import Files, SourcePositions, lost_values
 from dbt_segconn.project.strict_model import near_name, read
@@ -63,6 +70,11 @@ class MappingDraft:
         """All names of the mapping. The full name replaces the id, which needs a destination."""
         model = self.positions.model.unique_id
         return MappingNames(model, self.name, f"{model.partition('.')[2]}.{self.name}")
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns that the mapping names, in its fields and as consent columns."""
+        return (columns_named(self.fields or {}) | set((self.consent or {}).values())) - {SEGMENT_ID}
 
     def finding(self, fault: Fault) -> Finding:
         """Return a fault of the mapping as a finding with its position."""

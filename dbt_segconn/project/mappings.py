@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from dbt_segconn.mapping import ALL_COLUMNS, columns_named, columns_used
+from dbt_segconn.mapping import ALL_COLUMNS, columns_used
 from dbt_segconn.mapping.compiler import expand, reads, uses, without_hashes
 from dbt_segconn.project.artifacts import Manifest, Model, Snapshot
 from dbt_segconn.project.drafts import MappingDraft, ModelDraft, read_drafts
@@ -123,7 +123,6 @@ def to_mapping(
     consent = draft.consent or {}
     skips = bool(consent) and skips_unknown_consent
     integrations = merged(destination.integrations if destination else None, meta.integrations)
-    named = (columns_named(fields) | set(consent.values())) - {SEGMENT_ID}
     return Mapping(
         id=_id(model, meta.name, draft.destination),
         name=f"{model.name}.{meta.name}",
@@ -132,8 +131,8 @@ def to_mapping(
         destination=draft.destination,
         identifier=draft.identifier,
         timezone=draft.timezone,
-        columns=None if columns_used(fields) is ALL_COLUMNS else named,
-        named=named,
+        columns=None if columns_used(fields) is ALL_COLUMNS else draft.columns,
+        named=draft.columns,
         # In any text: a path, a template or a condition may name it
         uses_segment_id=SEGMENT_ID.encode() in orjson.dumps(fields),
         fields=fields,
