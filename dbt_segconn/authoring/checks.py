@@ -89,7 +89,7 @@ def check(drafts: Iterable[ModelDraft], inputs: CheckInputs) -> Iterator[Finding
 
 
 def check_settings(settings: Settings, drafts: Iterable[ModelDraft]) -> Iterator[Fault]:
-    """Yield a fault for each denied label that no column has, and for each name that is likely no integration."""
+    """Yield a fault for each denied label that no column has, and for each unknown name in `integrations`."""
     models = [draft.positions.model for draft in drafts]
     known = frozenset().union(*(one.classifiers.union(*(column.labels for column in one.columns)) for one in models))
     for name, destination in settings.destinations.items():
@@ -336,7 +336,7 @@ def _integrations(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
 
 
 def _unknown_integrations(value: Mapping[str, Any] | None, *path: str) -> Iterator[Fault]:
-    """Yield a fault for each name in `integrations` that is likely none of a destination. `path` leads to it."""
+    """Yield a fault for each name in `integrations` that is probably not the name of a destination."""
     for name, fix in unknown_names(value):
         reason = f"{name!r} is not in the list of Segment's destinations"
         yield Fault(UNKNOWN_INTEGRATION, (*path, "integrations", name), reason, fix)

@@ -102,7 +102,7 @@ ROOT_DIRECTIVE = "__segment_internal_directive"
 
 
 def is_directive(fields: Any) -> bool:
-    """Return whether a mapping is a directive, also at the root, or another value that is not an object with fields."""
+    """Return whether a mapping is anything but an object with fields: a directive, also at the root, or a value."""
     return not isinstance(fields, dict) or any(str(key).startswith("@") or key == ROOT_DIRECTIVE for key in fields)
 
 

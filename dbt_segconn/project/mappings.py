@@ -265,7 +265,7 @@ def _missing_consent(settings: Settings, draft: MappingDraft) -> Iterator[Fault]
 
 
 def _denied_columns(settings: Settings, draft: MappingDraft) -> Iterator[Fault]:
-    """Yield a fault for each labelled column that reaches a destination which denies its label.
+    """Yield a fault for each labelled column that reaches a destination that denies its label.
 
     A column reaches it if any value of the mapping reads it, also in a template or a condition, except in @hash.
     """

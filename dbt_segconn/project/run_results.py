@@ -30,7 +30,7 @@ FAILURES = {
 # A test of severity warn has the status `warn`, and holds nothing back
 FAILED_TESTS = frozenset({"fail", "error", "runtime error"})
 SHOWN_BATCHES = 3
-# Filters of the model's own SQL, which look as those that a flag adds
+# Filters of the model's own SQL, which look like those that a flag adds
 _OWN_LIMIT = re.compile(r"\blimit\s+0\b", re.IGNORECASE)
 _OWN_FILTER = re.compile(r"\(\s*select\s+\*\s+from\s+\{\{[^}]*\}\}\s+where\b", re.IGNORECASE)
 

@@ -260,7 +260,7 @@ def _is_integration_key(key: SecretStr) -> SecretStr:
 
 # https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
 _HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
-# Of the request itself
+# Headers of the request itself
 _OWN_HEADERS = frozenset({"content-type", "content-length", "host", "transfer-encoding", "connection"})
 
 

@@ -133,7 +133,7 @@ def _in_terraform(file: Path, text: str) -> Iterator[Any]:
 
 
 def _total(content: Any) -> int:
-    """Return the number of rules on all pages of an answer of the Public API; 0 if the file is none."""
+    """Return the number of rules on all pages of an answer of the Public API; 0 for any other file."""
     try:
         return int(content["data"]["pagination"]["totalEntries"])
     except (LookupError, TypeError, ValueError):
