@@ -51,6 +51,8 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("!!timestamp x", "not a valid timestamp"),
         ("!!int x", "not a valid int"),
         ("!!binary é", "not valid YAML"),
+        (f"*{WRITE_KEY}", "found undefined alias '…'"),
+        (f"!{WRITE_KEY} x", "could not determine a constructor for the tag '…'"),
         ("[" * 300 + "]" * 300, "must be nested at most 200 levels deep"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,9 @@ def load_yaml(text: str, file: str) -> Any:
 def _problem(error: yaml.YAMLError) -> tuple[Position | None, str]:
     """Return position and reason of an error. PyYAML's own text also quotes the line, which may hold a secret."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    return _position(mark) if mark else None, getattr(error, "problem", None) or str(error)
+    reason = getattr(error, "problem", None) or str(error)
+    # A secret without quotes that begins with * or ! is an alias or a tag, which PyYAML quotes
+    return _position(mark) if mark else None, re.sub(r"(alias|tag|handle) (['\"]).*\2", r"\1 '…'", reason)
 
 
 def _position(mark: yaml.Mark) -> Position:
