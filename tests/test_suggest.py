@@ -228,7 +228,12 @@ def test_snapshot_versions_are_records(shop):
 
 
 @pytest.mark.parametrize(
-    ("version", "command"), [("1.11.0", "dbt docs generate"), ("2.0.0-alpha.4", "dbt compile --write-catalog")]
+    ("version", "command"),
+    [
+        ("1.11.0", "dbt docs generate"),
+        ("2025.4.1+a1b2c3", "dbt docs generate"),
+        ("2.0.0-alpha.4", "dbt compile --write-catalog"),
+    ],
 )
 def test_catalog_advice_fits_dbt_version(shop, version, command):
     change_node(shop, columns={}, metadata={"dbt_version": version})

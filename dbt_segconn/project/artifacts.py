@@ -302,7 +302,8 @@ class Catalog:
 
 def is_of_dbt2(artifact: Mapping[str, Any]) -> bool:
     """Return whether dbt 2, the Rust engine, wrote an artifact."""
-    return not str(artifact["metadata"].get("dbt_version") or "1").startswith(("0.", "1"))
+    # dbt-core on the dbt platform has versions such as 2025.4.1
+    return str(artifact["metadata"].get("dbt_version")).startswith("2.")
 
 
 def spec_type(data_type: str) -> SpecType | None:
