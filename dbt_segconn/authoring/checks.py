@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -79,7 +79,12 @@ def check(drafts: Iterable[ModelDraft], inputs: CheckInputs) -> Iterator[Finding
             yield model.positions.finding(fault)
         for draft in model.mappings:
             faults = chain(
-                *(one(draft, columns) for one in _CHECKS),
+                _columns(draft, columns),
+                _trait_types(draft, columns),
+                _event_name(draft),
+                _constants(draft),
+                _too_many_members(draft, columns),
+                _unknown_integrations(draft.valid_keys.get("integrations")),
                 _unordered(draft, columns, adapter_type),
                 _disabled(draft, inputs.settings),
                 _plan_faults(draft, columns, inputs.plans.get(draft.destination or ""), adapter_type),
@@ -265,7 +270,7 @@ _SPEC_TYPES: Mapping[str, SpecType] = {
 }
 
 
-def _event_name(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
+def _event_name(draft: MappingDraft) -> Iterator[Fault]:
     event = (draft.fields or {}).get("event_name")
     path = ("fields", "event_name")
     if draft.action is None or draft.action.name != "track":
@@ -287,7 +292,7 @@ def _event_case(draft: MappingDraft, seen: dict[str, str]) -> Iterator[Fault]:
         yield Fault(EVENT_NAME, ("fields", "event_name"), reason, fix)
 
 
-def _constants(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
+def _constants(draft: MappingDraft) -> Iterator[Fault]:
     fields = draft.fields or {}
     timestamp = fields.get("timestamp")
     # an empty text counts as missing, as in Segment's destination
@@ -331,10 +336,6 @@ def _members(value: Any, columns: int) -> int:
     return _members(argument["value"] if name == "@flatten" else inner, columns)
 
 
-def _integrations(draft: MappingDraft, _: KnownColumns) -> Iterator[Fault]:
-    yield from _unknown_integrations(draft.valid_keys.get("integrations"))
-
-
 def _unknown_integrations(value: Mapping[str, Any] | None, *path: str) -> Iterator[Fault]:
     """Yield a fault for each name in `integrations` that is probably not the name of a destination."""
     for name, fix in unknown_names(value):
@@ -348,16 +349,6 @@ def _disabled(draft: MappingDraft, settings: Settings | None) -> Iterator[Fault]
         reason = f"the destination {draft.destination!r} is disabled: nothing is sent"
         fix = "Enable it, or set `enabled: false` for the mapping."
         yield Fault(DISABLED_DESTINATION, ("destination",), reason, fix)
-
-
-_CHECKS: tuple[Callable[[MappingDraft, KnownColumns], Iterator[Fault]], ...] = (
-    _columns,
-    _trait_types,
-    _event_name,
-    _constants,
-    _too_many_members,
-    _integrations,
-)
 
 
 # --- The tracking plan: what every call, or every value of a column, violates ---

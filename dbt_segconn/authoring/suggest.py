@@ -79,8 +79,6 @@ _NOUNS = {
     "screen": "screen screenview",
 }
 
-Meaning = Literal["own", "other", "unknown"]
-
 _ID: tuple[SpecType, ...] = ("text", "number")
 _IDS = frozenset({"user_id", "anonymous_id", "group_id"})
 # Fields with several usual column names; for all others, the name of the field is used
@@ -284,7 +282,7 @@ def action_for(model: str) -> str | None:
     return next((action for action, nouns in _NOUNS.items() if head in nouns.split()), None)
 
 
-def meaning_of(column: str, model: str, action: str) -> Meaning:
+def meaning_of(column: str, model: str, action: str) -> Literal["own", "other", "unknown"]:
     """Classify a model's identifier: `own` is the id of a user (identify) or a group (group).
 
     The meaning of a column named `id` depends on the model's name. A column with an unknown name is `unknown`.

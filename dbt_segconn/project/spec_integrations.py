@@ -83,7 +83,6 @@ def merged(*levels: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return found or None
 
 
-_CHOICE = {"type": ["boolean", "object"]}
 Integrations = Annotated[
     dict[str, Any],
     BeforeValidator(check_integrations),
@@ -91,7 +90,7 @@ Integrations = Annotated[
         {
             "type": "object",
             "properties": {ALL: {"type": "boolean"}, WAREHOUSES: {"type": "object"}},
-            "additionalProperties": _CHOICE,
+            "additionalProperties": {"type": ["boolean", "object"]},
         }
     ),
 ]
