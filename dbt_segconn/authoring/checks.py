@@ -173,9 +173,11 @@ def _tested(model: Model, manifest: Manifest) -> tuple[list[set[str]], set[str]]
     """Return the sets of columns that tests or constraints prove unique, and the columns proven not null."""
     unique: list[set[str]] = []
     filled: set[str] = set()
-    for name, column, arguments in manifest.generic_tests(model.unique_id):
+    for node in manifest.tests_on(model.unique_id):
+        test = node.get("test_metadata") or {}
+        name, arguments = test.get("name", ""), test.get("kwargs") or {}
         together = arguments.get(_UNIQUE_TOGETHER.get(name, "")) or ()
-        single = column or arguments.get("column_name")
+        single = node.get("column_name") or arguments.get("column_name")
         columns = {unquoted(str(one)).casefold() for one in ([single] if single else together)}
         if columns and (name in _UNIQUE or name in _UNIQUE_TOGETHER):
             unique.append(columns)

@@ -180,12 +180,6 @@ class Manifest:
         """Return the manifest's nodes of a model's generic tests."""
         return self._attached_tests.get(unique_id, ())
 
-    def generic_tests(self, unique_id: str) -> Iterator[tuple[str, str | None, Mapping[str, Any]]]:
-        """Yield the generic tests of a model: name, column, arguments."""
-        for node in self.tests_on(unique_id):
-            meta = node.get("test_metadata") or {}
-            yield meta.get("name", ""), node.get("column_name"), meta.get("kwargs") or {}
-
     def ancestors(self, unique_id: str) -> Iterator[str]:
         """Yield the unique ids of all upstream nodes and sources of a node."""
         seen = {unique_id}
