@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def spoil_folder(shop):
 
 def spoil_disk(shop):
     (shop.dir / "target/segconn").mkdir()
-    (shop.dir / "target/segconn/run_results.tmp").symlink_to("/dev/full")
+    (shop.dir / f"target/segconn/.run_results.json.{os.getpid()}").symlink_to("/dev/full")
 
 
 @pytest.mark.parametrize("spoil", [spoil_folder, spoil_disk])

@@ -20,7 +20,7 @@ from dbt_segconn.project.meta import shown_names
 from dbt_segconn.project.settings import Settings, read_settings
 from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import State
+from dbt_segconn.state.tables import State, open_state
 
 Status = Literal["added", "removed", "renamed", "changed"]
 Effect = Literal["breaking", "resends", "note"]
@@ -94,8 +94,7 @@ def compare(options: Options, state: Path, *, online: bool = False) -> tuple[Map
     if not online:
         return changes
     project = Project(context, settings, after.catalog.manifest, None, ())
-    with opened(project, options) as warehouse, warehouse.session("diff") as session:
-        known = State(session, settings.state, warehouse.database)
+    with opened(project, options) as warehouse, open_state(warehouse, settings.state, "diff") as known:
         drafts = [after.drafts.get(change.mapping) for change in changes]
         return tuple(replace(one, calls=_calls(one, draft, known)) for one, draft in zip(changes, drafts, strict=True))
 

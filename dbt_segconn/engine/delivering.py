@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.delivery import Canceled, Delivery, Discard, Progress
 from dbt_segconn.engine.calls import message_id_prefix, order_of
-from dbt_segconn.engine.guards import former_identifier
 from dbt_segconn.engine.ranges import Range, RangeResult, Workers, calls_of, send
 from dbt_segconn.engine.sync import Sync
 from dbt_segconn.errors import LockedError, SyncError, counted, message_of
@@ -194,13 +193,6 @@ SAVE_SECONDS = 1.0
 SAVE_SHARE = 20
 
 
-class Delivering(Protocol):
-    """A delivery that is running, in this process or in workers."""
-
-    def progress(self) -> Progress:
-        """Return how far it is. Each discard is returned once."""
-
-
 class ProgressWriter:
     """Saves the progress of one delivery.
 
@@ -208,7 +200,7 @@ class ProgressWriter:
     earlier run staged the outbox.
     """
 
-    def __init__(self, sync: Sync, row: HistoryRow, delivery: Delivering, *, is_resumed: bool) -> None:
+    def __init__(self, sync: Sync, row: HistoryRow, delivery: Delivery | RangeDelivery, *, is_resumed: bool) -> None:
         self._sync = sync
         self._row = row
         self._delivery = delivery
@@ -353,14 +345,10 @@ def unsent(sync: Sync, row: HistoryRow) -> Range:
         after=after,
         upto=max([after, *(changes.last for changes in waiting.values())]),
         # the record ids of known records have the columns of the former identifier, if it has changed
-        keeps_identifiers="deleted" in waiting and not _former_identifier(sync),
+        keeps_identifiers="deleted" in waiting and not sync.former_identifier(),
         integrations=mapping.run_integrations,
         observes_requests=sync.observe is not None,
     )
-
-
-def _former_identifier(sync: Sync) -> str | None:
-    return former_identifier(sync.mapping, sync.made_records(), sync.tables.known())
 
 
 def settle(sync: Sync, row: HistoryRow) -> HistoryRow:

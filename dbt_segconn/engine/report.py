@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -235,16 +236,23 @@ def held_back_by(target_dir: Path) -> set[str]:
         return set()
 
 
-def write_artifact(run: RunResult, target_dir: Path) -> Path:
-    """Write target/segconn/run_results.json: completely or not at all. Raise SegconnError if that fails."""
+def write_artifact(run: RunResult, target_dir: Path) -> None:
+    """Write target/segconn/run_results.json. Raise SegconnError if that fails."""
     path = target_dir / ARTIFACT
-    draft = path.with_suffix(".tmp")  # renamed once it is complete: a reader never sees a part of it
-    try:
+    with suppress(OSError):  # the file cannot be written then, which raises
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(orjson.dumps(as_json(run), option=orjson.OPT_INDENT_2))
+    write_whole(path, orjson.dumps(as_json(run), option=orjson.OPT_INDENT_2))
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file completely or not at all. Raise SegconnError if that fails."""
+    # renamed once it is complete: a reader never sees a part of it. Two runs write two drafts
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            file.write(content)
         draft.replace(path)
     except OSError as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise SegconnError(f"{path}: cannot be written: {error.strerror}") from None
-    return path

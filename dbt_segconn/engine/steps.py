@@ -11,7 +11,7 @@ from functools import partial
 from dbt_segconn.delivery import Canceled, Destination
 from dbt_segconn.engine.delivering import deliver, settle
 from dbt_segconn.engine.gate import SyncResult
-from dbt_segconn.engine.guards import before_staging, former_identifier, of_changes
+from dbt_segconn.engine.guards import CheckedChanges, before_staging
 from dbt_segconn.engine.sync import RunContext, Sync
 from dbt_segconn.errors import SyncError, WarehouseError, counted, message_of
 from dbt_segconn.process_tuning import Timings
@@ -19,10 +19,9 @@ from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.project.tracking_plan import ViolationCounts
 from dbt_segconn.state.checkpoint import Window
-from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.state.discards import KEPT_REPEATED
 from dbt_segconn.state.outbox import REPEATED, Changes, MappingTables
-from dbt_segconn.state.tables import PLANNED, RESET, HistoryRow, State, in_force
+from dbt_segconn.state.tables import PLANNED, RESET, HistoryRow, in_force, open_state
 from dbt_segconn.warehouse.source import Source
 
 
@@ -166,21 +165,19 @@ def _counted(row: HistoryRow, outbox: abc.Mapping[str, Changes]) -> HistoryRow:
 
 
 def _reasons(sync: Sync, row: HistoryRow) -> Iterator[str]:
-    tables = sync.tables
-    yield from of_changes(
-        sync.mapping,
-        sync.source,
+    mapping, source, tables = sync.mapping, sync.source, sync.tables
+    has_hashes = mapping.meta.changed_columns
+    checked = CheckedChanges(
+        mapping,
+        source,
         tables,
+        row,
         made=sync.made_records(),
-        counted=row,
         known=tables.known(),
-        changed=partial(_changed, sync, row),
+        changed=lambda: tables.hashes.count(source, row.updated) if has_hashes else None,
+        stamps=partial(tables.stamps, source),
     )
-
-
-def _changed(sync: Sync, row: HistoryRow) -> ChangedColumns | None:
-    is_asked = sync.mapping.meta.changed_columns
-    return sync.tables.hashes.count(sync.source, row.updated) if is_asked else None
+    yield from checked.reasons()
 
 
 def held_back_note(row: HistoryRow) -> Iterator[str]:
@@ -200,7 +197,7 @@ def _resent(sync: Sync, before: HistoryRow | None, row: HistoryRow) -> Iterator[
     """Yield a note about records that are sent again although their data has not changed."""
     if before is None or before.status == RESET:
         return
-    if former := former_identifier(sync.mapping, sync.made_records(), sync.tables.known()):
+    if former := sync.former_identifier():
         yield (
             f"its unique identifier was {former} and is {row.identifier} now: {row.added:,} records count as added "
             f"and {row.deleted:,} as deleted"
@@ -396,11 +393,12 @@ def run_sync(mapping: Mapping, source: Source, destination: Destination, run: Ru
     timings, violations = Timings(), ViolationCounts()
     status, message = None, None
     try:
-        with run.warehouse.session(mapping.id) as session:
-            state = State(session, run.settings, run.warehouse.database)
-            with run.locks.hold(state, mapping.id, mapping.name) as lock:
-                tables = MappingTables(state, mapping.id)
-                _take_steps(Sync(mapping, source, destination, run, state, tables, lock, rows, timings, violations))
+        with (
+            open_state(run.warehouse, run.settings, mapping.id) as state,
+            run.locks.hold(state, mapping.id, mapping.name) as lock,
+        ):
+            tables = MappingTables(state, mapping.id)
+            _take_steps(Sync(mapping, source, destination, run, state, tables, lock, rows, timings, violations))
     except Canceled:  # Ctrl-C or --max-runtime: calls in flight are confirmed and saved
         status, message = "canceled", "interrupted; the next run resumes it"
     except Exception as error:  # noqa: BLE001  one sync's exception is one sync's failure

@@ -14,12 +14,13 @@ from typing import Any, Protocol
 from dbt_segconn.delivery import Destination, Request
 from dbt_segconn.engine.calls import message_id_prefix
 from dbt_segconn.engine.gate import Choice, RunResult, SyncResult
-from dbt_segconn.engine.guards import Budget
+from dbt_segconn.engine.guards import Budget, former_identifier
 from dbt_segconn.engine.opening import Project
 from dbt_segconn.engine.ranges import Workers
 from dbt_segconn.errors import SegconnError
 from dbt_segconn.process_tuning import Timings
 from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.run_results import RunResults
 from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.project.tracking_plan import ViolationCounts
 from dbt_segconn.state.locks import Lock, Locks
@@ -135,10 +136,10 @@ class ShieldedListener(Listener):
 class RunContext:
     """What all syncs of a run share. `now` returns the warehouse's time in UTC, `clock` returns seconds.
 
-    `mapping_ids` are the ids of all mappings of the project: other ids in the history belong to mappings that were
-    removed. `baseline` settles changes without sending them. `retry` sends given-up records again. `workers`
-    deliver instead of this process. With a `plan`, syncs end once they are staged. `applied`: mapping id → id of the
-    planned sync to deliver; nothing is staged then.
+    `results` are those of dbt, if they gate the run. `mapping_ids` are the ids of all mappings of the project: other
+    ids in the history belong to mappings that were removed. `baseline` settles changes without sending them. `retry`
+    sends given-up records again. `workers` deliver instead of this process. With a `plan`, syncs end once they are
+    staged. `applied`: mapping id → id of the planned sync to deliver; nothing is staged then.
     """
 
     warehouse: Warehouse
@@ -149,7 +150,7 @@ class RunContext:
     now: Callable[[], datetime]
     clock: Callable[[], float]
     run_id: str
-    dbt_invocation_of: Callable[[str], str | None]
+    results: RunResults | None
     budget: Budget
     mapping_ids: Collection[str] = ()
     full_refresh: bool = False
@@ -171,9 +172,10 @@ class Plan(Protocol):
 def first_row(mapping: Mapping, source: Source, run: RunContext) -> HistoryRow:
     """Return the first row of a new sync. It is not written yet."""
     row = new_row(mapping, run.now(), run_id=run.run_id, source=source)
-    if source.step:  # later steps, and the sync of the rest, may use the same results of dbt
+    # without results, models are taken as they are. Later steps, and the sync of the rest, may use the same results
+    if run.results is None or source.step:
         return row
-    return replace(row, dbt_invocation_id=run.dbt_invocation_of(mapping.model.unique_id))
+    return replace(row, dbt_invocation_id=run.results.invocation_of(mapping.model.unique_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,3 +273,7 @@ class Sync:
     def made_records(self) -> HistoryRow | None:
         """Return the sync that last changed the mapping's records."""
         return self.state.made_records(self.mapping.id)
+
+    def former_identifier(self) -> str | None:
+        """Return the unique identifier of the mapping's records if it is another one now."""
+        return former_identifier(self.mapping, self.made_records(), self.tables.known())

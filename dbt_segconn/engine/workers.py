@@ -25,7 +25,7 @@ from dbt_segconn.errors import ConfigurationError, SegconnError, message_of
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.locks import Lock
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import State
+from dbt_segconn.state.tables import open_state
 from dbt_segconn.version import __version__
 from dbt_segconn.warehouse.adapter import Warehouse
 
@@ -51,7 +51,7 @@ class Worker:
         notes: dict[str, None] = {}
         requests: list[Request] = []
         with (
-            self._warehouse.session(mapping.id) as session,
+            open_state(self._warehouse, self._project.settings.state, mapping.id) as state,
             Delivery(
                 destination,
                 start_after=changes.after,
@@ -61,7 +61,6 @@ class Worker:
                 observe=requests.append if changes.observes_requests else None,
             ) as delivery,
         ):
-            state = State(session, self._project.settings.state, self._warehouse.database)
             lock = Lock(state, mapping.id, mapping.name, changes.token)
             failure, canceled = None, False
             try:

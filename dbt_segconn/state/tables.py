@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import uuid
 from collections import abc
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.errors import ConfigurationError, WarehouseError
 from dbt_segconn.project.mappings import Mapping
@@ -20,30 +21,18 @@ from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.warehouse.session import Row, Session
 from dbt_segconn.warehouse.source import Source
 
+if TYPE_CHECKING:
+    from dbt_segconn.warehouse.adapter import Warehouse
+
 INSERT_ROWS = 500
 # With these statuses, a sync has applied its outbox to the records
 SETTLED = ("success", "partial")
 # Statuses of rows that are not syncs: the records of the mapping were dropped, or some were marked to be sent again
 RESET = "reset"
 RESEND = "resend"
-
 # The outbox of the sync waits for `run --apply`. No call of it was sent
 PLANNED = "planned"
 
-# The counts of a sync, in records, in the order of reports
-COUNTS = (
-    "added",
-    "updated",
-    "deleted",
-    "unidentified",
-    "held_back",
-    "left_out",
-    "to_send",
-    "sent",
-    "confirmed",
-    "discarded",
-    "resumed",
-)
 DELIVERY_COLUMNS = {
     "sync_id": "text",
     "record_id": "text",
@@ -52,13 +41,7 @@ DELIVERY_COLUMNS = {
     "changed_columns": "text",
     "settled_at": "time",
 }
-LOCK_COLUMNS = {
-    "mapping_id": "text",
-    "token": "text",
-    "holder": "text",
-    "claimed_at": "time",
-    "beat_at": "time",
-}
+LOCK_COLUMNS = {"mapping_id": "text", "token": "text", "holder": "text", "claimed_at": "time", "beat_at": "time"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +189,8 @@ def _columns_of(row: type[Any]) -> dict[str, str]:
 SYNC_COLUMNS = _columns_of(HistoryRow)
 DISCARD_COLUMNS = _columns_of(DiscardRow)
 ALERT_COLUMNS = _columns_of(AlertRow)
+# The counts of a sync, in records, in the order of reports
+COUNTS = tuple(name for name, of in SYNC_COLUMNS.items() if of == "number" and name not in {"revision", "watermark"})
 
 
 class State:
@@ -435,6 +420,13 @@ class State:
     def release(self, tokens: Sequence[str]) -> None:
         """Release claims."""
         self.session.run("segconn_release", locks=self.locks, tokens=list(tokens))
+
+
+@contextmanager
+def open_state(warehouse: Warehouse, settings: StateSettings, name: str) -> Iterator[State]:
+    """Open a session of this name, with the state tables. They may not exist yet."""
+    with warehouse.session(name) as session:
+        yield State(session, settings, warehouse.database)
 
 
 def new_row(
