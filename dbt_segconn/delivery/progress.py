@@ -95,7 +95,7 @@ class Watermark:
             self.value = interval.last
             self.settled += interval.count
             passed += 1
-        del self._intervals[:passed]
+        del self._intervals[:passed]  # at once: removing the first item of a list moves all others
 
 
 class Tracker:

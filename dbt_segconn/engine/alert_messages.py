@@ -25,6 +25,22 @@ STARTED, REMINDER, RECOVERED = "started", "reminder", "recovered"
 SEEN = "seen"
 # The problem of a mapping without a settled sync for `stale_after`. All other problems are statuses
 STALE = "stale"
+# Syncs in a text message. Slack cuts a message at 40,000 characters
+SHOWN = 20
+# Characters of one reason: the text of a database's error may be long
+MESSAGE_CHARACTERS = 500
+# PagerDuty's limits: https://developer.pagerduty.com/docs/send-alert-event
+SUMMARY_CHARACTERS, KEY_CHARACTERS = 1024, 255
+
+# Problem → what to do about it, in addition to the message
+_ADVICE = {
+    "failed": "Fix the cause and run again.",
+    "partial": "These records are offered again by the next syncs.",
+    "blocked": "Look at the model before you let it through.",
+    "skipped": "Fix the cause, then run dbt and dbt-segconn again.",
+    "canceled": "The next run resumes it.",
+    STALE: "Check that dbt refreshes the model, and that dbt-segconn runs after it.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,22 @@ class Memory:
     told: abc.Mapping[tuple[str, str], AlertRow]
     ends: abc.Mapping[str, LastEnds]
     is_known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The name of the dbt project and the target of a run."""
+
+    project: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The body of one request, and the mappings that it is about."""
+
+    content: bytes
+    concerns: tuple[Concern, ...] = ()
 
 
 def webhook_ids(alerts: Iterable[AlertSettings]) -> list[str]:
@@ -152,40 +184,6 @@ def _is_due(alert: AlertSettings, one: Concern) -> bool:
         return one.outcome.is_failure and "failed" in alert.when
     below = alert.delivery_rate_below
     return one.status in alert.when or (below is not None and one.rate is not None and one.rate < below)
-
-
-# Syncs in a text message. Slack cuts a message at 40,000 characters
-SHOWN = 20
-# Characters of one reason: the text of a database's error may be long
-MESSAGE_CHARACTERS = 500
-# PagerDuty's limits: https://developer.pagerduty.com/docs/send-alert-event
-SUMMARY_CHARACTERS, KEY_CHARACTERS = 1024, 255
-
-# Problem → what to do about it, in addition to the message
-_ADVICE = {
-    "failed": "Fix the cause and run again.",
-    "partial": "These records are offered again by the next syncs.",
-    "blocked": "Look at the model before you let it through.",
-    "skipped": "Fix the cause, then run dbt and dbt-segconn again.",
-    "canceled": "The next run resumes it.",
-    STALE: "Check that dbt refreshes the model, and that dbt-segconn runs after it.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The name of the dbt project and the target of a run."""
-
-    project: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """The body of one request, and the mappings that it is about."""
-
-    content: bytes
-    concerns: tuple[Concern, ...] = ()
 
 
 def bodies(alert: AlertSettings, due: Sequence[Concern], run: RunResult, place: Place) -> Iterator[Body]:

@@ -25,7 +25,6 @@ from dbt_segconn.state.tables import AlertRow, State
 # Seconds that each webhook has for all its requests. The syncs have ended, and the run waits only for this
 TIMEOUT_SECONDS = 10.0
 
-
 OpenState = Callable[[], AbstractContextManager[State]]
 
 
@@ -65,10 +64,7 @@ class Alerts:
         """Post the error that ended a run before its syncs, to each webhook for failures. No state is read or saved."""
         # the text of an unexpected exception may have values of rows
         what = str(error) if isinstance(error, SegconnError) else f"an unexpected {type(error).__name__}"
-        is_due = ("failed" in alert.when for alert in self.settings)
-        self._post(
-            [[error_body(alert, what, self.place)] * due for alert, due in zip(self.settings, is_due, strict=True)]
-        )
+        self._post([[error_body(one, what, self.place)] if "failed" in one.when else [] for one in self.settings])
 
     def _read(self, webhooks: Sequence[str], open_state: OpenState, now: Callable[[], datetime]) -> Memory:
         try:
@@ -98,7 +94,7 @@ class Alerts:
         reasons: list[str | None] = [f"no answer in {TIMEOUT_SECONDS:.0f} seconds"] * len(posts)
 
         def post(at: int) -> None:
-            reasons[at] = _post(self.settings[at], posts[at], taken[at])
+            reasons[at] = _post_in_order(self.settings[at], posts[at], taken[at])
 
         # daemon threads: a webhook that answers one byte a second must not keep the process alive
         waiting = [at for at, many in enumerate(posts) if many]
@@ -118,7 +114,7 @@ class Alerts:
         return known
 
 
-def _post(alert: AlertSettings, many: Sequence[Body], taken: list[Body]) -> str | None:
+def _post_in_order(alert: AlertSettings, many: Sequence[Body], taken: list[Body]) -> str | None:
     """Post each body once, and add it to `taken` if the status is 2xx. Stop at the first failure and return its reason.
 
     The reason has no part of the URL.

@@ -153,7 +153,7 @@ class CheckedChanges:
         """Yield the reasons to block the sync."""
         if former := former_identifier(self.mapping, self.made, self.known):
             yield self._changed_identifier(former)
-        elif self.row.updated and "updated" in self.row.sync_mode and self._is_retyped():
+        elif self.row.updated and "updated" in self.row.change_types and self._is_retyped():
             yield (
                 "a column of JSON, arrays or structs has another type than at the last sync, and "
                 f"{self.row.updated:,} of {self.known:,} known records count as updated, perhaps only by their type"
@@ -246,9 +246,8 @@ class CheckedChanges:
         if not junk and not shared:
             return
         placeholders: dict[str, dict[str, int]] = {}
-        change_types = self.row.sync_mode.split(",")
         for field, word, count, most in self.tables.doubtful_ids(
-            junk, shared, change_types, _limit(mapping), self.diff
+            junk, shared, self.row.change_types, _limit(mapping), self.diff
         ):
             if word is not None:
                 placeholders.setdefault(field, {})[word] = int(count)
@@ -322,7 +321,7 @@ def _id(source: Source, field: str, columns: Sequence[str]) -> Iterator[Id]:
         yield Id(field, aliases, value_type in NUMBERS, JUNK)
 
 
-Spent = Callable[[datetime], int]
+CallsSince = Callable[[datetime], int]
 """Counts the calls in the history since a time in UTC, without those of this run."""
 
 
@@ -343,14 +342,14 @@ class Budget:
         with self._guard:
             self._resumed += calls
 
-    def take(self, calls: int, now: datetime, spent: Spent, *, is_allowed: bool = False) -> str | None:
+    def take(self, calls: int, now: datetime, spent: CallsSince, *, is_allowed: bool = False) -> str | None:
         """Take this number of calls. If that exceeds the budget, and not `is_allowed`, return the reason instead."""
         with self._guard:  # also while the history is read: another sync must not take calls in between
             reason = None if is_allowed or not calls else "; ".join(self._objections(calls, now, spent))
             self._taken += 0 if reason else calls
             return reason or None
 
-    def _objections(self, calls: int, now: datetime, spent: Spent) -> Iterator[str]:
+    def _objections(self, calls: int, now: datetime, spent: CallsSince) -> Iterator[str]:
         run, month = self._settings.max_calls_per_run, self._settings.max_calls_per_month
         if run is not None:
             yield from _objection(calls, self._taken + self._resumed, run, "in this run", "max_calls_per_run")

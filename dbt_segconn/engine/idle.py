@@ -49,8 +49,7 @@ class Candidate:
         return (
             last is not None
             and last.status == "success"
-            and (last.relation, last.identifier) == (row.relation, row.identifier)
-            and (last.signature, last.definition) == (row.signature, row.definition)
+            and (last.read_from, last.definition) == (row.read_from, row.definition)
         )
 
 

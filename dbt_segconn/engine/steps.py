@@ -148,7 +148,7 @@ def _counted(row: HistoryRow, outbox: abc.Mapping[str, Changes]) -> HistoryRow:
     counts = {change_type: changes.count for change_type, changes in outbox.items()}
     changes = {one: counts.get(one, 0) for one in CHANGE_TYPES}
     unidentified = counts.get("null_identifier", 0) + counts.get("duplicate_identifier", 0)
-    to_send = sum(count for one, count in changes.items() if one in row.sync_mode.split(","))
+    to_send = sum(count for one, count in changes.items() if one in row.change_types)
     return replace(
         row,
         # the next sync reads discarded records by their ids, but only KEPT_REPEATED of these are stored: if there are
@@ -189,7 +189,7 @@ def held_back_note(row: HistoryRow) -> Iterator[str]:
 
 
 def _lost(sync: Sync, row: HistoryRow) -> Iterator[str]:
-    if lost := sync.tables.count_lost(sync.source, row.sync_mode.split(",")):
+    if lost := sync.tables.count_lost(sync.source, row.change_types):
         yield f"{counted(lost, 'value')} that JSON cannot hold (NaN, infinity): sent as null"
 
 
@@ -202,7 +202,7 @@ def _resent(sync: Sync, before: HistoryRow | None, row: HistoryRow) -> Iterator[
             f"its unique identifier was {former} and is {row.identifier} now: {row.added:,} records count as added "
             f"and {row.deleted:,} as deleted"
         )
-    elif before.signature != row.signature and row.updated and "updated" in row.sync_mode:
+    elif before.signature != row.signature and row.updated and "updated" in row.change_types:
         # the first part of a signature is the hash of the columns' names, the others are of their types
         same_names = before.signature.split("-")[0] == row.signature.split("-")[0]
         what = "types of the columns" if same_names else "columns"

@@ -192,6 +192,7 @@ class Sync:
     rows: list[HistoryRow]
     timings: Timings = field(default_factory=Timings)
     violations: ViolationCounts = field(default_factory=ViolationCounts)
+    # what `last_row` has read: a list, because the class is frozen
     _read: list[HistoryRow | None] = field(default_factory=list)
 
     def note(self, text: str) -> None:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -43,11 +43,8 @@ class Worker:
     def deliver(self, changes: Range, stop: Stop) -> RangeResult:
         """Deliver a range. An error that ends it early is part of the result."""
         mapping = self._mapping(changes)
-        destination = self._destination(mapping.destination, changes.among)
-        write_key = destination.config.write_key
-        if message_id_prefix(write_key, changes.sync_id) != changes.fingerprint:
-            raise ConfigurationError(f"destination {mapping.destination}: its write key differs from that of the run")
-        calls = calls_of(changes, mapping, write_key)
+        destination = self._destination(mapping.destination, changes)
+        calls = calls_of(changes, mapping, destination.config.write_key)
         notes: dict[str, None] = {}
         requests: list[Request] = []
         with (
@@ -89,14 +86,18 @@ class Worker:
             )
         return replace(mapping, run_integrations=changes.integrations)
 
-    def _destination(self, name: str, among: int) -> Destination:
+    def _destination(self, name: str, changes: Range) -> Destination:
         """Return a destination with this worker's part of the rate limit and of the requests in flight."""
+        among = changes.among
         if (name, among) not in self._destinations:
             config = build_config(name, self._project.settings.destinations[name])
             rate, concurrency = config.events_per_second, math.ceil(config.concurrency / among)
             part = replace(config, events_per_second=rate and rate / among, concurrency=concurrency)
             self._destinations[name, among] = Destination(part)
-        return self._destinations[name, among]
+        found = self._destinations[name, among]
+        if message_id_prefix(found.config.write_key, changes.sync_id) != changes.fingerprint:
+            raise ConfigurationError(f"destination {name}: its write key differs from that of the run")
+        return found
 
 
 # dbt's flags and the working directory are global in a process, so it works for one run at a time
@@ -154,11 +155,8 @@ def workforce(options: Options, project: Project, warehouse: Warehouse, run_id: 
         with _dask_workers(options.scheduler, theirs, run_id) as workers:
             yield workers
     else:
-        local = LocalWorkers(theirs, options.workers, run_id)
-        try:
+        with closing(LocalWorkers(theirs, options.workers, run_id)) as local:
             yield local
-        finally:
-            local.close()
 
 
 def _asked(options: Options) -> str:
@@ -182,7 +180,7 @@ def _of_workers(project: Project, warehouse: Warehouse) -> Options:
 def _without_vars(theirs: Options, project: Project, scheduler: str) -> Options:
     """Remove the vars, which may hold a key: a scheduler keeps the arguments of tasks, and its workers log them.
 
-    Raises ConfigurationError unless a worker reads the same vars from dbt's results.
+    Raise ConfigurationError unless a worker reads the same vars from dbt's results.
     """
     theirs = replace(theirs, vars={})
     if resolve_context(theirs).vars != project.context.vars:
@@ -256,7 +254,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        os._exit(1)  # sys.exit() would end only this thread
 
 
 def _deliver_here(options: Options, changes: Range) -> RangeResult:

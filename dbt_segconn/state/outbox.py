@@ -73,7 +73,8 @@ class MappingTables:
         self.outbox = state.table(f"outbox_{mapping_id}")
         self.discards = Discards(state, mapping_id)
         self.hashes = ColumnHashes(self._session, self.records, self.outbox)
-        self.deliveries = Deliveries(state, self.hashes, self.outbox, self.records)
+        self._tables = {"outbox": self.outbox, "records": self.records, "discards": state.discards}
+        self.deliveries = Deliveries(state, self.hashes, self._tables)
 
     def present(self) -> tuple[bool, bool]:
         """Return whether the table of records exists, and whether an outbox exists."""
@@ -291,14 +292,16 @@ class MappingTables:
         Return rows (field, junk id, number of records, 0), and rows (field, None, number of shared ids, number of
         records of the most shared id).
         """
-        ids = {
-            "ids": list(junk),
-            "shared": list(shared),
-            "blanks": BLANKS,
-            "change_types": list(change_types),
-            "most": most,
-        }
-        return self._session.rows("segconn_doubtful_ids", outbox=self.outbox, diff=diff, **ids)
+        return self._session.rows(
+            "segconn_doubtful_ids",
+            outbox=self.outbox,
+            diff=diff,
+            ids=list(junk),
+            shared=list(shared),
+            blanks=BLANKS,
+            change_types=list(change_types),
+            most=most,
+        )
 
     def stamps(self, source: Source) -> list[str]:
         """Return the names of columns with the same time, or the same id of a build, in all rows of the model."""
@@ -374,11 +377,10 @@ class MappingTables:
 
         On a warehouse without transactions it can be repeated after a crash: the outbox is dropped last.
         """
-        tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
         kept = ["fingerprint"] if self._session.dialect.fingerprints else []
         if with_hashes and self.hashes.are_complete():
             kept.append(COLUMN_HASHES)
-        arguments = {**tables, "sync_id": row.sync_id, "kept": kept}
+        arguments = {**self._tables, "sync_id": row.sync_id, "kept": kept}
         self._known = None
         self._session.run("segconn_delete_settled", **arguments)
         self._session.run("segconn_insert_settled", **arguments)
@@ -391,8 +393,7 @@ class MappingTables:
 
         Their checksum becomes null, which differs from every row.
         """
-        tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
-        arguments = {**tables, "sync_id": row.sync_id, "change_types": row.sync_mode.split(",")}
+        arguments = {**self._tables, "sync_id": row.sync_id, "change_types": row.change_types}
         self._known = None
         self._session.run("segconn_delete_abandoned", **arguments)
         self._session.run("segconn_insert_abandoned", **arguments, watermark=row.watermark)

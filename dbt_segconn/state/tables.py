@@ -24,6 +24,7 @@ from dbt_segconn.warehouse.source import Source
 if TYPE_CHECKING:
     from dbt_segconn.warehouse.adapter import Warehouse
 
+# The rows, or change numbers, of one statement
 INSERT_ROWS = 500
 # With these statuses, a sync has applied its outbox to the records
 SETTLED = ("success", "partial")
@@ -98,6 +99,11 @@ class HistoryRow:
     def names(self) -> MappingNames:
         """The names of the mapping at the start of the sync."""
         return MappingNames(self.model, mapping_in(self.mapping, self.model), self.mapping_id)
+
+    @property
+    def change_types(self) -> list[str]:
+        """The change types that the sync sends. A baseline has an empty text, which no change has."""
+        return self.sync_mode.split(",")
 
     @property
     def read_from(self) -> dict[str, str | None]:
@@ -230,7 +236,7 @@ class State:
 
         The schema is created in the region of `beside`, the relation of a model: a query of BigQuery reads one region.
 
-        Raises ConfigurationError, with the grant that is needed, if the role lacks the rights.
+        Raise ConfigurationError, with the grant that is needed, if the role lacks the rights.
         """
         tables = {
             self.history: SYNC_COLUMNS,
@@ -247,12 +253,7 @@ class State:
         if is_complete and set(SYNC_COLUMNS) <= set(shown):
             return
         try:
-            self.session.create_schema(self.syncs, beside)
-            if self.keep_deliveries:
-                self.session.run("segconn_create_deliveries", relation=self.deliveries, columns=DELIVERY_COLUMNS)
-            for relation, columns in tables.items():
-                self._complete(relation, columns)
-            self._replace_view(shown)
+            self._create(tables, shown, beside)
         except WarehouseError as error:
             if not self.session.is_denied(error):
                 raise
@@ -261,6 +262,14 @@ class State:
                 f"segconn.yml: state.schema: the tables of {self.syncs.without_identifier()} cannot be created: "
                 f"{error}. Ask for: {grant}"
             ) from None
+
+    def _create(self, tables: abc.Mapping[Any, abc.Mapping[str, str]], shown: Collection[str], beside: Any) -> None:
+        self.session.create_schema(self.syncs, beside)
+        if self.keep_deliveries:
+            self.session.run("segconn_create_deliveries", relation=self.deliveries, columns=DELIVERY_COLUMNS)
+        for relation, columns in tables.items():
+            self._complete(relation, columns)
+        self._replace_view(shown)
 
     def _complete(self, relation: Any, columns: abc.Mapping[str, str]) -> None:
         self.session.run("segconn_create_table", relation=relation, columns=columns)
@@ -384,6 +393,7 @@ class State:
         return {row[0]: LastEnds(*row[1:]) for row in rows}
 
     def _syncs(self, query: str, **arguments: Any) -> list[HistoryRow]:
+        # columns by name: one that was added to the view later stands last in it
         rows = self.session.rows(query, syncs=self.syncs, columns=list(SYNC_COLUMNS), **arguments)
         return [HistoryRow(*row) for row in rows]
 
