@@ -249,7 +249,8 @@ def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
     # renamed once it is complete: a reader never sees a part of it. Two runs write two drafts
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        draft.unlink(missing_ok=True)  # left by a process with the same id, or planted: it has another owner or mode
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(content)
         draft.replace(path)
     except OSError as error:

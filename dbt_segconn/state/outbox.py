@@ -252,8 +252,6 @@ class MappingTables:
             retry_syncs=RETRY_SYNCS,
             retry_days=RETRY_DAYS,
             keeps_hashes=mapping.meta.changed_columns,
-            fills_hashes=False,
-            fingerprints=False,
             resent=self._resent,
             deliveries=self._state.deliveries,
             syncs=self._state.syncs,
