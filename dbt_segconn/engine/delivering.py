@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dbt_segconn.delivery import Canceled, Delivery, Discard, Progress
 from dbt_segconn.engine.calls import message_id_prefix, order_of
@@ -15,9 +16,6 @@ from dbt_segconn.engine.ranges import Range, RangeResult, Workers, calls_of, sen
 from dbt_segconn.engine.sync import Sync
 from dbt_segconn.errors import LockedError, SyncError, counted, message_of
 from dbt_segconn.state.tables import DiscardRow, HistoryRow
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 # Seconds between two saved watermarks: what the next run may send again after a crash
 SAVE_SECONDS = 1.0
@@ -38,7 +36,7 @@ def deliver(sync: Sync, row: HistoryRow) -> HistoryRow:
     """
     with sync.timed_step("deliver"):
         delivery, send_all = _delivery(sync, unsent(sync, row))
-        with delivery:
+        with closing(delivery):
             writer = ProgressWriter(sync, row, delivery, is_resumed=row.run_id != sync.run.run_id)
 
             def report() -> None:
@@ -225,7 +223,7 @@ class _Assignment:
 
 @dataclass(slots=True)
 class RangeDelivery:
-    """Delivers an outbox through workers, with the methods of a Delivery. Use it as a context manager.
+    """Delivers an outbox through workers, with the methods of a Delivery.
 
     With `order_by`, each range of numbers is given to all workers as parts; each part has the calls of other users.
     """
@@ -251,12 +249,6 @@ class RangeDelivery:
             self._ranges.append(made)
             before = [*made] if is_ordered else before
         self._waiting.extend(part for parts in self._ranges for part in parts)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def run(self, report: Callable[[], None]) -> None:
         """Submit the ranges until all are delivered. Call `report` after each range, and every TICK_SECONDS."""
