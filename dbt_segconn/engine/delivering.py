@@ -13,7 +13,7 @@ from typing import Any
 from dbt_segconn.delivery import Canceled, Delivery, Discard, Progress
 from dbt_segconn.engine.calls import message_id_prefix, order_of
 from dbt_segconn.engine.ranges import Range, RangeResult, Workers, calls_of, send
-from dbt_segconn.engine.sync import Sync
+from dbt_segconn.engine.sync import Sync, timed_step
 from dbt_segconn.errors import LockedError, SyncError, counted, message_of
 from dbt_segconn.state.tables import DiscardRow, HistoryRow
 
@@ -29,36 +29,36 @@ MOST_LOSSES = 3
 TICK_SECONDS = 0.5
 
 
+@timed_step
 def deliver(sync: Sync, row: HistoryRow) -> HistoryRow:
     """Send the changes above the watermark, and return the `settling` row.
 
     After an error or an interrupt, the progress is saved, and the rest stays in the outbox for the next run.
     """
-    with sync.timed_step("deliver"):
-        delivery, send_all = _delivery(sync, unsent(sync, row))
-        with closing(delivery):
-            writer = ProgressWriter(sync, row, delivery, is_resumed=row.run_id != sync.run.run_id)
+    delivery, send_all = _delivery(sync, unsent(sync, row))
+    with closing(delivery):
+        writer = ProgressWriter(sync, row, delivery, is_resumed=row.run_id != sync.run.run_id)
 
-            def report() -> None:
-                sync.run.listener.progress(sync.mapping, writer.confirmed, row.to_send)
-                writer.save_when_due()
+        def report() -> None:
+            sync.run.listener.progress(sync.mapping, writer.confirmed, row.to_send)
+            writer.save_when_due()
 
-            try:
-                send_all(report)
-                delivery.finish()
-                if sync.violations.found:
-                    sync.note(sync.violations.line())
-            except Canceled:
-                delivery.close()  # calls in flight are confirmed first
-                writer.save(status="canceled")
-                raise
-            except LockedError:
-                raise  # the process that holds the lock now writes the history
-            except Exception as error:
-                delivery.close()
-                writer.save(status="failed", error=message_of(error))
-                raise
-            return writer.save(status="settling")
+        try:
+            send_all(report)
+            delivery.finish()
+            if sync.violations.found:
+                sync.note(sync.violations.line())
+        except Canceled:
+            delivery.close()  # calls in flight are confirmed first
+            writer.save(status="canceled")
+            raise
+        except LockedError:
+            raise  # the process that holds the lock now writes the history
+        except Exception as error:
+            delivery.close()
+            writer.save(status="failed", error=message_of(error))
+            raise
+        return writer.save(status="settling")
 
 
 def _delivery(sync: Sync, unsent: Range) -> tuple[Delivery | RangeDelivery, Callable[[Callable[[], None]], None]]:
@@ -105,11 +105,11 @@ def unsent(sync: Sync, row: HistoryRow) -> Range:
     )
 
 
+@timed_step
 def settle(sync: Sync, row: HistoryRow) -> HistoryRow:
     """Apply the outbox to the records, drop it, and return the last row of the sync."""
     final = sync.ended(row, "partial" if row.discarded else "success", _discards_of(row))
-    with sync.timed_step("settle"):
-        sync.save(final, lambda: _settle(sync, row, final))
+    sync.save(final, lambda: _settle(sync, row, final))
     return final
 
 

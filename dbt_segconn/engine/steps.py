@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import abc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -12,7 +12,7 @@ from dbt_segconn.delivery import Canceled, Destination
 from dbt_segconn.engine.delivering import deliver, settle
 from dbt_segconn.engine.gate import SyncResult
 from dbt_segconn.engine.guards import CheckedChanges, before_staging
-from dbt_segconn.engine.sync import RunContext, Sync
+from dbt_segconn.engine.sync import RunContext, Step, Sync, timed_step
 from dbt_segconn.errors import SyncError, WarehouseError, counted, message_of
 from dbt_segconn.process_tuning import Timings
 from dbt_segconn.project.mappings import Mapping
@@ -25,16 +25,12 @@ from dbt_segconn.state.tables import PLANNED, RESET, HistoryRow, in_force, open_
 from dbt_segconn.warehouse.source import Source
 
 
+@timed_step
 def stage(sync: Sync, row: HistoryRow) -> HistoryRow:
     """Freeze the changes as an outbox, and return the `running` row.
 
     Return a `blocked` row if a guard objects, and a `planned` row if the run only plans.
     """
-    with sync.timed_step("stage"):
-        return _stage(sync, row)
-
-
-def _stage(sync: Sync, row: HistoryRow) -> HistoryRow:
     before, tables = sync.last_row(), sync.tables
     row = row if _is_baseline(sync) else replace(row, sync_mode=",".join(sync.mapping.meta.sync_mode))
     known = tables.known()
@@ -379,11 +375,7 @@ def _close(sync: Sync, last: HistoryRow) -> None:
     sync.end(last, *_ENDS[last.status])
 
 
-STEPS: Sequence[Callable[[Sync, HistoryRow], HistoryRow]] = (stage, deliver, settle)
-"""Each step takes the row that the step before it has written, and returns its own.
-
-A row with `finished_at` is the last one: the remaining steps are left out.
-"""
+STEPS: Sequence[Step] = (stage, deliver, settle)
 
 
 def run_sync(mapping: Mapping, source: Source, destination: Destination, run: RunContext) -> SyncResult:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Protocol
 
 from dbt_segconn.delivery import Destination, Request
@@ -218,12 +218,6 @@ class Sync:
         finally:
             self.run.listener.leave(self.mapping, name, failure)
 
-    @contextmanager
-    def timed_step(self, name: str) -> Iterator[None]:
-        """Report a step, and measure its time."""
-        with self.step(name), self.timings.measure(name):
-            yield
-
     @property
     def observe(self) -> Callable[[Request], None] | None:
         """The function that receives the requests of this sync; None if no listener observes them."""
@@ -278,3 +272,22 @@ class Sync:
     def former_identifier(self) -> str | None:
         """Return the unique identifier of the mapping's records if it is another one now."""
         return former_identifier(self.mapping, self.made_records(), self.tables.known())
+
+
+Step = Callable[[Sync, HistoryRow], HistoryRow]
+"""Takes the row that the step before it has written, and returns its own.
+
+A row with `finished_at` is the last one: the remaining steps are left out.
+"""
+
+
+def timed_step(function: Step) -> Step:
+    """Report each call of a step to the listener, under the name of the function, and measure its time."""
+    name = function.__name__
+
+    @wraps(function)
+    def step(sync: Sync, row: HistoryRow) -> HistoryRow:
+        with sync.step(name), sync.timings.measure(name):
+            return function(sync, row)
+
+    return step
