@@ -104,7 +104,7 @@ def _calls(change: MappingChange, draft: MappingDraft | None, state: State) -> i
     if draft is None or not (change.resends or change.sends_all):
         return 0
     tables = MappingTables(state, to_mapping(draft).id)
-    if not change.sends_all and tables.present()[0]:
+    if not change.sends_all and tables.present().records:
         return tables.known()
     relation = state.session.relation_of(draft.positions.model)  # may be missing: a branch adds models before a build
     if not state.session.columns(relation):

@@ -81,7 +81,7 @@ def _lookalikes(
     orphans = state.orphans(mapping_ids)
     shown = shown_names(one.names for one in orphans)
     tables = {one.mapping_id: MappingTables(state, one.mapping_id) for one in orphans}
-    gone = [one for one in orphans if tables[one.mapping_id].present()[0]]
+    gone = [one for one in orphans if tables[one.mapping_id].present().records]
     former = _former_version(mapping, [one for one in gone if state.has_settled(one.mapping_id)])
     alike = [one for one in gone if (one.definition, one.destination) == (mapping.definition, mapping.destination)]
     return {shown[one.mapping_id]: tables[one.mapping_id].known() for one in ([former] if former else alike)}

@@ -276,7 +276,7 @@ def apply(sync: Sync) -> None:
         return
     if not _makes_same_calls(sync, last):
         raise SyncError(f"the plan is out of date: the mapping or the columns of its model have changed since. {again}")
-    if not sync.tables.present()[1]:
+    if not sync.tables.present().outbox:
         if last.status == PLANNED:
             raise SyncError(f"the plan is out of date: its outbox {sync.tables.outbox} is missing. {again}")
         _close(sync, last)

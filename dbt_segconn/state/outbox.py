@@ -30,6 +30,13 @@ RECORD_COLUMNS = {"record_id": "text", "checksum": "text"}
 REPEATED = "repeated"
 
 
+class Present(NamedTuple):
+    """Which tables of a mapping exist."""
+
+    records: bool
+    outbox: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """The changes of one change type in an outbox: their count, and their first and last change number."""
@@ -76,10 +83,10 @@ class MappingTables:
         self._tables = {"outbox": self.outbox, "records": self.records, "discards": state.discards}
         self.deliveries = Deliveries(state, self.hashes, self._tables)
 
-    def present(self) -> tuple[bool, bool]:
-        """Return whether the table of records exists, and whether an outbox exists."""
+    def present(self) -> Present:
+        """Return which of the tables exist now."""
         names = self._state.present(self.records, self.outbox)
-        return self.records.identifier.lower() in names, self.outbox.identifier.lower() in names
+        return Present(self.records.identifier.lower() in names, self.outbox.identifier.lower() in names)
 
     def known(self) -> int:
         """Count the records of the last settled sync. They are counted once: PostgreSQL reads the whole table."""
@@ -111,7 +118,7 @@ class MappingTables:
             # discarded records wait for the sync of the rest, which has no limits
             return Window(source.checkpoint, source.step[0], before=source.step[1])
         setting, column = mapping.meta.checkpoint, source.checkpoint
-        if setting is None or column is None or not self._state.exists() or not self.present()[0]:
+        if setting is None or column is None or not self._state.exists() or not self.present().records:
             return None
         checkpoint = known_checkpoint(mapping, source, self._state.last_records(self.mapping_id))
         after = lower_bound(column, checkpoint, setting.lag) if checkpoint else None
@@ -224,7 +231,7 @@ class MappingTables:
         """Return the diff of the next sync; the mapping may have no records yet."""
         window = None if is_baseline and not source.step else self.window(mapping, source)
         diff = self._diff(mapping, source, window, is_baseline=is_baseline)
-        return diff if self.present()[0] else replace(diff, records=None)
+        return diff if self.present().records else replace(diff, records=None)
 
     def _diff(
         self, mapping: Mapping, source: Source, window: Window | None = None, *, is_baseline: bool = False
@@ -406,7 +413,7 @@ class MappingTables:
         if last and last.finished_at is None:
             ended = last.next(reset.saved_at, status="canceled", finished_at=reset.saved_at, error="reset")
             self._state.append(self._state.history, [ended])
-            if self.present()[1]:
+            if self.present().outbox:
                 # calls above the watermark may have arrived as well, but this is not known
                 self.deliveries.log(last, reset.saved_at, upto=last.watermark)
         self._known = None
@@ -424,7 +431,7 @@ class MappingTables:
         self._known = None
         self._session.run("segconn_drop", relation=self.records)
         self._session.rename(old.records, self.records)
-        if old.present()[1]:
+        if old.present().outbox:
             self._session.rename(old.outbox, self.outbox)
         state = self._state
         self._session.run(
