@@ -92,7 +92,9 @@ def test_a_bug_in_the_middle_keeps_what_was_confirmed(shop, api, monkeypatch):
 
 def test_exception_of_a_sync_is_alerted(two, api, monkeypatch):
     posted = []
-    monkeypatch.setattr(alerts, "_post", lambda _, many, __: posted.extend(json.loads(one.content) for one in many))
+    monkeypatch.setattr(
+        alerts, "_post_in_order", lambda _, many, __: posted.extend(json.loads(one.content) for one in many)
+    )
     monkeypatch.setattr(MappingTables, "read_calls", breaking(MappingTables.read_calls))
     two.more_settings = {"alerts": [{"url": "http://127.0.0.1:9/hook", "format": "json"}]}
     two.settings()
