@@ -31,7 +31,7 @@ from dbt_segconn.warehouse.adapter import Warehouse
 
 # The time limits of Dask's client
 CONNECT_SECONDS, CLOSE_SECONDS = 15, 5
-# How often a worker of Dask checks whether the run has stopped
+# How often a worker of Dask checks whether the run has stopped: each check is a request to the scheduler
 POLL_SECONDS = 1.0
 
 
@@ -169,7 +169,7 @@ class DaskWorkers:
         self._options = options
         self._stop_name = f"segconn-stop-{run_id}"
         self._count = 1
-        self._executor = client.get_executor(pure=False)
+        self._executor = client.get_executor(pure=False)  # a range that is submitted again must run again
 
     @property
     def count(self) -> int:
@@ -226,6 +226,7 @@ def _dask_workers(address: str, options: Options, run_id: str) -> Iterator[DaskW
     # it logs stack traces of errors that are reported here in one line
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
+        # not the default client: the process may have one of its own
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"--scheduler {address}: no Dask scheduler answers there ({error})") from None

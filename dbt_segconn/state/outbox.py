@@ -429,6 +429,7 @@ class MappingTables:
         The messageIds of the outbox stay the same, because they depend on the sync id only.
         """
         self._known = None
+        # it is empty or missing: no sync of the mapping has settled
         self._session.run("segconn_drop", relation=self.records)
         self._session.rename(old.records, self.records)
         if old.present().outbox:

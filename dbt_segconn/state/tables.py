@@ -336,6 +336,7 @@ class State:
 
     def made_records(self, mapping_id: str) -> HistoryRow | None:
         """Return the newest sync that changed the mapping's records: a settled one, or one with an abandoned outbox."""
+        # a later reset has dropped the records
         found = self._syncs("segconn_last_records", mapping_id=mapping_id, settled=[*SETTLED, RESET])
         return found[0] if found and found[0].status != RESET else None
 
