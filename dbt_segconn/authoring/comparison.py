@@ -18,7 +18,7 @@ from dbt_segconn.project.meta import shown_names
 from dbt_segconn.project.settings import Settings, read_settings
 from dbt_segconn.project.strict_model import near_name
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import State
+from dbt_segconn.state.tables import State, open_state
 
 Status = Literal["added", "removed", "renamed", "changed"]
 Effect = Literal["breaking", "resends", "note"]
@@ -92,8 +92,7 @@ def compare(options: Options, state: Path, *, online: bool = False) -> tuple[Map
     if not online:
         return changes
     project = Project(context, settings, after.catalog.manifest, None, ())
-    with opened(project, options) as warehouse, warehouse.session("diff") as session:
-        known = State(session, settings.state, warehouse.database)
+    with opened(project, options) as warehouse, open_state(warehouse, settings.state, "diff") as known:
         drafts = [after.drafts.get(change.mapping) for change in changes]
         return tuple(replace(one, calls=_calls(one, draft, known)) for one, draft in zip(changes, drafts, strict=True))
 
@@ -103,7 +102,7 @@ def _calls(change: MappingChange, draft: MappingDraft | None, state: State) -> i
     if draft is None or not (change.resends or change.sends_all):
         return 0
     tables = MappingTables(state, to_mapping(draft).id)
-    if not change.sends_all and tables.present()[0]:
+    if not change.sends_all and tables.present().records:
         return tables.known()
     relation = state.session.relation_of(draft.positions.model)  # may be missing: a branch adds models before a build
     if not state.session.columns(relation):

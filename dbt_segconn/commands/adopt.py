@@ -62,7 +62,7 @@ def _adopt(options: Options, old: str, new: str) -> int:
                 f"{old_name}, run `dbt-segconn reset {mapping.name}` first."
             )
         tables, old_tables = MappingTables(state, mapping.id), MappingTables(state, last.mapping_id)
-        if not old_tables.present()[0]:
+        if not old_tables.present().records:
             raise ConfigurationError(f"{old_name} has no records to move: {old_tables.records} is missing.")
         locks = Locks()  # of both: a sync of either would write the tables that are moved
         with locks.hold(state, mapping.id, mapping.name), locks.hold(state, last.mapping_id, old_name):

@@ -1,10 +1,9 @@
-"""What the answer to a request means: confirmed, rejected, throttled, unknown, or a destination that is unusable."""
+"""What the answer to a request means, of batches and of checks: confirmed, rejected, throttled, unknown, unusable."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -187,17 +186,17 @@ def check_write_key(host: str, write_key: str) -> KeyStatus | Unreachable:
     return KeyStatus(response.status, is_known=False if is_rejected and is_conclusive else None, region=None)
 
 
-def measure_clock_skew(endpoint: str, now: Callable[[], float] = time.time) -> float | Unreachable | None:
+def measure_clock_skew(endpoint: str) -> float | Unreachable | None:
     """Return the seconds by which this machine's clock is ahead of the endpoint's; None if it sends no time."""
-    before = now()
+    before = time.time()
     response = _get(f"{endpoint}/")
     if isinstance(response, Unreachable):
         return response
     server = http_date(response.headers.get("Date"))
     if server is None:
         return None
-    # The header is truncated to seconds, so it is half a second late on average
-    return (before + now()) / 2 - (server.timestamp() + 0.5)
+    # the header is truncated to seconds, so it is half a second late on average
+    return (before + time.time()) / 2 - (server.timestamp() + 0.5)
 
 
 def _get(url: str) -> Response | Unreachable:

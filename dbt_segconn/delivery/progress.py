@@ -95,7 +95,7 @@ class Watermark:
             self.value = interval.last
             self.settled += interval.count
             passed += 1
-        del self._intervals[:passed]
+        del self._intervals[:passed]  # at once: removing the first item of a list moves all others
 
 
 class Tracker:
@@ -125,7 +125,7 @@ class Tracker:
     def _discard(self, change_number: int, reason: str, waiting: list[int]) -> None:
         with self._guard:
             self._unreported.append(Discard(change_number, reason))
-            if change_number <= self._opened:
+            if change_number <= self._opened:  # the warehouse has written the other calls of its interval
                 self._late += 1
                 self._watermark.done_in(change_number, 1)
             else:

@@ -210,7 +210,7 @@ class Delivery:
                 self._clients.append(client)
                 retrier = Retrier(client, self._destination, self._stop, self._notify)
                 while (batch := lane.queue.get()) is not None:
-                    if not self._is_ending():
+                    if not (self._ended.is_set() or self._stop.is_set() or self._failure):
                         self._deliver(retrier, batch)
                         self._tracker.done(batch.chunks)
         except Canceled:
@@ -225,9 +225,6 @@ class Delivery:
         self._destination.fail("`endpoint`, `write_key` or the proxy of the environment is not valid")
         self._destination.check()
         raise AssertionError("an unusable destination does not pass its check")
-
-    def _is_ending(self) -> bool:
-        return self._ended.is_set() or self._stop.is_set() or self._failure is not None
 
     def _deliver(self, retrier: Retrier, batch: Batch) -> None:
         """Send a batch; if it is rejected, split it until each rejected call is alone."""

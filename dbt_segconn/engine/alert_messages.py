@@ -25,6 +25,22 @@ STARTED, REMINDER, RECOVERED = "started", "reminder", "recovered"
 SEEN = "seen"
 # The problem of a mapping without a settled sync for `stale_after`. All other problems are statuses
 STALE = "stale"
+# Syncs in a text message. Slack cuts a message at 40,000 characters
+SHOWN = 20
+# Characters of one reason: the text of a database's error may be long
+MESSAGE_CHARACTERS = 500
+# PagerDuty's limits: https://developer.pagerduty.com/docs/send-alert-event
+SUMMARY_CHARACTERS, KEY_CHARACTERS = 1024, 255
+
+# Problem → what to do about it, in addition to the message
+_ADVICE = {
+    "failed": "Fix the cause and run again.",
+    "partial": "These records are offered again by the next syncs.",
+    "blocked": "Look at the model before you let it through.",
+    "skipped": "Fix the cause, then run dbt and dbt-segconn again.",
+    "canceled": "The next run resumes it.",
+    STALE: "Check that dbt refreshes the model, and that dbt-segconn runs after it.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +75,32 @@ class Concern:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """The state of alerts: the last alert by mapping id and webhook id, and the last ends of syncs by mapping id.
+class Known:
+    """What earlier runs saved: the last alert by mapping id and webhook id, and the last ends of syncs by mapping id.
 
     It is empty, and not `is_known`, if the state cannot be read. `now` is the time in UTC.
     """
 
     now: datetime
-    told: abc.Mapping[tuple[str, str], AlertRow]
+    last_alerts: abc.Mapping[tuple[str, str], AlertRow]
     ends: abc.Mapping[str, LastEnds]
     is_known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The name of the dbt project and the target of a run."""
+
+    project: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The body of one request, and the mappings that it is about."""
+
+    content: bytes
+    concerns: tuple[Concern, ...] = ()
 
 
 def webhook_ids(alerts: Iterable[AlertSettings]) -> list[str]:
@@ -105,44 +137,44 @@ def mappings_of(run: RunResult) -> list[Mapping]:
     return [*(one.mapping for one in run.results), *(one.mapping for one in run.skipped)]
 
 
-def news(alert: AlertSettings, webhook: str, found: Iterable[Concern], memory: Memory) -> Iterator[Concern]:
+def news(alert: AlertSettings, webhook: str, found: Iterable[Concern], known: Known) -> Iterator[Concern]:
     """Yield the mappings that are news for a webhook. `found` has the result of each mapping."""
     for one in found:
         mapping = one.outcome.mapping
         is_meant = not alert.mappings or not mapping.names.all.isdisjoint(alert.mappings)
-        if is_meant and (concern := _compared(alert, one, memory.told.get((mapping.id, webhook)), memory)):
+        if is_meant and (concern := _compared(alert, one, known.last_alerts.get((mapping.id, webhook)), known)):
             yield concern
 
 
-def _compared(alert: AlertSettings, one: Concern, told: AlertRow | None, memory: Memory) -> Concern | None:
-    """Compare the problem of a mapping with the last alert about it (`told`). Return None if it is no news."""
-    ends = memory.ends.get(one.outcome.mapping.id)
-    before, problem = told.problem if told else "", _problem(alert, one, told, ends, memory.now)
+def _compared(alert: AlertSettings, one: Concern, last: AlertRow | None, known: Known) -> Concern | None:
+    """Compare the problem of a mapping with the last alert about it (`last`). Return None if it is no news."""
+    ends = known.ends.get(one.outcome.mapping.id)
+    before, problem = last.problem if last else "", _problem(alert, one, last, ends, known.now)
     if not problem:
-        if told and before:
-            return replace(one, event=RECOVERED, problem=before, since=told.since)
-        return replace(one, event=SEEN) if alert.stale_after and not (told or ends) else None
-    is_due = told is None or memory.now - told.saved_at >= alert.remind_after
+        if last and before:
+            return replace(one, event=RECOVERED, problem=before, since=last.since)
+        return replace(one, event=SEEN) if alert.stale_after and not (last or ends) else None
+    is_due = last is None or known.now - last.saved_at >= alert.remind_after
     if problem == before and not is_due:
         return None
     # if one problem follows another, such as failed and partial, both have the start of the first
-    began = told.since if told and before else ends.settled if ends and problem == STALE else memory.now
+    began = last.since if last and before else ends.settled if ends and problem == STALE else known.now
     return replace(one, event=REMINDER if problem == before else STARTED, problem=problem, since=began)
 
 
-def _problem(alert: AlertSettings, one: Concern, told: AlertRow | None, ends: LastEnds | None, now: datetime) -> str:
+def _problem(alert: AlertSettings, one: Concern, last: AlertRow | None, ends: LastEnds | None, now: datetime) -> str:
     """Return the problem of a mapping, or an empty text. A problem lasts until a good sync in any run."""
     if _is_due(alert, one):
         return one.status
     # a partial sync is good, too, for a webhook whose `when` lacks `partial`
     if isinstance(one.outcome, SyncResult) and one.status in SETTLED:
         return ""
-    if told and told.problem:
+    if last and last.problem:
         # another run, perhaps on another machine, may have succeeded since the alert
-        good_at = ends and (ends.settled if told.problem == STALE else ends.succeeded)
-        return "" if good_at and good_at > told.saved_at else told.problem
+        good_at = ends and (ends.settled if last.problem == STALE else ends.succeeded)
+        return "" if good_at and good_at > last.saved_at else last.problem
     # without any sync, the time counts from its first alert row (SEEN)
-    good_until = ends.settled if ends else told.since if told else now
+    good_until = ends.settled if ends else last.since if last else now
     return STALE if alert.stale_after and now - good_until >= alert.stale_after else ""
 
 
@@ -152,40 +184,6 @@ def _is_due(alert: AlertSettings, one: Concern) -> bool:
         return one.outcome.is_failure and "failed" in alert.when
     below = alert.delivery_rate_below
     return one.status in alert.when or (below is not None and one.rate is not None and one.rate < below)
-
-
-# Syncs in a text message. Slack cuts a message at 40,000 characters
-SHOWN = 20
-# Characters of one reason: the text of a database's error may be long
-MESSAGE_CHARACTERS = 500
-# PagerDuty's limits: https://developer.pagerduty.com/docs/send-alert-event
-SUMMARY_CHARACTERS, KEY_CHARACTERS = 1024, 255
-
-# Problem → what to do about it, in addition to the message
-_ADVICE = {
-    "failed": "Fix the cause and run again.",
-    "partial": "These records are offered again by the next syncs.",
-    "blocked": "Look at the model before you let it through.",
-    "skipped": "Fix the cause, then run dbt and dbt-segconn again.",
-    "canceled": "The next run resumes it.",
-    STALE: "Check that dbt refreshes the model, and that dbt-segconn runs after it.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The name of the dbt project and the target of a run."""
-
-    project: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """The body of one request, and the mappings that it is about."""
-
-    content: bytes
-    concerns: tuple[Concern, ...] = ()
 
 
 def bodies(alert: AlertSettings, due: Sequence[Concern], run: RunResult, place: Place) -> Iterator[Body]:
@@ -237,11 +235,11 @@ def _facts(one: Concern) -> dict[str, Any]:
 
 
 def _message_of(due: Sequence[Concern], run: RunResult, place: Place) -> bytes:
-    ill = sum(one.event != RECOVERED for one in due)
+    problems = sum(one.event != RECOVERED for one in due)
     among = {mapping.id for mapping in (*mappings_of(run), *(one.outcome.mapping for one in due))}
     total = counted(len(among), "sync")
-    parts = [f"{ill} of {total} {'needs' if ill == 1 else 'need'} a look"] if ill else []
-    parts += [f"{len(due) - ill} recovered"] if len(due) > ill else []
+    parts = [f"{problems} of {total} {'needs' if problems == 1 else 'need'} a look"] if problems else []
+    parts += [f"{len(due) - problems} recovered"] if len(due) > problems else []
     return orjson.dumps({"text": "\n".join([f"{_heading(place)}: {', '.join(parts)}", *_lines(due)])})
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from dbt_segconn.delivery.answers import classify_error
 from dbt_segconn.delivery.connection import Connection, NoResponseError
-from dbt_segconn.engine.alert_messages import SEEN, Body, Memory, Place, bodies, error_body, news, outcomes, webhook_ids
+from dbt_segconn.engine.alert_messages import SEEN, Body, Known, Place, bodies, error_body, news, outcomes, webhook_ids
 from dbt_segconn.engine.gate import RunResult
 from dbt_segconn.errors import SegconnError, message_of
 from dbt_segconn.project.mappings import Mapping
@@ -24,7 +24,6 @@ from dbt_segconn.state.tables import AlertRow, State
 
 # Seconds that each webhook has for all its requests. The syncs have ended, and the run waits only for this
 TIMEOUT_SECONDS = 10.0
-
 
 OpenState = Callable[[], AbstractContextManager[State]]
 
@@ -47,40 +46,37 @@ class Alerts:
         if not self.settings:
             return
         webhooks = webhook_ids(self.settings)
-        memory = self._read(webhooks, open_state, now)
-        found = outcomes(run, mappings, memory.now)
+        known = self._read(webhooks, open_state, now)
+        found = outcomes(run, mappings, known.now)
         rows: list[AlertRow] = []
         posts = []
         for alert, webhook in zip(self.settings, webhooks, strict=True):
-            concerns = list(news(alert, webhook, found, memory))
-            rows += [one.row(webhook, memory.now) for one in concerns if one.event == SEEN]
+            concerns = list(news(alert, webhook, found, known))
+            rows += [one.row(webhook, known.now) for one in concerns if one.event == SEEN]
             posts.append(list(bodies(alert, [one for one in concerns if one.event != SEEN], run, self.place)))
-        for webhook, taken in zip(webhooks, self._post(posts), strict=True):
-            rows += [one.row(webhook, memory.now) for body in taken for one in body.concerns]
+        for webhook, accepted in zip(webhooks, self._post(posts), strict=True):
+            rows += [one.row(webhook, known.now) for body in accepted for one in body.concerns]
         # saved without the earlier state, every problem would start now
-        if rows and memory.is_known:
+        if rows and known.is_known:
             self._save(rows, open_state)
 
     def send_error(self, error: Exception) -> None:
         """Post the error that ended a run before its syncs, to each webhook for failures. No state is read or saved."""
         # the text of an unexpected exception may have values of rows
         what = str(error) if isinstance(error, SegconnError) else f"an unexpected {type(error).__name__}"
-        is_due = ("failed" in alert.when for alert in self.settings)
-        self._post(
-            [[error_body(alert, what, self.place)] * due for alert, due in zip(self.settings, is_due, strict=True)]
-        )
+        self._post([[error_body(one, what, self.place)] if "failed" in one.when else [] for one in self.settings])
 
-    def _read(self, webhooks: Sequence[str], open_state: OpenState, now: Callable[[], datetime]) -> Memory:
+    def _read(self, webhooks: Sequence[str], open_state: OpenState, now: Callable[[], datetime]) -> Known:
         try:
             with open_state() as state:
-                told = {(row.mapping_id, row.webhook): row for row in state.last_alerts(webhooks)}
-                return Memory(now(), told, state.last_ends())
+                last_alerts = {(row.mapping_id, row.webhook): row for row in state.last_alerts(webhooks)}
+                return Known(now(), last_alerts, state.last_ends())
         except Exception as error:  # noqa: BLE001  a failing warehouse is itself a reason for alerts
             self.warn(
                 f"the state of alerts cannot be read, so each run alerts on failures again, and stale or recovered "
                 f"mappings are not alerted: {message_of(error)}"
             )
-            return Memory(now(), {}, {}, is_known=False)
+            return Known(now(), {}, {}, is_known=False)
 
     def _save(self, rows: Sequence[AlertRow], open_state: OpenState) -> None:
         try:
@@ -94,11 +90,11 @@ class Alerts:
 
         Return the bodies that each webhook accepted.
         """
-        taken: list[list[Body]] = [[] for _ in posts]
+        accepted: list[list[Body]] = [[] for _ in posts]
         reasons: list[str | None] = [f"no answer in {TIMEOUT_SECONDS:.0f} seconds"] * len(posts)
 
         def post(at: int) -> None:
-            reasons[at] = _post(self.settings[at], posts[at], taken[at])
+            reasons[at] = _post_in_order(self.settings[at], posts[at], accepted[at])
 
         # daemon threads: a webhook that answers one byte a second must not keep the process alive
         waiting = [at for at, many in enumerate(posts) if many]
@@ -108,20 +104,20 @@ class Alerts:
             thread.start()
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        known = [list(many) for many in taken]  # copies: a thread that is late may still append
+        final = [list(many) for many in accepted]  # copies: a thread that is late may still append
         for at in waiting:
             if reason := reasons[at]:
                 alert, count = self.settings[at], len(posts[at])
                 host = urlsplit(alert.url.get_secret_value()).hostname
-                some = f" ({len(known[at])} of {count} events were)" if count > 1 else ""
+                some = f" ({len(final[at])} of {count} events were)" if count > 1 else ""
                 self.warn(f"alert {at + 1} ({alert.format}, {host}) was not delivered{some}: {reason}")
-        return known
+        return final
 
 
-def _post(alert: AlertSettings, many: Sequence[Body], taken: list[Body]) -> str | None:
-    """Post each body once, and add it to `taken` if the status is 2xx. Stop at the first failure and return its reason.
+def _post_in_order(alert: AlertSettings, many: Sequence[Body], accepted: list[Body]) -> str | None:
+    """Post each body once, and add it to `accepted` if the status is 2xx.
 
-    The reason has no part of the URL.
+    Stop at the first failure and return its reason, without any part of the URL.
     """
     try:
         headers = {name: value.get_secret_value() for name, value in alert.headers.items()}
@@ -132,7 +128,7 @@ def _post(alert: AlertSettings, many: Sequence[Body], taken: list[Body]) -> str 
                 status = connection.post(body.content).status
                 if not 200 <= status < 300:
                     return f"HTTP status {status}"
-                taken.append(body)
+                accepted.append(body)
     except NoResponseError as error:
         return classify_error(error).reason
     except Exception as error:  # noqa: BLE001  an alert never ends a run

@@ -8,7 +8,7 @@ import re
 from collections import abc
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -108,6 +108,10 @@ class Made:
     numbers: list[int]
     calls: list[Any]
 
+    def only(self, places: Sequence[int]) -> Made:
+        """Return the calls at these places."""
+        return Made([self.numbers[at] for at in places], [self.calls[at] for at in places])
+
 
 class CallMaker:
     """Makes the calls of changes. The call of a change is the same on every attempt, with the same messageId.
@@ -173,11 +177,10 @@ class CallMaker:
         if not self._is_checked:
             return made
         reasons = [*map(self._violation, made.calls)]
-        kept = [at for at, reason in enumerate(reasons) if reason is None]
         for number, reason in zip(made.numbers, reasons, strict=True):
             if reason:
                 discard(number, reason)
-        return replace(made, numbers=[made.numbers[at] for at in kept], calls=[made.calls[at] for at in kept])
+        return made.only([at for at, reason in enumerate(reasons) if reason is None])
 
     def _violation(self, call: dict[str, Any]) -> str | None:
         """Add the event's version to a call and check it. Return the reason to discard it, if any."""

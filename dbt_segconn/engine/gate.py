@@ -120,7 +120,7 @@ def without_used(choice: Choice, results: RunResults, newest: Iterable[HistoryRo
     `newest` are the last syncs of all mappings. dbt may have failed since without writing results (`--no-write-json`,
     an error in parsing). Then these results do not describe the tables as they are now.
     """
-    by_id = {state.mapping_id: state for state in newest}
+    by_id = {row.mapping_id: row for row in newest}
 
     def used(mapping: Mapping) -> bool:
         last = by_id.get(mapping.id)

@@ -20,7 +20,7 @@ from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.checkpoint import Window
 from dbt_segconn.state.diff import Diff
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import HistoryRow, State
+from dbt_segconn.state.tables import HistoryRow, State, open_state
 from dbt_segconn.warehouse.source import Source
 
 # At most this many mappings are locked and written together
@@ -49,8 +49,7 @@ class Candidate:
         return (
             last is not None
             and last.status == "success"
-            and (last.relation, last.identifier) == (row.relation, row.identifier)
-            and (last.signature, last.definition) == (row.signature, row.definition)
+            and (last.read_from, last.definition) == (row.read_from, row.definition)
         )
 
 
@@ -71,8 +70,7 @@ def sync_idle(mappings: Sequence[Mapping], sources: abc.Mapping[str, Source], ru
         return {}
     began, cpu = time.perf_counter(), time.thread_time()
     try:
-        with run.warehouse.session("idle") as session:
-            state = State(session, run.settings, run.warehouse.database)
+        with open_state(run.warehouse, run.settings, "idle") as state:
             found = _write(state, run, list(_idle(state, run, _candidates(state, run, mappings, sources))))
     except Exception:  # noqa: BLE001  each sync meets the same error, and reports it
         return {}

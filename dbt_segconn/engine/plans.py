@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,9 @@ from dbt_segconn.engine.delivering import unsent
 from dbt_segconn.engine.gate import RunResult
 from dbt_segconn.engine.guards import month_of
 from dbt_segconn.engine.ranges import calls_of
-from dbt_segconn.engine.report import as_json
+from dbt_segconn.engine.report import as_json, write_whole
 from dbt_segconn.engine.sync import Sync
-from dbt_segconn.errors import ConfigurationError, RecordError, SegconnError
+from dbt_segconn.errors import ConfigurationError, RecordError
 from dbt_segconn.project.settings import PricingSettings
 from dbt_segconn.state.tables import HistoryRow
 
@@ -51,16 +49,8 @@ class PlanFile:
 
     def write(self, result: RunResult) -> None:
         """Write the file. Only its owner can read it: it has values of rows. Raise SegconnError if that fails."""
-        # renamed once it is complete: a reader never sees a part of it
-        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        try:
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(orjson.dumps(self._as_json(result), option=orjson.OPT_INDENT_2, default=str))
-            draft.replace(self._path)
-        except OSError as error:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
-            raise SegconnError(f"{self._path}: the plan cannot be written: {error.strerror}") from None
+        content = orjson.dumps(self._as_json(result), option=orjson.OPT_INDENT_2, default=str)
+        write_whole(self._path, content, mode=0o600)
 
     def _as_json(self, result: RunResult) -> dict[str, Any]:
         artifact = as_json(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import abc
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from zlib import crc32
@@ -135,7 +135,7 @@ def _own(changes: Range, made: Made) -> Made:
         for at, call in enumerate(made.calls)
         if crc32(subject_of(call).encode(errors="surrogatepass")) % changes.parts == changes.part
     ]
-    return replace(made, numbers=[made.numbers[at] for at in own], calls=[made.calls[at] for at in own])
+    return made.only(own)
 
 
 def send(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -72,7 +73,7 @@ def results_lines(project: Project, choice: Choice) -> Iterator[str]:
     if results.lacks_results:
         yield f"dbt's last results are of `dbt {results.newest.command}`, which builds and tests nothing: {no_gate}."
     if choice.used:
-        when = max(state.started_at for _, state in choice.used)
+        when = max(row.started_at for _, row in choice.used)
         used = counted(len(choice.used), "mapping")
         yield (
             f"{results.newest} was synced before, at {when:%Y-%m-%d %H:%M:%S} UTC: {used} left alone until dbt runs "
@@ -129,25 +130,25 @@ def _dotted(text: str, ending: str) -> str:
     return f"{text} {'.' * max(3, WIDTH - len(text) - 1)} [{ending}]"
 
 
-def _is_remembered(state: HistoryRow) -> bool:
+def _is_remembered(row: HistoryRow) -> bool:
     """Check whether records were found but none is sent: a baseline, or a mapping that sends only deleted records."""
-    return bool(state.added + state.updated) and not state.to_send
+    return bool(row.added + row.updated) and not row.to_send
 
 
-def _counts(state: HistoryRow, resumed: int) -> str:
-    found = {"ADDED": state.added, "UPDATED": state.updated, "DELETED": state.deleted}
+def _counts(row: HistoryRow, resumed: int) -> str:
+    found = {"ADDED": row.added, "UPDATED": row.updated, "DELETED": row.deleted}
     numbers = {
-        **({"RECORDS": state.added + state.updated} if _is_remembered(state) else found),
-        "LEFT OUT": state.left_out,
-        "HELD BACK": state.held_back,
-        "DISCARDED": state.discarded,
+        **({"RECORDS": row.added + row.updated} if _is_remembered(row) else found),
+        "LEFT OUT": row.left_out,
+        "HELD BACK": row.held_back,
+        "DISCARDED": row.discarded,
         "RESUMED": resumed,
     }
     text = "".join(f"{name} {count} " for name, count in numbers.items() if count or name in found)
-    text += "SENT 0 " if _is_remembered(state) else ""
+    text += "SENT 0 " if _is_remembered(row) else ""
     # the calls that are not confirmed stay in the outbox
-    unsettled = state.to_send and state.status in {"failed", "canceled"}
-    return f"{text}CONFIRMED {state.confirmed} of {state.to_send} " if unsettled else text
+    unsettled = row.to_send and row.status in {"failed", "canceled"}
+    return f"{text}CONFIRMED {row.confirmed} of {row.to_send} " if unsettled else text
 
 
 def closing_lines(run: RunResult) -> Iterator[str]:
@@ -182,13 +183,13 @@ def as_json(run: RunResult) -> dict[str, Any]:
 
 
 def _result(result: SyncResult) -> dict[str, Any]:
-    state = result.row
+    row = result.row
     return {
         **_of_sync(result.mapping),
         "status": result.status,
         "message": result.message,
         "seconds": round(result.seconds, 3),
-        "sync_id": state.sync_id if state else None,
+        "sync_id": row.sync_id if row else None,
         "counts": result.counts,
         "resumed_sync": _resumed(result.resumed_row),
         "violations": result.violations.as_json(),
@@ -196,12 +197,12 @@ def _result(result: SyncResult) -> dict[str, Any]:
     }
 
 
-def _resumed(state: HistoryRow | None) -> dict[str, Any] | None:
+def _resumed(row: HistoryRow | None) -> dict[str, Any] | None:
     """Return the earlier sync that this run delivered before the sync; None if there was none."""
-    if state is None:
+    if row is None:
         return None
-    counts = {name: getattr(state, name) for name in COUNTS}
-    return {"sync_id": state.sync_id, "status": state.status, "counts": counts}
+    counts = {name: getattr(row, name) for name in COUNTS}
+    return {"sync_id": row.sync_id, "status": row.status, "counts": counts}
 
 
 def _skipped(skip: Skip) -> dict[str, Any]:
@@ -235,16 +236,24 @@ def held_back_by(target_dir: Path) -> set[str]:
         return set()
 
 
-def write_artifact(run: RunResult, target_dir: Path) -> Path:
-    """Write target/segconn/run_results.json: completely or not at all. Raise SegconnError if that fails."""
+def write_artifact(run: RunResult, target_dir: Path) -> None:
+    """Write target/segconn/run_results.json. Raise SegconnError if that fails."""
     path = target_dir / ARTIFACT
-    draft = path.with_suffix(".tmp")  # renamed once it is complete: a reader never sees a part of it
-    try:
+    with suppress(OSError):  # the file cannot be written then, which raises
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(orjson.dumps(as_json(run), option=orjson.OPT_INDENT_2))
+    write_whole(path, orjson.dumps(as_json(run), option=orjson.OPT_INDENT_2))
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file completely or not at all. Raise SegconnError if that fails."""
+    # renamed once it is complete: a reader never sees a part of it. Two runs write two drafts
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.unlink(missing_ok=True)  # left by a process with the same id, or planted: it has another owner or mode
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
         draft.replace(path)
     except OSError as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise SegconnError(f"{path}: cannot be written: {error.strerror}") from None
-    return path

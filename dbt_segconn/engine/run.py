@@ -9,7 +9,7 @@ from collections import abc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from dbt_segconn.engine.guards import Budget
 from dbt_segconn.engine.idle import groups_of, sync_idle
 from dbt_segconn.engine.opening import Options, Project, find_sources, gate, opened, read_project
 from dbt_segconn.engine.plans import PlanFile, read_plan
+from dbt_segconn.engine.ranges import Workers
 from dbt_segconn.engine.report import held_back_by, write_artifact
 from dbt_segconn.engine.steps import run_sync
 from dbt_segconn.engine.sync import Listener, RunContext, ShieldedListener
@@ -34,7 +35,7 @@ from dbt_segconn.project.spec_integrations import unknown_names
 from dbt_segconn.state.deliveries import prune_deliveries
 from dbt_segconn.state.locks import Locks, heartbeat
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import RESET, State
+from dbt_segconn.state.tables import RESET, State, open_state
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
 
@@ -68,7 +69,7 @@ def run(options: Options, listeners: Sequence[Listener], stop: threading.Event) 
     shielded.open(project, run_id)
     try:
         with _ONE_AT_A_TIME:
-            result, interruption = _run(project, options, run_id, shielded, stop, alerts, plan=plan, planned=planned)
+            result, interruption = _Run(project, options, run_id, shielded, stop, alerts, plan, planned).sync()
         if plan:
             plan.write(result)
     except Exception as error:
@@ -115,99 +116,108 @@ def _planned(options: Options) -> dict[str, str] | None:
     return read_plan(options.apply)
 
 
-def _run(
-    project: Project,
-    options: Options,
-    run_id: str,
-    listener: ShieldedListener,
-    stop: threading.Event,
-    alerts: Alerts,
-    *,
-    plan: PlanFile | None,
-    planned: abc.Mapping[str, str] | None,
-) -> tuple[RunResult, BaseException | None]:
-    """Sync the chosen mappings, write the artifact and send the alerts.
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run with its files read, before its warehouse is opened. For `planned` see `_planned`."""
 
-    Return the result, and the exception of a signal handler that ended the run.
-    """
-    started, started_at = time.monotonic(), datetime.now(timezone.utc)
-    destinations = build_destinations(project.settings)
-    result: RunResult | None = None
-    interruption: BaseException | None = None
-    try:
-        with (
-            opened(project, options) as warehouse,
-            workforce(options, project, warehouse, run_id) as workers,
-            _time_limit(options.max_runtime, stop),
-        ):
-            choice, now = _choose(project, options, warehouse)
-            context = RunContext(
-                warehouse=warehouse,
-                settings=project.settings.state,
-                locks=Locks(break_locks=options.break_lock),
-                listener=listener,
-                stop=stop,
-                now=now,
-                clock=time.monotonic,
-                run_id=run_id,
-                budget=Budget(project.settings.budget),
-                mapping_ids=frozenset(mapping.id for mapping in project.mappings),
-                dbt_invocation_of=project.results.invocation_of if project.results else _no_invocation,
-                full_refresh=options.full_refresh,
-                baseline=options.baseline,
-                retry=options.retry,
-                allow_guarded={find_mapping(name, project.mappings).name for name in options.allow_guarded},
-                workers=workers,
-                plan=plan,
-                applied=None if planned is None else {one.id: planned[one.name] for one in choice.chosen},
-            )
-            sources = find_sources(choice.chosen, warehouse, options)
-            listener.connect(warehouse, sources)
-            listener.begin(project, choice)
-            with heartbeat(partial(_beat, context)):
-                ends, interruption = _sync_all(
-                    choice.chosen, sources, destinations, context, fail_fast=options.fail_fast
-                )
-            results = tuple(end for end in ends if isinstance(end, SyncResult))
-            unstarted = (end for end in ends if isinstance(end, Skip))
-            skipped = (*choice.skipped, *unstarted)
-            result = RunResult(run_id, started_at, time.monotonic() - started, results, skipped)
-            _tell(result, project, context, alerts)
-            _prune(context)
-    except Exception as error:
-        if result is None:
-            raise
-        # the syncs have their results: an error on closing the warehouse must not replace them
-        listener.warn(_after("the warehouse was not closed well", error))
-    return result, interruption
+    project: Project
+    options: Options
+    run_id: str
+    listener: ShieldedListener
+    stop: threading.Event
+    alerts: Alerts
+    plan: PlanFile | None
+    planned: abc.Mapping[str, str] | None
 
+    def sync(self) -> tuple[RunResult, BaseException | None]:
+        """Sync the chosen mappings, write the artifact and send the alerts.
 
-def _tell(result: RunResult, project: Project, run: RunContext, alerts: Alerts) -> None:
-    """Write the artifact, then send the alerts. A failure is a warning: it does not make a delivered run fail."""
-    # all enabled mappings, chosen or not: each of them may have become stale
-    enabled = [
-        one for one in project.mappings if one.meta.enabled and project.settings.destinations[one.destination].enabled
-    ]
-    for what, step in (
-        ("the artifact was not written", lambda: write_artifact(result, project.context.target_dir)),
-        ("the alerts were not sent", lambda: alerts.send(result, enabled, partial(_state, run), run.now)),
-    ):
+        Return the result, and the exception of a signal handler that ended the run.
+        """
+        started, started_at = time.monotonic(), datetime.now(timezone.utc)
+        options, listener = self.options, self.listener
+        destinations = build_destinations(self.project.settings)
+        result: RunResult | None = None
+        interruption: BaseException | None = None
         try:
-            step()
-        except Exception as error:  # noqa: BLE001
-            run.listener.warn(_after(what, error))
+            with (
+                opened(self.project, options) as warehouse,
+                workforce(options, self.project, warehouse, self.run_id) as workers,
+                _time_limit(options.max_runtime, self.stop),
+            ):
+                choice, now = self._choose(warehouse)
+                context = self._context(warehouse, workers, choice, now)
+                sources = find_sources(choice.chosen, warehouse, options)
+                listener.connect(warehouse, sources)
+                listener.begin(self.project, choice)
+                with heartbeat(partial(_beat, context)):
+                    ends, interruption = _sync_all(
+                        choice.chosen, sources, destinations, context, fail_fast=options.fail_fast
+                    )
+                results = tuple(end for end in ends if isinstance(end, SyncResult))
+                skipped = (*choice.skipped, *(end for end in ends if isinstance(end, Skip)))
+                result = RunResult(self.run_id, started_at, time.monotonic() - started, results, skipped)
+                self._report(result, context)
+                _prune(context)
+        except Exception as error:
+            if result is None:
+                raise
+            # the syncs have their results: an error on closing the warehouse must not replace them
+            listener.warn(_after("the warehouse was not closed well", error))
+        return result, interruption
 
+    def _choose(self, warehouse: Warehouse) -> tuple[Choice, Callable[[], datetime]]:
+        """Prepare the state tables. Return the mappings to sync, and the warehouse's clock."""
+        choice = gate(self.project, self.options, warehouse)
+        # before anything is sent: a mapping of the plan may have been disabled since
+        if self.options.apply and choice.skipped:
+            raise ConfigurationError(
+                [f"--apply: {one.mapping.name} is skipped: {one.reason}" for one in choice.skipped]
+            )
+        with open_state(warehouse, self.project.settings.state, "prepare") as state:
+            state.prepare(state.session.relation_of(choice.chosen[0].model) if choice.chosen else None)
+            return _narrowed(choice, self.project, self.options, state), _clock_of(state)
 
-def _choose(project: Project, options: Options, warehouse: Warehouse) -> tuple[Choice, Callable[[], datetime]]:
-    """Prepare the state tables. Return the mappings to sync, and the warehouse's clock."""
-    choice = gate(project, options, warehouse)
-    # before anything is sent: a mapping of the plan may have been disabled since
-    if options.apply and choice.skipped:
-        raise ConfigurationError([f"--apply: {one.mapping.name} is skipped: {one.reason}" for one in choice.skipped])
-    with warehouse.session("prepare") as session:
-        state = State(session, project.settings.state, warehouse.database)
-        state.prepare(session.relation_of(choice.chosen[0].model) if choice.chosen else None)
-        return _narrowed(choice, project, options, state), _clock_of(state)
+    def _context(
+        self, warehouse: Warehouse, workers: Workers | None, choice: Choice, now: Callable[[], datetime]
+    ) -> RunContext:
+        project, options, planned = self.project, self.options, self.planned
+        return RunContext(
+            warehouse=warehouse,
+            settings=project.settings.state,
+            locks=Locks(break_locks=options.break_lock),
+            listener=self.listener,
+            stop=self.stop,
+            now=now,
+            clock=time.monotonic,
+            run_id=self.run_id,
+            budget=Budget(project.settings.budget),
+            mapping_ids=frozenset(mapping.id for mapping in project.mappings),
+            results=project.results,
+            full_refresh=options.full_refresh,
+            baseline=options.baseline,
+            retry=options.retry,
+            allow_guarded={find_mapping(name, project.mappings).name for name in options.allow_guarded},
+            workers=workers,
+            plan=self.plan,
+            applied=None if planned is None else {one.id: planned[one.name] for one in choice.chosen},
+        )
+
+    def _report(self, result: RunResult, run: RunContext) -> None:
+        """Write the artifact, then send the alerts. A failure is a warning: it does not make a delivered run fail."""
+        project = self.project
+        destinations = project.settings.destinations
+        # all enabled mappings, chosen or not: each of them may have become stale
+        enabled = [one for one in project.mappings if one.meta.enabled and destinations[one.destination].enabled]
+        open_alerts = partial(open_state, run.warehouse, run.settings, "alerts")
+        for what, step in (
+            ("the artifact was not written", partial(write_artifact, result, project.context.target_dir)),
+            ("the alerts were not sent", partial(self.alerts.send, result, enabled, open_alerts, run.now)),
+        ):
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001
+                self.listener.warn(_after(what, error))
 
 
 @contextmanager
@@ -221,10 +231,6 @@ def _time_limit(seconds: float | None, stop: threading.Event) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-def _no_invocation(_: str) -> None:
-    """Return no dbt invocation: models are taken as they are."""
 
 
 def _clock_of(state: State) -> Callable[[], datetime]:
@@ -267,26 +273,20 @@ def _unfinished(choice: Choice, project: Project, state: State) -> Choice:
     return replace(choice, chosen=tuple(filter(is_unfinished, choice.chosen)))
 
 
-@contextmanager
-def _state(run: RunContext, purpose: str = "alerts") -> Iterator[State]:
-    with run.warehouse.session(purpose) as session:
-        yield State(session, run.settings, run.warehouse.database)
-
-
 def _prune(run: RunContext) -> None:
     """Delete the rows of the delivery log that are too old. A failure is a warning: the syncs have ended."""
     keep = run.settings.deliveries and run.settings.deliveries.keep
     if not keep:
         return
     try:
-        with _state(run, "deliveries") as state:
+        with open_state(run.warehouse, run.settings, "deliveries") as state:
             prune_deliveries(state, run.now() - keep)
     except WarehouseError as error:
         run.listener.warn(_after("old rows of the delivery log were not deleted", error))
 
 
 def _beat(run: RunContext) -> None:
-    with _state(run, "heartbeat") as state:
+    with open_state(run.warehouse, run.settings, "heartbeat") as state:
         run.locks.beat(state)
 
 
@@ -307,18 +307,11 @@ def _sync_all(
     idle: dict[str, SyncResult] = {}
 
     def sync(number: int, mapping: Mapping) -> SyncResult | Skip:
-        if result := idle.get(mapping.id):
-            listener.start(number, total, mapping)
-            listener.end(number, total, result)
-            return result
-        if failed.is_set():
-            listener.note(mapping, "is not started: another sync has failed (--fail-fast)")
-            return Skip(mapping, "another sync has failed (--fail-fast)", is_failure=True)
-        if run.stop.is_set():  # --max-runtime or Ctrl-C
-            again = "; give it the same --integrations" if mapping.run_integrations else ""
-            return SyncResult(mapping, "canceled", 0.0, f"interrupted before it began; the next run syncs it{again}")
+        if mapping.id not in idle and (unstarted := _unstarted(mapping, run, failed)):
+            return unstarted
         listener.start(number, total, mapping)
-        result = run_sync(mapping, sources[mapping.id], destinations[mapping.destination], run)
+        source, destination = sources[mapping.id], destinations[mapping.destination]
+        result = idle.get(mapping.id) or run_sync(mapping, source, destination, run)
         if fail_fast and result.status == "failed":
             failed.set()
         listener.end(number, total, result)
@@ -333,6 +326,18 @@ def _sync_all(
         futures = [pool.submit(sync, number, mapping) for number, mapping in enumerate(mappings, 1)]
         late = _wait(futures, run.stop)
         return [future.result() for future in futures], early or late
+
+
+def _unstarted(mapping: Mapping, run: RunContext, failed: threading.Event) -> SyncResult | Skip | None:
+    """Return the result of a sync that must not start: another one has `failed`, or the run was stopped."""
+    if failed.is_set():
+        reason = "another sync has failed (--fail-fast)"
+        run.listener.note(mapping, f"is not started: {reason}")
+        return Skip(mapping, reason, is_failure=True)
+    if run.stop.is_set():  # --max-runtime or Ctrl-C
+        again = "; give it the same --integrations" if mapping.run_integrations else ""
+        return SyncResult(mapping, "canceled", 0.0, f"interrupted before it began; the next run syncs it{again}")
+    return None
 
 
 def _wait(futures: Sequence[Future[Any]], stop: threading.Event) -> BaseException | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import abc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -11,31 +11,26 @@ from functools import partial
 from dbt_segconn.delivery import Canceled, Destination
 from dbt_segconn.engine.delivering import deliver, settle
 from dbt_segconn.engine.gate import SyncResult
-from dbt_segconn.engine.guards import before_staging, former_identifier, of_changes
-from dbt_segconn.engine.sync import RunContext, Sync
+from dbt_segconn.engine.guards import CheckedChanges, before_staging
+from dbt_segconn.engine.sync import RunContext, Step, Sync, timed_step
 from dbt_segconn.errors import SyncError, WarehouseError, counted, message_of
 from dbt_segconn.process_tuning import Timings
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.project.tracking_plan import ViolationCounts
 from dbt_segconn.state.checkpoint import Window
-from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.state.discards import KEPT_REPEATED
 from dbt_segconn.state.outbox import REPEATED, Changes, MappingTables
-from dbt_segconn.state.tables import PLANNED, RESET, HistoryRow, State, in_force
+from dbt_segconn.state.tables import PLANNED, RESET, HistoryRow, in_force, open_state
 from dbt_segconn.warehouse.source import Source
 
 
+@timed_step
 def stage(sync: Sync, row: HistoryRow) -> HistoryRow:
     """Freeze the changes as an outbox, and return the `running` row.
 
     Return a `blocked` row if a guard objects, and a `planned` row if the run only plans.
     """
-    with sync.timed_step("stage"):
-        return _stage(sync, row)
-
-
-def _stage(sync: Sync, row: HistoryRow) -> HistoryRow:
     before, tables = sync.last_row(), sync.tables
     row = row if _is_baseline(sync) else replace(row, sync_mode=",".join(sync.mapping.meta.sync_mode))
     known = tables.known()
@@ -149,7 +144,7 @@ def _counted(row: HistoryRow, outbox: abc.Mapping[str, Changes]) -> HistoryRow:
     counts = {change_type: changes.count for change_type, changes in outbox.items()}
     changes = {one: counts.get(one, 0) for one in CHANGE_TYPES}
     unidentified = counts.get("null_identifier", 0) + counts.get("duplicate_identifier", 0)
-    to_send = sum(count for one, count in changes.items() if one in row.sync_mode.split(","))
+    to_send = sum(count for one, count in changes.items() if one in row.change_types)
     return replace(
         row,
         # the next sync reads discarded records by their ids, but only KEPT_REPEATED of these are stored: if there are
@@ -166,21 +161,19 @@ def _counted(row: HistoryRow, outbox: abc.Mapping[str, Changes]) -> HistoryRow:
 
 
 def _reasons(sync: Sync, row: HistoryRow) -> Iterator[str]:
-    tables = sync.tables
-    yield from of_changes(
-        sync.mapping,
-        sync.source,
+    mapping, source, tables = sync.mapping, sync.source, sync.tables
+    has_hashes = mapping.meta.changed_columns
+    checked = CheckedChanges(
+        mapping,
+        source,
         tables,
+        row,
         made=sync.made_records(),
-        counted=row,
         known=tables.known(),
-        changed=partial(_changed, sync, row),
+        changed=lambda: tables.hashes.count(source, row.updated) if has_hashes else None,
+        stamps=partial(tables.stamps, source),
     )
-
-
-def _changed(sync: Sync, row: HistoryRow) -> ChangedColumns | None:
-    is_asked = sync.mapping.meta.changed_columns
-    return sync.tables.hashes.count(sync.source, row.updated) if is_asked else None
+    yield from checked.reasons()
 
 
 def held_back_note(row: HistoryRow) -> Iterator[str]:
@@ -192,7 +185,7 @@ def held_back_note(row: HistoryRow) -> Iterator[str]:
 
 
 def _lost(sync: Sync, row: HistoryRow) -> Iterator[str]:
-    if lost := sync.tables.count_lost(sync.source, row.sync_mode.split(",")):
+    if lost := sync.tables.count_lost(sync.source, row.change_types):
         yield f"{counted(lost, 'value')} that JSON cannot hold (NaN, infinity): sent as null"
 
 
@@ -200,12 +193,12 @@ def _resent(sync: Sync, before: HistoryRow | None, row: HistoryRow) -> Iterator[
     """Yield a note about records that are sent again although their data has not changed."""
     if before is None or before.status == RESET:
         return
-    if former := former_identifier(sync.mapping, sync.made_records(), sync.tables.known()):
+    if former := sync.former_identifier():
         yield (
             f"its unique identifier was {former} and is {row.identifier} now: {row.added:,} records count as added "
             f"and {row.deleted:,} as deleted"
         )
-    elif before.signature != row.signature and row.updated and "updated" in row.sync_mode:
+    elif before.signature != row.signature and row.updated and "updated" in row.change_types:
         # the first part of a signature is the hash of the columns' names, the others are of their types
         same_names = before.signature.split("-")[0] == row.signature.split("-")[0]
         what = "types of the columns" if same_names else "columns"
@@ -283,7 +276,7 @@ def apply(sync: Sync) -> None:
         return
     if not _makes_same_calls(sync, last):
         raise SyncError(f"the plan is out of date: the mapping or the columns of its model have changed since. {again}")
-    if not sync.tables.present()[1]:
+    if not sync.tables.present().outbox:
         if last.status == PLANNED:
             raise SyncError(f"the plan is out of date: its outbox {sync.tables.outbox} is missing. {again}")
         _close(sync, last)
@@ -382,11 +375,7 @@ def _close(sync: Sync, last: HistoryRow) -> None:
     sync.end(last, *_ENDS[last.status])
 
 
-STEPS: Sequence[Callable[[Sync, HistoryRow], HistoryRow]] = (stage, deliver, settle)
-"""Each step takes the row that the step before it has written, and returns its own.
-
-A row with `finished_at` is the last one: the remaining steps are left out.
-"""
+STEPS: Sequence[Step] = (stage, deliver, settle)
 
 
 def run_sync(mapping: Mapping, source: Source, destination: Destination, run: RunContext) -> SyncResult:
@@ -396,11 +385,12 @@ def run_sync(mapping: Mapping, source: Source, destination: Destination, run: Ru
     timings, violations = Timings(), ViolationCounts()
     status, message = None, None
     try:
-        with run.warehouse.session(mapping.id) as session:
-            state = State(session, run.settings, run.warehouse.database)
-            with run.locks.hold(state, mapping.id, mapping.name) as lock:
-                tables = MappingTables(state, mapping.id)
-                _take_steps(Sync(mapping, source, destination, run, state, tables, lock, rows, timings, violations))
+        with (
+            open_state(run.warehouse, run.settings, mapping.id) as state,
+            run.locks.hold(state, mapping.id, mapping.name) as lock,
+        ):
+            tables = MappingTables(state, mapping.id)
+            _take_steps(Sync(mapping, source, destination, run, state, tables, lock, rows, timings, violations))
     except Canceled:  # Ctrl-C or --max-runtime: calls in flight are confirmed and saved
         status, message = "canceled", "interrupted; the next run resumes it"
     except Exception as error:  # noqa: BLE001  one sync's exception is one sync's failure

@@ -8,18 +8,19 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Protocol
 
 from dbt_segconn.delivery import Destination, Request
 from dbt_segconn.engine.calls import message_id_prefix
 from dbt_segconn.engine.gate import Choice, RunResult, SyncResult
-from dbt_segconn.engine.guards import Budget
+from dbt_segconn.engine.guards import Budget, former_identifier
 from dbt_segconn.engine.opening import Project
 from dbt_segconn.engine.ranges import Workers
 from dbt_segconn.errors import SegconnError
 from dbt_segconn.process_tuning import Timings
 from dbt_segconn.project.mappings import Mapping
+from dbt_segconn.project.run_results import RunResults
 from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.project.tracking_plan import ViolationCounts
 from dbt_segconn.state.locks import Lock, Locks
@@ -135,10 +136,10 @@ class ShieldedListener(Listener):
 class RunContext:
     """What all syncs of a run share. `now` returns the warehouse's time in UTC, `clock` returns seconds.
 
-    `mapping_ids` are the ids of all mappings of the project: other ids in the history belong to mappings that were
-    removed. `baseline` settles changes without sending them. `retry` sends given-up records again. `workers`
-    deliver instead of this process. With a `plan`, syncs end once they are staged. `applied`: mapping id → id of the
-    planned sync to deliver; nothing is staged then.
+    `results` are those of dbt, if they gate the run. `mapping_ids` are the ids of all mappings of the project: other
+    ids in the history belong to mappings that were removed. `baseline` settles changes without sending them. `retry`
+    sends given-up records again. `workers` deliver instead of this process. With a `plan`, syncs end once they are
+    staged. `applied`: mapping id → id of the planned sync to deliver; nothing is staged then.
     """
 
     warehouse: Warehouse
@@ -149,7 +150,7 @@ class RunContext:
     now: Callable[[], datetime]
     clock: Callable[[], float]
     run_id: str
-    dbt_invocation_of: Callable[[str], str | None]
+    results: RunResults | None
     budget: Budget
     mapping_ids: Collection[str] = ()
     full_refresh: bool = False
@@ -171,9 +172,10 @@ class Plan(Protocol):
 def first_row(mapping: Mapping, source: Source, run: RunContext) -> HistoryRow:
     """Return the first row of a new sync. It is not written yet."""
     row = new_row(mapping, run.now(), run_id=run.run_id, source=source)
-    if source.step:  # later steps, and the sync of the rest, may use the same results of dbt
+    # without results, models are taken as they are. Later steps, and the sync of the rest, may use the same results
+    if run.results is None or source.step:
         return row
-    return replace(row, dbt_invocation_id=run.dbt_invocation_of(mapping.model.unique_id))
+    return replace(row, dbt_invocation_id=run.results.invocation_of(mapping.model.unique_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,7 @@ class Sync:
     rows: list[HistoryRow]
     timings: Timings = field(default_factory=Timings)
     violations: ViolationCounts = field(default_factory=ViolationCounts)
+    # what `last_row` has read: a list, because the class is frozen
     _read: list[HistoryRow | None] = field(default_factory=list)
 
     def note(self, text: str) -> None:
@@ -214,12 +217,6 @@ class Sync:
             raise
         finally:
             self.run.listener.leave(self.mapping, name, failure)
-
-    @contextmanager
-    def timed_step(self, name: str) -> Iterator[None]:
-        """Report a step, and measure its time."""
-        with self.step(name), self.timings.measure(name):
-            yield
 
     @property
     def observe(self) -> Callable[[Request], None] | None:
@@ -271,3 +268,26 @@ class Sync:
     def made_records(self) -> HistoryRow | None:
         """Return the sync that last changed the mapping's records."""
         return self.state.made_records(self.mapping.id)
+
+    def former_identifier(self) -> str | None:
+        """Return the unique identifier of the mapping's records if it is another one now."""
+        return former_identifier(self.mapping, self.made_records(), self.tables.known())
+
+
+Step = Callable[[Sync, HistoryRow], HistoryRow]
+"""Takes the row that the step before it has written, and returns its own.
+
+A row with `finished_at` is the last one: the remaining steps are left out.
+"""
+
+
+def timed_step(function: Step) -> Step:
+    """Report each call of a step to the listener, under the name of the function, and measure its time."""
+    name = function.__name__
+
+    @wraps(function)
+    def step(sync: Sync, row: HistoryRow) -> HistoryRow:
+        with sync.step(name), sync.timings.measure(name):
+            return function(sync, row)
+
+    return step

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -25,116 +25,13 @@ from dbt_segconn.errors import ConfigurationError, SegconnError, message_of
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.locks import Lock
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import State
+from dbt_segconn.state.tables import open_state
 from dbt_segconn.version import __version__
 from dbt_segconn.warehouse.adapter import Warehouse
 
-
-class Worker:
-    """The project, warehouse and destinations of one run in a worker. They stay open from range to range."""
-
-    def __init__(self, options: Options) -> None:
-        self._project = read_project(options, needs_results=False)
-        self._mappings = {mapping.id: mapping for mapping in self._project.mappings}
-        self._open = ExitStack()
-        self._warehouse = self._open.enter_context(opened(self._project, options))
-        self._destinations: dict[tuple[str, int], Destination] = {}
-
-    def deliver(self, changes: Range, stop: Stop) -> RangeResult:
-        """Deliver a range. An error that ends it early is part of the result."""
-        mapping = self._mapping(changes)
-        destination = self._destination(mapping.destination, changes.among)
-        write_key = destination.config.write_key
-        if message_id_prefix(write_key, changes.sync_id) != changes.fingerprint:
-            raise ConfigurationError(f"destination {mapping.destination}: its write key differs from that of the run")
-        calls = calls_of(changes, mapping, write_key)
-        notes: dict[str, None] = {}
-        requests: list[Request] = []
-        with (
-            self._warehouse.session(mapping.id) as session,
-            Delivery(
-                destination,
-                start_after=changes.after,
-                stop=stop,
-                order=order_of(mapping),
-                notify=lambda text: notes.update({text: None}),
-                observe=requests.append if changes.observes_requests else None,
-            ) as delivery,
-        ):
-            state = State(session, self._project.settings.state, self._warehouse.database)
-            lock = Lock(state, mapping.id, mapping.name, changes.token)
-            failure, canceled = None, False
-            try:
-                send(changes, calls, MappingTables(state, mapping.id), lock, delivery)
-                delivery.finish()
-            except Canceled:
-                canceled = True
-            except Exception as error:  # noqa: BLE001  the result has the progress up to this error
-                failure = message_of(error)
-            delivery.close()  # waits for the calls in flight, which count in the progress
-            spent = delivery.timings.spent()
-            return RangeResult(
-                delivery.progress(), failure, canceled, tuple(notes), tuple(requests), spent, calls.violations
-            )
-
-    def close(self) -> None:
-        """Close the warehouse."""
-        self._open.close()
-
-    def _mapping(self, changes: Range) -> Mapping:
-        mapping = self._mappings.get(changes.mapping_id)
-        if mapping is None or mapping.definition != changes.definition:
-            raise ConfigurationError(
-                f"{self._project.context.project_dir}: a worker reads a mapping here that differs from the run's. "
-                "The project must be the same for both, and must not change during a run; run again."
-            )
-        return replace(mapping, run_integrations=changes.integrations)
-
-    def _destination(self, name: str, among: int) -> Destination:
-        """Return a destination with this worker's part of the rate limit and of the requests in flight."""
-        if (name, among) not in self._destinations:
-            config = build_config(name, self._project.settings.destinations[name])
-            rate, concurrency = config.events_per_second, math.ceil(config.concurrency / among)
-            part = replace(config, events_per_second=rate and rate / among, concurrency=concurrency)
-            self._destinations[name, among] = Destination(part)
-        return self._destinations[name, among]
-
-
-# dbt's flags and the working directory are global in a process, so it works for one run at a time
-_workers: dict[str, Worker] = {}
-_guard = threading.Lock()
-
-
-def deliver_range(options: Options, changes: Range, stop: Stop) -> RangeResult:
-    """Deliver a range in this process. Any error is part of the result."""
-    with _guard:
-        try:
-            return _worker(options, changes.run_id).deliver(changes, stop)
-        except Exception as error:  # noqa: BLE001  some exceptions cannot be pickled, so they cannot leave the process
-            nothing = Progress(changes.after, 0, 0, ())
-            return RangeResult(nothing, f"a worker could not start: {message_of(error)}")
-
-
-def warm_up(options: Options, run_id: str) -> None:
-    """Open project and warehouse before the first range arrives. An error is raised again with that range."""
-    with _guard:
-        try:
-            _worker(options, run_id)
-        except SegconnError:
-            return
-
-
-def _worker(options: Options, run_id: str) -> Worker:
-    if run_id not in _workers:
-        while _workers:
-            _workers.popitem()[1].close()
-        _workers[run_id] = Worker(options)
-    return _workers[run_id]
-
-
 # The time limits of Dask's client
 CONNECT_SECONDS, CLOSE_SECONDS = 15, 5
-# How often a worker of Dask checks whether the run has stopped
+# How often a worker of Dask checks whether the run has stopped: each check is a request to the scheduler
 POLL_SECONDS = 1.0
 
 
@@ -155,11 +52,8 @@ def workforce(options: Options, project: Project, warehouse: Warehouse, run_id: 
         with _dask_workers(options.scheduler, theirs, run_id) as workers:
             yield workers
     else:
-        local = LocalWorkers(theirs, options.workers, run_id)
-        try:
+        with closing(LocalWorkers(theirs, options.workers, run_id)) as local:
             yield local
-        finally:
-            local.close()
 
 
 def _asked(options: Options) -> str:
@@ -183,7 +77,7 @@ def _of_workers(project: Project, warehouse: Warehouse) -> Options:
 def _without_vars(theirs: Options, project: Project, scheduler: str) -> Options:
     """Remove the vars, which may hold a key: a scheduler keeps the arguments of tasks, and its workers log them.
 
-    Raises ConfigurationError unless a worker reads the same vars from dbt's results.
+    Raise ConfigurationError unless a worker reads the same vars from dbt's results.
     """
     theirs = replace(theirs, vars={})
     if resolve_context(theirs).vars != project.context.vars:
@@ -257,7 +151,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        os._exit(1)  # sys.exit() would end only this thread
 
 
 def _deliver_here(options: Options, changes: Range) -> RangeResult:
@@ -275,7 +169,7 @@ class DaskWorkers:
         self._options = options
         self._stop_name = f"segconn-stop-{run_id}"
         self._count = 1
-        self._executor = client.get_executor(pure=False)
+        self._executor = client.get_executor(pure=False)  # a range that is submitted again must run again
 
     @property
     def count(self) -> int:
@@ -332,6 +226,7 @@ def _dask_workers(address: str, options: Options, run_id: str) -> Iterator[DaskW
     # it logs stack traces of errors that are reported here in one line
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
+        # not the default client: the process may have one of its own
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"--scheduler {address}: no Dask scheduler answers there ({error})") from None
@@ -388,3 +283,105 @@ def _name_of_worker() -> str:
     from distributed import get_worker
 
     return str(get_worker().address)
+
+
+class Worker:
+    """The project, warehouse and destinations of one run in a worker. They stay open from range to range."""
+
+    def __init__(self, options: Options) -> None:
+        self._project = read_project(options, needs_results=False)
+        self._mappings = {mapping.id: mapping for mapping in self._project.mappings}
+        self._open = ExitStack()
+        self._warehouse = self._open.enter_context(opened(self._project, options))
+        self._destinations: dict[tuple[str, int], Destination] = {}
+
+    def deliver(self, changes: Range, stop: Stop) -> RangeResult:
+        """Deliver a range. An error that ends it early is part of the result."""
+        mapping = self._mapping(changes)
+        destination = self._destination(mapping.destination, changes)
+        calls = calls_of(changes, mapping, destination.config.write_key)
+        notes: dict[str, None] = {}
+        requests: list[Request] = []
+        with (
+            open_state(self._warehouse, self._project.settings.state, mapping.id) as state,
+            Delivery(
+                destination,
+                start_after=changes.after,
+                stop=stop,
+                order=order_of(mapping),
+                notify=lambda text: notes.update({text: None}),
+                observe=requests.append if changes.observes_requests else None,
+            ) as delivery,
+        ):
+            lock = Lock(state, mapping.id, mapping.name, changes.token)
+            failure, canceled = None, False
+            try:
+                send(changes, calls, MappingTables(state, mapping.id), lock, delivery)
+                delivery.finish()
+            except Canceled:
+                canceled = True
+            except Exception as error:  # noqa: BLE001  the result has the progress up to this error
+                failure = message_of(error)
+            delivery.close()  # waits for the calls in flight, which count in the progress
+            spent = delivery.timings.spent()
+            return RangeResult(
+                delivery.progress(), failure, canceled, tuple(notes), tuple(requests), spent, calls.violations
+            )
+
+    def close(self) -> None:
+        """Close the warehouse."""
+        self._open.close()
+
+    def _mapping(self, changes: Range) -> Mapping:
+        mapping = self._mappings.get(changes.mapping_id)
+        if mapping is None or mapping.definition != changes.definition:
+            raise ConfigurationError(
+                f"{self._project.context.project_dir}: a worker reads a mapping here that differs from the run's. "
+                "The project must be the same for both, and must not change during a run; run again."
+            )
+        return replace(mapping, run_integrations=changes.integrations)
+
+    def _destination(self, name: str, changes: Range) -> Destination:
+        """Return a destination with this worker's part of the rate limit and of the requests in flight."""
+        among = changes.among
+        if (name, among) not in self._destinations:
+            config = build_config(name, self._project.settings.destinations[name])
+            rate, concurrency = config.events_per_second, math.ceil(config.concurrency / among)
+            part = replace(config, events_per_second=rate and rate / among, concurrency=concurrency)
+            self._destinations[name, among] = Destination(part)
+        found = self._destinations[name, among]
+        if message_id_prefix(found.config.write_key, changes.sync_id) != changes.fingerprint:
+            raise ConfigurationError(f"destination {name}: its write key differs from that of the run")
+        return found
+
+
+# dbt's flags and the working directory are global in a process, so it works for one run at a time
+_workers: dict[str, Worker] = {}
+_guard = threading.Lock()
+
+
+def deliver_range(options: Options, changes: Range, stop: Stop) -> RangeResult:
+    """Deliver a range in this process. Any error is part of the result."""
+    with _guard:
+        try:
+            return _worker(options, changes.run_id).deliver(changes, stop)
+        except Exception as error:  # noqa: BLE001  some exceptions cannot be pickled, so they cannot leave the process
+            nothing = Progress(changes.after, 0, 0, ())
+            return RangeResult(nothing, f"a worker could not start: {message_of(error)}")
+
+
+def warm_up(options: Options, run_id: str) -> None:
+    """Open project and warehouse before the first range arrives. An error is raised again with that range."""
+    with _guard:
+        try:
+            _worker(options, run_id)
+        except SegconnError:
+            return
+
+
+def _worker(options: Options, run_id: str) -> Worker:
+    if run_id not in _workers:
+        while _workers:
+            _workers.popitem()[1].close()
+        _workers[run_id] = Worker(options)
+    return _workers[run_id]

@@ -140,9 +140,9 @@ class _Writer:
     known: dict[str, Column]
     leaves: list[Filled] = field(default_factory=list)
 
-    def filled(self, leaf: Leaf, before: str = "") -> Filled:
+    def filled(self, leaf: Leaf) -> Filled:
         pieces = tuple(self.known[one] if at % 2 else one for at, one in enumerate(leaf.pieces))
-        return Filled(pieces, leaf.form, leaf.drops, before)
+        return Filled(pieces, leaf.form, leaf.drops)
 
     def value(self, value: Any) -> Iterator[Part]:
         if isinstance(value, Leaf):

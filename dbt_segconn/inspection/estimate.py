@@ -229,7 +229,7 @@ def _user_columns(look: OpenedProject, mapping: Mapping) -> _UserColumns | None:
     users = [aliases[name] for name in names if name in aliases]
     if not users or len(users) < len(names):
         return None
-    return _UserColumns(look.diff(mapping), users, mapping.meta.sync_mode, tables.present()[0])
+    return _UserColumns(look.diff(mapping), users, mapping.meta.sync_mode, tables.present().records)
 
 
 def _users(look: OpenedProject, sending: Sequence[_UserColumns], known: Collection[_UserColumns]) -> Users:

@@ -11,7 +11,7 @@ from functools import cache
 
 from dbt_segconn.engine.calls import CallMaker
 from dbt_segconn.engine.gate import Choice
-from dbt_segconn.engine.guards import before_staging, of_changes, one_value
+from dbt_segconn.engine.guards import CheckedChanges, before_staging, one_value
 from dbt_segconn.engine.opening import Options, Project, find_sources, gate, opened, read_project
 from dbt_segconn.errors import counted
 from dbt_segconn.project.mappings import Mapping
@@ -19,7 +19,7 @@ from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.state.column_hashes import ChangedColumns
 from dbt_segconn.state.diff import Diff, ResendChoice
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import PLANNED, HistoryRow, State, in_force, new_row
+from dbt_segconn.state.tables import PLANNED, HistoryRow, State, in_force, new_row, open_state
 from dbt_segconn.warehouse.source import Source
 
 # The sync id in the messageIds of calls that are shown and not sent
@@ -76,8 +76,7 @@ def opened_read_only(
         # a user previews a mapping before enabling it; an estimate counts only what a run would send
         disabled = [skip.mapping for skip in choice.skipped] if also_disabled else []
         sources = find_sources((*choice.chosen, *disabled), warehouse, options)
-        with warehouse.session("looking") as session:
-            state = State(session, project.settings.state, warehouse.database)
+        with open_state(warehouse, project.settings.state, "looking") as state:
             yield OpenedProject(project, choice, sources, state, resent)
 
 
@@ -215,14 +214,15 @@ def _block_reasons(
             return
     to_send = sum(one.calls.values())
     counts = {**one.changes, "unidentified": one.unidentified, "held_back": one.held_back, "to_send": to_send}
-    yield from of_changes(
+    checked = CheckedChanges(
         mapping,
         source,
         look.tables(mapping),
+        replace(staging, **counts),  # type: ignore[arg-type]  # names of counts alone
         made=state.made_records(mapping.id) if has_state else None,
-        counted=replace(staging, **counts),  # type: ignore[arg-type]  # names of counts alone
         known=known,
         changed=lambda: one.changed,
         stamps=stamps,
         diff=look.diff(mapping) if to_send else None,  # only calls have ids to check
     )
+    yield from checked.reasons()

@@ -16,7 +16,7 @@ from dbt_segconn.project.meta import Named, find_mapping, shown_names
 from dbt_segconn.state.deliveries import past_of
 from dbt_segconn.state.discards import OPEN_COLUMNS, open_discards
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import HistoryRow, State
+from dbt_segconn.state.tables import HistoryRow, State, open_state
 
 # Columns of `status --history`, besides `earlier`
 _HISTORY = (
@@ -41,8 +41,8 @@ _HISTORY = (
 def opened_state(options: Options) -> Iterator[tuple[Project, State]]:
     """Open the state tables of the project until the block ends. They may not exist yet."""
     project = read_project(options, needs_results=False)
-    with opened(project, options) as warehouse, warehouse.session("overview") as session:
-        yield project, State(session, project.settings.state, warehouse.database)
+    with opened(project, options) as warehouse, open_state(warehouse, project.settings.state, "overview") as state:
+        yield project, state
 
 
 def overview(options: Options) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ def _opened(options: Options, name: str, choice: ResendChoice) -> Iterator[tuple
 
 def _last_row(look: OpenedProject, mapping: Mapping) -> HistoryRow:
     last = look.state.last_sync(mapping.id) if look.state.exists() else None
-    if last is None or last.status == RESET or not look.tables(mapping).present()[0]:
+    if last is None or last.status == RESET or not look.tables(mapping).present().records:
         raise ConfigurationError(f"{mapping.name} has sent nothing yet: the next run sends every record.")
     # its outbox is older than the marks, and settling it would remove those of its records
     if last.finished_at is None and last.status == PLANNED:

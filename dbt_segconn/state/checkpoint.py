@@ -65,7 +65,7 @@ def lower_bound(column: Column, checkpoint: str, lag: int | timedelta) -> int | 
 def with_step(mapping: Mapping, source: Source, after: str | None, before: str | None) -> Source:
     """Return the source with the limits of --after and --before.
 
-    Raises ConfigurationError if the mapping has no checkpoint, or if a limit is no value of its column.
+    Raise ConfigurationError if the mapping has no checkpoint, or if a limit is no value of its column.
     """
     if after is None and before is None:
         return source

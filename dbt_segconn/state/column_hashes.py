@@ -58,11 +58,11 @@ class ColumnHashes:
 
     def are_complete(self) -> bool:
         """Return whether records and outbox have the column. A sync without `changed_columns` stages none."""
-        return self._are_in(self._outbox) and self._are_in(self._records)
+        return self._are_in(self._outbox) and self.are_kept()
 
     def count(self, source: Source, updated: int, diff: Diff | None = None) -> ChangedColumns:
         """Count the changed columns of the updated records, in the outbox or in a diff."""
-        if not updated or not self._are_in(self._records):
+        if not updated or not self.are_kept():
             return ChangedColumns(updated, {}, updated)
         arguments = {"outbox": self._outbox, "diff": diff, "records": self._records, "names": source.names}
         ((known, *counts),) = self._session.rows(
@@ -74,7 +74,7 @@ class ColumnHashes:
 
     def of_records(self, source: Source, record_ids: Collection[str], diff: Diff) -> dict[str, tuple[str, ...]]:
         """Return the changed columns of updated records, by record id. Records without hashes are left out."""
-        if not record_ids or not self._are_in(self._records):
+        if not record_ids or not self.are_kept():
             return {}
         arguments = {"diff": diff, "records": self._records, "names": source.names, "record_ids": list(record_ids)}
         rows = self._session.rows("segconn_changed_records", **arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,10 +18,10 @@ PAST_COLUMNS = ("at", "record_id", "change_type", "outcome", "changed", "reason"
 class Deliveries:
     """The rows of one mapping in the delivery log. Nothing is written if the log is off."""
 
-    def __init__(self, state: State, hashes: ColumnHashes, outbox: Any, records: Any) -> None:
+    def __init__(self, state: State, hashes: ColumnHashes, tables: Mapping[str, Any]) -> None:
         self._state = state
         self._hashes = hashes
-        self._tables = {"outbox": outbox, "records": records, "discards": state.discards}
+        self._tables = tables
 
     def log(self, row: HistoryRow, at: datetime, source: Source | None = None, *, upto: int | None = None) -> None:
         """Log the confirmed calls of a sync's outbox. With `upto`, log only changes up to this change number.
@@ -40,7 +41,7 @@ class Deliveries:
             sync_id=row.sync_id,
             started_at=row.started_at,
             prefix=row.message_prefix,
-            change_types=row.sync_mode.split(","),
+            change_types=row.change_types,
             upto=upto,
             at=at,
             names=compared.names if compared else None,

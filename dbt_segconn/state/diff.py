@@ -64,9 +64,9 @@ class Diff:
     retry_days: int
     # Whether to store column hashes, and whether to stage unchanged records without hashes
     keeps_hashes: bool
-    fills_hashes: bool
+    fills_hashes: bool = False
     # Whether the outbox has fingerprints
-    fingerprints: bool
+    fingerprints: bool = False
     # Known records that count as updated even if they are unchanged, and the tables to find those of a sync
     resent: ResendChoice | None = None
     deliveries: Any = None

@@ -80,7 +80,7 @@ class Locks:
 
     @contextmanager
     def hold(self, state: State, mapping_id: str, name: str) -> Iterator[Lock]:
-        """Hold the mapping's lock during the block. Raises LockedError, with holder and time, if it is held."""
+        """Hold the mapping's lock during the block. Raise LockedError, with holder and time, if it is held."""
         token = self._acquire(state, mapping_id, name)
         with self._guard:
             self._held.add(token)
@@ -163,10 +163,8 @@ def _is_dead(holder: str) -> bool:
         return False
     try:
         os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, ValueError):
-        return False
+    except (OSError, ValueError) as error:  # a running process of another user denies the signal
+        return isinstance(error, ProcessLookupError)
     return False
 
 

@@ -30,6 +30,13 @@ RECORD_COLUMNS = {"record_id": "text", "checksum": "text"}
 REPEATED = "repeated"
 
 
+class Present(NamedTuple):
+    """Which tables of a mapping exist."""
+
+    records: bool
+    outbox: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """The changes of one change type in an outbox: their count, and their first and last change number."""
@@ -73,12 +80,13 @@ class MappingTables:
         self.outbox = state.table(f"outbox_{mapping_id}")
         self.discards = Discards(state, mapping_id)
         self.hashes = ColumnHashes(self._session, self.records, self.outbox)
-        self.deliveries = Deliveries(state, self.hashes, self.outbox, self.records)
+        self._tables = {"outbox": self.outbox, "records": self.records, "discards": state.discards}
+        self.deliveries = Deliveries(state, self.hashes, self._tables)
 
-    def present(self) -> tuple[bool, bool]:
-        """Return whether the table of records exists, and whether an outbox exists."""
+    def present(self) -> Present:
+        """Return which of the tables exist now."""
         names = self._state.present(self.records, self.outbox)
-        return self.records.identifier.lower() in names, self.outbox.identifier.lower() in names
+        return Present(self.records.identifier.lower() in names, self.outbox.identifier.lower() in names)
 
     def known(self) -> int:
         """Count the records of the last settled sync. They are counted once: PostgreSQL reads the whole table."""
@@ -110,7 +118,7 @@ class MappingTables:
             # discarded records wait for the sync of the rest, which has no limits
             return Window(source.checkpoint, source.step[0], before=source.step[1])
         setting, column = mapping.meta.checkpoint, source.checkpoint
-        if setting is None or column is None or not self._state.exists() or not self.present()[0]:
+        if setting is None or column is None or not self._state.exists() or not self.present().records:
             return None
         checkpoint = known_checkpoint(mapping, source, self._state.last_records(self.mapping_id))
         after = lower_bound(column, checkpoint, setting.lag) if checkpoint else None
@@ -223,7 +231,7 @@ class MappingTables:
         """Return the diff of the next sync; the mapping may have no records yet."""
         window = None if is_baseline and not source.step else self.window(mapping, source)
         diff = self._diff(mapping, source, window, is_baseline=is_baseline)
-        return diff if self.present()[0] else replace(diff, records=None)
+        return diff if self.present().records else replace(diff, records=None)
 
     def _diff(
         self, mapping: Mapping, source: Source, window: Window | None = None, *, is_baseline: bool = False
@@ -251,8 +259,6 @@ class MappingTables:
             retry_syncs=RETRY_SYNCS,
             retry_days=RETRY_DAYS,
             keeps_hashes=mapping.meta.changed_columns,
-            fills_hashes=False,
-            fingerprints=False,
             resent=self._resent,
             deliveries=self._state.deliveries,
             syncs=self._state.syncs,
@@ -291,14 +297,16 @@ class MappingTables:
         Return rows (field, junk id, number of records, 0), and rows (field, None, number of shared ids, number of
         records of the most shared id).
         """
-        ids = {
-            "ids": list(junk),
-            "shared": list(shared),
-            "blanks": BLANKS,
-            "change_types": list(change_types),
-            "most": most,
-        }
-        return self._session.rows("segconn_doubtful_ids", outbox=self.outbox, diff=diff, **ids)
+        return self._session.rows(
+            "segconn_doubtful_ids",
+            outbox=self.outbox,
+            diff=diff,
+            ids=list(junk),
+            shared=list(shared),
+            blanks=BLANKS,
+            change_types=list(change_types),
+            most=most,
+        )
 
     def stamps(self, source: Source) -> list[str]:
         """Return the names of columns with the same time, or the same id of a build, in all rows of the model."""
@@ -374,11 +382,10 @@ class MappingTables:
 
         On a warehouse without transactions it can be repeated after a crash: the outbox is dropped last.
         """
-        tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
         kept = ["fingerprint"] if self._session.dialect.fingerprints else []
         if with_hashes and self.hashes.are_complete():
             kept.append(COLUMN_HASHES)
-        arguments = {**tables, "sync_id": row.sync_id, "kept": kept}
+        arguments = {**self._tables, "sync_id": row.sync_id, "kept": kept}
         self._known = None
         self._session.run("segconn_delete_settled", **arguments)
         self._session.run("segconn_insert_settled", **arguments)
@@ -391,8 +398,7 @@ class MappingTables:
 
         Their checksum becomes null, which differs from every row.
         """
-        tables = {"outbox": self.outbox, "records": self.records, "discards": self._state.discards}
-        arguments = {**tables, "sync_id": row.sync_id, "change_types": row.sync_mode.split(",")}
+        arguments = {**self._tables, "sync_id": row.sync_id, "change_types": row.change_types}
         self._known = None
         self._session.run("segconn_delete_abandoned", **arguments)
         self._session.run("segconn_insert_abandoned", **arguments, watermark=row.watermark)
@@ -407,7 +413,7 @@ class MappingTables:
         if last and last.finished_at is None:
             ended = last.next(reset.saved_at, status="canceled", finished_at=reset.saved_at, error="reset")
             self._state.append(self._state.history, [ended])
-            if self.present()[1]:
+            if self.present().outbox:
                 # calls above the watermark may have arrived as well, but this is not known
                 self.deliveries.log(last, reset.saved_at, upto=last.watermark)
         self._known = None
@@ -423,9 +429,10 @@ class MappingTables:
         The messageIds of the outbox stay the same, because they depend on the sync id only.
         """
         self._known = None
+        # it is empty or missing: no sync of the mapping has settled
         self._session.run("segconn_drop", relation=self.records)
         self._session.rename(old.records, self.records)
-        if old.present()[1]:
+        if old.present().outbox:
             self._session.rename(old.outbox, self.outbox)
         state = self._state
         self._session.run(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import uuid
 from collections import abc
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.errors import ConfigurationError, WarehouseError
 from dbt_segconn.project.mappings import Mapping
@@ -20,30 +21,19 @@ from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.warehouse.session import Row, Session
 from dbt_segconn.warehouse.source import Source
 
+if TYPE_CHECKING:
+    from dbt_segconn.warehouse.adapter import Warehouse
+
+# The rows, or change numbers, of one statement
 INSERT_ROWS = 500
 # With these statuses, a sync has applied its outbox to the records
 SETTLED = ("success", "partial")
 # Statuses of rows that are not syncs: the records of the mapping were dropped, or some were marked to be sent again
 RESET = "reset"
 RESEND = "resend"
-
 # The outbox of the sync waits for `run --apply`. No call of it was sent
 PLANNED = "planned"
 
-# The counts of a sync, in records, in the order of reports
-COUNTS = (
-    "added",
-    "updated",
-    "deleted",
-    "unidentified",
-    "held_back",
-    "left_out",
-    "to_send",
-    "sent",
-    "confirmed",
-    "discarded",
-    "resumed",
-)
 DELIVERY_COLUMNS = {
     "sync_id": "text",
     "record_id": "text",
@@ -52,13 +42,7 @@ DELIVERY_COLUMNS = {
     "changed_columns": "text",
     "settled_at": "time",
 }
-LOCK_COLUMNS = {
-    "mapping_id": "text",
-    "token": "text",
-    "holder": "text",
-    "claimed_at": "time",
-    "beat_at": "time",
-}
+LOCK_COLUMNS = {"mapping_id": "text", "token": "text", "holder": "text", "claimed_at": "time", "beat_at": "time"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +99,11 @@ class HistoryRow:
     def names(self) -> MappingNames:
         """The names of the mapping at the start of the sync."""
         return MappingNames(self.model, mapping_in(self.mapping, self.model), self.mapping_id)
+
+    @property
+    def change_types(self) -> list[str]:
+        """The change types that the sync sends. A baseline has an empty text, which no change has."""
+        return self.sync_mode.split(",")
 
     @property
     def read_from(self) -> dict[str, str | None]:
@@ -206,6 +195,8 @@ def _columns_of(row: type[Any]) -> dict[str, str]:
 SYNC_COLUMNS = _columns_of(HistoryRow)
 DISCARD_COLUMNS = _columns_of(DiscardRow)
 ALERT_COLUMNS = _columns_of(AlertRow)
+# The counts of a sync, in records, in the order of reports
+COUNTS = tuple(name for name, of in SYNC_COLUMNS.items() if of == "number" and name not in {"revision", "watermark"})
 
 
 class State:
@@ -245,7 +236,7 @@ class State:
 
         The schema is created in the region of `beside`, the relation of a model: a query of BigQuery reads one region.
 
-        Raises ConfigurationError, with the grant that is needed, if the role lacks the rights.
+        Raise ConfigurationError, with the grant that is needed, if the role lacks the rights.
         """
         tables = {
             self.history: SYNC_COLUMNS,
@@ -262,12 +253,7 @@ class State:
         if is_complete and set(SYNC_COLUMNS) <= set(shown):
             return
         try:
-            self.session.create_schema(self.syncs, beside)
-            if self.keep_deliveries:
-                self.session.run("segconn_create_deliveries", relation=self.deliveries, columns=DELIVERY_COLUMNS)
-            for relation, columns in tables.items():
-                self._complete(relation, columns)
-            self._replace_view(shown)
+            self._create(tables, shown, beside)
         except WarehouseError as error:
             if not self.session.is_denied(error):
                 raise
@@ -276,6 +262,14 @@ class State:
                 f"segconn.yml: state.schema: the tables of {self.syncs.without_identifier()} cannot be created: "
                 f"{error}. Ask for: {grant}"
             ) from None
+
+    def _create(self, tables: abc.Mapping[Any, abc.Mapping[str, str]], shown: Collection[str], beside: Any) -> None:
+        self.session.create_schema(self.syncs, beside)
+        if self.keep_deliveries:
+            self.session.run("segconn_create_deliveries", relation=self.deliveries, columns=DELIVERY_COLUMNS)
+        for relation, columns in tables.items():
+            self._complete(relation, columns)
+        self._replace_view(shown)
 
     def _complete(self, relation: Any, columns: abc.Mapping[str, str]) -> None:
         self.session.run("segconn_create_table", relation=relation, columns=columns)
@@ -342,6 +336,7 @@ class State:
 
     def made_records(self, mapping_id: str) -> HistoryRow | None:
         """Return the newest sync that changed the mapping's records: a settled one, or one with an abandoned outbox."""
+        # a later reset has dropped the records
         found = self._syncs("segconn_last_records", mapping_id=mapping_id, settled=[*SETTLED, RESET])
         return found[0] if found and found[0].status != RESET else None
 
@@ -399,6 +394,7 @@ class State:
         return {row[0]: LastEnds(*row[1:]) for row in rows}
 
     def _syncs(self, query: str, **arguments: Any) -> list[HistoryRow]:
+        # columns by name: one that was added to the view later stands last in it
         rows = self.session.rows(query, syncs=self.syncs, columns=list(SYNC_COLUMNS), **arguments)
         return [HistoryRow(*row) for row in rows]
 
@@ -435,6 +431,13 @@ class State:
     def release(self, tokens: Sequence[str]) -> None:
         """Release claims."""
         self.session.run("segconn_release", locks=self.locks, tokens=list(tokens))
+
+
+@contextmanager
+def open_state(warehouse: Warehouse, settings: StateSettings, name: str) -> Iterator[State]:
+    """Open a session of this name, with the state tables. They may not exist yet."""
+    with warehouse.session(name) as session:
+        yield State(session, settings, warehouse.database)
 
 
 def new_row(
