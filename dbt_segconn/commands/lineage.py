@@ -13,7 +13,7 @@ from dbt_segconn.commands.terminal.output import say
 from dbt_segconn.errors import ConfigurationError
 
 
-def write_generated(path: Path, text: str) -> None:
+def _write_generated(path: Path, text: str) -> None:
     """Write a file that begins with our heading, and print its path.
 
     Raises ConfigurationError if the file exists and does not begin with the heading: it is the user's.
@@ -57,7 +57,7 @@ def exposures(*, output: Path | None, owner: str | None, owner_email: str | None
         # not `write`: YAML is escaped by its own rules
         click.echo(text, nl=False)
     else:
-        write_generated(output, text)
+        _write_generated(output, text)
 
 
 @command(group="Lineage")
@@ -80,7 +80,9 @@ def sources(*, output_dir: Path, **params: Any) -> None:
     from dbt_segconn.project.settings import read_settings, unrendered_state
 
     context = resolve_context(as_options(**params))
+    # dbt finds the files only inside the project, so the folder does not start in the working directory
     folder = context.project_dir / output_dir
     read_settings(context.project_dir, context.jinja())  # raises the errors of segconn.yml before a file is written
-    write_generated(folder / "segconn_sources.yml", lineage.sources(unrendered_state(context.project_dir)))
-    write_generated(folder / "segconn_delivery_rates.sql", lineage.delivery_rates())
+    # not rendered: with `segconn_{{ target.name }}`, dbt finds the tables of each target
+    _write_generated(folder / "segconn_sources.yml", lineage.sources(unrendered_state(context.project_dir)))
+    _write_generated(folder / "segconn_delivery_rates.sql", lineage.delivery_rates())

@@ -66,11 +66,11 @@ def _find(
     project: Project, state: State, names: Collection[str]
 ) -> tuple[abc.Mapping[str, Mapping | HistoryRow], abc.Mapping[str, str]]:
     """Return the mappings with these names by id, orphans included, and the full name of every mapping by id."""
-    from dbt_segconn.inspection.overview import names_shown
+    from dbt_segconn.inspection.overview import find_orphans, names_shown
     from dbt_segconn.project.meta import find_mapping
 
     # a mapping that is gone has state, which `reset` removes: it can be named, too
-    orphans = state.orphans({mapping.id for mapping in project.mappings}) if state.exists() else []
+    orphans = find_orphans(project, state)
     known: list[Mapping | HistoryRow] = [*project.mappings, *orphans]
     found = (find_mapping(name, known) for name in names)
     return {one.names.id: one for one in found}, names_shown(project, orphans)

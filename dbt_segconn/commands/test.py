@@ -46,6 +46,7 @@ def test(*, mappings: tuple[str, ...], junit: Path | None, **params: Any) -> Non
     from dbt_segconn.engine.opening import read_project
     from dbt_segconn.inspection.unit_tests import run_unit_tests
 
+    # without a warehouse: a pull request of a fork has no credentials
     project = read_project(as_options(**params), needs_results=False, opens=False)
     outcomes = tuple(run_unit_tests(project, mappings, time.monotonic))
     for outcome in outcomes:

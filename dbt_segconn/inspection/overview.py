@@ -45,6 +45,12 @@ def opened_state(options: Options) -> Iterator[tuple[Project, State]]:
         yield project, State(session, project.settings.state, warehouse.database)
 
 
+def find_orphans(project: Project, state: State) -> list[HistoryRow]:
+    """Return the newest history row of each mapping that is gone from the project and still has state."""
+    # a project that was never synced has no state tables
+    return state.orphans({mapping.id for mapping in project.mappings}) if state.exists() else []
+
+
 def overview(options: Options) -> list[dict[str, Any]]:
     """Return a row for each mapping of the project: its settings and the result of its newest sync.
 
@@ -135,7 +141,7 @@ def _unlisted(state: State, rows: Iterable[abc.Mapping[str, Any]]) -> Iterator[s
 def orphans(options: Options) -> list[dict[str, Any]]:
     """Return the mappings that have state but are gone from the project, with the number of their records."""
     with opened_state(options) as (project, state):
-        gone = state.orphans({mapping.id for mapping in project.mappings}) if state.exists() else []
+        gone = find_orphans(project, state)
         shown = names_shown(project, gone)
         return [_orphan(last, shown[last.mapping_id], MappingTables(state, last.mapping_id)) for last in gone]
 
@@ -178,11 +184,9 @@ def record_past(options: Options, name: str, record_id: str) -> RecordPast:
     Raises ConfigurationError if there is no such mapping.
     """
     with opened_state(options) as (project, state):
-        has_state = state.exists()  # a project that was never synced has no state tables
-        orphans = state.orphans({mapping.id for mapping in project.mappings}) if has_state else []
-        known: list[Named] = [*project.mappings, *orphans]
+        known: list[Named] = [*project.mappings, *find_orphans(project, state)]
         mapping_id = find_mapping(name, known).names.id
-        rows = past_of(state, mapping_id, record_id) if has_state else []
+        rows = past_of(state, mapping_id, record_id) if state.exists() else []
         keep = state.keep_deliveries
     notes = []
     if keep is None:
