@@ -9,7 +9,7 @@ import click
 
 from dbt_segconn.commands.main import command
 from dbt_segconn.commands.options import FILE, FOLDER, as_options, project_options
-from dbt_segconn.commands.terminal.output import say
+from dbt_segconn.commands.terminal.output import say, writing
 from dbt_segconn.errors import ConfigurationError
 
 
@@ -19,10 +19,10 @@ def _write_generated(path: Path, text: str) -> None:
     Raises ConfigurationError if the file exists and does not begin with the heading: it is the user's.
     """
     heading = text.partition("\n")[0]
-    if path.exists() and not path.read_text(encoding="utf-8").startswith(heading):
-        raise ConfigurationError(f"{path}: exists, and this command did not write it. Choose another file.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    with writing(path):
+        if path.exists() and not path.read_text(encoding="utf-8").startswith(heading):
+            raise ConfigurationError(f"{path}: exists, and this command did not write it. Choose another file.")
+        path.write_text(text, encoding="utf-8")
     say(f"Wrote {path}.")
 
 

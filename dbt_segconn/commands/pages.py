@@ -11,8 +11,8 @@ import click
 
 from dbt_segconn.commands.main import command
 from dbt_segconn.commands.options import FILE, Command, as_options, project_options
-from dbt_segconn.commands.terminal.output import say
-from dbt_segconn.errors import ConfigurationError, SegconnError
+from dbt_segconn.commands.terminal.output import say, writing
+from dbt_segconn.errors import ConfigurationError
 
 
 def _port_option(default: int) -> Callable[[Command], Command]:
@@ -149,13 +149,10 @@ def report(*, file: Path, identifiers: bool, history: int, **params: Any) -> Non
     if str(file) == "-":
         click.echo(page, nl=False)  # not `write`: HTML is escaped by its own rules
         return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    with writing(file):
         if identifiers:
             with open_private(file) as private:
                 private.write(page.encode())
         else:  # without identifiers, the umask decides which users can read the file
             file.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise SegconnError(f"{file}: cannot be written: {error.strerror}.") from None
     say(f"Wrote {file}.")

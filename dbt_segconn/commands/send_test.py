@@ -40,7 +40,7 @@ def send_test(*, mapping: str, record: str, **params: Any) -> None:
     destinations behind the source receive it, and Segment bills it.
 
     \b
-    Examples:
+    Example:
       dbt-segconn send-test customers.identify_customers --record c-1042
 
     Exit codes: 0 accepted, 1 not accepted, 2 no such mapping or record.

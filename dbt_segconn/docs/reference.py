@@ -329,4 +329,4 @@ def _artifact() -> str:
 
 
 def _columns(names: Mapping[str, str]) -> str:
-    return _table(("column", "type", "meaning"), ((f"`{name}`", kind, COLUMNS[name]) for name, kind in names.items()))
+    return _table(("column", "type", "meaning"), ((f"`{name}`", one, COLUMNS[name]) for name, one in names.items()))

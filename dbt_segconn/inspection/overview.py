@@ -66,6 +66,7 @@ def overview(options: Options) -> list[dict[str, Any]]:
 
 
 def _overview(project: Project, one: Mapping, newest: HistoryRow | None, earlier: str | None) -> dict[str, Any]:
+    # either switch disables a mapping: its own, or that of its destination
     is_enabled = one.meta.enabled and project.settings.destinations[one.destination].enabled
     return {
         "mapping": one.name,
@@ -86,6 +87,7 @@ def history(options: Options, limit: int) -> list[dict[str, Any]]:
     with opened_state(options) as (project, state):
         syncs = state.newest(limit) if state.exists() else []
         earlier = _earlier(state, syncs)
+    # the names of today: a mapping may have been renamed, or share its name since
     shown = names_shown(project, syncs)
     return [
         {

@@ -167,12 +167,12 @@ class LineageListener(Listener):
             facets["parent"] = _parent_facet(above[0], above[-1])
         if error:
             facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(error, "python", producer=PRODUCER)
-        kind = job_type_job.JobTypeJobFacet("BATCH", "DBT_SEGCONN", "SYNC" if mapping else "RUN", producer=PRODUCER)
+        job_type = job_type_job.JobTypeJobFacet("BATCH", "DBT_SEGCONN", "SYNC" if mapping else "RUN", producer=PRODUCER)
         event = RunEvent(
             eventType=state,
             eventTime=datetime.now(timezone.utc).isoformat(),
             run=Run(identity.run_id, facets),
-            job=Job(identity.namespace, identity.job, {"jobType": kind}),
+            job=Job(identity.namespace, identity.job, {"jobType": job_type}),
             inputs=[self._table(mapping)] if mapping else [],
             outputs=[self._destination(mapping, calls)] if mapping else [],
             producer=PRODUCER,
@@ -211,6 +211,7 @@ class LineageListener(Listener):
         """Return the columns of each field of the calls."""
         source, table, found = self._sources[mapping.id], self._table(mapping), {}
         for name, value in _fields(mapping):
+            # OpenLineage's terms for a column as it is, and for a value that is made of columns
             subtype = "IDENTITY" if isinstance(value, dict) and value.keys() == {"@path"} else "TRANSFORMATION"
             how = column_lineage_dataset.Transformation("DIRECT", subtype)
             if columns := dict.fromkeys(_columns_of(value, source)):
