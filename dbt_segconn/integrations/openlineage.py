@@ -131,6 +131,7 @@ class LineageListener(Listener):
 
     def progress(self, mapping: Mapping, done: int, total: int) -> None:  # noqa: ARG002
         """Send RUNNING of a sync when its delivery starts, then once a minute."""
+        # deliveries report their progress many times a minute
         if time.monotonic() >= self._running_at.get(mapping.id, 0.0):
             self._running_at[mapping.id] = time.monotonic() + RUNNING_SECONDS
             self._emit(RunState.RUNNING, mapping, calls=done)

@@ -127,7 +127,7 @@ class TelemetryListener(Listener):
         if isinstance(outcome, Exception):
             self._run.set_status(StatusCode.ERROR, message_of(outcome))
         elif not outcome.success:
-            self._run.set_status(StatusCode.ERROR)
+            self._run.set_status(StatusCode.ERROR)  # the spans of syncs have the messages
         self._run.end()
         if self._own:
             self._own.close()
