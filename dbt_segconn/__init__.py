@@ -99,12 +99,14 @@ def run(  # noqa: PLR0913  the options of the command
         BaseException: What a signal handler raised while syncs ran, after they have ended and the artifact is written.
 
     """
+    # imported here: `import dbt_segconn` must not load dbt, which takes seconds
     from dbt_segconn.engine import opening
     from dbt_segconn.engine import run as engine
-    from dbt_segconn.engine.sync import Listener  # dbt takes seconds to import
+    from dbt_segconn.engine.sync import Listener
     from dbt_segconn.integrations import observers
     from dbt_segconn.process_tuning import collect_after_run
 
+    # spelled out, so that a type checker sees each option of a caller
     options = opening.Options(
         project_dir=project_dir,
         profiles_dir=profiles_dir,
@@ -139,4 +141,4 @@ def run(  # noqa: PLR0913  the options of the command
     try:
         return engine.run(options, [listener or Listener(), *observers()], stop or threading.Event())
     finally:
-        collect_after_run()
+        collect_after_run()  # the command's process ends instead

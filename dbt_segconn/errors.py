@@ -60,6 +60,7 @@ class ConflictError(WarehouseError):
     """The warehouse rolled a transaction back because of a concurrent one: it may be run again from its start."""
 
 
+# Both: a run that cannot start has exit code 2, and `debug` reports a connection that failed
 class UnopenedError(ConfigurationError, WarehouseError):
     """The warehouse cannot be opened; nothing was done."""
 
@@ -92,4 +93,5 @@ def counted(count: int, noun: str) -> str:
 
 def printable(text: str, keep: str = "") -> str:
     """Escape unprintable characters of a text from data, except those in `keep`."""
+    # `ascii` writes an escape of Python, such as \x1b, between quotation marks
     return "".join(one if one.isprintable() or one in keep else ascii(one)[1:-1] for one in text)

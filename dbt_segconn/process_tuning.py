@@ -25,7 +25,7 @@ def without_gc() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
-        if was_enabled:
+        if was_enabled:  # the caller, or an outer block, may have disabled it
             gc.enable()
 
 
@@ -154,7 +154,7 @@ class Timings:
 
     def add(self, spent: Mapping[str, Spent]) -> None:
         """Add the time that another process or object measured."""
-        with self._lock:
+        with self._lock:  # the threads of a sync add their times
             for step, more in spent.items():
                 before = self._spent.get(step, Spent())
                 self._spent[step] = Spent(before.seconds + more.seconds, before.cpu_seconds + more.cpu_seconds)

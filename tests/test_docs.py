@@ -55,6 +55,7 @@ def test_pages_are_listed_in_order():
     listed = [line.split()[0] for line in shown().output.partition("\n\n")[0].splitlines()]
     assert listed == [page.topic for page in pages()]
     assert listed[0] == "getting-started"
+    assert [page.file[:2] for page in pages()] == [f"{number:02}" for number in range(1, len(pages()) + 1)]
 
 
 @pytest.mark.parametrize("code", RULES)

@@ -53,6 +53,20 @@ def test_all_is_refused_where_it_is_implied(name):
     assert re.search("No such option.*--all", result.output)
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("status --history --discards", "Choose one of --history, --discards and --orphans"),
+        ("debugger --log-dropped", "--log-dropped needs --log"),
+        ("schema meta --target dev", "No such option"),
+    ],
+)
+def test_options_without_effect_are_refused(words, reason):
+    result = CliRunner().invoke(main, words.split())
+    assert result.exit_code == 2
+    assert reason in result.output
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete(shell):
     env = {**os.environ, "_DBT_SEGCONN_COMPLETE": f"{shell}_source"}

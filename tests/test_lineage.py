@@ -57,6 +57,9 @@ def test_dbt_lists_exposure_per_mapping(shop):
     (owner,) = {json.dumps(one["owner"]) for one in yaml.safe_load(path.read_text())["exposures"]}
     assert json.loads(owner) == {"name": "CRM", "email": "crm@example.com"}
     path.write_text("exposures: []\n")
+    unwritable = shop.segconn("exposures", "--output", str(path / "below.yml"))
+    assert unwritable.exit_code == 1
+    assert "cannot be written" in unwritable.output
     refused = shop.segconn("exposures", "--output", str(path))
     assert refused.exit_code == 2
     assert "exists, and this command did not write it" in refused.output

@@ -10,7 +10,7 @@ from pkgutil import iter_modules
 from dbt_segconn.commands.main import main
 
 for _module in iter_modules(__path__):
-    if not _module.ispkg:
+    if not _module.ispkg:  # `terminal` has no commands
         import_module(f"{__name__}.{_module.name}")
 
 __all__ = ["main"]

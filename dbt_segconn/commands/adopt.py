@@ -45,7 +45,7 @@ def _adopt(options: Options, old: str, new: str) -> int:
     Returns how many records the mapping has then. Raises ConfigurationError if `old` is no orphan (by name or id),
     if `new` is not exactly one mapping of the project, or if `new` has been synced already.
     """
-    from dbt_segconn.inspection.overview import names_shown, opened_state
+    from dbt_segconn.inspection.overview import find_orphans, names_shown, opened_state
     from dbt_segconn.project.meta import find_mapping
     from dbt_segconn.state.locks import Locks
     from dbt_segconn.state.outbox import MappingTables
@@ -53,7 +53,7 @@ def _adopt(options: Options, old: str, new: str) -> int:
     with opened_state(options) as (project, state):
         state.prepare()
         mapping = find_mapping(new, project.mappings)
-        orphans = state.orphans({one.id for one in project.mappings})
+        orphans = find_orphans(project, state)
         last = _find_orphan(old, orphans)
         old_name = names_shown(project, orphans)[last.mapping_id]
         if state.has_settled(mapping.id):  # `adopt` would drop its records
@@ -62,6 +62,7 @@ def _adopt(options: Options, old: str, new: str) -> int:
                 f"{old_name}, run `dbt-segconn reset {mapping.name}` first."
             )
         tables, old_tables = MappingTables(state, mapping.id), MappingTables(state, last.mapping_id)
+        # a history without records: the next sync would find every record added, and send it
         if not old_tables.present().records:
             raise ConfigurationError(f"{old_name} has no records to move: {old_tables.records} is missing.")
         locks = Locks()  # of both: a sync of either would write the tables that are moved
@@ -83,6 +84,7 @@ def _find_orphan(name: str, orphans: Sequence[HistoryRow]) -> HistoryRow:
     from dbt_segconn.project.meta import find_mapping, shown_names
     from dbt_segconn.project.strict_model import near_name
 
+    # a name of two orphans is an error of its own, which `find_mapping` raises
     if any(name in last.names.all for last in orphans):
         return find_mapping(name, orphans)
     shown = sorted(shown_names(last.names for last in orphans).values())

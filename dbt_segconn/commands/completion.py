@@ -47,6 +47,7 @@ def _manifest(context: Context) -> Manifest:
 
 
 def _mappings(context: Context) -> Iterator[tuple[str, str]]:
+    # unchecked YAML: the names of a project with errors are completed, too
     for model in _manifest(context).models:
         for one in model.meta.get("mappings") or ():
             yield f"{model.name}.{one['name']}", str(one.get("action") or "")

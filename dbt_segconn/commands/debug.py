@@ -57,6 +57,7 @@ def debug(*, style: str, **params: Any) -> None:
     Exit codes: 0 no errors, 1 errors.
     """
     checks = []
+    # printed one by one: a check of a warehouse that does not answer takes long
     for check in _checks(as_options(**params)):
         checks.append(check)
         if style == "text":
@@ -193,6 +194,7 @@ def _check_warehouse(project: Project, options: Options) -> Iterator[_Check]:
     """Open the target as a run does. The first error ends these checks."""
     from dbt_segconn.engine.opening import opened
 
+    # a run opens the target in the same way, with the proof that dbt built the models there
     try:
         with opened(project, options) as warehouse:
             target = warehouse.config.target_name
@@ -258,6 +260,7 @@ def _check_models(mappings: Iterable[Mapping], session: Session) -> Iterator[_Ch
     """Check that the tables of enabled mappings exist, have all columns and may be read."""
     from dbt_segconn.warehouse.source import find_source
 
+    # a run does not read the models of disabled mappings
     enabled = [mapping for mapping in mappings if mapping.meta.enabled]
     has_errors = False
     for mapping in enabled:
@@ -315,6 +318,7 @@ def _check_key(
 
 
 def _check_region(subject: str, region: str | None, host: str, destination: DestinationSettings) -> _Check:
+    # each region has its own endpoint, which returns 200 for a source of another one and drops its calls
     if destination.endpoint is not None:
         message = f"cannot be checked with `endpoint`: {destination.base_url} forwards to a region of its own choice"
         return _Check(subject, "unknown", message)
@@ -330,6 +334,7 @@ def _check_region(subject: str, region: str | None, host: str, destination: Dest
 def _check_clock(subject: str, endpoint: str) -> _Check:
     from dbt_segconn.delivery.answers import Unreachable, measure_clock_skew
 
+    # one request for both: each answer of the endpoint has the time
     subject, skew = f"{subject}: endpoint and clock", measure_clock_skew(endpoint)
     if isinstance(skew, Unreachable):
         fix = "Check `endpoint` and `region`, and whether this machine can reach the internet, perhaps by a proxy."

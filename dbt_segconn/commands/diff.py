@@ -18,6 +18,7 @@ from dbt_segconn.errors import counted
 if TYPE_CHECKING:
     from dbt_segconn.authoring.comparison import MappingChange
 
+# Incremented if a key of the JSON changes its meaning or is removed
 SCHEMA_VERSION = 1
 _SIGNS = {"added": "+", "removed": "-", "renamed": ">", "changed": "~"}
 _MARKS = {"breaking": "!", "resends": "*", "note": " "}
@@ -85,7 +86,7 @@ def _calls(change: MappingChange) -> str:
 
 
 def _as_json(changes: Sequence[MappingChange]) -> dict[str, Any]:
-    """Return all changes as one JSON object. A schema version may gain keys; existing keys keep their meaning."""
+    """Return all changes as one JSON object."""
     return {
         "schema_version": SCHEMA_VERSION,
         "breaking": any(change.is_breaking for change in changes),

@@ -7,15 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dbt_segconn.commands.main import command
-from dbt_segconn.commands.options import (
-    as_options,
-    format_option,
-    integrations_option,
-    mapping_option,
-    project_options,
-    selection_options,
-    step_options,
-)
+from dbt_segconn.commands.options import as_options, format_option, outlook_options
 from dbt_segconn.commands.terminal.output import say, write_json
 
 if TYPE_CHECKING:
@@ -23,11 +15,7 @@ if TYPE_CHECKING:
 
 
 @command(group="Before a run")
-@project_options
-@selection_options
-@mapping_option
-@integrations_option
-@step_options
+@outlook_options
 @format_option("text", "json")
 def estimate(*, style: str, **params: Any) -> None:
     """Count what a run would send now, and what it costs: calls, users, bytes, time, money.
@@ -63,7 +51,7 @@ def show_forecast(forecast: Forecast) -> None:
 
 def _as_json(forecast: Forecast) -> dict[str, Any]:
     return {
-        "mappings": forecast.mappings,
+        "mappings": forecast.mappings,  # orjson writes their dataclasses: field names are keys of the JSON
         "total": {
             "calls": forecast.calls,
             "users": forecast.users,
@@ -92,6 +80,7 @@ def _row(
 ) -> dict[str, str]:
     from dbt_segconn.project.meta import CHANGE_TYPES
 
+    # unknown users are a question mark: a zero would read as a free sync
     return {
         "mapping": name,
         **{change_type: f"{calls.get(change_type, 0):,}" for change_type in CHANGE_TYPES},
@@ -105,7 +94,7 @@ def _row(
 
 
 def _bytes(count: int) -> str:
-    size, unit = float(count), "B"
+    size, unit = float(count), "B"  # decimal units, as in Segment's limits
     for larger in ("kB", "MB", "GB"):
         if size < 1000:
             break

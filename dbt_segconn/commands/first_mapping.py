@@ -45,13 +45,13 @@ def suggest(*, model: str, action: str | None, is_written: bool, online: bool, *
 
     proposal = propose(as_options(**params), model, action=action, online=online)
     if is_written:
-        write_mapping(proposal)
+        _write_mapping(proposal)
         say(f"Next: {NEXT_STEPS}")
     else:
         write(proposal.as_yaml().rstrip("\n"))
 
 
-def write_mapping(proposal: Proposal) -> None:
+def _write_mapping(proposal: Proposal) -> None:
     """Write a proposed mapping to the YAML file of its model, and print what was written."""
     say(f"Added a mapping of {proposal.model.name} to {proposal.write()}.")
     for note in proposal.notes():
@@ -81,10 +81,12 @@ def init(*, model: str | None, **params: Any) -> None:
         proposal = first_mapping.propose(options, model) if model else None
     for line in first_mapping.init(find_project(params["project_dir"]).dir):
         say(line)
+    # `init` may run again: it adds a mapping only where there is none
     if proposal and proposal.model.meta is None:
-        write_mapping(proposal)
+        _write_mapping(proposal)
     elif model:
         say(f"{model} has mappings already and stays unchanged.")
+    # `suggest` finds models in the manifest
     parse = "" if first_mapping.has_manifest(options) else "`dbt parse`, then "
     steps = NEXT_STEPS if model else f"{parse}`dbt-segconn suggest MODEL` proposes a mapping. Then {NEXT_STEPS}"
     say(f"Next: {steps}")

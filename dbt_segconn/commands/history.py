@@ -34,6 +34,7 @@ def history(*, mapping: str, record: str, output: str, **params: Any) -> None:
 
     past = record_past(as_options(**params), mapping, record)
     is_text = output == "text"
+    # a list is a value in JSON; a table needs a text
     rows = past.rows
     if is_text:
         rows = tuple({**row, "changed": _names(row["changed"])} for row in rows)

@@ -9,20 +9,20 @@ import click
 
 from dbt_segconn.commands.main import command
 from dbt_segconn.commands.options import FILE, FOLDER, as_options, project_options
-from dbt_segconn.commands.terminal.output import say
+from dbt_segconn.commands.terminal.output import say, writing
 from dbt_segconn.errors import ConfigurationError
 
 
-def write_generated(path: Path, text: str) -> None:
+def _write_generated(path: Path, text: str) -> None:
     """Write a file that begins with our heading, and print its path.
 
     Raises ConfigurationError if the file exists and does not begin with the heading: it is the user's.
     """
     heading = text.partition("\n")[0]
-    if path.exists() and not path.read_text(encoding="utf-8").startswith(heading):
-        raise ConfigurationError(f"{path}: exists, and this command did not write it. Choose another file.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    with writing(path):
+        if path.exists() and not path.read_text(encoding="utf-8").startswith(heading):
+            raise ConfigurationError(f"{path}: exists, and this command did not write it. Choose another file.")
+        path.write_text(text, encoding="utf-8")
     say(f"Wrote {path}.")
 
 
@@ -57,7 +57,7 @@ def exposures(*, output: Path | None, owner: str | None, owner_email: str | None
         # not `write`: YAML is escaped by its own rules
         click.echo(text, nl=False)
     else:
-        write_generated(output, text)
+        _write_generated(output, text)
 
 
 @command(group="Lineage")
@@ -80,7 +80,9 @@ def sources(*, output_dir: Path, **params: Any) -> None:
     from dbt_segconn.project.settings import read_settings, unrendered_state
 
     context = resolve_context(as_options(**params))
+    # dbt finds the files only inside the project, so the folder does not start in the working directory
     folder = context.project_dir / output_dir
     read_settings(context.project_dir, context.jinja())  # raises the errors of segconn.yml before a file is written
-    write_generated(folder / "segconn_sources.yml", lineage.sources(unrendered_state(context.project_dir)))
-    write_generated(folder / "segconn_delivery_rates.sql", lineage.delivery_rates())
+    # not rendered: with `segconn_{{ target.name }}`, dbt finds the tables of each target
+    _write_generated(folder / "segconn_sources.yml", lineage.sources(unrendered_state(context.project_dir)))
+    _write_generated(folder / "segconn_delivery_rates.sql", lineage.delivery_rates())

@@ -66,6 +66,7 @@ class CommandGroup(click.Group):
         except ConfigurationError as error:
             count = len(error.problems)
             heading = "Fix this first:" if count == 1 else f"Fix these {count} problems first:"
+            # only findings have codes
             hints = [FINDINGS_HINT] if isinstance(error, InvalidProject) else []
             _fail(heading, *(f"  {problem}" for problem in error.problems), *hints, code=NOT_STARTED)
         except SegconnError as error:
@@ -79,6 +80,7 @@ def _fail(*lines: str, code: int) -> None:
     sys.exit(code)
 
 
+# click's own limit of 80 would be narrower than the widest example, which is not wrapped
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="dbt-segconn")
 def main() -> None:

@@ -32,13 +32,30 @@ class _Variables(dict[str, Any]):
 
 def _variables(ctx: click.Context, param: click.Parameter, value: str | None) -> Mapping[str, Any]:
     """Parse a YAML mapping as dbt does, such as '{day: 2}'."""
+    return _Variables(_parsed(value or "{}", "must be a YAML mapping, such as '{day: 2}'", ctx, param))
+
+
+def _integrations(ctx: click.Context, param: click.Parameter, value: str | None) -> Mapping[str, Any] | None:
+    """Parse an object as JSON or YAML, or read it from a file."""
+    rule = "must be a JSON object, or a file with one"
+    if value is None:
+        return None
     try:
-        parsed = load_yaml(value or "{}", "--vars")
+        text = value if value.lstrip().startswith("{") else Path(value).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise click.BadParameter(rule, ctx, param) from None
+    return _parsed(text, rule, ctx, param)
+
+
+def _parsed(text: str, rule: str, ctx: click.Context, param: click.Parameter) -> dict[str, Any]:
+    """Parse a YAML mapping; JSON is YAML, too. Raise an error with the rule for any other value."""
+    try:
+        parsed = load_yaml(text, param.opts[0])
     except ConfigurationError as error:
         raise click.BadParameter(str(error), ctx, param) from None
-    if not isinstance(parsed, dict):
-        raise click.BadParameter("must be a YAML mapping, such as '{day: 2}'", ctx, param)
-    return _Variables(parsed)
+    if not isinstance(parsed, dict):  # an empty file of --integrations must not mean all Segment destinations
+        raise click.BadParameter(rule, ctx, param)
+    return parsed
 
 
 def _words(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -72,6 +89,7 @@ class GreedyCommand(click.Command):
         for word in args:
             # `-` alone is a value: by convention, a standard stream
             if word.startswith("-") and word != "-":
+                # `--select=a` has its value already: a word after it is another value
                 name, is_whole, _ = word.partition("=")
                 option, has_value = (name if name in greedy else ""), bool(is_whole)
             elif option and has_value:
@@ -110,12 +128,15 @@ def _all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Comma
     return decorate
 
 
+project_dir_option: Callable[[Command], Command] = dbt_option(
+    "--project-dir",
+    type=FOLDER,
+    help="Folder of dbt_project.yml. Default: the working directory or the nearest folder above it.",
+)
+"""The folder of the project, for commands that need no profile."""
+
 project_options: Callable[[Command], Command] = _all_of(
-    dbt_option(
-        "--project-dir",
-        type=FOLDER,
-        help="Folder of dbt_project.yml. Default: the working directory or the nearest folder above it.",
-    ),
+    project_dir_option,
     dbt_option(
         "--profiles-dir",
         type=FOLDER,
@@ -131,6 +152,7 @@ project_options: Callable[[Command], Command] = _all_of(
     dbt_option(
         "--target-path",
         type=FOLDER,
+        # repeatable for click only, so that `_once` sees a second value
         multiple=True,
         callback=_once,
         help="Folder of dbt's artifacts, relative to the project. Default: target.",
@@ -143,15 +165,6 @@ project_options: Callable[[Command], Command] = _all_of(
     ),
 )
 """The folder of the project, and how it is opened."""
-
-results_option: Callable[[Command], Command] = click.option(
-    # several: an orchestrator may run dbt in a folder of its own for each task
-    "--run-results",
-    multiple=True,
-    metavar="PATH",
-    help="dbt's results: files, folders or globs, merged. Default: those of the last dbt invocation.",
-)
-"""The run results to read."""
 
 platform_options: Callable[[Command], Command] = _all_of(
     click.option(
@@ -198,22 +211,6 @@ selection_options: Callable[[Command], Command] = _all_of(
 """The selected models."""
 
 
-def _integrations(ctx: click.Context, param: click.Parameter, value: str | None) -> Mapping[str, Any] | None:
-    """Parse an object as JSON or YAML, or read it from a file."""
-    if value is None:
-        return None
-    try:
-        text = value if value.lstrip().startswith("{") else Path(value).read_text(encoding="utf-8")
-        parsed = load_yaml(text, "--integrations")
-    except (OSError, UnicodeDecodeError):
-        raise click.BadParameter("must be a JSON object, or a file with one", ctx, param) from None
-    except ConfigurationError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
-    if not isinstance(parsed, dict):  # an empty file must not mean all destinations
-        raise click.BadParameter("must be a JSON object, or a file with one", ctx, param)
-    return parsed
-
-
 integrations_option: Callable[[Command], Command] = click.option(
     "--integrations",
     callback=_integrations,
@@ -258,11 +255,40 @@ class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore] # gener
         return float(match[1]) * self._SECONDS[match[2] or "s"]
 
 
+outlook_options: Callable[[Command], Command] = _all_of(
+    project_options, selection_options, mapping_option, integrations_option, step_options
+)
+"""What a run would read and send, for commands that show it."""
+
+output_options: Callable[[Command], Command] = _all_of(
+    dbt_option(
+        "--log-format",
+        # all of dbt's names, so that a shared DBT_LOG_FORMAT is valid; only json differs from text
+        type=click.Choice(["text", "default", "debug", "json"]),
+        default="text",
+        help="json: one JSON object per line, as in dbt.",
+    ),
+    dbt_option("--quiet/--no-quiet", "-q", default=False, help="Print errors only."),
+    dbt_option("--use-colors/--no-use-colors", default=None, help="Color the lines. Default: only on a terminal."),
+    click.option("--timings", is_flag=True, help="Report the wall clock and CPU time of each step of a sync."),
+)
+"""The format of the output of a run."""
+
 run_options: Callable[[Command], Command] = _all_of(
+    project_options,
+    click.option(
+        # several: an orchestrator may run dbt in a folder of its own for each task
+        "--run-results",
+        multiple=True,
+        metavar="PATH",
+        help="dbt's results: files, folders or globs, merged. Default: those of the last dbt invocation.",
+    ),
+    selection_options,
+    mapping_option,
     click.option("--threads", type=click.IntRange(1), help="Maximum syncs at once. Default: the target's threads."),
     click.option(
         "--fail-fast/--no-fail-fast",
-        "-x",
+        "-x",  # as in dbt
         envvar=environment_variables("fail_fast"),
         help="Start no further sync after one has failed.",
     ),
@@ -285,6 +311,7 @@ run_options: Callable[[Command], Command] = _all_of(
     click.option(
         "--workers",
         type=click.IntRange(1),
+        # one process reaches Segment's default limit of 1,000 calls per second many times over
         default=1,
         help="Number of processes that deliver. The warehouse must allow several to connect.",
     ),
@@ -293,19 +320,6 @@ run_options: Callable[[Command], Command] = _all_of(
         metavar="ADDRESS",
         help="Deliver with the workers of this Dask scheduler, such as tcp://10.0.0.5:8786.",
     ),
+    output_options,
 )
-"""Limits and permissions of a run."""
-
-output_options: Callable[[Command], Command] = _all_of(
-    dbt_option(
-        "--log-format",
-        # all of dbt's names, so that a shared DBT_LOG_FORMAT is valid; only json differs from text
-        type=click.Choice(["text", "default", "debug", "json"]),
-        default="text",
-        help="json: one JSON object per line, as in dbt.",
-    ),
-    dbt_option("--quiet/--no-quiet", "-q", default=False, help="Print errors only."),
-    dbt_option("--use-colors/--no-use-colors", default=None, help="Color the lines. Default: only on a terminal."),
-    click.option("--timings", is_flag=True, help="Report the wall clock and CPU time of each step of a sync."),
-)
-"""The format of the output of a run."""
+"""The options of commands that sync: what to sync, limits, permissions, output."""

@@ -11,8 +11,8 @@ import click
 
 from dbt_segconn.commands.main import command
 from dbt_segconn.commands.options import FILE, Command, as_options, project_options
-from dbt_segconn.commands.terminal.output import say
-from dbt_segconn.errors import ConfigurationError, SegconnError
+from dbt_segconn.commands.terminal.output import say, writing
+from dbt_segconn.errors import ConfigurationError
 
 
 def _port_option(default: int) -> Callable[[Command], Command]:
@@ -42,6 +42,7 @@ def _say_url(url: str) -> None:
 @_port_option(8123)
 @click.option(
     "--host",
+    # the page has no login, and calls hold personal data
     default="127.0.0.1",
     show_default=True,
     help="Address to listen on; by default only this machine can connect.",
@@ -64,6 +65,8 @@ def debugger(*, port: int, host: str, write_key_env: tuple[str, ...], log: Path 
       dbt-segconn debugger
       dbt-segconn debugger --port 0 --write-key-env SEGMENT_WRITE_KEY --log calls.jsonl
     """
+    if log_dropped and log is None:
+        raise click.UsageError("--log-dropped needs --log, the file to write to.")
     from dbt_segconn.web.debugger import serve
 
     if unset := [name for name in write_key_env if not os.environ.get(name)]:
@@ -102,6 +105,7 @@ def ui(*, port: int, debugger: str | None, with_debugger: bool, history: int, **
       dbt-segconn ui --with-debugger         also a stand-in for Segment, at the endpoint of segconn.yml
       dbt-segconn ui --target prod --port 0
     """
+    # starlette and uvicorn are an extra: pipelines do not need them
     try:
         from dbt_segconn.web.page.server import serve
     except ModuleNotFoundError as error:
@@ -143,15 +147,12 @@ def report(*, file: Path, identifiers: bool, history: int, **params: Any) -> Non
 
     page = freeze(read_snapshot(as_options(**params), history), identifiers=identifiers)
     if str(file) == "-":
-        click.echo(page, nl=False)
+        click.echo(page, nl=False)  # not `write`: HTML is escaped by its own rules
         return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    with writing(file):
         if identifiers:
             with open_private(file) as private:
                 private.write(page.encode())
         else:  # without identifiers, the umask decides which users can read the file
             file.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise SegconnError(f"{file}: cannot be written: {error.strerror}.") from None
     say(f"Wrote {file}.")

@@ -8,23 +8,12 @@ from typing import Any
 import click
 
 from dbt_segconn.commands.main import command
-from dbt_segconn.commands.options import (
-    as_options,
-    integrations_option,
-    mapping_option,
-    project_options,
-    selection_options,
-    step_options,
-)
+from dbt_segconn.commands.options import as_options, outlook_options
 from dbt_segconn.commands.terminal.output import say, write_json
 
 
 @command(group="Before a run")
-@project_options
-@selection_options
-@mapping_option
-@integrations_option
-@step_options
+@outlook_options
 @click.option(
     "--change-type",
     type=click.Choice(["added", "updated", "deleted"]),

@@ -61,6 +61,7 @@ def resend(
     # the warehouse is closed while the question waits: a DuckDB file that is open here is locked for dbt
     plan = plan_resend(options, mapping, choice)
     _show(plan, choice)
+    # marks would stay, and a guard would block each run until someone allows it
     if plan.refusals and not allow_guarded:
         say("Nothing was marked: a guard or the budget would block the sync. --allow-guarded continues.", err=True)
         sys.exit(FAILED)
@@ -85,6 +86,7 @@ def _show(plan: ResendPlan, choice: ResendChoice) -> None:
 
 
 def _is_confirmed(*, now: bool) -> bool:
+    # click would read the answer from a script's standard input
     if not sys.stdin.isatty():
         raise click.UsageError("Confirm with --yes: there is no terminal to ask on. Nothing was marked.")
     return click.confirm("Send now?" if now else "Mark these records, so that the next run sends them again?")

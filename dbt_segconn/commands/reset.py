@@ -13,6 +13,7 @@ from dbt_segconn.commands.completion import complete_mapping
 from dbt_segconn.commands.main import command
 from dbt_segconn.commands.options import as_options, project_options
 from dbt_segconn.commands.terminal.output import say
+from dbt_segconn.errors import printable
 
 if TYPE_CHECKING:
     from dbt_segconn.engine.opening import Options, Project
@@ -38,7 +39,8 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **params: Any) -> None:
     if not yes:
         # this call only checks the names: a wrong one is reported before the question
         names = ", ".join(_reset(options, mappings, is_confirmed=False))
-        if not click.confirm(f"The next run will send every record of {names} again. Reset?"):
+        # click prints the question as it is, and names of orphans come from a table
+        if not click.confirm(printable(f"The next run will send every record of {names} again. Reset?")):
             say("Nothing was changed.")
             return
     for name in _reset(options, mappings, is_confirmed=True):
@@ -66,11 +68,11 @@ def _find(
     project: Project, state: State, names: Collection[str]
 ) -> tuple[abc.Mapping[str, Mapping | HistoryRow], abc.Mapping[str, str]]:
     """Return the mappings with these names by id, orphans included, and the full name of every mapping by id."""
-    from dbt_segconn.inspection.overview import names_shown
+    from dbt_segconn.inspection.overview import find_orphans, names_shown
     from dbt_segconn.project.meta import find_mapping
 
     # a mapping that is gone has state, which `reset` removes: it can be named, too
-    orphans = state.orphans({mapping.id for mapping in project.mappings}) if state.exists() else []
+    orphans = find_orphans(project, state)
     known: list[Mapping | HistoryRow] = [*project.mappings, *orphans]
     found = (find_mapping(name, known) for name in names)
     return {one.names.id: one for one in found}, names_shown(project, orphans)

@@ -18,13 +18,10 @@ from dbt_segconn.commands.main import FAILED, INTERRUPTED, OK, command
 from dbt_segconn.commands.options import (
     FILE,
     as_options,
-    mapping_option,
     output_options,
     platform_options,
     project_options,
-    results_option,
     run_options,
-    selection_options,
     step_options,
 )
 from dbt_segconn.commands.terminal.output import say
@@ -37,24 +34,19 @@ INTERRUPTED_NOTE = "Interrupted: waiting for calls in flight. Interrupt again to
 
 
 @command(group="Run")
-@project_options
-@results_option
+@run_options
 @platform_options
-@selection_options
 @click.option(
     "--all",
     is_flag=True,
     help="Read models as they are, refreshed or not. No failed dbt test holds a model back.",
 )
-@mapping_option
-@run_options
 @step_options
 @click.option("--full-refresh", is_flag=True, help="Forget the records first, so that every record is sent again.")
 @click.option("--plan", type=FILE, metavar="FILE", help="Send nothing: stage the changes, and write them for review.")
 @click.option(
     "--apply", type=FILE, metavar="FILE", help="Deliver the changes that --plan has staged, and nothing else."
 )
-@output_options
 def run(
     *,
     dbt_cloud_job: int | None,
@@ -108,12 +100,7 @@ def _fetched(platform: DbtPlatform, job: int | None, run_id: int | None, folder:
 
 
 @command(group="Run")
-@project_options
-@results_option
-@selection_options
-@mapping_option
 @run_options
-@output_options
 def retry(**params: Any) -> None:
     """Sync again what failed, was interrupted or has discards, including given-up records.
 
@@ -143,6 +130,7 @@ def baseline(**params: Any) -> None:
     Example:
       dbt-segconn baseline customers.identify_customers
     """
+    # `full_refresh`: earlier records are forgotten, so that those of the model are the only ones
     run_to_exit(**params, all=True, full_refresh=True, baseline=True)
 
 

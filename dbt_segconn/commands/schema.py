@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dbt_segconn.commands.main import command
-from dbt_segconn.commands.options import project_options
+from dbt_segconn.commands.options import project_dir_option
 from dbt_segconn.commands.terminal.output import say, styled, write, write_json
 
 if TYPE_CHECKING:
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 
 @command(group="Set up")
-@project_options
+@project_dir_option
 @click.argument("what", type=click.Choice(["settings", "meta", "models"]), required=False)
-def schema(*, what: str | None, **params: Any) -> None:
+def schema(*, what: str | None, project_dir: Path | None) -> None:
     """Write the JSON Schemas with which editors complete and check your YAML.
 
     Without an argument, writes .segconn/settings.schema.json (for segconn.yml) and
@@ -34,9 +35,10 @@ def schema(*, what: str | None, **params: Any) -> None:
     from dbt_segconn.project.yaml_file import find_project
 
     if what is not None:
+        # click allows three words only: each has its function
         write_json(getattr(editor_schema, f"{what}_schema")())
         return
-    project = find_project(params["project_dir"])  # needs no profile: an editor is set up before a warehouse
+    project = find_project(project_dir)  # needs no profile: an editor is set up before a warehouse
     for path in editor_schema.write_schemas(project.dir):
         say(f"Wrote {path.relative_to(project.dir)}.")
     write(editor_schema.VS_CODE)

@@ -40,7 +40,7 @@ def send_test(*, mapping: str, record: str, **params: Any) -> None:
     destinations behind the source receive it, and Segment bills it.
 
     \b
-    Examples:
+    Example:
       dbt-segconn send-test customers.identify_customers --record c-1042
 
     Exit codes: 0 accepted, 1 not accepted, 2 no such mapping or record.
@@ -56,6 +56,7 @@ def send_test(*, mapping: str, record: str, **params: Any) -> None:
         raise SegconnError(f"the record {record!r} would be discarded: {str(shown.discard).removesuffix('.')}.")
     # a mapping may set messageId: with the same id as in a sync, Segment would drop the sync's call as a duplicate
     call = {**shown.call, "messageId": f"test-{new_sync_id()}"}
+    # the same code as a run from here on, with its limits and its answers
     destination = Destination(build_config(name, settings))
     answer = _post(destination, _batch(record, call))
     is_confirmed = isinstance(answer, Confirmed)

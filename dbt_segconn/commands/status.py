@@ -36,6 +36,9 @@ def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: 
       dbt-segconn preview --record c-1042   the call of a discarded record, as it would be now
       dbt-segconn status --orphans
     """
+    # their rows have different columns
+    if history + discards + orphans > 1:
+        raise click.UsageError("Choose one of --history, --discards and --orphans.")
     from dbt_segconn.commands.terminal.tables import show
     from dbt_segconn.inspection import overview
 

@@ -14,8 +14,8 @@ import click
 from dbt_segconn.commands.completion import complete_mapping
 from dbt_segconn.commands.main import FAILED, OK, command
 from dbt_segconn.commands.options import FILE, as_options, project_options
-from dbt_segconn.commands.terminal.output import say, styled
-from dbt_segconn.errors import SegconnError, counted, printable
+from dbt_segconn.commands.terminal.output import say, styled, writing
+from dbt_segconn.errors import counted, printable
 
 if TYPE_CHECKING:
     from dbt_segconn.inspection.unit_tests import Outcome
@@ -46,6 +46,7 @@ def test(*, mappings: tuple[str, ...], junit: Path | None, **params: Any) -> Non
     from dbt_segconn.engine.opening import read_project
     from dbt_segconn.inspection.unit_tests import run_unit_tests
 
+    # without a warehouse: a pull request of a fork has no credentials
     project = read_project(as_options(**params), needs_results=False, opens=False)
     outcomes = tuple(run_unit_tests(project, mappings, time.monotonic))
     for outcome in outcomes:
@@ -75,7 +76,7 @@ def _print(outcome: Outcome) -> None:
 
 
 def _write_junit(outcomes: Sequence[Outcome], path: Path) -> None:
-    """Write the results in the form that CI services read. Raise SegconnError if the file cannot be written."""
+    """Write the results in the form that CI services read."""
     from xml.etree.ElementTree import Element, ElementTree, SubElement  # only written, never parsed
 
     counts = Counter(bool(outcome.failures) for outcome in outcomes)
@@ -88,8 +89,5 @@ def _write_junit(outcomes: Sequence[Outcome], path: Path) -> None:
             # XML cannot contain control characters, not even escaped
             failure = SubElement(case, "failure", message=printable(one.failures[0]))
             failure.text = "\n".join(map(printable, one.failures))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
         ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
-    except OSError as error:
-        raise SegconnError(f"{path}: cannot be written: {error.strerror}.") from None

@@ -16,15 +16,7 @@ from dbt_segconn.commands.main import FAILED, OK, command
 from dbt_segconn.commands.options import as_options, format_option, project_options
 from dbt_segconn.commands.terminal.output import say, styled, write, write_json
 from dbt_segconn.errors import counted
-from dbt_segconn.project.findings import (
-    DOUBTFUL_COLUMN,
-    NO_COLUMN,
-    NO_ORDER,
-    RULES,
-    Finding,
-    InvalidProject,
-    dotted,
-)
+from dbt_segconn.project.findings import DOUBTFUL_COLUMN, NO_COLUMN, NO_ORDER, RULES, Finding, InvalidProject, dotted
 from dbt_segconn.version import __version__
 
 if TYPE_CHECKING:
@@ -35,6 +27,7 @@ if TYPE_CHECKING:
     from dbt_segconn.project.settings import Settings
     from dbt_segconn.project.tracking_plan import TrackingPlan
 
+# Incremented if a key of the JSON changes its meaning or is removed
 SCHEMA_VERSION = 1
 
 
@@ -59,7 +52,7 @@ def _explain(ctx: click.Context, _: click.Parameter, code: str | None) -> None:
     type=click.Choice(list(RULES), case_sensitive=False),
     metavar="CODE",
     expose_value=False,
-    is_eager=True,
+    is_eager=True,  # a code is explained outside of a project, too
     callback=_explain,
     help="Explain the code of a finding.",
 )
@@ -162,6 +155,7 @@ def _in_files(
         yield from findings
         yield from findings_in_settings(context.project_dir, check_settings(settings, drafts))
         yield from plain_secrets(context.project_dir)
+    # without valid settings, drafts are checked as far as possible: all findings are reported at once
     for draft in drafts:
         yield from draft.findings
         # versions that are not synced: only errors, because such mappings may be old on purpose
@@ -178,6 +172,7 @@ def _in_warehouse(drafts: Iterable[ModelDraft], project: Project, options: Optio
 
     with opened(project, options) as warehouse, warehouse.session("validate") as session:
         for draft in (one for model in drafts if not model.faults for one in model.mappings if not one.faults):
+            # a model that is not built yet is a finding, and does not end the checks of the others
             try:
                 find_source(to_mapping(draft), session)
             except InvalidProject as error:
@@ -230,7 +225,7 @@ def _summary(validation: Validation) -> str:
 
 
 def _as_json(validation: Validation) -> dict[str, Any]:
-    """Return all findings as one JSON object. A schema version may gain keys; existing keys keep their meaning."""
+    """Return all findings as one JSON object."""
     return {
         "schema_version": SCHEMA_VERSION,
         "project_dir": str(validation.project_dir),
@@ -276,6 +271,7 @@ def as_github(validation: Validation, repository: Path) -> Iterator[str]:
 
 
 def _data(text: str) -> str:
+    # the escapes of GitHub's toolkit: https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
@@ -286,6 +282,7 @@ def _property(text: str) -> str:
 def _path_in_repository(finding: Finding, validation: Validation, repository: Path) -> str:
     """Return the file's path from the root of the repository, as code review needs it."""
     path = validation.project_dir / finding.file
+    # a project outside of the checkout has no path in it: its own path is better than none
     try:
         return path.resolve().relative_to(repository.resolve()).as_posix()
     except ValueError:

@@ -25,20 +25,45 @@ from dbt_segconn.state.tables import COUNTS, DISCARD_COLUMNS, SYNC_COLUMNS
 
 Schema = Mapping[str, Any]
 
-_TYPES = {"string": "text", "object": "mapping", "boolean": "`true`, `false`"}
+_BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+def refreshed(text: str, main: click.Group, exit_codes: Mapping[int, str]) -> str:
+    """Return a page with fresh generated parts."""
+    # functions: only the parts of this page are generated
+    makers: dict[str, Callable[[], str]] = {
+        "settings": lambda: _keys(settings_schema()),
+        "mapping-keys": lambda: _keys(meta_schema()),
+        "fields": _fields,
+        "reserved": _reserved,
+        "directives": lambda: "\n\n".join(map(_directive, EXAMPLES)),
+        "findings": _findings,
+        "commands": partial(_commands, main),
+        "exit-codes": lambda: _table(("code", "meaning"), ((str(code), text) for code, text in exit_codes.items())),
+        "artifact": _artifact,
+        "history": partial(_columns, SYNC_COLUMNS),
+        "discards": partial(_columns, DISCARD_COLUMNS),
+    }
+    return _BLOCK.sub(lambda found: f"{found[1]}\n{makers[found[2]]()}\n\n{found[3]}", text)
+
+
+def _table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
     """Return a Markdown table. A pipe would end its cell, so it is escaped."""
     # chr(92) is a backslash, which Python before 3.12 does not allow in an f-string
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
-def keys(schema: Schema) -> str:
+# --- Keys of segconn.yml and of mappings ----------------------------------------------------------
+
+
+_TYPES = {"string": "text", "object": "mapping", "boolean": "`true`, `false`"}
+
+
+def _keys(schema: Schema) -> str:
     """Return the table of a model's keys, with the keys of the models below them."""
     heads = ("key", "values", "default", "description")
-    return table(heads, _rows(schema, schema["definitions"], ""))
+    return _table(heads, _rows(schema, schema["definitions"], ""))
 
 
 def _rows(schema: Schema, definitions: Schema, prefix: str) -> Iterator[tuple[str, str, str, str]]:
@@ -100,6 +125,9 @@ def _range(schema: Schema) -> str:
     return f" {low:g} to {high:g}" if high is not None else f" {low:g} or more"
 
 
+# --- Commands -------------------------------------------------------------------------------------
+
+
 _METAVARS = {"integer range": "N", "integer": "N", "directory": "FOLDER", "text": "TEXT"}
 # The program declares it as repeatable to refuse a second value, which click would use silently
 _GIVEN_ONCE = {"target_path"}
@@ -107,7 +135,7 @@ Identity = tuple[tuple[str, ...], str]
 """Names and help: options of two commands with equal identities are documented once."""
 
 
-def commands(main: click.Group) -> str:
+def _commands(main: click.Group) -> str:
     """Return a section for each command. A section before them has the options that most commands share."""
     shared = _shared(main.commands.values())
     first = next(command for command in main.commands.values() if _identities(command) >= shared)
@@ -141,15 +169,17 @@ def _options_of(command: click.Command) -> list[click.Option]:
     return [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
 
 
-def _command(command: click.Command, shared: Collection[Identity]) -> Iterator[str]:
+def _command(command: click.Command, shared: set[Identity]) -> Iterator[str]:
     given = " ".join(_argument(one) for one in command.params if isinstance(one, click.Argument))
-    own = [one for one in _options_of(command) if _identity(one) not in shared]
-    usage = " ".join(filter(None, ("dbt-segconn", command.name, given, "[OPTIONS]" if _options_of(command) else "")))
+    own, has_shared = _options_of(command), _identities(command) >= shared
+    usage = " ".join(filter(None, ("dbt-segconn", command.name, given, "[OPTIONS]" if own else "")))
+    if has_shared:
+        own = [one for one in own if _identity(one) not in shared]
     yield from (f"### {command.name}", "", f"`{usage}`", "")
     yield from _paragraphs(inspect.cleandoc(command.help or ""))
     if own:
         yield _options(own)
-    if len(own) < len(_options_of(command)):
+    if has_shared:
         yield f"{chr(10) if own else ''}{'Also' if own else 'Accepts'} the [project options](#project-options)."
 
 
@@ -170,7 +200,7 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _options(options: Iterable[click.Option]) -> str:
-    return table(("option", "description"), ((_names(one), _about(one)) for one in options))
+    return _table(("option", "description"), ((_names(one), _about(one)) for one in options))
 
 
 def _names(option: click.Option) -> str:
@@ -196,28 +226,6 @@ def _about(option: click.Option) -> str:
     return " ".join(filter(None, (text, *facts)))
 
 
-_BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def refreshed(text: str, main: click.Group, exit_codes: Mapping[int, str]) -> str:
-    """Return a page with fresh generated parts."""
-    # functions: only the parts of this page are generated
-    makers: dict[str, Callable[[], str]] = {
-        "settings": lambda: keys(settings_schema()),
-        "mapping-keys": lambda: keys(meta_schema()),
-        "fields": _fields,
-        "reserved": _reserved,
-        "directives": lambda: "\n\n".join(map(_directive, EXAMPLES)),
-        "findings": _findings,
-        "commands": partial(commands, main),
-        "exit-codes": lambda: table(("code", "meaning"), ((str(code), text) for code, text in exit_codes.items())),
-        "artifact": _artifact,
-        "history": partial(_columns, SYNC_COLUMNS),
-        "discards": partial(_columns, DISCARD_COLUMNS),
-    }
-    return _BLOCK.sub(lambda found: f"{found[1]}\n{makers[found[2]]()}\n\n{found[3]}", text)
-
-
 # --- Fields of the actions ------------------------------------------------------------------------
 
 
@@ -233,7 +241,7 @@ def _action(action: Action, common: list[Field]) -> str:
 
 
 def _field_table(fields: list[Field]) -> str:
-    return table(("field", "type", "description"), (row for one in fields for row in _field_rows(one, "")))
+    return _table(("field", "type", "description"), (row for one in fields for row in _field_rows(one, "")))
 
 
 def _field_rows(field: Field, prefix: str) -> Iterator[tuple[str, str, str]]:
@@ -249,7 +257,7 @@ def _reserved() -> str:
         for (action, of), many in RESERVED.items()
         for one in many
     )
-    return table(("name", "of", "type", "description"), rows)
+    return _table(("name", "of", "type", "description"), rows)
 
 
 # --- Directives -----------------------------------------------------------------------------------
@@ -284,7 +292,7 @@ TOPICS = {
 
 
 def _findings() -> str:
-    overview = table(("code", "severity", "finding"), ((one.code, one.severity, one.title) for one in RULES.values()))
+    overview = _table(("code", "severity", "finding"), ((one.code, one.severity, one.title) for one in RULES.values()))
     ordered = sorted(RULES.values(), key=lambda one: one.code)
     # the digit after SEG is the group
     groups = (_group(digit, list(rules)) for digit, rules in groupby(ordered, key=lambda one: one.code[3]))
@@ -309,8 +317,8 @@ def _finding(rule: Rule) -> str:
 def _artifact() -> str:
     # the history's counts have one description, that of their columns
     counts = {f"results[].counts.{name}": COLUMNS[name] for name in COUNTS}
-    return table(("field", "meaning"), ((f"`{name}`", text) for name, text in {**ARTIFACT_FIELDS, **counts}.items()))
+    return _table(("field", "meaning"), ((f"`{name}`", text) for name, text in {**ARTIFACT_FIELDS, **counts}.items()))
 
 
 def _columns(names: Mapping[str, str]) -> str:
-    return table(("column", "type", "meaning"), ((f"`{name}`", kind, COLUMNS[name]) for name, kind in names.items()))
+    return _table(("column", "type", "meaning"), ((f"`{name}`", one, COLUMNS[name]) for name, one in names.items()))

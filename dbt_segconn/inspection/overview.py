@@ -45,6 +45,12 @@ def opened_state(options: Options) -> Iterator[tuple[Project, State]]:
         yield project, state
 
 
+def find_orphans(project: Project, state: State) -> list[HistoryRow]:
+    """Return the newest history row of each mapping that is gone from the project and still has state."""
+    # a project that was never synced has no state tables
+    return state.orphans({mapping.id for mapping in project.mappings}) if state.exists() else []
+
+
 def overview(options: Options) -> list[dict[str, Any]]:
     """Return a row for each mapping of the project: its settings and the result of its newest sync.
 
@@ -60,6 +66,7 @@ def overview(options: Options) -> list[dict[str, Any]]:
 
 
 def _overview(project: Project, one: Mapping, newest: HistoryRow | None, earlier: str | None) -> dict[str, Any]:
+    # either switch disables a mapping: its own, or that of its destination
     is_enabled = one.meta.enabled and project.settings.destinations[one.destination].enabled
     return {
         "mapping": one.name,
@@ -80,6 +87,7 @@ def history(options: Options, limit: int) -> list[dict[str, Any]]:
     with opened_state(options) as (project, state):
         syncs = state.newest(limit) if state.exists() else []
         earlier = _earlier(state, syncs)
+    # the names of today: a mapping may have been renamed, or share its name since
     shown = names_shown(project, syncs)
     return [
         {
@@ -135,7 +143,7 @@ def _unlisted(state: State, rows: Iterable[abc.Mapping[str, Any]]) -> Iterator[s
 def orphans(options: Options) -> list[dict[str, Any]]:
     """Return the mappings that have state but are gone from the project, with the number of their records."""
     with opened_state(options) as (project, state):
-        gone = state.orphans({mapping.id for mapping in project.mappings}) if state.exists() else []
+        gone = find_orphans(project, state)
         shown = names_shown(project, gone)
         return [_orphan(last, shown[last.mapping_id], MappingTables(state, last.mapping_id)) for last in gone]
 
@@ -178,11 +186,9 @@ def record_past(options: Options, name: str, record_id: str) -> RecordPast:
     Raises ConfigurationError if there is no such mapping.
     """
     with opened_state(options) as (project, state):
-        has_state = state.exists()  # a project that was never synced has no state tables
-        orphans = state.orphans({mapping.id for mapping in project.mappings}) if has_state else []
-        known: list[Named] = [*project.mappings, *orphans]
+        known: list[Named] = [*project.mappings, *find_orphans(project, state)]
         mapping_id = find_mapping(name, known).names.id
-        rows = past_of(state, mapping_id, record_id) if has_state else []
+        rows = past_of(state, mapping_id, record_id) if state.exists() else []
         keep = state.keep_deliveries
     notes = []
     if keep is None:

@@ -105,6 +105,7 @@ def preview(
                 )
                 for row in changes
             )
+            # a named record that has no change is reported by name instead
             total = None if records else sum(found.changes[change_type] for change_type in wanted)
             absent = dict(_absent(look, mapping, changes, records))
             others = tuple(_others(found, change_types, records))
@@ -136,6 +137,7 @@ def _unsent(change_type: str, mapping: Mapping, found: Outlook, skipped: str | N
 
 def _others(found: Outlook, change_types: Collection[str], records: Collection[str]) -> Iterator[str]:
     """Yield notes about changes that are not shown."""
+    # notes count all changes: beside a choice of them, they would mislead
     if not change_types and not records:
         yield from found.notes()
         return

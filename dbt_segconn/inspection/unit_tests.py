@@ -28,7 +28,7 @@ from dbt_segconn.warehouse.source import Column, value_type_of
 GivenRow = abc.Mapping[str, Any]
 
 
-def find_given_columns(
+def _find_given_columns(
     mapping: Mapping, rows: Sequence[GivenRow], known: KnownColumns, adapter_type: str
 ) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
     """Return the columns that a sync would read, and the columns of the identifier.
@@ -66,7 +66,7 @@ def _guessed(values: Iterable[Any]) -> str:
     return named.get(types.pop(), "text") if len(types) == 1 else "float" if types == {int, float} else "text"
 
 
-def changes_of(
+def _changes_of(
     rows: Sequence[GivenRow], change_type: str, columns: Sequence[Column], identifier: Sequence[Column]
 ) -> Iterator[Row]:
     """Yield the change of each row: change number, change type, record id, then the values of `columns`.
@@ -206,7 +206,7 @@ def _run(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the differences of a test, and its columns of unknown type."""
     rows = test.given.rows
-    columns, identifier = find_given_columns(mapping, rows, known, adapter_type)
+    columns, identifier = _find_given_columns(mapping, rows, known, adapter_type)
     change_type = test.given.change_type or mapping.meta.sync_mode[0]
     calls: list[dict[str, Any]] = []
     discards: list[str] = []
@@ -214,7 +214,7 @@ def _run(
     try:
         # no write key: messageIds are compared only if a test expects them
         make_calls = CallMaker(mapping, columns, write_key="", sync_id="test", started_at=test.now)
-        for change in changes_of(rows, change_type, columns, identifier):
+        for change in _changes_of(rows, change_type, columns, identifier):
             call, reason = _sent(mapping, make_calls, change, columns)
             calls += [] if call is None else [call]
             discards += [] if reason is None else [reason]

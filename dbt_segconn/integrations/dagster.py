@@ -26,6 +26,7 @@ from dbt_segconn.engine.gate import SyncResult
 from dbt_segconn.engine.opening import Options, read_project
 from dbt_segconn.integrations.logs import LogListener, failures
 from dbt_segconn.project.mappings import Mapping as SegconnMapping
+from dbt_segconn.project.meta import find_mappings
 
 MAPPING = "dbt_segconn/mapping"
 CHECK = "no_discards"
@@ -69,7 +70,7 @@ def build_segconn_asset_specs(
     )
     project = read_project(options, needs_results=False, opens=False)
     translator = translator or SegconnTranslator()
-    chosen = [one for one in project.mappings if not mappings or {one.name, one.meta.name} & {*mappings}]
+    chosen = find_mappings(project.mappings, mappings)
     # A disabled mapping is never synced, so its asset would never get a result
     return [translator.get_asset_spec(one, project.manifest.raw) for one in chosen if one.meta.enabled]
 
@@ -129,7 +130,7 @@ def _results(result: SyncResult, key: dg.AssetKey) -> Iterator[dg.MaterializeRes
         passed=not counts["discarded"],
         asset_key=key,
         check_name=CHECK,
-        severity=dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.WARN,  # the next runs offer discarded records again
         metadata={"discarded": counts["discarded"]},
     )
     yield dg.MaterializeResult(

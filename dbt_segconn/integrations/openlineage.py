@@ -131,6 +131,7 @@ class LineageListener(Listener):
 
     def progress(self, mapping: Mapping, done: int, total: int) -> None:  # noqa: ARG002
         """Send RUNNING of a sync when its delivery starts, then once a minute."""
+        # deliveries report their progress many times a minute
         if time.monotonic() >= self._running_at.get(mapping.id, 0.0):
             self._running_at[mapping.id] = time.monotonic() + RUNNING_SECONDS
             self._emit(RunState.RUNNING, mapping, calls=done)
@@ -167,12 +168,12 @@ class LineageListener(Listener):
             facets["parent"] = _parent_facet(above[0], above[-1])
         if error:
             facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(error, "python", producer=PRODUCER)
-        kind = job_type_job.JobTypeJobFacet("BATCH", "DBT_SEGCONN", "SYNC" if mapping else "RUN", producer=PRODUCER)
+        job_type = job_type_job.JobTypeJobFacet("BATCH", "DBT_SEGCONN", "SYNC" if mapping else "RUN", producer=PRODUCER)
         event = RunEvent(
             eventType=state,
             eventTime=datetime.now(timezone.utc).isoformat(),
             run=Run(identity.run_id, facets),
-            job=Job(identity.namespace, identity.job, {"jobType": kind}),
+            job=Job(identity.namespace, identity.job, {"jobType": job_type}),
             inputs=[self._table(mapping)] if mapping else [],
             outputs=[self._destination(mapping, calls)] if mapping else [],
             producer=PRODUCER,
@@ -211,6 +212,7 @@ class LineageListener(Listener):
         """Return the columns of each field of the calls."""
         source, table, found = self._sources[mapping.id], self._table(mapping), {}
         for name, value in _fields(mapping):
+            # OpenLineage's terms for a column as it is, and for a value that is made of columns
             subtype = "IDENTITY" if isinstance(value, dict) and value.keys() == {"@path"} else "TRANSFORMATION"
             how = column_lineage_dataset.Transformation("DIRECT", subtype)
             if columns := dict.fromkeys(_columns_of(value, source)):

@@ -71,9 +71,9 @@ class TelemetryListener(Listener):
         self._run = self._tracer.start_span("dbt-segconn run", above, attributes=about)
 
     def connect(self, warehouse: Warehouse, sources: abc.Mapping[str, Source]) -> None:  # noqa: ARG002
-        """Keep the kind and name of the database."""
-        kind = warehouse.config.credentials.type
-        self._system = {"db.system.name": _SYSTEMS.get(kind, kind), "db.namespace": warehouse.database}
+        """Keep the type and name of the database."""
+        adapter_type = warehouse.config.credentials.type
+        self._system = {"db.system.name": _SYSTEMS.get(adapter_type, adapter_type), "db.namespace": warehouse.database}
 
     def start(self, number: int, total: int, mapping: Mapping) -> None:  # noqa: ARG002
         """Start the span of a sync."""
@@ -127,7 +127,7 @@ class TelemetryListener(Listener):
         if isinstance(outcome, Exception):
             self._run.set_status(StatusCode.ERROR, message_of(outcome))
         elif not outcome.success:
-            self._run.set_status(StatusCode.ERROR)
+            self._run.set_status(StatusCode.ERROR)  # the spans of syncs have the messages
         self._run.end()
         if self._own:
             self._own.close()

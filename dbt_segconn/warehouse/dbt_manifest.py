@@ -35,26 +35,17 @@ _CLASSES = {
     "sql_operation": "SqlNode",
     "unit_test": "UnitTestDefinition",
 }
-_PARTS = (
-    "nodes",
-    "sources",
-    "exposures",
-    "functions",
-    "metrics",
-    "semantic_models",
-    "saved_queries",
-    "unit_tests",
-    "macros",
-)
+# Parts of a manifest that depend on models. dbt-core and dbt 2 write them differently
+_DOWNSTREAM = ("exposures", "functions", "metrics", "semantic_models", "saved_queries", "unit_tests")
+_PARTS = ("nodes", "sources", "macros", *_DOWNSTREAM)
 # Without one of these, a selection would be wrong
 _DECISIVE = frozenset(
     {"config", "depends_on", "fqn", "name", "original_file_path", "package_name", "resource_type", "tags", "unique_id"}
 )
 # dbt 2 writes this instead of code that it does not store
 _PLACEHOLDER = "--placeholder--"
-# Resource types that dbt-core and dbt 2 write alike, and parts that they write differently
+# Resource types that dbt-core and dbt 2 write alike
 _COMPARABLE = frozenset({"model", "seed", "snapshot"})
-_DOWNSTREAM = frozenset({"exposures", "functions", "metrics", "semantic_models", "saved_queries", "unit_tests"})
 
 
 def read_dbt_manifest(raw: Mapping[str, Any], path: Path) -> Any:
@@ -181,7 +172,7 @@ def make_comparable(current: Any, previous: Any) -> None:
         previous.macros = _macros(current, adapters, of_dbt=True) | _macros(previous, adapters, of_dbt=False)
     if len(by_dbt_2) > 1:
         previous.nodes |= {key: node for key, node in current.nodes.items() if node.resource_type not in _COMPARABLE}
-        for part in _DOWNSTREAM & vars(current).keys():
+        for part in vars(current).keys() & _DOWNSTREAM:
             setattr(previous, part, getattr(current, part))
 
 

@@ -60,6 +60,7 @@ def _fits(
         written = str(keys.get("type", "{"))  # Jinja may render as the adapter's type
         if name == besides or not ("{" in written or written == manifest.adapter_type):
             continue
+        # no connection is opened: names depend on the profile and the macros only
         tried = context.with_target(name, "tried")
         try:
             warehouse = open_warehouse(tried, manifest.raw)

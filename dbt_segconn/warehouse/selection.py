@@ -52,7 +52,7 @@ def select_models(selection: Selection, config: Any, manifest: Mapping[str, Any]
     try:
         return frozenset(_select(selection, config, manifest, target_path))
     except ConfigurationError as error:
-        reason = str(error)
+        reason = str(error)  # of `PreviousState`, which dbt's selector calls
     except DbtBaseException as error:
         reason = shorten(str(error), _MAX_REASON, placeholder=" …")
     except Exception as error:  # noqa: BLE001  the text may contain whole nodes with their SQL
@@ -77,7 +77,7 @@ def _select(selection: Selection, config: Any, manifest: Mapping[str, Any], targ
         Graph(linker.graph),
         current,
         PreviousState(_state_folder(selection, config), target_path, current),
-        resource_types=[NodeType.Model, NodeType.Seed, NodeType.Snapshot],
+        resource_types=[NodeType.Model, NodeType.Seed, NodeType.Snapshot],  # only these can have mappings
         **named,
     )
     if selection.selector:

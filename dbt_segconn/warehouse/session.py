@@ -1,4 +1,4 @@
-"""A connection to the warehouse for one thread: run statements, return rows."""
+"""A connection to the warehouse for one thread: run statements, return rows, mask values of rows in errors."""
 
 from __future__ import annotations
 

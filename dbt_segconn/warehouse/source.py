@@ -47,6 +47,10 @@ _VALUE_TYPES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 
+# Value types that are ordered by time, and those that are whole numbers
+TIMES = frozenset({"date", "timestamp", "timestamptz"})
+WHOLE_NUMBERS = frozenset({"integer", "whole"})
+
 # Value types that are numbers in the warehouse
 NUMBERS = frozenset({"integer", "whole", "decimal", "number", "float", "single"})
 
@@ -57,6 +61,9 @@ _TAGS = {**dict.fromkeys(NUMBERS, "d"), "boolean": "b", "json": "j"}
 LOSSY_TYPES = frozenset(
     {"decimal", "number", "exact", "single", "float", "date", "timestamp", "timestamptz", "interval"}
 )
+
+# Relations of the schema that an error lists, if the model's is missing
+SHOWN_RELATIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +102,6 @@ def value_type_of(data_type: str, adapter_type: str, *, exact_decimals: bool = F
         value_type for value_type, pattern in _VALUE_TYPES if pattern.match(name)
     )
     return "exact" if exact_decimals and value_type in {"decimal", "number"} else value_type
-
-
-# Value types that are ordered by time, and those that are whole numbers
-TIMES = frozenset({"date", "timestamp", "timestamptz"})
-WHOLE_NUMBERS = frozenset({"integer", "whole"})
 
 
 def misfit(value_type: str, lag: int | timedelta) -> str | None:
@@ -170,9 +172,6 @@ CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "decimal": _decimal,
     "number": _number,
 }
-
-
-SHOWN_RELATIONS = 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ def test_mappings_are_assets_below_their_models(shop):
     specs = build_segconn_asset_specs(shop.dir)
     assert [spec.key for spec in specs] == [IDENTIFY, OTHER]
     assert [dep.asset_key for dep in specs[0].deps] == [dg.AssetKey("customers")]
+    for name in ("others", "customers.others", "shop.customers.others"):
+        assert [spec.key for spec in build_segconn_asset_specs(shop.dir, mappings=[name])] == [OTHER]
 
 
 def test_selected_assets_are_synced_with_counts_and_checks(shop, api):

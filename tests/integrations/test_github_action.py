@@ -142,7 +142,7 @@ def test_action_is_pinned_and_safe():
     for step in steps:
         assert "${{" not in step.get("run", "")
         assert re.search(r"^\./|@[0-9a-f]{40}$", step.get("uses", "./"))
-    manual = (ROOT / "dbt_segconn/docs/09-pull-requests.md").read_text()
+    manual = (ROOT / "dbt_segconn/docs/11-pull-requests.md").read_text()
     assert [name for name in (*action["inputs"], *action["outputs"]) if f"`{name}`" not in manual] == []
 
 

@@ -1,4 +1,4 @@
-"""Functions that print. Data cannot control the terminal or CI.
+"""Functions that print or write files for the user. Data cannot control the terminal or CI.
 
 Control characters are escaped, and so are lines that GitHub or Azure would run as commands (`::add-mask::`).
 YAML, HTML and GitHub's annotations are escaped by their own rules and printed by `click.echo`.
@@ -11,13 +11,16 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from secrets import token_hex
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 import orjson
 
-from dbt_segconn.errors import printable
+from dbt_segconn.errors import SegconnError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -85,6 +88,16 @@ def write_json(value: Any, *, indent: bool = True) -> None:
     except TypeError:  # an integer of more than 64 bits
         text = json.dumps(value, indent=2 if indent else None)
     click.echo(_NOT_ASCII.sub(_json_escape, text))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Create the folder of a file that the block writes. Raise SegconnError if the file cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise SegconnError(f"{path}: cannot be written: {error.strerror}.") from None
 
 
 def _json_escape(found: re.Match[str]) -> str:

@@ -53,7 +53,7 @@ def _table(names: Sequence[str], cells: Sequence[Sequence[str]], longest: Sequen
     for name, size in zip(names, longest, strict=True):
         table.add_column(name, overflow="fold", min_width=min(size, _WRAPPED), no_wrap=size <= _WRAPPED)
     for row in cells:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(Text, row))  # rich would read brackets in a plain str as markup
     return table
 
 

@@ -51,6 +51,7 @@ def create_app(
     # a random session: a page that outlives a restart sees another one
     inspector = Inspector(store, secrets.token_hex(4), stopping)
     routes = [Route(f"/v1/{endpoint}", api.receive, methods=["POST"]) for endpoint in ENDPOINTS]
+    # a route for each known file: no path can leave the folder
     routes += [Route(f"/{name}", asset) for name in ("", *ASSETS.names())]
     routes += [
         Route("/v1/projects/{key}/settings", api.settings),

@@ -47,18 +47,18 @@ class Reader:
         self._history = history
         self._read = read
         self._last: Json | None = None
-        self._lock = threading.Lock()  # dbt's adapters are process-wide
+        self._lock = threading.RLock()  # dbt's adapters are process-wide
 
     def snapshot(self) -> Json:
         """Read the state tables. Return `snapshot`, the `stamp` before the read, and `problem` or None."""
+
+        def read() -> Json:
+            self._last = self._read(self._options, self._history)
+            return {"stamp": stamp, "snapshot": self._last}
+
         with self._lock:
             stamp = self.stamp()
-            try:
-                self._enter_folder()
-                self._last = self._read(self._options, self._history)
-            except (SegconnError, OSError) as error:
-                return {"stamp": stamp, "snapshot": self._last, "problem": _problem(error, is_kept=bool(self._last))}
-            return {"stamp": stamp, "snapshot": self._last, "problem": None}
+            return self._answer(read, {"stamp": stamp, "snapshot": self._last})
 
     def preview(self, mapping: str, record: str, change_type: str) -> Json:
         """Return the `calls` that a mapping would send now, each with its record, and `notes`."""
@@ -66,25 +66,31 @@ class Reader:
         options = replace(self._options, mappings=(mapping,), all=True)
         records = (record,) if record else ()
         change_types = (change_type,) if change_type else ()
-        with self._lock:
-            try:
-                self._enter_folder()
-                previews = preview(options, change_types=change_types, records=records, limit=PREVIEWED)
-            except (SegconnError, OSError) as error:
-                return {"calls": [], "notes": [], "problem": _problem(error, is_kept=False)}
-        calls = [shown.as_json(with_record=True) for one in previews for shown in one.shown]
-        return {"calls": calls, "notes": [note for one in previews for note in one.notes(MORE)], "problem": None}
+
+        def read() -> Json:
+            previews = preview(options, change_types=change_types, records=records, limit=PREVIEWED)
+            calls = [shown.as_json(with_record=True) for one in previews for shown in one.shown]
+            return {"calls": calls, "notes": [note for one in previews for note in one.notes(MORE)]}
+
+        return self._answer(read, {"calls": [], "notes": []})
 
     def past(self, mapping: str, record: str) -> Json:
         """Return the `rows` of the past of a record, oldest first, and `notes`."""
+
+        def read() -> Json:
+            found = record_past(self._options, mapping, record)
+            return {"rows": [{**row, "at": iso(row["at"])} for row in found.rows], "notes": list(found.notes)}
+
+        return self._answer(read, {"rows": [], "notes": []})
+
+    def _answer(self, read: Callable[[], Json], otherwise: Json) -> Json:
+        """Return what `read` returns, with `problem` None; after an error, `otherwise` with the problem."""
         with self._lock:
             try:
                 self._enter_folder()
-                found = record_past(self._options, mapping, record)
+                return {**read(), "problem": None}
             except (SegconnError, OSError) as error:
-                return {"rows": [], "notes": [], "problem": _problem(error, is_kept=False)}
-        rows = [{**row, "at": iso(row["at"])} for row in found.rows]
-        return {"rows": rows, "notes": list(found.notes), "problem": None}
+                return {**otherwise, "problem": _problem(error, is_kept=bool(otherwise.get("snapshot")))}
 
     def _enter_folder(self) -> None:
         """Change to the working directory, else to the project's, if the current one was deleted."""

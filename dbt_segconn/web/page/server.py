@@ -49,12 +49,12 @@ def create_app(reader: Reader, debugger: str) -> Starlette:
 
     async def preview(request: Request) -> Response:
         query = _query(request, "mapping", "record", "change_type")
-        _check_preview(**query)
+        if query["change_type"] not in ("", *CHANGE_TYPES):
+            raise HTTPException(400, f"change_type must be one of {', '.join(CHANGE_TYPES)}")
         return await _respond(request, lambda: reader.preview(**query))
 
     async def past(request: Request) -> Response:
         query = _query(request, "mapping", "record")
-        _check_texts(*query.values())
         return await _respond(request, lambda: reader.past(**query))
 
     async def calls(request: Request) -> Response:
@@ -71,19 +71,11 @@ def create_app(reader: Reader, debugger: str) -> Starlette:
 
 
 def _query(request: Request, *names: str) -> dict[str, str]:
-    return {name: request.query_params.get(name, "") for name in names}
-
-
-def _check_preview(mapping: str, record: str, change_type: str) -> None:
-    # values of the address bar: a wrong one is an error of the request, not of the server
-    if change_type not in ("", *CHANGE_TYPES):
-        raise HTTPException(400, f"change_type must be one of {', '.join(CHANGE_TYPES)}")
-    _check_texts(mapping, record)
-
-
-def _check_texts(mapping: str, record: str) -> None:
-    if "\0" in mapping + record:  # PostgreSQL has no text with this character
-        raise HTTPException(400, "mapping and record must not contain a null character")
+    """Return values of the address bar. A wrong one is an error of the request, not of the server."""
+    query = {name: request.query_params.get(name, "") for name in names}
+    if "\0" in "".join(query.values()):  # PostgreSQL has no text with this character
+        raise HTTPException(400, f"{', '.join(names)} must not contain a null character")
+    return query
 
 
 async def _asset(request: Request) -> Response:

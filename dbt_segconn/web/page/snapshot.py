@@ -193,6 +193,7 @@ def iso(time: datetime | None) -> str | None:
     """Write a time in UTC. Times of the state tables are in UTC and have no time zone."""
     if time is None:
         return None
+    # milliseconds, because a Date of JavaScript holds no more
     utc = time.astimezone(timezone.utc) if time.tzinfo else time
     return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03}Z"
 

@@ -1,7 +1,7 @@
 // The past of one record: its confirmed calls and discards. It reads the warehouse only on request.
 
-import { element, foldable, none, section, short, table, when, withCode } from "./elements.js";
-import { fetchJson, problem } from "./requests.js";
+import { element, foldable, short, table, when, withCode } from "./elements.js";
+import { askingSection } from "./requests.js";
 import { changeName, linkTo, state } from "./snapshot.js";
 
 // Keeps one section while its mapping is shown, so that a refresh does not clear it.
@@ -21,26 +21,15 @@ function past(mapping) {
     spellcheck: "false",
   });
   const button = element("button", { type: "submit", "data-key": "past" }, "Show");
-  const shown = element("div", { className: "previews", "aria-live": "polite" });
-  const submit = async (event) => {
-    event.preventDefault();
-    button.disabled = true;
-    shown.replaceChildren(none("Reading the warehouse…"));
-    const answer = await fetchJson("api/past", { mapping: mapping.id, record: record.value });
-    button.disabled = false;
-    shown.replaceChildren(...(answer.problem ? [problem(answer.problem)] : pastRows(answer)));
-  };
-  return section(
-    "Record history",
-    none("Confirmed calls of one record, from the delivery log, and its discards."),
-    element(
-      "form",
-      { className: "preview-form", onsubmit: submit },
-      element("label", {}, element("span", {}, "Record"), record),
-      button,
-    ),
-    shown,
-  );
+  return askingSection({
+    title: "Record history",
+    about: "Confirmed calls of one record, from the delivery log, and its discards.",
+    fields: { Record: record },
+    button,
+    path: "api/past",
+    query: () => ({ mapping: mapping.id, record: record.value }),
+    show: pastRows,
+  });
 }
 
 function pastRows({ rows, notes }) {

@@ -1,7 +1,7 @@
 // The preview of a mapping. It reads the warehouse only on request.
 
-import { $, element, none, section, valueList, withCode } from "./elements.js";
-import { fetchJson, problem } from "./requests.js";
+import { $, element, valueList, withCode } from "./elements.js";
+import { askingSection } from "./requests.js";
 import { changeName, state } from "./snapshot.js";
 
 // Keeps one section while its mapping is shown, so that a refresh does not clear it.
@@ -27,31 +27,15 @@ function preview(mapping) {
     ),
   );
   const button = element("button", { type: "submit", "data-key": "preview" }, "Preview");
-  const shown = element("div", { className: "previews", "aria-live": "polite" });
-  const submit = async (event) => {
-    event.preventDefault();
-    button.disabled = true;
-    shown.replaceChildren(none("Reading the warehouse…"));
-    const answer = await fetchJson("api/preview", {
-      mapping: mapping.id,
-      record: record.value,
-      change_type: changeType.value,
-    });
-    button.disabled = false;
-    shown.replaceChildren(...(answer.problem ? [problem(answer.problem)] : previews(answer)));
-  };
-  return section(
-    "Preview",
-    none("Calls that a run would send now. A preview reads the warehouse and sends nothing."),
-    element(
-      "form",
-      { className: "preview-form", onsubmit: submit },
-      element("label", {}, element("span", {}, "Record"), record),
-      element("label", {}, element("span", {}, "Change type"), changeType),
-      button,
-    ),
-    shown,
-  );
+  return askingSection({
+    title: "Preview",
+    about: "Calls that a run would send now. A preview reads the warehouse and sends nothing.",
+    fields: { Record: record, "Change type": changeType },
+    button,
+    path: "api/preview",
+    query: () => ({ mapping: mapping.id, record: record.value, change_type: changeType.value }),
+    show: previews,
+  });
 }
 
 export function previewRecord(record) {

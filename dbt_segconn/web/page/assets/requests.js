@@ -1,6 +1,6 @@
-// Requests to the server, and the problems that it reports.
+// Requests to the server, forms that send them, and the problems that it reports.
 
-import { element, parse, withCode } from "./elements.js";
+import { element, none, parse, section, withCode } from "./elements.js";
 
 export async function fetchJson(path, query = {}) {
   try {
@@ -11,6 +11,24 @@ export async function fetchJson(path, query = {}) {
   } catch {
     return { problem: { title: "dbt-segconn ui does not answer. Is it still running?", lines: [] } };
   }
+}
+
+// A section that reads the warehouse only on request, by a form. `fields` has an element for each label.
+export function askingSection({ title, about, fields, button, path, query, show }) {
+  const shown = element("div", { className: "previews", "aria-live": "polite" });
+  const submit = async (event) => {
+    event.preventDefault();
+    button.disabled = true;
+    shown.replaceChildren(none("Reading the warehouse…"));
+    const answer = await fetchJson(path, query());
+    button.disabled = false;
+    shown.replaceChildren(...(answer.problem ? [problem(answer.problem)] : show(answer)));
+  };
+  const labels = Object.entries(fields).map(([label, field]) =>
+    element("label", {}, element("span", {}, label), field),
+  );
+  const form = element("form", { className: "preview-form", onsubmit: submit }, labels, button);
+  return section(title, none(about), form, shown);
 }
 
 export function problem({ title, lines }) {
