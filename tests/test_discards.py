@@ -20,7 +20,7 @@ def refusing(shop, api):
 
 
 def discards(shop):
-    lines = shop.segconn("status", "--discards", "--output", "json").output.splitlines()
+    lines = shop.segconn("status", "--discards", "--format", "json").output.splitlines()
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 

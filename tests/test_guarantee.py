@@ -439,7 +439,7 @@ class History(RuleBasedStateMachine):
         return ending
 
     def discards(self):
-        result = self.shop.segconn("status", "--discards", "--output", "json")
+        result = self.shop.segconn("status", "--discards", "--format", "json")
         assert result.exit_code == 0, result.output
         names = {f"customers.{self.names[name]}" for name in self.destinations}
         rows = [json.loads(line) for line in result.output.splitlines() if "{" in line]

@@ -108,7 +108,7 @@ def test_a_record_without_user_id_is_discarded_with_the_reason_and_sent_once_it_
     assert result.artifact(shop.dir)["results"][0]["counts"]["discarded"] == 1
     assert (
         "Either `Anonymous ID` or `User ID` must be defined."
-        in shop.segconn("status", "--discards", "--output", "json").output
+        in shop.segconn("status", "--discards", "--format", "json").output
     )
     assert shop.sync(ADA, BOB).exit_code == 0
     assert users(api) == ["ada@example.com", "bob@example.com"]
@@ -237,7 +237,7 @@ def test_json_log_lines_and_artifact_agree(shop):
 def test_history_has_one_row_for_each_sync(shop):
     shop.sync(ADA)
     shop.sync(ADA, BOB)
-    rows = [json.loads(line) for line in shop.segconn("status", "--history", "--output", "json").output.splitlines()]
+    rows = [json.loads(line) for line in shop.segconn("status", "--history", "--format", "json").output.splitlines()]
     assert [row["added"] for row in rows] == [1, 1]
     assert {row["status"] for row in rows} == {"success"}
 

@@ -37,7 +37,7 @@ def lines(result):
 
 
 def synced(shop):
-    return {row["mapping"]: row["status"] for row in lines(shop.segconn("status", "--output", "json"))}
+    return {row["mapping"]: row["status"] for row in lines(shop.segconn("status", "--format", "json"))}
 
 
 def test_ambiguous_short_name_shows_package(shop, api):
@@ -49,7 +49,7 @@ def test_ambiguous_short_name_shows_package(shop, api):
     names = {OURS, THEIRS, "customers.of_shop"}
     assert {one["name"] for one in result.artifact(shop.dir)["results"]} == names
     assert {row["mapping"] for row in shop.query("select mapping from segconn.syncs")} == names
-    assert {row["mapping"] for row in lines(shop.segconn("status", "--history", "--output", "json"))} == names
+    assert {row["mapping"] for row in lines(shop.segconn("status", "--history", "--format", "json"))} == names
     shop.segconn("report", "--html", str(shop.dir / "page.html"))
     page = (shop.dir / "page.html").read_text()
     assert OURS in page
@@ -110,7 +110,7 @@ def test_removed_package_keeps_state_name(shop, api):
     manifest = json.loads(path.read_bytes())
     del manifest["nodes"]["model.crm.customers"]
     path.write_text(json.dumps(manifest))
-    orphans = lines(shop.segconn("status", "--orphans", "--output", "json"))
+    orphans = lines(shop.segconn("status", "--orphans", "--format", "json"))
     assert {one["mapping"] for one in orphans} == {THEIRS, "customers.of_shop"}
     refused = shop.segconn("reset", "customers.ident", "--yes")
     assert refused.exit_code == 2

@@ -120,7 +120,7 @@ def test_discards_wait_for_apply(shop, api):
     plan(shop)  # a plan that is replaced counts no attempt
     assert shop.segconn("status", "--discards").output.count("not unique") == 0
     assert apply(shop).exit_code == 1
-    assert shop.segconn("status", "--discards", "--output", "json").output.count("not unique") == 1
+    assert shop.segconn("status", "--discards", "--format", "json").output.count("not unique") == 1
     assert sent(api) == [("c1", ADA[1])]
 
 

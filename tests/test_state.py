@@ -50,7 +50,7 @@ def test_reset_is_the_other_way_out(synced, api):
     assert synced.segconn("reset", NAME, "--yes").exit_code == 0
     assert "ADDED 2" in synced.segconn("run", "--all").output
     assert len(api.received) == 2
-    history = synced.segconn("status", "--history", "--output", "json").output.splitlines()
+    history = synced.segconn("status", "--history", "--format", "json").output.splitlines()
     assert [json.loads(line)["status"] for line in history] == ["success", "reset", "success"]
 
 
@@ -66,7 +66,7 @@ def test_status_shows_how_a_resumed_sync_had_failed(synced, api):
         assert synced.resync(ADA, BOB, EVE).exit_code == 1
         assert ("resumed" in synced.segconn("status").output) is (fault == 403)
     assert synced.resync(ADA, BOB, EVE).exit_code == 0
-    for options in ([], ["--history"], ["--output", "json"], ["--history", "--output", "json"]):
+    for options in ([], ["--history"], ["--format", "json"], ["--history", "--format", "json"]):
         told = synced.segconn("status", *options).output
         assert told.count("2 attempts failed, then resumed: ") == 1, told
         assert ("HTTP status 403" in told) is ("json" in options)
@@ -154,7 +154,7 @@ def test_a_renamed_mapping_is_held_back_until_its_records_are_adopted(synced, ap
     assert f"{NAME}, which is gone from the project, was the same mapping and has 2 records" in result.output
     assert f"`dbt-segconn adopt {NAME} customers.customers_to_app`" in result.output
     assert "was the same mapping and has 2 records" in synced.segconn("run", "--all").output, "the next run, too"
-    (orphan,) = map(json.loads, synced.segconn("status", "--orphans", "--output", "json").output.splitlines())
+    (orphan,) = map(json.loads, synced.segconn("status", "--orphans", "--format", "json").output.splitlines())
     assert (orphan["mapping"], orphan["records"], orphan["outbox"]) == (NAME, 2, "no")
     adopted = synced.segconn("adopt", NAME, "customers_to_app")
     assert adopted.exit_code == 0, adopted.output
@@ -162,7 +162,7 @@ def test_a_renamed_mapping_is_held_back_until_its_records_are_adopted(synced, ap
     assert synced.segconn("status", "--orphans").output == "Nothing yet.\n"
     synced.resync(ADA, BOB, EVE)
     assert [call["userId"] for call in api.calls()] == ["c3"]
-    assert json.loads(synced.segconn("status", "--output", "json").output)["mapping"] == "customers.customers_to_app"
+    assert json.loads(synced.segconn("status", "--format", "json").output)["mapping"] == "customers.customers_to_app"
 
 
 def test_rename_may_be_a_new_mapping(synced, api):

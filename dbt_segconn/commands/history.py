@@ -8,7 +8,7 @@ import click
 
 from dbt_segconn.commands.completion import complete_mapping
 from dbt_segconn.commands.main import command
-from dbt_segconn.commands.options import as_options, project_options
+from dbt_segconn.commands.options import as_options, format_option, project_options
 from dbt_segconn.commands.terminal.output import say
 
 
@@ -16,24 +16,24 @@ from dbt_segconn.commands.terminal.output import say
 @project_options
 @click.argument("mapping", shell_complete=complete_mapping)
 @click.option("--record", required=True, metavar="ID", help="Identifier of the record.")
-@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def history(*, mapping: str, record: str, output: str, **params: Any) -> None:
+@format_option("text", "json")
+def history(*, mapping: str, record: str, style: str, **params: Any) -> None:
     """Show the past of one record of MAPPING (model.mapping): its confirmed calls and its discards.
 
     Each confirmed call has its change type, messageId, sync and the time at which the sync was settled. An updated
     record has its changed columns if the mapping has `changed_columns: true`. Confirmed calls are in the delivery
-    log, which `state.deliveries` of segconn.yml switches on. With --output json, times are in UTC.
+    log, which `state.deliveries` of segconn.yml switches on. With --format json, times are in UTC.
 
     \b
     Examples:
       dbt-segconn history customers.identify_customers --record c-1042
-      dbt-segconn history identify_customers --record c-1042 --output json
+      dbt-segconn history identify_customers --record c-1042 --format json
     """
     from dbt_segconn.commands.terminal.tables import show
     from dbt_segconn.inspection.overview import record_past
 
     past = record_past(as_options(**params), mapping, record)
-    is_text = output == "text"
+    is_text = style == "text"
     # a list is a value in JSON; a table needs a text
     rows = past.rows
     if is_text:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dbt_segconn.commands.main import command
-from dbt_segconn.commands.options import as_options, project_options
+from dbt_segconn.commands.options import as_options, format_option, project_options
 from dbt_segconn.commands.terminal.output import say
 
 
@@ -24,8 +24,8 @@ from dbt_segconn.commands.terminal.output import say
     show_default=True,
     help="Maximum lines of history or discards.",
 )
-@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: str, **params: Any) -> None:
+@format_option("text", "json")
+def status(*, history: bool, discards: bool, orphans: bool, limit: int, style: str, **params: Any) -> None:
     """Show the last sync of every mapping, the history of syncs, the discarded records, or orphans.
 
     \b
@@ -51,7 +51,7 @@ def status(*, history: bool, discards: bool, orphans: bool, limit: int, output: 
         rows = overview.orphans(options)
     else:
         rows = overview.overview(options)
-    show(rows, output)
+    show(rows, style)
     # JSON lines have one shape: a note would be a row of another
-    for note in notes if output == "text" else ():
+    for note in notes if style == "text" else ():
         say(note)

@@ -44,6 +44,11 @@ def workforce(options: Options, project: Project, warehouse: Warehouse, run_id: 
     if options.workers == 1 and not options.scheduler:
         yield None
         return
+    if options.workers > 1 and options.scheduler:
+        raise ConfigurationError(
+            f"--workers {options.workers} and --scheduler {options.scheduler}: set only one. A scheduler has workers "
+            "of its own."
+        )
     if reason := warehouse.only_one_process:
         raise ConfigurationError(f"{_asked(options)}: {reason}. Leave the option out.")
     theirs = _of_workers(project, warehouse)

@@ -180,6 +180,6 @@ def check_endpoint(url: str) -> str:
     method = re.search(rf"/v1(/({_METHODS}))?$", path, re.IGNORECASE)
     surplus = path if parts.hostname in _API_HOSTS else ""  # a proxy may have a path of its own, Segment has none
     if added := method[0] if method else surplus:
-        base = f"{parts.scheme}://{parts.netloc}{path.removesuffix(added)}"
-        raise ValueError(f"must not end in {added}: the client adds /v1/batch. Write the base URL only: {base}")
+        # the rest of a proxy's path may be a secret, so the message has only what to remove
+        raise ValueError(f"must not end in {added}: the client adds /v1/batch. Write only what precedes {added}")
     return url

@@ -208,6 +208,7 @@ def test_pages_of_runs_are_read(shop, api, platform):
         (("--dbt-cloud-run", "71"), [], {"DBT_CLOUD_HOST": "http://127.0.0.1:1"}, "cannot be reached: Connection"),
         (("--dbt-cloud-run", "71", "--dbt-cloud-job", "9"), [], {}, "set only one"),
         (("--dbt-cloud-run", "71", "--run-results", "x"), [], {}, "set only one"),
+        (("--dbt-cloud-account", "4711"), [], {}, "--dbt-cloud-account needs --dbt-cloud-job or --dbt-cloud-run"),
     ],
 )
 def test_unusable_run_is_refused(shop, api, platform, monkeypatch, options, faults, environment, message):

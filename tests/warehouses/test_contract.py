@@ -60,7 +60,7 @@ def test_null_and_duplicate_identifiers_are_discarded_and_counted(shop, api):
     assert result.exit_code == 1
     assert "DISCARDED 3" in result.output
     assert users(api) == ["c1"]
-    discards = read_json(shop.segconn("status", "--discards", "--output", "json"))
+    discards = read_json(shop.segconn("status", "--discards", "--format", "json"))
     assert sorted((row["record_id"] or "", row["reason"]) for row in discards) == [
         ("", "the unique identifier is null"),
         ("c2", "the unique identifier is not unique"),
@@ -81,7 +81,7 @@ def test_refused_records_are_listed_and_sent_once_they_are_mended(shop, api):
     result = shop.synced(ADA, ("c2", "bob's", "free"), EVE)
     assert result.exit_code == 1
     assert users(api) == ["c1", "c3"]
-    (discard,) = read_json(shop.segconn("status", "--discards", "--output", "json"))
+    (discard,) = read_json(shop.segconn("status", "--discards", "--format", "json"))
     assert (discard["record_id"], discard["change_type"], discard["attempts"]) == ("c2", "added", 1)
     page = shop.segconn("report", "--html", "-", "--identifiers").output
     refused = '"change_type":"added","reason":"Segment rejected the call with HTTP status 400"'
@@ -154,7 +154,7 @@ def test_preview_changes_nothing_and_status_tells_the_history(shop, api):
     assert (shown["record_id"], shown["call"]["traits"]["email"]) == ("c1", "new@example.com")
     assert len(api.received) == 2
     shop.run()
-    rows = read_json(shop.segconn("status", "--history", "--output", "json"))
+    rows = read_json(shop.segconn("status", "--history", "--format", "json"))
     assert [(row["status"], row["added"], row["updated"], row["deleted"]) for row in rows] == [
         ("success", 0, 1, 1),
         ("success", 2, 0, 0),

@@ -22,7 +22,7 @@ def logged(shop):
 
 
 def past(shop, record, name=NAME):
-    result = shop.segconn("history", name, "--record", record, "--output", "json")
+    result = shop.segconn("history", name, "--record", record, "--format", "json")
     assert result.exit_code == 0, result.output
     return [json.loads(line) for line in result.stdout.splitlines()]
 

@@ -224,4 +224,4 @@ def test_models_and_mappings_of_the_longest_names_have_tables_of_their_own(shop,
     records = [name for (name,) in tables if name.startswith("records_")]
     assert len(records) == 2
     assert max(map(len, records)) == 63
-    assert json.loads(shop.segconn("status", "--output", "json").output.splitlines()[0])["status"] == "success"
+    assert json.loads(shop.segconn("status", "--format", "json").output.splitlines()[0])["status"] == "success"

@@ -152,7 +152,7 @@ def test_super_beyond_a_text_is_discarded(shop, api):
     result = shop.run()
     assert result.exit_code == 1
     assert {call["userId"]: call["traits"] for call in api.calls()} == {"c1": {"tail": 1}, "c3": {"tail": None}}
-    assert "a value has 70,023 bytes of JSON" in shop.segconn("status", "--discards", "--output", "json").output
+    assert "a value has 70,023 bytes of JSON" in shop.segconn("status", "--discards", "--format", "json").output
 
 
 def test_geometry_is_text_and_sketch_is_refused(shop, api):

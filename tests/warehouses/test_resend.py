@@ -32,7 +32,7 @@ def sent(shop, api):
 def test_resend_sends_chosen_records_again(logged, api):
     logged.synced(ADA, BOB, EVE)
     (first,) = (
-        json.loads(line) for line in logged.segconn("status", "--history", "--output", "json").stdout.splitlines()
+        json.loads(line) for line in logged.segconn("status", "--history", "--format", "json").stdout.splitlines()
     )
     result = resend(logged, "--record", "c1", "--record", "c3", *YES)
     assert "2 records of" in result.output

@@ -474,4 +474,4 @@ def test_json_text_that_is_not_unicode_is_discarded(shop, api):
     result = shop.run()
     assert result.exit_code == 1
     assert traits(api) == {"c2": {"doc": {}}}
-    assert "UTF-8" in json.loads(shop.segconn("status", "--discards", "--output", "json").output)["reason"]
+    assert "UTF-8" in json.loads(shop.segconn("status", "--discards", "--format", "json").output)["reason"]

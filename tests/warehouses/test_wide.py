@@ -76,7 +76,7 @@ def test_a_value_of_128_kib_is_refused_where_it_is_sent_and_harmless_where_it_is
     traits = [(call["userId"], call.get("traits", {}).get("note")) for call in api.calls()]
     assert sorted(note for user, note in traits if user == "c1" and note) == ["0123456789abcdef0123"]
     assert sorted(len(note) for user, note in traits if user == "c3" and note) == [20, 30400]
-    (discard,) = json.loads(f"[{shop.segconn('status', '--discards', '--output', 'json').output.strip()}]")
+    (discard,) = json.loads(f"[{shop.segconn('status', '--discards', '--format', 'json').output.strip()}]")
     assert discard["record_id"] == "c1"
     assert "32" in discard["reason"], discard
 

@@ -315,6 +315,9 @@ def test_a_scheduler_that_nobody_answers_at_is_told_before_anything_is_sent(shop
     result = shop.run("--scheduler", "tcp://127.0.0.1:9")
     assert result.exit_code == 2
     assert "--scheduler tcp://127.0.0.1:9: no Dask scheduler answers there" in result.output
+    both = shop.run("--scheduler", "tcp://127.0.0.1:9", "--workers", "2")
+    assert both.exit_code == 2
+    assert "--workers 2 and --scheduler tcp://127.0.0.1:9: set only one" in both.output
     assert not api.tried
 
 
