@@ -7,9 +7,8 @@ import gc
 import pytest
 from browser import browser  # noqa: F401
 from dbt2 import dbt2  # noqa: F401
-from standing import ADA, WRITE_KEY, Api, new_shop, serving, watched
+from standing import ADA, WRITE_KEY, Api, new_shop, serving, share_dbt, watched
 from warehouses.postgres import postgres, postgres_server  # noqa: F401
-
 
 def pytest_collection_modifyitems(items):
     """Begin with the longest tests, so that no core is idle while the last of them ends.
@@ -30,11 +29,21 @@ def _collected():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _collected_by_modules():
-    """Leave garbage of runs in this process to `_collected`: a full collection takes longer here than a small run."""
+def collect_after_run():
+    """Leave garbage of runs in this process to `_collected`: a full collection takes longer here than a small run.
+
+    Returns what collects it elsewhere.
+    """
     from dbt_segconn import process_tuning
 
+    collect = process_tuning.collect_after_run
     process_tuning.collect_after_run = gc.unfreeze
+    return collect
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _dbt_shared():
+    share_dbt()
 
 
 @pytest.fixture(scope="session", autouse=True)
