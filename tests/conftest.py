@@ -10,14 +10,19 @@ from dbt2 import dbt2  # noqa: F401
 from standing import ADA, WRITE_KEY, Api, new_shop, serving, share_dbt, watched
 from warehouses.postgres import postgres, postgres_server  # noqa: F401
 
+# Modules on the syncs that the tests beside this file run, too: on each warehouse, with more types and wider rows
+OF_ALL_WAREHOUSES = {"test_contract.py", "test_identifiers.py", "test_wide.py", "test_written_calls.py"}
+
+
 def pytest_collection_modifyitems(items):
     """Begin with the longest tests, so that no core is idle while the last of them ends.
 
-    Coverage takes a third of the time. It is not measured again for what DuckDB's tests have run already.
+    Coverage takes a third of the time. It is not measured again for what other tests on DuckDB have run already.
     """
     items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("timeout")), default=0))
     for item in items:
-        if "[postgres" in item.nodeid and item.path.name != "test_postgres.py":
+        is_repeated = "[postgres" in item.nodeid and item.path.name != "test_postgres.py"
+        if is_repeated or item.path.name in OF_ALL_WAREHOUSES:
             item.add_marker(pytest.mark.no_cover)
 
 
