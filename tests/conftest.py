@@ -7,18 +7,22 @@ import gc
 import pytest
 from browser import browser  # noqa: F401
 from dbt2 import dbt2  # noqa: F401
-from standing import ADA, WRITE_KEY, Api, new_shop, serving, watched
+from standing import ADA, WRITE_KEY, Api, new_shop, serving, share_dbt, watched
 from warehouses.postgres import postgres, postgres_server  # noqa: F401
+
+# Modules on the syncs that the tests beside this file run, too: on each warehouse, with more types and wider rows
+OF_ALL_WAREHOUSES = {"test_contract.py", "test_identifiers.py", "test_wide.py", "test_written_calls.py"}
 
 
 def pytest_collection_modifyitems(items):
     """Begin with the longest tests, so that no core is idle while the last of them ends.
 
-    Coverage takes a third of the time. It is not measured again for what DuckDB's tests have run already.
+    Coverage takes a third of the time. It is not measured again for what other tests on DuckDB have run already.
     """
     items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("timeout")), default=0))
     for item in items:
-        if "[postgres" in item.nodeid and item.path.name != "test_postgres.py":
+        is_repeated = "[postgres" in item.nodeid and item.path.name != "test_postgres.py"
+        if is_repeated or item.path.name in OF_ALL_WAREHOUSES:
             item.add_marker(pytest.mark.no_cover)
 
 
@@ -30,11 +34,21 @@ def _collected():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _collected_by_modules():
-    """Leave garbage of runs in this process to `_collected`: a full collection takes longer here than a small run."""
+def collect_after_run():
+    """Leave garbage of runs in this process to `_collected`: a full collection takes longer here than a small run.
+
+    Returns what collects it elsewhere.
+    """
     from dbt_segconn import process_tuning
 
+    collect = process_tuning.collect_after_run
     process_tuning.collect_after_run = gc.unfreeze
+    return collect
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _dbt_shared():
+    share_dbt()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -119,9 +119,15 @@ def _tables(folder: Path) -> Iterator[tuple[str, bool, str]]:
                 "select schema_name, table_name from duckdb_tables() where not internal and schema_name in "
                 "(select schema_name from duckdb_tables() where table_name = 'sync_history')"
             ).fetchall()
-            for schema, table in tables:
-                rows = connection.execute(f'select one::varchar from "{schema}"."{table}" one limit {MANY}').fetchall()
-                yield f"{schema}.{table}", table.startswith("outbox_"), "\n".join(str(row) for row in rows)
+            reads = [
+                f'(select {at}, one::varchar from "{schema}"."{table}" one limit {MANY})'
+                for at, (schema, table) in enumerate(tables)
+            ]
+            shown: list[list[str]] = [[] for _ in tables]
+            for at, row in connection.execute(" union all ".join(reads)).fetchall() if reads else ():
+                shown[at].append(str(row))
+            for (schema, table), rows in zip(tables, shown, strict=True):
+                yield f"{schema}.{table}", table.startswith("outbox_"), "\n".join(rows)
 
 
 def locals_of(error: BaseException | None) -> Iterator[str]:

@@ -41,7 +41,7 @@ trap 'rm -f "$old_pair"' EXIT
 tests/matrix.sh oldest:oldest -- -q -n 0 tests/warehouses/test_contract.py \
   -k 'duckdb_file and (after_dbt or by_kind or killed_in_the_middle)' >"$old_pair" 2>&1 &
 passed=0
-pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered || passed=$?
+pytest -n logical --dist worksteal --cov --cov-report=term:skip-covered || passed=$?
 wait $! || passed=$?
 cat "$old_pair"
 exit "$passed"

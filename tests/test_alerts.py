@@ -161,20 +161,16 @@ def test_unbuilt_model_is_reported(shop, alert, webhook):
 @pytest.mark.parametrize("form", ["slack", "json"])
 def test_a_run_that_cannot_get_to_its_syncs_is_told(shop, alert, webhook, form):
     alert({"format": form}, {"format": form, "when": ["partial"]})
-    shop.rows(ADA)
-    shop.dbt("run")
     shop.write("profiles.yml", {"other": {}})
-    assert shop.segconn("run").exit_code == 2
+    assert shop.segconn("run", "--all").exit_code == 2
     (posted,) = webhook.posted
     assert "dbt cannot open the target" in posted["text" if form == "slack" else "error"]
 
 
 def test_names_do_not_speak_slacks_language(shop, alert, webhook):
     alert({})
-    shop.rows(ADA, BOB)
-    shop.mappings({**MAPPING, "name": "<!channel> & `x`", "guards": {"max_records": 1}})
-    shop.dbt("run")
-    shop.segconn("run")
+    shop.manifest({**MAPPING, "name": "<!channel> & `x`", "guards": {"max_records": 1}})
+    shop.resync(ADA, BOB)
     assert "`customers.&lt;!channel&gt; &amp; 'x'`" in text(webhook)
     assert "<" not in text(webhook)
 
@@ -216,11 +212,9 @@ def test_a_slow_webhook_is_waited_for_no_longer_than_it_may_take(shop, alert, we
     monkeypatch.setattr(alerts, "TIMEOUT_SECONDS", 1.0)
     alert({}, {"format": "json"})
     webhook.delay = 120
-    shop.rows(ADA, BOB)
-    shop.mappings({**MAPPING, "guards": {"max_records": 1}})
-    shop.dbt("run")
+    shop.manifest({**MAPPING, "guards": {"max_records": 1}})
     started = time.monotonic()
-    result = shop.segconn("run", "--log-format", "json")
+    result = shop.resync(ADA, BOB, options=("--log-format", "json"))
     assert time.monotonic() - started < 60
     lines = [json.loads(line) for line in result.output.splitlines()]
     warnings = [one for one in lines if one["info"]["name"] == "Warning"]
@@ -230,10 +224,9 @@ def test_a_slow_webhook_is_waited_for_no_longer_than_it_may_take(shop, alert, we
 
 def test_a_run_from_python_alerts_as_well(shop, alert, api, webhook):
     alert({})
-    shop.rows(ADA, EVE)
-    shop.dbt("run")
+    shop.table(ADA, EVE)
     api.faults = [401]
-    assert not dbt_segconn.run(project_dir=shop.dir).success
+    assert not dbt_segconn.run(project_dir=shop.dir, all=True).success
     assert "*failed*" in text(webhook)
 
 

@@ -219,11 +219,12 @@ def test_answers_are_classified_as_segments_sdks_do(status, headers, answer):
 
 def test_after_an_outage_the_next_run_goes_on_with_the_same_message_ids(shop, api):
     api.faults = ["lost", 401]
-    result = shop.sync(ADA, BOB)
+    shop.manifest(MAPPING)
+    result = shop.resync(ADA, BOB)
     assert result.exit_code == 1
     assert "the write key was rejected" in result.output
     before = set(api.accepted)
-    again = shop.segconn("run")
+    again = shop.segconn("run", "--all")
     assert again.exit_code == 0, again.output
     assert "resuming the sync of" in again.output
     assert set(api.accepted) == before
@@ -235,14 +236,16 @@ def test_after_an_outage_the_next_run_goes_on_with_the_same_message_ids(shop, ap
 
 def test_a_mapping_that_was_edited_meanwhile_is_sent_in_its_new_form(shop, api):
     api.faults = [401]
-    shop.sync(ADA)
-    shop.mappings({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"mail": "$email"}}})
-    result = shop.sync(ADA)
+    shop.manifest(MAPPING)
+    shop.resync(ADA)
+    shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"mail": "$email"}}})
+    result = shop.resync(ADA)
     assert "the mapping has changed" in result.output
     assert [one["traits"] for one in api.received] == [{"mail": "ada@example.com"}]
 
 
 def test_changed_columns_are_announced_before_everything_is_sent_again(shop):
-    shop.sync(ADA, BOB)
-    shop.mappings({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"mail": "$email"}}})
-    assert "2 known records are sent again" in shop.sync(ADA, BOB).output
+    shop.manifest(MAPPING)
+    shop.resync(ADA, BOB)
+    shop.manifest({**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"mail": "$email"}}})
+    assert "2 known records are sent again" in shop.resync(ADA, BOB).output

@@ -131,8 +131,8 @@ def test_catalog_has_undocumented_columns(shop):
 
 
 def test_online_counts_calls_of_each_change(shop):
-    shop.mappings(MAPPING, {**TRACK, "name": "moved", "destination": "app"}, {**MAPPING, "name": "keyed"})
-    shop.sync(ADA, BOB)
+    shop.manifest(MAPPING, {**TRACK, "name": "moved", "destination": "app"}, {**MAPPING, "name": "keyed"})
+    shop.resync(ADA, BOB)
     keep_as_production(shop)
     shop.settings()
     other = {"write_key": "x", "endpoint": shop.endpoint}
@@ -141,15 +141,14 @@ def test_online_counts_calls_of_each_change(shop):
     wider = {**MAPPING, "destination": "app", "fields": {**FIELDS, "locale": "$plan", "traits": {"email": "$email"}}}
     fewer = {**MAPPING, "name": "keyed", "destination": "app", "fields": {**FIELDS, "traits": {"email": "$email"}}}
     new = {**TRACK, "name": "new", "destination": "web"}
-    shop.mappings(
+    shop.manifest(
         wider,
         {**TRACK, "name": "moved", "destination": "web"},
         fewer,
         new,
         {**new, "name": "late", "first_sync": "baseline"},
     )
-    shop.rows(ADA, BOB, EVE)
-    shop.dbt("run")
+    shop.table(ADA, BOB, EVE)
     result = shop.segconn("diff", "--state", str(shop.dir / "prod"), "--online", "--format", "json")
     calls = {one["mapping"]: one["calls"] for one in json.loads(result.output)["changes"]}
     assert calls == {

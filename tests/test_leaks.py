@@ -11,7 +11,7 @@ import click
 import duckdb
 import pytest
 from leaks import PACKAGE, Watch, locals_of
-from standing import ADA, BOB, WRITE_KEY
+from standing import ADA, BOB, MAPPING, WRITE_KEY
 
 from dbt_segconn import commands
 from dbt_segconn.delivery import Destination, DestinationConfig
@@ -37,7 +37,8 @@ def found(shop):
 
 
 def test_no_suggestion_without_evidence(shop, found):
-    shop.sync(ADA, BOB)
+    shop.manifest(MAPPING)
+    shop.resync(ADA, BOB)
     assert found() == []
 
 
@@ -77,7 +78,8 @@ def test_keys_are_those_that_the_settings_read_and_the_headers_carry(shop, api, 
     monkeypatch.setenv("OTHER", "another-key-99")
     shop.settings(write_key="{{ env_var('OTHER') }}")
     shop.write("segconn.yml", (shop.dir / "segconn.yml").read_text() + f"alerts: [{{url: 'https://x{PATH}'}}]\n")
-    shop.sync(ADA)
+    shop.manifest(MAPPING)
+    shop.resync(ADA)
     assert {WRITE_KEY, "another-key-99", PATH} < shop.watch.keys
     assert api.headers[0]["Authorization"].removeprefix("Basic ") in shop.watch.keys
 

@@ -9,7 +9,7 @@ import threading
 from datetime import datetime, timezone
 
 import pytest
-from standing import ADA
+from standing import ADA, MAPPING
 
 from dbt_segconn.errors import LockedError
 from dbt_segconn.state.locks import EXPIRY_SECONDS, Locks, heartbeat
@@ -95,7 +95,8 @@ def test_held_locks_are_kept_alive_and_a_missed_beat_is_no_end():
 
 
 def test_a_mapping_that_another_process_holds_is_an_error_and_the_lock_can_be_broken(shop):
-    shop.sync(ADA)
+    shop.manifest(MAPPING)
+    shop.resync(ADA)
     import duckdb
 
     with duckdb.connect(str(shop.dir / "shop.duckdb")) as connection:

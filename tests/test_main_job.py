@@ -8,6 +8,9 @@ import json
 from standing import ADA, BOB, EVE, MAPPING
 
 import dbt_segconn
+from dbt_segconn import process_tuning
+from dbt_segconn.warehouse import adapter
+from dbt_segconn.warehouse.dbt_manifest import read_resource
 
 
 def users(api):
@@ -64,29 +67,32 @@ def test_changes_go_out_by_kind(shop, api):
 
 
 def test_a_record_that_returns_to_an_earlier_state_is_sent_again_under_a_new_message_id(shop, api):
-    shop.sync(ADA)
-    shop.sync(("c1", "ada@example.com", "team"))
-    shop.sync(ADA)
+    shop.manifest(MAPPING)
+    shop.resync(ADA)
+    shop.resync(("c1", "ada@example.com", "team"))
+    shop.resync(ADA)
     assert [call["traits"]["plan"] for call in api.received] == ["pro", "team", "pro"]
     assert len(api.accepted) == 3
 
 
 def test_unrelated_new_column_sends_nothing(shop, api):
-    shop.sync(ADA)
+    shop.manifest(MAPPING)
+    shop.resync(ADA)
     shop.columns = ("customer_id", "email", "plan", "shoe_size")
-    shop.sync((*ADA, 43))
+    shop.resync((*ADA, 43))
     assert len(api.received) == 1
 
 
 def test_null_differs_from_the_empty_text(shop, api):
-    shop.sync(("c1", None, "pro"))
-    shop.sync(("c1", "", "pro"))
+    shop.manifest(MAPPING)
+    shop.resync(("c1", None, "pro"))
+    shop.resync(("c1", "", "pro"))
     assert [call["traits"]["email"] for call in api.received] == [None, ""]
 
 
 def test_null_and_duplicate_identifiers_are_discarded_and_counted(shop, api):
-    shop.mappings(MAPPING, tests=False)
-    result = shop.sync(ADA, BOB, ("c2", "other@example.com", "pro"), (None, "nobody@example.com", "pro"))
+    shop.manifest(MAPPING)
+    result = shop.resync(ADA, BOB, ("c2", "other@example.com", "pro"), (None, "nobody@example.com", "pro"))
     assert result.exit_code == 1
     assert users(api) == ["c1"]
     assert "PARTIAL" in result.output
@@ -97,41 +103,41 @@ def test_null_and_duplicate_identifiers_are_discarded_and_counted(shop, api):
     assert "customers.identify_customers: 3 rows were discarded because their identifier is null or not unique" in shown
     assert "listed once, as 2 records" in shown
     # a duplicate is no deletion of the record that was known before
-    assert "DELETED 0" in shop.segconn("run").output
+    assert "DELETED 0" in shop.segconn("run", "--all").output
 
 
 def test_a_record_without_user_id_is_discarded_with_the_reason_and_sent_once_it_is_mended(shop, api):
     fields = {"user_id": "$email", "traits": {"plan": "$plan"}}
-    shop.mappings({**MAPPING, "fields": fields})
-    result = shop.sync(ADA, ("c2", None, "free"))
+    shop.manifest({**MAPPING, "fields": fields})
+    result = shop.resync(ADA, ("c2", None, "free"))
     assert result.exit_code == 1
     assert result.artifact(shop.dir)["results"][0]["counts"]["discarded"] == 1
     assert (
         "Either `Anonymous ID` or `User ID` must be defined."
         in shop.segconn("status", "--discards", "--format", "json").output
     )
-    assert shop.sync(ADA, BOB).exit_code == 0
+    assert shop.resync(ADA, BOB).exit_code == 0
     assert users(api) == ["ada@example.com", "bob@example.com"]
 
 
 def test_baseline_remembers_all_records_and_sends_none(shop, api):
-    shop.mappings({**MAPPING, "first_sync": "baseline"})
-    assert "LEFT OUT 2" in shop.sync(ADA, BOB).output
+    shop.manifest({**MAPPING, "first_sync": "baseline"})
+    assert "LEFT OUT 2" in shop.resync(ADA, BOB).output
     assert api.received == []
-    shop.sync(ADA, BOB, EVE)
+    shop.resync(ADA, BOB, EVE)
     assert users(api) == ["c3"]
 
 
 def test_null_columns_are_left_out(shop, api):
-    shop.mappings({**MAPPING, "sync_null_values": False})
-    shop.sync(("c1", None, "pro"))
+    shop.manifest({**MAPPING, "sync_null_values": False})
+    shop.resync(("c1", None, "pro"))
     assert api.calls()[0]["traits"] == {"plan": "pro"}
 
 
 def test_consent_columns_become_preferences(shop, api):
     shop.columns = ("customer_id", "email", "plan", "ads_ok")
-    shop.mappings({**MAPPING, "consent": {"Advertising": "ads_ok"}})
-    shop.sync((*ADA, "true"), (*BOB, None))
+    shop.manifest({**MAPPING, "consent": {"Advertising": "ads_ok"}})
+    shop.resync((*ADA, "true"), (*BOB, None))
     assert [call["context"]["consent"] for call in api.calls()] == [
         {"categoryPreferences": {"Advertising": True}},
         {"categoryPreferences": {"Advertising": False}},
@@ -139,29 +145,30 @@ def test_consent_columns_become_preferences(shop, api):
 
 
 def test_full_refresh_and_reset_send_everything_again(shop, api):
-    shop.sync(ADA, BOB)
-    assert "ADDED 2" in shop.segconn("run", "--full-refresh").output
+    shop.manifest(MAPPING)
+    shop.resync(ADA, BOB)
+    assert "ADDED 2" in shop.segconn("run", "--all", "--full-refresh").output
     assert shop.segconn("reset", "customers.identify_customers", "--yes").exit_code == 0
-    assert "ADDED 2" in shop.segconn("run").output
+    assert "ADDED 2" in shop.segconn("run", "--all").output
     assert len(api.accepted) == 6
 
 
 def test_preview_changes_nothing(shop, api):
-    shop.rows(ADA, BOB)
-    shop.dbt("run")
+    shop.manifest(MAPPING)
+    shop.table(ADA, BOB)
     result = shop.segconn("preview", "-n", "1")
     shown = json.loads(result.stdout)
     assert shown["change_type"] == "added"
     assert shown["call"]["userId"] == "c1"
     assert api.received == []
     assert "never synced" in shop.segconn("status").output
-    assert "ADDED 2" in shop.segconn("run").output
+    assert "ADDED 2" in shop.segconn("run", "--all").output
 
 
 def test_preview_by_kind_after_a_sync(shop):
-    shop.sync(ADA, BOB)
-    shop.rows(("c1", "new@example.com", "pro"))
-    shop.dbt("run")
+    shop.manifest(MAPPING)
+    shop.resync(ADA, BOB)
+    shop.table(("c1", "new@example.com", "pro"))
     shown = json.loads(shop.segconn("preview", "--change-type", "updated", "--mapping", "identify_customers").output)
     assert shown["record_id"] == "c1"
     assert shown["call"]["traits"]["email"] == "new@example.com"
@@ -197,8 +204,8 @@ def test_values_arrive_as_json_has_them(shop, api):
 
 
 def test_several_identifier_columns_tell_records_apart(shop, api):
-    shop.mappings(MAPPING, tests=False, unique_identifier=["plan", "customer_id"])
-    shop.sync(("a|b", "1@example.com", "x"), ("b", "2@example.com", "x|a"))
+    shop.manifest(MAPPING, unique_identifier=["plan", "customer_id"])
+    shop.resync(("a|b", "1@example.com", "x"), ("b", "2@example.com", "x|a"))
     assert len(api.accepted) == 2
 
 
@@ -221,9 +228,8 @@ def test_seeds_and_snapshots_are_synced_too(shop, api):
 
 
 def test_json_log_lines_and_artifact_agree(shop):
-    shop.rows(ADA)
-    shop.dbt("run")
-    result = shop.segconn("run", "--log-format", "json")
+    shop.manifest(MAPPING)
+    result = shop.resync(ADA, options=("--log-format", "json"))
     events = [json.loads(line) for line in result.output.splitlines()]
     done = next(event for event in events if event["info"]["name"] == "Done")
     artifact = result.artifact(shop.dir)
@@ -235,17 +241,18 @@ def test_json_log_lines_and_artifact_agree(shop):
 
 
 def test_history_has_one_row_for_each_sync(shop):
-    shop.sync(ADA)
-    shop.sync(ADA, BOB)
+    shop.manifest(MAPPING)
+    shop.resync(ADA)
+    shop.resync(ADA, BOB)
     rows = [json.loads(line) for line in shop.segconn("status", "--history", "--format", "json").output.splitlines()]
     assert [row["added"] for row in rows] == [1, 1]
     assert {row["status"] for row in rows} == {"success"}
 
 
 def test_python_api_returns_objects(shop, api):
-    shop.rows(ADA)
-    shop.dbt("run")
-    result = dbt_segconn.run(project_dir=shop.dir)
+    shop.manifest(MAPPING)
+    shop.table(ADA)
+    result = dbt_segconn.run(project_dir=shop.dir, all=True)
     assert result.success
     assert [(one.mapping.name, one.status, one.confirmed) for one in result.results] == [
         ("customers.identify_customers", "success", 1)
@@ -253,11 +260,14 @@ def test_python_api_returns_objects(shop, api):
     assert users(api) == ["c1"]
 
 
-def test_python_runs_free_their_memory(shop):
-    shop.sync(ADA)
+def test_python_runs_free_their_memory(shop, monkeypatch, collect_after_run):
+    monkeypatch.setattr(process_tuning, "collect_after_run", collect_after_run)
+    monkeypatch.setattr(adapter, "read_resource", read_resource)
+    shop.manifest(MAPPING)
+    shop.table(ADA)
 
     def objects_after_a_run():
-        dbt_segconn.run(project_dir=shop.dir)
+        dbt_segconn.run(project_dir=shop.dir, all=True)
         return len(gc.get_objects())
 
     before = objects_after_a_run()

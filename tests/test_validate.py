@@ -197,11 +197,11 @@ def test_two_destinations_need_a_choice(shop):
 
 
 def test_missing_column_stops_the_run(shop, api):
-    shop.mappings(
+    shop.manifest(
         {**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"email": "$emial"}}},
         {**MAPPING, "name": "other"},
     )
-    result = shop.sync(ADA)
+    result = shop.resync(ADA)
     assert result.exit_code == 2
     assert "column 'emial' is not in main.customers. Did you mean 'email'?" in result.output
     assert api.received == []
@@ -225,24 +225,21 @@ def test_missing_project_message_has_a_fix(shop, tmp_path):
 
 
 def test_missing_table_is_reported(shop):
-    shop.rows(ADA)
-    shop.dbt("run")
-    (shop.dir / "shop.duckdb").unlink()
-    result = shop.segconn("run")
+    shop.manifest(MAPPING)
+    result = shop.segconn("run", "--all")
     assert result.exit_code == 2
     assert f"its DuckDB file {shop.dir / 'shop.duckdb'} does not exist" in result.output
     assert not (shop.dir / "shop.duckdb").exists()
     shop.connect().close()
-    result = shop.segconn("run")
+    result = shop.segconn("run", "--all")
     assert '"shop"."main"."customers" is not in target dev (DuckDB file' in result.output
     assert "the schema main" in result.output or "no schema main there" in result.output
 
 
 def test_broken_profile_is_reported(shop):
-    shop.rows(ADA)
-    shop.dbt("run")
+    shop.manifest(MAPPING)
     shop.write("profiles.yml", {"other": {}})
-    result = shop.segconn("run")
+    result = shop.segconn("run", "--all")
     assert result.exit_code == 2
     assert "dbt cannot open the target" in result.output
 
@@ -278,7 +275,8 @@ def test_fields_of_actions_are_listed(shop, action):
 
 
 def test_warehouse_errors_hide_secrets(shop, api):
-    shop.sync(ADA)
+    shop.manifest(MAPPING)
+    shop.resync(ADA)
     import duckdb
 
     with duckdb.connect(str(shop.dir / "shop.duckdb")) as connection:

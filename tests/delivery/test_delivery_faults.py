@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from standing import ADA, BOB, WRITE_KEY
+from standing import ADA, BOB, MAPPING, WRITE_KEY
 
 from dbt_segconn.delivery import Canceled, Delivery, Destination, DestinationConfig, connection, tracking_api
 from dbt_segconn.delivery.answers import Confirmed, Throttled, Unknown, Unusable, classify, classify_error
@@ -48,9 +48,10 @@ def test_an_invalid_endpoint_leaves_every_record_for_the_next_run(shop, api):
     settings = shop.dir / "segconn.yml"
     good = settings.read_text()
     settings.write_text(good.replace(api.url, "http://[bad"))
-    assert shop.sync(ADA, BOB).exit_code != 0
+    shop.manifest(MAPPING)
+    assert shop.resync(ADA, BOB).exit_code != 0
     settings.write_text(good)
-    assert shop.segconn("run").exit_code == 0
+    assert shop.segconn("run", "--all").exit_code == 0
     assert len(api.accepted) == 2
 
 

@@ -189,8 +189,7 @@ def test_a_token_url_that_nobody_answers_or_that_is_wrong_is_named(secure, host)
 
 
 def test_without_the_extra_a_run_says_how_to_install_it_before_anything_is_sent(secure, api, host, monkeypatch):
-    secure.rows(ADA)
-    secure.dbt("run")
+    secure.table(ADA)
     for module in ("jwt", "cryptography", "cryptography.exceptions"):
         monkeypatch.setitem(sys.modules, module, None)
     result = secure.segconn("run", "--all")

@@ -38,11 +38,14 @@ class House(Shop):
     def make(self, columns: str, *rows: str) -> None:
         """Make the model a table of these columns with these rows, both in SQL."""
         name = f"{self.warehouse.schema}.customers"
-        self.warehouse.execute(f"drop table if exists {name}")
-        self.warehouse.execute(f"create table {name} ({columns})")
+        statements = [f"drop table if exists {name}", f"create table {name} ({columns})"]
         for at in range(0, len(rows), 2000):
             values = ", ".join(f"({row})" for row in rows[at : at + 2000])
-            self.warehouse.execute(f"insert into {name} values {values}")
+            statements.append(f"insert into {name} values {values}")
+        if self.warehouse.name in {"duckdb", "postgres"}:
+            statements = ["; ".join(statements)]
+        for statement in statements:
+            self.warehouse.execute(statement)
 
     def dbt(self, *arguments: str) -> None:
         if not self.warehouse.alone:
