@@ -323,14 +323,14 @@ def test_idle_row_gives_way_to_another_sync(shop, api, warehouse, monkeypatch):
         pytest.skip("no second process can open it")
     from dbt_segconn.state.locks import Locks
 
-    real = Locks.write
+    real, state = Locks.write, warehouse.state_schema
     other = (
-        "insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, "
+        f"insert into {state}.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, "
         "sync_mode, status, definition, signature, run_id, started_at, saved_at, to_send, confirmed) select 'other', "
         "0, mapping_id, model, mapping, destination, action, sync_mode, 'running', definition, signature, 'other', "
-        "started_at + interval '1 second', saved_at, 1, 0 from segconn.syncs"
+        f"started_at + interval '1 second', saved_at, 1, 0 from {state}.syncs"
     )
     shop.synced(ADA)
     monkeypatch.setattr(Locks, "write", lambda *arguments: warehouse.execute(other) or real(*arguments))
     assert "it held the undelivered changes of the sync" in shop.run().output
-    assert warehouse.query("select count(*) from segconn.syncs where status = 'success'") == [(1,)]
+    assert warehouse.query(f"select count(*) from {state}.syncs where status = 'success'") == [(1,)]

@@ -1,31 +1,88 @@
-"""Spark's own tables: files that support only inserts, one at a time."""
+"""Spark's own tables: files that support only inserts."""
 
 from __future__ import annotations
 
 import re
 import threading
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from dbt_segconn.warehouse.dialect import Dialect
 
 _INSERT = re.compile(r"\s*insert into (\S+)", re.IGNORECASE)
 _INSERT_LOCKS: dict[str, threading.Lock] = {}
+_TEXT = re.compile(r"'(?:[^'\\]|\\.)*'", re.DOTALL)
+_NAME = r"(?:`(?:[^`]|``)+`|\w+)"
+# [DIVIDE_BY_ZERO] org.apache.spark.SparkArithmeticException: [DIVIDE_BY_ZERO] Division by zero. … SQLSTATE: 22012
+_ERROR = re.compile(
+    r"(?P<name>\[[A-Z0-9_.]+\]) (?:[\w.$]+: (?P=name) )?(?P<text>.*?SQLSTATE: (?P<state>\w{5}))", re.DOTALL
+)
+_READ = re.compile(rf"\b(?:from|join)\s+({_NAME}(?:\.{_NAME})+)", re.IGNORECASE)
 
 
 def _only_one_process(credentials: Any) -> str | None:
     return "a Spark session belongs to the process that has opened it" if credentials.method == "session" else None
 
 
+def _prepare(credentials: Any) -> None:
+    """Let dbt-spark send no statement again after a lost connection: it may have ended."""
+    credentials.query_retries = 0
+
+
+class SparkError(Exception):
+    """An error of Spark without the stack trace of its server, which quotes it again."""
+
+    def __init__(self, text: str, sqlstate: str) -> None:
+        super().__init__(text)
+        self.sqlstate = sqlstate
+
+
+@contextmanager
+def _short_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        found = _ERROR.search(str(error))
+        if found is None:
+            raise
+        raise SparkError(f"{found['name']} {found['text']}", found["state"]) from None
+
+
+def _refresh(connections: Any, sql: str) -> None:
+    """Refresh the tables that a statement reads: a session keeps the list of a table's files from its first read."""
+    for table in dict.fromkeys(_READ.findall(_TEXT.sub("''", sql))):
+        connections.add_query(f"refresh table {table}", auto_begin=False)
+
+
+def _fetch(connections: Any, sql: str) -> list[tuple[Any, ...]]:
+    with _short_errors():
+        _refresh(connections, sql)
+        return _DEFAULT.fetch(connections, sql)
+
+
+@contextmanager
+def _execution(connections: Any, sql: str) -> Iterator[None]:
+    with _insert_lock(sql), _short_errors():
+        _refresh(connections, sql)
+        yield
+
+
 def _insert_lock(sql: str) -> AbstractContextManager[Any]:
-    """Return the lock of the table that a statement inserts into: parallel inserts delete each other's files."""
+    """Return the lock of the table that a statement inserts into: inserts of one process share a folder."""
     insert = _INSERT.match(sql)
     return _INSERT_LOCKS.setdefault(insert[1], threading.Lock()) if insert else nullcontext()
 
 
+_DEFAULT = Dialect()
+
 DIALECT = Dialect(
     value_types={"timestamp": "timestamptz", "float": "single"},
     only_one_process=_only_one_process,
-    execution=_insert_lock,
+    prepare=_prepare,
+    fetch=_fetch,
+    execution=_execution,
+    # `raise_error` has P0001
+    row_states=(*_DEFAULT.row_states, "P0"),
     commits_together=False,
 )
