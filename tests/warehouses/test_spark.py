@@ -1,4 +1,4 @@
-"""What is peculiar to Spark: inserts of several processes into one table, sessions that cache lists of files, errors."""
+"""What is peculiar to Spark: inserts of several processes into one table, and the errors of its server."""
 
 from __future__ import annotations
 

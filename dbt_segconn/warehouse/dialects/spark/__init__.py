@@ -12,13 +12,15 @@ from dbt_segconn.warehouse.dialect import Dialect
 
 _INSERT = re.compile(r"\s*insert into (\S+)", re.IGNORECASE)
 _INSERT_LOCKS: dict[str, threading.Lock] = {}
-_TEXT = re.compile(r"'(?:[^'\\]|\\.)*'", re.DOTALL)
 _NAME = r"(?:`(?:[^`]|``)+`|\w+)"
+_TEXT = re.compile(r"""(`[^`]*`)|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 # [DIVIDE_BY_ZERO] org.apache.spark.SparkArithmeticException: [DIVIDE_BY_ZERO] Division by zero. … SQLSTATE: 22012
-_ERROR = re.compile(
+_NAMED = re.compile(
     r"(?P<name>\[[A-Z0-9_.]+\]) (?:[\w.$]+: (?P=name) )?(?P<text>.*?SQLSTATE: (?P<state>\w{5}))", re.DOTALL
 )
+_TRACE = re.compile(r"\n\s*at \S+\(")
 _READ = re.compile(rf"\b(?:from|join)\s+({_NAME}(?:\.{_NAME})+)", re.IGNORECASE)
+_MISSING = re.compile("table.or.view.not.found", re.IGNORECASE)
 
 
 def _only_one_process(credentials: Any) -> str | None:
@@ -33,9 +35,11 @@ def _prepare(credentials: Any) -> None:
 class SparkError(Exception):
     """An error of Spark without the stack trace of its server, which quotes it again."""
 
-    def __init__(self, text: str, sqlstate: str) -> None:
-        super().__init__(text)
-        self.sqlstate = sqlstate
+    def __init__(self, text: str) -> None:
+        text = _TRACE.split(text, maxsplit=1)[0]
+        found = _NAMED.search(text)
+        super().__init__(f"{found['name']} {found['text']}" if found else text)
+        self.sqlstate = found["state"] if found else None
 
 
 @contextmanager
@@ -43,16 +47,18 @@ def _short_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        found = _ERROR.search(str(error))
-        if found is None:
-            raise
-        raise SparkError(f"{found['name']} {found['text']}", found["state"]) from None
+        raise SparkError(str(error)) from error
 
 
 def _refresh(connections: Any, sql: str) -> None:
     """Refresh the tables that a statement reads: a session keeps the list of a table's files from its first read."""
-    for table in dict.fromkeys(_READ.findall(_TEXT.sub("''", sql))):
-        connections.add_query(f"refresh table {table}", auto_begin=False)
+    without_texts = _TEXT.sub(lambda found: found[1] or "''", sql)
+    for table in dict.fromkeys(_READ.findall(without_texts)):
+        try:
+            connections.add_query(f"refresh table {table}", auto_begin=False)
+        except Exception as error:
+            if not _MISSING.search(str(error)):  # `extract(year from a.b)` reads no table
+                raise
 
 
 def _fetch(connections: Any, sql: str) -> list[tuple[Any, ...]]:
