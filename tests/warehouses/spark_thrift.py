@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import subprocess
 import uuid
@@ -94,6 +95,8 @@ def listens(port: int) -> bool:
 
 @pytest.fixture(scope="session")
 def spark_server(tmp_path_factory, spark_java) -> Iterator[SparkServer]:
+    # its log repeats the SQL with which the tests fill tables
+    logging.getLogger("pyhive").setLevel(logging.WARNING)
     folder = tmp_path_factory.mktemp("spark_server")
     with started(folder) as port:
         yield SparkServer(folder, "default", port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Iterator
@@ -28,8 +29,9 @@ def _only_one_process(credentials: Any) -> str | None:
 
 
 def _prepare(credentials: Any) -> None:
-    """Let dbt-spark send no statement again after a lost connection: it may have ended."""
+    """Let dbt-spark send no statement again after a lost connection: it may have ended. Keep SQL out of logs."""
     credentials.query_retries = 0
+    logging.getLogger("pyhive").setLevel(logging.WARNING)  # statements contain ids of records
 
 
 class SparkError(Exception):
