@@ -23,6 +23,10 @@ def _nothing(*_: Any) -> None:
     """Return None: the default of functions that return an optional reason."""
 
 
+def _no_context(*_: Any) -> AbstractContextManager[Any]:
+    return nullcontext()
+
+
 def _database_and_host(credentials: Any) -> str:
     where = getattr(credentials, "host", None) or getattr(credentials, "account", None)
     return f"{credentials.type} database {credentials.database}{f' on {where}' if where else ''}"
@@ -86,8 +90,8 @@ class Dialect:
 
     # Connections, a query → its rows
     fetch: Callable[[Any, str], list[tuple[Any, ...]]] = _by_cursor
-    # Statement → a context manager for its execution, such as a lock
-    execution: Callable[[str], AbstractContextManager[Any]] = nullcontext
+    # Connections, a statement → a context manager for its execution, such as a lock
+    execution: Callable[[Any, str], AbstractContextManager[Any]] = _no_context
     # Closes resources that dbt leaves open
     close: Callable[[Any], None] = _nothing
 

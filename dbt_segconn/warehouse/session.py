@@ -270,7 +270,7 @@ class Session:
         sql = self._with_settings(sql)
 
         def run() -> None:
-            with self.dialect.execution(sql), self.errors():
+            with self.errors(), self.dialect.execution(self._adapter.connections, sql):
                 self._adapter.execute(sql, auto_begin=False, fetch=False)
 
         if self.dialect.commits_together:

@@ -16,7 +16,8 @@ from warehouses.bigquery_fake import bigquery_fake, bigquery_server  # noqa: F40
 from warehouses.duckdb_file import duckdb_file  # noqa: F401
 from warehouses.redshift_fake import redshift_fake, redshift_proxy  # noqa: F401
 from warehouses.snowflake_fake import snowflake_fake, snowflake_server  # noqa: F401
-from warehouses.spark_session import spark_folder, spark_session  # noqa: F401
+from warehouses.spark_session import spark_folder, spark_java, spark_session  # noqa: F401
+from warehouses.spark_thrift import spark_server, spark_thrift  # noqa: F401
 
 # A database of its own for each test: the manifest names this one until it is used
 PARSED_DATABASE, PARSED_SCHEMA = "database_of_the_test", "schema_of_the_test"

@@ -5,7 +5,8 @@
 #   bigquery   the contract, values, identifiers and wide rows, by dbt-bigquery on a server of local-bigquery; needs
 #              Python 3.13 or newer
 #   snowflake  the contract and the values, by dbt-snowflake on a server of fakesnow
-#   spark      the same, by dbt-spark in a session of pyspark; needs Java 17 or newer on the PATH
+#   spark      the contract, the values, inserts of several processes and errors, by dbt-spark on a Thrift server of
+#              pyspark; the contract and the values also in a session. Java comes from PyPI, too
 #   rendered   every statement as BigQuery, Databricks and Redshift are sent it, against tests/warehouses/rendered
 # Each makes a virtual environment of its own, .venv-NAME, of 0.6 to 1.6 GB. Without arguments: all of them.
 set -euo pipefail
@@ -38,8 +39,7 @@ for name in "$@"; do
         -k bigquery ;;
     snowflake) run snowflake snowflake_fake "${tests[@]}" ;;
     spark)
-      command -v java >/dev/null || { echo "Spark needs Java: apt-get install openjdk-17-jre-headless" >&2; exit 1; }
-      run spark spark_session "${tests[@]}"
+      run spark "spark_thrift spark_session" "${tests[@]}" tests/warehouses/test_spark.py
       ;;
     rendered) run rendered duckdb_file tests/warehouses/test_rendered_sql.py ;;
     *)

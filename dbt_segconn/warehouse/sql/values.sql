@@ -200,7 +200,8 @@
 {% endmacro %}
 
 
-{#- A query that returns further `set` statements, for settings that only some versions of the warehouse have. -#}
+{#- A query that returns further `set` statements, for settings that only some versions of the warehouse have, and for
+    values that differ between processes. -#}
 {% macro segconn_optional_settings() %}
   {{- return(adapter.dispatch('segconn_optional_settings')()) -}}
 {% endmacro %}

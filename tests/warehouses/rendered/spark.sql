@@ -1,6 +1,11 @@
 -- segconn_open_session
 set spark.sql.session.timeZone = UTC;
+set spark.sql.ansi.enabled = false;
+set mapreduce.fileoutputcommitter.cleanup.skipped = true;
 set spark.sql.constraintPropagation.enabled = false;
+
+-- segconn_optional_settings
+select concat('set mapreduce.job.application.attempt.id = ', cast(1 + floor(rand() * 2000000000) as int));
 
 -- segconn_grant
 create schema if not exists segconn; grant usage, create on schema segconn to `the role that dbt connects as`;;

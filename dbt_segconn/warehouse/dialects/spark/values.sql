@@ -45,10 +45,20 @@
 {% endmacro %}
 
 
-{#- With constraint propagation, Spark's planner needs minutes and gigabytes for a diff of 30 columns. -#}
+{#- With constraint propagation, Spark's planner needs minutes and gigabytes for a diff of 30 columns. dbt-spark disables
+    the ANSI mode, too, but a Thrift server ignores the settings that it passes. Without `cleanup.skipped`, an insert
+    that ends deletes the files that other inserts into the same table have not committed yet. -#}
 {% macro spark__segconn_open_session() %}
 set spark.sql.session.timeZone = UTC;
+set spark.sql.ansi.enabled = false;
+set mapreduce.fileoutputcommitter.cleanup.skipped = true;
 set spark.sql.constraintPropagation.enabled = false
+{% endmacro %}
+
+
+{#- Each process writes in a folder of its own, until an insert ends: otherwise it publishes the files of others. -#}
+{% macro spark__segconn_optional_settings() %}
+select concat('set mapreduce.job.application.attempt.id = ', cast(1 + floor(rand() * 2000000000) as int))
 {% endmacro %}
 
 
