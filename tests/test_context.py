@@ -373,3 +373,22 @@ def test_failing_macro_is_named(targets):
     assert result.exit_code == 2
     assert "the project's macro generate_schema_name fails on target dev" in result.output
     assert "PR_NUMBER" in result.output
+
+
+def test_package_names_its_models_by_its_vars(targets, api):
+    """A package's naming macro sees the default that the package sets, and --vars before it."""
+    shop = targets()
+    macro = "{% macro generate_schema_name(custom, node) %}{{ target.name }}_{{ var('area') }}{% endmacro %}"
+    shop.write("dbt_packages/kit/dbt_project.yml", {"name": "kit", "version": "1.0.0", "vars": {"area": "package"}})
+    shop.write("dbt_packages/kit/macros/names.sql", macro)
+    shop.rows(ADA)
+    shop.mappings(MAPPING)
+    (shop.dir / "models").rename(shop.dir / "dbt_packages/kit/models")
+    shop.dbt("build")
+    result = shop.segconn("preview", "--target", "prod")
+    assert "has customers as shop.dev_package.customers, and target prod of profile shop names it" in result.output
+    assert "shop.prod_package.customers" in result.output
+    result = shop.segconn("run", "--vars", "{area: elsewhere}")
+    assert "of profile shop names it shop.dev_elsewhere.customers" in result.output
+    assert shop.segconn("run").exit_code == 0
+    assert users(api) == ["c1"]

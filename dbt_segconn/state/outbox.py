@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import abc
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.checkpoint import Window, known_checkpoint, lower_bound, new_checkpoint
@@ -76,6 +76,7 @@ class MappingTables:
         self._resent = resent
         self.mapping_id = mapping_id
         self._known: int | None = None
+        self._calls: tuple[dict[str, Any], Callable[..., list[Row]]] | None = None  # the rendered query of calls
         self.records = state.table(f"records_{mapping_id}")
         self.outbox = state.table(f"outbox_{mapping_id}")
         self.discards = Discards(state, mapping_id)
@@ -326,15 +327,11 @@ class MappingTables:
         A row has the last change number, the counts of changes and of calls, the text of the calls, and the numbers of
         the changes whose calls are not in it.
         """
-        rows = self._session.rows(
-            "segconn_read_calls",
-            outbox=self.outbox,
-            call=call,
-            change_types=list(change_types),
-            after=after,
-            upto=upto,
-            size=size,
-        )
+        arguments = {"outbox": self.outbox, "call": call, "change_types": list(change_types)}
+        if self._calls is None or self._calls[0] != arguments:
+            rendered = self._session.paged("segconn_read_calls", ("after", "upto", "size"), **arguments)
+            self._calls = (arguments, rendered)
+        rows = self._calls[1](after=after, upto=upto, size=size)
         rows.sort(key=itemgetter(0))  # in Python: see `read`
         return rows
 

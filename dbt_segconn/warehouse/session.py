@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property, partial
 from itertools import product
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from dbt_segconn.errors import ConfigurationError, ConflictError, SegconnError, WarehouseError
 from dbt_segconn.project.artifacts import Model
@@ -137,6 +138,22 @@ class Session:
         """Return the rows of the query that a macro renders, with the driver's types; none without a query."""
         sql = self.render(macro, **arguments)
         return self._rows(sql) if sql else []
+
+    def paged(self, macro: str, numbers: Iterable[str], **arguments: Any) -> Callable[..., list[Row]]:
+        """Render the query of a macro once. Return a function that fetches its rows for values of `numbers`.
+
+        Rendering the calls of a page takes longer than the rest of what Python does for the page, except sending it.
+        """
+        marks = {name: f"{name}_{uuid4().hex}" for name in numbers}  # no constant of a mapping contains them
+        sql = self.render(macro, **arguments, **marks)
+
+        def rows(**values: int) -> list[Row]:
+            page = sql
+            for name, mark in marks.items():
+                page = page.replace(mark, str(values[name]))
+            return self._rows(page)
+
+        return rows
 
     def _rows(self, sql: str) -> list[Row]:
         return self.together(partial(self._fetch, sql))

@@ -14,6 +14,16 @@
 {#- Compiled calls of the changes above `after` and up to `upto`, joined in groups of at most `size` changes: the
     last change number, the number of changes, the number of calls, their text, and the numbers of other changes. -#}
 {% macro segconn_read_calls(outbox, call, change_types, after, upto, size) %}
+  {{- return(adapter.dispatch('segconn_read_calls')(outbox, call, change_types, after, upto, size)) -}}
+{% endmacro %}
+
+{% macro default__segconn_read_calls(outbox, call, change_types, after, upto, size) %}
+{{ segconn_joined_calls(outbox, call, change_types, after, upto) }}
+group by floor((change_number - 1) / {{ size }})
+{% endmacro %}
+
+
+{% macro segconn_joined_calls(outbox, call, change_types, after, upto) %}
 {%- set other = 'case when written is null then ' ~ segconn_as_text('change_number', 'integer') ~ ' end' -%}
 {%- set length = adapter.dispatch('segconn_byte_length')('text_of_call') -%}
 select
@@ -32,7 +42,6 @@ from (
         {{ adapter.dispatch('segconn_fence')() }}
     ) as texts
 ) as checked
-group by floor((change_number - 1) / {{ size }})
 {% endmacro %}
 
 
