@@ -9,6 +9,7 @@ from browser import browser  # noqa: F401
 from dbt2 import dbt2  # noqa: F401
 from standing import ADA, WRITE_KEY, Api, new_shop, serving, watched
 from warehouses.postgres import postgres, postgres_server  # noqa: F401
+from warehouses.redshift_fake import redshift_proxy  # noqa: F401
 
 
 def pytest_collection_modifyitems(items):

@@ -280,7 +280,8 @@ def test_idle_mappings_share_statements(shop, api, warehouse, monkeypatch):
     assert len(claims) == 1
     of_state = [sql for sql in statements[claims[0] :] if "segconn" in sql]  # a heartbeat sets up its session
     assert len(of_state) == 5, of_state
-    assert sum("records_" in sql for sql in statements) == 3, statements
+    of_records = sum("records_" in sql for sql in statements)
+    assert of_records in (2, 3), statements  # one of them looks for tables; without it, dbt lists the schema
     assert not any("outbox_" in sql and "create" in sql for sql in statements)
     (rows,) = warehouse.query(
         f"select count(*), min(status) from {warehouse.state_schema}.sync_history group by sync_id "
