@@ -82,6 +82,8 @@ FATES_OF_SERVERS = st.builds(
     step=st.integers(0, 90),
     late=st.booleans(),
 )
+# In a process of its own: a lock that cannot be released, as the connection is lost, ends with its process
+NO_FATE = Fate(what="kill", step=10**9)
 # Number of a statement → what happens to it on the wire
 TROUBLE = st.dictionaries(
     st.integers(0, 60) | st.integers(0, 400), st.sampled_from([*CONFLICTS, *CONFLICTS, LOST, LOST_AFTER]), max_size=6
@@ -407,7 +409,7 @@ class History(RuleBasedStateMachine):
     @told
     def it_runs_in_trouble(self, faults, fate, trouble):
         with self.shop.in_trouble(trouble):
-            self.run(faults, fate)
+            self.run(faults, fate or NO_FATE)
 
     def teardown(self):
         if self.has_begun and not self.has_failed:
