@@ -9,6 +9,7 @@ from browser import browser  # noqa: F401
 from dbt2 import dbt2  # noqa: F401
 from standing import ADA, WRITE_KEY, Api, new_shop, serving, share_dbt, watched
 from warehouses.postgres import postgres, postgres_server  # noqa: F401
+from warehouses.redshift_fake import redshift_proxy  # noqa: F401
 
 # Modules on the syncs that the tests beside this file run, too: on each warehouse, with more types and wider rows
 OF_ALL_WAREHOUSES = {"test_contract.py", "test_identifiers.py", "test_wide.py", "test_written_calls.py"}

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["dbt_segconn.engine.run", "dbt.cli.main", "dbt.context.providers", "dbt.adapters.postgres", "warm"]
-)
+# Those that are not installed are left out
+ADAPTERS = ("dbt.adapters.postgres", "dbt.adapters.redshift")
+CONTEXT.set_forkserver_preload(["dbt_segconn.engine.run", "dbt.cli.main", "dbt.context.providers", *ADAPTERS, "warm"])
 # The projects and profiles that dbt was run on
 _SEEN: set[tuple[bytes, ...]] = set()
 

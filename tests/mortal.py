@@ -140,10 +140,12 @@ def _noting_bugs() -> Iterator[list[str]]:
 
 
 def impatient(*, small_batches: bool) -> None:
-    """Wait hardly for the API, in this process from now on; where asked for, send and read two calls at once."""
+    """Wait hardly for others, in this process from now on; where asked for, send and read two calls at once."""
     from dbt_segconn.delivery import batches, connection, sender, tracking_api
     from dbt_segconn.engine import ranges
+    from dbt_segconn.warehouse import session
 
+    session.CONFLICT_SECONDS = 0.01
     tracking_api.BACKOFF_SECONDS = 0.001
     connection.TIMEOUT = (1.0, 0.2)
     connection.DEADLINE_SECONDS, connection.BODY_SECONDS, connection.TICK_SECONDS = 0.4, 0.1, 0.05
@@ -202,36 +204,39 @@ class _Steps:
 
             raise DbtDatabaseError("IO Error: could not write to file: No space left on device")
         elif self._fate.what == "break" and may_fail:
-            _break_locks(one.get_thread_connection().handle)
+            _break_locks(one.get_thread_connection())
         elif self._fate.what == "cut" and may_fail:
-            _cut(one.get_thread_connection().handle)
+            _cut(one.get_thread_connection())
 
 
-def _break_locks(handle: Any) -> None:
+def _break_locks(connection: Any) -> None:
     """Do what another process with --break-lock does, beside the connection of this one."""
     import duckdb
     import psycopg2
 
     broken = "delete from segconn.locks"
     try:
-        if isinstance(handle, psycopg2.extensions.connection):
-            _execute_beside(handle, f"set lock_timeout = 1000; {broken}")
-        else:
-            with handle.cursor()._cursor.cursor() as other:
+        if connection.type == "duckdb":
+            with connection.handle.cursor()._cursor.cursor() as other:
                 other.execute(broken)
+        else:
+            _execute_beside(connection, f"set lock_timeout = 1000; {broken}")
     except (duckdb.Error, psycopg2.Error):
         return  # no such table yet, or it is being written to
 
 
-def _cut(handle: Any) -> None:
+def _cut(connection: Any) -> None:
     """Let the server end a connection, and wait until it has."""
-    _execute_beside(handle, f"select pg_terminate_backend({handle.get_backend_pid()}, 5000)")
+    handle = connection.handle  # opens it
+    pid = connection.backend_pid if connection.type == "redshift" else handle.get_backend_pid()
+    _execute_beside(connection, f"select pg_terminate_backend({pid}, 5000)")
 
 
-def _execute_beside(handle: Any, statement: str) -> None:
+def _execute_beside(connection: Any, statement: str) -> None:
     import psycopg2
 
-    other = psycopg2.connect(handle.dsn)
+    own = connection.credentials
+    other = psycopg2.connect(host=own.host, port=own.port, user=own.user, password=own.password, dbname=own.database)
     other.autocommit = True
     try:
         other.cursor().execute(statement)

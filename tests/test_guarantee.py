@@ -7,10 +7,12 @@ and after it took a batch, answers late, with 401, 429, 500 and all that `hostil
 (always the same: what it once took it would take again). Some mappings send the calls of
 several records to one user in the order of a column. A run to which worse happens is a
 process of its own: it is killed by SIGKILL at any step, meets a failing statement, a full disk or a server that ends
-its connection, loses its lock or is interrupted. In the end everything is mended.
+its connection, loses its lock or is interrupted. In the end everything is mended. With the stand-in of Redshift,
+statements also meet conflicts with concurrent transactions, and connections are lost before and after a statement.
 
-tests/guarantee.sh runs thousands of them. By hand, GUARANTEE_EXAMPLES and GUARANTEE_POSTGRES_EXAMPLES set how many
-histories are run (20 on DuckDB and 4 on PostgreSQL in the test suite), and `--hypothesis-seed` sets which.
+tests/guarantee.sh runs thousands of them. By hand, GUARANTEE_EXAMPLES, GUARANTEE_POSTGRES_EXAMPLES and
+GUARANTEE_REDSHIFT_EXAMPLES set how many histories are run (20 on DuckDB and 4 on PostgreSQL in the test suite, 4 on
+the stand-in of Redshift in tests/warehouses/run.sh), and `--hypothesis-seed` sets which.
 
 The message of a failure names a file with the whole history: each step, with what its process raised and printed. It
 also holds `@reproduce_failure('VERSION', b'BLOB')`. GUARANTEE_REPLAY=VERSION:BLOB runs that one history again, given
@@ -26,7 +28,7 @@ import tempfile
 import traceback
 from contextlib import contextmanager
 from functools import wraps
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -39,14 +41,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from mortal import Fate
 from standing import Api, Shop, new_shop, serving
 from warehouses.postgres import Postgres
+from warehouses.redshift_fake import new_database
+from warehouses.redshift_proxy import CONFLICTS, LOST, LOST_AFTER
 
 from dbt_segconn.delivery import batches, connection, sender, tracking_api
 from dbt_segconn.engine import ranges
 from dbt_segconn.engine.calls import message_id_prefix
 from dbt_segconn.limits import CALL_BYTES
+from dbt_segconn.warehouse import session
 
 EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "20"))
 POSTGRES_EXAMPLES = int(os.environ.get("GUARANTEE_POSTGRES_EXAMPLES", "4"))
+REDSHIFT_EXAMPLES = int(os.environ.get("GUARANTEE_REDSHIFT_EXAMPLES", "4"))
 REPLAY = os.environ.get("GUARANTEE_REPLAY", "")
 FAILURES = Path(os.environ.get("GUARANTEE_FAILURES", tempfile.gettempdir()))
 SHARDS = 5  # one test each, so that they can run side by side; the last reads from a checkpoint, two others in order
@@ -76,6 +82,12 @@ FATES_OF_SERVERS = st.builds(
     step=st.integers(0, 90),
     late=st.booleans(),
 )
+# In a process of its own: a lock that cannot be released, as the connection is lost, ends with its process
+NO_FATE = Fate(what="kill", step=10**9)
+# Number of a statement → what happens to it on the wire
+TROUBLE = st.dictionaries(
+    st.integers(0, 60) | st.integers(0, 400), st.sampled_from([*CONFLICTS, *CONFLICTS, LOST, LOST_AFTER]), max_size=6
+)
 FULL_DISK = st.builds(Fate, what=st.just("disk"), step=st.integers(0, 60_000) | st.integers(0, 600_000))
 
 
@@ -94,6 +106,7 @@ TUNED = [
     (ranges, "WRITTEN_PAGE_BYTES"),
     (ranges, "GROUP_CALLS"),
     (ranges, "GROUP_BYTES"),
+    (session, "CONFLICT_SECONDS"),
 ]
 
 
@@ -163,6 +176,19 @@ class OnPostgres(Shop):
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
+class OnRedshift(OnPostgres):
+    """A shop whose warehouse speaks as Redshift: its statements meet conflicts, and its connections are lost."""
+
+    def in_trouble(self, trouble):
+        """Fail the statements of transactions with these numbers."""
+        numbers = count()
+
+        def fault(statements):
+            return trouble.get(next(numbers)) if len(statements) > 1 and statements[-1] != "rollback" else None
+
+        return self.server.proxy.failing(fault)
+
+
 @contextmanager
 def world_of(shop, parsed):
     """Let a shop deliver to an API that hears for each of its keys."""
@@ -214,12 +240,25 @@ def postgres_world(tmp_path_factory, postgres_server):
     postgres_server.execute("create database guarantee")
     server = Postgres(postgres_server.socket, "guarantee")
     shop = OnPostgres(new_shop(in_memory(tmp_path_factory), "http://127.0.0.1:9", server.output).dir, "")
+    yield from world_on(server, shop)
+
+
+def world_on(server, shop):
+    """Yield the world of a shop whose warehouse is a server."""
     shop.server = server
     shop.rows(("a", "b", "c"))
     shop.dbt("parse")
     manifest = (shop.dir / "target/manifest.json").read_bytes()
     with world_of(shop, lambda: manifest) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def redshift_world(tmp_path_factory, postgres_server, redshift_proxy):
+    pytest.importorskip("dbt.adapters.redshift", reason="tests/warehouses/run.sh redshift installs it")
+    server = new_database(postgres_server, redshift_proxy, "guarantee_redshift")
+    shop = OnRedshift(new_shop(in_memory(tmp_path_factory), "http://127.0.0.1:9", server.output).dir, "")
+    yield from world_on(server, shop)
 
 
 def told(function):
@@ -364,6 +403,13 @@ class History(RuleBasedStateMachine):
     @told
     def it_runs_on_a_server(self, faults, fate):
         self.run(faults, fate)
+
+    @precondition(lambda self: isinstance(self.shop, OnRedshift))
+    @rule(faults=FAULTS, fate=st.none() | FATES_OF_SERVERS, trouble=TROUBLE)
+    @told
+    def it_runs_in_trouble(self, faults, fate, trouble):
+        with self.shop.in_trouble(trouble):
+            self.run(faults, fate or NO_FATE)
 
     def teardown(self):
         if self.has_begun and not self.has_failed:
@@ -591,4 +637,20 @@ def test_so_it_is_on_a_server_which_outlives_whoever_is_killed(postgres_world, h
         request.config,
         derandomize=POSTGRES_EXAMPLES <= 4,
         has_checkpoint=has_checkpoint,
+    )
+
+
+@pytest.mark.no_cover
+@pytest.mark.timeout(3000 if REDSHIFT_EXAMPLES <= 4 else 100_000)
+@pytest.mark.parametrize("shard", ["whole", "ordered", "checkpoint"])
+def test_so_it_is_on_redshift(redshift_world, shard, request):
+    share = REDSHIFT_EXAMPLES // 4
+    run_histories(
+        redshift_world,
+        f"Redshift_{shard}",
+        REDSHIFT_EXAMPLES - 2 * share if shard == "whole" else share,
+        request.config,
+        derandomize=REDSHIFT_EXAMPLES <= 4,
+        has_checkpoint=shard == "checkpoint",
+        is_ordered=shard == "ordered",
     )

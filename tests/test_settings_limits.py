@@ -68,6 +68,21 @@ def test_unreadable_settings_are_findings(shop, value, words):
     assert time.process_time() - began < 20
 
 
+def test_loading_a_profile_has_no_limit(shop, monkeypatch):
+    """The first template that reads `target.schema` imports dbt, which takes seconds on a slow machine."""
+    from dbt_segconn.project import jinja
+    from dbt_segconn.warehouse import adapter
+
+    load = adapter.load_profile
+    monkeypatch.setattr(adapter, "load_profile", lambda *arguments: sum(range(2 * 10**7)) and load(*arguments))
+    monkeypatch.setattr(jinja, "CPU_SECONDS", 0.1)
+    shop.state = {"schema": "segconn_{{ target.schema }}"}
+    shop.settings()
+    shop.manifest(MAPPING)
+    result = shop.segconn("validate")
+    assert result.exit_code == 0, result.output
+
+
 def test_unquoted_template_is_a_finding(shop):
     shop.manifest(MAPPING)
     shop.write("segconn.yml", "destinations:\n  app:\n    write_key: {{ env_var(WK) }}\n")

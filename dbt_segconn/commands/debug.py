@@ -240,12 +240,14 @@ def _check_rights(project: Project, warehouse: Warehouse, session: Session) -> I
 
 
 def _use(session: Session, probe: object) -> None:
-    # in one transaction, if the warehouse has them: a killed process leaves no table behind
-    with session.transaction():
+    def use() -> None:
         session.run("segconn_create_table", relation=probe, columns={"word": "text"})
         session.run("segconn_append", relation=probe, columns=["word"], rows=[("probe",)])
         session.rows("segconn_count_rows", relation=probe)
         session.run("segconn_drop", relation=probe)
+
+    # in one transaction, if the warehouse has them: a killed process leaves no table behind
+    session.together(use)
 
 
 def _drop(session: Session, probe: object, *, with_schema: bool) -> None:

@@ -82,7 +82,9 @@ def resolve_context(options: Options, *, opens: bool = False) -> Context:
     """
     context = resolve(options, JINJA_LOADERS)
     if opens and context.target is None:
-        return find_target(context, read_manifest(context.artifacts_dir))
+        manifest = read_manifest(context.artifacts_dir)
+        check_adapter(manifest)
+        return find_target(context, manifest)
     return context
 
 
@@ -117,8 +119,7 @@ def _findings_in_mappings(context: Context) -> Iterator[Finding]:
 
 def check_project(context: Context, manifest: Manifest) -> None:
     """Raise ConfigurationError if the manifest belongs to another dbt project or to an unsupported warehouse."""
-    if adapter_type := manifest.raw["metadata"].get("adapter_type"):
-        find_dialect(adapter_type)
+    check_adapter(manifest)
     name = manifest.raw["metadata"].get("project_name")
     if name is not None and context.project.content.get("name") and name != context.project.name:
         raise ConfigurationError(
@@ -126,6 +127,12 @@ def check_project(context: Context, manifest: Manifest) -> None:
             f"{context.project.name}. Name the folder of its artifacts with --target-path, or the project with "
             "--project-dir."
         )
+
+
+def check_adapter(manifest: Manifest) -> None:
+    """Raise ConfigurationError if the manifest was built for an unsupported warehouse."""
+    if adapter_type := manifest.raw["metadata"].get("adapter_type"):
+        find_dialect(adapter_type)
 
 
 def _results(context: Context, manifest: Manifest, options: Options) -> RunResults | None:

@@ -81,6 +81,8 @@ class Jinja:
             tree = environment.parse(template) if isinstance(template, str) else template
             _check_statements(tree)
             undeclared = meta.find_undeclared_variables(tree)
+        if isinstance(target := names.get("target"), TargetNames):
+            target.preload(tree)
         if undeclared - set(names):
             names.update({**self._load_names(), **names})
         with _limited():
@@ -228,6 +230,15 @@ class TargetNames(Mapping[str, Any]):
     def __init__(self, names: Callable[[], Names], load: Callable[[], Names]) -> None:
         self._names = names
         self._load = load
+
+    def preload(self, tree: Any) -> None:
+        """Load the profile if a template reads a key of it: the import of dbt would exceed the template's limits."""
+        from jinja2 import nodes
+
+        read = {one.attr for one in tree.find_all(nodes.Getattr) if getattr(one.node, "name", None) == "target"}
+        with suppress(ConfigurationError):  # raised again if the template needs the key
+            if read - set(self._names()):
+                self._all()
 
     def __getitem__(self, key: str) -> Any:
         names = self._names()

@@ -89,6 +89,7 @@ def open_warehouse(context: Context, manifest: Mapping[str, Any], threads: int |
     """
     from dbt_common.exceptions import DbtBaseException
 
+    _check_type(context, context.target or context.default_target)
     with _BOOT:
         try:
             try:
@@ -106,6 +107,13 @@ def open_warehouse(context: Context, manifest: Mapping[str, Any], threads: int |
                 "dbt command with --target."
             )
         return Warehouse(adapter, config, _load_macros(adapter, config, manifest))
+
+
+def _check_type(context: Context, target: str | None) -> None:
+    """Raise ConfigurationError if the output's adapter is not supported: dbt would only ask to install it."""
+    written = str(context.outputs.get(target or "", {}).get("type", "{"))
+    if "{" not in written:  # not Jinja
+        find_dialect(written)
 
 
 def check_place(warehouse: Warehouse, state: StateSettings) -> None:
@@ -288,6 +296,8 @@ def load_profile(context: Context, profile: str | None, target: str | None) -> A
     from dbt.config.runtime import load_profile as load
     from dbt_common.exceptions import DbtBaseException
 
+    if profile == context.profile:
+        _check_type(context, target)
     set_dbt_flags(context)
     try:
         return load(str(context.project_dir), dict(context.vars), profile, target)

@@ -268,6 +268,8 @@ class Session:
     def rename(self, old: Any, new: Any) -> None:
         """Rename a table within its schema."""
         tables = old.incorporate(type="table"), new.incorporate(type="table")
+        # dbt's cache has the new name if the transaction was rolled back and is repeated
+        self._adapter.cache.clear()
         self._by_dbt(lambda: self._adapter.rename_relation(*tables))
 
     @cached_property

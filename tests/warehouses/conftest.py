@@ -14,7 +14,7 @@ import pytest
 from standing import ADA, MAPPING, PROGRAM, WRITE_KEY, Result, Shop, new_shop, watched
 from warehouses.bigquery_fake import bigquery_fake, bigquery_server  # noqa: F401
 from warehouses.duckdb_file import duckdb_file  # noqa: F401
-from warehouses.redshift_fake import redshift_fake, redshift_proxy  # noqa: F401
+from warehouses.redshift_fake import redshift_fake  # noqa: F401
 from warehouses.snowflake_fake import snowflake_fake, snowflake_server  # noqa: F401
 from warehouses.spark_session import spark_folder, spark_java, spark_session  # noqa: F401
 from warehouses.spark_thrift import spark_server, spark_thrift  # noqa: F401

@@ -110,8 +110,12 @@ def redshift_proxy(postgres_server) -> Iterator[Proxy]:
 @pytest.fixture
 def redshift_fake(postgres_server, redshift_proxy) -> Redshift:
     """Return a database of one's own."""
-    database = f"shop_{uuid.uuid4().hex[:12]}"
-    postgres_server.execute(f"create database {database} template {TEMPLATE}")
+    return new_database(postgres_server, redshift_proxy, f"shop_{uuid.uuid4().hex[:12]}")
+
+
+def new_database(server: Postgres, proxy: Proxy, database: str) -> Redshift:
+    """Make a database of this name."""
+    server.execute(f"create database {database} template {TEMPLATE}")
     for name, value in SETTINGS.items():
-        postgres_server.execute(f"alter database {database} set {name} to {value}")
-    return Redshift(postgres_server.socket, database, redshift_proxy)
+        server.execute(f"alter database {database} set {name} to {value}")
+    return Redshift(server.socket, database, proxy)

@@ -34,12 +34,17 @@ SERIALIZATION = {
     b"M": b"1023",
     b"D": b"Serializable isolation violation on table - 100167, transactions forming the cycle are: 1, 2 (pid:3)",
 }
-CONFLICT = "could not complete because of conflict with concurrent transaction"
-RAISED = f"do $$ begin raise exception '{CONFLICT}' using errcode = 'XX000'; end $$"
-# What happens to a statement: a conflict; a connection that is lost before it, or after it
-FAULTS = ("conflict", "lost", "lost_after")
+# Errors after which dbt-redshift repeats a statement alone, and one after which it does not
+CONFLICTS = (
+    "could not complete because of conflict with concurrent transaction",
+    "could not open relation with OID 101293",
+    SERIALIZATION[b"D"].decode(),
+)
+# The connection is lost before or after the statement
+LOST, LOST_AFTER = "lost", "lost_after"
+RAISED = "do $$ begin raise exception '{}' using errcode = 'XX000'; end $$"
 
-# The statements of the open transaction, the next one included → one of FAULTS, or None
+# The statements of the open transaction, the next one included → LOST, LOST_AFTER, the text of an error, or None
 Fault = Callable[[tuple[str, ...]], str | None]
 
 
@@ -57,7 +62,7 @@ class Proxy(socketserver.ThreadingTCPServer):
 
     @contextmanager
     def failing(self, fault: Fault) -> Iterator[None]:
-        """Fail the statements for which `fault` returns one of FAULTS."""
+        """Fail the statements for which `fault` returns how."""
         self.fault = fault
         try:
             yield
@@ -125,17 +130,17 @@ class _Client(socketserver.BaseRequestHandler):
             self.upstream.sendall(_framed(kind, body))
 
     def _bound(self, body: bytes) -> bytes | None:
-        """Return the request to execute a statement, or one that raises a conflict; None to lose the connection."""
+        """Return the request to execute a statement, or one that raises an error; None to lose the connection."""
         portal, name, _ = body.split(b"\0", 2)
         sql = self.prepared[name]
         is_open = self.transaction[:1] == ("BEGIN",) and self.transaction[-1] not in ENDS and sql != "BEGIN"
         self.transaction = (*self.transaction, sql) if is_open else (sql,)
         fault = self.server.fault(self.transaction)
-        if fault == "conflict":
-            self.upstream.sendall(_framed(b"P", b"\0" + RAISED.encode() + b"\0\0\0"))
+        if fault not in (None, LOST, LOST_AFTER):
+            self.upstream.sendall(_framed(b"P", b"\0" + RAISED.format(fault).encode() + b"\0\0\0"))
             return portal + b"\0\0" + b"\0\0" * 3
-        self.ends_after = fault == "lost_after"
-        return None if fault == "lost" else body
+        self.ends_after = fault == LOST_AFTER
+        return None if fault == LOST else body
 
     def _answers(self) -> None:
         with suppress(OSError, EOFError):

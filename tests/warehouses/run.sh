@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tests of warehouses whose packages are too large for every run, by name: tests/warehouses/run.sh redshift bigquery
-#   redshift   the contract, values, identifiers, wide rows and lost connections, by dbt-redshift on a real PostgreSQL
-#              behind a proxy, which speaks as Redshift
+#   redshift   the contract, values, identifiers, wide rows, conflicts, lost connections and a few histories of
+#              tests/guarantee.sh, by dbt-redshift on a real PostgreSQL behind a proxy, which speaks as Redshift
 #   bigquery   the contract, values, identifiers and wide rows, by dbt-bigquery on a server of local-bigquery; needs
 #              Python 3.13 or newer
 #   snowflake  the contract and the values, by dbt-snowflake on a server of fakesnow
@@ -26,14 +26,14 @@ run() {
     cp "tests/warehouses/$name.txt" ".venv-$name/packages.txt"
   fi
   # their drivers warn of their own future
-  PATH="$PWD/.venv-$name/bin:$PATH" SEGCONN_WAREHOUSES=$warehouse pytest -W default "$@"
+  PATH="$PWD/.venv-$name/bin:$PATH" SEGCONN_WAREHOUSES=$warehouse pytest -rs -W default "$@"
 }
 
 for name in "$@"; do
   case "$name" in
     redshift)
       run redshift redshift_fake "${tests[@]}" tests/warehouses/test_identifiers.py tests/warehouses/test_wide.py \
-        tests/warehouses/test_redshift.py -k redshift
+        tests/warehouses/test_redshift.py tests/test_guarantee.py -k redshift
       ;;
     bigquery) run bigquery bigquery_fake "${tests[@]}" tests/warehouses/test_{bigquery,identifiers,wide}.py \
         -k bigquery ;;

@@ -282,7 +282,8 @@ def test_idle_mappings_share_statements(shop, api, warehouse, monkeypatch):
     # a heartbeat sets up its session
     of_state = [sql for sql in statements[claims[0] :] if warehouse.state_schema in sql]
     assert len(of_state) == 5, of_state
-    assert sum("records_" in sql for sql in statements) == 3, statements
+    of_records = sum("records_" in sql for sql in statements)
+    assert of_records in (2, 3), statements  # one of them looks for tables; without it, dbt lists the schema
     assert not any("outbox_" in sql and "create" in sql for sql in statements)
     (rows,) = warehouse.query(
         f"select count(*), min(status) from {warehouse.state_schema}.sync_history group by sync_id "

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from standing import ADA, BOB, EVE, MAPPING
+from warehouses.redshift_proxy import CONFLICTS, LOST, LOST_AFTER
 
 pytest.importorskip("dbt.adapters.redshift", reason="tests/warehouses/run.sh redshift installs it")
 pytestmark = pytest.mark.parametrize("warehouse", ["redshift_fake"], indirect=True)
@@ -39,39 +40,84 @@ def is_write(statements):
     return bool(WRITES.match(last))
 
 
-def test_conflict_at_each_statement(shop, api, warehouse):
-    """Each statement of a transaction fails once: all of the transaction is repeated."""
-    met = set()
+class Conflicts:
+    """Lets each statement of each transaction fail once, with the errors in turn."""
 
-    def once(statements):
+    def __init__(self):
+        self.met = set()
+
+    def __call__(self, statements):
         statement = form(statements)
-        if statements[0] != "BEGIN" or statements[-1] == "rollback" or statement in met:
+        if len(statements) == 1 or statements[-1] == "rollback" or statement in self.met:
             return None
-        met.add(statement)
-        return "conflict"
+        self.met.add(statement)
+        return CONFLICTS[len(self.met) % len(CONFLICTS)]
 
+
+def test_conflict_at_each_statement(shop, api, warehouse):
+    """All of the transaction is repeated: in each command, nothing is lost and nothing is sent twice."""
+    fields = {"user_id": "$__segment_id", "event_name": "State", "properties": {"email": "$email", "plan": "$plan"}}
+    event = {"action": "track", "sync_mode": ["added", "updated", "deleted"], "fields": fields}
+    first = {**event, "name": "first", "changed_columns": True}
+    idle = {**MAPPING, "name": "idle", "first_sync": "baseline", "fields": {"user_id": "$customer_id"}}
+
+    def sends(*plans, code=0, command=("run", "--all")):
+        """Run a command; the calls of the first mapping are these."""
+        api.forget()
+        result = shop.segconn(*command)
+        assert result.exit_code == code, result.output
+        calls = [call for call in api.received if call.get("event") == "State"]
+        assert sorted((call["userId"], call["properties"]["plan"]) for call in calls) == sorted(plans), result.output
+        assert len(calls) == len({call["messageId"] for call in calls})
+        return result.output
+
+    shop.state = {**shop.state, "deliveries": {"keep": "90 days"}}
+    shop.settings()
+    shop.manifest(first, idle)
     shop.fill(ADA, BOB, EVE)
-    with warehouse.proxy.failing(once):
-        first = shop.run()
-        shop.fill(("c1", "new@example.com", "pro"), BOB)
-        second = shop.run()
-    assert (first.exit_code, second.exit_code) == (0, 0), first.output + second.output
-    assert [call["traits"]["email"] for call in api.received if call["userId"] == "c1"] == [ADA[1], "new@example.com"]
-    assert len(api.received) == 4
-    assert len([one for one in met if is_write(one.split(";"))]) > 10
-    assert "ADDED 0 UPDATED 0 DELETED 0" in shop.run().output
+    conflicts = Conflicts()
+    with warehouse.proxy.failing(conflicts):
+        api.refuses = lambda call: call["userId"] == "c3"
+        sends(("c1", "pro"), ("c2", "free"), code=1)
+        api.refuses = lambda _call: False
+        sends(("c3", "team"), command=("retry",))
+        shop.fill((*ADA[:2], "free"), EVE)
+        sends(("c1", "free"), ("c2", None))
+        assert sends().count("ADDED 0 UPDATED 0 DELETED 0") == 2
+        shop.fill(ADA, EVE)
+        sends(command=("run", "--all", "--plan", "plan.json"))
+        sends(("c1", "pro"), command=("run", "--apply", "plan.json"))
+        sends(command=("resend", "first", "--record", "c3", "--yes"))
+        sends(("c3", "team"))
+        shop.fill((*ADA[:2], "gold"), EVE)
+        api.faults = [401]
+        sends(code=1)
+        for command in (("preview",), ("estimate",), ("status",), ("history", "first", "--record", "c1")):
+            sends(command=command)
+        assert "OK     rights: may create, write, read and drop tables" in shop.segconn("debug").output
+        sends(("c1", "gold"))
+        sends(command=("baseline", "first"))
+        shop.manifest({**first, "name": "renamed"})
+        sends(command=("adopt", "customers.first", "customers.renamed"))
+        sends()
+        sends(command=("reset", "renamed", "--yes"))
+        sends(("c1", "gold"), ("c3", "team"))
+    written = [one for one in conflicts.met if is_write(one.split(";"))]
+    assert len(written) > 60, len(written)
+    sends()
 
 
-@pytest.mark.parametrize("fault", ["lost", "lost_after"])
+@pytest.mark.parametrize("fault", [LOST, LOST_AFTER])
 def test_lost_connection_at_each_statement(shop, api, warehouse, fault):
-    """Each run loses its connection at another statement; the next run goes on from there."""
-    met, failed = set(), []
+    """Each run loses its connection at another statement; the next run goes on from there, with all settings."""
+    met, failed, sessions = set(), [], {}
 
     def once(statements):
+        sessions.setdefault(threading.current_thread(), []).append(COMMENT.sub("", statements[-1]))
         statement = form(statements)
         if failed or statement in met or not is_write(statements):
             return None
-        if fault == "lost_after" and statements[-1] != "COMMIT":
+        if fault == LOST_AFTER and statements[-1] != "COMMIT":
             return None  # nothing of it is kept, as if it was lost before
         met.add(statement)
         failed.append(statement)
@@ -92,6 +138,11 @@ def test_lost_connection_at_each_statement(shop, api, warehouse, fault):
     assert is_done
     assert [call["traits"]["plan"] for call in api.accepted.values()] == plans
     assert len(met) > 5, met
+    assert len(sessions) > len(met)
+    for statements in sessions.values():
+        own = [at for at, one in enumerate(statements) if "segconn" in one]
+        settings = [at for at, one in enumerate(statements) if "set extra_float_digits to 0" in one]
+        assert not own or min(settings) < min(own), statements
 
 
 def test_settling_side_by_side_is_serialized(shop, api, warehouse):
