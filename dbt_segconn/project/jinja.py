@@ -235,10 +235,15 @@ class TargetNames(Mapping[str, Any]):
         """Load the profile if a template reads a key of it: the import of dbt would exceed the template's limits."""
         from jinja2 import nodes
 
-        read = {one.attr for one in tree.find_all(nodes.Getattr) if getattr(one.node, "name", None) == "target"}
+        keys = {one.attr for one in tree.find_all(nodes.Getattr) if getattr(one.node, "name", None) == "target"}
+        keys |= {
+            getattr(one.arg, "value", None)
+            for one in tree.find_all(nodes.Getitem)
+            if getattr(one.node, "name", None) == "target"
+        }
         with suppress(ConfigurationError):  # raised again if the template needs the key
-            if read - set(self._names()):
-                self._all()
+            if keys - set(self._names()):
+                _ = self._all
 
     def __getitem__(self, key: str) -> Any:
         names = self._names()
