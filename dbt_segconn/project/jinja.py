@@ -235,10 +235,9 @@ class TargetNames(Mapping[str, Any]):
         """Load the profile if a template reads a key of it: the import of dbt would exceed the template's limits."""
         from jinja2 import nodes
 
-        keys = {one.attr for one in tree.find_all(nodes.Getattr) if getattr(one.node, "name", None) == "target"}
-        keys |= {
-            getattr(one.arg, "value", None)
-            for one in tree.find_all(nodes.Getitem)
+        keys = {
+            one.attr if isinstance(one, nodes.Getattr) else getattr(one.arg, "value", None)
+            for one in tree.find_all((nodes.Getattr, nodes.Getitem))
             if getattr(one.node, "name", None) == "target"
         }
         with suppress(ConfigurationError):  # raised again if the template needs the key
