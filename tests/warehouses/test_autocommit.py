@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import cycle
 
 import pytest
 from standing import ADA, BOB, EVE
@@ -13,8 +14,15 @@ from dbt_segconn.warehouse.dialects.databricks import DIALECT as DATABRICKS
 
 pytestmark = pytest.mark.parametrize("warehouse", ["duckdb_file"], indirect=True)
 WORDS = {
-    "databricks": (DATABRICKS, "[DELTA_CONCURRENT_APPEND] ConcurrentAppendException: Files were added to the table"),
-    "bigquery": (BIGQUERY, "Could not serialize access to table p:d.history due to concurrent update"),
+    "databricks": (DATABRICKS, ["[DELTA_CONCURRENT_APPEND] ConcurrentAppendException: Files were added to the table"]),
+    "bigquery": (
+        BIGQUERY,
+        [
+            "Could not serialize access to table p:d.history due to concurrent update",
+            "Resources exceeded during query execution: Too many DML statements outstanding against table p:d.locks",
+            "Exceeded rate limits: too many table update operations for this table.",
+        ],
+    ),
 }
 
 
@@ -23,17 +31,17 @@ def test_conflicting_statement_is_repeated_alone(shop, api, monkeypatch, adapter
     from dbt.adapters.duckdb import DuckDBAdapter
     from dbt_common.exceptions import DbtDatabaseError
 
-    words, text = WORDS[adapter]
+    words, texts = WORDS[adapter]
     monkeypatch.setattr(session, "CONFLICT_SECONDS", 0.01)
     told = {"commits_together": words.commits_together, "conflict": words.conflict}
     duckdb = replace(dialect.known_dialect("duckdb"), **told)
     monkeypatch.setattr(session, "find_dialect", lambda _adapter: duckdb)
-    execute, met = DuckDBAdapter.execute, []
+    execute, met, texts = DuckDBAdapter.execute, [], cycle(texts)
 
     def conflicting(self, sql, **options):
         if sql not in met:
             met.append(sql)
-            raise DbtDatabaseError(text)
+            raise DbtDatabaseError(next(texts))
         return execute(self, sql, **options)
 
     monkeypatch.setattr(DuckDBAdapter, "execute", conflicting)
@@ -49,7 +57,7 @@ def test_statement_that_always_conflicts_fails_the_sync(shop, api, monkeypatch):
     from dbt.adapters.duckdb import DuckDBAdapter
     from dbt_common.exceptions import DbtDatabaseError
 
-    words, text = WORDS["databricks"]
+    words, (text,) = WORDS["databricks"]
     monkeypatch.setattr(session, "CONFLICT_SECONDS", 0.001)
     duckdb = replace(dialect.known_dialect("duckdb"), commits_together=False, conflict=words.conflict)
     monkeypatch.setattr(session, "find_dialect", lambda _adapter: duckdb)

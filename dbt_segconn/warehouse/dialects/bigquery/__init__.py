@@ -46,5 +46,10 @@ DIALECT = Dialect(
     row_errors=frozenset({"BadRequest"}),
     commits_together=False,
     # https://cloud.google.com/bigquery/docs/data-manipulation-language#dml_statement_conflicts
-    conflict=re.compile(r"could not serialize access to table", re.IGNORECASE),
+    # https://cloud.google.com/bigquery/docs/troubleshoot-quotas: statements that a full queue or a rate has refused
+    conflict=re.compile(
+        r"could not serialize access to table|too many dml statements outstanding"
+        r"|number of dml jobs writing to a table|exceeded rate limits",
+        re.IGNORECASE,
+    ),
 )
