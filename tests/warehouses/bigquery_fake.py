@@ -6,7 +6,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -106,16 +106,16 @@ def _with_destination(execute: Callable[..., Any]) -> Callable[..., Any]:
     return executed
 
 
-@pytest.fixture(scope="session")
-def bigquery_server(tmp_path_factory) -> Iterator[str]:
-    """Start a server on loopback."""
+@contextmanager
+def serving_bigquery(folder: Path) -> Iterator[str]:
+    """Start a server on loopback, which keeps its database in a folder. Yield its address."""
     import uvicorn
 
     app, database, query = map(
         import_module, ("local_bigquery.app", "local_bigquery.engine.database", "local_bigquery.jobs.query")
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database, "connection", _opened(tmp_path_factory.mktemp("bigquery")))
+        patch.setattr(database, "connection", _opened(folder))
         patch.setattr(database, "attach", lambda _project: None)
         patch.setattr(query, "execute", _with_destination(query.execute))
         server = uvicorn.Server(uvicorn.Config(app.app, host="127.0.0.1", port=0, log_level="error"))
@@ -126,6 +126,12 @@ def bigquery_server(tmp_path_factory) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def bigquery_server(tmp_path_factory) -> Iterator[str]:
+    with serving_bigquery(tmp_path_factory.mktemp("bigquery")) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
