@@ -210,7 +210,7 @@ def test_killed_in_the_middle_it_is_resumed_and_every_record_arrives_once(shop, 
     shop.fill(*((f"c{at}", f"{at}@example.com", "pro") for at in range(count)))
     api.delay = 600  # until released: a slow machine must not finish the sync before the second run is refused
     with shop.running():
-        wait_for(lambda: api.received)
+        wait_for(lambda: api.received, seconds=300)
         if warehouse.shared:
             second = shop.run()
             assert second.exit_code == 1
@@ -324,13 +324,19 @@ def test_idle_row_gives_way_to_another_sync(shop, api, warehouse, monkeypatch):
     from dbt_segconn.state.locks import Locks
 
     real = Locks.write
+    state = warehouse.state_schema
+    later = (
+        "datetime_add(started_at, interval 1 second)"
+        if warehouse.name == "bigquery"
+        else "started_at + interval '1 second'"
+    )
     other = (
-        "insert into segconn.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, "
+        f"insert into {state}.sync_history (sync_id, revision, mapping_id, model, mapping, destination, action, "
         "sync_mode, status, definition, signature, run_id, started_at, saved_at, to_send, confirmed) select 'other', "
         "0, mapping_id, model, mapping, destination, action, sync_mode, 'running', definition, signature, 'other', "
-        "started_at + interval '1 second', saved_at, 1, 0 from segconn.syncs"
+        f"{later}, saved_at, 1, 0 from {state}.syncs"
     )
     shop.synced(ADA)
     monkeypatch.setattr(Locks, "write", lambda *arguments: warehouse.execute(other) or real(*arguments))
     assert "it held the undelivered changes of the sync" in shop.run().output
-    assert warehouse.query("select count(*) from segconn.syncs where status = 'success'") == [(1,)]
+    assert warehouse.query(f"select count(*) from {state}.syncs where status = 'success'") == [(1,)]
