@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from standing import MAPPING
+from standing import ADA, MAPPING
 
 pytestmark = pytest.mark.parametrize("warehouse", ["bigquery_fake"], indirect=True)
 
@@ -107,3 +109,39 @@ def test_values_of_rows_are_not_in_errors(shop, api, warehouse):
     assert result.exit_code == 1
     assert "ada@example.com" not in result.output
     assert "the warehouse says" in result.output
+
+
+WRITE = re.compile(
+    r"\s*(?:/\*.*?\*/\s*)?(insert|delete|update|merge|create|drop|alter)\b[^(]*?`\.`\w+`\.`(\w+?)(_customers\w*)?`",
+    re.DOTALL,
+)
+
+
+def written_by(run, warehouse):
+    """Count the statements of a run that write, by verb and kind of table."""
+    with closing(warehouse.client) as client:
+        known = {job.job_id for job in client.list_jobs()}
+        run()
+        found = [WRITE.match(job.query) for job in client.list_jobs() if job.job_id not in known]
+    return Counter(f"{one[1]} {one[2]}" for one in found if one)
+
+
+def test_run_writes_what_quotas_allow(shop, api, warehouse):
+    """The numbers of the manual: for 2 mappings with changes, of which it is the first sync, and without."""
+    shop.manifest(*({**MAPPING, "name": f"number_{number}"} for number in range(2)))
+    changed = written_by(lambda: shop.synced(ADA), warehouse)
+    beats, saves = changed.pop("insert locks") - 2, changed.pop("insert sync_history") - 8
+    created = {f"create {name}": 1 for name in ("sync_history", "discards", "locks", "alerts", "syncs")}
+    assert changed == {
+        **created,
+        "create records": 2,
+        "delete locks": 2,
+        "insert discards": 2,
+        "create outbox": 2,
+        "insert records": 2,
+        "delete records": 2,
+        "drop outbox": 2,
+    }
+    assert written_by(shop.run, warehouse) == {"insert sync_history": 1, "insert locks": 1, "delete locks": 1}
+    assert 0 <= beats < 30
+    assert 0 <= saves <= 2  # of a watermark, on a slow machine
