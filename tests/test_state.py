@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from standing import ADA, BOB, EVE, MAPPING
+
+from dbt_segconn.state.locks import Locks
 
 NAME = "customers.identify_customers"
 RENAMED = {**MAPPING, "name": "customers_to_app"}
@@ -170,6 +173,22 @@ def test_rename_may_be_a_new_mapping(synced, api):
     assert synced.segconn("run", "--all", "--allow-guarded", "customers_to_app").exit_code == 0
     assert len(api.received) == 2
     assert "has been synced already" in synced.segconn("adopt", NAME, "customers_to_app").output
+
+
+def test_adopt_keeps_records_of_a_sync_that_ends_meanwhile(synced, monkeypatch):
+    synced.manifest(RENAMED)
+    before, real = records(synced), Locks.hold
+
+    def hold(self, state, mapping_id, name):
+        if name == "customers.customers_to_app":  # another process has synced it while `adopt` read the state
+            state.append(state.history, [replace(state.last_syncs()[0], mapping_id=mapping_id, sync_id="other")])
+        return real(self, state, mapping_id, name)
+
+    monkeypatch.setattr(Locks, "hold", hold)
+    refused = synced.segconn("adopt", NAME, "customers_to_app")
+    assert refused.exit_code == 2, refused.output
+    assert "has been synced already" in refused.output
+    assert records(synced) == before
 
 
 def test_an_outbox_that_is_adopted_goes_on_under_its_message_ids(synced, api):

@@ -54,21 +54,23 @@ def _adopt(options: Options, old: str, new: str) -> int:
         state.prepare()
         mapping = find_mapping(new, project.mappings)
         orphans = find_orphans(project, state)
-        last = _find_orphan(old, orphans)
-        old_name = names_shown(project, orphans)[last.mapping_id]
-        if state.has_settled(mapping.id):  # `adopt` would drop its records
-            raise ConfigurationError(
-                f"{mapping.name} has been synced already and has its own records. To replace them with those of "
-                f"{old_name}, run `dbt-segconn reset {mapping.name}` first."
-            )
-        tables, old_tables = MappingTables(state, mapping.id), MappingTables(state, last.mapping_id)
-        # a history without records: the next sync would find every record added, and send it
-        if not old_tables.present().records:
-            raise ConfigurationError(f"{old_name} has no records to move: {old_tables.records} is missing.")
+        found = _find_orphan(old, orphans)
+        old_name = names_shown(project, orphans)[found.mapping_id]
+        tables, old_tables = MappingTables(state, mapping.id), MappingTables(state, found.mapping_id)
         locks = Locks()  # of both: a sync of either would write the tables that are moved
-        with locks.hold(state, mapping.id, mapping.name), locks.hold(state, last.mapping_id, old_name):
-            now, changed = state.now(), _changed_columns(mapping, last, state)
-            state.together(lambda: tables.adopt(old_tables, replace(last, saved_at=now), changed))
+        with locks.hold(state, mapping.id, mapping.name), locks.hold(state, found.mapping_id, old_name):
+            # checked and read under the locks: a sync of another process may have ended a moment before
+            if state.has_settled(mapping.id):  # `adopt` would drop its records
+                raise ConfigurationError(
+                    f"{mapping.name} has been synced already and has its own records. To replace them with those of "
+                    f"{old_name}, run `dbt-segconn reset {mapping.name}` first."
+                )
+            # a history without records: the next sync would find every record added, and send it
+            if not old_tables.present().records:
+                raise ConfigurationError(f"{old_name} has no records to move: {old_tables.records} is missing.")
+            last = replace(state.last_sync(found.mapping_id) or found, saved_at=state.now())
+            changed = _changed_columns(mapping, last, state)
+            state.together(lambda: tables.adopt(old_tables, last, changed))
             return tables.known()
 
 
