@@ -9,10 +9,12 @@ import threading
 from datetime import datetime, timezone
 
 import pytest
-from standing import ADA, MAPPING
+from standing import ADA, BOB, MAPPING
 
-from dbt_segconn.errors import LockedError
+import dbt_segconn
+from dbt_segconn.errors import LockedError, WarehouseError
 from dbt_segconn.state.locks import EXPIRY_SECONDS, Locks, heartbeat
+from dbt_segconn.state.tables import State
 
 
 class Table:
@@ -92,6 +94,21 @@ def test_held_locks_are_kept_alive_and_a_missed_beat_is_no_end():
     with locks.hold(table, "m", "customers.x"), heartbeat(beat, every=0.01):
         assert beaten.wait(5)
     assert len(table.beats[0]) == 1
+
+
+def test_unreleased_lock_does_not_block_its_process(shop, api, monkeypatch):
+    def release(*_):
+        raise WarehouseError("the connection is lost")
+
+    shop.manifest(MAPPING)
+    shop.table(ADA)
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "release", release)
+        assert dbt_segconn.run(project_dir=shop.dir, profiles_dir=shop.dir, all=True).success
+    shop.table(ADA, BOB)
+    assert dbt_segconn.run(project_dir=shop.dir, profiles_dir=shop.dir, all=True).success
+    assert len(api.calls()) == 2
+    assert shop.query("select token from segconn.locks") == []
 
 
 def test_a_mapping_that_another_process_holds_is_an_error_and_the_lock_can_be_broken(shop):

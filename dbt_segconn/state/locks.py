@@ -14,8 +14,8 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import starmap
@@ -30,6 +30,9 @@ EXPIRY_SECONDS = 120
 # A younger claim may soon be released: its process may not have read the other claims yet
 FRESH_SECONDS = 10
 ATTEMPTS = 4
+# Claims that this process could not release, such as after a lost connection. The process of an orchestrator lives on,
+# and its next run must not wait until they expire
+_UNRELEASED: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,8 @@ class Claim:
 
     @property
     def live(self) -> bool:
-        """Whether the claim has not expired and its process may still run."""
-        return self.silent < EXPIRY_SECONDS and not _is_dead(self.holder)
+        """Whether the claim has not expired and its process may still run and hold it."""
+        return self.silent < EXPIRY_SECONDS and self.token not in _UNRELEASED and not _is_dead(self.holder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +92,7 @@ class Locks:
         finally:
             with self._guard:
                 self._held.discard(token)
-            with suppress(WarehouseError):  # the lock expires anyway; do not hide the block's own error
-                state.release([token])
+            _release(state, [token])
 
     def write(self, state: State, mapping_ids: Collection[str], write: Callable[[Collection[str]], None]) -> None:
         """Claim these mappings for one transaction. Call `write` with the ids of those that no other process claims.
@@ -109,8 +111,7 @@ class Locks:
         try:
             state.together(confirmed)
         finally:
-            with suppress(WarehouseError):
-                state.release(list(tokens.values()))
+            _release(state, list(tokens.values()))
 
     def beat(self, state: State) -> None:
         """Write a heartbeat for all held locks."""
@@ -136,6 +137,14 @@ class Locks:
             # a random time: the other process may have released its claim, too, and tries again
             self._sleep(random.uniform(0.1, 1))  # noqa: S311  not a secret
         raise AssertionError  # the last attempt returns or raises
+
+
+def _release(state: State, tokens: Sequence[str]) -> None:
+    """Release claims. If that fails, they expire: do not hide the error of the caller."""
+    try:
+        state.release(tokens)
+    except WarehouseError:
+        _UNRELEASED.update(tokens)
 
 
 def _locked(name: str, claim: Claim) -> LockedError:
