@@ -45,9 +45,9 @@
 {% endmacro %}
 
 
-{#- With constraint propagation, Spark's planner needs minutes and gigabytes for a diff of 30 columns. dbt-spark disables
-    the ANSI mode, too, but a Thrift server ignores the settings that it passes. Without `cleanup.skipped`, an insert
-    that ends deletes the files that other inserts into the same table have not committed yet. -#}
+{#- With constraint propagation, Spark's planner needs minutes and gigabytes for a diff of 30 columns. dbt-spark
+    disables the ANSI mode, too, but a Thrift server ignores the settings that it passes. Without `cleanup.skipped`,
+    an insert that ends deletes the files that other inserts into the same table have not committed yet. -#}
 {% macro spark__segconn_open_session() %}
 set spark.sql.session.timeZone = UTC;
 set spark.sql.ansi.enabled = false;
