@@ -39,7 +39,8 @@ for name in "$@"; do
         -k bigquery ;;
     snowflake) run snowflake snowflake_fake "${tests[@]}" ;;
     spark)
-      run spark "spark_thrift spark_session" "${tests[@]}" tests/warehouses/test_spark.py
+      # one statement takes seconds, and the server as long as several tests to start
+      run spark "spark_thrift spark_session" -o timeout=1800 "${tests[@]}" tests/warehouses/test_spark.py
       ;;
     rendered) run rendered duckdb_file tests/warehouses/test_rendered_sql.py ;;
     *)

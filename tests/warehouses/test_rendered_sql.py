@@ -91,7 +91,11 @@ def session(adapter, tmp_path, monkeypatch):
         statements.append((macro, sql))
         return sql
 
+    def paged(self, macro, _numbers, **arguments):
+        return lambda **numbers: self.rows(macro, **arguments, **numbers)
+
     monkeypatch.setattr(Session, "render", rendered)
+    monkeypatch.setattr(Session, "paged", paged)
     monkeypatch.setattr(Session, "transaction", lambda _self: nullcontext())
     monkeypatch.setattr(Session, "_execute", lambda _self, _sql: None)
     monkeypatch.setattr(Session, "_fetch", lambda _self, _sql: [(0,) * len(SYNC_COLUMNS)])
