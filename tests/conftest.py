@@ -7,7 +7,7 @@ import gc
 import pytest
 from browser import browser  # noqa: F401
 from dbt2 import dbt2  # noqa: F401
-from standing import ADA, WRITE_KEY, Api, new_shop, serving, share_dbt, watched
+from standing import ADA, WRITE_KEY, Api, new_shop, serving, watched
 from warehouses.postgres import postgres, postgres_server  # noqa: F401
 from warehouses.redshift_fake import redshift_proxy  # noqa: F401
 
@@ -45,11 +45,6 @@ def collect_after_run():
     collect = process_tuning.collect_after_run
     process_tuning.collect_after_run = gc.unfreeze
     return collect
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _dbt_shared():
-    share_dbt()
 
 
 @pytest.fixture(scope="session", autouse=True)

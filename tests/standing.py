@@ -12,7 +12,6 @@ from base64 import b64decode
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -358,31 +357,6 @@ def new_shop(folder: Path, endpoint: str, output: dict[str, Any] = DUCKDB) -> Sh
     shop.settings()
     shop.mappings(MAPPING)
     return shop
-
-
-def share_dbt() -> None:
-    """Let the runs of a process share dbt's macros and its comment of queries: saves 4% of the CPU of a small run.
-
-    Each macro is read once, by the function that every run calls.
-    """
-    from dbt.adapters.clients import jinja
-
-    from dbt_segconn.warehouse import adapter
-
-    read, known = adapter.read_resource, {}
-
-    def read_once(dbt_class: Any, node: Any) -> Any:
-        name = node.get("unique_id")
-        written, macro = known.get(name, (None, None))
-        if written != node:
-            macro = read(dbt_class, node)
-            known[name] = node, macro
-        return macro
-
-    adapter.read_resource = read_once
-    environment = jinja.get_environment()
-    environment.compile = cache(environment.compile)
-    jinja.get_environment = lambda: environment
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from dbt.artifacts.schemas import base
 from dbt.cli.main import dbtRunner
 from dbt_common.clients.jinja import template_cache
 from dbt_common.utils.encoding import JSONEncoder
-from standing import ADA, new_shop, share_dbt
+from standing import ADA, new_shop
 
 from dbt_segconn.engine.opening import Options, resolve_context
 from dbt_segconn.warehouse.adapter import open_warehouse
@@ -32,7 +32,6 @@ def write_json(path: str, data: dict[str, Any]) -> bool:
 
 
 base.write_json = write_json
-share_dbt()
 with tempfile.TemporaryDirectory() as folder:
     shop = new_shop(Path(folder), "http://127.0.0.1:9")
     shop.rows(ADA)
