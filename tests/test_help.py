@@ -57,6 +57,7 @@ def test_all_is_refused_where_it_is_implied(name):
     ("words", "reason"),
     [
         ("status --history --discards", "Choose one of --history, --discards and --orphans"),
+        ("status --limit 3", "--limit needs --history or --discards"),
         ("debugger --log-dropped", "--log-dropped needs --log"),
         ("schema meta --target dev", "No such option"),
     ],

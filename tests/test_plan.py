@@ -99,8 +99,16 @@ def test_blocked_sync_is_in_plan(synced, api):
     assert result.exit_code == 1
     assert content["syncs"][0]["status"] == "blocked"
     assert "max_records" in content["syncs"][0]["message"]
+    assert "It has no sync to send" in result.output
     assert "the plan has no sync to deliver" in apply(synced).output
     assert api.received == []
+
+
+def test_unwritable_plan_stages_nothing(synced):
+    refused = synced.segconn("run", "--all", "--plan", "nowhere/plan.json")
+    assert refused.exit_code == 2
+    assert "nowhere/plan.json: cannot be written: No such file" in refused.output
+    assert "START sync" not in refused.output
 
 
 def test_interrupted_apply_is_resumed(synced, api, monkeypatch):

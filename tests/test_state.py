@@ -57,9 +57,12 @@ def test_reset_is_the_other_way_out(synced, api):
     assert [json.loads(line)["status"] for line in history] == ["success", "reset", "success"]
 
 
-def test_reset_checks_names_before_it_asks(synced):
+def test_reset_checks_names_before_it_asks(synced, monkeypatch):
     wrong = synced.segconn("reset", "customers.identfy_customers")
     assert (wrong.exit_code, "Did you mean" in wrong.output, "Reset?" in wrong.output) == (2, True, False)
+    asked = synced.segconn("reset", "identify_customers")
+    assert (asked.exit_code, "Confirm with --yes" in asked.output) == (2, True), asked.output
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _self: True)
     assert f"every record of {NAME} again. Reset?" in synced.segconn("reset", "identify_customers").output
 
 
@@ -163,7 +166,7 @@ def test_a_renamed_mapping_is_held_back_until_its_records_are_adopted(synced, ap
     adopted = synced.segconn("adopt", NAME, "customers_to_app")
     assert adopted.exit_code == 0, adopted.output
     assert "has taken over 2 records" in adopted.output
-    assert synced.segconn("status", "--orphans").output == "Nothing yet.\n"
+    assert synced.segconn("status", "--orphans").output == "None.\n"
     synced.resync(ADA, BOB, EVE)
     assert [call["userId"] for call in api.calls()] == ["c3"]
     assert json.loads(synced.segconn("status", "--format", "json").output)["mapping"] == "customers.customers_to_app"
@@ -212,7 +215,7 @@ def test_a_mapping_that_is_something_else_is_no_rename(synced, api):
 def test_orphans_can_be_forgotten(synced):
     synced.manifest(RENAMED)
     assert "Reset customers.identify_customers." in synced.segconn("reset", NAME, "--yes").output
-    assert synced.segconn("status", "--orphans").output == "Nothing yet.\n"
+    assert synced.segconn("status", "--orphans").output == "None.\n"
     assert synced.segconn("run", "--all").exit_code == 0
 
 

@@ -141,6 +141,17 @@ def test_all_problems_are_listed_together(shop):
     assert "6 errors in 2 mappings on 1 model." in findings(shop, broken, {**broken, "name": "other"})
 
 
+def test_broken_yaml_of_a_model_is_found(shop):
+    shop.manifest(MAPPING)
+    shop.write("models/customers.yml", "models:\n  - name: customers\n   config: x\n")
+    result = shop.segconn("validate")
+    assert result.exit_code == 1
+    assert "models/customers.yml:3:" in result.output
+    assert "SEG101" in result.output
+    tested = shop.segconn("test")
+    assert (tested.exit_code, "error SEG101" in tested.output) == (1, True), tested.output
+
+
 def test_run_lists_all_configuration_errors(shop):
     shop.manifest({**MAPPING, "action": "x"})
     shop.settings(regoin="us-west-2")

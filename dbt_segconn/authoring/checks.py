@@ -72,6 +72,8 @@ def check(drafts: Iterable[ModelDraft], inputs: CheckInputs) -> Iterator[Finding
     """Run every check on every mapping of the project."""
     events: dict[str, str] = {}  # name in lower case → its first spelling
     adapter_type = inputs.manifest.adapter_type
+    drafts = tuple(drafts)
+    yield from broken_files(one.positions for one in drafts)
     for model in drafts:
         columns = inputs.catalog.columns_of(model.positions.model)
         yield from stale(model.positions)
@@ -113,6 +115,12 @@ def _model_faults(draft: ModelDraft, columns: KnownColumns, inputs: CheckInputs)
         yield from _missing(("consent", category), column, columns, draft.positions.model)
     yield from _untested(draft, inputs.manifest)
     yield from _consent_dropped(draft)
+
+
+def broken_files(models: Iterable[SourcePositions]) -> Iterator[Finding]:
+    """Yield a finding for each file of models that is not valid YAML: the manifest has what dbt parsed before."""
+    for file, files in {one.model.file: one.files for one in models}.items():
+        yield from files.faults_of(file)
 
 
 def stale(positions: SourcePositions) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import abc
 from collections.abc import Collection
 from dataclasses import replace
@@ -39,6 +40,9 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **params: Any) -> None:
     if not yes:
         # this call only checks the names: a wrong one is reported before the question
         names = ", ".join(_reset(options, mappings, is_confirmed=False))
+        # click would read the answer from a script's standard input
+        if not sys.stdin.isatty():
+            raise click.UsageError("Confirm with --yes: there is no terminal to ask on. Nothing was reset.")
         # click prints the question as it is, and names of orphans come from a table
         if not click.confirm(printable(f"The next run will send every record of {names} again. Reset?")):
             say("Nothing was changed.")

@@ -157,6 +157,7 @@ def run_to_exit(
     from dbt_segconn.commands.terminal.screen import Printer, Screen
     from dbt_segconn.engine.run import run as run_syncs
     from dbt_segconn.integrations import observers
+    from dbt_segconn.state.tables import PLANNED
 
     options = as_options(**params)
     printer = Printer(log_format=log_format, quiet=quiet, colors=use_colors, timings=timings)
@@ -167,7 +168,9 @@ def run_to_exit(
     screen.close(result)
     if options.plan:
         path = printable(str(options.plan))
-        printer.line(f"Nothing was sent. Review {path}, then send it: dbt-segconn run --apply {path}", event="Plan")
+        is_empty = not any(one.status == PLANNED for one in result.results)
+        then = "It has no sync to send." if is_empty else f"Review it, then send it: dbt-segconn run --apply {path}"
+        printer.line(f"Nothing was sent. The plan is in {path}. {then}", event="Plan")
     # --max-runtime sets `stop`, too: an orchestrator should start the next run, as after a signal
     sys.exit(INTERRUPTED if stop.is_set() else OK if result.success else FAILED)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dbt_segconn.commands.main import command
 from dbt_segconn.commands.options import as_options, format_option, project_options
@@ -39,6 +40,9 @@ def status(*, history: bool, discards: bool, orphans: bool, limit: int, style: s
     # their rows have different columns
     if history + discards + orphans > 1:
         raise click.UsageError("Choose one of --history, --discards and --orphans.")
+    is_limited = click.get_current_context().get_parameter_source("limit") is ParameterSource.COMMANDLINE
+    if is_limited and not (history or discards):
+        raise click.UsageError("--limit needs --history or --discards. Other lists are complete.")
     from dbt_segconn.commands.terminal.tables import show
     from dbt_segconn.inspection import overview
 
@@ -51,7 +55,7 @@ def status(*, history: bool, discards: bool, orphans: bool, limit: int, style: s
         rows = overview.orphans(options)
     else:
         rows = overview.overview(options)
-    show(rows, style)
+    show(rows, style, empty="None." if orphans or discards else "Nothing yet.")
     # JSON lines have one shape: a note would be a row of another
     for note in notes if style == "text" else ():
         say(note)

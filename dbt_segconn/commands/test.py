@@ -42,7 +42,7 @@ def test(*, mappings: tuple[str, ...], junit: Path | None, **params: Any) -> Non
 
     Exit codes: 0 all tests passed, 1 a test failed, 2 the tests could not be read.
     """
-    from dbt_segconn.authoring.checks import stale
+    from dbt_segconn.authoring.checks import broken_files, stale
     from dbt_segconn.engine.opening import read_project
     from dbt_segconn.inspection.unit_tests import run_unit_tests
 
@@ -55,6 +55,9 @@ def test(*, mappings: tuple[str, ...], junit: Path | None, **params: Any) -> Non
     models = {one.positions.model.unique_id: one.positions for one in project.mappings}
     for finding in (one for positions in models.values() for one in stale(positions)):
         say(f"{styled('warning', fg='yellow')} {finding.rule.code}: {finding.subject}")
+    broken = tuple(broken_files(models.values()))
+    for finding in broken:
+        say(f"{styled('error', fg='red')} {finding.rule.code}: {finding.subject}")
     failed = sum(bool(outcome.failures) for outcome in outcomes)
     tested = len({outcome.mapping for outcome in outcomes})
     if junit:
@@ -62,7 +65,7 @@ def test(*, mappings: tuple[str, ...], junit: Path | None, **params: Any) -> Non
     say(f"{counted(len(outcomes), 'test')} of {counted(tested, 'mapping')}: {failed} failed.")
     if not outcomes:
         say("Write tests under `tests` of a mapping: dbt-segconn docs unit-tests")
-    sys.exit(FAILED if failed else OK)
+    sys.exit(FAILED if failed or broken else OK)
 
 
 def _print(outcome: Outcome) -> None:

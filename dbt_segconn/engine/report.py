@@ -13,7 +13,7 @@ import orjson
 
 from dbt_segconn.engine.gate import Choice, RunResult, Skip, SyncResult
 from dbt_segconn.engine.opening import Project
-from dbt_segconn.errors import SegconnError, counted
+from dbt_segconn.errors import ConfigurationError, SegconnError, counted
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.tables import COUNTS, HistoryRow
 from dbt_segconn.version import __version__
@@ -244,10 +244,24 @@ def write_artifact(run: RunResult, target_dir: Path) -> None:
     write_whole(path, orjson.dumps(as_json(run), option=orjson.OPT_INDENT_2))
 
 
+def check_writable(path: Path) -> None:
+    """Raise ConfigurationError if a file cannot be written, before a run has something to write."""
+    draft = _draft_of(path)
+    try:
+        draft.touch()
+        draft.unlink()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}.") from None
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
 def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Write a file completely or not at all. Raise SegconnError if that fails."""
     # renamed once it is complete: a reader never sees a part of it. Two runs write two drafts
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = _draft_of(path)
     try:
         draft.unlink(missing_ok=True)  # left by a process with the same id, or planted: it has another owner or mode
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:

@@ -24,7 +24,7 @@ from dbt_segconn.engine.idle import groups_of, sync_idle
 from dbt_segconn.engine.opening import Options, Project, find_sources, gate, opened, read_project
 from dbt_segconn.engine.plans import PlanFile, read_plan
 from dbt_segconn.engine.ranges import Workers
-from dbt_segconn.engine.report import held_back_by, write_artifact
+from dbt_segconn.engine.report import check_writable, held_back_by, write_artifact
 from dbt_segconn.engine.steps import run_sync
 from dbt_segconn.engine.sync import Listener, RunContext, ShieldedListener
 from dbt_segconn.engine.workers import workforce
@@ -104,8 +104,10 @@ def _planned(options: Options) -> dict[str, str] | None:
 
     Raise ConfigurationError for options that contradict --plan or --apply.
     """
-    if options.plan and (options.full_refresh or options.apply):
-        raise ConfigurationError("--plan changes no records: leave out --full-refresh and --apply.")
+    if options.plan:
+        if beside := [f"--{name.replace('_', '-')}" for name in ("full_refresh", "apply") if getattr(options, name)]:
+            raise ConfigurationError(f"--plan changes no records: leave out {' and '.join(beside)}.")
+        check_writable(options.plan)
     if options.apply is None:
         return None
     beside = [f"--{name.replace('_', '-')}" for name in _PLANNED_BEFORE if getattr(options, name)]

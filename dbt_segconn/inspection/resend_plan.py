@@ -136,7 +136,10 @@ def _reason(look: OpenedProject, mapping: Mapping, record_id: str) -> str:
         return "not delivered yet: the next run sends it, or `dbt-segconn retry` if it was discarded"
     if tables.find(mapping, source, record_id, also_silent=True):
         return "held back, because no consent column has a value"
-    return "neither the model nor the records that Segment has received include it"
+    return (
+        "Segment has not received it, and the model has no row, or several rows, with this identifier; "
+        "`dbt-segconn status --discards` lists the repeated ones"
+    )
 
 
 def _hint(choice: ResendChoice) -> str:

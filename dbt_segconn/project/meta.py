@@ -159,7 +159,8 @@ class Guards(Strict):
     """Maximum records that one sync may send. Default: no limit."""
     max_updated_percent: Percent | None = None
     """Maximum percentage of known records that one sync may find updated. Default: no limit, but a sync is blocked if
-    it updates over 90% and more than 100 records while a column has one value in all rows."""
+    it updates over 90% and more than 100 records while a time, or a text such as `batch_id`, has one value in all
+    rows."""
     max_deleted_percent: Percent | None = None
     """Maximum percentage of known records that one sync may find deleted. Default: a sync is blocked if the model is
     empty, or if over half and more than 100 records are missing."""

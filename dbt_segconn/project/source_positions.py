@@ -12,7 +12,16 @@ from typing import Any
 import yaml
 
 from dbt_segconn.project.artifacts import META_KEY, Model
-from dbt_segconn.project.findings import RENDERED_AWAY, REPEATED_KEY, YAML_TRAP, Fault, Finding, KeyPath, Position
+from dbt_segconn.project.findings import (
+    RENDERED_AWAY,
+    REPEATED_KEY,
+    YAML_TRAP,
+    Fault,
+    Finding,
+    InvalidProject,
+    KeyPath,
+    Position,
+)
 from dbt_segconn.project.yaml_file import (
     PROJECT_FILE,
     Node,
@@ -21,6 +30,7 @@ from dbt_segconn.project.yaml_file import (
     get,
     is_text,
     key_name,
+    load_yaml,
     position,
     repeated_keys,
     scalar,
@@ -53,6 +63,15 @@ class Files:
         if file not in self._read:
             self._read[file] = compose(self.text(file))
         return self._read[file]
+
+    def faults_of(self, file: str) -> Sequence[Finding]:
+        """Return the finding of a file that is not valid YAML."""
+        if self.node(file) is None:
+            try:
+                load_yaml(self.text(file), file)
+            except InvalidProject as invalid:
+                return invalid.findings
+        return ()
 
     def text(self, file: str) -> str:
         """Return a file's text; empty if it cannot be read."""

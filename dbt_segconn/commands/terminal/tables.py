@@ -25,15 +25,15 @@ _WIDEST = 100
 _COLORS = {"added": "green", "updated": "yellow", "deleted": "red"}
 
 
-def show(rows: Sequence[Mapping[str, Any]], output: str) -> None:
-    """Print rows that have equal keys, as a table or as JSON lines."""
+def show(rows: Sequence[Mapping[str, Any]], output: str, *, empty: str = "Nothing yet.") -> None:
+    """Print rows that have equal keys, as a table or as JSON lines; or `empty` instead of a table without rows."""
     if output == "json":
         for row in rows:
             write_json(row, indent=False)
     elif rows:
         write_table(_layout(rows))
     else:
-        say("Nothing yet.")
+        say(empty)
 
 
 def _layout(rows: Sequence[Mapping[str, Any]]) -> Table:
