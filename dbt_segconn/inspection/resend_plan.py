@@ -137,8 +137,8 @@ def _reason(look: OpenedProject, mapping: Mapping, record_id: str) -> str:
     if tables.find(mapping, source, record_id, also_silent=True):
         return "held back, because no consent column has a value"
     return (
-        "Segment has not received it, and the model has no row, or several rows, with this identifier; "
-        "`dbt-segconn status --discards` lists the repeated ones"
+        "neither the records that Segment has received nor the rows with an identifier of their own in the model include "
+        "it; `dbt-segconn status --discards` lists identifiers of several rows"
     )
 
 
