@@ -137,8 +137,8 @@ def _reason(look: OpenedProject, mapping: Mapping, record_id: str) -> str:
     if tables.find(mapping, source, record_id, also_silent=True):
         return "held back, because no consent column has a value"
     return (
-        "neither the records that Segment has received nor the rows with an identifier of their own in the model include "
-        "it; `dbt-segconn status --discards` lists identifiers of several rows"
+        "neither the records that Segment has received nor the rows with an identifier of their own in the model "
+        "include it; `dbt-segconn status --discards` lists identifiers of several rows"
     )
 
 
