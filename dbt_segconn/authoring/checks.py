@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -68,11 +68,10 @@ class CheckInputs:
     plans: Mapping[str, TrackingPlan]
 
 
-def check(drafts: Iterable[ModelDraft], inputs: CheckInputs) -> Iterator[Finding]:
+def check(drafts: Sequence[ModelDraft], inputs: CheckInputs) -> Iterator[Finding]:
     """Run every check on every mapping of the project."""
     events: dict[str, str] = {}  # name in lower case → its first spelling
     adapter_type = inputs.manifest.adapter_type
-    drafts = tuple(drafts)
     yield from broken_files(one.positions for one in drafts)
     for model in drafts:
         columns = inputs.catalog.columns_of(model.positions.model)
@@ -120,7 +119,7 @@ def _model_faults(draft: ModelDraft, columns: KnownColumns, inputs: CheckInputs)
 def broken_files(models: Iterable[SourcePositions]) -> Iterator[Finding]:
     """Yield a finding for each file of models that is not valid YAML: the manifest has what dbt parsed before."""
     for file, files in {one.model.file: one.files for one in models}.items():
-        yield from files.faults_of(file)
+        yield from files.findings_in(file)
 
 
 def stale(positions: SourcePositions) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from dbt_segconn.commands.completion import complete_mapping, complete_model, complete_profile, complete_target
 from dbt_segconn.errors import ConfigurationError
@@ -110,6 +111,11 @@ def format_option(*styles: str, explanation: str | None = None) -> Callable[[Com
     return click.option(
         "--format", "style", type=click.Choice(styles), default=styles[0], show_default=True, help=explanation
     )
+
+
+def is_given(name: str) -> bool:
+    """Return whether an option is on the command line. Its environment variable may be set for other tools."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def as_options(**params: Any) -> Options:

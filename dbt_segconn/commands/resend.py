@@ -12,7 +12,7 @@ from dbt_segconn.commands.estimate import show_forecast
 from dbt_segconn.commands.main import FAILED, command
 from dbt_segconn.commands.options import as_options, project_options
 from dbt_segconn.commands.run import run_to_exit
-from dbt_segconn.commands.terminal.output import say
+from dbt_segconn.commands.terminal.output import confirm, say
 from dbt_segconn.errors import counted
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def resend(
     if plan.refusals and not allow_guarded:
         say("Nothing was marked: a guard or the budget would block the sync. --allow-guarded continues.", err=True)
         sys.exit(FAILED)
-    if not yes and not _is_confirmed(now=now):
+    question = "Send now?" if now else "Mark these records, so that the next run sends them again?"
+    if not yes and not confirm(question, "Nothing was marked."):
         say("Nothing was changed.")
         return
     mark_resend(options, mapping, choice, plan.records)
@@ -83,10 +84,3 @@ def _show(plan: ResendPlan, choice: ResendChoice) -> None:
     if plan.unknown:
         reason = "deleted since" if choice.sync_id else "not received by Segment yet"
         say(f"Left out: {counted(plan.unknown, 'chosen record')}, {reason}.")
-
-
-def _is_confirmed(*, now: bool) -> bool:
-    # click would read the answer from a script's standard input
-    if not sys.stdin.isatty():
-        raise click.UsageError("Confirm with --yes: there is no terminal to ask on. Nothing was marked.")
-    return click.confirm("Send now?" if now else "Mark these records, so that the next run sends them again?")

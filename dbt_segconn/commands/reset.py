@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import abc
 from collections.abc import Collection
 from dataclasses import replace
@@ -13,8 +12,7 @@ import click
 from dbt_segconn.commands.completion import complete_mapping
 from dbt_segconn.commands.main import command
 from dbt_segconn.commands.options import as_options, project_options
-from dbt_segconn.commands.terminal.output import say
-from dbt_segconn.errors import printable
+from dbt_segconn.commands.terminal.output import confirm, say
 
 if TYPE_CHECKING:
     from dbt_segconn.engine.opening import Options, Project
@@ -40,11 +38,8 @@ def reset(*, mappings: tuple[str, ...], yes: bool, **params: Any) -> None:
     if not yes:
         # this call only checks the names: a wrong one is reported before the question
         names = ", ".join(_reset(options, mappings, is_confirmed=False))
-        # click would read the answer from a script's standard input
-        if not sys.stdin.isatty():
-            raise click.UsageError("Confirm with --yes: there is no terminal to ask on. Nothing was reset.")
-        # click prints the question as it is, and names of orphans come from a table
-        if not click.confirm(printable(f"The next run will send every record of {names} again. Reset?")):
+        question = f"The next run will send every record of {names} again. Reset?"
+        if not confirm(question, "Nothing was reset."):
             say("Nothing was changed.")
             return
     for name in _reset(options, mappings, is_confirmed=True):

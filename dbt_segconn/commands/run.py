@@ -12,13 +12,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from click.core import ParameterSource
 
 from dbt_segconn.commands.completion import complete_mapping
 from dbt_segconn.commands.main import FAILED, INTERRUPTED, OK, command
 from dbt_segconn.commands.options import (
     FILE,
     as_options,
+    is_given,
     output_options,
     platform_options,
     project_options,
@@ -79,7 +79,11 @@ def run(
     Exit codes: 0 success, 1 a sync failed or discarded records, 2 could not start, 130 interrupted.
     """
     if dbt_cloud_job is None and dbt_cloud_run is None:
-        _refuse_alone("dbt_cloud_account", "dbt_cloud_host")
+        for name in ("account", "host"):
+            if is_given(f"dbt_cloud_{name}"):
+                raise click.UsageError(
+                    f"--dbt-cloud-{name} needs --dbt-cloud-job or --dbt-cloud-run, which name the results."
+                )
         run_to_exit(**params)
     if params["run_results"] or params["target_path"] or (dbt_cloud_job and dbt_cloud_run):
         raise click.UsageError(
@@ -91,15 +95,6 @@ def run(
     with TemporaryDirectory(prefix="segconn-") as folder:
         files = _fetched(connect(dbt_cloud_account, dbt_cloud_host), dbt_cloud_job, dbt_cloud_run, Path(folder))
         run_to_exit(**{**params, "run_results": files})
-
-
-def _refuse_alone(*names: str) -> None:
-    """Refuse options of the dbt platform without a job or a run of it. Their variables may be set for other tools."""
-    context = click.get_current_context()
-    for name in names:
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = f"--{name.replace('_', '-')}"
-            raise click.UsageError(f"{option} needs --dbt-cloud-job or --dbt-cloud-run, which name the results.")
 
 
 def _fetched(platform: DbtPlatform, job: int | None, run_id: int | None, folder: Path) -> tuple[str, ...]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from dbt_segconn.commands.main import command
-from dbt_segconn.commands.options import as_options, format_option, project_options
+from dbt_segconn.commands.options import as_options, format_option, is_given, project_options
 from dbt_segconn.commands.terminal.output import say
 
 
@@ -40,8 +39,7 @@ def status(*, history: bool, discards: bool, orphans: bool, limit: int, style: s
     # their rows have different columns
     if history + discards + orphans > 1:
         raise click.UsageError("Choose one of --history, --discards and --orphans.")
-    is_limited = click.get_current_context().get_parameter_source("limit") is ParameterSource.COMMANDLINE
-    if is_limited and not (history or discards):
+    if is_given("limit") and not (history or discards):
         raise click.UsageError("--limit needs --history or --discards. Other lists are complete.")
     from dbt_segconn.commands.terminal.tables import show
     from dbt_segconn.inspection import overview

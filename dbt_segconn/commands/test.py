@@ -14,7 +14,7 @@ import click
 from dbt_segconn.commands.completion import complete_mapping
 from dbt_segconn.commands.main import FAILED, OK, command
 from dbt_segconn.commands.options import FILE, as_options, project_options
-from dbt_segconn.commands.terminal.output import say, styled, writing
+from dbt_segconn.commands.terminal.output import say, styled, styled_severity, writing
 from dbt_segconn.errors import counted, printable
 
 if TYPE_CHECKING:
@@ -53,11 +53,9 @@ def test(*, mappings: tuple[str, ...], junit: Path | None, **params: Any) -> Non
         _print(outcome)
     # the manifest has the tests as they were before the change: their results are not those of the file
     models = {one.positions.model.unique_id: one.positions for one in project.mappings}
-    for finding in (one for positions in models.values() for one in stale(positions)):
-        say(f"{styled('warning', fg='yellow')} {finding.rule.code}: {finding.subject}")
-    broken = tuple(broken_files(models.values()))
-    for finding in broken:
-        say(f"{styled('error', fg='red')} {finding.rule.code}: {finding.subject}")
+    findings = [one for positions in models.values() for one in stale(positions)] + [*broken_files(models.values())]
+    for finding in findings:
+        say(f"{styled_severity(finding)} {finding.rule.code}: {finding.subject}")
     failed = sum(bool(outcome.failures) for outcome in outcomes)
     tested = len({outcome.mapping for outcome in outcomes})
     if junit:
@@ -65,7 +63,7 @@ def test(*, mappings: tuple[str, ...], junit: Path | None, **params: Any) -> Non
     say(f"{counted(len(outcomes), 'test')} of {counted(tested, 'mapping')}: {failed} failed.")
     if not outcomes:
         say("Write tests under `tests` of a mapping: dbt-segconn docs unit-tests")
-    sys.exit(FAILED if failed or broken else OK)
+    sys.exit(FAILED if failed or any(one.rule.severity == "error" for one in findings) else OK)
 
 
 def _print(outcome: Outcome) -> None:

@@ -14,7 +14,7 @@ import click
 
 from dbt_segconn.commands.main import FAILED, OK, command
 from dbt_segconn.commands.options import as_options, format_option, project_options
-from dbt_segconn.commands.terminal.output import say, styled, write, write_json
+from dbt_segconn.commands.terminal.output import say, styled_severity, write, write_json
 from dbt_segconn.errors import counted
 from dbt_segconn.project.findings import DOUBTFUL_COLUMN, NO_COLUMN, NO_ORDER, RULES, Finding, InvalidProject, dotted
 from dbt_segconn.version import __version__
@@ -161,7 +161,7 @@ def _in_files(
         # versions that are not synced: only errors, because such mappings may be old on purpose
         yield from (one.finding(fault) for one in draft.other_versions for fault in one.faults)
     yield from misplaced(context.project_dir, manifest)
-    synced = (one for one in drafts if not one.syncs_other_versions)
+    synced = [one for one in drafts if not one.syncs_other_versions]
     yield from check(synced, CheckInputs(manifest, Catalog(context.artifacts_dir, manifest), settings, plans))
 
 
@@ -199,8 +199,7 @@ def _print(validation: Validation, style: str) -> None:
         say(_summary(validation))
     else:
         for finding in validation.findings:
-            color = "red" if finding.rule.severity == "error" else "yellow"
-            say(_as_line(finding, styled(finding.rule.severity, fg=color)))
+            say(_as_line(finding, styled_severity(finding)))
         if validation.other_versions:
             say(f"Not synced, by `versions` (latest by default): {', '.join(validation.other_versions)}.")
         say(_summary(validation))

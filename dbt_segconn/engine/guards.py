@@ -157,7 +157,9 @@ class CheckedChanges:
                 "a column of JSON, arrays or structs has another type than at the last sync, and "
                 f"{self.row.updated:,} of {self.known:,} known records count as updated, perhaps only by their type"
             )
-        yield from self._over_limits(is_new_identifier=bool(former))
+        yield from self._over_limits()
+        if not former:  # which has counted them
+            yield from self._too_many_deleted()
         if self.row.to_send:
             # each of these checks reads the whole model or outbox, so they come last, and only if calls are sent
             if self._may_be_stamped() and (stamps := self.stamps()):
@@ -183,12 +185,8 @@ class CheckedChanges:
         was, now = (self.made.signature if self.made else "").split("-"), self.row.signature.split("-")
         return len(was) == len(now) and was[0] == now[0] and was[2:] != now[2:]
 
-    def _over_limits(self, *, is_new_identifier: bool) -> Iterator[str]:
-        """Yield the limits that the sync exceeds.
-
-        Deleted records count even if the mapping does not send them. The sync would remove them from the records; once
-        the model has them again, they would all be sent as added. Under a new identifier, they are no news.
-        """
+    def _over_limits(self) -> Iterator[str]:
+        """Yield the limits of sent and updated records that the sync exceeds."""
         guards, row, known = self.mapping.meta.guards, self.row, self.known
         if guards.max_records is not None and row.to_send > guards.max_records:
             yield f"{row.to_send:,} records are to be sent, more than max_records {guards.max_records:,}"
@@ -198,11 +196,16 @@ class CheckedChanges:
                 limit = f"max_updated_percent {guards.max_updated_percent:g}"
                 columns = self._changed_columns() or HOW_TO_NAME
                 yield f"{row.updated:,} of {known:,} records were updated, more than {limit}{columns}"
-        if known and row.deleted and not is_new_identifier:
-            yield from self._too_many_deleted()
 
     def _too_many_deleted(self) -> Iterator[str]:
+        """Yield the reason to block: more records were deleted than the limit allows.
+
+        They count even if the mapping does not send them. The sync would remove them from the records; once the model
+        has them again, they would all be sent as added.
+        """
         row, known, limit = self.row, self.known, self.mapping.meta.guards.max_deleted_percent
+        if not known or not row.deleted:
+            return
         percent = 100 * row.deleted / known
         # all rows of the model, also those without an identifier or held back
         present = known - row.deleted + row.added + row.unidentified + row.held_back

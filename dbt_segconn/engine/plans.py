@@ -14,7 +14,7 @@ from dbt_segconn.engine.delivering import unsent
 from dbt_segconn.engine.gate import RunResult
 from dbt_segconn.engine.guards import month_of
 from dbt_segconn.engine.ranges import calls_of
-from dbt_segconn.engine.report import as_json, write_whole
+from dbt_segconn.engine.report import as_json, check_writable, write_whole
 from dbt_segconn.engine.sync import Sync
 from dbt_segconn.errors import ConfigurationError, RecordError
 from dbt_segconn.project.settings import PricingSettings
@@ -27,9 +27,13 @@ SAMPLES = 3
 
 
 class PlanFile:
-    """Collects what the syncs of a run have staged, and writes it to a file. Syncs call `add` from several threads."""
+    """Collects what the syncs of a run have staged, and writes it to a file. Syncs call `add` from several threads.
+
+    Raises ConfigurationError if the file cannot be written.
+    """
 
     def __init__(self, path: Path, pricing: PricingSettings | None) -> None:
+        check_writable(path)
         self._path = path
         self._pricing = pricing
         self._samples: dict[str, list[dict[str, Any]]] = {}

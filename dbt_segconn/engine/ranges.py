@@ -12,7 +12,6 @@ from zlib import crc32
 
 from dbt_segconn.delivery import Delivery, Progress, Request
 from dbt_segconn.engine.calls import CallMaker, Made, subject_of
-from dbt_segconn.engine.written_calls import WrittenCall
 from dbt_segconn.process_tuning import Spent
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.tracking_plan import ViolationCounts
@@ -152,13 +151,14 @@ def send(
     """
     with delivery.timings.measure("map"):
         call = calls.written(tables.written_types())
-    sender = _RangeSender(changes, calls, tables, lock, delivery, report, call)
+        query = tables.query_calls(call, changes.change_types) if call and changes.after < changes.upto else None
+    sender = _RangeSender(changes, calls, tables, lock, delivery, report, query)
     most = max(SMALLEST_PAGE, min(PAGE, PAGE_VALUES // max(1, len(changes.columns))))
     low, size = changes.after, min(FIRST_PAGE, most)
     while low < changes.upto:  # each page is freed before the next one is read
         upto = min(low + size, changes.upto)
-        if sender.call:
-            width, most, most_bytes = sender.send_written(low, upto), WRITTEN_PAGE, WRITTEN_PAGE_BYTES
+        if sender.query:
+            width, most, most_bytes = sender.send_written(sender.query, low, upto), WRITTEN_PAGE, WRITTEN_PAGE_BYTES
         else:
             width, most_bytes = sender.send_page(low, upto), PAGE_BYTES
         low, size = upto, max(1, min(most, GROWTH * size, int(most_bytes / width) if width else most))
@@ -166,7 +166,7 @@ def send(
 
 @dataclass(slots=True)
 class _RangeSender:
-    """Sends the pages of a range. With a `call`, the warehouse writes the calls."""
+    """Sends the pages of a range. With a `query`, the warehouse writes the calls."""
 
     changes: Range
     calls: CallMaker
@@ -174,7 +174,7 @@ class _RangeSender:
     lock: Lock
     delivery: Delivery
     report: Callable[[], None]
-    call: WrittenCall | None
+    query: Callable[..., list[Row]] | None
     group: int = GROUP_CALLS
 
     def send_page(self, low: int, upto: int) -> float:
@@ -183,13 +183,13 @@ class _RangeSender:
         self._make(page)
         return _width(page)
 
-    def send_written(self, low: int, upto: int) -> float:
+    def send_written(self, query: Callable[..., list[Row]], low: int, upto: int) -> float:
         """Send a page of calls that the warehouse writes, and make its other calls in Python.
 
         Return the average size of the written calls in bytes.
         """
         with self.delivery.timings.measure("fetch"):
-            groups = self.tables.read_calls(self.call, self.changes.change_types, low, upto, self.group)
+            groups = self.tables.read_calls(query, low, upto, self.group)
         self.lock.confirm()
         counted = size = 0
         others: list[int] = []
@@ -202,7 +202,7 @@ class _RangeSender:
         if others:
             self._make(self._read_numbers(sorted(others)))
         if len(others) > counted:
-            self.call = None  # most changes are read twice, which costs more than it saves
+            self.query = None  # most changes are read twice, which costs more than it saves
         if counted:
             self.group = max(1, min(CHUNK, int(GROUP_BYTES * counted / size)))
         return size / counted if counted else 0.0

@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections import abc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from dbt_segconn.engine.idle import groups_of, sync_idle
 from dbt_segconn.engine.opening import Options, Project, find_sources, gate, opened, read_project
 from dbt_segconn.engine.plans import PlanFile, read_plan
 from dbt_segconn.engine.ranges import Workers
-from dbt_segconn.engine.report import check_writable, held_back_by, write_artifact
+from dbt_segconn.engine.report import held_back_by, write_artifact
 from dbt_segconn.engine.steps import run_sync
 from dbt_segconn.engine.sync import Listener, RunContext, ShieldedListener
 from dbt_segconn.engine.workers import workforce
@@ -104,18 +104,20 @@ def _planned(options: Options) -> dict[str, str] | None:
 
     Raise ConfigurationError for options that contradict --plan or --apply.
     """
-    if options.plan:
-        if beside := [f"--{name.replace('_', '-')}" for name in ("full_refresh", "apply") if getattr(options, name)]:
-            raise ConfigurationError(f"--plan changes no records: leave out {' and '.join(beside)}.")
-        check_writable(options.plan)
+    if options.plan and (beside := _given(options, ("full_refresh", "apply"))):
+        raise ConfigurationError(f"--plan changes no records: leave out {' and '.join(beside)}.")
     if options.apply is None:
         return None
-    beside = [f"--{name.replace('_', '-')}" for name in _PLANNED_BEFORE if getattr(options, name)]
-    if beside:
+    if beside := _given(options, _PLANNED_BEFORE):
         raise ConfigurationError(
             f"--apply delivers what the plan has, and nothing else: leave out {', '.join(beside)}."
         )
     return read_plan(options.apply)
+
+
+def _given(options: Options, names: Iterable[str]) -> list[str]:
+    """Return the options of these names that have a value, as on the command line."""
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -296,8 +296,12 @@ class Catalog:
 
 def is_of_dbt2(artifact: Mapping[str, Any]) -> bool:
     """Return whether dbt 2, the Rust engine, wrote an artifact."""
-    # dbt-core on the dbt platform has versions such as 2025.4.1
-    return str(artifact["metadata"].get("dbt_version")).startswith("2.")
+    return is_dbt2(str(artifact["metadata"].get("dbt_version")))
+
+
+def is_dbt2(version: str) -> bool:
+    """Return whether a version is one of dbt 2."""
+    return version.startswith("2.")  # dbt-core on the dbt platform has versions such as 2025.4.1
 
 
 def spec_type(data_type: str) -> SpecType | None:

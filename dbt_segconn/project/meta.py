@@ -158,9 +158,9 @@ class Guards(Strict):
     max_records: Annotated[int, Field(ge=0)] | None = None
     """Maximum records that one sync may send. Default: no limit."""
     max_updated_percent: Percent | None = None
-    """Maximum percentage of known records that one sync may find updated. Default: no limit, but a sync is blocked if
-    it updates over 90% and more than 100 records while a time, or a text such as `batch_id`, has one value in all
-    rows."""
+    """Maximum percentage of known records that one sync may find updated. Default: no limit. Without a
+    limit, a sync is blocked if over 90% and more than 100 records are updated while a column has one value in all
+    rows. Only times and texts such as `batch_id` are checked."""
     max_deleted_percent: Percent | None = None
     """Maximum percentage of known records that one sync may find deleted. Default: a sync is blocked if the model is
     empty, or if over half and more than 100 records are missing."""

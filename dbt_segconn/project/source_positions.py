@@ -64,7 +64,7 @@ class Files:
             self._read[file] = compose(self.text(file))
         return self._read[file]
 
-    def faults_of(self, file: str) -> Sequence[Finding]:
+    def findings_in(self, file: str) -> Sequence[Finding]:
         """Return the finding of a file that is not valid YAML."""
         if self.node(file) is None:
             try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.checkpoint import Window, known_checkpoint, lower_bound, new_checkpoint
@@ -76,7 +76,6 @@ class MappingTables:
         self._resent = resent
         self.mapping_id = mapping_id
         self._known: int | None = None
-        self._calls: tuple[dict[str, Any], Callable[..., list[Row]]] | None = None  # the rendered query of calls
         self.records = state.table(f"records_{mapping_id}")
         self.outbox = state.table(f"outbox_{mapping_id}")
         self.discards = Discards(state, mapping_id)
@@ -321,17 +320,18 @@ class MappingTables:
         (found,) = self._session.rows("segconn_have_one_value", model=source.relation, columns=candidates)
         return [column.name for column, is_one in zip(candidates, found, strict=True) if is_one]
 
-    def read_calls(self, call: object, change_types: Iterable[str], after: int, upto: int, size: int) -> list[Row]:
+    def query_calls(self, call: object, change_types: Iterable[str]) -> Callable[..., list[Row]]:
+        """Return the query for `read_calls`. It is rendered once for all pages."""
+        arguments = {"outbox": self.outbox, "call": call, "change_types": list(change_types)}
+        return self._session.paged("segconn_read_calls", ("after", "upto", "size"), **arguments)
+
+    def read_calls(self, query: Callable[..., list[Row]], after: int, upto: int, size: int) -> list[Row]:
         """Return the calls of changes, as the warehouse writes them, in groups of at most `size` changes, in order.
 
         A row has the last change number, the counts of changes and of calls, the text of the calls, and the numbers of
         the changes whose calls are not in it.
         """
-        arguments = {"outbox": self.outbox, "call": call, "change_types": list(change_types)}
-        if self._calls is None or self._calls[0] != arguments:
-            rendered = self._session.paged("segconn_read_calls", ("after", "upto", "size"), **arguments)
-            self._calls = (arguments, rendered)
-        rows = self._calls[1](after=after, upto=upto, size=size)
+        rows = query(after=after, upto=upto, size=size)
         rows.sort(key=itemgetter(0))  # in Python: see `read`
         return rows
 

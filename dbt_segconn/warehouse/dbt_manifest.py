@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from dbt_segconn.errors import ConfigurationError
+from dbt_segconn.project.artifacts import is_dbt2
 from dbt_segconn.project.yaml_file import Loader
 
 # dbt-core's class of each resource type; FunctionNode is new in 1.11
@@ -164,7 +165,7 @@ def make_comparable(current: Any, previous: Any) -> None:
     dbt 2 ignores white space and dbt's own macros, and has no checksums of contracts. dbt-core and dbt 2 write tests
     and resources downstream of models differently: if one of each wrote the manifests, these count as unchanged.
     """
-    by_dbt_2 = {_is_dbt_2(manifest) for manifest in (current, previous)}
+    by_dbt_2 = {is_dbt2(manifest.metadata.dbt_version) for manifest in (current, previous)}
     if True in by_dbt_2:
         for node in (*current.nodes.values(), *previous.nodes.values()):
             _as_dbt_2(node)
@@ -174,12 +175,6 @@ def make_comparable(current: Any, previous: Any) -> None:
         previous.nodes |= {key: node for key, node in current.nodes.items() if node.resource_type not in _COMPARABLE}
         for part in vars(current).keys() & _DOWNSTREAM:
             setattr(previous, part, getattr(current, part))
-
-
-def _is_dbt_2(manifest: Any) -> bool:
-    # dbt-core on the dbt platform has versions such as 2025.4.1
-    by_dbt_2: bool = manifest.metadata.dbt_version.startswith("2.")
-    return by_dbt_2
 
 
 def _as_dbt_2(node: Any) -> None:

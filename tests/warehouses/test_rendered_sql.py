@@ -229,7 +229,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     tables.read(few.columns, ["added"], 0, 20_000, [3, 5])
     for keeps_null in (True, False):
         if call := written_call(columns, tables.written_types(), keeps_null=keeps_null):
-            tables.read_calls(call, ["added", "updated"], 0, 20_000, 100)
+            tables.read_calls(tables.query_calls(call, ["added", "updated"]), 0, 20_000, 100)
     session.rows("segconn_describe_changes", outbox=tables.outbox, numbers=[1, 2])
     tables.discards.append_repeated(tables.outbox, log)
     tables.discards.count()

@@ -25,6 +25,8 @@ from dbt_segconn.errors import SegconnError, printable
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from dbt_segconn.project.findings import Finding
+
 
 # Replaces the escape character of our own styles until all others are escaped. Random, so data cannot contain it
 _MARK = token_hex(8)
@@ -79,6 +81,18 @@ def console(file: IO[str], *, is_terminal: bool, width: int | None = None) -> Co
     from rich.console import Console
 
     return Console(file=file, force_terminal=is_terminal, width=width, markup=False, emoji=False, highlight=False)
+
+
+def styled_severity(finding: Finding) -> str:
+    """Return the severity of a finding in its color."""
+    return styled(finding.rule.severity, fg="red" if finding.rule.severity == "error" else "yellow")
+
+
+def confirm(question: str, unchanged: str) -> bool:
+    """Ask the user to confirm. Raise a usage error without a terminal: click would read the answer from a script."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"Confirm with --yes: there is no terminal to ask on. {unchanged}")
+    return click.confirm(printable(question))  # click prints the question as it is
 
 
 def write_json(value: Any, *, indent: bool = True) -> None:
