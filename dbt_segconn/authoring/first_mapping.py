@@ -35,7 +35,7 @@ from dbt_segconn.project.identifiers import default_identifier
 from dbt_segconn.project.settings import FILE_NAME, Settings
 from dbt_segconn.project.source_positions import RESOURCES, Files, SourcePositions
 from dbt_segconn.project.strict_model import near_name
-from dbt_segconn.project.yaml_file import entries, get
+from dbt_segconn.project.yaml_file import YAML_SUFFIXES, entries, get
 
 SETTINGS = f"""{SETTINGS_LINE}
 destinations:
@@ -100,7 +100,7 @@ class Proposal:
         """Append the mapping to the model's YAML file, or create one next to its SQL; return the file."""
         yaml_file = Path(self.model.file)
         # the file of a model without YAML is its SQL, of a seed its CSV
-        if yaml_file.suffix not in {".yml", ".yaml"}:
+        if yaml_file.suffix not in YAML_SUFFIXES:
             yaml_file = yaml_file.with_suffix(".yml")
         if yaml_file.parts[0] == "dbt_packages":  # `dbt deps` would overwrite the change
             raise ConfigurationError(

@@ -15,7 +15,7 @@ from dbt_segconn.project.artifacts import META_KEY, TABLES, Manifest
 from dbt_segconn.project.findings import DISABLED_MODEL, MISPLACED, PLAIN_KEY, STALE_MANIFEST, Fault, Finding, KeyPath
 from dbt_segconn.project.settings import FILE_NAME, findings_in_settings
 from dbt_segconn.project.source_positions import RESOURCES, Files, SourcePositions, key_in_sql
-from dbt_segconn.project.yaml_file import PROJECT_FILE, Node, entries, get, position, text_at
+from dbt_segconn.project.yaml_file import PROJECT_FILE, YAML_SUFFIXES, Node, entries, get, position, text_at
 
 # dbt's other resources: they are not synced
 _OTHERS = ("sources", "exposures", "metrics", "semantic_models", "saved_queries", "analyses", "macros", "groups")
@@ -63,7 +63,7 @@ def _yaml_files(root: Path, files: Files) -> Iterator[str]:
         folders[:] = sorted(one for one in folders if one not in _SKIPPED and not one.startswith("."))
         for name in sorted(names):
             file = Path(folder, name).relative_to(root).as_posix()
-            if file.endswith((".yml", ".yaml")) and _MENTION.search(files.text(file)):
+            if file.endswith(YAML_SUFFIXES) and _MENTION.search(files.text(file)):
                 yield file
 
 

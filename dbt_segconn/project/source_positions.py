@@ -24,6 +24,7 @@ from dbt_segconn.project.findings import (
 )
 from dbt_segconn.project.yaml_file import (
     PROJECT_FILE,
+    YAML_SUFFIXES,
     Node,
     compose,
     entries,
@@ -65,8 +66,8 @@ class Files:
         return self._read[file]
 
     def findings_in(self, file: str) -> Sequence[Finding]:
-        """Return the finding of a file that is not valid YAML."""
-        if self.node(file) is None:
+        """Return the finding of a YAML file that is not valid; a model may have no other file than its SQL."""
+        if file.endswith(YAML_SUFFIXES) and self.node(file) is None:
             try:
                 load_yaml(self.text(file), file)
             except InvalidProject as invalid:

@@ -16,6 +16,8 @@ from dbt_segconn.errors import ConfigurationError
 from dbt_segconn.project.findings import NOT_YAML, Fault, InvalidProject, KeyPath, Position
 
 PROJECT_FILE, PROFILES_FILE = "dbt_project.yml", "profiles.yml"
+YAML_SUFFIXES = (".yml", ".yaml")
+"""The suffixes of the files that dbt reads as YAML."""
 # Far above real files. They bound what a "billion laughs" file costs; PyYAML recurses for each level.
 MAX_CHARACTERS, MAX_NODES, MAX_DEPTH = 20_000_000, 1_000_000, 200
 
