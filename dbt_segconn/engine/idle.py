@@ -109,20 +109,23 @@ def _idle(state: State, run: RunContext, candidates: Sequence[Candidate]) -> Ite
     """Yield the mappings without changes, with the rows to write."""
     widest = max((len(one.source.columns) for one in candidates), default=1)
     size = max(1, min(DIFFS_TOGETHER, COLUMNS_TOGETHER // max(1, widest)))
+    discarded = state.mappings_with_discards() if candidates else ()
     for at in range(0, len(candidates), size):
         if run.stop.is_set():
             return
         # if one model cannot be read, the general way syncs all mappings of this statement, and reports the error
         with suppress(WarehouseError):
-            compared = [one for some in candidates[at : at + size] if (one := _with_diff(some))]
+            compared = [one for some in candidates[at : at + size] if (one := _with_diff(some, discarded))]
             work = state.count_work([diff for _, diff in compared])
             yield from (_counted(one) for (one, _), count in zip(compared, work, strict=True) if not count)
 
 
-def _with_diff(one: Candidate) -> tuple[Candidate, Diff] | None:
+def _with_diff(one: Candidate, discarded: Collection[str]) -> tuple[Candidate, Diff] | None:
     window = one.tables.window(one.mapping, one.source)
     checkpoint = one.tables.checkpoint(one.mapping, one.source, window, one.row.started_at)
     diff = one.tables.whole_diff(one.mapping, one.source, window)
+    if diff and one.mapping.id not in discarded:
+        diff = replace(diff, discards=None)
     return (replace(one, row=replace(one.row, checkpoint=checkpoint), window=window), diff) if diff else None
 
 

@@ -410,6 +410,12 @@ class State:
         """Count, for each diff, the changes that a sync would stage and the discards that it would close."""
         return self._counts("segconn_count_work", diffs, diffs=diffs)
 
+    def mappings_with_discards(self) -> set[str]:
+        """Return the ids of mappings with open discards."""
+        return {
+            mapping_id for (mapping_id,) in self.session.rows("segconn_mappings_with_discards", discards=self.discards)
+        }
+
     def _counts(self, macro: str, of: Sequence[Any], **arguments: Any) -> list[int]:
         # SQL returns the parts of a `union all` in any order, so each row has its place
         rows = self.session.rows(macro, **arguments) if of else []

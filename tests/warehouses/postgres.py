@@ -98,8 +98,9 @@ def postgres_server(tmp_path_factory) -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def postgres(postgres_server) -> Postgres:
-    """Return a database of one's own."""
+def postgres(postgres_server) -> Iterator[Postgres]:
+    """Make a database of one's own. It is dropped, since hundreds of them take a minute to delete at the end."""
     database = f"shop_{uuid.uuid4().hex[:12]}"
     postgres_server.execute(f"create database {database}")
-    return Postgres(postgres_server.socket, database)
+    yield Postgres(postgres_server.socket, database)
+    postgres_server.execute(f"drop database if exists {database} with (force)")

@@ -108,9 +108,11 @@ def redshift_proxy(postgres_server) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def redshift_fake(postgres_server, redshift_proxy) -> Redshift:
-    """Return a database of one's own."""
-    return new_database(postgres_server, redshift_proxy, f"shop_{uuid.uuid4().hex[:12]}")
+def redshift_fake(postgres_server, redshift_proxy) -> Iterator[Redshift]:
+    """Make a database of one's own, and drop it."""
+    database = f"shop_{uuid.uuid4().hex[:12]}"
+    yield new_database(postgres_server, redshift_proxy, database)
+    postgres_server.execute(f"drop database if exists {database} with (force)")
 
 
 def new_database(server: Postgres, proxy: Proxy, database: str) -> Redshift:

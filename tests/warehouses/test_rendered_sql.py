@@ -214,7 +214,9 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     diff = replace(tables.diff(mapping, few), records=tables.records)
     session.rows("segconn_count_diff", diff=diff)
     session.rows("segconn_count_few_records", tables=[tables.records] * 2, most=20_001)
-    session.rows("segconn_count_work", diffs=[diff] * 2)
+    asking = replace(tables.diff(with_consent, few), records=tables.records, discards=None)
+    session.rows("segconn_count_work", diffs=[diff, replace(diff, discards=None), asking])
+    session.rows("segconn_mappings_with_discards", discards=state.discards)
     session.rows("segconn_describe_relations", relations=[source.relation] * 2)
     naming = [{"diff": diff, "users": [few.columns[0].alias, "record_id"], "change_types": ["added"]}]
     session.rows("segconn_count_users", naming=naming * 2, known=naming)

@@ -179,7 +179,35 @@ group by change_type
     choose a nested loop join. -#}
 {% macro segconn_count_work(diffs) %}
 {%- for diff in diffs %}
-select {{ loop.index0 }} as nth, count(*) as to_do
+{{ segconn_count_differences(diff, loop.index0) if diff.discards is none else segconn_count_with_discards(diff, loop.index0) }}
+{{ 'union all' if not loop.last }}
+{%- endfor %}
+{% endmacro %}
+
+
+{#- Without open discards: one join, and what repeats an identifier. A statement of such parts is planned four times
+    faster than one with the joins of `segconn_changes`. -#}
+{% macro segconn_count_differences(diff, nth) %}
+{%- set records = segconn_records_with_hashes(diff.records, diff.signature) if diff.fills_hashes else segconn_known_records(diff.records) -%}
+{%- set is_added = 'records.record_id is null' -%}
+{%- if diff.holds_back -%} {%- set is_added = '(' ~ is_added ~ ' and not ' ~ segconn_is_held_back() ~ ')' -%} {%- endif -%}
+select {{ nth }} as nth,
+    count(case
+        when hashed.record_id is null then 1
+        when {{ is_added }} then 1
+        when records.record_id is not null and records.checksum is null then 1
+        when {{ segconn_has_changed(diff) }} then 1
+        {%- if diff.fills_hashes %}
+        when {{ segconn_lacks_hashes(diff) }} then 1
+        {%- endif %}
+    end) + count(hashed.record_id) - count(distinct hashed.record_id) as to_do
+from (with {{ segconn_record_ctes(diff) }} select * from hashed) as hashed
+{{ 'left' if diff.window else 'full outer' }} join {{ records }} as records on records.record_id = hashed.record_id
+{%- endmacro %}
+
+
+{% macro segconn_count_with_discards(diff, nth) %}
+select {{ nth }} as nth, count(*) as to_do
 from (
     select 1 as one
     from ({{ segconn_changes(diff, is_numbered=false) }}) as changes
@@ -188,9 +216,7 @@ from (
     from ({{ segconn_open_discards_of(diff.discards, diff.mapping_id, diff.definition, diff) }}) as open_discards
     where given_up = 0
 ) as work
-{{ 'union all' if not loop.last }}
-{%- endfor %}
-{% endmacro %}
+{%- endmacro %}
 
 
 {#- The rows of several tables of records, by their places; at most `most` of each. -#}

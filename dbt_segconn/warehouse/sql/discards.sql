@@ -19,6 +19,12 @@ where discarded.change_type <> 'closed' and (closed.closed_at is null or discard
 {% endmacro %}
 
 
+{% macro segconn_mappings_with_discards(discards) %}
+select distinct mapping_id
+from ({{ segconn_open_discards(discards) }}) as open_discards
+{% endmacro %}
+
+
 {#- How often and how long a record was discarded with the same checksum. `retry_limits` has retry_syncs and
     retry_days. -#}
 {% macro segconn_attempts(discards, retry_limits) %}

@@ -1028,10 +1028,14 @@ group by mapping_id, mapping, definition, record_id, change_type, checksum
     where given_up = 0
 ) as work
 union all
-select 1 as nth, count(*) as to_do
-from (
-    select 1 as one
-    from (with source as (
+select 1 as nth,
+    count(case
+        when hashed.record_id is null then 1
+        when records.record_id is null then 1
+        when records.record_id is not null and records.checksum is null then 1
+        when records.checksum <> hashed.checksum then 1
+    end) + count(hashed.record_id) - count(distinct hashed.record_id) as to_do
+from (with source as (
     select
         replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
         "column 1" as c1,
@@ -1053,21 +1057,45 @@ duplicates as (
     where record_id is not null
     group by record_id
     having count(*) > 1
+) select * from hashed) as hashed
+full outer join shop.segconn.records_customers_identify_0123abcd as records on records.record_id = hashed.record_id
+union all
+select 2 as nth,
+    count(case
+        when hashed.record_id is null then 1
+        when (records.record_id is null and not (records.record_id is null and hashed.lacks_consent = 1)) then 1
+        when records.record_id is not null and records.checksum is null then 1
+        when (records.checksum <> hashed.checksum and records.checksum <> hashed.content) then 1
+    end) + count(hashed.record_id) - count(distinct hashed.record_id) as to_do
+from (with source as (
+    select
+        replace(replace(cast("column 1" as TEXT), '\\', '\\\\'), '|', '\\|') || '|' || replace(replace(cast(cast("Customer's id" as TEXT) as TEXT), '\\', '\\\\'), '|', '\\|') as record_id,
+        "column 1" as c1,
+        "column 4" as c4,
+        rtrim(rtrim(to_varchar("column 10", 'HH24:MI:SS.FF9'), '0'), '.') as c10,
+        to_json(to_variant("column 13")) as c13,
+        0 as lost_values
+    from shop.marts.customers
 ),
-given_up as (
-    select record_id, checksum
-    from (
-select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
-    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
-    case
-        when count(distinct sync_id) > 5 then 1
-        when datediff(
-        day,
-        min(discarded_at),
-        cast(sysdate() as timestamp_ntz)
-        ) >= 14 then 1
-        else 0
-    end as given_up
+hashed as (
+    select
+        source.*,
+        case when case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end = 1 then md5('0123abcd without consent') else md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) end as checksum,
+        md5('0123abcd' || coalesce('d' || cast(length(cast(c1 as TEXT)) as TEXT) || ':' || cast(c1 as TEXT), 'n') || coalesce('b' || cast(length(cast(c4 as TEXT)) as TEXT) || ':' || cast(c4 as TEXT), 'n') || coalesce('t' || cast(length(cast(c10 as TEXT)) as TEXT) || ':' || cast(c10 as TEXT), 'n') || coalesce('j' || cast(length(cast(c13 as TEXT)) as TEXT) || ':' || cast(c13 as TEXT), 'n')) as content,
+        case when c1 in (0, 1) or c4 is not null or replace(lower(cast(c10 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') or replace(lower(cast(c13 as TEXT)), '"', '') in ('true', 'false', 't', 'f', '1', '0', '1.0', '0.0') then 0 else 1 end as lacks_consent
+    from source
+),
+duplicates as (
+    select record_id
+    from source
+    where record_id is not null
+    group by record_id
+    having count(*) > 1
+) select * from hashed) as hashed
+full outer join shop.segconn.records_customers_identify_0123abcd as records on records.record_id = hashed.record_id;
+
+-- segconn_mappings_with_discards
+select distinct mapping_id
 from (
 select discarded.*
 from shop.segconn.discards as discarded
@@ -1078,92 +1106,7 @@ left join (
     group by mapping_id, coalesce('v' || record_id, 'n')
 ) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
 where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
-) as open_discards
-group by mapping_id, mapping, definition, record_id, change_type, checksum
-) as attempts
-    where mapping_id = 'customers_identify_0123abcd' and definition = '0123456789abcdef'
-        and given_up = 1
-),
-changes as (
-    select
-        case
-            when hashed.record_id is null then 'null_identifier'
-            when duplicates.record_id is not null then 'duplicate_identifier'
-            when records.record_id is null then 'added'
-            when records.checksum is null then 'updated'
-            else 'updated'
-        end as change_type,
-        hashed.record_id,
-        hashed.checksum,
-        hashed.lost_values,
-        hashed.c1,
-        hashed.c4,
-        hashed.c10,
-        hashed.c13
-    from hashed
-    left join shop.segconn.records_customers_identify_0123abcd as records on records.record_id = hashed.record_id
-    left join duplicates on duplicates.record_id = hashed.record_id
-    left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
-    where given_up.record_id is null
-        and (
-            hashed.record_id is null
-            or duplicates.record_id is not null
-            or records.record_id is null
-            or records.checksum is null
-            or records.checksum <> hashed.checksum
-        )
-    union all
-    select
-        'deleted' as change_type,
-        records.record_id,
-        records.checksum,
-        0 as lost_values,
-        null as c1,
-        null as c4,
-        null as c10,
-        null as c13
-    from shop.segconn.records_customers_identify_0123abcd as records
-    left join source on source.record_id = records.record_id
-    left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
-)
-select
-    changes.*
-from changes
-) as changes
-    union all
-    select 1 as one
-    from (
-    select record_id, max(case when definition = '0123456789abcdef' then given_up else 0 end) as given_up
-    from (
-select mapping_id, mapping, definition, record_id, change_type, checksum, max(reason) as reason,
-    count(distinct sync_id) as attempts, min(discarded_at) as first_at, max(discarded_at) as last_at,
-    case
-        when count(distinct sync_id) > 5 then 1
-        when datediff(
-        day,
-        min(discarded_at),
-        cast(sysdate() as timestamp_ntz)
-        ) >= 14 then 1
-        else 0
-    end as given_up
-from (
-select discarded.*
-from shop.segconn.discards as discarded
-left join (
-    select mapping_id, coalesce('v' || record_id, 'n') as record_key, max(discarded_at) as closed_at
-    from shop.segconn.discards as closings
-    where change_type = 'closed'
-    group by mapping_id, coalesce('v' || record_id, 'n')
-) as closed on closed.mapping_id = discarded.mapping_id and closed.record_key = coalesce('v' || discarded.record_id, 'n')
-where discarded.change_type <> 'closed' and (closed.closed_at is null or discarded.discarded_at > closed.closed_at)
-) as open_discards
-group by mapping_id, mapping, definition, record_id, change_type, checksum
-) as attempts
-    where mapping_id = 'customers_identify_0123abcd'
-    group by record_id) as open_discards
-    where given_up = 0
-) as work;
+) as open_discards;
 
 -- segconn_count_users
 select count(*), coalesce(sum(case when known.user_id is null then 1 else 0 end), 0)
