@@ -330,7 +330,7 @@ source as {{ segconn_cte_hint(diff) }}(
     {%- endif %}
 ),
 
-hashed as {{ segconn_cte_hint(diff) }}(
+hashed as {{ 'materialized ' if diff.whole else segconn_cte_hint(diff) }}(
     select
         source.*,
         {{ segconn_checksum_of(diff) }} as checksum
