@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dbt_segconn.commands.completion import complete_mapping
 from dbt_segconn.commands.estimate import show_forecast
 from dbt_segconn.commands.main import FAILED, command
-from dbt_segconn.commands.options import as_options, project_options
+from dbt_segconn.commands.options import as_options, complete_mapping, project_options
 from dbt_segconn.commands.run import run_to_exit
 from dbt_segconn.commands.terminal.output import confirm, say
 from dbt_segconn.errors import counted
