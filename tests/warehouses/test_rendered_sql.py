@@ -277,7 +277,7 @@ def resend_records(state, mapping, source, row, choice):
 
 def written_call(columns, value_types, *, keeps_null):
     """Return how a warehouse writes the calls of a mapping that reads all columns that it can write."""
-    from dbt_segconn.engine.written_calls import find_written_call
+    from dbt_segconn.engine.calls import find_written_call
     from dbt_segconn.mapping.compiler import expand
 
     known = {one.value_type: one for one in columns if one.value_type in value_types}
