@@ -104,7 +104,7 @@ def test_pages_fit_the_terminal(monkeypatch):
 
 def test_pager_may_close_standard_output():
     pager = "lambda text: (print(text), sys.stdout.close())"  # as click 8.4.0 does without a terminal
-    start = "from dbt_segconn.commands.program import program; program()"
+    start = "from dbt_segconn.__main__ import program; program()"
     code = f"import sys, click; click.echo_via_pager = {pager}; {start}"
     done = subprocess.run([sys.executable, "-c", code, "docs", "guards"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("# Guards")

@@ -99,7 +99,7 @@ def test_names_of_the_project_are_completed_without_dbt(shop):
     assert completed("run --target ") == {"dev"}
     assert completed("run --profile ") == {"shop"}
     quiet = (
-        "import sys, click\nfrom dbt_segconn.commands.completion import complete_mapping\n"
+        "import sys, click\nfrom dbt_segconn.commands.options import complete_mapping\n"
         "assert complete_mapping(click.Context(click.Command('x')), None, '')\nassert 'dbt' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", quiet], cwd=shop.dir, check=False).returncode == 0

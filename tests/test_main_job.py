@@ -10,7 +10,7 @@ from standing import ADA, BOB, EVE, MAPPING
 import dbt_segconn
 from dbt_segconn import process_tuning
 from dbt_segconn.warehouse import adapter
-from dbt_segconn.warehouse.dbt_manifest import read_resource
+from dbt_segconn.warehouse.selection import read_resource
 
 
 def users(api):

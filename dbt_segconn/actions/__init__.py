@@ -4,8 +4,15 @@ https://segment.com/docs/connections/destinations/catalog/actions-segment/
 """
 
 from dbt_segconn.actions.calls import compile_action
-from dbt_segconn.actions.coerce import fields_schema, missing_fields, unknown_fields
-from dbt_segconn.actions.fields import ACTIONS, Action, Field, find_action
+from dbt_segconn.actions.fields import (
+    ACTIONS,
+    Action,
+    Field,
+    fields_schema,
+    find_action,
+    missing_fields,
+    unknown_fields,
+)
 
 __all__ = [
     "ACTIONS",

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dbt_segconn.commands.completion import complete_mapping
 from dbt_segconn.commands.main import command
-from dbt_segconn.commands.options import as_options, project_options
+from dbt_segconn.commands.options import as_options, complete_mapping, project_options
 from dbt_segconn.commands.terminal.output import say
 from dbt_segconn.errors import ConfigurationError, counted
 

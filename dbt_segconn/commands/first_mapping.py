@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dbt_segconn.actions import ACTIONS
-from dbt_segconn.commands.completion import complete_model
 from dbt_segconn.commands.main import command
-from dbt_segconn.commands.options import as_options, project_options
+from dbt_segconn.commands.options import as_options, complete_model, project_options
 from dbt_segconn.commands.terminal.output import say, write
 
 if TYPE_CHECKING:

@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from dbt_segconn.commands.completion import complete_mapping
 from dbt_segconn.commands.main import command
-from dbt_segconn.commands.options import as_options, format_option, project_options
+from dbt_segconn.commands.options import as_options, complete_mapping, format_option, project_options
 from dbt_segconn.commands.terminal.output import say
 
 

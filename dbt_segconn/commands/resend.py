@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dbt_segconn.commands.completion import complete_mapping
 from dbt_segconn.commands.estimate import show_forecast
 from dbt_segconn.commands.main import FAILED, command
-from dbt_segconn.commands.options import as_options, project_options
+from dbt_segconn.commands.options import as_options, complete_mapping, project_options
 from dbt_segconn.commands.run import run_to_exit
 from dbt_segconn.commands.terminal.output import confirm, say
 from dbt_segconn.errors import counted
 
 if TYPE_CHECKING:
-    from dbt_segconn.inspection.resend_plan import ResendPlan
+    from dbt_segconn.inspection.estimate import ResendPlan
     from dbt_segconn.state.diff import ResendChoice
 
 
@@ -52,7 +51,7 @@ def resend(
       dbt-segconn resend identify_customers --where "plan = 'pro'" --now
       dbt-segconn resend identify_customers --sync 3f0c… --yes
     """
-    from dbt_segconn.inspection.resend_plan import mark_resend, plan_resend
+    from dbt_segconn.inspection.estimate import mark_resend, plan_resend
     from dbt_segconn.state.diff import ResendChoice
 
     if sum(map(bool, (record, sync, where))) != 1:

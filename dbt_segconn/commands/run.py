@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from dbt_segconn.commands.completion import complete_mapping
 from dbt_segconn.commands.main import FAILED, INTERRUPTED, OK, command
 from dbt_segconn.commands.options import (
     FILE,
     as_options,
+    complete_mapping,
     is_given,
     output_options,
     platform_options,

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dbt_segconn.commands.completion import complete_mapping
 from dbt_segconn.commands.main import FAILED, OK, command
-from dbt_segconn.commands.options import as_options, project_options
+from dbt_segconn.commands.options import as_options, complete_mapping, project_options
 from dbt_segconn.commands.terminal.output import say, write
 from dbt_segconn.errors import ConfigurationError, SegconnError
 
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from dbt_segconn.delivery.answers import Answer
     from dbt_segconn.delivery.batches import Batch
     from dbt_segconn.engine.opening import Options
-    from dbt_segconn.inspection.outlook import OpenedProject
-    from dbt_segconn.inspection.preview import Shown
+    from dbt_segconn.inspection.preview import OpenedProject, Shown
     from dbt_segconn.project.mappings import Mapping
     from dbt_segconn.project.settings import DestinationSettings
     from dbt_segconn.warehouse.session import Row
@@ -76,8 +74,7 @@ def _find(options: Options, name: str, record_id: str) -> tuple[str, Destination
 
     Raises ConfigurationError if the mapping or the record does not exist or must not be sent.
     """
-    from dbt_segconn.inspection.outlook import opened_read_only
-    from dbt_segconn.inspection.preview import show
+    from dbt_segconn.inspection.preview import opened_read_only, show
     from dbt_segconn.project.meta import find_mapping
     from dbt_segconn.state.tables import new_sync_id
 

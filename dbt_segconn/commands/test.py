@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dbt_segconn.commands.completion import complete_mapping
 from dbt_segconn.commands.main import FAILED, OK, command
-from dbt_segconn.commands.options import FILE, as_options, project_options
+from dbt_segconn.commands.options import FILE, as_options, complete_mapping, project_options
 from dbt_segconn.commands.terminal.output import say, styled, styled_severity, writing
 from dbt_segconn.errors import counted, printable
 

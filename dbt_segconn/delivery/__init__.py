@@ -1,8 +1,7 @@
 """Calls → Segment's Tracking API: checked, batched, sent at the permitted rate, each confirmed or rejected."""
 
 from dbt_segconn.delivery.destination import Destination, DestinationConfig
-from dbt_segconn.delivery.progress import Discard, Progress
-from dbt_segconn.delivery.sender import Delivery, Order
+from dbt_segconn.delivery.sender import Delivery, Discard, Order, Progress
 from dbt_segconn.delivery.tracking_api import Canceled, Request, Stop
 
 __all__ = [

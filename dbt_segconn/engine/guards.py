@@ -14,8 +14,7 @@ from dbt_segconn.project.identifiers import IDS, SEGMENT_ID, id_column
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import shown_names
 from dbt_segconn.project.settings import BudgetSettings
-from dbt_segconn.state.column_hashes import SHOWN_COLUMNS, ChangedColumns
-from dbt_segconn.state.diff import Diff
+from dbt_segconn.state.diff import SHOWN_COLUMNS, ChangedColumns, Diff
 from dbt_segconn.state.outbox import Id, MappingTables
 from dbt_segconn.state.tables import RESET, SETTLED, HistoryRow, State
 from dbt_segconn.warehouse.source import NUMBERS, Source

@@ -16,15 +16,13 @@ from typing import Any
 
 from dbt_segconn.delivery import Destination
 from dbt_segconn.delivery.destination import build_destinations
-from dbt_segconn.engine.alert_messages import Place
-from dbt_segconn.engine.alerts import Alerts
+from dbt_segconn.engine.alerts import Alerts, Place
 from dbt_segconn.engine.gate import GOOD, Choice, RunResult, Skip, SyncResult, without_used
 from dbt_segconn.engine.guards import Budget
 from dbt_segconn.engine.idle import groups_of, sync_idle
 from dbt_segconn.engine.opening import Options, Project, find_sources, gate, opened, read_project
-from dbt_segconn.engine.plans import PlanFile, read_plan
 from dbt_segconn.engine.ranges import Workers
-from dbt_segconn.engine.report import held_back_by, write_artifact
+from dbt_segconn.engine.report import PlanFile, held_back_by, read_plan, write_artifact
 from dbt_segconn.engine.steps import run_sync
 from dbt_segconn.engine.sync import Listener, RunContext, ShieldedListener
 from dbt_segconn.engine.workers import workforce
@@ -32,9 +30,9 @@ from dbt_segconn.errors import ConfigurationError, WarehouseError, message_of
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import find_mapping
 from dbt_segconn.project.spec_integrations import unknown_names
-from dbt_segconn.state.deliveries import prune_deliveries
 from dbt_segconn.state.locks import Locks, heartbeat
 from dbt_segconn.state.outbox import MappingTables
+from dbt_segconn.state.outcomes import prune_deliveries
 from dbt_segconn.state.tables import RESET, State, open_state
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source

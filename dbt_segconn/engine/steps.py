@@ -19,8 +19,8 @@ from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import CHANGE_TYPES
 from dbt_segconn.project.tracking_plan import ViolationCounts
 from dbt_segconn.state.checkpoint import Window
-from dbt_segconn.state.discards import KEPT_REPEATED
 from dbt_segconn.state.outbox import REPEATED, Changes, MappingTables
+from dbt_segconn.state.outcomes import KEPT_REPEATED
 from dbt_segconn.state.tables import PLANNED, RESET, HistoryRow, in_force, open_state
 from dbt_segconn.warehouse.source import Source
 

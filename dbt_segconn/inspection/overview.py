@@ -10,12 +10,11 @@ from typing import Any
 
 from dbt_segconn.engine.opening import Options, Project, opened, read_project
 from dbt_segconn.errors import counted
-from dbt_segconn.inspection.outlook import UNIDENTIFIED
+from dbt_segconn.inspection.preview import UNIDENTIFIED
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.meta import Named, find_mapping, shown_names
-from dbt_segconn.state.deliveries import past_of
-from dbt_segconn.state.discards import OPEN_COLUMNS, open_discards
 from dbt_segconn.state.outbox import MappingTables
+from dbt_segconn.state.outcomes import OPEN_COLUMNS, open_discards, past_of
 from dbt_segconn.state.tables import HistoryRow, State, open_state
 
 # Columns of `status --history`, besides `earlier`

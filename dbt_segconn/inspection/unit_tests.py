@@ -16,7 +16,7 @@ from dbt_segconn.delivery.batches import discard_reason
 from dbt_segconn.engine.calls import CallMaker
 from dbt_segconn.engine.opening import Project
 from dbt_segconn.errors import ConfigurationError, counted
-from dbt_segconn.inspection.outlook import UNIDENTIFIED
+from dbt_segconn.inspection.preview import UNIDENTIFIED
 from dbt_segconn.mapping.liquid_filters import fixed_now
 from dbt_segconn.project.artifacts import Catalog, KnownColumns
 from dbt_segconn.project.mappings import Mapping

@@ -1,4 +1,4 @@
-"""The records and the outbox of one mapping: stage, read, settle, abandon, reset, adopt."""
+"""The records and the outbox of one mapping: stage, read, settle, abandon, reset, adopt, resend."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.state.checkpoint import Window, known_checkpoint, lower_bound, new_checkpoint
-from dbt_segconn.state.column_hashes import COLUMN_HASHES, ColumnHashes
-from dbt_segconn.state.deliveries import Deliveries
-from dbt_segconn.state.diff import Diff, ResendChoice
-from dbt_segconn.state.discards import RETRY_DAYS, RETRY_SYNCS, Discards
+from dbt_segconn.state.diff import COLUMN_HASHES, ColumnHashes, Diff, ResendChoice
+from dbt_segconn.state.locks import Lock
+from dbt_segconn.state.outcomes import RETRY_DAYS, RETRY_SYNCS, Deliveries, Discards
 from dbt_segconn.state.tables import DISCARD_COLUMNS, INSERT_ROWS, SYNC_COLUMNS, HistoryRow, State
 from dbt_segconn.warehouse.session import Row
 from dbt_segconn.warehouse.source import LOSSY_TYPES, TIMES, Column, Source
@@ -454,3 +453,40 @@ def _consent_columns(mapping: Mapping, source: Source) -> tuple[Column, ...]:
     """Return the consent columns, if the mapping skips records without a consent value."""
     names = set(mapping.consent.values()) if mapping.skips_unknown_consent else ()
     return tuple(column for column in source.columns if column.key in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """The records that a diff sends again on purpose, and the tables in which they are counted and marked.
+
+    They are marked by a null checksum: the next sync finds them as updated.
+    """
+
+    state: State
+    tables: MappingTables
+    diff: Diff
+
+    def count(self) -> int:
+        """Count the chosen records that are known: Segment has received them."""
+        return int(self.state.session.rows("segconn_count_resent", diff=self.diff)[0][0])
+
+    def count_chosen(self) -> int:
+        """Count the chosen identifiers, known or not. The choice must be a sync or a condition, not record ids."""
+        return int(self.state.session.rows("segconn_count_chosen", diff=self.diff)[0][0])
+
+    def unknown(self, record_ids: Sequence[str]) -> list[str]:
+        """Return the identifiers among `record_ids` that are not known, each once."""
+        known = {record_id for (record_id,) in self.state.session.rows("segconn_resent", diff=self.diff)}
+        return [record_id for record_id in dict.fromkeys(record_ids) if record_id not in known]
+
+    def mark(self, row: HistoryRow, lock: Lock) -> None:
+        """Mark the records, close their discards and append `row` to the history, in one transaction."""
+        diff = replace(self.diff, fingerprints=self.state.session.dialect.fingerprints)
+
+        def mark() -> None:
+            lock.confirm()  # in the transaction: another process may have broken the lock
+            self.tables.discards.close_all(row, diff)
+            self.state.session.run("segconn_mark_resent", records=self.tables.records, diff=diff)
+            self.state.append(self.state.history, [row])
+
+        self.state.together(mark)

@@ -13,9 +13,8 @@ from dbt_segconn.errors import ConfigurationError, UnopenedError, WarehouseError
 from dbt_segconn.process_tuning import import_dbt, share_empty_tables, silence_dbt, without_validation
 from dbt_segconn.project.context import Context, JinjaLoaders
 from dbt_segconn.project.settings import StateSettings
-from dbt_segconn.warehouse.dbt_manifest import read_resource
-from dbt_segconn.warehouse.dialect import FOLDERS, find_dialect
-from dbt_segconn.warehouse.naming import Naming, place_of
+from dbt_segconn.warehouse.dialect import FOLDERS, find_dialect, place_of
+from dbt_segconn.warehouse.selection import read_resource
 from dbt_segconn.warehouse.session import Session
 
 SQL_FOLDER = Path(__file__).parent / "sql"
@@ -28,17 +27,12 @@ class Warehouse:
 
     def __init__(self, adapter: Any, config: Any, macros: Any) -> None:
         self._adapter = adapter
-        self._macros = macros
+        self.macros = macros  # dbt's and the project's
         self.config = config
         self.dialect = find_dialect(adapter.type())
         self.database: str = config.credentials.database
         self.threads: int = config.threads
         self._settings: Sequence[str] | None = None  # the set-up of the first session, for the later ones
-
-    @property
-    def naming(self) -> Naming:
-        """The names that dbt gives to relations on this target."""
-        return Naming(self.config, self._macros)
 
     @property
     def place(self) -> str:

@@ -156,3 +156,20 @@ def find_dialect(adapter_type: str) -> Dialect:
 @cache
 def _folders() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in FOLDERS.glob("*/__init__.py")))
+
+
+def place_of(credentials: Any) -> str:
+    """Return the place of a target for messages, without secrets."""
+    return _dialect_of(credentials).place(credentials)
+
+
+def same_place(one: Any, other: Any) -> bool:
+    """Return whether two credentials have the same place and schema. Other keys, such as roles, may differ."""
+    if (one.type, one.unique_field, one.schema) != (other.type, other.unique_field, other.schema):
+        return False
+    return all(getattr(one, key, None) == getattr(other, key, None) for key in _dialect_of(one).place_keys)
+
+
+def _dialect_of(credentials: Any) -> Dialect:
+    """Return the dialect of credentials, also of an unsupported warehouse."""
+    return known_dialect(credentials.type) or Dialect()

@@ -1,19 +1,157 @@
-"""Check that dbt built the models on the opened target; find that target if it is not named."""
+"""Check by the names of relations that dbt built the models on the opened target; find that target if none is named."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
+from typing import Any, NamedTuple
 
 from dbt_segconn.errors import ConfigurationError, counted
 from dbt_segconn.project.artifacts import TABLES, Manifest, Model
 from dbt_segconn.project.context import Context
-from dbt_segconn.project.source_positions import Files
+from dbt_segconn.project.jinja import Jinja
+from dbt_segconn.project.source_positions import RESOURCES, Files, SourcePositions
 from dbt_segconn.warehouse.adapter import Warehouse, load_profile, open_warehouse
-from dbt_segconn.warehouse.naming import Misfit, describe, place_of, same_place
+from dbt_segconn.warehouse.dialect import place_of, same_place
 
+# The keys of a model's config that dbt passes to its naming macros; and those of a snapshot, which replace the result
+_CUSTOM = ("database", "schema", "alias")
+_SNAPSHOT = {"database": "target_database", "schema": "target_schema"}
 # Before the first mapping, check this many other models
 OTHERS = 20
+
+
+class RelationNames(NamedTuple):
+    """The parts of a relation's name, without quotation marks. Spark has no database."""
+
+    database: str | None
+    schema: str
+    alias: str
+
+    def __str__(self) -> str:
+        """Join the parts with dots."""
+        return ".".join(filter(None, self))
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A model with different relation names in the manifest (`built`) and on the opened target (`here`)."""
+
+    model: Model
+    built: RelationNames
+    here: RelationNames
+
+
+class Naming:
+    """The relation names of models on one target. `macros` is a dbt Manifest with the project's macros."""
+
+    def __init__(self, config: Any, macros: Any) -> None:
+        self._config = config
+        self._macros = macros
+        self._generators: dict[tuple[str, str], Any] = {}
+        self._contexts: dict[str, Any] = {}  # of macros by package: dbt needs longer for a context than for a macro
+        # Whether dbt_project.yml has Jinja in the configs of models: names may then depend on the target
+        written = config.unrendered.project_dict
+        # The text of a mapping begins and ends with braces. A nested one counts as Jinja, too: that only costs time
+        self._is_rendered = any("{" in str(written.get(resource_key) or {}).strip("{}") for resource_key in RESOURCES)
+
+    def misfits(self, manifest: Manifest, models: Iterable[Model], jinja: Jinja, files: Files) -> Iterator[Misfit]:
+        """Yield the models with another relation on this target. Raises ConfigurationError if a macro fails."""
+        for model in models:
+            node = manifest.raw["nodes"][model.unique_id]
+            built = RelationNames(model.database, model.schema, model.identifier)
+            here = self._names(node, SourcePositions(model, files), jinja)
+            if not all(map(self._same, built, here, self._quoting(node))):
+                yield Misfit(model, built, here)
+
+    def _quoting(self, node: Mapping[str, Any]) -> tuple[bool, bool, bool]:
+        # a model's config overrides the project's, key by key
+        policy = {**self._config.quoting, **((node.get("config") or {}).get("quoting") or {})}
+        return tuple(bool(policy.get(part, True)) for part in ("database", "schema", "identifier"))  # type: ignore[return-value]
+
+    @staticmethod
+    def _same(built: str | None, here: str | None, quoted: bool) -> bool:  # noqa: FBT001  mapped over three tuples
+        if quoted or built is None or here is None:
+            return (built or None) == (here or None)
+        return built.casefold() == here.casefold()
+
+    def _names(self, node: Mapping[str, Any], positions: SourcePositions, jinja: Jinja) -> RelationNames:
+        custom = self._custom_names(node, positions, jinja)
+        generated = {part: self._generate(part, custom.get(part), node) for part in _CUSTOM}
+        if node["resource_type"] == "snapshot":
+            generated |= {part: custom[key] for part, key in _SNAPSHOT.items() if custom.get(key)}
+        return RelationNames(**generated)
+
+    def _generate(self, part: str, custom: str | None, node: Mapping[str, Any]) -> Any:
+        """Call the macro that dbt would call: the project's, the package's for its own models, or dbt's."""
+        from dbt_common.exceptions import DbtBaseException
+
+        package = str(node.get("package_name"))
+        if (part, package) not in self._generators:
+            self._generators[part, package] = self._generator(part, package)
+        try:
+            name = self._generators[part, package](custom, node)
+        except DbtBaseException as error:
+            raise ConfigurationError(
+                f"{node['unique_id']}: the project's macro generate_{part}_name fails on target "
+                f"{self._config.target_name}: {error}. dbt-segconn calls it to check that dbt built the model "
+                "on this target: use the same environment variables and --vars as dbt."
+            ) from None
+        return name.strip() if isinstance(name, str) else name
+
+    def _generator(self, part: str, package: str) -> Any:
+        from dbt.clients.jinja import MacroGenerator
+        from dbt.context.providers import generate_generate_name_macro_context
+
+        root = self._config.project_name
+        find = self._macros.find_generate_macro_by_name
+        macro = find(part, root, imported_package=package) if package != root else None
+        macro = macro or find(part, root)
+        if macro.package_name not in self._contexts:
+            context = generate_generate_name_macro_context(macro, self._config, self._macros)
+            self._contexts[macro.package_name] = context
+        return MacroGenerator(macro, self._contexts[macro.package_name])
+
+    def _custom_names(self, node: Mapping[str, Any], positions: SourcePositions, jinja: Jinja) -> Mapping[str, Any]:
+        """Return the custom names of the node's config as this target renders them.
+
+        The manifest has them rendered for dbt's target. This reads their sources again: dbt_project.yml, the model's
+        YAML, and config() in its SQL.
+        """
+        from dbt.context.context_config import ContextConfigGenerator
+        from dbt.node_types import NodeType
+        from dbt_common.exceptions import DbtBaseException
+
+        keys = (*_CUSTOM, *_SNAPSHOT.values())
+        in_manifest = {key: (node.get("config") or {}).get(key) for key in keys}
+        in_yaml = {key: str(jinja.render(text)) for key, text in positions.config_texts(keys).items()}
+        in_sql = jinja.config_in(positions.model.sql, keys)
+        is_own = node.get("package_name") == self._config.project_name
+        if not isinstance(node.get("fqn"), list) or (is_own and not (in_yaml or in_sql or self._is_rendered)):
+            return in_manifest
+        # None: the value cannot be evaluated here, so dbt's own counts
+        in_sql = {key: in_manifest[key] if value is None else value for key, value in in_sql.items()}
+        with suppress(DbtBaseException):
+            config = ContextConfigGenerator(self._config).calculate_node_config(
+                in_sql,
+                node["fqn"],
+                NodeType(node["resource_type"]),
+                node["package_name"],
+                base=False,
+                patch_config_dict=in_yaml,
+            )
+            return {key: config.get(key) for key in keys}
+        return in_manifest
+
+
+def describe(context: Context, misfit: Misfit) -> str:
+    """Return a clause with both names of a model's relation."""
+    return (
+        f"the manifest has {misfit.model.name} as {misfit.built}, and target {context.target} of profile "
+        f"{context.profile} names it {misfit.here}"
+    )
 
 
 def prove_target(warehouse: Warehouse, context: Context, manifest: Manifest, models: Sequence[Model] = ()) -> None:
@@ -37,7 +175,12 @@ def prove_target(warehouse: Warehouse, context: Context, manifest: Manifest, mod
 
 def _first_misfit(warehouse: Warehouse, context: Context, manifest: Manifest, models: Sequence[Model]) -> Misfit | None:
     files = Files(context.project_dir)
-    return next(warehouse.naming.misfits(manifest, _models_to_compare(manifest, models), context.jinja(), files), None)
+    return next(
+        Naming(warehouse.config, warehouse.macros).misfits(
+            manifest, _models_to_compare(manifest, models), context.jinja(), files
+        ),
+        None,
+    )
 
 
 def _models_to_compare(manifest: Manifest, models: Sequence[Model]) -> Sequence[Model]:

@@ -15,8 +15,7 @@ from uuid import uuid4
 
 from dbt_segconn.errors import ConfigurationError, ConflictError, SegconnError, WarehouseError
 from dbt_segconn.project.artifacts import Model
-from dbt_segconn.warehouse.dialect import Dialect, find_dialect
-from dbt_segconn.warehouse.naming import place_of
+from dbt_segconn.warehouse.dialect import Dialect, find_dialect, place_of
 
 # A transaction that conflicts with concurrent ones is run this often, with random waits that become longer
 ATTEMPTS = 10

@@ -19,7 +19,7 @@ from dbt_segconn.delivery.answers import Confirmed, Throttled, Unknown, Unusable
 from dbt_segconn.delivery.batches import Batch, Batcher
 from dbt_segconn.delivery.connection import NoResponseError
 from dbt_segconn.delivery.destination import RateLimiter
-from dbt_segconn.delivery.progress import Watermark
+from dbt_segconn.delivery.sender import Watermark
 from dbt_segconn.delivery.tracking_api import PATIENCE_SECONDS, Retrier, TrackingApiClient
 from dbt_segconn.errors import DeliveryError
 

@@ -108,8 +108,8 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     """Run every step of a sync that sends statements."""
     from dbt_segconn.project.settings import StateSettings
     from dbt_segconn.state.diff import ResendChoice
-    from dbt_segconn.state.discards import all_discards, discard_reasons, open_discards
     from dbt_segconn.state.outbox import Id, MappingTables
+    from dbt_segconn.state.outcomes import all_discards, discard_reasons, open_discards
     from dbt_segconn.state.tables import (
         ALERT_COLUMNS,
         DELIVERY_COLUMNS,
@@ -264,8 +264,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
 def resend_records(state, mapping, source, row, choice):
     """Count the records of a choice, preview them, and mark them."""
     from dbt_segconn.state.checkpoint import Window
-    from dbt_segconn.state.outbox import MappingTables
-    from dbt_segconn.state.resend import Resend
+    from dbt_segconn.state.outbox import MappingTables, Resend
 
     tables = MappingTables(state, "customers_identify_0123abcd", choice)
     diff = replace(tables.diff(mapping, source), records=tables.records)
@@ -279,7 +278,7 @@ def resend_records(state, mapping, source, row, choice):
 
 def written_call(columns, value_types, *, keeps_null):
     """Return how a warehouse writes the calls of a mapping that reads all columns that it can write."""
-    from dbt_segconn.engine.written_calls import find_written_call
+    from dbt_segconn.engine.calls import find_written_call
     from dbt_segconn.mapping.compiler import expand
 
     known = {one.value_type: one for one in columns if one.value_type in value_types}

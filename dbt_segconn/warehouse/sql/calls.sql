@@ -1,5 +1,5 @@
 {#- How the warehouse writes calls: their JSON, joined to groups. Parts and conditions of a call are a WrittenCall of
-    `written_calls.py`. A change whose call may differ from that of Python has no text here. -#}
+    `engine/calls.py`. A change whose call may differ from that of Python has no text here. -#}
 
 {#- The value types with exact JSON, separated by blanks; none in a warehouse that writes no calls. A double is exact
     if its text reads back as the same double and shows that it is one. -#}

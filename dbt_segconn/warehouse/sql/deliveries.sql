@@ -1,4 +1,4 @@
-{#- The delivery log: a row for each confirmed call. See `state/deliveries.py`. -#}
+{#- The delivery log: a row for each confirmed call. See `state/outcomes.py`. -#}
 
 {#- A table that finds its newest and oldest rows without reading the others, if the warehouse has such tables. -#}
 {% macro segconn_create_deliveries(relation, columns) %}

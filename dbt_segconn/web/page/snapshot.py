@@ -16,7 +16,8 @@ import orjson
 from dbt_segconn.engine.opening import Options, Project
 from dbt_segconn.inspection.overview import names_shown, opened_state
 from dbt_segconn.project.mappings import Mapping
-from dbt_segconn.state.discards import (
+from dbt_segconn.state.locks import Claim
+from dbt_segconn.state.outcomes import (
     LISTED_COLUMNS,
     OPEN_COLUMNS,
     REASON_COLUMNS,
@@ -24,7 +25,6 @@ from dbt_segconn.state.discards import (
     discard_reasons,
     open_discards,
 )
-from dbt_segconn.state.locks import Claim
 from dbt_segconn.state.tables import COUNTS, PLANNED, RESEND, RESET, HistoryRow, State
 from dbt_segconn.version import __version__
 from dbt_segconn.warehouse.session import Row
