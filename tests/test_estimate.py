@@ -61,8 +61,15 @@ def test_users_are_new_whom_no_record_names_that_was_sent(shop):
     assert estimate(shop)["mappings"][0]["users"] == {"named": 2, "new": 2}, "an anonymous one and x"
     fields = {**ORDERS["fields"], "user_id": "user-${email}"}
     shop.manifest({**ORDERS, "fields": fields})
-    assert estimate(shop)["mappings"][0]["users"] is None
-    assert "its user ids are not plain columns" in shop.segconn("estimate").output
+    shop.more_settings = {"pricing": {"mtus": {"price": 1}, "api_calls": {"price": 1}}}
+    shop.settings()
+    told = estimate(shop)
+    assert (told["mappings"][0]["users"], told["total"]["users"]) == (None, None)
+    assert [cost["what"] for cost in told["costs"]] == ["API calls"], "the cost of unknown users is no zero"
+    shown = shop.segconn("estimate").output
+    assert "its user ids are not plain columns" in shown
+    (total,) = (line for line in shown.splitlines() if line.strip().startswith("total"))
+    assert total.split().count("?") == 2
 
 
 def test_large_models_are_measured_on_a_sample_that_is_spread_over_all(shop):

@@ -134,5 +134,5 @@ def _notes(one: Estimate) -> Iterator[str]:
         yield f"{one.size.discarded:,} of {sampled:,} sampled calls would be discarded:"
         yield from (f"  {count:,}: {reason}" for reason, count in one.size.reasons.items())
     if one.users is None:
-        yield "its user ids are not plain columns, so users cannot be counted, neither here nor in the total"
+        yield "its user ids are not plain columns, so its users, the users in total and a cost of MTUs are unknown"
     yield from one.notes

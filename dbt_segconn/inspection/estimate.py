@@ -111,11 +111,12 @@ class Cost:
 class Forecast:
     """The estimates of all mappings. `calls_this_month`: calls of this month in the history.
 
-    `users` counts a user of several mappings once. `seconds` is the time at the rate limits, None without a limit.
+    `users` counts a user of several mappings once; None if those of a mapping with calls are unknown. `seconds` is the
+    time at the rate limits, None without a limit.
     """
 
     mappings: tuple[Estimate, ...]
-    users: Users
+    users: Users | None
     seconds: float | None
     calls_this_month: int
     over_budget: tuple[str, ...]
@@ -163,8 +164,9 @@ def forecast_of(look: OpenedProject) -> Forecast:
     estimates = tuple(_estimate(look, mapping, user_columns) for mapping in mappings)
     is_sending = {mapping.id for mapping, one in zip(mappings, estimates, strict=True) if one.total}
     sending = [columns for mapping_id, columns in user_columns.items() if mapping_id in is_sending]
+    are_known = all(one.users for one in estimates)
     # not the sum of the mappings' users: several mappings may name one user
-    users = _users(look, sending, user_columns.values())
+    users = _users(look, sending, user_columns.values()) if are_known else None
     before = look.state.spent(month_of(_now())) if look.state.exists() else 0
     calls = sum(one.total for one in estimates)
     settings = look.project.settings
@@ -174,7 +176,7 @@ def forecast_of(look: OpenedProject) -> Forecast:
         _total_seconds(estimates),
         before,
         tuple(_over(settings.budget, calls, before)),
-        tuple(_costs(settings.pricing, calls, before, users.new)),
+        tuple(_costs(settings.pricing, calls, before, users)),
     )
 
 
@@ -191,7 +193,7 @@ def _estimate(look: OpenedProject, mapping: Mapping, user_columns: abc.Mapping[s
         unidentified=found.unidentified,
         left_out=found.left_out,
         held_back=found.held_back,
-        users=(_users(look, [columns], user_columns.values()) if total else Users(0, 0)) if columns else None,
+        users=(_users(look, [columns], user_columns.values()) if columns else None) if total else Users(0, 0),
         size=_size(look, mapping, total),
         seconds=None if math.isinf(rate) else total / rate,
         unfinished=found.unfinished,
@@ -276,9 +278,9 @@ def _over(budget: BudgetSettings, calls: int, before: int) -> Iterable[str]:
         )
 
 
-def _costs(pricing: PricingSettings | None, calls: int, before: int, users: int) -> Iterable[Cost]:
-    if pricing and pricing.mtus:  # 0 users before: the history counts calls only
-        yield _cost("MTUs", pricing.mtus, users, 0, pricing.currency)
+def _costs(pricing: PricingSettings | None, calls: int, before: int, users: Users | None) -> Iterable[Cost]:
+    if pricing and pricing.mtus and users:  # 0 users before: the history counts calls only
+        yield _cost("MTUs", pricing.mtus, users.new, 0, pricing.currency)
     if pricing and pricing.api_calls:
         yield _cost("API calls", pricing.api_calls, calls, before, pricing.currency)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections import abc
+from collections import Counter, abc
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -74,10 +74,11 @@ def _changes_of(
     Raises ConfigurationError for a value that its column cannot hold.
     """
     ids = [_record_id(row, identifier, at) for at, row in enumerate(rows)]
+    occurrences = Counter(ids)
     for at, (row, record_id) in enumerate(zip(rows, ids, strict=True)):
         if record_id is None:
             yield (at + 1, "null_identifier", None, *(None for _ in columns))
-        elif ids.count(record_id) > 1:
+        elif occurrences[record_id] > 1:
             yield (at + 1, "duplicate_identifier", record_id, *(None for _ in columns))
         else:
             is_deleted = change_type == "deleted"  # all values are null; CallMaker restores the identifier

@@ -114,7 +114,7 @@ class ChangedColumns:
         parts = [", ".join([*shown[:most], *others])] if shown else []
         if self.unknown:
             parts.append(f"not known of {self.unknown:,}, last sent without hashes of these columns")
-        return "; ".join(parts) or "no column"
+        return "; ".join(parts) or "no column differs"
 
 
 class ColumnHashes:
