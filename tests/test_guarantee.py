@@ -11,7 +11,7 @@ its connection, loses its lock or is interrupted. In the end everything is mende
 statements also meet conflicts with concurrent transactions, and connections are lost before and after a statement.
 
 tests/guarantee.sh runs thousands of them. By hand, GUARANTEE_EXAMPLES, GUARANTEE_POSTGRES_EXAMPLES and
-GUARANTEE_REDSHIFT_EXAMPLES set how many histories are run (20 on DuckDB and 4 on PostgreSQL in the test suite, 4 on
+GUARANTEE_REDSHIFT_EXAMPLES set how many histories are run (12 on DuckDB and 4 on PostgreSQL in the test suite, 4 on
 the stand-in of Redshift in tests/warehouses/run.sh), and `--hypothesis-seed` sets which.
 
 The message of a failure names a file with the whole history: each step, with what its process raised and printed. It
@@ -50,7 +50,7 @@ from dbt_segconn.engine.calls import message_id_prefix
 from dbt_segconn.limits import CALL_BYTES
 from dbt_segconn.warehouse import session
 
-EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("GUARANTEE_EXAMPLES", "12"))
 POSTGRES_EXAMPLES = int(os.environ.get("GUARANTEE_POSTGRES_EXAMPLES", "4"))
 REDSHIFT_EXAMPLES = int(os.environ.get("GUARANTEE_REDSHIFT_EXAMPLES", "4"))
 REPLAY = os.environ.get("GUARANTEE_REPLAY", "")

@@ -178,7 +178,7 @@ def sorted_all(value):
     return [*map(sorted_all, value)] if isinstance(value, list) else value
 
 
-@fuzz(MAPPINGS, SEEDS, examples=4, shrinks=False)
+@fuzz(MAPPINGS, SEEDS, examples=3, shrinks=False)
 def test_written_calls_equal_calls_of_python(shop, api, monkeypatch, mappings, seed):
     make_model(shop, seed)
     extra = EXTRA[shop.warehouse.name]
