@@ -102,8 +102,9 @@ def manifests(tmp_path_factory):
             node = manifest["nodes"]["model.shop.customers"]
             text = json.dumps(manifest)
             for own, name in ((node["database"], PARSED_DATABASE), (node["schema"], PARSED_SCHEMA)):
-                for quote in ('"', '\\"', "`"):  # of JSON, and of the names of relations in it
-                    text = text.replace(f"{quote}{own}{quote}", f"{quote}{name}{quote}") if own else text
+                # quotes of JSON, and of the names of relations in it; Spark's relations have none
+                for mark in ('"{}"', '\\"{}\\"', "`{}`", '"{}.customers'):
+                    text = text.replace(mark.format(own), mark.format(name)) if own else text
             kept[warehouse.name] = text
         return kept[warehouse.name]
 
