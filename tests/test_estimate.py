@@ -73,6 +73,15 @@ def test_users_are_new_whom_no_record_names_that_was_sent(shop, monkeypatch):
     assert total.split().count("?") == 2
 
 
+def test_users_of_deleted_records_are_counted(shop):
+    fields = {**ORDERS["fields"], "user_id": "$customer_id"}
+    shop.manifest({**ORDERS, "sync_mode": ["added", "deleted"], "fields": fields})
+    shop.resync(ADA, BOB, EVE)
+    shop.table(ADA)
+    (one,) = estimate(shop)["mappings"]
+    assert (one["calls"]["deleted"], one["users"]) == (2, {"named": 2, "new": 0})
+
+
 def test_large_models_are_measured_on_a_sample_that_is_spread_over_all(shop):
     shop.manifest(MAPPING)
     with shop.connect() as connection:

@@ -148,8 +148,12 @@ def test_broken_yaml_of_a_model_is_found(shop):
     assert result.exit_code == 1
     assert "models/customers.yml:3:" in result.output
     assert "SEG101" in result.output
+    assert "dbt-segconn docs SEG101" in result.output, "the first error, not a warning before it"
     tested = shop.segconn("test")
     assert (tested.exit_code, "error SEG101" in tested.output) == (1, True), tested.output
+    (shop.dir / "models/customers.yml").write_bytes(b"models: []  # \xff")
+    result = shop.segconn("validate")
+    assert (result.exit_code, "the file is not text in UTF-8" in result.output) == (1, True), result.output
 
 
 def test_run_lists_all_configuration_errors(shop):

@@ -236,6 +236,9 @@ def _user_columns(look: OpenedProject, mapping: Mapping) -> _UserColumns | None:
     names = [id_column(mapping.fields[key]) for key in ("user_id", "anonymous_id") if key in mapping.fields]
     source, tables = look.sources[mapping.id], look.tables(mapping)
     aliases = {SEGMENT_ID: "record_id", **{column.key: column.alias for column in source.columns}}
+    if len(source.identifier) == 1 and source.identifier[0].value_type in {"text", "integer"}:
+        # the columns of a deleted record are null
+        aliases[source.identifier[0].key] = "record_id"
     users = [aliases[name] for name in names if name in aliases]
     if not users or len(users) < len(names):
         return None

@@ -13,6 +13,7 @@ import yaml
 
 from dbt_segconn.project.artifacts import META_KEY, Model
 from dbt_segconn.project.findings import (
+    NOT_YAML,
     RENDERED_AWAY,
     REPEATED_KEY,
     YAML_TRAP,
@@ -69,9 +70,13 @@ class Files:
         """Return the finding of a YAML file that is not valid; a model may have no other file than its SQL."""
         if file.endswith(YAML_SUFFIXES) and self.node(file) is None:
             try:
-                load_yaml(self.text(file), file)
+                load_yaml((self._root / file).read_text(encoding="utf-8"), file)
             except InvalidProject as invalid:
                 return invalid.findings
+            except UnicodeDecodeError:
+                return [Fault(NOT_YAML, (), "the file is not text in UTF-8", "Save it as UTF-8.").found_in(file, None)]
+            except OSError:
+                return ()  # gone: another finding says that the manifest has mappings of it
         return ()
 
     def text(self, file: str) -> str:

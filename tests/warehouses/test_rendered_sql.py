@@ -219,7 +219,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     session.rows("segconn_mappings_with_discards", discards=state.discards)
     session.rows("segconn_describe_relations", relations=[source.relation] * 2)
     naming = [{"diff": diff, "users": [few.columns[0].alias, "record_id"], "change_types": ["added"]}]
-    session.rows("segconn_count_users", naming=naming * 2, known=naming)
+    session.rows("segconn_count_users", naming=naming * 2, known=[*naming, {**naming[0], "users": ["record_id"]}])
     session.rows("segconn_read_one", relation=source.relation)
     state.spent(AT, besides="i-1")
     stage_windows(state, tables, mapping, replace(source, columns=(columns[0],)), columns)

@@ -264,9 +264,14 @@ left join (
     select distinct user_id
     from (
         {%- for part in known %}
+        {%- set records = segconn_known_records(part.diff.records | string) %}
         select {{ segconn_user_id(part.users) }} as user_id
+        {%- if part.users | list == ['record_id'] %}
+        from {{ records }} as records
+        {%- else %}
         from (with {{ segconn_record_ctes(part.diff.over_all_rows()) }} select * from hashed) as of_model
-        where record_id in (select record_id from {{ segconn_known_records(part.diff.records | string) }} as records)
+        where record_id in (select record_id from {{ records }} as records)
+        {%- endif %}
         {{ 'union all' if not loop.last }}
         {%- else %}
         select user_id from {{ segconn_or_empty(none, {'user_id': 'text'}) }} as no_rows

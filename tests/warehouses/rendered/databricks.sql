@@ -1335,6 +1335,9 @@ duplicates as (
     having count(*) > 1
 ) select * from hashed) as of_model
         where record_id in (select record_id from `shop`.`segconn`.`records_customers_identify_0123abcd` as records)
+        union all
+        select nullif(cast(record_id as string), '') as user_id
+        from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     ) as of_records
 ) as known on known.user_id = named.user_id;
 

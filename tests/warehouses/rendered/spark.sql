@@ -1571,6 +1571,16 @@ duplicates as (
     ) as latest
     where age = 1 and gone = 0
 ) as records)
+        union all
+        select nullif(cast(record_id as string), '') as user_id
+        from (
+    select record_id, checksum
+    from (
+        select log.*, row_number() over (partition by record_id order by settled_at desc, gone desc) as age
+        from segconn.records_customers_identify_0123abcd as log
+    ) as latest
+    where age = 1 and gone = 0
+) as records
     ) as of_records
 ) as known on known.user_id = named.user_id;
 
