@@ -34,6 +34,7 @@ _QUOTED = r"""["'`].*["'`]|["'`].*\Z"""
 # BigQuery does not quote values: `Bad int64 value: …`, `Division by zero: …`
 _UNQUOTED = "(?:(?<=value: )|(?<=zero: )|(?<=overflow: )).+"
 _VALUES = re.compile(rf"(?P<named>{_NAMED})|{_QUOTED}|{_UNQUOTED}|\d{{5,}}", re.DOTALL)
+_STATE = re.compile(r"SQLSTATE: (\w{5})")
 
 
 def masked_text(error: BaseException, dialect: Dialect) -> tuple[str, bool]:
@@ -65,6 +66,7 @@ def _states(error: BaseException, names: Iterable[str]) -> Iterator[str]:
             state = state() if callable(state) else state
         if isinstance(state, str):
             yield state
+    yield from _STATE.findall(str(error))  # of Databricks
     fields = error.args[0] if error.args else None  # of Redshift's driver
     if isinstance(fields, dict) and "C" in fields:
         yield str(fields["C"])

@@ -6,6 +6,7 @@ import pytest
 from standing import ADA
 
 from dbt_segconn.warehouse.dialect import Dialect
+from dbt_segconn.warehouse.dialects import databricks, spark
 from dbt_segconn.warehouse.session import masked_text
 
 SECRET = "ada@example.com"
@@ -102,3 +103,23 @@ def test_a_view_that_fails_while_it_is_read_does_not_tell_of_its_rows(shop, plan
     assert SECRET not in result.output
     assert SECRET not in (shop.dir / "target/segconn/run_results.json").read_text()
     assert SECRET not in shop.segconn("status").output
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        (f"[USER_RAISED_EXCEPTION] {SECRET} SQLSTATE: P0001", "[USER_RAISED_EXCEPTION] '…' SQLSTATE: P0001"),
+        (f"Error: [A.B] a.B: [A.B] {SECRET}\n{SECRET}\nSQLSTATE: P0001\n\tat a.b(c)", "[A.B] '…' SQLSTATE: P0001"),
+        (
+            f"[CAST_INVALID_INPUT] The value '{SECRET}' is bad. SQLSTATE: 22018",
+            "[CAST_INVALID_INPUT] The value '…' is bad. SQLSTATE: '…'",
+        ),
+    ],
+)
+def test_values_in_errors_of_spark_are_masked(text, masked):
+    assert masked_text(spark.SparkError(text), spark.DIALECT) == (masked, True)
+
+
+def test_values_in_errors_of_databricks_are_masked():
+    error = wrapped(Error(), f"[CAST_INVALID_INPUT] The value '{SECRET}' cannot be cast. SQLSTATE: 22018")
+    assert masked_text(error, databricks.DIALECT)[0].startswith("[CAST_INVALID_INPUT] The value '…' cannot")

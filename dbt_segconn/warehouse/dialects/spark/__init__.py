@@ -17,8 +17,10 @@ _NAME = r"(?:`(?:[^`]|``)+`|\w+)"
 _TEXT = re.compile(r"""(`[^`]*`)|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 # [DIVIDE_BY_ZERO] org.apache.spark.SparkArithmeticException: [DIVIDE_BY_ZERO] Division by zero. … SQLSTATE: 22012
 _NAMED = re.compile(
-    r"(?P<name>\[[A-Z0-9_.]+\]) (?:[\w.$]+: (?P=name) )?(?P<text>.*?SQLSTATE: (?P<state>\w{5}))", re.DOTALL
+    r"(?P<name>\[[A-Z0-9_.]+\]) (?:[\w.$]+: (?P=name) )?(?P<text>.*?)\s*SQLSTATE: (?P<state>\w{5})", re.DOTALL
 )
+# The class of the SQLSTATE of `raise_error`
+_RAISED = "P0"
 _TRACE = re.compile(r"\n\s*at \S+\(")
 _READ = re.compile(rf"\b(?:from|join)\s+({_NAME}(?:\.{_NAME})+)", re.IGNORECASE)
 _MISSING = re.compile("table.or.view.not.found", re.IGNORECASE)
@@ -40,8 +42,12 @@ class SparkError(Exception):
     def __init__(self, text: str) -> None:
         text = _TRACE.split(text, maxsplit=1)[0]
         found = _NAMED.search(text)
-        super().__init__(f"{found['name']} {found['text']}" if found else text)
         self.sqlstate = found["state"] if found else None
+        if found:
+            # the text of `raise_error` may be a value of a row: masks cover what is in quotation marks
+            reason = f"'{found['text']}'" if found["state"].startswith(_RAISED) else found["text"]
+            text = f"{found['name']} {reason} SQLSTATE: {found['state']}"
+        super().__init__(text)
 
 
 @contextmanager
@@ -90,7 +96,6 @@ DIALECT = Dialect(
     prepare=_prepare,
     fetch=_fetch,
     execution=_execution,
-    # `raise_error` has P0001
-    row_states=(*_DEFAULT.row_states, "P0"),
+    row_states=(*_DEFAULT.row_states, _RAISED),
     commits_together=False,
 )
