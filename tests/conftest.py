@@ -8,7 +8,7 @@ import pytest
 from browser import browser  # noqa: F401
 from dbt2 import dbt2  # noqa: F401
 from standing import ADA, WRITE_KEY, Api, new_shop, serving, watched
-from warehouses.postgres import postgres, postgres_server  # noqa: F401
+from warehouses.postgres import own_database, postgres, postgres_server  # noqa: F401
 from warehouses.redshift_fake import redshift_proxy  # noqa: F401
 
 # Modules whose branches other tests on DuckDB run, too, but for 29 of 25,000

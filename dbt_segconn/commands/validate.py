@@ -219,8 +219,7 @@ def _summary(validation: Validation) -> str:
         return f"No findings: {scope}."
     counts = [counted(validation.errors, "error")] if validation.errors else []
     counts += [counted(validation.warnings, "warning")] if validation.warnings else []
-    first = min(validation.findings, key=lambda finding: finding.rule.severity != "error")
-    code = first.rule.code
+    code = min(validation.findings, key=lambda finding: finding.rule.severity != "error").rule.code
     return f"{' and '.join(counts)} in {scope}. What a code means and how to fix it: dbt-segconn docs {code}"
 
 

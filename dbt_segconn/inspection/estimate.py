@@ -185,6 +185,9 @@ def _estimate(look: OpenedProject, mapping: Mapping, user_columns: abc.Mapping[s
     total = sum(found.calls.values())
     rate = look.project.settings.destinations[mapping.destination].events_per_second
     columns = user_columns.get(mapping.id)
+    users: Users | None = Users(0, 0)
+    if total:
+        users = _users(look, [columns], user_columns.values()) if columns else None
     return Estimate(
         mapping=mapping.name,
         action=mapping.meta.action,
@@ -193,7 +196,7 @@ def _estimate(look: OpenedProject, mapping: Mapping, user_columns: abc.Mapping[s
         unidentified=found.unidentified,
         left_out=found.left_out,
         held_back=found.held_back,
-        users=(_users(look, [columns], user_columns.values()) if columns else None) if total else Users(0, 0),
+        users=users,
         size=_size(look, mapping, total),
         seconds=None if math.isinf(rate) else total / rate,
         unfinished=found.unfinished,

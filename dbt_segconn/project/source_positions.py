@@ -74,7 +74,7 @@ class Files:
             except InvalidProject as invalid:
                 return invalid.findings
             except UnicodeDecodeError:
-                return [Fault(NOT_YAML, (), "the file is not text in UTF-8", "Save it as UTF-8.").found_in(file, None)]
+                return [Fault(NOT_YAML, (), "the file is not text in UTF-8", "Save it as UTF-8.").found_in(file)]
             except OSError:
                 return ()  # gone: another finding says that the manifest has mappings of it
         return ()

@@ -18,6 +18,7 @@ from dbt_segconn.warehouse.source import Source
 
 RETRY_SYNCS = 5
 RETRY_DAYS = 14
+_RETRY_LIMITS = {"retry_syncs": RETRY_SYNCS, "retry_days": RETRY_DAYS}
 # All rows with a null or repeated identifier are counted; at most this many are stored
 KEPT_REPEATED = 1000
 # The change type of a row that closes the earlier discards of its record: rows are appended, never changed
@@ -112,9 +113,6 @@ class Discards:
             definition=row.definition,
             **arguments,
         )
-
-
-_RETRY_LIMITS = {"retry_syncs": RETRY_SYNCS, "retry_days": RETRY_DAYS}
 
 
 class Deliveries:

@@ -66,7 +66,7 @@ def _states(error: BaseException, names: Iterable[str]) -> Iterator[str]:
             state = state() if callable(state) else state
         if isinstance(state, str):
             yield state
-    yield from _STATE.findall(str(error))  # of Databricks
+    yield from _STATE.findall(str(error))  # of Spark and Databricks
     fields = error.args[0] if error.args else None  # of Redshift's driver
     if isinstance(fields, dict) and "C" in fields:
         yield str(fields["C"])

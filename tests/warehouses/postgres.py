@@ -98,9 +98,15 @@ def postgres_server(tmp_path_factory) -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def postgres(postgres_server) -> Iterator[Postgres]:
-    """Make a database of one's own. It is dropped, since hundreds of them take a minute to delete at the end."""
+def own_database(postgres_server) -> Iterator[str]:
+    """Name a database of one's own. It is dropped, since hundreds of them take a minute to delete at the end."""
     database = f"shop_{uuid.uuid4().hex[:12]}"
-    postgres_server.execute(f"create database {database}")
-    yield Postgres(postgres_server.socket, database)
+    yield database
     postgres_server.execute(f"drop database if exists {database} with (force)")
+
+
+@pytest.fixture
+def postgres(postgres_server, own_database) -> Postgres:
+    """Make a database of one's own."""
+    postgres_server.execute(f"create database {own_database}")
+    return Postgres(postgres_server.socket, own_database)

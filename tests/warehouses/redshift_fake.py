@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -108,11 +107,9 @@ def redshift_proxy(postgres_server) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def redshift_fake(postgres_server, redshift_proxy) -> Iterator[Redshift]:
-    """Make a database of one's own, and drop it."""
-    database = f"shop_{uuid.uuid4().hex[:12]}"
-    yield new_database(postgres_server, redshift_proxy, database)
-    postgres_server.execute(f"drop database if exists {database} with (force)")
+def redshift_fake(postgres_server, redshift_proxy, own_database) -> Redshift:
+    """Make a database of one's own."""
+    return new_database(postgres_server, redshift_proxy, own_database)
 
 
 def new_database(server: Postgres, proxy: Proxy, database: str) -> Redshift:

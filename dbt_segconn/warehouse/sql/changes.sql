@@ -194,13 +194,13 @@ group by change_type
 {% macro segconn_count_differences(diff, nth) %}
 {%- set records = segconn_known_records(diff.records) -%}
 {%- if diff.fills_hashes -%} {%- set records = segconn_records_with_hashes(diff.records, diff.signature) -%} {%- endif -%}
-{%- set is_added = 'records.record_id is null' -%}
-{%- if diff.holds_back -%} {%- set is_added = '(' ~ is_added ~ ' and not ' ~ segconn_is_held_back() ~ ')' -%} {%- endif -%}
 select {{ nth }} as nth,
     count(case
         when hashed.record_id is null then 1
-        when {{ is_added }} then 1
-        when records.record_id is not null and records.checksum is null then 1
+        {%- if diff.holds_back %}
+        when {{ segconn_is_held_back() }} then null
+        {%- endif %}
+        when records.checksum is null then 1
         when {{ segconn_has_changed(diff) }} then 1
         {%- if diff.fills_hashes %}
         when {{ segconn_lacks_hashes(diff) }} then 1

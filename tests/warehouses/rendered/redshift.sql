@@ -1059,8 +1059,7 @@ union all
 select 1 as nth,
     count(case
         when hashed.record_id is null then 1
-        when records.record_id is null then 1
-        when records.record_id is not null and records.checksum is null then 1
+        when records.checksum is null then 1
         when records.checksum <> hashed.checksum then 1
     end) + count(hashed.record_id) - count(distinct hashed.record_id) as to_do
 from (with source as (
@@ -1092,8 +1091,8 @@ union all
 select 2 as nth,
     count(case
         when hashed.record_id is null then 1
-        when (records.record_id is null and not (records.record_id is null and hashed.lacks_consent = 1)) then 1
-        when records.record_id is not null and records.checksum is null then 1
+        when (records.record_id is null and hashed.lacks_consent = 1) then null
+        when records.checksum is null then 1
         when (records.checksum <> hashed.checksum and records.checksum <> hashed.content) then 1
     end) + count(hashed.record_id) - count(distinct hashed.record_id) as to_do
 from (with source as (

@@ -42,7 +42,6 @@ class SparkError(Exception):
     def __init__(self, text: str) -> None:
         text = _TRACE.split(text, maxsplit=1)[0]
         found = _NAMED.search(text)
-        self.sqlstate = found["state"] if found else None
         if found:
             # the text of `raise_error` may be a value of a row: masks cover what is in quotation marks
             reason = f"'{found['text']}'" if found["state"].startswith(_RAISED) else found["text"]
