@@ -165,8 +165,18 @@ class _Packages(Mapping[str, Any]):
         return len(self._all)
 
 
+# Macros whose result depends only on their arguments: a column, or texts of one
+_OF_COLUMNS = tuple(
+    f"segconn_{name}" for name in ("quote", "value", "lost", "as_text", "json_text", "type_string", "type_time")
+)
+
+
 class _Contexts(threading.local):
-    """A cache of dbt's macro contexts per package and thread: building one takes longer than most macros."""
+    """A cache of dbt's macro contexts per package and thread: building one takes longer than most macros.
+
+    dbt runs the template of a macro anew for each call, which takes longer than most calls: here, it runs once. And the
+    texts of a column are rendered once, as a statement has them in several places.
+    """
 
     def __init__(self, generate: Callable[..., dict[str, Any]]) -> None:
         self._generate = generate
@@ -175,7 +185,11 @@ class _Contexts(threading.local):
     def __call__(self, macro: Any, config: Any, resolver: Any, package: str | None) -> dict[str, Any]:
         key = macro.package_name, package
         if key not in self._contexts:
-            self._contexts[key] = self._generate(macro, config, resolver, package)
+            context = self._contexts[key] = self._generate(macro, config, resolver, package)
+            for value in context.values():
+                if hasattr(value, "get_macro"):
+                    value.get_macro = cache(value.get_macro)
+            context.update({name: cache(context[name]) for name in _OF_COLUMNS if name in context})
         return self._contexts[key]
 
 
