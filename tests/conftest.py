@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 
 import pytest
 from browser import browser  # noqa: F401
@@ -45,11 +46,19 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.no_cover)
 
 
+@pytest.fixture(scope="session")
+def collected_at():
+    """The time of the last collection, in a list."""
+    return [time.monotonic()]
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _collected():
-    """Collect what runs in this process have left: the command leaves that to the end of its own."""
+def _collected(collected_at):
+    """Collect what runs in this process have left, once a minute: the command leaves that to the end of its own."""
     yield
-    gc.collect()
+    if time.monotonic() > collected_at[0] + 60:
+        gc.collect()
+        collected_at[0] = time.monotonic()
 
 
 @pytest.fixture(scope="session", autouse=True)

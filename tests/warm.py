@@ -14,6 +14,7 @@ from typing import Any
 from dbt.artifacts.schemas import base
 from dbt.cli.main import dbtRunner
 from dbt_common.clients.jinja import template_cache
+from dbt_common.tests import enable_test_caching
 from dbt_common.utils.encoding import JSONEncoder
 from standing import ADA, new_shop
 
@@ -32,6 +33,7 @@ def write_json(path: str, data: dict[str, Any]) -> bool:
 
 
 base.write_json = write_json
+enable_test_caching()  # of dbt's own tests: the same text of a macro is parsed once
 with tempfile.TemporaryDirectory() as folder:
     shop = new_shop(Path(folder), "http://127.0.0.1:9")
     shop.rows(ADA)

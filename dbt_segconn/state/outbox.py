@@ -75,6 +75,7 @@ class MappingTables:
         self._resent = resent
         self.mapping_id = mapping_id
         self._known: int | None = None
+        self._counted: abc.Mapping[str, Changes] | None = None
         self.records = state.table(f"records_{mapping_id}")
         self.outbox = state.table(f"outbox_{mapping_id}")
         self.discards = Discards(state, mapping_id)
@@ -159,6 +160,7 @@ class MappingTables:
         A baseline includes records without a consent value, which a sync would hold back. With `few_change`, the values
         of unchanged records are not computed; if `count` then has REPEATED, the outbox is incomplete.
         """
+        self._counted = None
         diff = self._diff(mapping, source, window, is_baseline=is_baseline)
         diff = replace(diff, fingerprints=self._session.dialect.fingerprints)
         if diff.keeps_hashes:
@@ -270,12 +272,14 @@ class MappingTables:
         return int(self._session.rows("segconn_count_held_back", diff=self.diff(mapping, source))[0][0])
 
     def count(self) -> abc.Mapping[str, Changes]:
-        """Count the outbox by change type: added, updated, deleted, null_identifier, duplicate_identifier.
+        """Count the outbox by change type: added, updated, deleted, null_identifier, duplicate_identifier; once.
 
         After staging with `few_change`, REPEATED may be among them.
         """
-        rows = self._session.rows("segconn_count_changes", outbox=self.outbox)
-        return {change_type: Changes(int(count), int(first), int(last)) for change_type, count, first, last in rows}
+        if self._counted is None:
+            rows = self._session.rows("segconn_count_changes", outbox=self.outbox)
+            self._counted = {name: Changes(int(count), int(first), int(last)) for name, count, first, last in rows}
+        return self._counted
 
     def count_lost(self, source: Source, change_types: Iterable[str]) -> int:
         """Count the values that JSON cannot represent, in the changes of these change types."""
@@ -402,6 +406,7 @@ class MappingTables:
 
     def drop_outbox(self) -> None:
         """Drop the outbox if it exists."""
+        self._counted = None
         self._session.run("segconn_drop", relation=self.outbox)
 
     def forget(self, last: HistoryRow | None, reset: HistoryRow) -> None:

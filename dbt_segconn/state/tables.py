@@ -106,6 +106,11 @@ class HistoryRow:
         return self.sync_mode.split(",")
 
     @property
+    def changed_records(self) -> bool:
+        """Whether the sync changed the mapping's records: it settled or abandoned its outbox, or was a reset."""
+        return self.status in {*SETTLED, RESET} or (self.status == "canceled" and self.finished_at is not None)
+
+    @property
     def read_from(self) -> dict[str, str | None]:
         """What guards compare the next sync with: the relation that was read, its identifier and columns."""
         return {"relation": self.relation, "identifier": self.identifier, "signature": self.signature}
@@ -253,7 +258,7 @@ class State:
         if is_complete and set(SYNC_COLUMNS) <= set(shown):
             return
         try:
-            self._create(tables, shown, beside)
+            self._create(tables, found, shown, beside)
         except WarehouseError as error:
             if not self.session.is_denied(error):
                 raise
@@ -263,24 +268,32 @@ class State:
                 f"{error}. Ask for: {grant}"
             ) from None
 
-    def _create(self, tables: abc.Mapping[Any, abc.Mapping[str, str]], shown: Collection[str], beside: Any) -> None:
+    def _create(
+        self,
+        tables: abc.Mapping[Any, abc.Mapping[str, str]],
+        found: Collection[str],
+        shown: Collection[str],
+        beside: Any,
+    ) -> None:
         self.session.create_schema(self.syncs, beside)
         if self.keep_deliveries:
             self.session.run("segconn_create_deliveries", relation=self.deliveries, columns=DELIVERY_COLUMNS)
         for relation, columns in tables.items():
-            self._complete(relation, columns)
+            self.session.run("segconn_create_table", relation=relation, columns=columns)
+            if relation.identifier in found:
+                self._complete(relation, columns)
         self._replace_view(shown)
 
     def _complete(self, relation: Any, columns: abc.Mapping[str, str]) -> None:
-        self.session.run("segconn_create_table", relation=relation, columns=columns)
-        found = self._columns(relation)
+        """Add the columns that a table of an earlier version lacks, or one that was altered."""
+        existing = self._columns(relation)
         for name, column_type in columns.items():
-            if name not in found:  # the table is from an earlier version, or was altered
+            if name not in existing:
                 self.session.run("segconn_add_column", relation=relation, name=name, column_type=column_type)
 
     def _replace_view(self, shown: Collection[str]) -> None:
         """Replace the view. Its current columns (`shown`) stay first: PostgreSQL adds view columns only at the end."""
-        in_history = self._columns(self.history)
+        in_history = self._columns(self.history) if shown else ()
         columns = [
             *(name for name in shown if name in in_history),
             *(name for name in SYNC_COLUMNS if name not in shown),

@@ -14,7 +14,6 @@ from dbt_segconn.process_tuning import import_dbt, share_empty_tables, silence_d
 from dbt_segconn.project.context import Context, JinjaLoaders
 from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.warehouse.dialect import FOLDERS, find_dialect, place_of
-from dbt_segconn.warehouse.selection import read_resource
 from dbt_segconn.warehouse.session import Session
 
 SQL_FOLDER = Path(__file__).parent / "sql"
@@ -223,20 +222,23 @@ def _load_macros(adapter: Any, config: Any, manifest: Mapping[str, Any]) -> Any:
 
     The project and its packages cannot override the SQL of this package: values and checksums depend on it.
     """
+    from dbt.adapters.contracts.connection import DEFAULT_QUERY_COMMENT
     from dbt.adapters.factory import get_adapter_package_names
     from dbt.context.query_header import generate_query_header_context
     from dbt.contracts.graph.manifest import Manifest, ManifestMetadata
-    from dbt.contracts.graph.nodes import Macro
 
     metadata = ManifestMetadata(adapter_type=adapter.type())
-    every = {name: read_resource(Macro, macro) for name, macro in manifest["macros"].items()}
+    every = {unique_id: _macro(unique_id, node) for unique_id, node in manifest["macros"].items()}
     of_dbt = set(get_adapter_package_names(adapter.type()))
     macros = {name: macro for name, macro in every.items() if macro.package_name in of_dbt}
     for path in _sql_files(adapter.type()):
         macros.update(_own_macros(path))
     adapter.set_macro_resolver(Manifest(macros=macros, metadata=metadata))
     project = Manifest(macros=every, metadata=metadata)
-    adapter.connections.set_query_header(generate_query_header_context(config, project))
+    # dbt's own comment calls no macro
+    is_default = config.query_comment.comment == DEFAULT_QUERY_COMMENT
+    called = Manifest(metadata=metadata) if is_default else project
+    adapter.connections.set_query_header(generate_query_header_context(config, called))
     return project
 
 
@@ -255,26 +257,23 @@ def _own_macros(path: Path) -> Mapping[str, Any]:
 
 def _parse_macros(path: Path) -> Iterator[tuple[str, Any]]:
     """Parse the macros of one file, as macros of dbt's global package: dispatch looks for dialects there."""
-    from dbt.contracts.graph.nodes import Macro
-    from dbt.node_types import NodeType
     from dbt_common.clients.jinja import extract_toplevel_blocks
 
     place = path.relative_to(SQL_FOLDER.parent).as_posix()
     blocks = extract_toplevel_blocks(path.read_text(), allowed_blocks={"macro"}, collect_raw_data=False)
     for block in blocks:
-        name = f"macro.dbt.{block.block_name}"
-        yield (
-            name,
-            Macro(
-                name=f"{block.block_name}",
-                macro_sql=block.full_block,
-                package_name="dbt",
-                path=place,
-                original_file_path=place,
-                resource_type=NodeType.Macro,
-                unique_id=name,
-            ),
-        )
+        unique_id = f"macro.dbt.{block.block_name}"
+        node = {"name": block.block_name, "package_name": "dbt", "macro_sql": block.full_block}
+        yield unique_id, _macro(unique_id, {**node, "path": place, "original_file_path": place})
+
+
+def _macro(unique_id: str, node: Mapping[str, Any]) -> Any:
+    """Build a macro with what calls of it need: reading all keys of the nodes takes longer than a small sync."""
+    from dbt.contracts.graph.nodes import Macro
+    from dbt.node_types import NodeType
+
+    needed = ("name", "package_name", "path", "original_file_path", "macro_sql")
+    return Macro(unique_id=unique_id, resource_type=NodeType.Macro, **{key: node[key] for key in needed})
 
 
 # They print their argument, which may be a secret
