@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 
+import open_files
 import pytest
 from browser import browser  # noqa: F401
 from dbt2 import dbt2  # noqa: F401
@@ -72,6 +73,12 @@ def collect_after_run():
     collect = process_tuning.collect_after_run
     process_tuning.collect_after_run = gc.unfreeze
     return collect
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_of_processes():
+    with open_files.closed_for_processes():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,6 +11,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import open_files
 import pytest
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -24,6 +25,7 @@ _SEEN: set[tuple[bytes, ...]] = set()
 def start(target: Any, *arguments: Any) -> multiprocessing.process.BaseProcess:
     """Start a process that calls a function, which can be found by its name, with arguments that can be pickled."""
     _start_server()
+    open_files.close()
     process = CONTEXT.Process(target=target, args=arguments, daemon=True)
     process.start()
     return process

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
-import duckdb
+import open_files
 import pytest
 from pydantic import SecretStr
 
@@ -114,7 +114,7 @@ def _artifacts(folder: Path) -> Iterator[tuple[str, bool, str]]:
 def _tables(folder: Path) -> Iterator[tuple[str, bool, str]]:
     """Read the state tables: all of the schemas that have a log. An outbox holds rows on purpose, but no keys."""
     for path in folder.glob("*.duckdb"):
-        with duckdb.connect(str(path)) as connection:
+        with open_files.connect(path) as connection:
             tables = connection.execute(
                 "select schema_name, table_name from duckdb_tables() where not internal and schema_name in "
                 "(select schema_name from duckdb_tables() where table_name = 'sync_history')"

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import open_files
 import yaml
 from click.testing import CliRunner
 from forked import run_dbt
@@ -272,9 +273,7 @@ class Shop:
 
     def connect(self) -> Any:
         """Open the warehouse beside dbt-segconn."""
-        import duckdb
-
-        return duckdb.connect(str(self.dir / "shop.duckdb"))
+        return open_files.connect(self.dir / "shop.duckdb")
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Return what the warehouse answers, a row each."""
@@ -285,9 +284,8 @@ class Shop:
 
     def resync(self, *rows: tuple[Any, ...], options: tuple[str, ...] = ()) -> Result:
         """Sync a table of these rows, with the mappings that `manifest` has set; saves dbt's own run."""
-        with self.connect() as connection:  # to open a file takes DuckDB longer than to fill it; a second time, nothing
-            self._fill(connection, rows)
-            return self.segconn("run", "--all", *options)
+        self.table(*rows)
+        return self.segconn("run", "--all", *options)
 
     def dbt(self, *arguments: str) -> None:
         """Run dbt in a process of its own; whether it succeeds is the test's affair."""
@@ -367,5 +365,6 @@ def watched(shop: Shop, api: Api):
     with watching(shop.watch):
         yield
     leaks = shop.watch.leaks(shop.dir)
+    open_files.close()
     assert leaks == [], leaks
     shutil.rmtree(shop.dir, ignore_errors=True)

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import mortal
+import open_files
 import orjson
 import pytest
 from standing import ADA, BOB, EVE, MAPPING, PROGRAM, WRITE_KEY, Api, serving
@@ -57,7 +58,7 @@ def test_killed_at_any_moment_of_a_first_sync_every_record_arrives_exactly_once(
         shop.endpoint = url
         shop.settings(concurrency=2)
         shop.many(RECORDS)
-        fresh = (shop.dir / "shop.duckdb").read_bytes()
+        fresh = open_files.contents(shop.dir / "shop.duckdb")
         started = time.monotonic()
         assert mortal.run(shop.dir, {"WK": WRITE_KEY}).success
         longest = time.monotonic() - started

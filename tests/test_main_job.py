@@ -9,8 +9,6 @@ from standing import ADA, BOB, EVE, MAPPING
 
 import dbt_segconn
 from dbt_segconn import process_tuning
-from dbt_segconn.warehouse import adapter
-from dbt_segconn.warehouse.selection import read_resource
 
 
 def users(api):
@@ -262,7 +260,6 @@ def test_python_api_returns_objects(shop, api):
 
 def test_python_runs_free_their_memory(shop, monkeypatch, collect_after_run):
     monkeypatch.setattr(process_tuning, "collect_after_run", collect_after_run)
-    monkeypatch.setattr(adapter, "read_resource", read_resource)
     shop.manifest(MAPPING)
     shop.table(ADA)
 

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 
+import open_files
 import pytest
 import requests
 from browser import needs_browser
@@ -180,7 +181,7 @@ def test_answers_this_machine_alone_and_takes_nothing(live):
 
 def test_writes_nothing_and_previews_a_record_beside_its_call(shop, live):
     def fingerprint():
-        return hashlib.sha256((shop.dir / "shop.duckdb").read_bytes()).hexdigest()
+        return hashlib.sha256(open_files.contents(shop.dir / "shop.duckdb")).hexdigest()
 
     shop.table(("c1", "ada@example.net", "pro"), BOB)
     before = fingerprint()
@@ -220,6 +221,7 @@ def test_lets_others_open_the_warehouse_and_waits_for_them(shop, live):
 
 def test_outlives_its_folder_made_anew(shop, live):
     kept = shop.dir.with_name("kept")
+    open_files.close()
     shutil.copytree(shop.dir, kept)
     shutil.rmtree(shop.dir)
     assert "no dbt_project.yml" in str(live("api/snapshot").json()["problem"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import duckdb
+import open_files
 import pytest
 
 
@@ -38,11 +38,11 @@ class DuckDB:
         return "'" + value.replace("'", "''") + "'"
 
     def execute(self, sql: str) -> None:
-        with duckdb.connect(str(self.path)) as connection:
+        with open_files.connect(self.path) as connection:
             connection.execute(sql)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.path)) as connection:
+        with open_files.connect(self.path) as connection:
             return connection.execute(sql).fetchall()
 
     def set_time_zone(self, zone: str) -> None:
