@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import open_files
+import orjson
 import yaml
 from click.testing import CliRunner
 from forked import run_dbt
@@ -235,10 +236,10 @@ class Shop:
         if not path.exists():
             path.parent.mkdir()
             path.write_bytes(self.parsed())
-        manifest = json.loads(path.read_bytes())
+        manifest = orjson.loads(path.read_bytes())
         node = manifest["nodes"]["model.shop.customers"]
         node["config"]["meta"] = {"segconn": {"unique_identifier": "customer_id", **meta, "mappings": list(mappings)}}
-        path.write_text(json.dumps(manifest))
+        path.write_bytes(orjson.dumps(manifest))
 
     def document(self, types: dict[str, str]) -> None:
         """Put the data types of columns into the manifest, as the model's YAML would."""

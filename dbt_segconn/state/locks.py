@@ -63,8 +63,8 @@ class Lock:
 
     def confirm(self) -> None:
         """Raise LockedError if this process no longer holds the lock: it must not write then."""
-        claims = [Claim(*row) for row in self.state.claims([self.mapping_id])]
-        if not any(claim.token == self.token for claim in claims):
+        if not self.state.is_claimed(self.token):
+            claims = [Claim(*row) for row in self.state.claims([self.mapping_id])]
             holder = f"; {claims[0].holder} holds it now" if claims else ""
             raise LockedError(
                 f"{self.name}: the lock of this sync was broken{holder}. This run stops sending and writing for this "

@@ -443,6 +443,11 @@ class State:
         """Return all claims of these mappings, with the fields of `Claim`."""
         return self.session.rows("segconn_claims", locks=self.locks, mapping_ids=mapping_ids)
 
+    def is_claimed(self, token: str) -> bool:
+        """Return whether a claim exists: it was not released, and no other process has broken the lock."""
+        found = self.session.rows("segconn_is_claimed", locks=self.locks, token=token)[0]
+        return int(found[0]) > 0 and not found[1]
+
     def beat(self, tokens: Sequence[str]) -> None:
         """Append a heartbeat for each claim."""
         self.session.run("segconn_heartbeat", locks=self.locks, tokens=list(tokens))

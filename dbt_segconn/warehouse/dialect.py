@@ -112,6 +112,8 @@ class Dialect:
     conflict: re.Pattern[str] | None = None
     # Whether statements are committed together; otherwise each is a transaction of its own
     commits_together: bool = True
+    # Whether a query needs no transaction around it
+    reads_alone: bool = False
     # Attributes with the SQLSTATE of the driver's errors
     sqlstates: tuple[str, ...] = ("sqlstate", "pgcode", "getSqlState")
 

@@ -157,6 +157,8 @@ class Session:
         return rows
 
     def _rows(self, sql: str) -> list[Row]:
+        if self.dialect.reads_alone:
+            return self._fetch(sql)
         return self.together(partial(self._fetch, sql))
 
     def together(self, work: Callable[[], _Result]) -> _Result:

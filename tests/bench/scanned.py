@@ -37,7 +37,7 @@ from dbt_segconn.warehouse.session import Session
 
 SMALLEST, PRICE = 10_000_000, 6.25 / 2**40
 FIXED = {"BOOLEAN": 1, "DECIMAL(38,9)": 16, "DECIMAL(38,18)": 32}  # of other types but texts: 8
-PER_PAGE = ("segconn_read_changes", "segconn_claims")
+PER_PAGE = ("segconn_read_changes", "segconn_is_claimed")
 GROWING = ("customers", "records_", "outbox_")
 ROWS, RECORDS = 1_000, 1_000_000_000
 SCALE = RECORDS / ROWS

@@ -202,6 +202,7 @@ def do_everything(session, adapter):  # noqa: PLR0915  a list of steps
     state.has_settled(tables.mapping_id)
     state.claim({tables.mapping_id: "t-1", "orders_0123abcd": "t-2"}, "host process 1")
     state.claims([tables.mapping_id])
+    state.is_claimed("token")
     state.beat(["t-1"])
     state.release(["t-1"])
     tables.create_records()

@@ -314,6 +314,14 @@ order by 4 asc, 2 asc
 {% endmacro %}
 
 
+{#- The rows of a claim, and whether it was released. -#}
+{% macro segconn_is_claimed(locks, token) %}
+select count(*), coalesce(max(case when holder = {{ segconn_literal(segconn_released()) }} then 1 else 0 end), 0)
+from {{ locks }}
+where token = {{ segconn_literal(token) }}
+{% endmacro %}
+
+
 {% macro segconn_release(locks, tokens) %}
   {{- return(adapter.dispatch('segconn_release')(locks, tokens)) -}}
 {% endmacro %}

@@ -224,6 +224,11 @@ group by mapping_id, token
 having max(case when holder = '(released)' then 1 else 0 end) = 0
 order by 4 asc, 2 asc;
 
+-- segconn_is_claimed
+select count(*), coalesce(max(case when holder = '(released)' then 1 else 0 end), 0)
+from `shop`.`segconn`.`locks`
+where token = 'token';
+
 -- segconn_heartbeat
 insert into `shop`.`segconn`.`locks` (mapping_id, token, holder, claimed_at, beat_at)
 select mapping_id, token, max(holder), min(claimed_at), cast(current_timestamp() as timestamp_ntz)

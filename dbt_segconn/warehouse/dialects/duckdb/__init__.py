@@ -85,6 +85,7 @@ DIALECT = replace(
     prepare=_prepare,
     check_place=_check_place,
     fingerprints=True,
+    reads_alone=True,
     close=_close,
     explain_open_error=_explain_open_error,
     # Raised for texts that are not valid JSON or times
