@@ -198,7 +198,7 @@ select {{ nth }} as nth,
     count(case
         when hashed.record_id is null then 1
         {%- if diff.holds_back %}
-        when {{ segconn_is_held_back() }} then null
+        when {{ segconn_is_held_back(diff) }} then null
         {%- endif %}
         when records.checksum is null then 1
         when {{ segconn_has_changed(diff) }} then 1
@@ -305,11 +305,17 @@ left join (
 {% endmacro %}
 
 
-{#- Three CTEs: `source` (the model's records), `hashed` (with checksums), `duplicates` (repeated identifiers). -#}
+{#- Three CTEs: `source` (the model's records), `hashed` (with checksums), `duplicates` (repeated identifiers). The fence
+    keeps PostgreSQL from computing the expressions of candidates more than once, without storing their rows again. -#}
 {% macro segconn_record_ctes(diff) %}
 {%- set columns = diff.columns -%}
+{%- set fence = adapter.dispatch('segconn_fence')() | trim if diff.whole else '' -%}
 source as {{ segconn_cte_hint(diff) }}(
     select
+        {%- if diff.whole %}
+        known_record_id,
+        known_checksum,
+        {%- endif %}
         {{ segconn_record_id(diff.identifier) }} as record_id
         {%- for column in columns %},
         {{ segconn_value(column) }} as {{ column.alias }}
@@ -338,9 +344,12 @@ source as {{ segconn_cte_hint(diff) }}(
         {%- endif %}
     )
     {%- endif %}
+    {%- if fence %}
+    {{ fence }}
+    {%- endif %}
 ),
 
-hashed as {{ 'materialized ' if diff.whole else segconn_cte_hint(diff) }}(
+hashed as {{ 'materialized ' if diff.whole and not fence else segconn_cte_hint(diff) }}(
     select
         source.*,
         {{ segconn_checksum_of(diff) }} as checksum
@@ -349,11 +358,14 @@ hashed as {{ 'materialized ' if diff.whole else segconn_cte_hint(diff) }}(
         {{ segconn_lacks_consent(diff.consent) }} as lacks_consent
         {%- endif %}
     from source
+    {%- if fence %}
+    {{ fence }}
+    {%- endif %}
 ),
 
 duplicates as (
     select record_id
-    from source
+    from {{ 'model_candidates' if diff.whole else 'source' }}
     where record_id is not null
     group by record_id
     having count(*) > 1
@@ -381,7 +393,7 @@ model_rows as {{ 'not materialized' if diff.is_stored else 'materialized' }} (
 ),
 
 candidates as materialized (
-    select model_rows.*, known.record_id as known_id, known.checksum as known_checksum
+    select model_rows.*, known.record_id as known_record_id, known.checksum as known_checksum
     from model_rows
     full outer join {{ diff.records }} as known on known.record_id = model_rows.model_id
     where model_rows.fingerprint is null or known.fingerprint is null or known.fingerprint <> model_rows.fingerprint
@@ -391,17 +403,23 @@ candidates as materialized (
 ),
 
 model_candidates as (
-    select *
+    select candidates.*, model_id as record_id
     from candidates
     where fingerprint is not null
 ),
 
-known_candidates as (
-    select known_id as record_id, known_checksum as checksum
+deleted_records as (
+    select known_record_id as record_id, known_checksum as checksum
     from candidates
-    where known_id is not null
+    where fingerprint is null
 )
 {%- endmacro %}
+
+
+{#- A column of a row's known record, which candidates have already. -#}
+{% macro segconn_known(diff, column) %}
+  {{- return(('hashed.known_' if diff.whole else 'records.') ~ column) -}}
+{% endmacro %}
 
 
 {#- A row if some identifier occurs twice in the model and belongs to a record: then more rows than records have a
@@ -428,7 +446,7 @@ known_candidates as (
         select
             (select count(*) from model_rows) as in_model,
             (select count(*) from {{ diff.whole.records }}) as known,
-            count(case when known_id is null then 1 end) as added,
+            count(case when known_record_id is null then 1 end) as added,
             count(case when fingerprint is null then 1 end) as deleted
         from candidates
     ) as counts
@@ -438,7 +456,7 @@ known_candidates as (
 
 {% macro segconn_changes(diff, is_numbered=true) %}
 {%- if diff.whole -%}
-  {%- set records = 'known_candidates' -%}
+  {%- set records = 'deleted_records' -%}
 {%- elif diff.fills_hashes -%}
   {%- set records = segconn_records_with_hashes(diff.records, diff.signature) -%}
 {%- else -%}
@@ -466,12 +484,12 @@ changes as (
         case
             when hashed.record_id is null then 'null_identifier'
             when duplicates.record_id is not null then 'duplicate_identifier'
-            when records.record_id is null then 'added'
-            when records.checksum is null then {{ segconn_literal(diff.type_if_unknown) }}
+            when {{ segconn_known(diff, 'record_id') }} is null then 'added'
+            when {{ segconn_known(diff, 'checksum') }} is null then {{ segconn_literal(diff.type_if_unknown) }}
             {%- if diff.fills_hashes %}
             when {{ segconn_lacks_hashes(diff) }} then 'unchanged'
             {%- elif diff.whole %}
-            when records.checksum = hashed.checksum then 'unchanged'
+            when hashed.known_checksum = hashed.checksum then 'unchanged'
             {%- endif %}
             else 'updated'
         end as change_type,
@@ -491,24 +509,26 @@ changes as (
         hashed.{{ column.alias }}
         {%- endfor %}
     from hashed
+    {%- if not diff.whole %}
     left join {{ records }} as records on records.record_id = hashed.record_id
+    {%- endif %}
     left join duplicates on duplicates.record_id = hashed.record_id
     left join given_up on given_up.record_id = hashed.record_id and given_up.checksum = hashed.checksum
     where given_up.record_id is null
         and (
             hashed.record_id is null
             or duplicates.record_id is not null
-            or records.record_id is null
-            or records.checksum is null
+            or {{ segconn_known(diff, 'record_id') }} is null
+            or {{ segconn_known(diff, 'checksum') }} is null
             or {{ segconn_has_changed(diff) }}
             {%- if diff.fills_hashes %}
             or {{ segconn_lacks_hashes(diff) }}
             {%- elif diff.whole %}
-            or records.checksum = hashed.checksum
+            or hashed.known_checksum = hashed.checksum
             {%- endif %}
         )
         {%- if diff.holds_back %}
-        and (hashed.record_id is null or duplicates.record_id is not null or not {{ segconn_is_held_back() }})
+        and (hashed.record_id is null or duplicates.record_id is not null or not {{ segconn_is_held_back(diff) }})
         {%- endif %}
     {%- if not diff.window %}
 
@@ -532,9 +552,11 @@ changes as (
         null as {{ column.alias }}
         {%- endfor %}
     from {{ records }} as records
+    {%- if not diff.whole %}
     left join source on source.record_id = records.record_id
+    {%- endif %}
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null{{ ' and source.record_id is null' if not diff.whole }}
     {%- endif %}
     {%- if diff.whole %}
 

@@ -29,14 +29,15 @@
 
 {#- A record that was sent with these values before `without_value: skip` is not sent again. -#}
 {% macro segconn_has_changed(diff) %}
-  {%- set changed = 'records.checksum <> hashed.checksum' -%}
-  {{- return('(' ~ changed ~ ' and records.checksum <> hashed.content)' if diff.consent else changed) -}}
+  {%- set known = segconn_known(diff, 'checksum') -%}
+  {%- set changed = known ~ ' <> hashed.checksum' -%}
+  {{- return('(' ~ changed ~ ' and ' ~ known ~ ' <> hashed.content)' if diff.consent else changed) -}}
 {% endmacro %}
 
 
 {#- Segment never received the record. A known record is sent once more when it loses its last consent value. -#}
-{% macro segconn_is_held_back() %}
-  {{- return('(records.record_id is null and hashed.lacks_consent = 1)') -}}
+{% macro segconn_is_held_back(diff) %}
+  {{- return('(' ~ segconn_known(diff, 'record_id') ~ ' is null and hashed.lacks_consent = 1)') -}}
 {% endmacro %}
 
 
@@ -48,5 +49,5 @@ from hashed
 left join {{ segconn_known_records(segconn_or_empty(diff.records, diff.record_columns)) }} as records
     on records.record_id = hashed.record_id
 left join duplicates on duplicates.record_id = hashed.record_id
-where hashed.record_id is not null and duplicates.record_id is null and {{ segconn_is_held_back() }}
+where hashed.record_id is not null and duplicates.record_id is null and {{ segconn_is_held_back(diff) }}
 {% endmacro %}

@@ -399,7 +399,7 @@ changes as (
     from (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
@@ -553,7 +553,7 @@ changes as (
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
@@ -664,7 +664,7 @@ changes as (
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
@@ -808,7 +808,7 @@ changes as (
     from (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
@@ -922,7 +922,7 @@ changes as (
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
@@ -1041,7 +1041,7 @@ changes as (
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     changes.*
@@ -1269,7 +1269,7 @@ changes as (
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
@@ -1378,7 +1378,7 @@ changes as (
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
@@ -2676,7 +2676,7 @@ changes as (
 ) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,
@@ -2847,7 +2847,7 @@ changes as (
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by (farm_fingerprint(coalesce(record_id, checksum)) & 255) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + (farm_fingerprint(coalesce(record_id, checksum)) & 255) + 1 as change_number,

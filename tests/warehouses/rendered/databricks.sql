@@ -377,7 +377,7 @@ changes as (
     from (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -516,7 +516,7 @@ changes as (
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -621,7 +621,7 @@ changes as (
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -759,7 +759,7 @@ changes as (
     from (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -867,7 +867,7 @@ changes as (
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -980,7 +980,7 @@ changes as (
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     changes.*
@@ -1196,7 +1196,7 @@ changes as (
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -1299,7 +1299,7 @@ changes as (
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -2558,7 +2558,7 @@ changes as (
 ) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -2723,7 +2723,7 @@ changes as (
     from `shop`.`segconn`.`records_customers_identify_0123abcd` as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,

@@ -395,7 +395,7 @@ changes as (
     from (select cast(null as varchar(65535)) as record_id, cast(null as varchar(65535)) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over () as change_number,
@@ -541,7 +541,7 @@ changes as (
     from "shop"."segconn"."records_customers_identify_0123abcd" as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over () as change_number,
@@ -650,7 +650,7 @@ changes as (
     from "shop"."segconn"."records_customers_identify_0123abcd" as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over () as change_number,
@@ -792,7 +792,7 @@ changes as (
     from (select cast(null as varchar(65535)) as record_id, cast(null as varchar(65535)) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over () as change_number,
@@ -904,7 +904,7 @@ changes as (
     from "shop"."segconn"."records_customers_identify_0123abcd" as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over () as change_number,
@@ -1021,7 +1021,7 @@ changes as (
     from "shop"."segconn"."records_customers_identify_0123abcd" as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     changes.*
@@ -1245,7 +1245,7 @@ changes as (
     from "shop"."segconn"."records_customers_identify_0123abcd" as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over () as change_number,
@@ -1352,7 +1352,7 @@ changes as (
     from "shop"."segconn"."records_customers_identify_0123abcd" as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over () as change_number,
@@ -2602,7 +2602,7 @@ changes as (
 ) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over () as change_number,
@@ -2771,7 +2771,7 @@ changes as (
     from "shop"."segconn"."records_customers_identify_0123abcd" as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over () as change_number,

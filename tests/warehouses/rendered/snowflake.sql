@@ -386,7 +386,7 @@ changes as (
     from (select cast(null as TEXT) as record_id, cast(null as TEXT) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over (order by record_id) as change_number,
@@ -526,7 +526,7 @@ changes as (
     from shop.segconn.records_customers_identify_0123abcd as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over (order by record_id) as change_number,
@@ -632,7 +632,7 @@ changes as (
     from shop.segconn.records_customers_identify_0123abcd as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over (order by record_id) as change_number,
@@ -770,7 +770,7 @@ changes as (
     from (select cast(null as TEXT) as record_id, cast(null as TEXT) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over (order by record_id) as change_number,
@@ -879,7 +879,7 @@ changes as (
     from shop.segconn.records_customers_identify_0123abcd as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over (order by record_id) as change_number,
@@ -993,7 +993,7 @@ changes as (
     from shop.segconn.records_customers_identify_0123abcd as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     changes.*
@@ -1212,7 +1212,7 @@ changes as (
     from shop.segconn.records_customers_identify_0123abcd as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over (order by record_id) as change_number,
@@ -1316,7 +1316,7 @@ changes as (
     from shop.segconn.records_customers_identify_0123abcd as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over (order by record_id) as change_number,
@@ -2593,7 +2593,7 @@ changes as (
 ) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over (order by record_id) as change_number,
@@ -2750,7 +2750,7 @@ changes as (
     from shop.segconn.records_customers_identify_0123abcd as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     row_number() over (order by record_id) as change_number,

@@ -471,7 +471,7 @@ changes as (
     from (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -626,7 +626,7 @@ changes as (
 ) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -750,7 +750,7 @@ changes as (
 ) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -893,7 +893,7 @@ changes as (
     from (select cast(null as string) as record_id, cast(null as string) as checksum from (select 1 as one) as no_rows where 1 = 0) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -1020,7 +1020,7 @@ changes as (
 ) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -1152,7 +1152,7 @@ changes as (
 ) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     changes.*
@@ -1406,7 +1406,7 @@ changes as (
 ) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -1528,7 +1528,7 @@ changes as (
 ) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -2985,7 +2985,7 @@ changes as (
 ) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
@@ -3176,7 +3176,7 @@ changes as (
 ) as records
     left join source on source.record_id = records.record_id
     left join given_up on given_up.record_id = records.record_id and given_up.checksum = records.checksum
-    where source.record_id is null and given_up.record_id is null
+    where given_up.record_id is null and source.record_id is null
 )
 select
     (row_number() over (partition by pmod(xxhash64(coalesce(record_id, checksum)), 256) order by case when change_type in ('null_identifier', 'duplicate_identifier') then 1 else 0 end, record_id) - 1) * 256 + pmod(xxhash64(coalesce(record_id, checksum)), 256) + 1 as change_number,
