@@ -10,6 +10,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import open_files
 import pytest
 from standing import MAPPING, PROGRAM, wait_for
 
@@ -40,6 +41,7 @@ def test_read_only_project_resumes_after_sigterm(shop, api, tmp_path):
     shop.settings(concurrency=1)
     shop.manifest(MAPPING)
     shop.many(RECORDS)
+    open_files.close()
     for name in ("target", "shop.duckdb"):
         (shop.dir / name).rename(work / name)
     duckdb = {"type": "duckdb", "path": str(work / "shop.duckdb")}

@@ -305,8 +305,8 @@ left join (
 {% endmacro %}
 
 
-{#- Three CTEs: `source` (the model's records), `hashed` (with checksums), `duplicates` (repeated identifiers). The fence
-    keeps PostgreSQL from computing the expressions of candidates more than once, without storing their rows again. -#}
+{#- Three CTEs: `source` (the model's records), `hashed` (with checksums), `duplicates` (repeated identifiers). The
+    fence keeps PostgreSQL from computing the expressions of candidates twice, and does not store their rows again. -#}
 {% macro segconn_record_ctes(diff) %}
 {%- set columns = diff.columns -%}
 {%- set fence = adapter.dispatch('segconn_fence')() | trim if diff.whole else '' -%}
