@@ -25,7 +25,7 @@ from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.project.tracking_plan import ViolationCounts
 from dbt_segconn.state.locks import Lock, Locks
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import RESET, HistoryRow, State, new_row
+from dbt_segconn.state.tables import HistoryRow, State, new_row
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
 
@@ -267,11 +267,7 @@ class Sync:
 
     def made_records(self) -> HistoryRow | None:
         """Return the sync that last changed the mapping's records."""
-        # no other process writes rows of this mapping, so the newest row often tells it without a query
-        for row in (*reversed(self.rows), *self._read):
-            if row is not None and row.changed_records:
-                return None if row.status == RESET else row
-        return self.state.made_records(self.mapping.id)
+        return self.state.made_records(self.mapping.id, filter(None, (*reversed(self.rows), *self._read)))
 
     def former_identifier(self) -> str | None:
         """Return the unique identifier of the mapping's records if it is another one now."""

@@ -160,7 +160,6 @@ class MappingTables:
         A baseline includes records without a consent value, which a sync would hold back. With `few_change`, the values
         of unchanged records are not computed; if `count` then has REPEATED, the outbox is incomplete.
         """
-        self._counted = None
         diff = self._diff(mapping, source, window, is_baseline=is_baseline)
         diff = replace(diff, fingerprints=self._session.dialect.fingerprints)
         if diff.keeps_hashes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import abc
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
@@ -347,10 +347,14 @@ class State:
         found = self._syncs("segconn_last_sync", mapping_id=mapping_id)
         return found[0] if found else None
 
-    def made_records(self, mapping_id: str) -> HistoryRow | None:
-        """Return the newest sync that changed the mapping's records: a settled one, or one with an abandoned outbox."""
+    def made_records(self, mapping_id: str, newest: Iterable[HistoryRow] = ()) -> HistoryRow | None:
+        """Return the newest sync that changed the mapping's records: a settled one, or one with an abandoned outbox.
+
+        `newest` are its newest rows, if they are known, newest first. They often tell it without a query.
+        """
+        found = [row for row in newest if row.changed_records]
         # a later reset has dropped the records
-        found = self._syncs("segconn_last_records", mapping_id=mapping_id, settled=[*SETTLED, RESET])
+        found = found or self._syncs("segconn_last_records", mapping_id=mapping_id, settled=[*SETTLED, RESET])
         return found[0] if found and found[0].status != RESET else None
 
     def last_records(self, mapping_id: str) -> HistoryRow | None:
