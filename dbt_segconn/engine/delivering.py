@@ -265,6 +265,8 @@ class RangeDelivery:
             raise SyncError(self._failure)
         if self.sync.run.stop.is_set():
             raise Canceled
+        if not all(part.is_whole for parts in self._ranges for part in parts):  # the caller settles the outbox
+            raise SyncError("a worker ended its changes early, without a reason. The next run delivers the rest")
 
     def close(self) -> None:
         """Submit no more ranges, and wait for those that are running."""

@@ -80,17 +80,20 @@ class Diff:
     syncs: Any = None
     # The diff over all rows, if this one compares only candidates: rows and records whose fingerprints differ
     whole: Diff | None = None
+    # The number of records that it compares with
+    known_records: int = 0
 
     def over_all_rows(self) -> Diff:
         """Return the same diff over all rows of the model."""
         return replace(self, window=None)
 
-    def over_candidates(self) -> Diff:
+    def over_candidates(self, known_records: int) -> Diff:
         """Return the same diff over the candidates. `segconn_candidate_ctes` writes the CTEs with these names."""
         model_id = Column("model_id", "model_id", "text", "", "text")
         return replace(
             self,
             whole=self,
+            known_records=known_records,
             model="model_candidates",
             identifier=(model_id,),
             columns=tuple(replace(one, name=f"raw_{one.alias}") for one in self.columns),

@@ -165,7 +165,7 @@ class MappingTables:
         if diff.keeps_hashes:
             self.hashes.prepare()
         by_candidates = few_change and diff.fingerprints and window is None
-        diff = diff.over_candidates() if by_candidates else replace(diff, fills_hashes=diff.keeps_hashes)
+        diff = diff.over_candidates(self.known()) if by_candidates else replace(diff, fills_hashes=diff.keeps_hashes)
         # DuckDB stages with all its threads, but with one if the query numbers its rows
         numbers_later = not diff.order and bool(self._session.rows("segconn_can_add_numbers", outbox=self.outbox))
         self._session.run("segconn_stage", outbox=self.outbox, diff=diff, is_numbered=not numbers_later)

@@ -215,6 +215,36 @@ def test_types_are_known_by_what_they_are_and_not_by_their_names(shop, api, ware
     assert {name: traits[name] for name in OWN_TYPES} == {name: value for name, (_, _, value) in OWN_TYPES.items()}
 
 
+# SQL of two columns, before and after: PostgreSQL takes both for equal, or they have the same parts. Their JSON differs
+ALIKE = {
+    "letters": (("'Ada'::citext", "null::text"), ("'ADA'::citext", "null::text")),
+    "durations": (("'1 day'::interval", "null::text"), ("'24 hours'::interval", "null::text")),
+    "swapped": (("'x'::text", "'y'::text"), ("'y'::text", "'x'::text")),
+    "twice": (("'x'::text", "'x'::text"), ("'y'::text", "'y'::text")),
+    "empty": (("''::text", "null::text"), ("null::text", "''::text")),
+    "numbers": (("1::bigint", "2::bigint"), ("2::bigint", "1::bigint")),
+    "texts": (("'a,b'::text", "'c'::text"), ("'a'::text", "'b,c'::text")),
+}
+
+
+def test_rows_that_are_alike_are_updates(shop, warehouse):
+    warehouse.execute("create extension citext")
+    shop.manifest(
+        *(
+            {**MAPPING, "name": name, "fields": {"user_id": "$id", "traits": {"a": f"${name}_a", "b": f"${name}_b"}}}
+            for name in ALIKE
+        ),
+        unique_identifier="id",
+    )
+    for at in (0, 1):
+        columns = [f"{pair[at][0]} as {name}_a, {pair[at][1]} as {name}_b" for name, pair in ALIKE.items()]
+        warehouse.execute(
+            f"drop table if exists customers; create table customers as select 1 as id, {', '.join(columns)}"
+        )
+        results = shop.run().artifact(shop.dir)["results"]
+    assert [one["name"] for one in results if one["counts"]["updated"] != 1] == []
+
+
 def test_an_upgrade_keeps_views_of_the_user_on_the_history(shop, warehouse):
     """The view of an earlier version has fewer columns, and in another order than the log."""
     assert shop.synced(ADA).exit_code == 0

@@ -98,7 +98,7 @@ def test_another_json_is_always_sent(shop, api, store):
     assert len(shop.run().artifact(shop.dir)["results"]) == len(names)
     store({name: after for name, (_, after) in zip(names, DIFFERENT, strict=True)})
     results = shop.run(*(f"--allow-guarded=customers.{name}" for name in names)).artifact(shop.dir)["results"]
-    assert [one["mapping"] for one in results if one["counts"]["updated"] != 1] == []
+    assert [one["name"] for one in results if one["counts"]["updated"] != 1] == []
 
 
 def test_an_update_by_the_type_of_a_json_column_alone_is_guarded(shop, api, store):

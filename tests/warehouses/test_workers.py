@@ -212,7 +212,7 @@ def test_workers_share_the_rate_of_their_destination(shop, api):
 def test_on_dask_a_share_of_a_worker_that_is_killed_is_delivered_by_another(shop, api):
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1") as cluster:
         api.delay = 60.0
         with started(shop, "--scheduler", cluster.scheduler_address) as process:
             wait_for(lambda: requests(api) == 2, seconds=120)

@@ -402,7 +402,7 @@ candidates as materialized (
         {%- endif %}
 ),
 
-model_candidates as (
+model_candidates as not materialized (
     select candidates.*, model_id as record_id
     from candidates
     where fingerprint is not null
@@ -445,12 +445,11 @@ deleted_records as (
     from (
         select
             (select count(*) from model_rows) as in_model,
-            (select count(*) from {{ diff.whole.records }}) as known,
             count(case when known_record_id is null then 1 end) as added,
             count(case when fingerprint is null then 1 end) as deleted
         from candidates
     ) as counts
-    where in_model - added <> known - deleted
+    where in_model - added <> {{ diff.known_records }} - deleted
 {%- endmacro %}
 
 
