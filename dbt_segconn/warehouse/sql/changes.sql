@@ -374,7 +374,8 @@ duplicates as (
 
 
 {#- The rows of a model and the records that may differ, from one full join that reads both once. Columns keep their
-    stored values. A row that repeats an unchanged record is not among them: see segconn_repeated. -#}
+    stored values. A row that repeats an unchanged record is not among them: see segconn_repeated. PostgreSQL expects few
+    rows where an expression equals a constant, so it joins with several processes. -#}
 {% macro segconn_candidate_ctes(diff) %}
 model_rows as {{ 'not materialized' if diff.is_stored else 'materialized' }} (
     select
@@ -396,7 +397,7 @@ candidates as materialized (
     select model_rows.*, known.record_id as known_record_id, known.checksum as known_checksum
     from model_rows
     full outer join {{ diff.records }} as known on known.record_id = model_rows.model_id
-    where model_rows.fingerprint is null or known.fingerprint is null or known.fingerprint <> model_rows.fingerprint
+    where case when known.fingerprint = model_rows.fingerprint then 0 else 1 end = 1
         {%- if diff.keeps_hashes %}
         or known.column_hashes is null or {{ segconn_has_hashes('known.column_hashes', diff.signature) }} = 0
         {%- endif %}
