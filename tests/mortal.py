@@ -152,7 +152,7 @@ def impatient(*, small_batches: bool) -> None:
     if small_batches:
         batches.CHUNK = sender.CHUNK = 1
         batches.BATCH_CALLS, batches.BATCH_BYTES = 2, 45_000
-        ranges.FIRST_PAGE, ranges.PAGE_BYTES = 2, 45_000
+        ranges.FIRST_PAGE, ranges.PAGE_BYTES, ranges.READ_AHEAD = 2, 45_000, 2
         ranges.WRITTEN_PAGE_BYTES, ranges.GROUP_CALLS, ranges.GROUP_BYTES = 45_000, 2, 10_000
 
 

@@ -103,6 +103,7 @@ TUNED = [
     (batches, "BATCH_BYTES"),
     (ranges, "FIRST_PAGE"),
     (ranges, "PAGE_BYTES"),
+    (ranges, "READ_AHEAD"),
     (ranges, "WRITTEN_PAGE_BYTES"),
     (ranges, "GROUP_CALLS"),
     (ranges, "GROUP_BYTES"),

@@ -77,7 +77,7 @@ def _delivery(sync: Sync, unsent: Range) -> tuple[Delivery | RangeDelivery, Call
         observe=sync.observe,
     )
     calls = calls_of(unsent, sync.mapping, destination.config.write_key, sync.violations)
-    return delivery, partial(send, unsent, calls, sync.tables, sync.lock, delivery)
+    return delivery, partial(send, unsent, calls, sync.tables, sync.lock, delivery, open_tables=sync.open_tables)
 
 
 def unsent(sync: Sync, row: HistoryRow) -> Range:

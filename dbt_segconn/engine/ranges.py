@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections import abc
+from collections import abc, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Protocol
 from zlib import crc32
 
 from dbt_segconn.delivery import Delivery, Progress, Request
 from dbt_segconn.engine.calls import CallMaker, Made, subject_of
+from dbt_segconn.errors import WarehouseError
 from dbt_segconn.process_tuning import Spent
 from dbt_segconn.project.mappings import Mapping
 from dbt_segconn.project.tracking_plan import ViolationCounts
 from dbt_segconn.state.locks import Lock
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.warehouse.session import Row
+from dbt_segconn.warehouse.session import PagedQuery, Row
 from dbt_segconn.warehouse.source import Column
 
 # The limits of a page, which one query reads from the outbox: changes, values and bytes. They bound memory. The first
@@ -35,6 +40,9 @@ CHUNK = 2_500
 # group in later pages, once the size of calls is known
 WRITTEN_PAGE, WRITTEN_PAGE_BYTES = 60_000, 24_000_000
 GROUP_CALLS, GROUP_BYTES = 16, 40_000
+# The last changes of a range, up to this number, are not read ahead: a session must be opened for each reader. A reader
+# keeps one core of the warehouse busy
+READ_AHEAD, READERS = 50_000, 2
 # Up to this many single changes are read by a list of their numbers; more are read with their whole range
 MOST_NUMBERS = 500
 
@@ -137,6 +145,49 @@ def _own(changes: Range, made: Made) -> Made:
     return made.only(own)
 
 
+OpenTables = Callable[[], AbstractContextManager[MappingTables]]
+"""Open the tables of a mapping in a new session, for the thread that calls it."""
+
+
+class Readers:
+    """Threads that read pages, each in a session of its own. Close them: that closes the sessions."""
+
+    def __init__(self, open_tables: OpenTables) -> None:
+        self._open_tables = open_tables
+        self._jobs: SimpleQueue[tuple[Callable[[MappingTables], list[Row]], Future[list[Row]]] | None] = SimpleQueue()
+        self._threads = [Thread(target=self._work, name="segconn-reader", daemon=True) for _ in range(READERS)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, read: Callable[[MappingTables], list[Row]]) -> Future[list[Row]]:
+        """Let the next free thread read a page."""
+        page: Future[list[Row]] = Future()
+        self._jobs.put((read, page))
+        return page
+
+    def close(self) -> None:
+        """Read no further page, and wait for those that are being read."""
+        with suppress(Empty):
+            while job := self._jobs.get_nowait():
+                job[1].cancel()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        # what fails when the session is closed has no reader any more
+        with suppress(WarehouseError), ExitStack() as session:
+            tables: MappingTables | None = None
+            while job := self._jobs.get():
+                read, page = job
+                try:
+                    tables = tables or session.enter_context(self._open_tables())
+                    page.set_result(read(tables))
+                except BaseException as error:  # noqa: BLE001  the run's thread raises it
+                    page.set_exception(error)
+
+
 def send(
     changes: Range,
     calls: CallMaker,
@@ -144,29 +195,46 @@ def send(
     lock: Lock,
     delivery: Delivery,
     report: Callable[[], None] = lambda: None,
+    open_tables: OpenTables | None = None,
 ) -> None:
     """Make the calls of a range and pass them to a delivery. Call `report` after each chunk.
 
-    Raise LockedError if the lock was lost.
+    With `open_tables`, the pages of a large range are read ahead. Raise LockedError if the lock was lost.
     """
     with delivery.timings.measure("map"):
         call = calls.written(tables.written_types())
         query = tables.query_calls(call, changes.change_types) if call and changes.after < changes.upto else None
-    sender = _RangeSender(changes, calls, tables, lock, delivery, report, query)
-    most = max(SMALLEST_PAGE, min(PAGE, PAGE_VALUES // max(1, len(changes.columns))))
-    low, size = changes.after, min(FIRST_PAGE, most)
-    while low < changes.upto:  # each page is freed before the next one is read
-        upto = min(low + size, changes.upto)
-        if sender.query:
-            width, most, most_bytes = sender.send_written(sender.query, low, upto), WRITTEN_PAGE, WRITTEN_PAGE_BYTES
-        else:
-            width, most_bytes = sender.send_page(low, upto), PAGE_BYTES
-        low, size = upto, max(1, min(most, GROWTH * size, int(most_bytes / width) if width else most))
+    _RangeSender(
+        changes,
+        calls,
+        tables,
+        lock,
+        delivery,
+        report,
+        open_tables,
+        query,
+        after=changes.after,
+        size=FIRST_PAGE,
+        group=GROUP_CALLS,
+    ).send_all()
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Changes of a range. `is_written`: the warehouse writes their calls. `ahead` has the rows if readers read it."""
+
+    read: Callable[[MappingTables], list[Row]]
+    is_written: bool
+    ahead: Future[list[Row]] | None
 
 
 @dataclass(slots=True)
 class _RangeSender:
-    """Sends the pages of a range. With a `query`, the warehouse writes the calls."""
+    """Sends the pages of a range, in order. With a `query`, the warehouse writes the calls.
+
+    `after` and `size` are those of the next page. The warehouse joins `group` calls. `width` is the average size of a
+    row or call in bytes, 0 at first.
+    """
 
     changes: Range
     calls: CallMaker
@@ -174,23 +242,82 @@ class _RangeSender:
     lock: Lock
     delivery: Delivery
     report: Callable[[], None]
-    query: Callable[..., list[Row]] | None
-    group: int = GROUP_CALLS
+    open_tables: OpenTables | None
+    query: PagedQuery | None
+    after: int
+    size: int
+    group: int
+    width: float = 0.0
+    readers: Readers | None = None
 
-    def send_page(self, low: int, upto: int) -> float:
-        """Send one page. Return the average size of its rows in bytes."""
-        page = self._read(low, upto)
-        self._make(page)
-        return _width(page)
+    def send_all(self) -> None:
+        """Send all pages."""
+        pages: deque[_Page] = deque()
+        try:
+            while pages or self.after < self.changes.upto:
+                page = pages.popleft() if pages else self._next_page()
+                rows = self._rows(page)
+                self.lock.confirm()  # after the read: another process may have staged an outbox of the same name
+                while self.readers and len(pages) < READERS and self.after < self.changes.upto:
+                    pages.append(self._next_page())
+                self.width = self._send_written(rows) if page.is_written else self._send_rows(rows)
+                del rows  # before the next page is read
+                if self.open_tables and not self.readers and self.changes.upto - self.after > READ_AHEAD:
+                    self.readers = Readers(self.open_tables)
+        finally:
+            self._close_readers()
 
-    def send_written(self, query: Callable[..., list[Row]], low: int, upto: int) -> float:
-        """Send a page of calls that the warehouse writes, and make its other calls in Python.
+    def _next_page(self) -> _Page:
+        if self.query:
+            most, most_bytes = WRITTEN_PAGE, WRITTEN_PAGE_BYTES
+        else:
+            most = max(SMALLEST_PAGE, min(PAGE, PAGE_VALUES // max(1, len(self.changes.columns))))
+            most_bytes = PAGE_BYTES
+        size = max(1, min(most, self.size, int(most_bytes / self.width) if self.width else most))
+        low, upto = self.after, min(self.after + size, self.changes.upto)
+        self.after, self.size = upto, GROWTH * size
+        read = (
+            partial(self._read_calls, self.query, self.group, low, upto)
+            if self.query
+            else partial(self._read, low, upto)
+        )
+        return _Page(read, self.query is not None, self.readers.submit(read) if self.readers else None)
+
+    def _rows(self, page: _Page) -> list[Row]:
+        if page.ahead is None:
+            return page.read(self.tables)
+        try:
+            return page.ahead.result()
+        except (WarehouseError, CancelledError):
+            # the warehouse may allow fewer connections; if it is something else, this read fails, too
+            self._close_readers()
+            self.open_tables = None
+            return page.read(self.tables)
+
+    def _close_readers(self) -> None:
+        if self.readers:
+            self.readers.close()
+        self.readers = None
+
+    def _read_calls(self, query: PagedQuery, group: int, low: int, upto: int, tables: MappingTables) -> list[Row]:
+        with self.delivery.timings.measure("fetch"):
+            return tables.read_calls(query, low, upto, group)
+
+    def _read(self, low: int, upto: int, tables: MappingTables, numbers: Sequence[int] = ()) -> list[Row]:
+        changes = self.changes
+        with self.delivery.timings.measure("fetch"):
+            return tables.read(changes.columns, changes.change_types, low, upto, numbers)
+
+    def _send_rows(self, rows: list[Row]) -> float:
+        """Make the calls of changes and send them. Return the average size of the rows in bytes."""
+        self._make(rows)
+        return _width(rows)
+
+    def _send_written(self, groups: list[Row]) -> float:
+        """Send calls that the warehouse has written, and make the others of their page in Python.
 
         Return the average size of the written calls in bytes.
         """
-        with self.delivery.timings.measure("fetch"):
-            groups = self.tables.read_calls(query, low, upto, self.group)
-        self.lock.confirm()
         counted = size = 0
         others: list[int] = []
         for last, changes, calls, text, numbers in groups:
@@ -207,18 +334,15 @@ class _RangeSender:
             self.group = max(1, min(CHUNK, int(GROUP_BYTES * counted / size)))
         return size / counted if counted else 0.0
 
-    def _read(self, low: int, upto: int, numbers: Sequence[int] = ()) -> list[Row]:
-        changes = self.changes
-        with self.delivery.timings.measure("fetch"):
-            page = self.tables.read(changes.columns, changes.change_types, low, upto, numbers)
-        self.lock.confirm()  # after the read: another process may have staged an outbox of the same name
-        return page
-
     def _read_numbers(self, numbers: Sequence[int]) -> list[Row]:
+        low, upto = numbers[0] - 1, numbers[-1]
         if len(numbers) <= MOST_NUMBERS:
-            return self._read(numbers[0] - 1, numbers[-1], numbers)
-        wanted = frozenset(numbers)
-        return [change for change in self._read(numbers[0] - 1, numbers[-1]) if change[0] in wanted]
+            rows = self._read(low, upto, self.tables, numbers)
+        else:
+            wanted = frozenset(numbers)
+            rows = [change for change in self._read(low, upto, self.tables) if change[0] in wanted]
+        self.lock.confirm()
+        return rows
 
     def _make(self, page: Sequence[Row]) -> None:
         """Make the calls of changes and send them."""

@@ -25,7 +25,7 @@ from dbt_segconn.project.settings import StateSettings
 from dbt_segconn.project.tracking_plan import ViolationCounts
 from dbt_segconn.state.locks import Lock, Locks
 from dbt_segconn.state.outbox import MappingTables
-from dbt_segconn.state.tables import HistoryRow, State, new_row
+from dbt_segconn.state.tables import HistoryRow, State, new_row, open_state
 from dbt_segconn.warehouse.adapter import Warehouse
 from dbt_segconn.warehouse.source import Source
 
@@ -204,6 +204,12 @@ class Sync:
         # a mapping may be one directive instead of fields, and that may make one, too
         makes_own = any(name == "message_id" or name.startswith("@") for name in self.mapping.fields)
         return None if makes_own else message_id_prefix(self.destination.config.write_key, sync_id)
+
+    @contextmanager
+    def open_tables(self) -> Iterator[MappingTables]:
+        """Open the tables of the mapping in a further session, for the thread that calls this."""
+        with open_state(self.run.warehouse, self.run.settings, self.mapping.id) as state:
+            yield MappingTables(state, self.mapping.id)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

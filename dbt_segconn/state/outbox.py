@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import abc
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import itemgetter
@@ -16,7 +16,7 @@ from dbt_segconn.state.diff import COLUMN_HASHES, ColumnHashes, Diff, ResendChoi
 from dbt_segconn.state.locks import Lock
 from dbt_segconn.state.outcomes import RETRY_DAYS, RETRY_SYNCS, Deliveries, Discards
 from dbt_segconn.state.tables import DISCARD_COLUMNS, INSERT_ROWS, SYNC_COLUMNS, HistoryRow, State
-from dbt_segconn.warehouse.session import Row
+from dbt_segconn.warehouse.session import PagedQuery, Row
 from dbt_segconn.warehouse.source import LOSSY_TYPES, TIMES, Column, Source
 
 # White space, besides spaces, that is removed around ids before they are compared with placeholders
@@ -322,18 +322,18 @@ class MappingTables:
         (found,) = self._session.rows("segconn_have_one_value", model=source.relation, columns=candidates)
         return [column.name for column, is_one in zip(candidates, found, strict=True) if is_one]
 
-    def query_calls(self, call: object, change_types: Iterable[str]) -> Callable[..., list[Row]]:
-        """Return the query for `read_calls`. It is rendered once for all pages."""
+    def query_calls(self, call: object, change_types: Iterable[str]) -> PagedQuery:
+        """Return the query for `read_calls`. It is rendered once for all pages and sessions."""
         arguments = {"outbox": self.outbox, "call": call, "change_types": list(change_types)}
         return self._session.paged("segconn_read_calls", ("after", "upto", "size"), **arguments)
 
-    def read_calls(self, query: Callable[..., list[Row]], after: int, upto: int, size: int) -> list[Row]:
+    def read_calls(self, query: PagedQuery, after: int, upto: int, size: int) -> list[Row]:
         """Return the calls of changes, as the warehouse writes them, in groups of at most `size` changes, in order.
 
         A row has the last change number, the counts of changes and of calls, the text of the calls, and the numbers of
         the changes whose calls are not in it.
         """
-        rows = query(after=after, upto=upto, size=size)
+        rows = self._session.page(query, after=after, upto=upto, size=size)
         rows.sort(key=itemgetter(0))  # in Python: see `read`
         return rows
 

@@ -6,8 +6,9 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
 from typing import Any, TypeVar
@@ -84,6 +85,14 @@ Row = tuple[Any, ...]
 _Result = TypeVar("_Result")
 
 
+@dataclass(frozen=True, slots=True)
+class PagedQuery:
+    """A query with a mark for each number that differs from page to page."""
+
+    sql: str
+    marks: Mapping[str, str]
+
+
 class Session:
     """One dbt connection that runs the SQL macros of this package.
 
@@ -140,21 +149,20 @@ class Session:
         sql = self.render(macro, **arguments)
         return self._rows(sql) if sql else []
 
-    def paged(self, macro: str, numbers: Iterable[str], **arguments: Any) -> Callable[..., list[Row]]:
-        """Render the query of a macro once. Return a function that fetches its rows for values of `numbers`.
+    def paged(self, macro: str, numbers: Iterable[str], **arguments: Any) -> PagedQuery:
+        """Render the query of a macro once; `page` fetches its rows for values of `numbers`, in any session.
 
         Rendering the calls of a page takes longer than the rest of what Python does for the page, except sending it.
         """
         marks = {name: f"{name}_{uuid4().hex}" for name in numbers}  # no constant of a mapping contains them
-        sql = self.render(macro, **arguments, **marks)
+        return PagedQuery(self.render(macro, **arguments, **marks), marks)
 
-        def rows(**values: int) -> list[Row]:
-            page = sql
-            for name, mark in marks.items():
-                page = page.replace(mark, str(values[name]))
-            return self._rows(page)
-
-        return rows
+    def page(self, query: PagedQuery, **numbers: int) -> list[Row]:
+        """Return the rows of a paged query for these numbers."""
+        sql = query.sql
+        for name, mark in query.marks.items():
+            sql = sql.replace(mark, str(numbers[name]))
+        return self._rows(sql)
 
     def _rows(self, sql: str) -> list[Row]:
         if self.dialect.reads_alone:

@@ -1,0 +1,107 @@
+"""The pages of a large outbox are read ahead, in sessions of their own."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from standing import MAPPING
+
+from dbt_segconn.engine import ranges
+from dbt_segconn.errors import WarehouseError
+from dbt_segconn.state.outbox import MappingTables
+
+SOME = 3_000
+VERSIONS = {**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"version": "$version"}}}
+ORDERED = {**VERSIONS, "order_by": "version"}
+WRITTEN = {**VERSIONS, "guards": {"max_records_per_id": 100}}
+
+
+@pytest.fixture
+def readers(monkeypatch):
+    """The names of the threads that have read pages."""
+    names = set()
+    monkeypatch.setattr(ranges, "READ_AHEAD", 100)
+    monkeypatch.setattr(ranges, "WRITTEN_PAGE", 400)
+    monkeypatch.setattr(ranges, "PAGE", 1_000)
+    for method in ("read", "read_calls"):
+        real = getattr(MappingTables, method)
+
+        def read(tables, *arguments, _real=real):
+            names.add(threading.current_thread().name)
+            return _real(tables, *arguments)
+
+        monkeypatch.setattr(MappingTables, method, read)
+    return names
+
+
+def fill(warehouse):
+    warehouse.execute(
+        f"create table {warehouse.schema}.customers as select 'r' || n as record_id, 'c' || n % 100 as customer_id, "
+        f"n as version from generate_series(1, {SOME}) as series(n)"
+    )
+
+
+def versions(api):
+    arrived = {}
+    for call in api.calls():
+        arrived.setdefault(call["userId"], []).append(call["traits"]["version"])
+    return arrived
+
+
+@pytest.mark.parametrize("mapping", [ORDERED, WRITTEN], ids=["in order", "written"])
+def test_each_call_is_sent_once(shop, api, warehouse, readers, mapping):
+    fill(warehouse)
+    shop.manifest(mapping, unique_identifier="record_id")
+    result = shop.run()
+    assert result.exit_code == 0, result.output
+    assert "segconn-reader" in readers
+    assert len(api.received) == len(api.accepted) == shop.counts()["confirmed"] == SOME
+    if mapping is ORDERED:
+        assert all(arrived == sorted(arrived) for arrived in versions(api).values())
+    assert not [thread for thread in threading.enumerate() if thread.name == "segconn-reader"]
+
+
+def test_a_delivery_that_fails_ends_its_readers(shop, api, warehouse, readers):
+    fill(warehouse)
+    shop.manifest(ORDERED, unique_identifier="record_id")
+    api.faults = [200, 200, 401]
+    assert shop.run().exit_code == 1
+    assert "segconn-reader" in readers
+    assert not [thread for thread in threading.enumerate() if thread.name == "segconn-reader"]
+    assert shop.run().exit_code == 0
+    assert len(api.accepted) == SOME
+
+
+def test_a_reader_that_cannot_read_is_not_needed(shop, api, warehouse, readers, monkeypatch):
+    """As if the connection of a reader broke."""
+    fill(warehouse)
+    shop.manifest(ORDERED, unique_identifier="record_id")
+    real = MappingTables.read
+
+    def read(tables, *arguments):
+        if threading.current_thread().name == "segconn-reader":
+            raise WarehouseError("the connection is lost")
+        return real(tables, *arguments)
+
+    monkeypatch.setattr(MappingTables, "read", read)
+    result = shop.run()
+    assert result.exit_code == 0, result.output
+    assert len(api.received) == len(api.accepted) == SOME
+
+
+@pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
+def test_a_role_with_one_connection_is_enough(shop, api, warehouse, readers):
+    fill(warehouse)
+    shop.manifest(ORDERED, unique_identifier="record_id")
+    role = f"loader_{warehouse.database}"
+    warehouse.execute(
+        f"create role {role} login connection limit 1; grant select on all tables in schema public to {role}; "
+        f'create schema segconn authorization "{role}"'
+    )
+    profiles = (shop.dir / "profiles.yml").read_text()
+    shop.write("profiles.yml", profiles.replace("user: postgres", f"user: {role}").replace("threads: 4", "threads: 1"))
+    result = shop.run()
+    assert result.exit_code == 0, result.output
+    assert readers == {"segconn_0"}
+    assert len(api.received) == len(api.accepted) == SOME
