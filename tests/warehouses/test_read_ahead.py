@@ -11,7 +11,7 @@ from dbt_segconn.engine import ranges
 from dbt_segconn.errors import WarehouseError
 from dbt_segconn.state.outbox import MappingTables
 
-SOME = 3_000
+SOME = 1_500
 VERSIONS = {**MAPPING, "fields": {"user_id": "$customer_id", "traits": {"version": "$version"}}}
 ORDERED = {**VERSIONS, "order_by": "version"}
 WRITTEN = {**VERSIONS, "guards": {"max_records_per_id": 100}}
@@ -22,8 +22,9 @@ def readers(monkeypatch):
     """The names of the threads that have read pages."""
     names = set()
     monkeypatch.setattr(ranges, "READ_AHEAD", 100)
-    monkeypatch.setattr(ranges, "WRITTEN_PAGE", 400)
-    monkeypatch.setattr(ranges, "PAGE", 1_000)
+    monkeypatch.setattr(ranges, "WRITTEN_PAGE", 200)
+    monkeypatch.setattr(ranges, "PAGE", 200)
+    monkeypatch.setattr(ranges, "SMALLEST_PAGE", 200)
     for method in ("read", "read_calls"):
         real = getattr(MappingTables, method)
 
@@ -35,10 +36,10 @@ def readers(monkeypatch):
     return names
 
 
-def fill(warehouse):
-    warehouse.execute(
-        f"create table {warehouse.schema}.customers as select 'r' || n as record_id, 'c' || n % 100 as customer_id, "
-        f"n as version from generate_series(1, {SOME}) as series(n)"
+def fill(shop):
+    shop.make(
+        "record_id varchar(20), customer_id varchar(20), version integer",
+        *(f"'r{number}', 'c{number % 100}', {number}" for number in range(SOME)),
     )
 
 
@@ -50,8 +51,8 @@ def versions(api):
 
 
 @pytest.mark.parametrize("mapping", [ORDERED, WRITTEN], ids=["in order", "written"])
-def test_each_call_is_sent_once(shop, api, warehouse, readers, mapping):
-    fill(warehouse)
+def test_each_call_is_sent_once(shop, api, readers, mapping):
+    fill(shop)
     shop.manifest(mapping, unique_identifier="record_id")
     result = shop.run()
     assert result.exit_code == 0, result.output
@@ -62,8 +63,8 @@ def test_each_call_is_sent_once(shop, api, warehouse, readers, mapping):
     assert not [thread for thread in threading.enumerate() if thread.name == "segconn-reader"]
 
 
-def test_a_delivery_that_fails_ends_its_readers(shop, api, warehouse, readers):
-    fill(warehouse)
+def test_a_delivery_that_fails_ends_its_readers(shop, api, readers):
+    fill(shop)
     shop.manifest(ORDERED, unique_identifier="record_id")
     api.faults = [200, 200, 401]
     assert shop.run().exit_code == 1
@@ -73,9 +74,9 @@ def test_a_delivery_that_fails_ends_its_readers(shop, api, warehouse, readers):
     assert len(api.accepted) == SOME
 
 
-def test_a_reader_that_cannot_read_is_not_needed(shop, api, warehouse, readers, monkeypatch):
+def test_a_reader_that_cannot_read_is_not_needed(shop, api, readers, monkeypatch):
     """As if the connection of a reader broke."""
-    fill(warehouse)
+    fill(shop)
     shop.manifest(ORDERED, unique_identifier="record_id")
     real = MappingTables.read
 
@@ -92,7 +93,7 @@ def test_a_reader_that_cannot_read_is_not_needed(shop, api, warehouse, readers, 
 
 @pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
 def test_a_role_with_one_connection_is_enough(shop, api, warehouse, readers):
-    fill(warehouse)
+    fill(shop)
     shop.manifest(ORDERED, unique_identifier="record_id")
     role = f"loader_{warehouse.database}"
     warehouse.execute(

@@ -374,8 +374,8 @@ duplicates as (
 
 
 {#- The rows of a model and the records that may differ, from one full join that reads both once. Columns keep their
-    stored values. A row that repeats an unchanged record is not among them: see segconn_repeated. PostgreSQL expects that
-    few rows fulfill `expression = 1`, so it joins with several processes. -#}
+    stored values. A row that repeats an unchanged record is not among them: see segconn_repeated. PostgreSQL expects
+    few rows for a condition `expression = 1`, so it joins with several processes. -#}
 {% macro segconn_candidate_ctes(diff) %}
 model_rows as {{ 'not materialized' if diff.is_stored else 'materialized' }} (
     select
