@@ -77,7 +77,9 @@ def _delivery(sync: Sync, unsent: Range) -> tuple[Delivery | RangeDelivery, Call
         observe=sync.observe,
     )
     calls = calls_of(unsent, sync.mapping, destination.config.write_key, sync.violations)
-    return delivery, partial(send, unsent, calls, sync.tables, sync.lock, delivery, open_tables=sync.open_tables)
+    # dbt opens as many connections as the profile has threads. Each may ask for a login, or only one may be allowed
+    open_tables = sync.open_tables if run.warehouse.threads > 1 else None
+    return delivery, partial(send, unsent, calls, sync.tables, sync.lock, delivery, open_tables=open_tables)
 
 
 def unsent(sync: Sync, row: HistoryRow) -> Range:

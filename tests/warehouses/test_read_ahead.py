@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import pytest
@@ -91,6 +92,16 @@ def test_a_reader_that_cannot_read_is_not_needed(shop, api, readers, monkeypatch
     assert len(api.received) == len(api.accepted) == SOME
 
 
+def test_a_profile_with_one_thread_has_one_connection(shop, api, readers):
+    fill(shop)
+    shop.manifest(ORDERED, unique_identifier="record_id")
+    profiles = (shop.dir / "profiles.yml").read_text()
+    shop.write("profiles.yml", re.sub(r"threads: \d+", "threads: 1", profiles))
+    assert shop.run().exit_code == 0
+    assert readers == {"segconn_0"}
+    assert len(api.accepted) == SOME
+
+
 @pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
 def test_a_role_with_one_connection_is_enough(shop, api, warehouse, readers):
     fill(shop)
@@ -101,7 +112,7 @@ def test_a_role_with_one_connection_is_enough(shop, api, warehouse, readers):
         f'create schema segconn authorization "{role}"'
     )
     profiles = (shop.dir / "profiles.yml").read_text()
-    shop.write("profiles.yml", profiles.replace("user: postgres", f"user: {role}").replace("threads: 4", "threads: 1"))
+    shop.write("profiles.yml", profiles.replace("user: postgres", f"user: {role}"))
     result = shop.run()
     assert result.exit_code == 0, result.output
     assert readers == {"segconn_0"}
