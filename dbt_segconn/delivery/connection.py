@@ -133,6 +133,8 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection."""
+        if self._pool:
+            self._pool.close()  # the adapter's pool manager only forgets it, and it refers to itself by `_watched`
         self._adapter.close()
         if self._socket:
             self._socket.close()

@@ -221,8 +221,13 @@ def send(
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Changes of a range. `is_written`: the warehouse writes their calls. `ahead` has the rows if readers read it."""
+    """Changes above the number `after` and up to `upto`. `is_written`: the warehouse writes their calls.
 
+    `ahead` has the rows if readers read it.
+    """
+
+    after: int
+    upto: int
     read: Callable[[MappingTables], list[Row]]
     is_written: bool
     ahead: Future[list[Row]] | None
@@ -256,7 +261,15 @@ class _RangeSender:
         try:
             while pages or self.after < self.changes.upto:
                 page = pages.popleft() if pages else self._next_page()
-                rows = self._rows(page)
+                try:
+                    rows = page.ahead.result() if page.ahead else page.read(self.tables)
+                except (WarehouseError, CancelledError):
+                    if not page.ahead and page.upto - page.after <= FIRST_PAGE:
+                        raise
+                    # the warehouse may have too little memory for such rows, or allow fewer connections
+                    self._read_less(page.after)
+                    pages.clear()
+                    continue
                 self.lock.confirm()  # after the read: another process may have staged an outbox of the same name
                 while self.readers and len(pages) < READERS and self.after < self.changes.upto:
                     pages.append(self._next_page())
@@ -281,18 +294,14 @@ class _RangeSender:
             if self.query
             else partial(self._read, low, upto)
         )
-        return _Page(read, self.query is not None, self.readers.submit(read) if self.readers else None)
+        ahead = self.readers.submit(read) if self.readers else None
+        return _Page(low, upto, read, self.query is not None, ahead)
 
-    def _rows(self, page: _Page) -> list[Row]:
-        if page.ahead is None:
-            return page.read(self.tables)
-        try:
-            return page.ahead.result()
-        except (WarehouseError, CancelledError):
-            # the warehouse may allow fewer connections; if it is something else, this read fails, too
-            self._close_readers()
-            self.open_tables = None
-            return page.read(self.tables)
+    def _read_less(self, after: int) -> None:
+        """Read small pages from this number on, and none ahead."""
+        self._close_readers()
+        self.open_tables = None
+        self.after, self.size = after, FIRST_PAGE
 
     def _close_readers(self) -> None:
         if self.readers:

@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +43,14 @@ def test_an_unexpected_exception_of_a_sender_surfaces(deliver, api, monkeypatch)
     monkeypatch.setattr(TrackingApiClient, "post", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         deliver(api.url, 60_000)
+
+
+def test_a_delivery_closes_its_connections(shop, api):
+    shop.manifest(MAPPING)
+    shop.resync(ADA, BOB)
+    port = int(api.url.rpartition(":")[2])
+    assert api.received
+    assert [one for one in psutil.Process().net_connections("tcp") if one.raddr and one.raddr.port == port] == []
 
 
 def test_an_invalid_endpoint_leaves_every_record_for_the_next_run(shop, api):

@@ -245,6 +245,21 @@ def test_rows_that_are_alike_are_updates(shop, warehouse):
     assert [one["name"] for one in results if one["counts"]["updated"] != 1] == []
 
 
+def test_columns_may_have_different_collations(shop, api, warehouse):
+    shop.manifest(
+        {**MAPPING, "fields": {"user_id": "${one}${two}", "traits": "$*"}, "changed_columns": True},
+        unique_identifier=["one", "two"],
+    )
+    for plan in ("pro", "free"):
+        warehouse.execute(
+            "drop table if exists customers; create table customers as select 'a' collate \"C\" as one, "
+            f"'b' collate \"POSIX\" as two, 'c'::name as three, '{plan}'::text as plan"
+        )
+        result = shop.run()
+        assert result.exit_code == 0, result.output
+    assert [call["traits"]["plan"] for call in api.calls()] == ["pro", "free"]
+
+
 def test_an_upgrade_keeps_views_of_the_user_on_the_history(shop, warehouse):
     """The view of an earlier version has fewer columns, and in another order than the log."""
     assert shop.synced(ADA).exit_code == 0

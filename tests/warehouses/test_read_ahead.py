@@ -92,6 +92,26 @@ def test_a_reader_that_cannot_read_is_not_needed(shop, api, readers, monkeypatch
     assert len(api.received) == len(api.accepted) == SOME
 
 
+@pytest.mark.parametrize("mapping", [ORDERED, WRITTEN], ids=["in order", "written"])
+def test_a_page_that_is_too_large_is_read_in_parts(shop, api, readers, monkeypatch, mapping):
+    """As if the warehouse had too little memory: rows may be wider than all before them."""
+    fill(shop)
+    shop.manifest(mapping, unique_identifier="record_id")
+    for method, first in (("read", 2), ("read_calls", 1)):
+        real = getattr(MappingTables, method)
+
+        def read(tables, *arguments, _real=real, _first=first):
+            after, upto = arguments[_first : _first + 2]
+            if upto > SOME // 2 and upto - after > 50:
+                raise WarehouseError("out of memory")
+            return _real(tables, *arguments)
+
+        monkeypatch.setattr(MappingTables, method, read)
+    result = shop.run()
+    assert result.exit_code == 0, result.output
+    assert len(api.received) == len(api.accepted) == SOME
+
+
 def test_a_profile_with_one_thread_has_one_connection(shop, api, readers):
     fill(shop)
     shop.manifest(ORDERED, unique_identifier="record_id")

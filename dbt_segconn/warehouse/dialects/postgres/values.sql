@@ -13,6 +13,12 @@
 {% endmacro %}
 
 
+{#- Texts of columns with different collations cannot be joined. -#}
+{% macro postgres__segconn_text(column, data_type) %}
+  {{- return(default__segconn_text(column, data_type) ~ ' collate "default"') -}}
+{% endmacro %}
+
+
 {% macro postgres__segconn_lost(column, value_type) %}
   {%- if value_type in ('date', 'timestamp', 'timestamptz', 'interval') -%} {{- return('not isfinite(' ~ column ~ ')') -}}
   {%- elif value_type in ('float', 'single', 'number', 'exact') -%} {{- return(column ~ " in ('NaN', 'Infinity', '-Infinity')") -}}
