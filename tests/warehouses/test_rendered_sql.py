@@ -96,6 +96,7 @@ def session(adapter, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Session, "render", rendered)
     monkeypatch.setattr(Session, "paged", paged)
+    monkeypatch.setattr(Session, "page", lambda _self, query, **numbers: query(**numbers))
     monkeypatch.setattr(Session, "transaction", lambda _self: nullcontext())
     monkeypatch.setattr(Session, "_execute", lambda _self, _sql: None)
     monkeypatch.setattr(Session, "_fetch", lambda _self, _sql: [(0,) * len(SYNC_COLUMNS)])
