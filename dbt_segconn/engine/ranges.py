@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import abc, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -168,8 +168,8 @@ class Readers:
     def close(self) -> None:
         """Read no further page, and wait for those that are being read."""
         with suppress(Empty):
-            while job := self._jobs.get_nowait():
-                job[1].cancel()
+            while True:
+                self._jobs.get_nowait()
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -263,7 +263,7 @@ class _RangeSender:
                 page = pages.popleft() if pages else self._next_page()
                 try:
                     rows = page.ahead.result() if page.ahead else page.read(self.tables)
-                except (WarehouseError, CancelledError):
+                except WarehouseError:
                     if not page.ahead and page.upto - page.after <= FIRST_PAGE:
                         raise
                     # the warehouse may have too little memory for such rows, or allow fewer connections
