@@ -86,6 +86,13 @@ class Api:
     def calls(self, kind: str | None = None) -> list[dict[str, Any]]:
         return [call for call in self.accepted.values() if kind in (None, call["type"])]
 
+    def arrived(self, trait: str) -> dict[str, list[Any]]:
+        """Return a trait of the accepted calls by user, in the order in which they arrived."""
+        values: dict[str, list[Any]] = {}
+        for call in self.calls():
+            values.setdefault(call["userId"], []).append(call["traits"][trait])
+        return values
+
     def forget(self) -> None:
         self.accepted.clear()
         self.received.clear()

@@ -44,13 +44,6 @@ def fill(shop):
     )
 
 
-def versions(api):
-    arrived = {}
-    for call in api.calls():
-        arrived.setdefault(call["userId"], []).append(call["traits"]["version"])
-    return arrived
-
-
 @pytest.mark.parametrize("mapping", [ORDERED, WRITTEN], ids=["in order", "written"])
 def test_each_call_is_sent_once(shop, api, readers, mapping):
     fill(shop)
@@ -60,7 +53,7 @@ def test_each_call_is_sent_once(shop, api, readers, mapping):
     assert "segconn-reader" in readers
     assert len(api.received) == len(api.accepted) == shop.counts()["confirmed"] == SOME
     if mapping is ORDERED:
-        assert all(arrived == sorted(arrived) for arrived in versions(api).values())
+        assert all(arrived == sorted(arrived) for arrived in api.arrived("version").values())
     assert not [thread for thread in threading.enumerate() if thread.name == "segconn-reader"]
 
 

@@ -177,9 +177,7 @@ def test_workers_keep_order_of_each_user(shop, api, warehouse):
         output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     assert "a worker has died" in output
-    arrived = {}
-    for call in api.accepted.values():
-        arrived.setdefault(call["userId"], []).append(call["traits"]["version"])
+    arrived = api.arrived("version")
     assert len(arrived) == 4000
     assert {tuple(versions) for versions in arrived.values()} == {(1, 2, 3)}
     assert shop.counts()["confirmed"] == 12_000
